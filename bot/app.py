@@ -51,7 +51,7 @@ def start(*, quiet: bool = False, asks_holder: bool = False, faces: Faces = FACE
         sys.stderr.write(f"{settings.env_file.path} is not used ({settings.env_file.why}).\n")
     asked_for = "ponte_config" in settings.model_fields_set
     if not settings.ponte_home.name:
-        raise SettingsError("PONTE_HOME: this user has no home folder. Set it to a folder.")
+        raise SettingsError("PONTE_HOME: this user has no home folder. Set PONTE_HOME to a folder.")
     home = Home(settings.ponte_home)
     try:
         config = read_config(settings.ponte_config, required=asked_for, faces=faces)
@@ -71,7 +71,7 @@ def serve(*, takes: bool = True, works: bool = True) -> int:
         begun = start()
         if not (takes and works) and begun.settings.database_url is None:
             raise SettingsError(
-                "DATABASE_URL is not set, so one process does everything: `ponte run`. To run "
+                "DATABASE_URL isn't set, so one process does everything: `ponte run`. To run "
                 "several processes, set it to postgresql://… (docs/guides/scaling.md)."
             )
         code = asyncio.run(run(begun, restart, confirm, takes=takes, works=works))
@@ -104,7 +104,10 @@ def try_stored_settings(restart: Restart) -> Iterator[Callable[[], None]]:
             raise
         why = error.words() if isinstance(error, PonteError) else type(error).__name__
         stored.fail(why)
-        words = "Ponte does not start with the new settings ({why}). It starts with those before."
+        words = (
+            "Ponte can't start with the new settings ({why}), so it's starting with the "
+            "previous ones."
+        )
         sys.stderr.write(say(words, why=why) + "\n")
         restart.execute()
     finally:

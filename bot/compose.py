@@ -71,13 +71,13 @@ from core.turn.run import INSTRUCTIONS, LinkRules, Retention, TurnConfig
 from core.voice import Transcriber
 
 NO_POSTGRES_SENTENCE = (
-    "DATABASE_URL needs the package {name}. Install the extra postgres or "
-    "requirements/postgres.txt (docs/guides/scaling.md)."
+    "DATABASE_URL needs the {name} package. Install the `postgres` extra or "
+    "`requirements/postgres.txt` (docs/guides/scaling.md)."
 )
 
 NO_MCP_SENTENCE = (
-    "PONTE_MCP=on needs the package mcp. Install it with `pip install --require-hashes "
-    "-r requirements/mcp.txt` (docs/guides/mcp.md)."
+    "PONTE_MCP=on needs the `mcp` package. Install it with `pip install --require-hashes -r "
+    "requirements/mcp.txt` (docs/guides/mcp.md)."
 )
 
 Secrets = Mapping[str, SecretStr]
@@ -353,8 +353,8 @@ def open_traces(settings: Settings) -> Traces | None:
         return Traces.open(settings.traces_url, headers, proxy, __version__)
     except ModuleNotFoundError as missing:
         raise SettingsError(
-            "OTEL_EXPORTER_OTLP_ENDPOINT needs the package {name}. Install "
-            "requirements/otel.txt (docs/guides/watching.md).",
+            "OTEL_EXPORTER_OTLP_ENDPOINT needs the {name} package. Install "
+            "`requirements/otel.txt` (docs/guides/watching.md).",
             name=missing.name or "opentelemetry",
         ) from None
 

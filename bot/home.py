@@ -78,8 +78,8 @@ class HomeUnusable(PonteError):
 
     code = "home_unusable"
     sentence = (
-        "Cannot use the folder {home} ({cause}). Make it writable, or set PONTE_HOME to "
-        "another folder."
+        "Can't use the folder {home} ({cause}). Make it writable, or set PONTE_HOME to another "
+        "folder."
     )
 
 
@@ -87,7 +87,7 @@ class HomeNotOurs(HomeUnusable):
     """The data folder belongs to another user of this machine, or others can open it."""
 
     sentence = (
-        "The folder {home} is not safe for Ponte's secrets: {cause}. Set PONTE_HOME to a folder "
+        "The folder {home} isn't safe for Ponte's secrets: {cause}. Set PONTE_HOME to a folder "
         "that only Ponte uses."
     )
 
@@ -329,7 +329,7 @@ class Home:
                 is_system = str(self.path.resolve()) in _SYSTEM_FOLDERS
                 owners = (entry.lstat().st_uid for entry in self.path.iterdir())
                 if is_system or any(owner != os.geteuid() for owner in owners):
-                    raise HomeNotOurs(home=self.path, cause="it is shared with other users")
+                    raise HomeNotOurs(home=self.path, cause="it's shared with other users")
                 if changes:
                     os.fchmod(folder, 0o700)
 

@@ -225,29 +225,29 @@ _AUDIT_SENTENCES: Mapping[str, str] = {
     "webhook-received": "The webhook {asker} sent an event",
     "mcp-request": "An MCP client of {asker} sent a request",
     "person-added": "{asker} invited {person}",
-    "person-link-renewed": "{asker} renewed the sign-in link of {person}",
+    "person-link-renewed": "{asker} renewed {person}'s sign-in link",
     "person-removed": "{asker} removed {person}",
     "person-signed-in": "{person} signed in",
     "person-sessions-ended": "{person} signed out everywhere",
-    "api-token-added": "{asker} created an API token of {person}",
-    "api-token-revoked": "{asker} revoked an API token of {person}",
+    "api-token-added": "{asker} created an API token for {person}",
+    "api-token-revoked": "{asker} revoked one of {person}'s API tokens",
     "schedule-written": "{asker} saved the schedule {schedule}",
     "schedule-paused": "{asker} paused the schedule {schedule}",
     "schedule-resumed": "{asker} resumed the schedule {schedule}",
     "schedule-run-requested": "{asker} started a run of the schedule {schedule}",
     "schedule-deleted": "{asker} deleted the schedule {schedule}",
-    "schedule-refused": "A program was refused the schedule {schedule}",
+    "schedule-refused": "The schedule {schedule} that a program asked for was refused",
     "schedule-run-skipped": "A run of the schedule {schedule} was skipped: {reason}",
     "conversation-forgotten": "{asker} deleted a conversation",
-    "person-forgotten": "{asker} deleted all data of {person}",
+    "person-forgotten": "{asker} deleted all data about {person}",
     "config-reloaded": "{asker} reloaded {file}",
     "setup-saved": "{asker} changed {settings} on the set-up page",
-    "setup-undone": "{asker} took back the last change of {settings}",
-    "setup-applied": "{asker} started Ponte again with the new settings",
+    "setup-undone": "{asker} undid the last change to {settings}",
+    "setup-applied": "{asker} restarted Ponte with the new settings",
     "sample-reset": "{asker} restored the sample tables",
     "mcp-tools-accepted": "{asker} accepted the tools of the MCP server {server}",
     "data-migrated": "{asker} moved the data to another database",
-    "backup-restored": "{asker} restored a backup of {backup_time}",
+    "backup-restored": "{asker} restored a backup from {backup_time}",
 }
 """What a line of the audit log says, by its event. `{what}` is the title of a change, `{rows}` its
 rows."""
@@ -353,7 +353,7 @@ def format_schedule(result: Row, view: View) -> Iterator[str]:
 
 
 _RUNS = TextList(
-    "This schedule has not run yet.",
+    "This schedule hasn't run yet.",
     ListColumn("due", "due_at", _time),
     ListColumn(
         "result",
@@ -440,7 +440,7 @@ def format_policy(result: Row, view: View) -> Iterator[str]:
     """Yield whose rules were used, and for each right whether the person has it and why."""
     channel = result["channel"]
     place = say("in {channel}", channel=channel) if channel else say("in a direct message")
-    running, alone = say("the running Ponte"), say("this folder (Ponte is not running)")
+    running, alone = say("the running Ponte"), say("this folder (Ponte isn't running)")
     yield say(
         "{person}, {place}. Rules: {file}. Settings of {whose}:",
         person=view.arguments["person"],
@@ -730,7 +730,7 @@ def format_setup(setup: Row, view: View) -> Iterable[str]:
 def format_mcp_tools(rows: Sequence[Row], view: View) -> Iterator[str]:
     """Yield the description and the inputs of each tool that is not as it was accepted."""
     if not rows:
-        yield say("All tools are as they were accepted.")
+        yield say("All tools match what was accepted.")
     for row in rows:
         yield f"{to_one_line(row['tool'])}: {translate_word(row['change'])}"
         for sign, definition in (("-", row["before"]), ("+", row["now"])):
@@ -745,7 +745,7 @@ def describe_setup_undo(result: Row, view: View) -> Iterator[str]:
     if not result["names"]:
         yield say("There is nothing to undo.")
         return
-    words = "{names} are as before. They take effect when Ponte starts again."
+    words = "{names} are back to their earlier values. They take effect when Ponte restarts."
     yield say(words, names=", ".join(result["names"]))
 
 
@@ -773,7 +773,7 @@ TEXTS: Mapping[str, ResultText] = {
         lambda result, view: [
             say("Accepted: {names}", names=", ".join(result["tools"]))
             if result["tools"]
-            else say("All tools are as they were accepted.")
+            else say("All tools match what was accepted.")
         ]
     ),
     "sample reset": _sentence(

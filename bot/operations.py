@@ -235,7 +235,7 @@ async def list_approvals(ponte: Ponte, linked: bool = True) -> ChatAnswer:
 
 @operation("changes approve", is_chat=True, shown_by="changes list", example="abc234")
 async def approve_change(ponte: Ponte, id: ChangeId, linked: bool = True) -> ChatAnswer:
-    """Approve a change. It is applied immediately."""
+    """Approve a change. It's applied immediately."""
     return await ponte.decide("approve", id, linked)
 
 
@@ -250,7 +250,7 @@ async def change_change(
     ] = (),
     linked: bool = True,
 ) -> ChatAnswer:
-    """Change the proposed values before they are approved. Without values, lists the fields."""
+    """Change the proposed values before they're approved. Without values, lists the fields."""
     return await ponte.decide("change", id, linked, values=values)
 
 
@@ -258,7 +258,7 @@ async def change_change(
 async def deny_change(
     ponte: Ponte,
     id: ChangeId,
-    words: Annotated[Sequence[str], ShellArgument("The reason, as with --reason.")] = (),
+    words: Annotated[Sequence[str], ShellArgument("The reason, as with `--reason`.")] = (),
     reason: Annotated[
         str, ShellOption("The reason, shown to the person who asked and to the model.")
     ] = "",
@@ -347,7 +347,7 @@ async def list_feedback(
     down: Annotated[bool, ShellOption("Only thumbs down.")] = False,
 ) -> Rows:
     """List the latest votes on answers, newest first. Questions and answers are shown if the person
-    shared them, or if they are in a public channel."""
+    shared them, or if they're in a public channel."""
     from bot.reports import parse_moment
 
     engine, first = ponte.engine, parse_moment(since, ponte.zone)
@@ -447,7 +447,7 @@ async def reset_sample(
         Literal["", "en", "pt-BR", "fr"], ShellOption("Language of the tables: en, pt-BR or fr.")
     ] = "",
 ) -> Json:
-    """Restore the sample tables to their original rows. This cannot be undone."""
+    """Restore the sample tables to their original rows. This can't be undone."""
     withdrawn = await ponte.reset_sample(language)
     ponte.engine.people.audit.note("sample-reset", actor)
     return {"withdrawn": withdrawn}
@@ -455,13 +455,13 @@ async def reset_sample(
 
 @operation("setup show", right="own", example="--json")
 async def show_setup(ponte: Ponte) -> Json:
-    """Show what was typed on the set-up page, without secrets, and whether it is in force."""
+    """Show what was typed on the set-up page, without secrets, and whether it's in effect."""
     return await ponte.setup.show()
 
 
 @operation("setup undo", right="own", shown_by="setup show")
 async def undo_setup(ponte: Ponte, actor: Person) -> Json:
-    """Take the set-up page's settings before the last change, with the next start of Ponte."""
+    """Undo the last change on the set-up page. Takes effect when Ponte restarts."""
     return {"names": await ponte.setup.undo(actor)}
 
 
@@ -656,8 +656,8 @@ async def revoke_api_token(
     example="ana", shown_by="people list",
 )  # fmt: skip
 async def remove_person(ponte: Ponte, name: PersonName, actor: Person) -> Json:
-    """Remove a person from the page. Their sessions end, and Ponte stops working for them. Who
-    signs in with Slack or a company's account is refused until you let them in again."""
+    """Remove a person from the page. Their sessions end, and Ponte stops working for them. They
+    can't sign in with Slack or a company account until you let them in again."""
     return {"name": name, "person": await ponte.personal_data.remove(name, actor)}
 
 
@@ -665,7 +665,7 @@ async def remove_person(ponte: Ponte, name: PersonName, actor: Person) -> Json:
     "people readmit", right="own", admin_page=True, example="slack:T1:U1", shown_by="people list"
 )
 async def readmit_person(ponte: Ponte, name: PersonName, actor: Person) -> Json:
-    """Let a removed person sign in with Slack or a company's account again."""
+    """Let a removed person sign in with Slack or a company account again."""
     await ponte.accounts.admit_sign_in(name, actor)
     return {"name": name, "person": name}
 
@@ -699,7 +699,7 @@ async def resume_schedule(ponte: Ponte, id: ScheduleId, actor: Person) -> Schedu
 
 @operation("schedules run", **_ON_SCHEDULE)
 async def run_schedule(ponte: Ponte, id: ScheduleId, actor: Person, once: str = "") -> Schedule:
-    """Run a schedule now, with its owner's permissions. Its times do not change."""
+    """Run a schedule now, with its owner's permissions. Its times don't change."""
     store = ponte.engine.schedules.store
     # The same event, such as a form that is sent twice, starts one run.
     await store.run_now(id.lower(), once or secrets.token_hex(8), actor)

@@ -65,7 +65,7 @@ class WrongName(BadInput):
     """The name of a page account contains characters that are not allowed, or is too long."""
 
     sentence = (
-        "`{name}` is not a valid name. Use up to 32 lowercase letters, digits, dots, hyphens and "
+        "`{name}` isn't a valid name. Use up to 32 lowercase letters, digits, dots, hyphens and "
         "underscores, starting with a letter or digit."
     )
 
@@ -73,7 +73,7 @@ class WrongName(BadInput):
 class WrongTokenDays(BadInput):
     """An API token cannot be valid for this number of days."""
 
-    sentence = "Enter a number of days from 1 to {limit}, or 0 for a token that does not expire."
+    sentence = "Enter a number of days from 1 to {limit}, or 0 for a token that never expires."
 
 
 class PageAccountService(SqlPageAccounts, SqlSignIns):

@@ -230,11 +230,11 @@ CheckEverything = Callable[..., AsyncIterator[DoctorFinding]]
 START_SCREEN_TIMEOUT_SECONDS = 0.3
 """How long one part may take to report its health while the start screen is written."""
 
-READY_SENTENCE = "Ponte is ready"
-READY_TO_ACCEPT_SENTENCE = "Ponte is ready to receive messages. Run `ponte work` to answer them"
-READY_TO_WORK_SENTENCE = "Ponte is ready and answers messages; `ponte serve` receives them"
+READY_SENTENCE = "Ponte is ready."
+READY_TO_ACCEPT_SENTENCE = "Ponte is ready to receive messages. Run `ponte work` to answer them."
+READY_TO_WORK_SENTENCE = "Ponte is ready to answer messages. Run `ponte serve` to receive them."
 SETTINGS_READ_SENTENCE = "Settings: environment and {path}"
-SETTINGS_UNREAD_SENTENCE = "Settings: environment; {path} is not used ({why})"
+SETTINGS_UNREAD_SENTENCE = "Settings: environment; {path} isn't used ({why})"
 PAGE_SETTINGS_SENTENCE = "Settings of the set-up page: {path}"
 
 _STATE_AFTER: Mapping[ChangeAction, ChangeState] = {
@@ -346,7 +346,7 @@ class Ponte:
         ready = READY_SENTENCE if self.surfaces.accepts else READY_TO_WORK_SENTENCE
         if not self.runs_turns:
             ready = READY_TO_ACCEPT_SENTENCE
-        words = say("{ready}: open {address}", ready=say(ready), address=address)
+        words = say("{ready} Open {address}", ready=say(ready), address=address)
         sys.stdout.write(f"{words if address else say(ready)}\n")
         sys.stdout.flush()
 

@@ -46,14 +46,14 @@ async def report_usage(budget: Budget, by: str, since: str) -> UsageReport:
     """
     if by not in get_args(ReportRow):
         choices = ", ".join(get_args(ReportRow))
-        raise BadInput("Cannot group by {by}. Choose one of: {known}.", by=by, known=choices)
+        raise BadInput("Can't group by {by}. Choose one of: {known}.", by=by, known=choices)
     try:
         today = datetime.now(budget.zone).date()
         first = parse_day_word(since, today) if since else today.replace(day=1)
         first = first or date.fromisoformat(since)
     except ValueError:
         raise BadInput(
-            "`{since}` is not a date. Enter a date such as 2026-11-01, or yesterday.", since=since
+            "`{since}` isn't a date. Enter a date such as 2026-11-01, or yesterday.", since=since
         ) from None
     rows = await budget.report(cast("ReportRow", by), first.isoformat())
     models = await budget.models_without_price(first.isoformat())
@@ -143,7 +143,7 @@ def parse_moment(written: str, zone: tzinfo, *, end: bool = False) -> str:
         return zoned_moment.astimezone(UTC).isoformat(timespec="milliseconds")
     except (ValueError, OverflowError):
         raise BadInput(
-            "`{word}` is not a date. Enter a date such as 2026-11-01 or 2026-11-01T14:30, or "
+            "`{word}` isn't a date. Enter a date such as 2026-11-01 or 2026-11-01T14:30, or "
             "yesterday.",
             word=written[:40],
         ) from None
@@ -153,11 +153,12 @@ UNKNOWN_WORKSPACE = "?"
 """Stands for a workspace that was not named. Person and place are in the same one."""
 PLAIN_RIGHTS = tuple(kind for kind in RIGHT_KINDS if kind not in NAMED_RIGHTS)
 _NO_RIGHT = (
-    "`{right}` is not a permission. Use {known}, some of these for a single table (read:TABLE), "
+    "`{right}` isn't a permission. Use {known}, some of these for a single table (read:TABLE), "
     "or tool:NAME, command:SLUG, agent:NAME, model:NAME, post:PLACE."
 )
 _FORM = (
-    "Write --person as platform:ID (slack:U1 or slack:T1:U1) and --channel as an ID or slack:T1:C1."
+    "Write `--person` as platform:ID (slack:U1 or slack:T1:U1) and `--channel` as an ID "
+    "or slack:T1:C1."
 )
 
 

@@ -439,7 +439,7 @@ def _list_notes(settings: Settings) -> Iterator[str]:
     corrected."""
     file = settings.env_file
     for number in file.unread:
-        words = "line {number} of {path} is ignored; write NAME=value"
+        words = "Line {number} of {path} is ignored. Write it as `NAME=value`."
         yield say(words, number=number, path=file.path)
     fields = {name.upper() for name in type(settings).model_fields}
     variables = {**file.names, **os.environ}
@@ -447,9 +447,9 @@ def _list_notes(settings: Settings) -> Iterator[str]:
         ours = [one for one in fields if one.partition("_")[0] == name.upper().partition("_")[0]]
         likely = difflib.get_close_matches(name.upper(), ours, 1, TYPO_SIMILARITY)
         if likely and likely[0] != name.upper():
-            words = "{name} is not a setting. Did you mean {likely}?"
+            words = "{name} isn't a setting. Did you mean {likely}?"
             if name in file.names:
-                words = "{name} in {path} is not a setting. Did you mean {likely}?"
+                words = "{name} in {path} isn't a setting. Did you mean {likely}?"
             yield say(words, name=name, path=file.path, likely=likely[0])
     raw = {name.lower(): value for name, value in variables.items() if value}
     for name in sorted(settings.model_fields_set & raw.keys()):

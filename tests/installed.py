@@ -14,7 +14,7 @@ from pathlib import Path
 from bot.settings import Settings
 
 ROOT = Path(__file__).parents[1]
-READY = "Ponte is ready"
+READY = "Ponte is ready."
 
 
 def run(*words: object) -> str:

@@ -145,7 +145,7 @@ class Discord(ChatIntegration[DiscordSettings]):
         if EVERYBODY_NAME in shared.ponte_allow:
             words = (
                 "discord: everyone has full permissions, strangers included. In PONTE_ALLOW, "
-                "name servers or roles instead of *"
+                "name servers or roles instead of *."
             )
             yield SafetyFinding("rights", say(words), "note")
         else:
@@ -166,7 +166,7 @@ class Discord(ChatIntegration[DiscordSettings]):
             yield SafetyFinding("limits", f"{say(words)}; {say(DAILY_TURNS_ADVICE)}", "unsafe")
         else:
             most = f"{DISCORD_STRANGER_TURNS.person}/{DISCORD_STRANGER_TURNS.everybody}"
-            words = "people on Discord who are not in PONTE_ALLOW can send {most} messages a day"
+            words = "people on Discord who aren't in PONTE_ALLOW can send {most} messages a day"
             yield SafetyFinding("limits", say(words, most=most))
 
 

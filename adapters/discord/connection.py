@@ -42,10 +42,10 @@ INTENT_REFUSED = (
     "Privileged Gateway Intents), or set DISCORD_MESSAGE_CONTENT=off."
 )
 CLOSED = (
-    "Discord closed the connection and will not accept a new one (code {code}). Check the bot's "
+    "Discord closed the connection and won't accept a new one (code {code}). Check the bot's "
     "settings in the Developer Portal."
 )
-UNREACHABLE = "Cannot reach Discord ({why}). Retrying."
+UNREACHABLE = "Can't reach Discord ({why}). Retrying."
 MENTIONS_ONLY = (
     "answer_everything: Ponte only sees messages that mention it, because "
     "DISCORD_MESSAGE_CONTENT is off"

@@ -144,7 +144,7 @@ MAX_NONCE_CHARACTERS = 25  # resources/message.mdx#create-message-jsonform-param
 HINT_PERIOD_SECONDS = 24 * 3600.0
 """Seconds until a hint is given again in the same channel."""
 MENTION_NEEDED = (
-    "I can't read messages here that don't mention me. Mention me, or reply to me with the "
+    "I can't read messages here unless they mention me. Mention me, or reply to me with the "
     "mention turned on."
 )
 ROLE_MENTIONED = (

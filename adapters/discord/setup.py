@@ -27,7 +27,7 @@ PERMISSIONS = discord.Permissions(
 INVITATION_SCOPES = ("bot", "applications.commands")
 """The OAuth2 scopes of the invitation: the bot, and its slash commands."""
 DISCORD_NO_ANSWER = (
-    "Discord did not respond at {url} ({error}). Check the network and DISCORD_API_URL."
+    "Discord didn't respond at {url} ({error}). Check your network connection and DISCORD_API_URL."
 )
 UNREGISTERED = "no commands registered yet; `ponte run` registers them when it starts"
 

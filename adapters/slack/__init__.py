@@ -95,20 +95,20 @@ class SlackSection:
 
 RIGHTS_SENTENCES = {
     "everybody": (
-        "slack: members can chat, read tables, and run code and quick commands. They can "
-        "also change data, because PONTE_ALLOW contains *",
+        "slack: members can chat, read tables, and run code and quick commands. They can also "
+        "change data, because PONTE_ALLOW contains *.",
         "slack: guests and people from other organizations have full permissions, because "
-        "PONTE_ALLOW contains *. Name people or groups instead",
+        "PONTE_ALLOW contains *. Name people or groups instead.",
     ),
     "named": (
-        "slack: members can chat, read tables, and run code and quick commands. Can change "
-        "data: {people}",
+        "slack: members can chat, read tables, and run code and quick commands. These people can "
+        "also change data: {people}.",
         "slack: of guests and people from other organizations, only these can use Ponte: {people}",
     ),
     "nobody": (
         "slack: members can chat, read tables, and run code and quick commands. No one can "
-        "change data",
-        "slack: guests and people from other organizations cannot chat",
+        "change data.",
+        "slack: guests and people from other organizations can't chat",
     ),
 }
 """Findings about the rights of members and of visitors. The key tells how PONTE_ALLOW names people
@@ -145,7 +145,7 @@ class Slack(ChatIntegration[SlackSettings]):
             return Health(
                 "slack",
                 "off",
-                "Slack sends requests to /slack/events, but PONTE_WEB is off; set PONTE_WEB=on",
+                "Slack sends requests to `/slack/events`, but PONTE_WEB is off. Set PONTE_WEB=on.",
             )
         if own.slack != "off":
             return Health("slack", "on", "Socket Mode" if own.slack == "socket" else "over HTTP")

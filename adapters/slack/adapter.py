@@ -214,7 +214,7 @@ class SlackAdapter(ChatPlatform):
             )
         elif directory.trouble:
             words = say(
-                "users.info failed ({error}), so Ponte cannot tell members from guests",
+                "users.info failed ({error}), so Ponte can't tell members from guests",
                 error=directory.trouble,
             )
         elif socket is None and self._listens and self._credentials.app_token:

@@ -67,24 +67,26 @@ REFUSED_APP = (
     "token (xapp-…) with the connections:write scope."
 )
 NO_SOCKET_MODE = (
-    "Socket Mode is off for the app of SLACK_APP_TOKEN ({error}). Turn it on under Socket Mode. "
-    "Or unset SLACK_APP_TOKEN and set SLACK_SIGNING_SECRET to use HTTP."
+    "Socket Mode is off for the app that SLACK_APP_TOKEN belongs to ({error}). Turn it on under "
+    "Socket Mode. Or remove SLACK_APP_TOKEN and set SLACK_SIGNING_SECRET to use HTTP."
 )
 TWO_APPS = (
     "SLACK_BOT_TOKEN belongs to the Slack app {own}, and SLACK_APP_TOKEN to the app {other}. Copy "
     "both tokens from one app."
 )
-SLACK_NO_ANSWER = "Slack did not respond at {url} ({error}). Check the network and SLACK_API_URL."
+SLACK_NO_ANSWER = (
+    "Slack didn't respond at {url} ({error}). Check your network connection and SLACK_API_URL."
+)
 SCOPES_MISSING = (
-    "missing: {scopes}. Open the app at https://api.slack.com/apps, add them under OAuth & "
-    "Permissions and press Reinstall to Workspace."
+    "Missing scopes: {scopes}. Open the app at https://api.slack.com/apps, add them under OAuth "
+    "& Permissions, and press Reinstall to Workspace."
 )
 ONLY_MENTIONS = (
     "answer_everything: Ponte only sees messages that mention it, because {scopes} is missing"
 )
 EVENTS_NEEDED = (
-    "answer_everything in {places}: subscribe the app to the event message.channels (public "
-    "channels) or message.groups (private channels)"
+    "answer_everything in {places}: subscribe the app to the message.channels event (public "
+    "channels) or the message.groups event (private channels)"
 )
 _SOCKET_OFF = frozenset({"not_allowed_token_type", "forbidden_team"})
 """Errors of apps.connections.open for an app without Socket Mode. They are listed in
@@ -229,7 +231,7 @@ async def check(
                 Health(
                     "slack http",
                     "on",
-                    say("waits for Slack at /slack/events, which doctor cannot test"),
+                    say("waits for Slack at `/slack/events`, which `ponte doctor` can't test"),
                 )
             )
         else:

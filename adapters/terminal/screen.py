@@ -274,7 +274,7 @@ class Screen:
             self._write(f"{dim}{lines}{plain}\n")
             return
         size = max(1, round(file.size / 1000))
-        where = to_one_line(file.path) or say("it could not be saved")
+        where = to_one_line(file.path) or say("the file couldn't be saved")
         if self.live and file.path:
             where = link_to_file(file.path)
         self._erase_progress()

@@ -241,7 +241,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
                     raise
                 if not deps.home.is_served():
                     raise PonteError(
-                        "another program uses port {port}; set PONTE_WEB_PORT to a free one",
+                        "Another program uses port {port}. Set PONTE_WEB_PORT to a free port.",
                         port=port,
                     ) from None
                 words = say("{address} is in use by the running Ponte", address=own.page_url())
@@ -255,9 +255,12 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         own, shared, results = deps.own, deps.shared, list[Health]()
         has_slack, words = shared.slack != "off", ""
         if not own.has_slack_sign_in:
-            words = "sign-in with Slack needs an https address. Set PONTE_WEB_URL=https://…"
+            words = "Sign-in with Slack needs an https address. Set PONTE_WEB_URL=https://…"
         elif not has_slack:
-            words = "sign-in with Slack needs Slack itself: set SLACK_BOT_TOKEN and SLACK_APP_TOKEN"
+            words = (
+                "sign-in with Slack only works if Slack is connected: set SLACK_BOT_TOKEN "
+                "and SLACK_APP_TOKEN"
+            )
         if words and own.ponte_sign_in_slack_secret:
             results.append(Health("sign-in slack", "failing", say(words)))
         client = ProviderClient(deps.http)
@@ -268,7 +271,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
                 await client.discover(provider)
             except SignInRefused as refused:
                 words = say(
-                    "{issuer} cannot be used ({why}). Check the section sign_in of ponte.toml.",
+                    "Ponte can't use {issuer} ({why}). Check the `sign_in` section of ponte.toml.",
                     issuer=provider.issuer,
                     why=refused.detail,
                 )
@@ -294,7 +297,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
                 text = "the page's token is created when Ponte starts for the first time"
                 yield SafetyFinding("token", say(text))
             elif len(set(token)) < _MIN_DIFFERENT_CHARACTERS:
-                words = "the page's token is repetitive; use a random one (openssl rand -hex 16)"
+                words = "The page's token is repetitive. Use a random one (`openssl rand -hex 16`)."
                 yield SafetyFinding("token", say(words), "unsafe")
             else:
                 text = "the page's token has {count} characters"
@@ -306,26 +309,28 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             words = "the page is served over TLS at {url}"
             if not here:
                 words = (
-                    "the page is served over TLS at {url}; allow only the proxy to reach port "
-                    "{port}"
+                    "The page is served over TLS at {url}. Allow only the proxy to reach port "
+                    "{port}."
                 )
             yield SafetyFinding("page", say(words, url=own.ponte_web_url, port=own.ponte_web_port))
         elif here and is_local_url:
             words = "only this machine can open the page, and it asks for a token"
             yield SafetyFinding("page", say(words))
         else:
-            what = say("PONTE_WEB_URL does not start with https")
+            what = say("PONTE_WEB_URL doesn't start with https")
             if not here:
                 words = "PONTE_WEB_HOST={host} accepts connections from other machines"
                 what = say(words, host=own.ponte_web_host)
             words = (
-                "{what}. The token and all messages can be read in transit. Put a TLS proxy in "
-                "front and set PONTE_WEB_URL=https://…, or set PONTE_WEB_HOST=127.0.0.1"
+                "{what}. The token and all messages can be read in transit. Set "
+                "PONTE_WEB_HOST=127.0.0.1, or put a TLS proxy in front and set "
+                "PONTE_WEB_URL=https://…"
             )
             yield SafetyFinding("page", say(words, what=what), "unsafe")
         words = (
             "web: anyone with the page's token has the owner's full permissions. People added "
-            "with `ponte people add` have all of them except approving other people's requests"
+            "with `ponte people add` have all of them, except that they can't approve other "
+            "people's requests."
         )
         yield SafetyFinding("rights", say(words))
 

@@ -393,7 +393,7 @@ def _render_examples() -> str:
     examples: dict[str, str] = {}
     for lines, start in _EXAMPLE.findall(CONFIG_EXAMPLE):
         examples[start] = examples.get(start, "") + _COMMENTED_OUT.sub("", lines)
-    words = say("Open a heading for an example that you can copy into the file:")
+    words = say("Open a section to see an example that you can copy into the file:")
     listed = ""
     for start, text in examples.items():
         heading = start + "]" * start.count("[")

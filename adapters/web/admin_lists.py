@@ -51,7 +51,7 @@ ROW_ACTIONS: Mapping[str, Sequence[RowAction]] = {
             "Their messages will be kept.",
             states={"link", "provider"},
         ),
-        RowAction("people readmit", "name", "Let in again", states={"removed"}),
+        RowAction("people readmit", "name", "Restore access", states={"removed"}),
     ),
     "people tokens": (
         RowAction(
@@ -69,7 +69,7 @@ ROW_ACTIONS: Mapping[str, Sequence[RowAction]] = {
             "schedules delete",
             "id",
             "Delete",
-            "The schedule will be deleted with the list of its runs.",
+            "The schedule and its list of runs will be deleted.",
         ),
     ),
 }

@@ -39,8 +39,8 @@ class Unauthorized(Refusal):
 
     code = "unauthorized"
     sentence = (
-        "Sign in first. Open the link that `ponte link` prints on Ponte's machine, or send "
-        "the token in the Authorization header (Bearer)."
+        "Sign in first. Open the link that `ponte link` prints on the machine where Ponte is "
+        "installed, or send the token in the Authorization header (Bearer)."
     )
 
 
@@ -63,14 +63,14 @@ class ConfirmAgain(Unauthorized):
     `/sign-in/{provider}?again`, without a question to the person."""
 
     code = "confirm_again"
-    sentence = "Your account must be confirmed again. Sign in again."
+    sentence = "Sign in again so that Ponte can confirm your account."
 
 
 class NotConfirmed(StatusUnknown):
     """The provider has not confirmed the person for too long (503)."""
 
     sentence = (
-        "Ponte can't ask {provider} at the moment whether you still have access. Your "
+        "Ponte can't confirm with {provider} right now that you still have access. Your "
         "conversations are safe. Try again in a moment."
     )
 
@@ -105,7 +105,7 @@ class ForeignHost(Refusal):
 
     code = "foreign_origin"
     sentence = (
-        "Ponte does not answer requests for {host}. If this is Ponte's URL, set PONTE_WEB_URL."
+        "Ponte doesn't answer requests for {host}. If this is Ponte's URL, set PONTE_WEB_URL."
     )
 
 
@@ -148,15 +148,15 @@ class UnsupportedParameter(BadRequest):
 
     code = "unsupported_parameter"
     sentence = (
-        "`{param}` is not supported. Ponte gives one text answer and uses its own tools. "
-        "Leave this parameter out."
+        "`{param}` isn't supported. Ponte gives one text answer and uses its own tools. Leave "
+        "this parameter out."
     )
 
 
 class InvalidDataUrl(BadRequest):
     """A file of the OpenAI-compatible API is not a base64 `data:` URL."""
 
-    sentence = "`{param}` is not a base64 data: URL."
+    sentence = "`{param}` isn't a base64-encoded `data:` URL."
 
 
 class DecisionOnPageOnly(BadRequest):
@@ -193,7 +193,7 @@ class WrongMethod(BadInput):
     """The route exists but does not accept the request's method (405)."""
 
     code = "method_not_allowed"
-    sentence = "This URL does not accept that method."
+    sentence = "This URL doesn't accept that method."
 
 
 class WrongMediaType(BadInput):
@@ -207,8 +207,8 @@ class UnexpectedError(PonteError):
     """The handler failed with an error that is not a PonteError (500)."""
 
     sentence = (
-        "Something went wrong. Try again. If it keeps failing, contact the person who runs "
-        "Ponte; the cause is in the log."
+        "Something went wrong. Try again. If the problem continues, contact the person who runs "
+        "Ponte. The details are in the log."
     )
 
 

@@ -444,7 +444,7 @@ async def read_chat_request(
         if "exceeded" in error.detail:
             size, limit = size_of(2 * MAX_TEXT_BYTES), size_of(MAX_TEXT_BYTES)
             raise TooLarge(size=size, limit=limit) from None
-        raise BadRequest(why="its form data is not valid") from None
+        raise BadRequest(why="its form data isn't valid") from None
     try:
         fields: dict[str, str] = {}
         uploads: list[UploadedFile] = []
@@ -478,7 +478,9 @@ def read_idempotency_key(request: Request) -> str:
     """Return the `Idempotency-Key` of a request, "" for none. Raise BadRequest."""
     key = request.headers.get("idempotency-key", "")
     if key and not IDEMPOTENCY_KEY_PATTERN.fullmatch(key):
-        raise BadRequest(why="its Idempotency-Key is too long or contains invalid characters")
+        raise BadRequest(
+            why=("its Idempotency-Key header is too long or contains invalid characters")
+        )
     return key
 
 
@@ -561,11 +563,11 @@ def _parse_json(form: type[M], body: bytearray) -> M:
         case "many":
             raise BadRequest(why="it contains too many values")
         case "deep":
-            raise BadRequest(why="it is nested too deeply")
+            raise BadRequest(why="it's nested too deeply")
     try:
         data = parse_json(body)
     except ValueError:
-        raise BadRequest(why="it is not JSON") from None
+        raise BadRequest(why="it isn't JSON") from None
     return validate(form, data)
 
 
@@ -580,7 +582,7 @@ def validate(form: type[M], data: Any) -> M:
         # The place ends with the type if several are possible.
         names = [each for each in first["loc"] if not re.fullmatch(r"str|\w+\[.*", str(each))]
         if not names:
-            raise BadRequest(why="it is not a JSON object") from None
+            raise BadRequest(why="it isn't a JSON object") from None
         parts = [f"[{each}]" if isinstance(each, int) else f".{each}" for each in names]
         where = clean_text("".join(parts).lstrip("."))[:60]
         sentence = INVALID_FIELDS.get(first["type"], INVALID_FIELD)

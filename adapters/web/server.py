@@ -324,7 +324,7 @@ def bind_socket(host: str, port: int) -> socket.socket:
             raise
     except OSError as error:
         raise SettingsError(
-            "Cannot listen on {host}:{port} ({why}). Change PONTE_WEB_HOST or PONTE_WEB_PORT.",
+            "Can't listen on {host}:{port} ({why}). Change PONTE_WEB_HOST or PONTE_WEB_PORT.",
             host=host,
             port=port,
             why=error.strerror or str(error),
@@ -529,7 +529,7 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
         case HTTPException(status_code=405):
             refusal = WrongMethod()
         case HTTPException():
-            refusal = BadRequest(why="it cannot be read")
+            refusal = BadRequest(why="it can't be read")
         case _:
             refusal = UnexpectedError()
     response = http_io.error_response(refusal, http_io.read_visit(request.scope))

@@ -296,8 +296,8 @@ class TokenAuthentication:
         visitor = await self.find_token_visitor(token, self._client_address(visit))
         if visitor.program:
             raise Unauthorized(
-                "This is an API token. It works only in programs. Sign in with your link to the "
-                "page."
+                "This is an API token, which only works in programs. Use your sign-in link to "
+                "sign in to the page."
             )
         return self.new_session(visitor)
 

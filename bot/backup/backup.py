@@ -101,8 +101,7 @@ class DamagedBackup(PonteError):
 
     code = "damaged"
     sentence = (
-        "{file} is damaged or is not a Ponte backup: {why}. Nothing was changed. Use another "
-        "backup."
+        "{file} is damaged or isn't a Ponte backup: {why}. Nothing was changed. Use another backup."
     )
 
 
@@ -111,7 +110,7 @@ class DifferentBackup(PonteError):
 
     code = "different_backup"
     sentence = (
-        "{file} was made by another version of Ponte ({version}), and this version cannot use it. "
+        "{file} was made by another version of Ponte ({version}), and this version can't use it. "
         "Nothing was changed. Install that version, then restore the backup with it."
     )
 
@@ -245,21 +244,21 @@ def _read_archive(
             while entry := tar.next():
                 member, entry_name = missing.pop(entry.name, None), repr(entry.name[:80])
                 if member is None or not BACKUP_NAMES.fullmatch(entry.name):
-                    words = "it contains {what}, which does not belong in a backup"
+                    words = "it contains {what}, which doesn't belong in a backup"
                     raise DamagedBackup(file=name, why=say(words, what=entry_name))
                 is_same = entry.isreg() and not entry.issparse() and entry.size == member.size
                 if is_same:
                     with put(entry.name) as write:
                         is_same = _copy_member(tar, entry, write) == member.sha256
                 if not is_same:
-                    why = say("{what} does not match its checksum", what=entry_name)
+                    why = say("{what} doesn't match its checksum", what=entry_name)
                     raise DamagedBackup(file=name, why=why)
             if missing:
                 raise DamagedBackup(file=name, why=say("{what} is missing", what=min(missing)))
             while zipped.read(_PIECE_BYTES):  # to its checksum
                 pass
     except (gzip.BadGzipFile, EOFError, zlib.error, tarfile.TarError, RecursionError) as error:
-        raise DamagedBackup(file=name, why=say("it is cut off")) from error
+        raise DamagedBackup(file=name, why=say("it's incomplete")) from error
     return manifest
 
 
@@ -372,7 +371,7 @@ class StoredInPostgres(PonteError):
 class NotWritten(PonteError):
     """The backup file could not be written."""
 
-    sentence = "Cannot write {file} ({cause}). No backup was made."
+    sentence = "Can't write {file} ({cause}). No backup was made."
 
 
 def backup(begun: Start, file: str, keep: int = 0, *, with_secrets: bool = False) -> int:
@@ -401,7 +400,7 @@ def backup(begun: Start, file: str, keep: int = 0, *, with_secrets: bool = False
     folder = Path(file) if file != STANDARD_STREAM and Path(file).is_dir() else None
     if keep and folder is None:
         raise BadInput(
-            "--keep needs a folder, and {file} is not one. Create it, or leave out --keep.",
+            "`--keep` needs a folder, and {file} isn't one. Create it, or leave out `--keep`.",
             file=file,
         )
     now = datetime.now(UTC)
@@ -449,13 +448,13 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
                 source = stack.enter_context(open(file, "rb"))
             except OSError as error:
                 cause = describe_read_error(error)
-                words = "Cannot read the file {file} ({cause})."
+                words = "Can't read the file {file} ({cause})."
                 raise BadInput(words, file=file, cause=cause) from None
         stack.enter_context(home.take())
         former = home.entries()
         if former and not replace:
             raise PonteError(
-                "{home} already has data. To replace it with the backup, add --replace. The "
+                "{home} already has data. To replace it with the backup, add `--replace`. The "
                 "current data is moved aside, not deleted.",
                 home=home.path,
             )
@@ -468,7 +467,7 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
             if resume and not manifest.is_ponte_stopped:
                 raise PonteError(
                     "{file} was made while Ponte was running, so some of its unfinished work may "
-                    "be done already. Restore without --resume, so that nothing is done twice.",
+                    "be done already. Restore without `--resume`, so that nothing is done twice.",
                     file=name,
                 )
             snapshot.check_room(home.path, 2 * manifest.size, say("a restored data folder"))
@@ -532,9 +531,9 @@ def _collect_files(
         raise DifferentSchema(path=database)
     if name := find_foreign_entry(copy, SCHEMA):
         raise PonteError(
-            "The schema of {path} differs from the one Ponte created: {name}. A backup of it "
-            "could not be restored, so none was written. Undo that change in the database, then "
-            "try again.",
+            "The schema of {path} differs from the one Ponte created: {name}. A backup made now "
+            "couldn't be restored, so Ponte didn't make one. Undo that change in the database, "
+            "then try again.",
             path=database,
             name=name,
         )
@@ -597,7 +596,7 @@ def _check_backup_target(path: Path) -> None:
     except OSError as error:
         raise NotWritten(file=path, cause=describe_read_error(error)) from None
     if not is_backup:
-        words = "{file} exists and is not a backup. No backup was made. Choose another name."
+        words = "{file} exists and isn't a backup. No backup was made. Choose another name."
         raise BadInput(words, file=path)
 
 
@@ -672,7 +671,7 @@ def _report_backup(manifest: Manifest, file: str) -> Iterator[str]:
     """Yield the lines of a report on a backup."""
     yield _describe_manifest(manifest)
     if file == STANDARD_STREAM:
-        yield say("To verify this backup, restore it in an empty data folder with `ponte restore`.")
+        yield say("To verify this backup, restore it to an empty data folder with `ponte restore`.")
     else:
         yield say("The backup was verified: {file}.", file=file)
     if count := len(manifest.lost_files):
@@ -682,9 +681,9 @@ def _report_backup(manifest: Manifest, file: str) -> Iterator[str]:
             count,
         )
     if STORED_FILE in manifest.members:
-        yield say("It contains settings.env with the secrets of the set-up page.")
+        yield say("The backup contains settings.env, which has the secrets of the set-up page.")
     yield say(
-        "Protect the backup as carefully as the data folder. It does not contain .env, ponte.toml "
+        "Protect the backup as carefully as the data folder. It doesn't contain .env, ponte.toml "
         "or the sandbox's Python."
     )
 
@@ -692,8 +691,8 @@ def _report_backup(manifest: Manifest, file: str) -> Iterator[str]:
 def _describe_manifest(manifest: Manifest) -> str:
     """Return the line that says what a backup contains."""
     return say(
-        "Data folder at {at}: schema {schema}, messages: {count}, files: {total}, total "
-        "size: {size}.",
+        "Data folder as of {at}: schema {schema}, messages: {count}, files: {total}, total size: "
+        "{size}.",
         at=manifest.created_at,
         schema=manifest.schema,
         size=format_size(manifest.size),

@@ -42,8 +42,8 @@ class HolderLost(PonteError):
 
     code = "unreachable"
     sentence = (
-        "Ponte stopped responding. The quick command is saved and continues when Ponte runs "
-        "again. Do not start it a second time."
+        "Ponte stopped responding. The quick command is saved and will continue when Ponte runs "
+        "again. Don't start it a second time."
     )
 
 
@@ -51,8 +51,8 @@ class AnswerLost(HolderLost):
     """The connection to the running Ponte broke before it answered a prompt."""
 
     sentence = (
-        "Ponte stopped responding. Your prompt is saved and is answered when Ponte runs again. "
-        "`ponte threads list` shows the conversation."
+        "Ponte stopped responding. Your prompt is saved and will be answered when Ponte runs "
+        "again. `ponte threads list` shows the conversation."
     )
 
 
@@ -210,7 +210,7 @@ class LocalClient:
             async with self._http.stream_lines("GET", url, headers=self._headers) as lines:
                 return "\n".join([line async for line in lines])
         except HttpError as error:
-            raise PonteError("Cannot read the result file ({why}).", why=error.reason) from None
+            raise PonteError("Can't read the result file ({why}).", why=error.reason) from None
 
     async def run_operation(
         self, name: str, /, *, output: str = "", timeout: float | None = None, **arguments: Any
@@ -246,7 +246,7 @@ class LocalClient:
             if isinstance(error, HttpDown | HttpTimeout):
                 home = self._start.home
                 raise PonteError(
-                    "Ponte (process {pid}) is using {home} but does not respond. It may be "
+                    "Ponte (process {pid}) is using {home} but doesn't respond. It may be "
                     "starting or stopping. Try again in a moment.",
                     pid=home.holder() or "unknown",
                     home=home.path,

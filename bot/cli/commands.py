@@ -107,12 +107,13 @@ def ask(text: str, files: Sequence[Path], form: str | None, output: Path | None,
         if len(data) > MAX_PROMPT_BYTES:
             raise BadInput(
                 "Standard input is larger than {limit}. Nothing was sent. Send it as a file with "
-                "--file, or send a part of it.",
+                "`--file`, or send only a part of it.",
                 limit=i18n.format_size(MAX_PROMPT_BYTES),
             )
         if (decoded := decode_input(data)) is None:
             raise BadInput(
-                "Standard input is not UTF-8 text. Nothing was sent. Send it as a file with --file."
+                "Standard input isn't UTF-8 text. Nothing was sent. Send it as a file "
+                "with `--file`."
             )
         piped = decoded
     prompt = "\n\n".join(filter(None, (text.strip(), piped.strip())))
@@ -152,7 +153,7 @@ def _write_bytes(data: bytes, file: Path | None) -> None:
         with open(file, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as out:
             out.write(data)
     except OSError as error:
-        words = "Cannot write to the file {file} ({cause}). Check the path."
+        words = "Can't write to the file {file} ({cause}). Check the path."
         raise PonteError(words, file=file, cause=describe_read_error(error)) from None
 
 
@@ -166,9 +167,9 @@ def link(*, as_json: bool = False) -> int:
     if not (address := body["link"]):
         token = plain_value(settings.ponte_web_token) or home.kept_web_token()
         if not token or not settings.ponte_web_port:
-            raise PonteError("The page is not running yet. Start it with `ponte run`.")
+            raise PonteError("The page isn't running yet. Start it with `ponte run`.")
         address = add_token(settings.page_url(settings.page_url()), token)
-        sys.stderr.write(say("The page is not running. Start it with `ponte run`.") + "\n")
+        sys.stderr.write(say("The page isn't running. Start it with `ponte run`.") + "\n")
     _print_all([json.dumps({"link": address}) if as_json else address])
     return 0
 
@@ -205,7 +206,7 @@ def slack_manifest(*, link: bool) -> int:
     settings = start(quiet=True).settings
     url = f"{settings.ponte_web_url}/slack/events" if settings.slack == "http" else ""
     if settings.slack == "http" and not settings.ponte_web_url:
-        raise SettingsError("PONTE_WEB_URL is not set. Slack needs it to send events.")
+        raise SettingsError("PONTE_WEB_URL isn't set. Slack needs it to send events.")
     app = setup.manifest(request_url=url, page_url=settings.ponte_web_url or "")
     _print_all([setup.link(app) if link else json.dumps(app, indent=2, ensure_ascii=False)])
     return 0
@@ -223,7 +224,7 @@ def quick_command(
         values: Inputs = parse_input(" ".join(words))
     elif None in pairs:
         stray = words[pairs.index(None)]
-        raise BadInput("`{word}` is not in the form KEY=VALUE.", word=stray[:40])
+        raise BadInput("`{word}` isn't in the form KEY=VALUE.", word=stray[:40])
     else:
         values = check_unique_names((pair[1], clean_text(pair[2])) for pair in pairs if pair)
     typed = render_command(TypedCommand("quick-command", slug=slug, input=values))
@@ -256,7 +257,7 @@ def run_operation(name: str, arguments: Json, *, as_json: bool) -> int:
     is_running = inputs.home.is_served()
     if own.needs == "running" and not is_running and inputs.settings.database_url is None:
         raise PonteError(
-            "Ponte is not running with {home}, so there is nothing to reload.",
+            "Ponte isn't running with {home}, so there is nothing to reload.",
             home=inputs.home.path,
         )
     if own.needs == "settings" and not is_running:
@@ -288,7 +289,7 @@ def run_operation(name: str, arguments: Json, *, as_json: bool) -> int:
     is_idle = name == "status" and not is_running and inputs.settings.database_url is None
     if is_idle:
         # The parts are those of this command's own Ponte, which answers nobody.
-        words = "Ponte is not running with {home}. Start it with `ponte run`."
+        words = "Ponte isn't running with {home}. Start it with `ponte run`."
         sys.stderr.write(say(words, home=inputs.home.path) + "\n")
     return ask_holder(show, inputs, prepares=own.prepares) or int(is_idle)
 
@@ -343,7 +344,7 @@ def _read_attachment(file: Path) -> tuple[str, bytes]:
             size = max(len(data), os.fstat(opened.fileno()).st_size)
     except OSError as error:
         raise BadInput(
-            "Cannot read the file {file} ({cause}).", file=file, cause=describe_read_error(error)
+            "Can't read the file {file} ({cause}).", file=file, cause=describe_read_error(error)
         ) from None
     if size > MAX_UPLOAD_BYTES:
         limit = i18n.format_size(MAX_UPLOAD_BYTES)
@@ -376,7 +377,7 @@ def person_export(key: str, folder: Path | None) -> int:
                         out.write(piece.encode())
                 count = await _write_files(one, str(counts["person"]), folder, top)
         except OSError as error:
-            words = "Cannot write to the folder {folder} ({cause})."
+            words = "Can't write to the folder {folder} ({cause})."
             raise PonteError(words, folder=folder, cause=describe_read_error(error)) from None
         words = plural(
             "Saved {folder}/person.json and {count} file.",
@@ -468,6 +469,6 @@ def _refuse_existing(path: Path) -> Iterator[None]:
         yield
     except FileExistsError:
         raise PonteError(
-            "{path} already exists, and an export does not overwrite files. Choose another folder.",
+            "{path} already exists, and an export doesn't overwrite files. Choose another folder.",
             path=path,
         ) from None

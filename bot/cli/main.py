@@ -73,7 +73,7 @@ COMMAND_GROUPS = {
     "people": typer.Typer(help="Manage the people who can use the page besides its owner."),
     "person": typer.Typer(help="List, export and delete the data about a person."),
     "policy": typer.Typer(help="Show who can do what, and where."),
-    "hooks": typer.Typer(help="Try the webhooks of ponte.toml."),
+    "hooks": typer.Typer(help="Test the webhooks of ponte.toml."),
     "mcp": typer.Typer(help="Show and accept the tools of the MCP servers in ponte.toml."),
     "sample": typer.Typer(help="Restore the sample tables."),
     "setup": typer.Typer(help="Show and undo what was typed on the set-up page."),
@@ -82,7 +82,7 @@ COMMAND_GROUPS = {
 for _name, _group in COMMAND_GROUPS.items():
     cli.add_typer(_group, name=_name, no_args_is_help=True)
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Don't ask for confirmation.")]
 
 
 def add_operations() -> None:
@@ -120,7 +120,7 @@ def _make_command(operation: Operation) -> Callable[..., int]:
         as_json, yes = values.pop("as_json"), values.pop("yes", True)
         arguments = {name: value for name, value in values.items() if value is not None}
         if not (yes or sys.stdin.isatty()):
-            raise typer.BadParameter(_say("Add --yes to confirm."))
+            raise typer.BadParameter(_say("Add `--yes` to confirm."))
         from bot.cli import commands as cli_commands
 
         if not yes:
@@ -163,7 +163,7 @@ def _read_text_file(path: str) -> str:
     try:
         return Path(path).read_text("utf-8") if path else ""
     except (OSError, UnicodeDecodeError) as error:
-        raise typer.BadParameter(_say("Cannot read the file {file}.", file=path)) from error
+        raise typer.BadParameter(_say("Can't read the file {file}.", file=path)) from error
 
 
 add_operations()
@@ -258,9 +258,9 @@ def ask(
     if not words and not files and sys.stdin.isatty():
         raise typer.BadParameter(_say("Specify a prompt, as text or on standard input."))
     if output and not form:
-        raise typer.BadParameter(_say("Use --output together with --format."))
+        raise typer.BadParameter(_say("Use `--output` together with `--format`."))
     if form == "xlsx" and not output and sys.stdout.isatty():
-        raise typer.BadParameter(_say("A terminal can't show XLSX. Add --output FILE."))
+        raise typer.BadParameter(_say("A terminal can't show XLSX. Add `--output FILE`."))
     from bot.cli import commands as cli_commands
 
     prompt = " ".join(words or ())
@@ -277,13 +277,13 @@ def link(as_json: AsJson = False) -> int:
 
 @cli.command(epilog="Example: ponte serve")
 def serve() -> int:
-    """Only receive events; `ponte work` answers them (DATABASE_URL)."""
+    """Only receive messages, for `ponte work` to answer (needs DATABASE_URL)."""
     return _run(works=False)
 
 
 @cli.command(epilog="Example: ponte work")
 def work() -> int:
-    """Only answer messages that `ponte serve` received (DATABASE_URL)."""
+    """Only answer messages that `ponte serve` receives (needs DATABASE_URL)."""
     return _run(takes=False)
 
 
@@ -298,13 +298,13 @@ def migrate() -> int:
 @cli.command(epilog="Example: ponte backup /backups --keep 7")
 def backup(
     file: Annotated[
-        str, typer.Argument(help="Where to write it: a file, a folder, or - for stdout.")
+        str, typer.Argument(help="Where to write the backup: a file, a folder, or - for stdout.")
     ],
     keep: Annotated[
         int, typer.Option("--keep", min=0, help="Keep only the newest backups in that folder.")
     ] = 0,
     secrets: Annotated[
-        bool, typer.Option("--secrets", help="Include settings.env of the set-up page.")
+        bool, typer.Option("--secrets", help="Include the set-up page's settings.env.")
     ] = False,
 ) -> int:
     """Back up this data folder to a file, even while Ponte is running."""
@@ -315,7 +315,9 @@ def backup(
 
 @cli.command(epilog="Example: ponte restore ponte-2026-11-01.tar.gz")
 def restore(
-    file: Annotated[str, typer.Argument(help="The file written by `ponte backup`; - for stdin.")],
+    file: Annotated[
+        str, typer.Argument(help=("The file that `ponte backup` wrote, or - for stdin."))
+    ],
     replace: Annotated[
         bool, typer.Option("--replace", help="Move the current data aside and replace it.")
     ] = False,
@@ -323,7 +325,7 @@ def restore(
         bool,
         typer.Option(
             "--resume",
-            help="Continue unfinished work. Use this only if Ponte has not run since the backup.",
+            help="Continue unfinished work. Use this only if Ponte hasn't run since the backup.",
         ),
     ] = False,
 ) -> int:
@@ -347,7 +349,9 @@ def slack_manifest(
 def doctor(
     model: Annotated[
         bool,
-        typer.Option("--model", help="Also send the model three short requests, which cost money."),
+        typer.Option(
+            "--model", help=("Also send three short requests to the model, which cost money.")
+        ),
     ] = False,
     yes: Yes = False,
     as_json: AsJson = False,

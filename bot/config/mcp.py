@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from bot.settings import Settings
 
 NO_MCP_EXTRA_SENTENCE = (
-    "{where}: MCP servers need the package mcp. Install it with `pip install --require-hashes "
+    "{where}: MCP servers need the `mcp` package. Install it with `pip install --require-hashes "
     "-r requirements/mcp.txt` (docs/guides/mcp.md)."
 )
-_MISSING = "{where}: {variable} is not set, so the MCP server {name} gets no token. Set it"
-_OWN_SETTING = "{where}: {variable} is a setting of Ponte's own. Put the token in another variable"
+_MISSING = "{where}: {variable} isn't set, so the MCP server {name} gets no token. Set it."
+_OWN_SETTING = (
+    "{where}: {variable} is one of Ponte's own settings. Put the token in another variable."
+)
 
 
 def _check_url(value: str) -> str:

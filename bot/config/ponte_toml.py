@@ -73,7 +73,7 @@ from core.tools.mcp import name_mcp_tool
 from core.turn.run import CallLimits, Retention, TurnConfig
 from core.webhooks.hook import HOOK_PLATFORM, HOOK_RIGHTS, Hook, HookKind
 
-NEWER_FILE_SENTENCE = "{file} is newer than what runs; `ponte reload` takes it over."
+NEWER_FILE_SENTENCE = "{file} is newer than the version in use. Run `ponte reload` to apply it."
 _A_PLACE = "a workspace, server or channel"
 _ERROR_WORDS = {
     "missing": "is missing",
@@ -662,7 +662,7 @@ def read_config(path: Path, *, required: bool = False, faces: Faces = FACES) -> 
         raise SettingsError("PONTE_CONFIG: file {path} not found.", path=path) from None
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(
-            "PONTE_CONFIG: cannot read {path} ({cause}).",
+            "PONTE_CONFIG: can't read {path} ({cause}).",
             path=path,
             cause=describe_read_error(error),
         ) from None

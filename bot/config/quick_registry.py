@@ -115,7 +115,7 @@ class QuickCommandRegistry:
         if self.run_command is not None:
             return await self.run_command(ctx, slug, input)
         raise ToolError(
-            "Quick commands are not set up. The person who runs Ponte must set "
+            "Quick commands aren't set up. The person who runs Ponte must set "
             "STACKSPOT_CLIENT_ID and STACKSPOT_CLIENT_SECRET.",
             code="not_configured",
         )

@@ -24,20 +24,22 @@ from core.webhooks.hook import Hook, unfillable_parts
 if TYPE_CHECKING:
     from core.webhooks.intake import HookIntake
 
-_UNSET = "{where}: {variable} is not set, so the webhook {name} rejects every request. Set it"
-_NO_SIGN_IN = "{where}: {variable} is not set. Sign-in with {name} needs it"
-_SHORT = "{where}: {variable} is too short. Use at least 16 characters (openssl rand -hex 32)"
-_NOT_BASE64 = "{where}: {variable} is not valid base64. Copy the secret as the sender shows it"
-_PLATFORM_OFF = "{where}: {platform} is off, so the webhook {name} cannot post"
+_UNSET = "{where}: {variable} isn't set, so the webhook {name} rejects every request. Set it."
+_NO_SIGN_IN = "{where}: {variable} isn't set. Sign-in with {name} needs it."
+_SHORT = "{where}: {variable} is too short. Use at least 16 characters (`openssl rand -hex 32`)."
+_NOT_BASE64 = (
+    "{where}: {variable} isn't valid base64. Copy the secret exactly as the sender shows it."
+)
+_PLATFORM_OFF = "{where}: {platform} is off, so the webhook {name} can't post"
 
 _NEVER_FILLED = "{where}: no request can fill {part} in the template of the webhook {name}"
 _REPEATS = (
-    "{where}: requests to the webhook {name} have no signed time. Anyone who captured one can "
-    "send it again after the time set in repeats_after."
+    "{where}: requests to the webhook {name} have no signed time. Anyone who captures one can "
+    "send it again after the time set in `repeats_after`."
 )
 _NO_REPEATS = (
-    "{where}: repeats_after of the webhook {name} has no effect, because each delivery of its kind "
-    "has an ID"
+    "{where}: `repeats_after` has no effect for the webhook {name}, because each delivery of its "
+    "kind has an ID"
 )
 
 

@@ -106,10 +106,10 @@ def describe(found: Installation, say: Say) -> str:
         say("{name} is missing", name=f"{name}{bounds}") for name, bounds in found.missing.items()
     ]
     faults += [
-        say("{name} {version} does not match {bounds}", name=name, version=version, bounds=bounds)
+        say("{name} {version} doesn't match {bounds}", name=name, version=version, bounds=bounds)
         for name, (version, bounds) in found.wrong.items()
     ]
-    sentence = "{faults}. Reinstall Ponte in its own environment (docs/guides/install.md)"
+    sentence = "{faults}. Reinstall Ponte in its own environment (docs/guides/install.md)."
     return say(sentence, faults=", ".join(faults))
 
 

@@ -37,12 +37,16 @@ from core.store.database import SqlConnection, check_free_space, check_schema, i
 from core.store.remembered import read_text
 from core.tools.mcp import MCP_STATE_NAME
 
-NO_ANSWER_SENTENCE = "the server did not respond ({why}). Check the network and HTTPS_PROXY."
-NO_ANSWER_AT_SENTENCE = "{address} did not respond ({why}). Check {setting} and the network."
+NO_ANSWER_SENTENCE = (
+    "The server didn't respond ({why}). Check your network connection and HTTPS_PROXY."
+)
+NO_ANSWER_AT_SENTENCE = (
+    "{address} didn't respond ({why}). Check {setting} and your network connection."
+)
 CHECK_FAILED_SENTENCE = "this check failed because of a bug in Ponte ({kind})"
 RUNNING_SENTENCE = "process {pid} is running with {home}; these are its settings"
 SILENT_SENTENCE = (
-    "process {pid} is running with {home} but does not respond; these are the settings of this "
+    "process {pid} is running with {home} but doesn't respond; these are the settings of this "
     "folder"
 )
 NOT_RUNNING_SENTENCE = "not running with {home}; these are the settings of this folder"
@@ -51,7 +55,7 @@ SILENCE_SECONDS = 5.0
 USAGE_DAYS = 30
 T = TypeVar("T")
 ESTIMATES_SENTENCE = (
-    "in the last {days} days, the server did not report usage for {estimates} of {calls} paid "
+    "in the last {days} days, the server didn't report usage for {estimates} of {calls} paid "
     "calls; their costs are upper estimates"
 )
 _MARKS = {"on": "ok", "off": "off", "note": "note", "failing": "FAIL"}
@@ -271,7 +275,7 @@ async def _check_settings(start: Start) -> Sequence[Health]:
     if file.path is None:
         return [Health("settings", "on", say("environment; no .env file here")), *more]
     if file.why:
-        words = say("environment; {path} is not used ({why})", path=file.path, why=file.why)
+        words = say("environment; {path} isn't used ({why})", path=file.path, why=file.why)
         return [Health("settings", "failing", words), *more]
     return [Health("settings", "on", say("environment and {path}", path=file.path)), *more]
 
@@ -333,7 +337,7 @@ async def _check_home(start: Start) -> Sequence[Health]:
     path = start.home.path
     nearest = next(each for each in (path, *path.parents) if each.exists() or each.is_symlink())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
-        raise PonteError("cannot write to {path}; set PONTE_HOME to another folder", path=path)
+        raise PonteError("Can't write to {path}. Set PONTE_HOME to another folder.", path=path)
     await asyncio.to_thread(check_free_space, nearest)
     if nearest != path:
         return [Health("home", "on", say("{path} (will be created)", path=path))]

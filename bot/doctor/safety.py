@@ -51,8 +51,10 @@ def _check_rights_and_caps(settings: Settings, config: Config) -> Iterator[Safet
         yield SafetyFinding("rights", say(words, names=", ".join(places)), "note")
     if rules := len(config.rule_book.rules) + len(config.rule_book.channels):
         words = plural(
-            "{count} rule in ponte.toml applies first; `ponte policy check` shows who can do what",
-            "{count} rules in ponte.toml apply first; `ponte policy check` shows who can do what",
+            "{count} rule in ponte.toml applies first. Run `ponte policy check` to see "
+            "who can do what.",
+            "{count} rules in ponte.toml apply first. Run `ponte policy check` to see "
+            "who can do what.",
             rules,
         )
         yield SafetyFinding("rights", words)
@@ -69,7 +71,7 @@ def _check_rights_and_caps(settings: Settings, config: Config) -> Iterator[Safet
         )
         yield SafetyFinding("limits", words)
     elif settings.openai_api_key:  # without a key, the model's server takes no money
-        words = "spending has no limit; set one with [[allowances]] in ponte.toml"
+        words = "Spending has no limit. Set one with `[[allowances]]` in ponte.toml."
         yield SafetyFinding("limits", say(words), "note")
     if chosen is not None and has_daily_turns(settings):
         each, all = (cap or say("no limit") for cap in (chosen.person, chosen.everybody))
@@ -93,8 +95,8 @@ def _check_rules(config: Config) -> Iterator[SafetyFinding]:
         allowed = {right.partition(":")[0] for right in place_rule.allow}
         if "propose" in allowed and "approve" not in allowed:
             words = (
-                "{place}: people can request changes but not decide on them, because `allow` does "
-                "not contain approve ({rule})"
+                "{place}: people can request changes but not decide on them, because `allow` "
+                "doesn't contain `approve` ({rule})"
             )
             yield SafetyFinding("rights", say(words, place=place, rule=place_rule.source), "note")
     open_tables = [name for name, table in config.tables.items() if table.access == "auto"]
@@ -118,7 +120,7 @@ def _check_rules(config: Config) -> Iterator[SafetyFinding]:
     # Tables on which admins do not decide.
     for name, table in config.tables.items():
         if table.approvers_only:
-            text = "{table}: only {names} can decide on changes; other admins cannot ({rule})"
+            text = "{table}: only {names} can decide on changes; other admins can't ({rule})"
             names, location = ", ".join(sorted(table.approvers)), config.location("tables", name)
             yield SafetyFinding("rights", say(text, table=name, names=names, rule=location))
 
@@ -134,13 +136,13 @@ def _check_home(home: Home) -> Iterator[SafetyFinding]:
         )
         return
     except OSError as error:
-        words = say("cannot check {path} ({why})", path=home.path, why=error.strerror)
+        words = say("can't check {path} ({why})", path=home.path, why=error.strerror)
         yield SafetyFinding("home", words, "note")
         return
     if status.st_uid != os.geteuid():
         words = (
             "{path} belongs to another user (uid {uid}). Run Ponte as that user, or set "
-            "PONTE_HOME to a folder of your own"
+            "PONTE_HOME to a folder of your own."
         )
         yield SafetyFinding("home", say(words, path=home.path, uid=status.st_uid), "unsafe")
         return
@@ -148,10 +150,10 @@ def _check_home(home: Home) -> Iterator[SafetyFinding]:
     open_paths += [path for name in _SECRET_FILES if _read_mode(path := home.path / name) & 0o077]
     for path in open_paths:
         mode = "700" if path == home.path else "600"
-        words = say("other users can open {path}. Run chmod {mode} {path}", path=path, mode=mode)
+        words = say("Other users can open {path}. Run `chmod {mode} {path}`.", path=path, mode=mode)
         yield SafetyFinding("home", words, "unsafe")
     if not open_paths:
-        yield SafetyFinding("home", say("other users cannot open {path}", path=home.path))
+        yield SafetyFinding("home", say("other users can't open {path}", path=home.path))
 
 
 def _check_files(settings: Settings) -> Iterator[SafetyFinding]:
@@ -161,19 +163,19 @@ def _check_files(settings: Settings) -> Iterator[SafetyFinding]:
     for words in settings.notes:
         yield SafetyFinding("settings", words, "note")
     if env.path is not None and env.why:
-        words = say("{path} is not used ({why})", path=env.path, why=env.why)
+        words = say("{path} isn't used ({why})", path=env.path, why=env.why)
         yield SafetyFinding("settings", words, "note")
     setting_files = [env.path] if env.path is not None and not env.why else []
     for path in (*setting_files, settings.ponte_config):
         mode = _read_mode(path) if _is_reachable(path) else 0
         if mode & 0o002:
-            words = say("other users can change {path}. Run chmod o-w {path}", path=path)
+            words = say("Other users can change {path}. Run `chmod o-w {path}`.", path=path)
             yield SafetyFinding("settings", words, "unsafe")
         elif mode & 0o004 and path == env.path and env.secret:
-            words = "{path} contains secrets and other users can read it. Run chmod 600 {path}"
+            words = "{path} contains secrets, and other users can read it. Run `chmod 600 {path}`."
             yield SafetyFinding("settings", say(words, path=path), "unsafe")
         elif not mode & 0o004 and _read_mode(path):
-            yield SafetyFinding("settings", say("other users cannot read {path}", path=path))
+            yield SafetyFinding("settings", say("other users can't read {path}", path=path))
 
 
 def _read_mode(path: Path) -> int:

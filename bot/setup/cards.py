@@ -52,7 +52,7 @@ CARDS: Mapping[str, SetupCard] = {
             "model",
             "Model",
             "Answers questions and uses your tables, quick commands and Python.",
-            "An API key of OpenAI, or the address of another server with OpenAI's API, such as "
+            "An OpenAI API key, or the address of another server that has OpenAI's API, such as "
             "Ollama, llama.cpp, vLLM or LM Studio. OpenAI charges for each answer.",
             (
                 SetupField("openai_base_url", words="Address", example="http://127.0.0.1:11434/v1"),
@@ -70,9 +70,9 @@ CARDS: Mapping[str, SetupCard] = {
             "slack",
             "Slack",
             "Answers where your team writes: mentions, direct messages and followed threads.",
-            "An app in your workspace. The first link creates it with everything that Ponte needs. "
-            "Then install it, copy the bot token from OAuth & Permissions, and generate an "
-            "app-level token with the scope connections:write under Basic Information.",
+            "An app in your workspace. The first link creates it with everything that Ponte "
+            "needs. Then install it, copy the bot token from OAuth & Permissions, and generate "
+            "an app-level token with the connections:write scope under Basic Information.",
             (
                 SetupField("slack_bot_token", words="Bot token", is_secret=True, example="xoxb-…"),
                 SetupField("slack_app_token", words="App token", is_secret=True, example="xapp-…"),
@@ -83,8 +83,8 @@ CARDS: Mapping[str, SetupCard] = {
             "discord",
             "Discord",
             "Answers direct messages and mentions on your Discord servers.",
-            "A bot of your own. Create an application in the developer portal, and copy the token "
-            "from its page Bot. Check shows the link that invites it to a server.",
+            "A bot of your own. Create an application in the developer portal and copy the token "
+            "from its Bot page. Then press Check to get the link that invites it to a server.",
             (
                 SetupField("discord_token", words="Bot token", is_secret=True),
                 SetupField(
@@ -103,9 +103,9 @@ CARDS: Mapping[str, SetupCard] = {
         SetupCard(
             "nocodb",
             "NocoDB",
-            "Reads your team's tables, and changes rows after their approval.",
-            "The address of your NocoDB and an API token. NocoDB shows tokens under your picture, "
-            "Account Settings, Tokens.",
+            "Reads your team's tables, and changes rows after approval.",
+            "The address of your NocoDB and an API token. In NocoDB, open your picture, then "
+            "Account Settings and Tokens.",
             (
                 SetupField("nocodb_url", words="Address", example="https://nocodb.example.com"),
                 SetupField("nocodb_token", words="Token", is_secret=True),
@@ -116,7 +116,7 @@ CARDS: Mapping[str, SetupCard] = {
             "stackspot",
             "StackSpot",
             "Runs StackSpot's quick commands and agents.",
-            "A client ID and a client key. StackSpot AI shows them under your profile, Access "
+            "A client ID and a client key. StackSpot AI shows them in your profile under Access "
             "Token.",
             (
                 SetupField("stackspot_client_id", words="Client ID"),
@@ -129,8 +129,8 @@ CARDS: Mapping[str, SetupCard] = {
             "code",
             "Python",
             "Calculates, reads files and draws plots with Python.",
-            "Nothing in most cases: auto uses OpenAI's interpreter with OpenAI's models, and "
-            "otherwise a sandbox on this machine.",
+            "Usually nothing: auto uses OpenAI's interpreter with OpenAI's models, and otherwise "
+            "a sandbox on this machine.",
             (
                 SetupField(
                     "ponte_code",

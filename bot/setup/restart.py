@@ -19,7 +19,7 @@ from core.base.i18n import say
 
 START_CHECK_SECONDS = 60.0
 """A start reads two files and imports all integrations, which takes a second or two."""
-PROBE_FAILED = "Ponte could not be started with these settings."
+PROBE_FAILED = "Ponte couldn't start with these settings."
 
 
 class Restart:

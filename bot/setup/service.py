@@ -244,7 +244,7 @@ class SetupService:
         """Start Ponte anew with the stored settings. Raise BadInput if they do not lead to a start;
         then nothing changes."""
         if self._restart is None:
-            raise BadInput("Only `ponte run` can start itself anew. Start Ponte again by hand.")
+            raise BadInput("Only `ponte run` can restart itself. Restart Ponte manually.")
         try:
             await self._restart.probe()
         except SettingsError as error:
@@ -443,9 +443,11 @@ def _describe_trial(trial: StartTrial) -> str:
     """Return what became of the newest settings, which are not in force."""
     names = ", ".join(trial.names)
     if trial.state == "failed":
-        words = "Ponte did not start with {names} ({why}). The settings before are in force again."
+        words = (
+            "Ponte didn't start with {names} ({why}). The previous settings are in effect again."
+        )
         return say(words, names=names, why=trial.why)
-    return say("{names} are stored. They take effect when Ponte starts again.", names=names)
+    return say("{names} are saved. They take effect when Ponte restarts.", names=names)
 
 
 def _list_storable(name: str, values: Sequence[str]) -> Sequence[str]:

@@ -84,7 +84,7 @@ class StoredSettings:
         before, trial = self.read(), self.trial
         text = HEADER + "".join(_line(name, value) for name, value in sorted(values.items()))
         if _parse(text) != values:
-            raise BadInput("These values cannot be stored. Remove unusual characters.")
+            raise BadInput("These values can't be stored. Remove unusual characters.")
         names = sorted(k for k in before.keys() | values if before.get(k) != values.get(k))
         if trial is None or trial.state == "failed":  # the stored settings are in force
             self._home.write_secret(LAST_FILE, self._read(STORED_FILE).encode())
@@ -166,11 +166,11 @@ def check_value(name: str, value: str) -> str:
     """Return a typed value without spaces around it. Raise BadInput with what to do."""
     value = value.strip()
     if name.lower() not in SETUP_NAMES:
-        raise BadInput("{name} cannot be set here. Set it in .env.", name=name[:60])
+        raise BadInput("{name} can't be set here. Set it in .env.", name=name[:60])
     if not value.isprintable():
         raise BadInput("Remove the line break or control character from {name}.", name=name)
     if value.startswith("@"):
-        raise BadInput("{name} cannot start with @ here. Set it in .env.", name=name)
+        raise BadInput("{name} can't start with @ here. Set it in .env.", name=name)
     if len(value) > MAX_SETTING_CHARACTERS:
         raise BadInput("Enter a shorter value for {name}.", name=name)
     return value

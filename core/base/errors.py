@@ -56,7 +56,7 @@ class PonteError(Exception):
 
     code = "internal"
     sentence = (
-        "Something went wrong. Your message is saved. Try again. If it keeps failing, give "
+        "Something went wrong. Your message is saved. Try again. If the problem continues, give "
         "this ID to the person who runs Ponte: {turn}."
     )
 
@@ -119,8 +119,8 @@ class StatusUnknown(PonteError):
 
     code = "status_unknown"
     sentence = (
-        "I couldn't check in time whether you are a member, so nothing was done. Try again "
-        "in a minute. If it keeps failing, contact the person who runs Ponte."
+        "I couldn't check in time whether you're a member, so nothing was done. Try again in a "
+        "minute. If the problem continues, contact the person who runs Ponte."
     )
 
 
@@ -148,7 +148,7 @@ class TooLarge(BadInput):
 
     code = "too_large"
     sentence = (
-        "That is too large: {size}. The limit is {limit}. Send a smaller file, or send long text "
+        "That's too large: {size}. The limit is {limit}. Send a smaller file, or send long text "
         "as a file."
     )
 
@@ -176,7 +176,7 @@ class NotStored(PonteError):
 
     code = "not_stored"
     sentence = (
-        "I couldn't save your message. Send it again in a moment. If it keeps failing, "
+        "I couldn't save your message. Send it again in a moment. If the problem continues, "
         "contact the person who runs Ponte."
     )
 
@@ -240,7 +240,7 @@ class ModelDown(ModelError):
     """The model's server does not respond, or ended the stream too early."""
 
     code = "model_down"
-    sentence = "The model's server is not responding. Your message is saved. Try again in a minute."
+    sentence = "The model's server isn't responding. Your message is saved. Try again in a minute."
 
 
 class ModelSilent(ModelError):
@@ -393,7 +393,7 @@ class Draining(PonteError):
     """This process stops. The turn goes back into the queue, and the next process continues it."""
 
     code = "draining"
-    sentence = "This process is stopping. The next one will continue its work."
+    sentence = "Ponte is stopping. It will pick up where it left off."
 
 
 REFUSALS = frozenset({NotAllowed.code, OverBudget.code, "not_allowed"})

@@ -27,42 +27,42 @@ OWNER_SENTENCES = {
         "The model's server rejected the request ({reason}). Check PONTE_MODEL and "
         "OPENAI_BASE_URL, or run `ponte doctor`."
     ),
-    "The bridge cannot reach NocoDB. Try again in a minute. If it keeps failing, contact the "
+    "The bridge can't reach NocoDB. Try again in a minute. If the problem continues, contact the "
     "person who runs Ponte.": (
-        "The bridge cannot reach NocoDB. Try again in a minute. If it keeps failing, check that "
-        "NocoDB is running and that the bridge can connect to it."
+        "The bridge can't reach NocoDB. Try again in a minute. If the problem continues, check "
+        "that NocoDB is running and that the bridge can connect to it."
     ),
-    "NocoDB failed (status {status}). Try again in a minute. If it keeps failing, contact the "
-    "person who runs Ponte.": (
-        "NocoDB failed (status {status}). Try again in a minute. If it keeps failing, check "
+    "NocoDB failed (status {status}). Try again in a minute. If the problem continues, contact "
+    "the person who runs Ponte.": (
+        "NocoDB failed (status {status}). Try again in a minute. If the problem continues, check "
         "NocoDB's log."
     ),
     "OpenAI rejected the code ({reason}). Contact the person who runs Ponte.": (
         "OpenAI rejected the code ({reason}). Check PONTE_CODE and PONTE_CODE_MODEL."
     ),
-    "Something went wrong. Your message is saved. Try again. If it keeps failing, give this ID to "
-    "the person who runs Ponte: {turn}.": (
-        "Something went wrong. Your message is saved. Try again. If it keeps failing, look for "
-        "this ID in Ponte's log: {turn}."
+    "Something went wrong. Your message is saved. Try again. If the problem continues, give this "
+    "ID to the person who runs Ponte: {turn}.": (
+        "Something went wrong. Your message is saved. Try again. If the problem continues, look "
+        "for this ID in Ponte's log: {turn}."
     ),
-    "I couldn't check in time whether you are a member, so nothing was done. Try again in a "
-    "minute. If it keeps failing, contact the person who runs Ponte.": (
-        "I couldn't check in time whether you are a member, so nothing was done. Try again in a "
-        "minute. If it keeps failing, run `ponte doctor`."
+    "I couldn't check in time whether you're a member, so nothing was done. Try again in a "
+    "minute. If the problem continues, contact the person who runs Ponte.": (
+        "I couldn't check in time whether you're a member, so nothing was done. Try again in a "
+        "minute. If the problem continues, run `ponte doctor`."
     ),
-    "I couldn't save your message. Send it again in a moment. If it keeps failing, contact the "
-    "person who runs Ponte.": (
-        "I couldn't save your message. Send it again in a moment. If it keeps failing, check the "
-        "disk and the permissions of the data folder."
+    "I couldn't save your message. Send it again in a moment. If the problem continues, contact "
+    "the person who runs Ponte.": (
+        "I couldn't save your message. Send it again in a moment. If the problem continues, "
+        "check the disk and the permissions of the data folder."
     ),
     "I couldn't save this because it contains something that the database rejects. I won't retry "
     "on my own. Ask in a different way, or contact the person who runs Ponte.": (
         "I couldn't save this because it contains something that the database rejects. I won't "
         "retry on my own. Ask in a different way, or look for the cause in Ponte's log."
     ),
-    "Quick commands are not set up. The person who runs Ponte must set STACKSPOT_CLIENT_ID and "
+    "Quick commands aren't set up. The person who runs Ponte must set STACKSPOT_CLIENT_ID and "
     "STACKSPOT_CLIENT_SECRET.": (
-        "Quick commands are not set up. Set STACKSPOT_CLIENT_ID and STACKSPOT_CLIENT_SECRET, then "
+        "Quick commands aren't set up. Set STACKSPOT_CLIENT_ID and STACKSPOT_CLIENT_SECRET, then "
         "restart Ponte."
     ),
     "The model's server won't answer you because of earlier requests under your name. Contact the "
@@ -70,18 +70,20 @@ OWNER_SENTENCES = {
         "The model's server won't answer you because of earlier requests under your name. Contact "
         "the provider of the model."
     ),
-    "Something went wrong. Try again. If it keeps failing, contact the person who runs Ponte; the "
-    "cause is in the log.": (
-        "Something went wrong. Try again. If it keeps failing, look for the cause in Ponte's log."
+    "Something went wrong. Try again. If the problem continues, contact the person who runs "
+    "Ponte. The details are in the log.": (
+        "Something went wrong. Try again. If the problem continues, look for the cause "
+        "in Ponte's log."
     ),
-    "Something went wrong on the server (HTTP {status}). Try again. If it keeps failing, contact "
-    "the person who runs Ponte.": (
-        "Something went wrong on the server (HTTP {status}). Try again. If it keeps failing, look "
-        "for the cause in Ponte's log."
+    "Something went wrong on the server (HTTP {status}). Try again. If the problem continues, "
+    "contact the person who runs Ponte.": (
+        "Something went wrong on the server (HTTP {status}). Try again. If the problem "
+        "continues, look for the cause in Ponte's log."
     ),
-    "The server refused this (HTTP {status}). If you can't find out why, contact the person who "
-    "runs Ponte.": (
-        "The server refused this (HTTP {status}). If you can't find out why, look into Ponte's log."
+    "The server refused this request (HTTP {status}). If you can't find out why, contact the "
+    "person who runs Ponte.": (
+        "The server refused this request (HTTP {status}). If you can't find out why, "
+        "check Ponte's log."
     ),
     "It resets on {when}. The person who runs Ponte can raise the limit.": (
         "It resets on {when}. You can raise the limit ({where})."

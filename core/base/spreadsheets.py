@@ -188,7 +188,7 @@ def _encode_xlsx(
         text = text.replace("\r\n", "\n").replace("\r", "\n")  # the line break of Excel
         if _count_units(text) > MAX_XLSX_CELL_UNITS:
             cut_cells += 1
-            mark = " " + say("[cut: Excel's limit is {limit} characters]", limit="32767")
+            mark = " " + say("[truncated: Excel's limit is {limit} characters]", limit="32767")
             text = _cut_to_units(text, MAX_XLSX_CELL_UNITS - _count_units(mark)) + mark
         if text:
             sheet.write_string(row, at, text, style)

@@ -42,7 +42,7 @@ MIN_PART_CHARACTERS = 32
 MAX_CHARACTER_SIZE = 5
 """The largest size that a `SizeFunction` may give to one character."""
 _MAX_CUT_TRIES = 64  # places that are tried for a better cut
-TRUNCATION_NOTE = "[Cut: {shown} of {total} characters shown.]"
+TRUNCATION_NOTE = "[Truncated: showing {shown} of {total} characters.]"
 """The line after a truncated text."""
 _OPENING = re.compile(
     r"(?P<indent>[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)"

@@ -46,8 +46,8 @@ from core.observability import metrics
 log = structlog.get_logger("changes")
 _GONE = "The system for this change is no longer connected."
 _UNREAD = "They could not be read again, so nothing was written. {why}"
-_UNCHECKED = "The change was saved, but could not be verified."
-_STILL_THERE = "The system reported a deletion, but the row still exists."
+_UNCHECKED = "The change was saved, but couldn't be verified."
+_STILL_THERE = "The system reported the row as deleted, but it still exists."
 _BROKE = "The tool failed because of a bug in Ponte."
 _STOPPED = "The operation was stopped before it started."
 _LEFT = "I stopped waiting because you asked me to. The operation had started and may still finish."
@@ -337,7 +337,7 @@ async def _check_rows(run: _Run, batch: Batch, steps: Sequence[ChangeStep]) -> S
                 return await batch.watch(rows, run.doing)
             return await batch.check(rows)
     except TimeoutError:
-        raise ToolError("The system did not respond in time.") from None
+        raise ToolError("The system didn't respond in time.") from None
     except ToolError:
         raise
     except Exception:

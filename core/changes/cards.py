@@ -61,7 +61,7 @@ _CLOSED = {
     "withdrawn": "Withdrawn because its conversation was deleted.",
 }
 _DENIED_BECAUSE = "Denied by {name}: “{reason}”"
-_WITHDRAWN = "Withdrawn. If you still want it, ask again."
+_WITHDRAWN = "Withdrawn. Ask again if you still want this change."
 _APPROVED = "Approved by {name}."
 _ALLOWED = "Approved automatically, as set in ponte.toml."
 _UNDO_BY = "Requested by {name}."
@@ -226,7 +226,9 @@ class CardBuilder:
         if change.proposal.undone_change and change.written_steps:
             sentences += _describe_note(change)
         if change.undone_by and change.state != "undone":
-            sentences.append(say("See {undo}, the request to undo it.", undo=change.undone_by))
+            sentences.append(
+                say("See {undo}, the request to undo this change.", undo=change.undone_by)
+            )
         if change.is_forgotten and change.written_steps:
             sentences.append(say(ERASED))
         elif change.has_lapsed and change.written_steps and not change.undone_by:
@@ -265,13 +267,13 @@ def _describe_request(
     if deciders:
         sentences.append(say("Waiting for {names}.", names=deciders))
     elif change.proposal.has_named_approvers:
-        sentences.append(say("A designated approver must approve it."))
+        sentences.append(say("A designated approver must approve this request."))
     elif needs_admin:
-        sentences.append(say("An admin must approve it."))
+        sentences.append(say("An admin must approve this request."))
     if change.consents:
         sentences.append(_describe_approvals(change, needed))
     elif needed > 1:
-        sentences.append(say("{count} different people must approve it.", count=needed))
+        sentences.append(say("{count} different people must approve this request.", count=needed))
     return sentences
 
 
@@ -341,7 +343,7 @@ _ON_THE_PAGE = "someone on the page"
 _ON_PLATFORM = "someone on {platform}"
 _IN_GROUP = "someone in {group}"
 _IN_PROGRESS = "`{id}` was already approved and is in progress."
-_UNDO_WITH = "To undo it, type `undo {id}`."
+_UNDO_WITH = "To undo this change, type `undo {id}`."
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,9 +68,7 @@ _PROPOSED = (
     "Proposed as {id}: nothing is changed yet. A person sees it as a card and decides; "
     "you are told on their next message."
 )
-_DONE_BEFORE = (
-    "This very change was done already, as {id}, when it was asked before: nothing new is proposed."
-)
+_DONE_BEFORE = "This change was already made earlier, as {id}, so I won't propose it again."
 _NOT_ATTENDED = "Only a person can ask for this, not a program, webhook or schedule."
 _NO_ROWS = "No row matches, so there is nothing to change."
 _TOO_MANY = "That's {count} rows. The maximum is {most} per request."

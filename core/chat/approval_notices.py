@@ -63,8 +63,8 @@ _REMINDER = (
 _EXPIRED = (
     "`{id}` expired because no one approved it within 24 hours: {title}. Nothing was changed."
 )
-_AGAIN = "To propose it again, type `again {id}`."
-_ASK_AGAIN = "If you still want it, ask again."
+_AGAIN = "To propose this request again, type `again {id}`."
+_ASK_AGAIN = "If you still want this, ask again."
 _DENIED = "{name} denied `{id}`: {title}. Reason: “{reason}”"
 
 

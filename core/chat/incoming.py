@@ -263,9 +263,9 @@ ENCODING_UNSURE = (
 )
 FILES_NOT_FIT = (
     "Not all files fit into one request to the model. I answered without {names}. Send them in "
-    "messages of their own."
+    "separate messages."
 )
-KIND_NOT_READ = "I can't read {names}. I read {kinds}."
+KIND_NOT_READ = "I can't read {names}. I can read {kinds}."
 FILE_KINDS = {
     "text": "text (such as CSV, JSON, Markdown, code)",
     "picture": "pictures (PNG, JPEG, WebP, GIF)",
@@ -398,8 +398,8 @@ EVENT_FAILED = (
 )
 """The sentence for the person whose message could not be handled."""
 _COUNT = (
-    "{count} event failed (last: {error}); see the log",
-    "{count} events failed (last: {error}); see the log",
+    "{count} event failed (last: {error}). See the log.",
+    "{count} events failed (last: {error}). See the log.",
 )
 
 
@@ -429,7 +429,7 @@ class FailedEvents:
         return replace(health, words=f"{health.words}; {words}")
 
 
-FORM_LATE = "The form could not be opened in time. Try again."
+FORM_LATE = "The form couldn't be opened in time. Try again."
 """The sentence for a person whose form was not found within the platform's time."""
 FORM_UNREADABLE = "I couldn't read this form. Open it again."
 FORM_UNCHANGED = "You didn't change any values."
@@ -480,9 +480,9 @@ def _normalize(field: FormField, value: str) -> object:
 
 SHOW_CODE = "Show code"
 """The label of the button that shows the code of an answer's runs."""
-CODE_LATE = "The code could not be shown in time. Try again."
+CODE_LATE = "The code couldn't be shown in time. Try again."
 REST_OF_CODE = "This is the beginning. Ask me for the rest of the code."
-_VOTE_LATE = "Your feedback could not be stored in time. Try again."
+_VOTE_LATE = "Your feedback couldn't be saved in time. Try again."
 _CODE_GONE = "This code is no longer stored. Code is deleted together with its conversation."
 RESTARTING = "I'm about to restart. Try again in a minute."
 

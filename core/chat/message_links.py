@@ -19,9 +19,9 @@ MAX_LINKED_REPLIES = 10
 LINK_UNREAD = (
     "I couldn't read the linked message: one of us has no access to it, or it was deleted."
 )
-LINK_UNCHECKED = "I couldn't check whether you may read the linked message, so I did not read it."
+LINK_UNCHECKED = "I couldn't check whether you can read the linked message, so I didn't read it."
 LINK_PRIVATE = (
-    "The linked message is in a private place, and others can read this conversation. Send me the "
+    "The linked message is private, and other people can read this conversation. Send me the "
     "link in a direct message."
 )
 LINKS_LEFT_OUT = "I only read the first {count} linked messages."

@@ -63,15 +63,15 @@ _DEEPEST = 32
 """The deepest nesting of a JSON input."""
 
 _NO_OBJECT = (
-    "This looks like JSON but is not valid (line {line}, column {column}). Fix it, use "
-    'key=value, or put the whole text in "double quotes".'
+    "This looks like JSON but isn't valid (line {line}, column {column}). Fix it, use key=value, "
+    'or put the whole text in "double quotes".'
 )
 _UNCLOSED = (
-    "The quote after {key}= is not closed, or has text right after it. Close it and add a "
-    "space. Put a backslash before quotes inside."
+    "The quote after {key}= isn't closed, or has text right after it. Close it and add a space. "
+    "Put a backslash before quotes inside."
 )
 _STRAY = (
-    "`{word}` is not in the form key=value. Put values with spaces in quotes, for example "
+    "`{word}` isn't in the form key=value. Put values with spaces in quotes, for example "
     'key="two words". To send plain text, put all of it in "double quotes".'
 )
 _TAKES = "`{slug}` has these inputs: {names}. Example: {example}."
@@ -84,7 +84,7 @@ _WRONG = {
     "text": '{name} must be text, for example {name}="some words".',
 }
 _SEVERAL = "A quick command accepts one file, but you sent {count}. Send only the one to use."
-_BINARY = "`{name}` is not a text file. Quick commands accept text files such as TXT, CSV and JSON."
+_BINARY = "`{name}` isn't a text file. Quick commands accept text files such as TXT, CSV and JSON."
 _LARGE = "`{name}` is too large: it has {size} bytes, and the limit is {limit}."
 _UNFETCHED = "I couldn't download the file `{name}`. Send it again."
 _SPARE = (

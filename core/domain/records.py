@@ -539,7 +539,7 @@ class ToolContext:
         return self.own_memory or self.thread.id
 
 
-INTERRUPTED_TEXT = "Interrupted. It is unknown whether this happened."
+INTERRUPTED_TEXT = "Interrupted. It's unknown whether this happened."
 """The message in the outcome of a call with an unknown end."""
 ASK_IF_NONE_FITS = "; ask the person if none fits"
 """The end of a hint that lists names. It is an order to the model."""
@@ -714,7 +714,7 @@ PART_WORDS = (
 """The names of parts that are words. `translate_word` shows them in the reader's language."""
 TURN_WORDS = {
     "new": "waiting", "running": "running", "answered": "being posted", "posting": "being posted",
-    "failed": "failed", "undeliverable": "could not be posted",
+    "failed": "failed", "undeliverable": "couldn't be posted",
 }  # fmt: skip
 """The English words for the states of a message."""
 

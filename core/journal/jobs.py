@@ -305,7 +305,7 @@ class Jobs(TurnExecutor):
         """Return the health of the database and of all processes on it."""
         silent = self.own.seconds_silent
         if silent > processes.LEASE_SECONDS:
-            words = say("Postgres has not responded for {age} s", age=round(silent))
+            words = say("Postgres hasn't responded for {age} s", age=round(silent))
             return Health("database", "failing", words)
         try:
             status = await self._database.read(read_cluster)
@@ -314,8 +314,9 @@ class Jobs(TurnExecutor):
         disconnected = self.notifications.seconds_disconnected
         if disconnected > processes.BEAT_SECONDS:
             words = say(
-                "this process has had no notifications for {age} s, so stop requests and progress "
-                "updates arrive late. It keeps trying to reconnect; see its log for the reason",
+                "This process has received no notifications for {age} s, so stop requests and "
+                "progress updates arrive late. It keeps trying to reconnect. Its log has the "
+                "reason.",
                 age=round(disconnected),
             )
             return Health("database", "failing", f"Postgres; {words}; {status.words}")

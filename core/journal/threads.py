@@ -204,7 +204,7 @@ class FileThreadMap(SqlThreadMap):
                 return result
         except Exception as error:
             raise NotStored(
-                "Cannot use {path}: {why}.", path=self._path, why=str(error) or "no answer"
+                "Can't use {path}: {why}.", path=self._path, why=str(error) or "no answer"
             ) from error
 
 

@@ -38,8 +38,8 @@ SPARE_CONVERSATION_COUNT = 2
 
 KEY_REFUSED = "the server rejected OPENAI_API_KEY (HTTP {s})"
 NO_OPENAI_API = (
-    "the server responds, but has no OpenAI API at this URL (HTTP {s}). Check "
-    "OPENAI_BASE_URL; it usually ends in /v1"
+    "The server responds, but has no OpenAI API at this URL (HTTP {s}). Check OPENAI_BASE_URL, "
+    "which usually ends in `/v1`."
 )
 MESSAGE_BY_STATUS = {401: KEY_REFUSED, 403: KEY_REFUSED, 404: NO_OPENAI_API, 405: NO_OPENAI_API}
 REQUESTS_SENTENCE = (
@@ -51,13 +51,13 @@ CONTEXT_SENTENCE = (
     "A fourth request of up to 7,000 tokens will also be sent, to test the model's context size."
 )
 NOTHING_TO_CHECK = (
-    "there is nothing to check, because the demo model answers. Set OPENAI_API_KEY or "
-    "OPENAI_BASE_URL"
+    "There is nothing to check, because the demo model answers. Set OPENAI_API_KEY or "
+    "OPENAI_BASE_URL."
 )
-NO_SUCH_MODEL = "the server does not have PONTE_MODEL={name}. It has: {some}"
+NO_SUCH_MODEL = "The server doesn't have the model {name} (PONTE_MODEL). Available models: {some}"
 NOT_LISTED = (
-    "the server responds but does not list {model}, so Ponte cannot tell if it is available. To "
-    "try it, run ponte doctor --model, which costs money"
+    "the server responds but doesn't list {model}, so Ponte can't tell if it's available; to try "
+    "it, run `ponte doctor --model`, which costs money"
 )
 AZURE_DOMAINS = (".azure.com", ".azure.us", ".azure.cn")
 """Azure lists models. PONTE_MODEL is the name of a deployment, and no list has those."""

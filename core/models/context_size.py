@@ -125,15 +125,16 @@ NAME_WORDS = {
 """Words by which people mean a part of a tool's name: English, Portuguese and French. A beginning
 alone would be too little: "address" is no "add", and "conta" (account) no "contar" (to count)."""
 SIZE_KNOWN = "its context has {tokens} tokens"
-SIZE_LIMITED = "its account may use {tokens} tokens at a time, so long requests are shortened"
+SIZE_LIMITED = "its account can use {tokens} tokens at a time, so long requests are shortened"
 SIZE_ASSUMED = (
-    "the size of its context is not known, so {tokens} tokens are assumed. Set PONTE_MODEL_CONTEXT"
+    "the size of its context isn't known, so Ponte assumes {tokens} tokens; if that's "
+    "wrong, set PONTE_MODEL_CONTEXT"
 )
 SIZE_SMALL = (
-    "its context of {tokens} tokens is too small for all tools that are on, so they are described "
-    "in short, or left out until a message names them. Load the model with {needed} tokens or more "
-    "(Ollama: OLLAMA_CONTEXT_LENGTH, llama.cpp: --ctx-size, vLLM: --max-model-len), or turn off "
-    "tools that you do not need"
+    "its context of {tokens} tokens is too small for all the tools that are on, so they're "
+    "described briefly, or left out until a message names them; load the model with {needed} "
+    "tokens or more (Ollama: OLLAMA_CONTEXT_LENGTH, llama.cpp: --ctx-size, vLLM: "
+    "--max-model-len), or turn off tools that you don't need"
 )
 REST_LEFT_OUT = "[The rest was left out: it is too long for your context. Ask for less at a time.]"
 SHORT_LEFT_OUT = "[Left out.]"

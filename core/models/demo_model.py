@@ -105,7 +105,7 @@ _NO_INVOICE = "Invoice {number} not found. To see the first ones, type `show Inv
 KEY_LINE = "OPENAI_API_KEY=sk-…"
 _NONE_OVERDUE = "No invoices are overdue anymore. `ponte sample reset` restores the sample tables."
 _UNCLEAR_CHANGE = (
-    "I did not understand which change you mean. I can mark one invoice as paid: type `{oldest}`, "
+    "I didn't understand which change you mean. I can mark one invoice as paid: type `{oldest}`, "
     "or its number, as in `{numbered}`."
 )
 _NO_UNDO = (
@@ -366,14 +366,15 @@ _UNDERSTOOD = (
     ("help", "show the commands that work with every model"),
 )
 _NO_NOCODB = (
-    "That NocoDB tool is not available here. Either NocoDB is not connected (`NOCODB_URL`, "
-    "`NOCODB_TOKEN`; a bridge's URL ends in /execute), or you don't have permission. The sample "
-    "tables are only for the owner and, with `PONTE_SAMPLE=on`, for people who are invited."
+    "That NocoDB tool isn't available here. Either NocoDB isn't connected (`NOCODB_URL`, "
+    "`NOCODB_TOKEN`; a bridge's URL ends in `/execute`), or you don't have permission. The "
+    "sample tables are only for the owner and, with `PONTE_SAMPLE=on`, for people who are "
+    "invited."
 )
 _NO_TABLES = (
-    "No tables are available here. Either NocoDB is not connected (`NOCODB_URL`, "
-    "`NOCODB_TOKEN`), or you don't have permission to read them. The sample tables are only for "
-    "the owner and, with `PONTE_SAMPLE=on`, for people who are invited."
+    "No tables are available here. Either NocoDB isn't connected (`NOCODB_URL`, `NOCODB_TOKEN`), "
+    "or you don't have permission to read them. The sample tables are only for the owner and, "
+    "with `PONTE_SAMPLE=on`, for people who are invited."
 )
 _IN_BASE = "I couldn't read the base {base}: {problem}"
 
@@ -411,8 +412,8 @@ class DemoModel(Model):
     async def health(self) -> Health:
         """Return the demo model's state, which is always "on"."""
         words = say(
-            "the demo model. To use a real one, open Set-up on the page, or set OPENAI_API_KEY "
-            "in .env."
+            "the demo model (to use a real one, open Set-up on the page, or set OPENAI_API_KEY "
+            "in .env)"
         )
         return Health("model", "on", words)
 

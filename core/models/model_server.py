@@ -154,10 +154,10 @@ REQUEST_REFUSED = (
 )
 NO_API = (
     "The model's server responds, but has no OpenAI API at this URL. Check the OPENAI_BASE_URL "
-    "setting; it usually ends in /v1."
+    "setting, which usually ends in `/v1`."
 )
 REDIRECTED = (
-    "The model's server redirects to another URL (HTTP {status}), and Ponte does not follow "
+    "The model's server redirects to another URL (HTTP {status}), and Ponte doesn't follow "
     "redirects. Set OPENAI_BASE_URL to the final URL."
 )
 ANSWER_TOO_LARGE = (
@@ -165,30 +165,30 @@ ANSWER_TOO_LARGE = (
     "ask for less at a time."
 )
 TOOLS_NEED_OPTION = (
-    "The model's server runs without support for tools, which Ponte needs. Start it again with "
+    "The model's server runs without support for tools, which Ponte needs. Restart it with "
     "{option}."
 )
 NO_TOOLS = (
-    "The model `{model}` cannot call tools on this server, and Ponte needs tools. Set PONTE_MODEL "
+    "The model `{model}` can't call tools on this server, and Ponte needs tools. Set PONTE_MODEL "
     "to a model that can call tools."
 )
 STREAM_REFUSED = (
-    "The model's server refuses to answer with the model `{model}`, with streaming and without "
-    "streaming. Check your account there, or set PONTE_MODEL to another model."
+    "The model's server refuses to answer with the model `{model}`, with or without streaming. "
+    "Check your account there, or set PONTE_MODEL to another model."
 )
 REGION_REFUSED = (
-    "The model's server does not serve the country or region that Ponte's requests come from. Set "
+    "The model's server doesn't serve the country or region that Ponte's requests come from. Set "
     "OPENAI_BASE_URL to another server, or HTTPS_PROXY to a proxy in another region."
 )
 MODEL_NOT_LOADED = (
-    "The model's server has not loaded the model `{model}`. Load it there, then ask again."
+    "The model's server hasn't loaded the model `{model}`. Load it there, then ask again."
 )
 MODEL_LOADING = "The model's server is still loading the model. Try again in a minute."
 LIMIT_EXCEEDED = (
-    "The model account may use {limit} tokens at a time, and this request needs more. Ask for less "
-    "at a time, or have the limit raised."
+    "The model account can use {limit} tokens at a time, and this request needs more. Ask for "
+    "less at a time, or have the limit raised."
 )
-BAD_CALL = "The model wrote a tool call that its server could not read. Ask again."
+BAD_CALL = "The model wrote a tool call that its server couldn't read. Ask again."
 UNREADABLE_PICTURE = "The model couldn't read your picture. Send it as PNG or JPEG."
 STOPPED_EARLY = "The model's server stopped before the end. Ask me to continue."
 EMPTY_ANSWER = "The model returned an empty answer. Ask again."
@@ -226,7 +226,7 @@ class ModelOptions:
 class LimitReached(RateLimited):
     """A limit of the account is used up for a long time, such as a day."""
 
-    sentence = "The limit of the model account is used up. Try again in {time}."
+    sentence = "The model account has reached its limit. Try again in {time}."
 
 
 class NoEndpoint(ModelDown):

@@ -66,7 +66,7 @@ TRIAL_TOOL = ToolSpec(
         "additionalProperties": False,
     },
 )
-ONE_PIECE = "the text arrives in one piece, so people see an answer only when it is complete"
+ONE_PIECE = "the text arrives in one piece, so people see an answer only when it's complete"
 CONTEXT_QUESTION = "What is the code word of Lisbon? It is at the beginning of this message"
 FILLER = "Nothing else is decided yet. "
 MAX_TRIAL_TEXT_TOKENS = 9_000
@@ -74,8 +74,8 @@ MAX_TRIAL_TEXT_TOKENS = 9_000
 load a model, unless somebody chose another one."""
 CONTEXT = "model context"
 BEGINNING_UNREAD = (
-    "the model did not see the beginning of a text of about {tokens} tokens, so its context is "
-    "probably smaller. Load it with a larger one, or set PONTE_MODEL_CONTEXT"
+    "The model didn't see the beginning of a text of about {tokens} tokens, so its context is "
+    "probably smaller. Load the model with a larger context, or set PONTE_MODEL_CONTEXT."
 )
 STREAM, CALL, RESULT, USAGE = "model stream", "model tool call", "model tool result", "model usage"
 
@@ -137,7 +137,7 @@ class Trial:
                     words = say("the answer contains the test tool's result")
                     yield DoctorFinding(RESULT, "on", words)
                 else:
-                    words = say("the answer does not contain the test tool's result")
+                    words = say("the answer doesn't contain the test tool's result")
                     yield DoctorFinding(RESULT, "failing", words)
             if self.model.context_size.source != "table":
                 failing = CONTEXT
@@ -145,7 +145,7 @@ class Trial:
         except PonteError as error:
             yield DoctorFinding(failing, "failing", error.words())
         if any(usage.is_estimated for usage in self.usages):
-            words = "the server does not report token counts, so costs are upper estimates"
+            words = "the server doesn't report token counts, so costs are upper estimates"
             yield DoctorFinding(USAGE, "note", say(words))
         elif self.usages:
             words = say(
@@ -215,7 +215,7 @@ def _judge_calls(calls: Sequence[Item]) -> DoctorFinding:
     """Return whether the model called the test tool with a city."""
     if not calls:
         words = (
-            "the model answered without calling the test tool; without tool calls it cannot use "
+            "the model answered without calling the test tool; without tool calls it can't use "
             "tables, quick commands or Python"
         )
         return DoctorFinding(CALL, "failing", say(words))
@@ -225,7 +225,7 @@ def _judge_calls(calls: Sequence[Item]) -> DoctorFinding:
     except (ValueError, KeyError, TypeError):
         cities = []
     if not cities:
-        words = "the model called a tool that does not exist, or with wrong arguments"
+        words = "the model called a tool that doesn't exist, or with wrong arguments"
         return DoctorFinding(CALL, "failing", say(words))
     return DoctorFinding(CALL, "on", say("the model called the test tool"))
 

@@ -47,12 +47,12 @@ DAILY_TURNS_SETTING = "PONTE_DAILY_TURNS"
 """The `source` of allowances that come from this setting instead of ponte.toml."""
 
 LEFT = {
-    "each person": "Your limit is {limit}. What is left ({left}) is not enough.",
-    "each channel": ("This channel's limit is {limit}. What is left ({left}) is not enough."),
-    "each workspace": ("This workspace's limit is {limit}. What is left ({left}) is not enough."),
-    "each schedule": ("This schedule's limit is {limit}. What is left ({left}) is not enough."),
-    "together": ("Your group's limit is {limit}. What is left ({left}) is not enough."),
-    "everybody": ("The shared limit is {limit}. What is left ({left}) is not enough."),
+    "each person": "Your limit is {limit}. What is left ({left}) isn't enough.",
+    "each channel": ("This channel's limit is {limit}. What is left ({left}) isn't enough."),
+    "each workspace": ("This workspace's limit is {limit}. What is left ({left}) isn't enough."),
+    "each schedule": ("This schedule's limit is {limit}. What is left ({left}) isn't enough."),
+    "together": ("Your group's limit is {limit}. What is left ({left}) isn't enough."),
+    "everybody": ("The shared limit is {limit}. What is left ({left}) isn't enough."),
 }
 """The message when an allowance has too little left, by `CountedBy`. `ANEW` follows it."""
 REACHED = {
@@ -382,10 +382,10 @@ def max_item_tokens(item: str) -> int:
 def describe_estimates(count: int) -> str:
     """Return a sentence that says that the amounts of this many calls are estimates."""
     return plural(
-        "The cost of {count} call is an upper estimate: the model's server did not report "
-        "its usage, or the call was interrupted.",
-        "The costs of {count} calls are upper estimates: the model's server did not report "
-        "their usage, or the calls were interrupted.",
+        "The cost of {count} call is an upper estimate: the model's server didn't report its "
+        "usage, or the call was interrupted.",
+        "The costs of {count} calls are upper estimates: the model's server didn't report their "
+        "usage, or the calls were interrupted.",
         count,
     )
 

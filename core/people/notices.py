@@ -38,29 +38,29 @@ SENTENCES: Mapping[str, str] = {
         "Ponte's owner revoked one of your API tokens: {name}. Programs can no longer use it."
     ),
     "schedule-missed": (
-        "The schedule `{schedule}` did not run at {when}, and it is too late to run it now: Ponte "
-        "wasn't running, or the platform didn't confirm who you are. It does this: {what}"
+        "The schedule `{schedule}` didn't run on {when}, and it's too late to run it now: Ponte "
+        "wasn't running, or the platform didn't confirm who you are. What it does: {what}"
     ),
     "schedule-busy": (
-        "The schedule `{schedule}` did not run at {when}, because its previous run had not ended. "
-        "It does this: {what}"
+        "The schedule `{schedule}` didn't run on {when}, because its previous run hadn't ended. "
+        "What it does: {what}"
     ),
     "schedule-unknown": (
-        "The schedule `{schedule}` did not run at {when}, because the platform did not report in "
-        "time whether you are still a member. It does this: {what}"
+        "The schedule `{schedule}` didn't run on {when}, because the platform didn't report in "
+        "time whether you're still a member. What it does: {what}"
     ),
-    "schedule-failed": "The schedule `{schedule}` failed at {when}. It does this: {what}",
+    "schedule-failed": "The schedule `{schedule}` failed on {when}. What it does: {what}",
     "schedule-failures": (
-        "The schedule `{schedule}` is paused, because several of its runs failed, last at "
-        "{when}. Check its answers, then resume it. It does this: {what}"
+        "The schedule `{schedule}` is paused because several of its runs failed, the last one on "
+        "{when}. Check its answers, then resume it. What it does: {what}"
     ),
     "schedule-rights": (
-        "The schedule `{schedule}` is paused. When it was due at {when}, its owner no longer had "
-        "permission in that channel. It does this: {what}"
+        "The schedule `{schedule}` is paused. When it was due on {when}, its owner no longer had "
+        "permission in that channel. What it does: {what}"
     ),
     "schedule-allowance": (
-        "The schedule `{schedule}` did not run at {when}, because a usage limit was reached. It "
-        "will run again at its next time. It does this: {what}"
+        "The schedule `{schedule}` didn't run on {when}, because a usage limit was reached. It "
+        "will run again at its next time. What it does: {what}"
     ),
 }
 """The sentence of each kind of notice. A kind is stored, so it keeps its name."""

@@ -85,7 +85,7 @@ ENDED_SESSIONS_TABLE = TableDeclaration(
 )
 
 NOT_INVITED_SENTENCE = (
-    "No one called {name} is invited to the page. `ponte people list` shows who is."
+    "No one called {name} is invited to the page. `ponte people list` shows everyone who is."
 )
 
 

@@ -49,7 +49,7 @@ PlaceReading = Literal["people", "members", "all"]
 """
 _NAMEABLE_RIGHTS = ("read", "propose", "approve", *NAMED_RIGHTS)
 """Rights that can be followed by a name, as in `read:Customers`."""
-_NO_NAME = "{right}: write {kind}, because this permission cannot be limited to one item."
+_NO_NAME = "{right}: write {kind}, because this permission can't be limited to one item."
 ADMINS_RULE, ALLOW_RULE, DEFAULT_RULE = "PONTE_ADMINS", "PONTE_ALLOW", "default"
 """The `source` of rules that do not come from ponte.toml."""
 
@@ -295,9 +295,11 @@ RULE_REASONS: Mapping[str, str] = {
     "post": "You don't have permission to post there" + _MISSING_RIGHT,
 }
 """The reason for a denial by right, when a rule of ponte.toml decided."""
-GUEST_REASON = "You are a guest, and I only answer members here. " + _ALLOW_HINT
+GUEST_REASON = "You're a guest, and I only answer members here. " + _ALLOW_HINT
 """The reason for a denial that would not apply to a member."""
-GUEST_DECISION_REASON = "Guests can't decide on changes and can't be admins. Only members can."
+GUEST_DECISION_REASON = (
+    "Guests can't decide on changes and can't be admins. Only members can do this."
+)
 """The reason for a denial of `DECISION_RIGHTS` to a guest."""
 STAND_IN_REASON = "Programs can't do this. A person must ask for it."
 """The reason for a denial to one of the `StandIns`, whatever rules say."""
@@ -323,7 +325,7 @@ def explain_verdict(verdict: Verdict) -> str:
         words = _ALLOWED_SENTENCES.get(verdict.rule, "`{right}`: allowed by the rule `{rule}`.")
         return say(words, right=verdict.right, rule=verdict.rule)
     if verdict.is_unknown:
-        words = "`{right}`: could not be checked in time. Try again in a minute."
+        words = "`{right}`: couldn't be checked in time. Try again in a minute."
         return say(words, right=verdict.right)
     if verdict.rule:
         words = "`{right}`: denied by the rule `{rule}`."

@@ -71,16 +71,22 @@ class ScheduleChange(Kind):
         is_recount = before and after and before.max_runs != after.max_runs
         lines = describe_times(draft, change.proposal.created_at, 0 if is_recount else runs)
         if is_recount and runs and draft.max_runs:
-            lines.append(say("Earlier runs do not count."))
+            lines.append(say("Earlier runs don't count."))
         if after is None:
-            lines.append(say("The schedule will be deleted with the list of its runs."))
+            lines.append(say("The schedule and its list of runs will be deleted."))
         else:
             address = decode_json(ReplyTo, write.applier_data).address
             lines += [describe_place(address), describe_cost(draft)]
         if after and before and change.state == "open":
             rule = f"{describe_rule(before)}, {before.time_zone}"
             title = build_schedule_title(before)
-            lines.append(say("Until you approve it: {title} ({rule}).", title=title, rule=rule))
+            lines.append(
+                say(
+                    "Current schedule, until you approve the change: {title} ({rule}).",
+                    title=title,
+                    rule=rule,
+                )
+            )
         return f"{quote_inert(draft.text)}\n\n" + "\n".join(lines)
 
     def build_rows(self, change: Change) -> tuple[dict[str, Any], ...]:

@@ -269,7 +269,7 @@ class Schedules(SqlStore):
             if row := connection.execute(sql, (event_key,)).fetchone():
                 return _run_of(row), None
             if _is_running(connection, id):
-                raise BadSchedule("A run of this schedule has not ended yet. Try again later.")
+                raise BadSchedule("A run of this schedule hasn't ended yet. Try again later.")
             _add_audit_line(connection, "schedule-run-requested", schedule, by)
             return self._queue_run(connection, schedule, now, event_key, False)
 

@@ -62,7 +62,7 @@ class BadSchedule(BadInput):
     """A schedule has a value that the person can correct."""
 
     code = "bad_schedule"
-    sentence = "This schedule is not valid."
+    sentence = "This schedule isn't valid."
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,11 +298,11 @@ def check_draft(draft: ScheduleDraft, now: float, limits: ScheduleLimits) -> Sch
     first = next_after(rule, draft.time_zone, now)
     if first is None or first > now + MAX_YEARS_AHEAD * 366 * 24 * HOUR_SECONDS:
         raise BadSchedule(
-            "This schedule would not run within the next {years} years.", years=MAX_YEARS_AHEAD
+            "This schedule wouldn't run within the next {years} years.", years=MAX_YEARS_AHEAD
         )
     if not 0 <= draft.catch_up_seconds <= MAX_CATCH_UP_SECONDS:
         raise BadSchedule(
-            "A missed run can be caught up for at most {days} days.",
+            "A missed run can be made up within {days} days at most.",
             days=round(MAX_CATCH_UP_SECONDS / 24 / HOUR_SECONDS),
         )
     if draft.max_runs < 0:
@@ -444,7 +444,7 @@ def _checked_fields(cron: str) -> str:
     fields = cron.upper().split()
     if len(fields) != len(_FIELDS) or len(cron) > 200:
         raise BadSchedule(
-            "The rule `{rule}` is not valid. It needs five fields: minute, hour, day of the "
+            "The rule `{rule}` isn't valid. It needs five fields: minute, hour, day of the "
             "month, month, day of the week.",
             rule=cron[:100],
         )
@@ -497,7 +497,7 @@ def read_time(words: str, zone: ZoneInfo) -> float:
         ) from None
     if datetime.fromtimestamp(at, moment.tzinfo) != moment:
         raise ToolError(
-            "This time does not exist: the clocks skip it on that day.", hint="ask for another one"
+            "This time doesn't exist: the clocks skip it on that day.", hint="ask for another one"
         )
     return at
 

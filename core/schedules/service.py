@@ -129,8 +129,8 @@ class ScheduleService:
             raise StatusUnknown from None
         if not can_post:
             raise NotAllowed(
-                "Ponte can't post here later. Add it as a member that may post, or ask in a direct "
-                "message with Ponte."
+                "Ponte can't post here later. Add it as a member that can post, or ask in a "
+                "direct message with Ponte."
             )
         if is_new:
             await self.schedules.check_count(

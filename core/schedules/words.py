@@ -45,7 +45,7 @@ REASON_SENTENCES = {
     "rights": "its owner no longer has permission there",
     "failures": "several of its runs failed",
     "restored": "Ponte was restored from a backup",
-    "owner": "its new owner has not accepted it yet",
+    "owner": "its new owner hasn't accepted it yet",
 }
 """Why a schedule is paused, by its reason."""
 RUN_SENTENCES = {
@@ -106,7 +106,9 @@ def _describe_cron(rule: ScheduleRule) -> str:
             return say("every hour, on the hour")
         if minute.isdigit():
             return plural(
-                "every hour, {count} minute past", "every hour, {count} minutes past", int(minute)
+                "every hour, at {count} minute past",
+                "every hour, at {count} minutes past",
+                int(minute),
             )
         return ""
     hours, minutes = _parse_list(hour, ()), _parse_list(minute, ())
@@ -259,7 +261,7 @@ _PAUSED: dict[PauseReason, str] = {
     "failures": "Paused because it failed repeatedly.",
     "restored": "Paused because a backup was restored.",
 }
-_HOLIDAYS = "Holidays are not taken into account."
+_HOLIDAYS = "Holidays aren't taken into account."
 
 
 def build_schedule_title(draft: ScheduleDraft) -> str:

@@ -36,7 +36,7 @@ log = structlog.get_logger("store")
 T = TypeVar("T")
 P = ParamSpec("P")
 Store = TypeVar("Store", bound="SqlStore")
-REFUSING_SENTENCE = "cannot save messages ({why}). Check the disk of the data folder"
+REFUSING_SENTENCE = "Can't save messages ({why}). Check the disk of the data folder."
 SqlRow = Mapping[str, Any]
 """A row of a result: its values by column name. The alias is for type checkers, because
 `sqlite3.Row` has no base class that says so."""
@@ -491,7 +491,7 @@ class SqliteDatabase:
             raise self._unusable(error) from error
 
     def _unusable(self, error: sqlite3.Error) -> NotStored:
-        return NotStored("Cannot use {path}: {why}.", path=self.path, why=error)
+        return NotStored("Can't use {path}: {why}.", path=self.path, why=error)
 
     def _configure_and_migrate(self, connection: sqlite3.Connection) -> None:
         """Set the options of the connection, and create the schema or bring it up to date.
@@ -660,7 +660,7 @@ def inspect_file(path: Path, look: Callable[[SqliteStatements], T]) -> T | None:
             raw.row_factory = sqlite3.Row
             return look(SqliteStatements(raw))
     except sqlite3.Error as error:
-        raise NotStored("Cannot use {path}: {why}.", path=path, why=error) from error
+        raise NotStored("Can't use {path}: {why}.", path=path, why=error) from error
 
 
 def _settle_all(batch: list[_Write[Any]]) -> None:

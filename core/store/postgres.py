@@ -382,7 +382,8 @@ class PostgresDatabase:
                 "database transaction failed", error=f"no connection for {seconds} s", sqlstate=None
             )
             raise NotStored(
-                "The database accepted no connection within {seconds} seconds. Try again later.",
+                "The database didn't accept a connection within {seconds} seconds. Try "
+                "again later.",
                 seconds=seconds,
             ) from None
         except Exception as raised:
@@ -495,7 +496,7 @@ def _log_refusal(error: psycopg.Error) -> NotStored:
 
 def _unusable_error(error: psycopg.Error) -> NotStored:
     """Return the error that reports an unusable database with its reason."""
-    return NotStored("Cannot use the database of DATABASE_URL: {why}.", why=_first_line(error))
+    return NotStored("Can't use the database of DATABASE_URL: {why}.", why=_first_line(error))
 
 
 def _first_line(error: psycopg.Error) -> str:

@@ -47,7 +47,7 @@ class DifferentSchema(PonteError):
 
     code = "different_schema"
     sentence = (
-        "{path} was written by another version of Ponte, and this version cannot use it. Nothing "
+        "{path} was written by another version of Ponte, and this version can't use it. Nothing "
         "was changed. Start the version that wrote it, or set PONTE_HOME to a new folder."
     )
 
@@ -57,7 +57,7 @@ class DifferentSharedSchema(DifferentSchema):
 
     sentence = (
         "The database of DATABASE_URL was written by another version of Ponte, and this version "
-        "cannot use it. Nothing was changed. Start the version that wrote it, or set DATABASE_URL "
+        "can't use it. Nothing was changed. Start the version that wrote it, or set DATABASE_URL "
         "to an empty database."
     )
 
@@ -262,7 +262,7 @@ def copy_database(source: Path, target: Path) -> None:
     try:
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except OSError as error:
-        raise NotStored("Cannot copy {path}: {why}.", path=source, why=error) from error
+        raise NotStored("Can't copy {path}: {why}.", path=source, why=error) from error
     try:
         with closing(sqlite3.connect(source)) as live, closing(sqlite3.connect(target)) as copy:
             live.backup(copy)
@@ -272,7 +272,7 @@ def copy_database(source: Path, target: Path) -> None:
             os.fsync(file.fileno())
     except (sqlite3.Error, OSError) as error:
         target.unlink(missing_ok=True)
-        raise NotStored("Cannot copy {path}: {why}.", path=source, why=error) from error
+        raise NotStored("Can't copy {path}: {why}.", path=source, why=error) from error
 
 
 def check_integrity(path: Path) -> None:

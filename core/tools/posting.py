@@ -61,7 +61,7 @@ NO_MEMBER = "You can only post in channels where you can write and where I'm a m
 NOT_KNOWN = "I couldn't check whether you can write there. Try again later."
 _BUSY = "The platform isn't accepting posts right now. Try again later."
 _UNREAD = "I couldn't read the messages there."
-_UNFINISHED = "The platform did not answer."
+_UNFINISHED = "The platform didn't answer."
 TELL_HINT = "tell the person; do not look for another way"
 
 Messengers = Mapping[str, Messenger]

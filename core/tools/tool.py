@@ -288,11 +288,11 @@ class Parameters:
             raw_values = parse_arguments(arguments)
         except ValueError as error:
             raise ToolError(
-                "The call's arguments are not valid JSON.", code="bad_json", hint=str(error)[:200]
+                "The call's arguments aren't valid JSON.", code="bad_json", hint=str(error)[:200]
             ) from None
         if not isinstance(raw_values, dict):
             raise ToolError(
-                "The call's arguments are not a JSON object.",
+                "The call's arguments aren't a JSON object.",
                 code="bad_json",
                 hint=f"it is {_KINDS.get(type(raw_values), 'something else')}",
             )

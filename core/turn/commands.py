@@ -53,13 +53,14 @@ from core.turn.suggestions import find_starting_points
 from core.turn.upkeep import Upkeep
 
 T = TypeVar("T")
-HELP = """Ask me anything. You can also type one of these commands:
+HELP = """\
+Ask me anything. You can also type one of these commands:
 - `help`: show this help; `status`: show what is connected; `usage`: show today's usage
 - `new`: start a new conversation (the old one can still be read)
 - `forget`: delete this conversation everywhere (in shared places: `forget yes`)
-- `stop`: stop what I am doing
+- `stop`: stop what I'm doing
 - `changes`: list changes; `approve ID`, `deny ID`, `undo ID`: decide on a change
-- `change ID FIELD = VALUE`: change a request before it is approved
+- `change ID FIELD = VALUE`: change a request before it's approved
 - `again ID`: propose your denied, expired or failed request again
 - `approvals`: list the requests waiting for you
 - `schedules`: list schedules and reminders; `schedule ID pause`, `schedule ID delete`: manage one
@@ -74,7 +75,7 @@ _MAY: tuple[tuple[Action, str], ...] = (
     ("administer", "decide on changes as an admin"),
 )
 GUIDE_SENTENCE = "How to chat with me: {url}"
-NO_TABLES = "No tables are connected that you can ask about."
+NO_TABLES = "No tables that you can ask about are connected."
 HEALTH_WORDS = {"on": "on", "off": "off", "failing": "FAILING"}
 MAX_APPROVAL_CARDS = 5
 """Cards with buttons that `approvals` shows; others are lines. Five fit under one message of
@@ -89,15 +90,15 @@ _MORE_THERE = (
     "{count} more request is waiting for you. Ask for it in a direct message.",
     "{count} more requests are waiting for you. Ask for them in a direct message.",
 )
-_RESULT_THERE = "Its result is available only in the conversation where it was requested."
+_RESULT_THERE = "The result is available only in the conversation where it was requested."
 _NO_SANDBOX = "I can't run code: no sandbox is available. Type `status` for the reason."
 _CODE_LOST = (
     "I was interrupted while this code ran, so its effects are unknown. I won't run it again on "
     "my own. Send it again if you need it."
 )
 _NO_PRICE = (
-    "The price of this model is unknown, so its cost is not counted. Set the price in "
-    "ponte.toml (prices)."
+    "The price of this model is unknown, so its cost isn't counted. Set the price in ponte.toml "
+    "(prices)."
 )
 _RUNNING = "is running the quick command…"
 _QUICK_LOST = (
@@ -403,15 +404,15 @@ class CommandService:
         person, address = turn.message.author, turn.message.address
         is_colleague = await self.people.policy.is_colleague(person, address)
         if is_colleague is None:
-            raise BadInput("I can't check now who you are. Try again in a minute.")
+            raise BadInput("I can't check who you are right now. Try again in a minute.")
         is_private = not address.is_shared and not person.is_bot and is_colleague
         if not is_private or not self.people.claims.prove(person, command.id):
             raise BadInput(
-                "This word is not valid. Send it in a direct message, from the account that was "
+                "This word isn't valid. Send it in a direct message, from the account that was "
                 "chosen on the set-up page, within ten minutes."
             )
         return say(
-            "Hello {name}, this works: Ponte's owner is you. Go back to the page to continue.",
+            "Hello {name}, it worked: you're Ponte's owner. Go back to the page to continue.",
             name=escape_markdown(clip_line(person.name)) or person.id,
         )
 

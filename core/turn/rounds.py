@@ -70,7 +70,7 @@ log = structlog.get_logger("turn")
 MAX_ROUNDS = 12
 """The largest number of model calls in one turn."""
 CUT_NOTE = "The answer stops here because it got too long. Ask me to continue."
-CUT_BY_ALLOWANCE_NOTE = "The answer stops here because the limit is used up."
+CUT_BY_ALLOWANCE_NOTE = "The answer stops here because the limit has been reached."
 ENDED_EARLY_NOTE = "I stopped here. {why}"
 MAX_PARALLEL_TOOL_CALLS = 8
 """The largest number of tool calls of one round that run at the same time."""

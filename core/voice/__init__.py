@@ -59,8 +59,8 @@ class RecordingTooLong(VoiceError):
     """The recording is longer than `MAX_RECORDING_SECONDS`."""
 
     sentence = (
-        "`{name}` is longer than {minutes} minutes, so I didn't listen to it. Send a shorter voice "
-        "message, or write it."
+        "`{name}` is longer than {minutes} minutes, so I didn't listen to it. Send a shorter "
+        "voice message, or write your message."
     )
 
 

@@ -89,7 +89,7 @@ def test_yesterday_is_a_day(word: str) -> None:
 def test_what_is_no_day_is_told(ponte: Shell, written: str) -> None:
     ponte("audit", "--since", written)
     assert (ponte.code, ponte.out) == (1, "")
-    assert ponte.err.startswith(f"`{written}` is not a date. Enter a date such as 2026-11-01")
+    assert ponte.err.startswith(f"`{written}` isn't a date. Enter a date such as 2026-11-01")
 
 
 def test_what_was_done_at_the_machine_is_in_it(ponte: Shell) -> None:

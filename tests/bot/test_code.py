@@ -94,7 +94,7 @@ def test_a_sandbox_that_cannot_be_set_up_fails_with_the_reason(
     shop.append("the disk is full")
     ponte("sandbox")
     assert ponte.code == 1
-    assert ponte.err.splitlines()[-1] == "the packages could not be installed: the disk is full"
+    assert ponte.err.splitlines()[-1] == "the packages couldn't be installed: the disk is full"
 
 
 @pytest.mark.slow

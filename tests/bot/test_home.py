@@ -87,7 +87,7 @@ def test_a_folder_that_others_use_is_not_taken_from_them(
 ) -> None:
     def assert_refused() -> None:
         tmp_path.chmod(0o1777)
-        with pytest.raises(HomeUnusable, match="it is shared with other users"):
+        with pytest.raises(HomeUnusable, match="it's shared with other users"):
             Home(tmp_path).take().__enter__()
         assert tmp_path.stat().st_mode & 0o7777 == 0o1777
         assert not (tmp_path / "ponte.lock").exists()
@@ -212,7 +212,7 @@ def test_the_socket_is_private_and_reached_however_long_its_path(
 def test_a_home_that_cannot_be_written_is_told(tmp_path: Path, cause: str) -> None:
     (tmp_path / "file").write_text("")
     path = tmp_path / "file" / "home" if cause.startswith("Not") else Path("/sys/ponte")
-    with pytest.raises(HomeUnusable, match=rf"Cannot use the folder .* \(({cause})\)"):
+    with pytest.raises(HomeUnusable, match=rf"Can't use the folder .* \(({cause})\)"):
         Home(path).take().__enter__()
 
 

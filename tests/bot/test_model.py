@@ -105,16 +105,16 @@ async def test_a_dead_server_starts_all_the_same(
         await app.start()
         await app.announce()
         await app.stop()
-    assert "Ponte is ready" in capsys.readouterr().out
+    assert "Ponte is ready." in capsys.readouterr().out
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("accepts", "runs_turns", "words"),
     [
-        (True, True, "Ponte is ready: open http"),
-        (True, False, "Ponte is ready to receive messages. Run `ponte work` to answer them"),
-        (False, True, "Ponte is ready and answers messages; `ponte serve` receives them"),
+        (True, True, "Ponte is ready. Open http"),
+        (True, False, "Ponte is ready to receive messages. Run `ponte work` to answer them."),
+        (False, True, "Ponte is ready to answer messages. Run `ponte serve` to receive them."),
     ],
 )
 async def test_one_line_says_what_the_process_does(

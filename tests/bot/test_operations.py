@@ -87,7 +87,7 @@ def test_a_webhook_is_tried_without_a_post(
     assert ponte("hooks", "test", "other").code == 1
     assert ponte.err == "Webhook other not found in ponte.toml. Check the name.\n"
     assert ponte("hooks", "test", "deploys", "--body", str(tmp_path / "none")).code == 2
-    assert "Cannot read the file" in ponte.err
+    assert "Can't read the file" in ponte.err
     assert not ponte.home.exists()
 
 
@@ -253,7 +253,7 @@ async def test_checks_beside_a_running_ponte_read_the_file_as_it_is_now(
     file = tmp_path / "ponte.toml"
     file.write_text(HOOKS)
     await running_ponte.run("reload")
-    newer = "ponte.toml is newer than what runs; `ponte reload` takes it over."
+    newer = "ponte.toml is newer than the version in use. Run `ponte reload` to apply it."
     policy = ("policy", "check", "--person", "slack:T1:U1", "--right", "chat")
     assert newer not in (await running_ponte.check(*policy))[2]
     file.write_text(

@@ -93,9 +93,9 @@ def test_without_a_running_ponte_they_say_whose_settings_they_judge(ponte: Shell
     assert ponte("doctor").out.startswith(f"off   ponte: not running with {ponte.home}; ")
     assert f"ok    config: {Path.cwd()}/ponte.toml\n" in ponte.out
     ponte("policy", "check", "--person", "web:owner")
-    assert ponte.out.splitlines()[0].endswith("Settings of this folder (Ponte is not running):")
+    assert ponte.out.splitlines()[0].endswith("Settings of this folder (Ponte isn't running):")
     assert (ponte("reload").code, ponte.out) == (1, "")
-    assert "is not running" in ponte.err
+    assert "isn't running" in ponte.err
 
 
 async def test_a_ponte_that_does_not_respond_is_a_failure_and_the_rest_is_checked(
@@ -176,7 +176,7 @@ async def test_a_home_that_cannot_be_used_is_not_ok(
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
     (home / "ponte.db").write_bytes(b"no database" * 100)
-    assert "file is not a database" in (await doctor(home)).parts["home"]
+    assert "file isn't a database" in (await doctor(home)).parts["home"]
     (home / "ponte.db").unlink()
     database = await SqliteDatabase.open(home / "ponte.db", SCHEMA)
     await database.write(
@@ -206,8 +206,8 @@ def test_doctor_names_the_extra_of_a_driver_that_is_missing(
     monkeypatch.setitem(sys.modules, "core.store.postgres", None)
     ponte("doctor")
     (line,) = [line for line in ponte.out.splitlines() if "database: " in line]
-    assert line.startswith("FAIL  database: DATABASE_URL needs the package ")
-    assert "extra postgres" in line
+    assert line.startswith("FAIL  database: DATABASE_URL needs the ")
+    assert "`postgres` extra" in line
     assert "bug in Ponte" not in ponte.out
 
 

@@ -118,7 +118,7 @@ def test_status_says_first_that_nothing_runs(tmp_path: Path) -> None:
     with open(tmp_path / "both", "w+") as both:
         with machine.start("status", stdout=both.fileno()) as process:
             assert process.stderr
-            assert process.stderr.readline().startswith("Ponte is not running")
+            assert process.stderr.readline().startswith("Ponte isn't running")
             assert process.wait() == 1
         assert "database" in (tmp_path / "both").read_text()
 
@@ -214,9 +214,7 @@ def test_another_users_settings_are_not_read_by_the_real_process(
         values = list(
             itertools.takewhile(lambda line: not line.startswith("Ponte is ready"), lines)
         )
-    assert any(
-        f"{env} is not used (it belongs to another user (uid 12345)" in one for one in values
-    )
+    assert any(f"{env} isn't used (it belongs to another user (uid 12345)" in one for one in values)
     assert any("http://127.0.0.1:" in one for one in values), "the page is on, whatever it says"
     code, out, err = machine.ponte("changes", "list")
     assert (code, out[:10], err.count("\n")) == (0, "No changes", 1)
@@ -252,7 +250,7 @@ def test_a_command_prints_its_result_or_one_line_and_logs_only_where_that_is_wan
     assert (code, out.startswith("Usage since "), err) == (0, True, "")
     code, out, err = quick
     assert (code, out, err.count("\n")) == (1, "", 1), err
-    assert err.startswith("Quick commands are not set up")
+    assert err.startswith("Quick commands aren't set up")
     code, out, err = doctor
     assert (code, "FAIL  model" in out, err) == (1, True, "")
     code, out, err = log
@@ -294,4 +292,4 @@ def test_the_operators_file_is_taken_over_without_a_restart(tmp_path: Path, comm
         assert (code, json.loads(out)["rows"]) == (0, []), err
         code, out, err = machine.ponte("usage", "--by", "week")
         assert (code, out) == (1, "")
-        assert err.startswith("Cannot group by week. Choose one of: person, channel, ")
+        assert err.startswith("Can't group by week. Choose one of: person, channel, ")

@@ -110,11 +110,11 @@ def test_a_name_that_is_nearly_ours_is_told(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, slip: str, likely: str
 ) -> None:
     monkeypatch.setenv(slip, "hunter2")
-    assert load().notes == (f"{slip} is not a setting. Did you mean {likely}?",)
+    assert load().notes == (f"{slip} isn't a setting. Did you mean {likely}?",)
     monkeypatch.delenv(slip)
     path = tmp_path / ".env"
     path.write_text(f"{slip}=hunter2\nPOSTGRES_PASSWORD=x\nOPENAI_ORG_ID=o\nPATH_X=1\n")
-    assert load().notes == (f"{slip} in {path} is not a setting. Did you mean {likely}?",)
+    assert load().notes == (f"{slip} in {path} isn't a setting. Did you mean {likely}?",)
 
 
 def test_a_line_that_cannot_be_read_is_told_with_its_number(tmp_path: Path) -> None:
@@ -122,10 +122,10 @@ def test_a_line_that_cannot_be_read_is_told_with_its_number(tmp_path: Path) -> N
     path.write_text("# mine\nPONTE_MODEL=m\n\n= nothing\nexport PONTE_LOCALE=fr\n")
     settings = load()
     assert (settings.ponte_model, settings.ponte_locale) == ("m", "fr")
-    assert settings.notes == (f"line 4 of {path} is ignored; write NAME=value",)
+    assert settings.notes == (f"Line 4 of {path} is ignored. Write it as `NAME=value`.",)
     with use_locale("fr"):  # doctor knows its language only after it has loaded the settings
         (words,) = settings.notes
-    assert words.startswith(f"la ligne 4 de {path}")
+    assert words.startswith(f"La ligne 4 de {path}")
 
 
 def test_nothing_set_is_a_demo_on_loopback(tmp_path: Path) -> None:

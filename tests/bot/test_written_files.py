@@ -125,7 +125,7 @@ def test_a_backup_takes_only_the_place_of_a_backup(
         before = file.lstat()[:7]  # without the times: it is read
         assert home("backup", str(file)).code == 1, number
         assert home.err == (
-            f"{file} exists and is not a backup. No backup was made. Choose another name.\n"
+            f"{file} exists and isn't a backup. No backup was made. Choose another name.\n"
         )
         assert (file.lstat()[:7], is_untouched(target)) == (before, True), number
         file.unlink()
@@ -155,7 +155,7 @@ def test_an_export_writes_into_nothing_that_was_there(
         plant(folder / "person.json", target)
         assert home("person", "export", PERSON, "--files", str(folder)).code == 1
         assert home.err == (
-            f"{folder}/person.json already exists, and an export does not overwrite files. "
+            f"{folder}/person.json already exists, and an export doesn't overwrite files. "
             "Choose another folder.\n"
         )
         assert is_untouched(target), number
@@ -181,4 +181,4 @@ def test_an_export_is_for_this_user_alone(home: Shell, tmp_path: Path) -> None:
     assert len(files) > 1
     assert {mode(path) for path in files} == {0o600}
     assert home("person", "export", PERSON, "--files", str(folder)).code == 1
-    assert "does not overwrite files" in home.err
+    assert "doesn't overwrite files" in home.err

@@ -17,7 +17,7 @@ from core.tools.code.sandbox.process import DiskMeter, RunningProgram, watch_lim
 from core.tools.code.sandbox.sandbox import MiB, SandboxLimits
 
 LIMITS = SandboxLimits(work=2 * MiB, temporary=MiB, entries=50, file=4 * MiB)
-TOO_MUCH = "it wrote more than 3 MB"
+TOO_MUCH = "the program wrote more than 3 MB"
 
 MOVING = """
 import asyncio
@@ -98,7 +98,7 @@ def test_too_many_files_are_too_much(tmp_path: Path) -> None:
     for number in range(51):
         (tmp_path / str(number)).touch()
     with program(tmp_path) as disk:
-        assert disk.too_much() == "it created more than 50 files"
+        assert disk.too_much() == "the program created more than 50 files"
 
 
 def test_a_link_counts_as_itself(tmp_path: Path) -> None:

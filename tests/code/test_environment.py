@@ -91,10 +91,10 @@ async def test_a_home_that_cannot_hold_it_is_explained(
 
 @pytest.mark.slow
 async def test_without_a_network_plain_python_runs_and_it_is_tried_again_later(shop: Shop) -> None:
-    shop.trouble = "the package index cannot be reached"
+    shop.trouble = "the package index can't be reached"
     python, lacks = await shop.python()
     assert not is_whole(python)
-    assert lacks == "the packages could not be installed: the package index cannot be reached"
+    assert lacks == "the packages couldn't be installed: the package index can't be reached"
     shop.trouble = ""
     assert (await shop.python())[0] == python
     assert shop.asked == 1
@@ -190,12 +190,12 @@ def test_its_place_is_open_to_kernels_where_the_bot_is_root(tmp_path: Path) -> N
     ("said", "cause"),
     [
         ("ERROR: Could not install: [Errno 28] No space left on device", "the disk is full"),
-        ("Temporary failure in name resolution", "the package index cannot be reached"),
-        ("HTTPSConnectionPool(host='x'): Max retries", "the package index cannot be reached"),
+        ("Temporary failure in name resolution", "the package index can't be reached"),
+        ("HTTPSConnectionPool(host='x'): Max retries", "the package index can't be reached"),
         ("/usr/bin/python3: No module named pip", "pip is missing in Ponte's environment"),
         (
             "ERROR: THESE PACKAGES DO NOT MATCH THE HASHES",
-            "a package does not match its pinned hash",
+            "a package doesn't match its pinned hash",
         ),
         ("first\nlast words", "last words"),
         ("", "pip ended without a word"),

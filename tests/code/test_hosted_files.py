@@ -118,7 +118,7 @@ async def test_a_picture_that_is_no_base64_is_left_out(bench: Bench) -> None:
     bench.fake.runs(Script(runs=(Run(logs="x", images=("data:image/png;base64,AAAAA",)),)))
     ran = await bench.run("1")
     assert ran.output_files == ()
-    assert ran.left_out == ("'figure-1.png' was not taken: it cannot be read",)
+    assert ran.left_out == ("'figure-1.png' was not taken: it can't be read",)
 
 
 async def test_a_file_that_cannot_be_had_spoils_nothing(bench: Bench) -> None:

@@ -148,7 +148,7 @@ async def test_a_run_that_was_paid_is_read_whatever_the_shape_of_its_response(be
 
 REFUSALS = [
     (Script(refusal="I cannot help with that."), "refused", "The model declined to run this code."),
-    (Script(text="I would rather not.", runs=()), "not_run", "The model did not run the code."),
+    (Script(text="I would rather not.", runs=()), "not_run", "The model didn't run the code."),
     (Script(incomplete="content_filter"), "refused", "violates its usage policies"),
     (Script(incomplete="max_output_tokens"), "too_long", "The code is too long to run at once"),
     (Script(status=400, code="invalid_prompt"), "refused", "violates its usage policies"),
@@ -233,7 +233,7 @@ async def test_without_a_key_it_is_not_offered() -> None:
     backend = HostedBackend(ModelServerClient(ModelEndpoint("")))
     assert not await backend.is_available()
     health = await backend.health()
-    assert (health.state, health.words) == ("off", "hosted: OPENAI_API_KEY is not set")
+    assert (health.state, health.words) == ("off", "hosted: OPENAI_API_KEY isn't set")
     with pytest.raises(ToolError) as error:
         await backend.run(ctx(), "1", [])
     assert error.value.code == "no_key"

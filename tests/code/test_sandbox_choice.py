@@ -60,7 +60,7 @@ async def test_landlock_next_and_why(proof_results: dict[str, str]) -> None:
     proof_results["bubblewrap"] = NO_BWRAP
     choice = await choose_sandbox(PYTHON, RuntimeFolder())
     assert (choice.sandbox and choice.sandbox.name) == "landlock"
-    passed = "Landlock 7: all checks passed. bubblewrap is not used: "
+    passed = "Landlock 7: all checks passed. bubblewrap isn't used: "
     assert str(choice.reason) == f"{passed}{NO_BWRAP}"
     with use_locale("fr"):
         words = choice.reason.words()
@@ -82,7 +82,7 @@ async def test_a_root_that_cannot_become_another_user_reads_that(
     backend = LocalBackend(PythonEnvironment(tmp_path, Proxies()), kernels, SandboxLimits())
     assert not await backend.is_available()
     health = await backend.health()
-    assert "Ponte runs as root and is not allowed to switch to another user:" in health.words
+    assert "Ponte runs as root and isn't allowed to switch to another user:" in health.words
     await backend.close()
 
 
@@ -93,7 +93,7 @@ async def test_no_sandbox_is_chosen_if_each_proof_fails(
     choice = await choose_sandbox(PYTHON, RuntimeFolder())
     assert choice.sandbox is None
     assert str(choice.reason) == (
-        "no sandbox is available. bubblewrap: not installed. Landlock: a check failed"
+        "no sandbox is available; bubblewrap: not installed; Landlock: a check failed"
     )
     monkeypatch.setattr(ruleset, "version", lambda: 0)
     assert "this Linux has no Landlock" in str(
@@ -153,11 +153,11 @@ class Broken:
         ("bwrap: Unknown option --disable-userns", "0.8 or later"),
         (
             "bwrap: Can't find source path /root/env: Permission denied",
-            "other users cannot read the sandbox's Python: bwrap: Can't",
+            "other users can't read the sandbox's Python: bwrap: Can't",
         ),
         (
             "Traceback …\nPermissionError: [Errno 1] Operation not permitted",
-            "Ponte runs as root and is not allowed to switch to another user:",
+            "Ponte runs as root and isn't allowed to switch to another user:",
         ),
         ("something\nnobody has seen", "nobody has seen"),
         ("", ""),

@@ -220,7 +220,7 @@ async def test_others_wait_for_a_long_turn_only_so_long(
     other = await engine.inbox.accept(says("hello", "C2"))
     await worker.until(lambda: other.seq in worker.began)
     assert worker.now == {suspect, other.seq}
-    assert await column(engine, "solo_crashes", suspect) == 0, "it is not blamed any more"
+    assert await column(engine, "solo_crashes", suspect) == 0, "it isn't blamed any more"
 
 
 async def test_a_suspect_waits_for_the_others_only_so_long(

@@ -174,7 +174,7 @@ async def test_sqlite_with_another_schema_is_refused_and_left_as_it_is(
     await open_and_close(home_database, NEXT)
     before = read_bytes(home_database)
     sentence = (
-        f"{home_database} was written by another version of Ponte, and this version cannot use it. "
+        f"{home_database} was written by another version of Ponte, and this version can't use it. "
         "Nothing was changed. Start the version that wrote it, or set PONTE_HOME to a new folder."
     )
     for schema in (SCHEMA, replace(NEXT, tables=f"{NEXT.tables};CREATE TABLE x (y)")):
@@ -281,7 +281,7 @@ async def test_postgres_with_another_schema_is_refused(url: str) -> None:
         await reopen(url, SCHEMA)
     assert str(error.value) == (
         "The database of DATABASE_URL was written by another version of Ponte, and this version "
-        "cannot use it. Nothing was changed. Start the version that wrote it, or set DATABASE_URL "
+        "can't use it. Nothing was changed. Start the version that wrote it, or set DATABASE_URL "
         "to an empty database."
     )
     with psycopg.connect(url, **CONNECTION_OPTIONS) as connection:

@@ -146,7 +146,7 @@ async def test_health_tells_of_a_listener_that_cannot_connect(
     on_postgres.jobs.notifications.disconnected_at -= 20
     health = await on_postgres.jobs.health()
     assert health.state == "failing"
-    assert "has had no notifications" in health.words
+    assert "has received no notifications" in health.words
     again.set()
     await on_postgres.jobs.notifications.connected.wait()
     assert (await on_postgres.jobs.health()).state == "on"

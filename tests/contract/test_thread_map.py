@@ -155,8 +155,8 @@ async def test_a_locked_file_costs_an_entry_and_works_afterwards(
     with capture_logs() as logs:
         await threads.put(Thread("web:C1", "t2"))
     (line,) = [entry["error"] for entry in logs if entry["event"] == "could not save the thread"]
-    assert re.fullmatch(r"Cannot use .*/threads\.db: database is locked\.", line)
-    with pytest.raises(NotStored, match=r"Cannot use .*/threads\.db: database is locked"):
+    assert re.fullmatch(r"Can't use .*/threads\.db: database is locked\.", line)
+    with pytest.raises(NotStored, match=r"Can't use .*/threads\.db: database is locked"):
         await threads.delete(FULL.conversation)
     assert await threads.get(FULL.conversation) == FULL
     lock.release()
@@ -188,7 +188,7 @@ async def test_a_file_that_cannot_be_opened_is_told(
         path.mkdir()
     else:
         path = tmp_path / "nowhere" / "threads.db"
-    with pytest.raises(NotStored, match=r"Cannot use .*/threads\.db: "):
+    with pytest.raises(NotStored, match=r"Can't use .*/threads\.db: "):
         await FileThreadMap.open(path, sqlite.database)
 
 

@@ -85,8 +85,8 @@ async def test_what_does_not_fit_is_refused_and_not_asked(
         answer = await ponte.ask("hello")
         assert (answer.status, answer.code) == ("failed", "too_many")
         assert answer.text.startswith(
-            "This channel's limit is 1,000 tokens a month. What is left (1,000 tokens) is "
-            "not enough. It resets on "
+            "This channel's limit is 1,000 tokens a month. What is left (1,000 tokens) "
+            "isn't enough. It resets on "
         )
         assert answer.text.endswith("You can raise the limit (ponte.toml:4).")
         assert await read_counters(ponte) == [], "all of a refusal is undone"
@@ -102,7 +102,7 @@ async def test_an_answer_is_as_long_as_what_is_left(bot_home: BotHome, fake: Fak
         answer = await ponte.ask("tell me all")
         ((tokens, _),) = await read_counters(ponte)
     assert answer.status == "done"
-    assert "_The answer stops here because the limit is used up._" in answer.text
+    assert "_The answer stops here because the limit has been reached._" in answer.text
     body = fake.request_bodies("/responses")[-1]["max_output_tokens"]
     assert MIN_OUTPUT_TOKENS <= body < MAX_OUTPUT_TOKENS
     assert tokens == sum(map(sum, fake.used)) <= 15_000
@@ -235,7 +235,7 @@ async def test_usage_shows_what_is_left(bot_home: BotHome, fake: FakeOpenAI) -> 
     assert "- you, $1.00 a day: $1.00 left until " in own
     assert "- everyone in total, 100 messages a month: 99 messages left" in own
     assert "- everyone: 1 message, " in all_
-    assert "The price of this model is unknown, so its cost is not counted" in all_
+    assert "The price of this model is unknown, so its cost isn't counted" in all_
     assert channel.is_private
     assert channel.text.startswith("Today in this channel: 1 message, ")
     assert "- `web:owner`: 1 message, " in channel.text

@@ -73,10 +73,11 @@ async def test_two_different_people_approve(bot_home: BotHome) -> None:
     table = MemoryTable({"1": dict(ADA)})
     async with bot(bot_home, table, policy=rights(), rules=two("slack:S1")) as ponte:
         card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": {"Name": "A"}})
-        assert "2 different people must approve it." in card.text
+        assert "2 different people must approve this request." in card.text
         why = await says(ponte, f"why {card.id}", "w1", MEMBER)
         assert why.text.endswith(
-            "An admin or a designated approver can decide.\n2 different people must approve it."
+            "An admin or a designated approver can decide.\n2 different people must "
+            "approve this request."
         )
         elsewhere = on_slack(f"why {card.id}", "w2", OTHER, channel="C9")
         answer = await ponte.ask_message(elsewhere)
@@ -114,7 +115,8 @@ async def test_where_nobody_is_named_two_admins_approve(bot_home: BotHome, share
         (card,) = reply.cards
         who = "Otto" if shared else "you"
         assert card.text == (
-            f"Requested by {who}. An admin must approve it. 2 different people must approve it."
+            f"Requested by {who}. An admin must approve this request. "
+            "2 different people must approve this request."
         )
         own = on_slack(f"approve {card.id}", "k2", OTHER, shared=shared)
         assert (await ponte.ask_message(own)).code == "forbidden"
@@ -125,7 +127,10 @@ async def test_where_nobody_is_named_two_admins_approve(bot_home: BotHome, share
         clerks = Rule("ponte.toml:1", frozenset({"slack:U5"}), allow=("approve:people",))
         policy.read_rules = fixed_rules(RuleBook((clerks,)))
         reply = await says(ponte, call, "k4", OTHER, shared=shared)
-        assert reply.cards[0].text == f"Requested by {who}. 2 different people must approve it."
+        assert (
+            reply.cards[0].text
+            == f"Requested by {who}. 2 different people must approve this request."
+        )
 
 
 async def test_only_the_named_approvers_of_a_table_decide(bot_home: BotHome) -> None:
@@ -214,7 +219,7 @@ async def test_a_card_lists_only_approvals_that_count(bot_home: BotHome) -> None
     async with bot(bot_home, table, policy=rights(), rules=only) as ponte:
         ledger = ponte.engine.changes.ledger
         (still,) = await ponte.engine.changes.views.find_latest("")
-        assert "2 different people must approve it." in still.text
+        assert "2 different people must approve this request." in still.text
         text = (await says(ponte, f"approve {id}", "k3", CHIEF)).text
         assert text.startswith("1 of 2 approvals, by Carl *C*. Some approvals are no longer valid")
         assert table.applied == []
@@ -498,7 +503,7 @@ async def test_approvers_of_a_tool_and_of_a_channel(bot_home: BotHome) -> None:
     rules = TableRules(tools={"table_delete": Approvers(FINANCE, 1)})
     async with bot(bot_home, table, policy=policy, rules=rules) as ponte:
         card = await proposed_on_slack(ponte, "k1", "table_delete", ids=["1"])
-        assert card.text.endswith("A designated approver must approve it.")
+        assert card.text.endswith("A designated approver must approve this request.")
         assert (await says(ponte, f"approve {card.id}", "k2", MEMBER)).code == "forbidden"
         card = await proposed_on_slack(ponte, "k3", "table_update", **update)
         assert (await says(ponte, f"approve {card.id}", "k4", MEMBER)).status == "done"
@@ -507,7 +512,7 @@ async def test_approvers_of_a_tool_and_of_a_channel(bot_home: BotHome) -> None:
     choices = replace(choices, approval=replace(choices.approval, config=config))
     async with bot_home.play(choices) as ponte:
         card = await proposed_on_slack(ponte, "k5", "table_update", **update)
-        assert card.text.endswith("A designated approver must approve it.")
+        assert card.text.endswith("A designated approver must approve this request.")
         assert (await says(ponte, f"approve {card.id}", "k6", MEMBER)).code == "forbidden"
         assert (await says(ponte, f"approve {card.id}", "k7", CLERK)).status == "done"
         message = on_slack('call table_create {"rows": [{"Name": "B"}]}', "k8", channel="C2")

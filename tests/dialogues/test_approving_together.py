@@ -172,4 +172,4 @@ def test_the_button_is_offered_for_open_cards_that_are_whole() -> None:
     ):
         assert slack_button(view).split() == ids
         assert discord_button(view).split() == ids
-    assert discord_button([card(number) for number in range(6)]) == "", "one is not in the message"
+    assert discord_button([card(number) for number in range(6)]) == "", "one isn't in the message"

@@ -54,7 +54,7 @@ async def test_the_rows_of_an_answer_for_a_program(tmp_path: Path, commands: str
         assert (second[0], second[1], second[2].endswith(missing)) == (1, "", True)
         words = ("ask", LEADS, "--format", "csv", "--output", "a/b")
         answer = await shell(team, commands, "en", *words)
-        text = "Cannot write to the file a/b (No such file or directory). Check the path.\n"
+        text = "Can't write to the file a/b (No such file or directory). Check the path.\n"
         assert answer == (1, "", text)
         for wrong in ("--format pdf", "--output x.csv", "--format csv --table 0"):
             code, out, _ = await shell(team, commands, "en", "ask", LEADS, *wrong.split())

@@ -65,7 +65,7 @@ async def test_on_slack(tmp_path: Path) -> None:
         here.team.openai.say(reading("contract.txt"), Script("Ten chairs.", match=SHOWN_TO_MODEL))
         answer = await here.asks(READ)
         assert answer.visible_text.startswith("Ten chairs.\n\nSource: Customers, row 1, ")
-        assert here.shared_files() == share, "the person did not ask for the file"
+        assert here.shared_files() == share, "the person didn't ask for the file"
         model_input = here.team.model_input()
         assert "<file name='contract.txt'>\\nTen chairs, due in May.\\n</file>" in model_input
         assert "dltemp" not in model_input, "nobody learns addresses of files"
@@ -178,13 +178,13 @@ async def test_a_file_that_is_gone_or_refused_is_not_attached(bot_home: BotHome)
         await ponte.engine.conversations.files.delete(file.id)
         text = (await ponte.ask(f"approve {card.id}")).text
         assert "Nothing was changed." in text
-        assert "The file `Orders.csv` was deleted after this request, so it was not" in text
+        assert "The file `Orders.csv` was deleted after this request, so it wasn't" in text
         assert nocodb.write_calls == []
         card, _ = await propose(ponte)
         nocodb.world.users[filled.OWNER].roles = dict.fromkeys([filled.CRM], "viewer")
         text = (await ponte.ask(f"approve {card.id}")).text
         assert "Nothing was changed." in text
-        assert "does not have permission to upload files" in text
+        assert "doesn't have permission to upload files" in text
         assert contract(nocodb) is None
 
 
@@ -207,7 +207,7 @@ async def test_a_file_that_was_read_is_not_sent_after_a_restart(bot_home: BotHom
             answer = await ponte.wait_for_answer(receipt)
         assert "contract.txt (23 B)" in answer.text
         assert answer.files == ()
-        assert len(nocodb.downloads) == 1, "it is not read again"
+        assert len(nocodb.downloads) == 1, "it isn't read again"
 
 
 @pytest.mark.parametrize(

@@ -76,7 +76,7 @@ async def test_on_the_page_only_who_may_decide_has_the_button(bot_home: BotHome)
             assert card.actions == actions, (person.id, text)
             latest = await find_latest(on_page("", person).address.conversation)
             assert next(one for one in latest if one.id == card.id) == card, "after a reload, too"
-        assert card.text.endswith("An admin must approve it.")
+        assert card.text.endswith("An admin must approve this request.")
         decision = await approve_after_reading(ponte, on_page(f"approve {card.id}", OWNER))
         assert [one.actions for one in decision.cards] == [("undo",)]
         await ponte.engine.redraw.once()
@@ -95,7 +95,7 @@ async def test_only_a_shared_post_has_buttons_that_its_reader_may_not_use(
         assert own.text.endswith("Waiting for Mia or an admin.")
         admins = await in_slack(ponte, DELETE, "k2", shared=True)
         assert admins.actions == BOTH
-        assert admins.text.endswith("An admin must approve it.")
+        assert admins.text.endswith("An admin must approve this request.")
         own = await in_slack(ponte, UPDATE, "k3", shared=False)
         assert (own.actions, "Waiting for" in own.text) == (BOTH, False)
         assert (await in_slack(ponte, DELETE, "k4", shared=False)).actions == ("deny",)

@@ -95,7 +95,7 @@ async def test_one_of_three_values_is_changed_and_somebody_else_approves(bot_hom
         views, ledger = ponte.engine.changes.views, ponte.engine.changes.ledger
         change = await ledger.get(card.id)
         assert (change.proposal.asker, change.proposal.revision) == (OTHER, 2)
-        assert change.consents == (), "approvals of the former version do not count"
+        assert change.consents == (), "approvals of the former version don't count"
         assert "Version 2, changed by Otto." in (await views.card(change)).text
         old = await says(ponte, f"approve {card.id}", "k4", CHIEF, clicked=True, thread="tU1")
         assert "This version was replaced" in old.text

@@ -38,7 +38,7 @@ async def test_its_owner_changes_text_and_time(bot_home: BotHome) -> None:
         card = await proposed_on_slack(ponte, "k1", "schedule_propose", **DAILY | {"what": text})
         assert card.actions == ("approve", "change", "deny")
         await says(ponte, f"change {card.id} When = 10:30", "k2", OTHER, thread="tU1")
-        assert (await draft_of(ponte, card.id)).rule.cron == "0 9 * * *", "it is not theirs"
+        assert (await draft_of(ponte, card.id)).rule.cron == "0 9 * * *", "it isn't theirs"
         values = {"Text": f"{text} https://e.example/typed", "When": "10:30"}
         await says(ponte, f"change {card.id} {json.dumps(values)}", "k3")
         draft = await draft_of(ponte, card.id)

@@ -94,7 +94,7 @@ async def test_sigterm_ends_the_call_under_way_and_begins_no_other(bot_home: Bot
         rows_when_asked.append(len(table.rows))
 
     async with bot(bot_home, table, model=EchoModel(gate=count)) as ponte:
-        text = f"Approved by Ana. Done. To undo it, type `undo {card.id}`."
+        text = f"Approved by Ana. Done. To undo this change, type `undo {card.id}`."
         rows = "- Added: one\n- Added: two\n- Added: three"
         assert (await ponte.wait_for_answer(receipt)).text == f"{text}\n{rows}"
         assert (await ponte.wait_for_answer(waiting)).text == "You said: and now?"

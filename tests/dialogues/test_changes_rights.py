@@ -45,7 +45,7 @@ async def test_deletes_and_many_rows_need_an_admin(bot_home: BotHome) -> None:
             text = (await says(ponte, f"deny {denial.id}", f"{tool} 1")).text
             assert text == "Denied by Mia."
             card = await proposed_on_slack(ponte, f"{tool} 2", tool, **arguments)
-            assert card.text.endswith("An admin must approve it.")
+            assert card.text.endswith("An admin must approve this request.")
             refusal = await says(ponte, f"approve {card.id}", f"{tool} 3")
             assert (refusal.code, refusal.is_private) == ("forbidden", True)
             assert why in refusal.text
@@ -172,7 +172,8 @@ async def test_a_click_is_answered_with_the_card(bot_home: BotHome) -> None:
         answer = await ponte.ask_message(click)
         assert [(c.id, c.kind, c.state) for c in answer.cards] == [(card.id, "change", "done")]
         reply = await says(ponte, f"approve {card.id}", "k3")
-        hint = f" To undo it, type `undo {card.id}`.\n- Added: Ada"  # a clicked card shows both
+        # A clicked card shows both.
+        hint = f" To undo this change, type `undo {card.id}`.\n- Added: Ada"
         assert (reply.text, reply.cards) == (answer.text + hint, ())
         assert await ponte.ask_message(click) == answer, "the same event again"
         undone = await says(ponte, f"undo {card.id}", "k4", clicked=True)

@@ -46,5 +46,5 @@ async def test_a_table_goes_in_and_a_plot_is_saved(fake: FakeOpenAI, tmp_path: P
         with large.open("wb") as file:
             file.truncate(21 << 20)
         new_chat = await show_chat(f"look at @{large}\nhello @ana\n", 1)
-        assert new_chat.startswith("That is too large: 21 MiB. The limit is 20 MiB. Send a smaller")
+        assert new_chat.startswith("That's too large: 21 MiB. The limit is 20 MiB. Send a smaller")
         assert "You said: hello @ana" in new_chat

@@ -308,7 +308,7 @@ async def test_an_answer_that_cannot_be_prepared_ends_in_an_apology(
         nonlocal tried
         if "poison" in run.turn.message.text:
             tried += 1
-            raise RuntimeError("it cannot be split")
+            raise RuntimeError("it can't be split")
         if "unavailable" in run.turn.message.text and tried <= MAX_FAILED_ATTEMPTS:
             tried += 1
             raise NotStored

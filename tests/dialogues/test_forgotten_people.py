@@ -129,7 +129,7 @@ async def test_of_a_shared_conversation_the_rest_goes_on_without_them(bot_home: 
         await says(ponte, "and now?", "k5", OTHER)
         await ponte.stop_redrawing()  # as in a process that does not serve the platform
         await ponte.engine.redraw.once()
-        waiting = "Requested by Otto. A designated approver must approve it."
+        waiting = "Requested by Otto. A designated approver must approve this request."
         assert await texts_of_cards(journal, others) == [
             "Approved by Bea de Sá, Zed. Done.",
             f"{waiting} 1 of 2 approvals, by Bea de Sá.",
@@ -154,7 +154,7 @@ async def test_of_a_shared_conversation_the_rest_goes_on_without_them(bot_home: 
         assert [path for path in records if note in path.read_bytes()]
         assert await texts_of_cards(journal, others) == [
             "Approved by Zed. Done.",
-            f"{waiting} 2 different people must approve it.",
+            f"{waiting} 2 different people must approve this request.",
         ]
         record = await threads.get(both)
         assert record is not None

@@ -18,7 +18,8 @@ EXPECTED = {
     "en": (
         "Ask me anything. You can also type one of these commands:\n- `help`: show this help",
         "Connections:", "Create a row in People", "Requested by you.",
-        "Approved by Ana. Done. To undo it, type `undo ", "Usage today:\n- you: 1 message, ",
+        "Approved by Ana. Done. To undo this change, type `undo ",
+        "Usage today:\n- you: 1 message, ",
         "Request zzzzz2 not found.", "Deleted this conversation (7 messages).",
     ),
     "pt-BR": (

@@ -24,7 +24,7 @@ REFUSALS = [
     (Script(status=429, code="rate_limit_exceeded", headers={"retry-after": "90"}),
      "rate_limited", "The model's server is busy. Try again in 2 minutes."),
     (Script(status=503, times=3), "model_down",
-     "The model's server is not responding. Your message is saved. Try again in a minute."),
+     "The model's server isn't responding. Your message is saved. Try again in a minute."),
     (Script(status=400, code="context_length_exceeded"), "too_long",
      "This conversation is too long for the model. Type `new` to start a new one."),
     (Script(status=400, code="content_policy_violation"), "refused",

@@ -120,7 +120,7 @@ async def test_questions_and_changes(tmp_path: Path) -> None:
 
         card = await here.asks(office.DUPLICATES, lambda post: post["embeds"])
         assert words(card).startswith("Delete 2 rows in Customers\n")
-        assert "An admin must approve it." in words(card)
+        assert "An admin must approve this request." in words(card)
         assert "so an admin must approve it" in await here.refused_click(here.ana, card)
         await here.decides(here.bea, card, "Approve", "Approved by Bea. Done.")
         assert not {29, 30} & here.team.rows("Customers").keys()

@@ -90,7 +90,7 @@ async def test_the_people_named_for_a_table_approve_by_its_id_too(bot_home: BotH
         row = {"Name": "Ada", "Status": "Lead"}
         question = await crm.mia_calls("k1", "create", table="Customers", rows=[row])
         (card,) = question.cards
-        assert card.text.endswith("A designated approver must approve it.")
+        assert card.text.endswith("A designated approver must approve this request.")
         refusal = await says(crm.ponte, f"approve {card.id}", "k2", MEMBER, clicked=True)
         assert (refusal.is_private, refusal.code) == (True, "forbidden")
         reply = await says(crm.ponte, f"approve {card.id}", "k3", OTHER)
@@ -114,7 +114,7 @@ async def test_links_that_another_table_holds_need_its_approvers_too(bot_home: B
         (relation,) = crm.table("Customers").relations.values()
         for tool, arguments in calls.items():
             (card,) = (await crm.mia_calls(f"call-{tool}", tool, **arguments)).cards
-            assert card.text.endswith("A designated approver must approve it.")
+            assert card.text.endswith("A designated approver must approve this request.")
             text = f"approve {card.id}"
             reply = await says(crm.ponte, text, f"try-{tool}", MEMBER, clicked=True)
             assert reply.code == "forbidden"
@@ -122,7 +122,7 @@ async def test_links_that_another_table_holds_need_its_approvers_too(bot_home: B
         assert "Done." in (await says(crm.ponte, text, "k2", OTHER)).text
         change = {"id": "9", "fields": {"Customers": "3"}}
         (card,) = (await crm.mia_calls("k3", "update", table="Orders", changes=[change])).cards
-        assert card.text.endswith("A designated approver must approve it.")
+        assert card.text.endswith("A designated approver must approve this request.")
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ async def test_what_is_wrong_is_told_before_anything_runs(bot_home: BotHome) -> 
             ("quick-command daily-summary", "also needs day"),
             ("quick-command daily-summary day=x tone=loud", "one of these values: dry, warm"),
             ("quick-command daily-summary day=x size=3", "has no input `size`"),
-            ('quick-command daily-summary day="x', "not closed"),
+            ('quick-command daily-summary day="x', "isn't closed"),
             ("quick-command", "Specify a quick command"),
             ("quick-command close-day", "can't be run in this channel"),
         ):

@@ -145,7 +145,7 @@ async def test_more_than_can_be_read_and_somebody_who_left() -> None:
     assert outcome.sources[0].startswith(f"Read only the newest {MAX_READ_MESSAGES} messages")
     with pytest.raises(ToolError, match="can't read"):
         await source.read_messages(context(replace(here, id="U2")), None)
-    with pytest.raises(ToolError, match="not a time"):
+    with pytest.raises(ToolError, match="isn't a time"):
         await source.read_messages(context(here), "yesterday")
 
 

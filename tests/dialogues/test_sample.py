@@ -149,7 +149,7 @@ async def test_a_reset_restores_the_rows_and_ends_what_waits(
             if card["state"] != "open":
                 break
         assert (card["state"], card["actions"]) == ("withdrawn", [])
-        assert "Withdrawn. If you still want it, ask again." in card["text"]
+        assert "Withdrawn. Ask again if you still want this change." in card["text"]
         await here.click("undo", outcome["id"])
         assert here.status(3) == "Overdue"
         again = await here.card(PAY)

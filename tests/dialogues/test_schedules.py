@@ -202,12 +202,15 @@ async def test_an_edit_waits_beside_the_running_version(bot_home: BotHome) -> No
         before = await store.get(id)
         edit = await proposed_card(ponte, "k2", what="EVIL", when="10:00", replaces=id)
         assert edit.title == f"Change schedule {id}: Reminder: EVIL"
-        former = "Until you approve it: Reminder: Post the *report* (every week on Monday at 9:00"
+        former = (
+            "Current schedule, until you approve the change: Reminder: Post the *report* "
+            "(every week on Monday at 9:00"
+        )
         assert former in edit.text
         stale = await proposed_card(ponte, "k3", what="Other", replaces=id)
         assert await store.get(id) == before
         reply = await says(ponte, f"approve {edit.id}", "k4", clicked=True)
-        assert "Until you" not in reply.cards[0].text
+        assert "until you approve" not in reply.cards[0].text
         response = await store.get(id)
         assert (response.draft.text, response.draft.rule.cron) == ("EVIL", "0 10 * * MON")
         late = await says(ponte, f"approve {stale.id}", "k5", clicked=True)
@@ -445,7 +448,7 @@ async def test_an_edit_says_which_runs_count(bot_home: BotHome) -> None:
         await says(ponte, f"approve {edit.id}", "k3", clicked=True)
         assert (await store.get(id)).runs == 1
         limit = await proposed_card(ponte, "k4", ends="5", replaces=id)
-        assert "Ends after 5 runs.\nEarlier runs do not count." in limit.text
+        assert "Ends after 5 runs.\nEarlier runs don't count." in limit.text
         await says(ponte, f"approve {limit.id}", "k5", clicked=True)
         assert (await store.get(id)).runs == 0
         reply = await says(ponte, f"schedule {id} show", "s2")
@@ -562,7 +565,7 @@ async def test_a_new_version_of_an_edit_begins_from_the_schedule_as_it_is_now(
         newer = await proposed_card(ponte, "k3", what="Newer", when="", replaces=id)
         await says(ponte, f"approve {newer.id}", "k4", clicked=True)
         again = await proposed_card(ponte, "k5", what="", when="10:00", replaces=older.id)
-        assert "Until you approve it: Reminder: Newer" in again.text
+        assert "Current schedule, until you approve the change: Reminder: Newer" in again.text
         reply = await says(ponte, f"approve {older.id}", "k6", clicked=True)
         assert [card.state for card in reply.cards] == ["withdrawn"]
         await says(ponte, f"approve {again.id}", "k7", clicked=True)

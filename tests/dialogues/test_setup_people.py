@@ -25,7 +25,7 @@ from tests.fakes.discord.addresses import sdk_addresses
 from tests.fakes.slack import FakeSlack
 
 OWNER = Person("web", "owner")
-REFUSED = "This word is not valid."
+REFUSED = "This word isn't valid."
 
 
 @asynccontextmanager
@@ -77,7 +77,7 @@ async def test_on_slack_only_the_chosen_person_proves_it(tmp_path: Path) -> None
             assert REFUSED in await send(ana, "setup aaaa-2222")
             with pytest.raises(BadInput, match="Send the word"):
                 await app.setup.grant("slack", ana.id, "me", OWNER)
-            assert "Hello Ana, this works" in await send(ana, f"setup {word}")
+            assert "Hello Ana, it worked" in await send(ana, f"setup {word}")
             assert REFUSED in await send(ana, f"setup {word}"), "it counts once"
             assert (await app.setup.show())["people"]["claims"]["slack"]["is_proven"]
             with pytest.raises(BadInput, match="Send the word"):

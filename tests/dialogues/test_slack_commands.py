@@ -34,7 +34,7 @@ async def test_a_slash_command_is_answered_in_the_channel(tmp_path: Path) -> Non
         await command.acked.wait()
         assert command.response == {}
         answer = await w.first_post()
-        assert "Quick commands are not set up" in answer.visible_text
+        assert "Quick commands aren't set up" in answer.visible_text
         assert command.attempts == 1
         assert w.whispers() == []
 
@@ -96,7 +96,7 @@ async def test_where_the_bot_is_no_member_the_answer_comes_through_the_command(
         elsewhere = w.slack.channel("elsewhere", w.alice, bot=False)
         w.slack.command(w.alice, elsewhere, "/quick-command", "joke")
         answer = await w.first_post(elsewhere)
-        assert "not set up" in answer.visible_text
+        assert "aren't set up" in answer.visible_text
         assert len(w.slack.workspace.hooks) == 1
 
 
@@ -195,7 +195,7 @@ async def test_a_quick_command_on_a_message_takes_its_text(tmp_path: Path) -> No
         w.slack.submit(w.alice, modal, values)
         answer = await w.slack.wait_for_answer(post)
         assert answer.thread_ts == root.ts
-        assert "not set up" in answer.visible_text
+        assert "aren't set up" in answer.visible_text
 
 
 async def test_a_command_that_takes_its_time_says_so_to_who_typed_it(

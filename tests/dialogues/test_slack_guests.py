@@ -93,7 +93,7 @@ async def test_a_guests_clicks_and_forms_and_commands_do_nothing(tmp_path: Path)
         w.slack.open_home(eve)
         await w.until(lambda: w.slack.workspace.homes)
         text = str(w.slack.workspace.homes[eve.id])
-        assert ("You are a guest, and I only answer members here" in text, "echo" in text) == (
+        assert ("You're a guest, and I only answer members here" in text, "echo" in text) == (
             True,
             False,
         )

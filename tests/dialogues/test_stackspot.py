@@ -96,8 +96,8 @@ async def test_a_file_or_the_message_replied_to_is_the_input(bot: Bot) -> None:
 async def test_a_file_that_cannot_be_an_input_is_told(bot: Bot) -> None:
     async with bot.open() as ponte:
         for name, data, text, words in (
-            ("a.png", b"\x89PNG\r\n\x1a\n\0\xff", "", "`a.png` is not a text file"),
-            ("b.bin", b"a\0b", "", "`b.bin` is not a text file"),
+            ("a.png", b"\x89PNG\r\n\x1a\n\0\xff", "", "`a.png` isn't a text file"),
+            ("b.bin", b"a\0b", "", "`b.bin` isn't a text file"),
             ("big.txt", b"x" * 256_001, "", "`big.txt` is too large: it has 256,001"),
             ("a.txt", b"x", " and this", "both text and the file `a.txt`"),
         ):

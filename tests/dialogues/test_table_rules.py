@@ -59,7 +59,7 @@ async def test_a_named_group_approves_instead_of_who_asked(bot_home: BotHome) ->
     name = rules("ask", "slack:S1")
     async with bot(bot_home, table, policy=RIGHTS, rules=name) as ponte:
         card = await proposed_on_slack(ponte, "k1", "table_delete", ids=["1"])
-        assert card.text.endswith("A designated approver must approve it.")
+        assert card.text.endswith("A designated approver must approve this request.")
         for person in (MEMBER, OTHER):
             beside = on_slack(f"approve {card.id}", f"k-{person.id}", person, thread="tU1")
             answer = await ponte.ask_message(beside)

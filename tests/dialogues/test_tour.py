@@ -148,7 +148,7 @@ REFUSED = {
     "mark 2024 as paid": "Invoice 2024 not found.",
     "mark invoice number 24 as paid": "Invoice 24 not found.",
     "mark INV-2001 as paid": "INV-2001 is already paid.",
-    **dict.fromkeys(UNCLEAR, "I did not understand which change you mean."),
+    **dict.fromkeys(UNCLEAR, "I didn't understand which change you mean."),
     **dict.fromkeys(
         ("delete INV-2003", "pay INV-2003", "INV-2003 is paid", "export the customers"),
         "understand only a few sentences",

@@ -79,7 +79,7 @@ async def test_a_rule_may_deny_it_while_groups_are_not_told(
         assert "approve" in drawn.actions
         if names:
             why = await says(ponte, "why approve:People", "k3")
-            assert why.text == f"`approve:People`: could not be checked in time. {TRY_AGAIN}."
+            assert why.text == f"`approve:People`: couldn't be checked in time. {TRY_AGAIN}."
         directory.groups = CLERKS
         answer = await says(ponte, f"approve {card.id}", "k4", clicked=True, thread=thread)
         assert (answer.code, "permission" in answer.text) == ("forbidden", True)

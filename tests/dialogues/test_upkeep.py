@@ -216,7 +216,7 @@ async def test_what_cannot_be_erased_is_listed(bot_home: BotHome) -> None:
         with capture_logs() as logs:
             await _upkeep(ponte, model, 0).once()
         assert not await ponte.engine.conversations.journal.list_remotes_to_erase(), (
-            "it is not tried for ever"
+            "it isn't tried for ever"
         )
     # Others log meanwhile, and the bot's own upkeep, which "forget" started, may list it too.
     listings = [

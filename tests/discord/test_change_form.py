@@ -109,7 +109,7 @@ async def test_a_form_that_is_not_known_in_time_is_not_opened(
     monkeypatch.setattr("adapters.discord.interactions.CHANGE_FORM_SECONDS", 0.01)
     board.gate = asyncio.Event()
     ack = await (await ana.click(message, "Change…")).wait_for_ack()
-    assert "could not be opened in time" in ack.data["content"]
+    assert "couldn't be opened in time" in ack.data["content"]
     assert ack.ephemeral
 
 

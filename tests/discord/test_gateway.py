@@ -222,7 +222,7 @@ async def test_while_discord_cannot_be_reached_the_reason_is_reported(
     health = await ponte.adapter.health()
     assert (health.state, health.words) == (
         "failing",
-        "Cannot reach Discord (ServerDisconnectedError). Retrying.",
+        "Can't reach Discord (ServerDisconnectedError). Retrying.",
     )
     gate.release()
     await discord.wait_until(lambda: discord.gateway.is_connected)

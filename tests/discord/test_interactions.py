@@ -195,7 +195,7 @@ async def test_a_quick_command_asks_for_its_input_or_for_one_if_it_is_not_known(
     ack = await (await ana.slash("quick-command", slug="summary-1")).wait_for_ack()
     assert (ack.kind, ack.data["title"]) == (MODAL, "Summary 1")
     submission = await ana.submit(ack, text="the news")
-    await submission.wait_until(lambda answer: "Quick commands are not set up" in answer.text)
+    await submission.wait_until(lambda answer: "Quick commands aren't set up" in answer.text)
     ack = await (await ana.slash("quick-command", slug="other")).wait_for_ack()
     assert (ack.kind, ack.data["title"]) == (MODAL, "other")
     (field,) = ack.data["components"]
@@ -311,7 +311,7 @@ async def test_a_file_comes_with_a_command_or_is_named(
     assert await open_ponte.engine.conversations.files.get(file.id) == (file, b"a,b")
     discord.refuse("GET", "/cdn/*", 404, times=9)
     exchange = await ana.slash("ask", prompt="look", file=("b.csv", b"a,b"))
-    await exchange.wait_until(lambda e: "b.csv could not be fetched" in e.text)
+    await exchange.wait_until(lambda e: "b.csv couldn't be fetched" in e.text)
 
 
 async def test_of_too_many_acks_the_oldest_counts_as_refused(

@@ -63,7 +63,7 @@ def running_machine(folder: Path, **settings: str) -> Iterator[Machine]:
     with Command(forker, ["run"], environment, folder) as process:
         try:
             assert process.stdout
-            ready = (line for line in process.stdout if line.startswith("Ponte is ready"))
+            ready = (line for line in process.stdout if line.startswith("Ponte is ready."))
             port = int(next(ready).rpartition(":")[2].partition("/")[0])
             yield Machine(folder, port, environment)
         finally:

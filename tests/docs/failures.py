@@ -49,7 +49,7 @@ NO_FAILURES = (
     "no answer",
     "sends replies; other processes receive messages",
     "messages per day:",
-    "people on Discord who are not in PONTE_ALLOW can send",
+    "people on Discord who aren't in PONTE_ALLOW can send",
     "each message can lead to at most",
     "creating one row at a time needs no approval",
     "Postgres {version}, empty",

@@ -116,7 +116,7 @@ async def test_a_tool_source_is_checked_and_called(
         )
         assert await check("right") == "ok    stock: the warehouse responds"
         assert '{"pieces":7}' in await call()
-    assert (await check("right")).endswith("Check STOCK_URL and the network.")
+    assert (await check("right")).endswith("Check STOCK_URL and your network connection.")
     assert load(faces).secrets == ("right",)
     monkeypatch.delenv("STOCK_URL")
     (tmp_path / ".env").write_text("STOCK_URL=https://evil.example\n")

@@ -54,7 +54,7 @@ async def test_each_server_of_the_guide_answers(row: list[str], tmp_path: Path) 
     _, url, key, model, _ = ["" if cell == "–" else cell for cell in row]
     options = {"openai_base_url": url, "openai_api_key": key, "ponte_model": model}
     settings = Settings.model_validate({k: v for k, v in options.items() if v})
-    assert url == (settings.openai_base_url or ""), "it is complete"
+    assert url == (settings.openai_base_url or ""), "it's complete"
     async with FakeOpenAI(key=key, without={"conversations", "responses"}) as fake:
         fake.models.append(settings.ponte_model)
         fake.say(COUNTS, CALLS, ANSWERS)

@@ -105,7 +105,7 @@ def test_a_token_that_is_not_set_is_named(tmp_path: Path) -> None:
     settings = Settings.model_validate({"ponte_home": tmp_path})
     config = read(tmp_path, GOOD + 'token = "ABSENT_TOKEN"\n')
     (words,) = find_faults(config, settings)
-    assert words.startswith("ponte.toml:1: ABSENT_TOKEN is not set")
+    assert words.startswith("ponte.toml:1: ABSENT_TOKEN isn't set")
 
 
 def test_without_a_server_nothing_of_it_is_loaded(tmp_path: Path) -> None:

@@ -111,7 +111,7 @@ async def test_an_answer_that_is_none_harms_only_its_call(tmp_path: Path, name: 
     double = McpDouble(answer=LIES[name])
     async with run_desk(tmp_path, double) as desk:
         answer = await desk.call("find", text="x")
-        assert "did not answer as expected" in answer["response"]
+        assert "didn't answer as expected" in answer["response"]
         assert len(answer["response"]) < 500
         assert len(double.calls) == 1
         (card,) = (await desk.call("file", text="x"))["cards"]
@@ -167,7 +167,7 @@ async def test_no_redirect_to_another_origin_is_followed(tmp_path: Path, status:
         double = McpDouble(answer=redirect)
         async with run_desk(tmp_path, double) as desk:
             answer = await desk.call("find", text="x")
-            assert "did not answer as expected" in answer["response"]
+            assert "didn't answer as expected" in answer["response"]
             assert other.tokens == set()
             assert other.calls == []
 
@@ -237,10 +237,10 @@ async def test_a_call_that_asks_for_more_gets_no_answer_and_is_not_repeated(
 
         double.answer = ask
         answer = await desk.call("find", text="x")
-        assert "wants more input" in answer["response"]
+        assert "asked for more input" in answer["response"]
         (card,) = (await desk.call("file", text="x"))["cards"]
         answer = await desk.decide("approve", card["id"])
-        assert "wants more input" in answer["response"]
+        assert "asked for more input" in answer["response"]
         assert len(double.calls) == 3
 
 
@@ -353,7 +353,7 @@ async def test_a_server_that_hangs_at_one_step_is_not_waited_for(
             _, result = await session.call_tool(server, Proxies(), "find", {"text": "x"})
             assert result
             return
-        with pytest.raises(source.McpServerError, match="did not answer within"):
+        with pytest.raises(source.McpServerError, match="didn't answer within"):
             await session.watch_definitions(server, Proxies(), lambda offered: None)
 
 

@@ -37,7 +37,7 @@ async def test_nothing_is_offered_before_it_is_accepted(tmp_path: Path) -> None:
         assert done["lines"] == ["Accepted: file, find, print"]
         assert await desk.list_offered() == ["desk__find", "desk__file", "desk__print"]
         again = await operator.describe("mcp show", {"name": "desk"})
-        assert again["lines"] == ["All tools are as they were accepted."]
+        assert again["lines"] == ["All tools match what was accepted."]
         with pytest.raises(NotFound):
             await operator.run("mcp show", {"name": "absent"})
         (line, *_), _ = await desk.app.engine.people.audit.read("", event="mcp-tools-accepted")
@@ -147,8 +147,7 @@ async def test_a_changed_tool_is_off_until_it_is_accepted(
         assert [line["tools"] for line in events] == [["find", "file"]]
         (state,) = await desk.servers.list_states()
         assert state.state == "failing"
-        assert "off until accepted: find, file" in state.words
-        assert "ponte mcp accept desk" in state.words
+        assert "off until accepted (`ponte mcp accept desk`): find, file" in state.words
         answer = await desk.decide("approve", card["id"])
         assert "must accept it first" in answer["response"]
         assert double.calls == [], "also what was asked for before"
@@ -199,7 +198,7 @@ async def test_a_renamed_tool_is_a_new_one(tmp_path: Path) -> None:
         await desk.servers.compare("desk")
         assert "desk__find" not in await desk.list_offered()
         (state,) = await desk.servers.list_states()
-        assert "it has no tool find" in state.words
+        assert "the server has no tool find" in state.words
 
 
 async def test_doctor_says_what_is_off(tmp_path: Path) -> None:
@@ -215,7 +214,7 @@ async def test_doctor_says_what_is_off(tmp_path: Path) -> None:
         double.tools[1] = double.tools[1] | {"description": "Other words"}
         finding = await examine()
         assert finding.state == "failing"
-        assert "off until accepted: file" in finding.words
+        assert "off until accepted (`ponte mcp accept desk`): file" in finding.words
         double.tools[1] = double.tools[1] | {"description": "Tool file"}
 
 
@@ -421,7 +420,7 @@ async def test_a_definition_that_nobody_can_read_is_not_kept(tmp_path: Path) -> 
     async with run_desk(tmp_path, double) as desk:
         assert await desk.list_offered() == ["desk__file", "desk__print"]
         (state,) = await desk.servers.list_states()
-        assert "left out, because models cannot be told their inputs: find" in state.words
+        assert "left out, because their inputs can't be described to models: find" in state.words
         assert len(str(desk.servers._accepted)) + len(str(desk.servers._states)) < 10_000
 
 
@@ -467,7 +466,7 @@ async def test_a_tool_whose_schema_does_not_fit_is_left_out_with_a_sentence(tmp_
     async with run_desk(tmp_path, double) as desk:
         assert await desk.list_offered() == ["desk__file", "desk__print"]
         (state,) = await desk.servers.list_states()
-        assert "left out, because models cannot be told their inputs: find" in state.words
+        assert "left out, because their inputs can't be described to models: find" in state.words
 
 
 async def test_an_allowance_that_is_used_up_stops_a_paid_call(tmp_path: Path) -> None:
@@ -477,6 +476,6 @@ async def test_an_allowance_that_is_used_up_stops_a_paid_call(tmp_path: Path) ->
         (card,) = (await desk.call("print", text="x"))["cards"]
         await desk.decide("approve", card["id"])
         (card,) = (await desk.call("print", text="x"))["cards"]
-        with pytest.raises(BadInput, match="not enough"):
+        with pytest.raises(BadInput, match="isn't enough"):
             await desk.decide("approve", card["id"])
         assert len(double.calls) == 1

@@ -236,7 +236,7 @@ async def test_a_proxy_is_used_and_never_shown(fake: FakeOpenAI) -> None:
     assert "hunter2" not in repr(error.value)
     assert str(error.value) == "unsent, proxy 127.0.0.1:9"
     assert str(explain_fault(error.value, ModelOptions())) == (
-        "The model's server is not responding. Your message is saved. Try again in a minute. The "
+        "The model's server isn't responding. Your message is saved. Try again in a minute. The "
         "request went through the proxy 127.0.0.1:9."
     )
     await client.close()

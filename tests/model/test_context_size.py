@@ -344,7 +344,7 @@ def test_many_results_of_the_last_turn_never_exceed_the_room(count: int) -> None
         assert estimate_tokens(fitted) <= room
     with pytest.raises(TooLong) as error:
         fit_items([message("go on"), *calls, *outputs], 12 * count)
-    assert "Ask for less at a time" in error.value.words(), "the message is short: it is not that"
+    assert "Ask for less at a time" in error.value.words(), "the message is short: it isn't that"
 
 
 def test_instructions_that_leave_no_room_are_no_crash() -> None:
@@ -441,7 +441,7 @@ async def test_a_context_that_is_too_small_is_named(make: Make, fake: FakeOpenAI
     model.list_tools = tools
     await known_size(model)
     words = (await model.health()).words
-    assert "its context of 2,048 tokens is too small for all tools that are on" in words
+    assert "its context of 2,048 tokens is too small for all the tools that are on" in words
     assert "OLLAMA_CONTEXT_LENGTH" in words
 
 
@@ -449,7 +449,9 @@ async def test_a_size_that_is_not_known_is_named(make: Make, fake: FakeOpenAI) -
     fake.models = [SMALL]
     model = await make("chat", model=SMALL)
     await known_size(model)
-    assert "128,000 tokens are assumed. Set PONTE_MODEL_CONTEXT" in (await model.health()).words
+    assert ("128,000 tokens; if that's wrong, set PONTE_MODEL_CONTEXT") in (
+        await model.health()
+    ).words
 
 
 async def test_without_tools_in_the_request_nothing_is_said_about_them(

@@ -164,7 +164,7 @@ async def test_a_stream_that_stays_open_after_its_end_is_left(
     ("answer", "error", "words"),
     [
         (hostile.error_body(4 * MB), ModelError, "rejected the request"),
-        (hostile.headers(300_000), ModelDown, "is not responding"),
+        (hostile.headers(300_000), ModelDown, "isn't responding"),
     ],
 )
 async def test_an_error_is_read_to_its_cap_alone(

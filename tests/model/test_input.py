@@ -164,7 +164,7 @@ async def test_a_server_that_cannot_see_is_told_in_words(
     assert "You do not see what is in it" in json.dumps(parts(last(fake)))
     before = len(fake.requests)
     await talk.say("And this?", [picture])
-    assert len(fake.requests) - before <= 1, "it is not tried again"
+    assert len(fake.requests) - before <= 1, "it isn't tried again"
 
 
 @every_level

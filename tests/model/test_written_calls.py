@@ -369,10 +369,10 @@ async def test_a_call_that_cannot_be_read_is_told(
     completion = await talk.round()
     assert [item.text.strip() for item in completion.items] == ["Let me look."]
     assert completion.broken
-    assert "could not read" in completion.broken.words()
+    assert "couldn't read" in completion.broken.words()
     fake.say(Script(text=markup, piece=7), Script(text=markup, piece=7))
     talk.begin("Which customers?")
-    with pytest.raises(ModelError, match="could not read"):
+    with pytest.raises(ModelError, match="couldn't read"):
         await talk.round()
     assert shown_text(talk) == "Let me look.\n\n"
 

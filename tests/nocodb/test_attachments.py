@@ -87,7 +87,7 @@ async def test_uploads_that_are_refused(own_place: Place, place: Place) -> None:
     viewer = NocoApi(place.url, place.viewer, place.http, pauses=())
     refusals = await refusal(viewer.upload_file("a.txt", "text/plain", b"a"))
     assert refusals.code == "nocodb_forbidden"
-    assert "Ponte's NocoDB user does not have permission to upload files." in str(refusals)
+    assert "Ponte's NocoDB user doesn't have permission to upload files." in str(refusals)
     large = await refusal(own_place.api().upload_file("a", "text/plain", b"a" * ((20 << 20) + 1)))
     assert (large.code, large.unsure) == ("too_large", False)
     wrong = NocoApi(place.url, "wrong", place.http, pauses=())
@@ -298,7 +298,7 @@ async def test_a_file_that_nocodb_cut_is_not_attached(
         return {"path": "download/x", "title": "receipt.pdf", "size": 3}
 
     monkeypatch.setattr(tools.api, "upload_file", cut)
-    with pytest.raises(ToolError, match="did not store all"):
+    with pytest.raises(ToolError, match="didn't store all"):
         await tools.apply_draft(draft)
     assert fake.write_calls == []
 

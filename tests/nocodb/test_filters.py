@@ -219,7 +219,7 @@ def test_a_link_cell_that_may_be_cut_is_not_guessed_from(count: int) -> None:
         ([("Due", "eq", "this_month")], "Due is 2026-11"),
         ([("Due", "between", ["2026-01", "2026-03"])], "Due is between 2026-01 and 2026-03"),
         ([("Value", "gt", "10.50"), ("Paid", "eq", False)],
-         "Value is more than 10.50 and Paid is not checked"),
+         "Value is more than 10.50 and Paid isn't checked"),
         ([("Name", "blank", None)], "Name is empty"),
         ([("Name", "contains", "a\n" * 60)], f"Name contains \"{'a ' * 29}a…\""),
         ([("Id", "in", ["1", "2", "3", "4", "5", "6"])], "Id is one of 1, 2, 3, 4, 5, …"),
@@ -231,7 +231,7 @@ def test_filters_are_described_in_words(filters: list[tuple[str, Op, Value]], to
 
 def test_alternatives_are_told_as_such() -> None:
     either = make_selection(("Paid", "eq", True), ("Name", "notblank", None), match="any")
-    assert describe_selection(either) == "Paid is checked or Name is not empty"
+    assert describe_selection(either) == "Paid is checked or Name isn't empty"
 
 
 @given(

@@ -157,8 +157,8 @@ async def test_what_nocodb_lacks_is_asked_once_and_nobody_waits_for_it(http: Htt
         health = await source.health()
         assert (health.state, health.words) == (
             "on",
-            "base CRM: 3 tables; role editor; NocoDB has no route for sums; Ponte computes "
-            "them over pages of rows; version 2026.09.0",
+            "base CRM: 3 tables; role editor; NocoDB has no route for sums. Ponte computes them "
+            "over pages of rows.; version 2026.09.0",
         )
         assert [call.path for call in nocodb.calls[count:]] == ["/api/v1/auth/user/me"]
 
@@ -170,7 +170,7 @@ async def test_a_nocodb_without_rows_fails(http: HttpClient) -> None:
         await source.probing.close(10)
         health = await source.health()
     assert health.state == "failing"
-    assert health.words.endswith("NocoDB has no API v3 for rows; update NocoDB")
+    assert health.words.endswith("NocoDB has no API v3 for rows. Update NocoDB.")
 
 
 async def test_a_rule_that_no_table_goes_by_is_told_without_its_name(

@@ -51,7 +51,7 @@ def start_detached(module: str, stdin: int) -> str:
     ) as process:
         assert process.stdout
         line = process.stdout.readline().strip()
-    assert line, f"{module} did not start"
+    assert line, f"{module} didn't start"
     return line
 
 

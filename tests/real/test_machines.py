@@ -105,7 +105,7 @@ async def test_a_restart_of_postgres_is_worded_and_wakes_who_waits(
         await event.wait()
         pool = cast("PostgresDatabase", engine.database)._pool
         pool.timeout = 0.2
-        with pytest.raises(NotStored, match="accepted no connection within"):
+        with pytest.raises(NotStored, match="didn't accept a connection within"):
             await engine.inbox.accept(says("hello again"))
         pool.timeout = 30.0
         own_postgres.start()

@@ -117,7 +117,7 @@ async def test_a_trigger_that_is_over_is_answered_with_a_sentence(tmp_path: Path
         w.slack.workspace.trigger_seconds = -1.0
         click = w.slack.click(w.alice, card, "Change…")
         await click.acked.wait()
-        assert "could not be opened in time" in (await w.first_whisper()).visible_text
+        assert "couldn't be opened in time" in (await w.first_whisper()).visible_text
         assert w.slack.workspace.views == []
         assert inbox.messages == []
 
@@ -130,7 +130,7 @@ async def test_a_form_that_is_not_known_in_time_is_not_opened(
         board.gate = asyncio.Event()
         click = w.slack.click(w.alice, card, "Change…")
         await click.acked.wait()
-        assert "could not be opened in time" in (await w.first_whisper()).visible_text
+        assert "couldn't be opened in time" in (await w.first_whisper()).visible_text
         assert w.slack.workspace.views == []
 
 

@@ -103,8 +103,8 @@ async def test_a_slow_one_is_left_at_the_deadline(fake: FakeStackSpot, clock: St
     assert error.code == "deadline"
     assert error.unsure
     assert str(error) == (
-        "StackSpot did not finish within 1 minute, so I stopped waiting. "
-        "The run was started, and StackSpot may still finish it."
+        "StackSpot didn't finish within 1 minute, so I stopped waiting. The run was started, and "
+        "StackSpot may still finish it."
     )
     assert sum(clock.pauses) == pytest.approx(60)
 

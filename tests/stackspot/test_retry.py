@@ -129,7 +129,7 @@ async def test_after_a_lost_answer_nothing_is_started_or_asked_twice(
         error = await error_of(stackspot.create("echo", str(number)))
         assert (error.code, error.unsure) == ("unknown", True), trouble
         assert str(error) == (
-            "StackSpot's response was lost, so I don't know whether `echo` started. I did not "
+            "StackSpot's response was lost, so I don't know whether `echo` started. I didn't "
             "start it again. Check in StackSpot, then ask again if you need it."
         )
         assert (fake.count_executions(str(number)), fake.count("create")) == (1, number), trouble

@@ -244,7 +244,7 @@ async def test_it_says_for_how_long_it_works_and_ends_with_0_after_a_failure(
 
     async def script(turn: Turn) -> Answer:
         if event.is_set():
-            return Answer("The model's server is not responding.", "failed", code="model_down")
+            return Answer("The model's server isn't responding.", "failed", code="model_down")
         await turn.show(doing="is reading the tables…")
         await event.wait()
         return Answer("There.")
@@ -256,7 +256,7 @@ async def test_it_says_for_how_long_it_works_and_ends_with_0_after_a_failure(
         event.set()
         await terminal.until("There.")
         terminal.type("hello\r")
-        await terminal.until("is not responding")
+        await terminal.until("isn't responding")
 
 
 async def test_an_open_code_block_is_seen_and_can_be_left(ponte: WebPonte, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ class Plots:
 
 
 def save(folder: Path) -> str:
-    """Return the path that a plot was saved under; "" where it could not be saved."""
+    """Return the path that a plot was saved under; "" where the file couldn't be saved."""
     downloads = DownloadFolder(cast(HttpClient, Plots()), folder)
     file = {"name": "plot.png", "size": 6, "url": "/files/1", "type": "image/png"}
     return asyncio.run(downloads.fetch(file, {})).path

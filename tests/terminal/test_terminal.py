@@ -101,13 +101,13 @@ async def test_a_pipe_whose_message_failed_exits_1(ponte: WebPonte, tmp_path: Pa
 
     async def script(turn: Turn) -> Answer:
         if "down" in turn.message.text:
-            return Answer("The model's server is not responding.", "failed", code="model_down")
+            return Answer("The model's server isn't responding.", "failed", code="model_down")
         if "stop" in turn.message.text:
             return Answer("_Stopped._", "stopped")
         return Answer("Yes.")
 
     ponte.script = script
-    down = "The model's server is not responding.\n"
+    down = "The model's server isn't responding.\n"
     assert await run_piped(ponte, "down\n") == (1, down)
     assert await run_piped(ponte, "down\nup\n") == (1, f"{down}Yes.\n"), (
         "the rest is asked all the same"
@@ -116,7 +116,7 @@ async def test_a_pipe_whose_message_failed_exits_1(ponte: WebPonte, tmp_path: Pa
     assert await run_piped(ponte, "up\nstop it\n") == (0, "Yes.\nStopped.\n")
     (tmp_path / "large.csv").write_bytes(b"x" * (chat.MAX_UPLOAD_BYTES + 1))
     code, out = await run_piped(ponte, f"read @{tmp_path}/large.csv\n")
-    assert (code, "too large" in out) == (1, True), "what was not sent was not answered"
+    assert (code, "too large" in out) == (1, True), "what wasn't sent was not answered"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ async def test_bytes_of_a_pipe_that_are_no_utf_8_are_refused(ponte: WebPonte, da
     out = io.StringIO()
     with os.fdopen(reading) as stdin:
         code = await chat.chat(ponte.home / "ponte.sock", stdin, out)
-    refusal = "Standard input is not UTF-8 text. The rest of it was not sent."
+    refusal = "Standard input isn't UTF-8 text. The rest of it wasn't sent."
     assert code == 1
     assert out.getvalue().startswith(f"You said: one\nYou said: déjà\n{refusal}")
     assert [row.message.text for row in ponte.rows.values()] == ["one", "déjà"]
@@ -255,7 +255,7 @@ async def test_cards_say_what_to_type(
         "    Ann: Age: 3 → 4",
         f"    Expires on {expires} (abc234)",
         "    Type: ponte changes approve abc234 · ponte changes deny abc234",
-        "  [plot.png, 5 kB] it could not be saved",
+        "  [plot.png, 5 kB] the file couldn't be saved",
     ]
     new = card_row(None, {"Name": "Bo", "Note": "first\nStatus: Paid", "Status": "Open"})
     card = Card("abc234", "change", "Create a row", "Done.", (new,), state="done")
@@ -486,7 +486,7 @@ async def test_what_cannot_be_sent_is_told_and_the_talk_goes_on(ponte: WebPonte)
     code, out = await run_piped(ponte, f"{'x' * 2_000_000}\nlook at @/proc/self/mem\nnext\n")
     assert code == 1, "a message was refused"
     assert out.splitlines() == [
-        "That is too large: 1.9 MiB. The limit is 1.9 MiB. "
+        "That's too large: 1.9 MiB. The limit is 1.9 MiB. "
         "Send a smaller file, or send long text as a file.",
         "Couldn't read the file mem (Input/output error). Nothing was sent.",
         "You said: next",

@@ -148,5 +148,5 @@ def test_without_the_packages_the_setting_says_what_is_missing(
     assert open_traces(Settings()) is None
     with pytest.raises(SettingsError) as error:
         open_traces(settings("http://localhost:4318"))
-    assert str(error.value).startswith("OTEL_EXPORTER_OTLP_ENDPOINT needs the package")
+    assert str(error.value).startswith("OTEL_EXPORTER_OTLP_ENDPOINT needs the")
     assert "requirements/otel.txt" in str(error.value)

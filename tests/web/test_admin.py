@@ -255,12 +255,12 @@ async def test_api_tokens_are_listed_and_revoked(desk: Desk) -> None:
 async def test_a_wrong_name_is_explained_and_escaped(desk: Desk) -> None:
     before = await desk.act("people/list")
     for do, name, why in [
-        ("add", "Ana Maria", "is not a valid name"), ("add", "", "<code>name</code> is missing"),
+        ("add", "Ana Maria", "t a valid name"), ("add", "", "<code>name</code> is missing"),
         ("add", "<b>x</b>", "&lt;b&gt;x&lt;/b&gt;"), ("add", "ana", "ana"),
         ("add", "owner", "is reserved for the person who signs in"),
         ("renew", "owner", "is reserved for"), ("remove", "owner", "is reserved for"),
         ("renew", "nobody", "No one called nobody is invited"),
-        ("remove", "../ana", "is not a valid name"),
+        ("remove", "../ana", "t a valid name"),
     ]:  # fmt: skip
         answer = await desk.send("owner", f"people {do}", name=name)
         assert answer.status_code in (400, 404, 409), (do, name, answer.status_code)
@@ -296,7 +296,7 @@ async def test_the_file_is_checked_line_by_line_and_reloaded(own_desk: Desk) -> 
     assert describe_config_file(Config(), desk.config.with_name("x.toml")).words.startswith(
         "no file "
     )
-    assert "is newer than what runs; `ponte reload` takes it over." in await show()
+    assert "is newer than the version in use. Run `ponte reload` to apply it." in await show()
     await desk.send("owner", "reload", "config")
     assert "The file has no errors." in await show()
     desk.config.write_text('[[allowances]]\nof = "nobody"\n[limits]\ntool_calls = "<i>"\n')
@@ -391,9 +391,9 @@ async def test_the_checks_are_those_of_doctor(own_desk: Desk) -> None:
 
 async def test_filters_and_languages(desk: Desk) -> None:
     wrong = await desk["ana"].get("/admin/audit", params={"since": "<x>"})
-    assert (wrong.status_code, "is not a date." in wrong.text) == (200, True)
+    assert (wrong.status_code, "t a date." in wrong.text) == (200, True)
     assert "<x>" not in wrong.text
-    assert "is not a date" in (await desk["ana"].get("/admin/usage?since=soon")).text
+    assert "t a date" in (await desk["ana"].get("/admin/usage?since=soon")).text
     people = (await desk["ana"].get("/admin/audit?event=person-added&person=web:bob")).text
     assert (people.count("person-added</td>"), "web:ana" in people) == (1, False)
     none = (await desk["ana"].get("/admin/audit?since=2001-01-01&until=2001-01-02")).text
@@ -482,7 +482,7 @@ async def test_the_audit_log_reads_as_sentences(own_desk: Desk) -> None:
     assert words[1] == f"ana approved: {title} (Order 12, Paid: No → Yes)"
     assert words[2] == f"bob requested: {title}"
     assert len({*words}) == len(words), "no sentence stands twice"
-    assert words[3].startswith("Someone at the server created an API token of ")
+    assert words[3].startswith("Someone at the server created an API token for ")
     assert "::" not in text
     for language in ("pt-BR", "fr"):  # most lines have no rule
         page = await own_desk["owner"].get("/admin/audit", headers={"Accept-Language": language})

@@ -153,7 +153,7 @@ async def test_what_waits_its_turn_is_told_so(ponte: WebPonte, client: Client) -
         first = (await until(stream, "progress"))[0]
         free.set()
         outcome = (await until(stream, "done"))[-1]
-    assert first.data["text"] == "Queued messages before this one: 1."
+    assert first.data["text"] == "Messages queued ahead of this one: 1."
     assert outcome.data["response"] == "did two"
 
 

@@ -159,7 +159,7 @@ async def test_a_message_that_still_runs_is_not_asked_again(
     response = await client.post("/chat", json={"message": "two", "replaces": turn}, headers=later)
     assert (response.status_code, response.json()["error"]["message"]) == (
         400,
-        "Invalid request: it has no answer yet.",
+        "Invalid request: the message has no answer yet.",
     )
     assert len(ponte.rows) == 1
 

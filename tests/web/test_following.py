@@ -230,7 +230,7 @@ async def test_a_turn_that_nobody_follows_is_not_kept_in_memory(
 
     ponte.script, turns = script, list[str]()
     await client.post("/chat", json={"message": "hello"})
-    assert turns == [ponte.rows[1].message.turn], "its own, which has not ended"
+    assert turns == [ponte.rows[1].message.turn], "its own, which hasn't ended"
     assert ponte.channels == {}
 
 

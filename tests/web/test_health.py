@@ -60,7 +60,7 @@ def test_a_port_that_is_taken_is_told_to_the_operator() -> None:
         with pytest.raises(SettingsError) as error:
             bind_socket("127.0.0.1", port)
     assert error.value.words() == (
-        f"Cannot listen on 127.0.0.1:{port} (Address already in use). "
+        f"Can't listen on 127.0.0.1:{port} (Address already in use). "
         "Change PONTE_WEB_HOST or PONTE_WEB_PORT."
     )
     del error

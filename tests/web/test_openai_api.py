@@ -244,7 +244,7 @@ async def test_files_come_in_as_data_and_are_never_fetched(
     assert files == [b"\x89PNG one pixel", b"%PDF-1.7"]
     for url in ("http://127.0.0.1/x.png", "https://example.com/x.png", "file:///etc/passwd"):
         part: ChatCompletionContentPartImageParam = {"type": "image_url", "image_url": {"url": url}}
-        with pytest.raises(openai.BadRequestError, match="does not download files"):
+        with pytest.raises(openai.BadRequestError, match="doesn't download files"):
             await ai.chat.completions.create(
                 model="ponte",
                 messages=[{"role": "user", "content": [part]}],
@@ -324,7 +324,7 @@ async def test_what_would_need_another_answer_is_refused(
         with pytest.raises(openai.BadRequestError) as error:
             await ai.post("/chat/completions", body=body, cast_to=httpx.Response)
         assert (error.value.param, error.value.code) == (param, "unsupported_parameter")
-        assert f"`{param}` is not supported" in error.value.message
+        assert f"`{param}` isn't supported" in error.value.message
         assert error.value.type == "invalid_request_error", param
     assert ponte.rows == {}
 
@@ -367,7 +367,7 @@ INVALID: Sequence[tuple[Any, str | None, str]] = [
     ({"messages": [{"role": "user", "content": 7}]}, "messages[0].content",
      "`messages[0].content` has an invalid value"),
     ({"messages": ["x"]}, "messages[0]", "`messages[0]` has an invalid value"),
-    ([], None, "it is not a JSON object."),
+    ([], None, "it isn't a JSON object."),
     ({"messages": HELLO, **{f"f{n}": 1 for n in range(100)}}, None, "more than 100 fields."),
 ]  # fmt: skip
 

@@ -102,7 +102,7 @@ async def test_a_base_with_any_title_can_be_chosen_and_saved(desk: Desk) -> None
         page = await send(desk, "check", **fields)
         draft = draft_of(page, "nocodb")
         options = html.unescape(page.text)
-        assert '"p3"' in options, "the id stands for a title that cannot be stored"
+        assert '"p3"' in options, "the id stands for a title that can't be stored"
         assert '"p4"' in options, "and for one that is the id of another"
         for title in titles[:2]:
             saved = await send(

@@ -144,9 +144,13 @@ async def test_through_a_proxy_it_is_closed(desk: Desk, header: str) -> None:
             "localhost",
             "DATABASE_URL",
         ),
-        ({"ponte_web_host": "0.0.0.0"}, "localhost", "Others can open"),
+        ({"ponte_web_host": "0.0.0.0"}, "localhost", "Other people can open"),
         ({"ponte_web_host": "0.0.0.0", "ponte_setup": "on"}, "localhost", "https"),
-        ({"ponte_web_url": "https://ponte.example.com"}, "ponte.example.com", "Others can open"),
+        (
+            {"ponte_web_url": "https://ponte.example.com"},
+            "ponte.example.com",
+            "Other people can open",
+        ),
         (
             {"ponte_web_url": "http://ponte.example.com", "ponte_setup": "on"},
             "ponte.example.com",
@@ -247,7 +251,7 @@ async def test_a_tab_whose_secret_is_no_longer_kept_asks_for_it_again(
         assert page.status_code == 400
         assert "Secrets that you type are kept for ten minutes." in notices(page)
         assert read_settings_file(desk) == before
-        assert "failing" not in notices(page), "the stored token was not sent"
+        assert "failing" not in notices(page), "the stored token wasn't sent"
         assert draft_of(page, "nocodb") == ""
         assert f'value="{desk.team.nocodb.origin}"' in page.text, "what can be shown stays"
         page = await send(desk, do, **nocodb(desk), draft=draft)
@@ -321,12 +325,12 @@ async def test_the_owners_token_is_needed_again(
     page = await send(desk, "check", **nocodb(desk))
     assert page.status_code == 400
     assert "NocoDB responds" not in page.text
-    assert "What you typed was kept." in notices(page)
+    assert "What you typed has been kept." in notices(page)
     draft = draft_of(page, "nocodb")
     for token in ("wrong", desk.tokens["ana"], "#token="):
         page = await send(desk, "check", **nocodb(desk, ""), draft=draft, token=token)
         assert page.status_code == 400, token
-        assert "not the owner's sign-in link" in notices(page)
+        assert "isn't the owner's sign-in link" in notices(page)
     link = f"{desk.address}/#token={desk.tokens['owner']}"
     page = await send(desk, "check", **nocodb(desk, ""), draft=draft, token=link)
     assert "NocoDB responds" in notices(page), "what was typed was kept"
@@ -339,7 +343,7 @@ async def test_the_owners_token_is_needed_again(
         ({"card": "nothing"}, "Not found: card"),
         ({"card": "slack", "value-slack_bot_token": "xapp-1"}, "this is an app token"),
         ({"card": "nocodb", "value-nocodb_url": "not an address"}, "NOCODB_URL"),
-        ({"card": "nocodb", "value-nocodb_token": "@/etc/passwd"}, "cannot start with @"),
+        ({"card": "nocodb", "value-nocodb_token": "@/etc/passwd"}, "can't start with @"),
         ({"card": "model", "value-ponte_model": "a\nDATABASE_URL=x"}, "line break"),
         ({"card": "code", "value-ponte_code": "anywhere"}, "PONTE_CODE"),
     ],
@@ -355,7 +359,7 @@ async def test_wrong_values_are_refused_with_what_to_do(
 async def test_without_ponte_run_nothing_is_started_anew(desk: Desk) -> None:
     page = await send(desk, "apply")
     assert page.status_code == 400
-    assert "can start itself anew" in notices(page)
+    assert "can restart itself" in notices(page)
 
 
 async def test_what_stands_in_env_is_only_shown(
@@ -390,4 +394,4 @@ async def test_a_model_server_is_found_and_its_models_can_be_chosen(
         assert f'value="{name}"' in page.text
     monkeypatch.setattr(service, "LOCAL_SERVERS", (silent,))
     page = await send(desk, "look", card="model")
-    assert "No model server answers" in notices(page)
+    assert "No model server responds" in notices(page)

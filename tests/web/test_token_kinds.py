@@ -160,7 +160,7 @@ async def test_an_api_token_does_not_sign_in(ponte: WebPonte) -> None:
     async with ponte.stranger() as browser:
         response = await browser.post("/login", json={"token": ponte.people.add_api_token("owner")})
         assert response.status_code == 401
-        assert "works only in programs" in response.json()["error"]["message"]
+        assert "only works in programs" in response.json()["error"]["message"]
         assert not browser.cookies
 
 

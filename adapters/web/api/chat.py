@@ -290,7 +290,7 @@ class ChatRoutes(MessageRoutes):
         answer, number = entry.answer, str(request.path_params["number"])
         form = request.query_params.get("format")
         if form not in EXPORT_FORMATS:
-            raise BadRequest(why="format must be csv, xlsx or json")
+            raise BadRequest(why="`format` must be csv, xlsx or json")
         if answer is None or not _TABLE_NUMBER.fullmatch(number):
             raise NotFound(what="table")
         tables = await asyncio.to_thread(find_tables, answer.text, answer.placed)
@@ -357,7 +357,7 @@ class ChatRoutes(MessageRoutes):
         if last.turn != message.replaced_turn:
             raise BadRequest(why="only the last message can be sent again")
         if last.state not in FINAL_STATES:
-            raise BadRequest(why="it has no answer yet")
+            raise BadRequest(why="the message has no answer yet")
         old = last.message
         files = old.attachments
         if keep_files is not None:

@@ -210,7 +210,8 @@ def decode_file(url: str, name: str, param: str) -> UploadedFile:
         if url[:5].lower() == "data:":
             raise errors.InvalidDataUrl(param=param)
         raise BadRequest(
-            "Ponte does not download files from links. Send the file itself as a base64 data: URL.",
+            "Ponte doesn't download files from links. Send the file as a base64-encoded "
+            "`data:` URL.",
             param=param,
         )
     try:

@@ -163,7 +163,7 @@ class PageWriter:
         """Yield a `progress` event with the number of queued messages before this one."""
         count, text = self._turns_before, ""
         if count:
-            text = say("Queued messages before this one: {count}.", count=count)
+            text = say("Messages queued ahead of this one: {count}.", count=count)
         yield format_event("progress", {"turn": self._turn, "text": text})
 
     async def write_progress(self, progress: Progress) -> AsyncIterator[bytes]:

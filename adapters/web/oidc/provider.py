@@ -49,25 +49,25 @@ REDIRECT_ERRORS = frozenset(
 )
 """Errors of a redirect (RFC 6749, section 4.1.2.1). Anybody can send others, so none is logged."""
 SIGN_IN_SENTENCES = {
-    "expired": "This sign-in took too long, was used already, or began in another browser. Try "
+    "expired": "This sign-in took too long, was already used, or started in another browser. Try "
     "again.",
-    "denied": "You did not finish signing in with {label}. Try again.",
+    "denied": "You didn't finish signing in with {label}. Try again.",
     "again": "Sign in again to continue.",
-    "provider": "{label} did not sign you in. Try again. If it keeps failing, tell the person who "
-    "runs Ponte.",
-    "away": "{label} does not respond right now. Try again in a few minutes.",
-    "set-up": "Sign-in with {label} is not set up correctly. Tell the person who runs Ponte.",
-    "token": "Ponte cannot trust the answer of {label}. Try again. If it keeps failing, tell the "
+    "provider": "{label} didn't sign you in. Try again. If the problem continues, contact the "
     "person who runs Ponte.",
-    "clock": "The clocks of Ponte and {label} differ by {minutes} minutes. Tell the person who "
-    "runs Ponte.",
+    "away": "{label} isn't responding right now. Try again in a few minutes.",
+    "set-up": "Sign-in with {label} isn't set up correctly. Contact the person who runs Ponte.",
+    "token": "Ponte can't verify the response from {label}. Try again. If the problem continues, "
+    "contact the person who runs Ponte.",
+    "clock": "The clocks of Ponte and {label} are {minutes} minutes apart. Contact the person "
+    "who runs Ponte.",
     "workspace": "This account is from another Slack workspace. Sign in with your account in "
     "Ponte's workspace.",
-    "domain": "This account cannot sign in here. Use your company's account, or ask the person "
+    "domain": "You can't sign in here with this account. Use your company account, or contact "
+    "the person who runs Ponte.",
+    "group": "Your account isn't in any of the groups that can sign in here. Contact the person "
     "who runs Ponte.",
-    "group": "Your account is in none of the groups that can sign in here. Ask the person who "
-    "runs Ponte.",
-    "groups-missing": "{label} did not say which groups you are in. Tell the person who runs "
+    "groups-missing": "{label} didn't report which groups you're in. Contact the person who runs "
     "Ponte.",
 }
 """The sentence for each reason of a refusal."""

@@ -25,7 +25,7 @@ NOT_OWNER_SENTENCE = (
 )
 PROXIED_SENTENCE = (
     "This page was opened through a proxy or another name. To connect services here, open it on "
-    "Ponte's machine, or set PONTE_SETUP=on and PONTE_WEB_URL=https://…"
+    "the machine where Ponte is installed, or set PONTE_SETUP=on and PONTE_WEB_URL=https://…"
 )
 
 DATABASE_SENTENCE = (
@@ -34,8 +34,8 @@ DATABASE_SENTENCE = (
 )
 OFF_SENTENCE = "PONTE_SETUP is off. Connect services in .env."
 PUBLIC_SENTENCE = (
-    "Others can open this page. Set PONTE_SETUP=on to connect services here, or connect them in "
-    ".env."
+    "Other people can open this page. Set PONTE_SETUP=on to connect services here, or connect "
+    "them in .env."
 )
 NEEDS_HTTPS_SENTENCE = (
     "PONTE_SETUP=on needs PONTE_WEB_URL=https://…, because secrets are typed here."

@@ -20,18 +20,19 @@ MAX_SELECT_VALUES = 40
 _LINK = re.compile(r"https://[^\s<&]+(?:&amp;[^\s<&]+)*")
 STATE_WORDS = {
     "on": "connected", "off": "not connected", "failing": "failing", "note": "note",
-    "saved": "saved, not started yet",
+    "saved": "saved, takes effect after a restart",
 }  # fmt: skip
 PEOPLE_LISTS = {
     "ponte_allow": "Can change data: {people}",
     "ponte_admins": "Approve changes and administer: {people}",
 }
 SENT_TO_ALL = {
-    "slack": "Once connected, every member of the workspace can talk to Ponte at once; what they "
-    "ask costs what your model costs. Limits and rules are in ponte.toml.",
-    "discord": "Once connected, everyone who shares a server with the bot can talk to Ponte at "
-    "once, up to 50 messages a day each; what they ask costs what your model costs. Limits and "
-    "rules are in ponte.toml.",
+    "slack": "Once Slack is connected, every member of the workspace can talk to Ponte right "
+    "away. Each question costs what your model charges. Limits and rules are in "
+    "ponte.toml.",
+    "discord": "Once Discord is connected, everyone who shares a server with the bot can talk to "
+    "Ponte right away, with up to 50 messages a day each. Each question costs what "
+    "your model charges. Limits and rules are in ponte.toml.",
 }
 
 
@@ -59,8 +60,8 @@ class SetupView:
         """Return the whole tab. `open_card` comes from the address, so it may name no card; then
         the result of the last step stands above all cards."""
         words = say(
-            "Connect Ponte with your services here. What you type is stored on this machine, in "
-            "settings.env in the data folder, readable by Ponte's user only."
+            "Connect Ponte to your services here. What you enter is stored on this machine, in "
+            "settings.env in the data folder. Only Ponte's user can read that file."
         )
         is_card = self.open_card in [card["name"] for card in setup["cards"]]
         view = self if is_card else replace(self, open_card="")
@@ -77,9 +78,9 @@ class SetupView:
         words = trial["words"]
         if trial["state"] == "failed":
             return above + notice("bad", words)
-        more = say("Running answers are finished first or go on afterwards. No message is lost.")
+        more = say("Answers in progress finish first or continue afterwards. No messages are lost.")
         undo = self._button("undo", say("Undo"))
-        apply = self._button("apply", say("Start again now"), "approve")
+        apply = self._button("apply", say("Restart now"), "approve")
         if not setup["can_apply"]:
             apply = ""
         form = self._form("", self._token_field() + apply + undo)
@@ -163,7 +164,7 @@ class SetupView:
                     name=claim["name"],
                 )
                 word = f"<p><code>setup {claim['word']}</code></p>"
-                button = self._button("people", say("I have sent it"))
+                button = self._button("people", say("I've sent it"))
                 form = self._form(f"#{platform}", hidden + button)
                 body += f'<div class="notice"><p>{escape(words)}</p>{word}{form}</div>'
         search = (
@@ -187,11 +188,11 @@ class SetupView:
             body += self._form(f"#{platform}", hidden + choices + self._token_field() + buttons)
         mine = {key: name for key, name in people["granted"].items() if key.startswith(platform)}
         if mine:
-            button = self._button("revoke", say("Remove the rights"), "danger")
+            button = self._button("revoke", say("Remove permissions"), "danger")
             choices = _render_people(mine) + self._token_field()
             body += self._form(f"#{platform}", hidden + choices + button)
         if people["sample"] != "on" and people["has_sample"]:
-            button = self._button("sample", say("Sample tables for them, too"))
+            button = self._button("sample", say("Let them use the sample tables"))
             body += self._form(f"#{platform}", hidden + self._token_field() + button)
         return body
 
@@ -212,7 +213,7 @@ class SetupView:
         name = f"value-{setting}"
         if each["source"]:
             place = {"environment": say("in the environment"), "file": say("in .env")}
-            words = say("set {place}, change it there", place=place[each["source"]])
+            words = say("set {place}; change it there", place=place[each["source"]])
             value = f"{each['value']} ({words})" if each["value"] else words
             return f'<label>{escape(label)}<input value="{escape(value)}" disabled></label>'
         if each["secret"]:
@@ -222,7 +223,7 @@ class SetupView:
                 hint = say("{ending}, not saved yet", ending=ending)
                 if ending == each["ending"] and since:
                     day = format_date(datetime.fromtimestamp(since, self.zone).date())
-                    hint = say("{ending}, stored on {day}", ending=ending, day=day)
+                    hint = say("{ending}, saved on {day}", ending=ending, day=day)
             return (
                 f'<label>{escape(label)}<input type="password" name="{name}" autocomplete="off" '
                 f'placeholder="{escape(hint)}"></label>'
@@ -266,23 +267,26 @@ class SetupView:
 
 def _render_sign_in(page_url: str) -> str:
     """Return the card with the lines that turn on sign-in, which the page does not write."""
-    purpose = say("People sign in to the page with Slack or with their company's account.")
+    purpose = say("People sign in to the page with Slack or their company account.")
     origin = page_url or "https://ponte.example.com"
     steps = [
-        (say("This line in .env:"), f"PONTE_WEB_URL={origin}"),
+        (say("Add this line to .env:"), f"PONTE_WEB_URL={origin}"),
         (
-            say("For Slack, also these in .env, from Basic Information of your Slack app:"),
+            say(
+                "For Slack, add these lines to .env too, with the values from your Slack "
+                "app's Basic Information:"
+            ),
             "PONTE_SIGN_IN_SLACK_ID=…\nPONTE_SIGN_IN_SLACK_SECRET=…",
         ),
         (
-            say("For another provider, these in ponte.toml, and the secret in .env:"),
+            say("For another provider, add these lines to ponte.toml, and the secret to .env:"),
             f"# {origin}/sign-in/acme/done\n[sign_in.acme]\n"
             'issuer = "https://login.example.com"\nclient_id = "…"\n'
             'secret = "ACME_SIGN_IN_SECRET"\ngroups = ["…"]',
         ),
     ]
     body = "".join(f"<p>{escape(words)}</p><pre>{escape(lines)}</pre>" for words, lines in steps)
-    more = say("The first line there is the redirect address that the provider asks for.")
+    more = say("The first line is the redirect URL that the provider asks for.")
     head = f"<summary><b>{escape(say('Sign-in'))}</b> {escape(purpose)}</summary>"
     note = f'<p class="hint">{escape(more)}</p>'
     return f'<details class="setup" id="sign-in">{head}<div>{body}{note}</div></details>'
@@ -315,6 +319,6 @@ def render_findings(findings: Sequence[Json]) -> str:
 def render_servers(servers: Sequence[Json]) -> str:
     """Return the model servers that were found."""
     if not servers:
-        return notice("note", say("No model server answers at the usual ports of this machine."))
+        return notice("note", say("No model server responds on the usual ports of this machine."))
     words = [f"{one['name']}: {one['address']}" for one in servers]
-    return notice("good", say("Found. The first address stands below."), *words)
+    return notice("good", say("Found. The first address is filled in below."), *words)

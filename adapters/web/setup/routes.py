@@ -34,10 +34,10 @@ NEEDS_TOKEN = frozenset(
 )
 RESTART_REFRESH_SECONDS = 1
 LINK_AGAIN_SENTENCE = (
-    "For safety, paste your sign-in link again, then press the button again. What you typed was "
-    "kept."
+    "For your security, paste your sign-in link again, then press the button again. What you "
+    "typed has been kept."
 )
-WRONG_LINK_SENTENCE = "This is not the owner's sign-in link. `ponte link` prints it."
+WRONG_LINK_SENTENCE = "This isn't the owner's sign-in link. `ponte link` prints it."
 Form = Mapping[str, str]
 
 
@@ -116,7 +116,11 @@ class SetupRoutes(RouteGroup):
                 if "name" in form:
                     name = form["name"]
                     found = await self._run(visitor, "find_people", platform=card, name=name)
-                    result = "" if found else notice("note", say("No one with that name is known."))
+                    result = (
+                        ""
+                        if found
+                        else notice("note", say("Ponte doesn't know anyone with that name."))
+                    )
                 return await self._draw(request, page, open_card=card, found=found, result=result)
             case "claim":
                 await self._run(visitor, "claim", platform=card, id=id)
@@ -137,7 +141,7 @@ class SetupRoutes(RouteGroup):
             case "apply":
                 await self._run(visitor, "apply")
                 words = say(
-                    "Ponte is starting again with the new settings. This page comes back by itself."
+                    "Ponte is restarting with the new settings. This page will reload on its own."
                 )
                 body = notice("good", words)
                 return page.frame("setup", body, refresh_seconds=RESTART_REFRESH_SECONDS)

@@ -61,12 +61,12 @@ _CAUSES = (
     ("No space left on device", "the disk is full"),
     ("No module named pip", "pip is missing in Ponte's environment"),
     ("No module named venv", "this Python has no venv module"),
-    ("DO NOT MATCH THE HASHES", "a package does not match its pinned hash"),
-    ("Permission denied", "the sandbox's folder is not writable"),
+    ("DO NOT MATCH THE HASHES", "a package doesn't match its pinned hash"),
+    ("Permission denied", "the sandbox's folder isn't writable"),
     ("No matching distribution", "pip found no version of a package for this Python"),
-    ("HTTPSConnectionPool", "the package index cannot be reached"),
-    ("Temporary failure in name resolution", "the package index cannot be reached"),
-    ("Connection", "the package index cannot be reached"),
+    ("HTTPSConnectionPool", "the package index can't be reached"),
+    ("Temporary failure in name resolution", "the package index can't be reached"),
+    ("Connection", "the package index can't be reached"),
 )
 
 Tell = Callable[[str], Awaitable[None]]
@@ -77,7 +77,7 @@ class NoPython(PonteError):
 
     code = "no_python"
     sentence = (
-        "Other users cannot read any Python 3.11 or newer, and code must not run as root. Install "
+        "Other users can't read any Python 3.11 or newer, and code must not run as root. Install "
         "Python under /usr, or run Ponte as its own user."
     )
 
@@ -86,7 +86,7 @@ class InstallationFailed(PonteError):
     """The packages of the sandbox could not be installed. `cause` is the error of the installer."""
 
     code = "installation_failed"
-    sentence = "the packages could not be installed: {cause}"
+    sentence = "the packages couldn't be installed: {cause}"
 
     def __init__(self, cause: str) -> None:
         super().__init__(cause=cause)

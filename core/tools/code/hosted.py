@@ -105,7 +105,7 @@ SERVER_DOWN = "OpenAI can't run code right now. Nothing was run. Try again in a 
 RUN_REFUSED = "OpenAI rejected the code ({reason}). Contact the person who runs Ponte."
 NO_DETOUR = "do not try to get around it"
 DECLINED = "The model declined to run this code."
-NOT_RUN = "The model did not run the code. Ask again."
+NOT_RUN = "The model didn't run the code. Ask again."
 CODE_CUT = "The code is too long to run at once. Run it in smaller parts."
 
 
@@ -453,7 +453,7 @@ class HostedBackend:
         """Return the backend's state."""
         about = {"model": self._choice.model, "host": self._client.place.host}
         if not await self.is_available():
-            return Health("code", "off", say("hosted: OPENAI_API_KEY is not set"))
+            return Health("code", "off", say("hosted: OPENAI_API_KEY isn't set"))
         if self._trouble:
             return Health("code", "failing", self._trouble.words())
         return Health("code", "on", say("hosted: {model} at {host}", **about))

@@ -244,7 +244,7 @@ class OutputCollection:
             try:
                 self.add_file(name, base64.b64decode(match[2]))
             except binascii.Error:
-                self.leave_out(name, "it cannot be read")
+                self.leave_out(name, "it can't be read")
 
     def leave_out(self, name: str, why: str) -> None:
         """Record a file that was left out."""

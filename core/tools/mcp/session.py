@@ -59,9 +59,9 @@ _RESULT: TypeAdapter[mcp_types.CallToolResult | mcp_types.InputRequiredResult] =
 )
 _MEDIA_TYPE = re.compile(r"[\w.+-]{1,80}/[\w.+-]{1,80}", re.ASCII)
 _EVENT_END = re.compile(rb"(?:\r\n?+|\n){2}")
-_DOWN = "The MCP server {name} did not answer as expected ({why})."
-_SILENT = "The MCP server {name} did not answer within {seconds} s."
-_ASKS = "The MCP server {name} wants more input, which Ponte does not give."
+_DOWN = "The MCP server {name} didn't answer as expected ({why})."
+_SILENT = "The MCP server {name} didn't answer within {seconds} s."
+_ASKS = "The MCP server {name} asked for more input, which Ponte can't give."
 
 
 class _CheckedBackend:

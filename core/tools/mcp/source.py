@@ -192,12 +192,12 @@ class McpServers:
         if state.fault:
             return Health(part, "failing", state.fault)
         if state.offered is None:
-            return Health(part, "on", say("it has not listed its tools yet"))
+            return Health(part, "on", say("the server hasn't listed its tools yet"))
         faults = list[str]()
         if missing := [tool for tool, _ in server.effects if tool not in offered]:
-            faults.append(say("it has no tool {names}", names=", ".join(missing)))
+            faults.append(say("the server has no tool {names}", names=", ".join(missing)))
         if off := self._find_unaccepted(state):
-            words = "off until accepted: {names}. Run `ponte mcp accept {server}`"
+            words = "off until accepted (`ponte mcp accept {server}`): {names}"
             faults.append(say(words, names=", ".join(off), server=name))
         usable = [
             (tool, self._build_tool(server, tool, effect, offered[tool]))
@@ -205,7 +205,7 @@ class McpServers:
             if tool in offered and tool not in off
         ]
         if unfit := [tool for tool, built in usable if built is None]:
-            words = "left out, because models cannot be told their inputs: {names}"
+            words = "left out, because their inputs can't be described to models: {names}"
             faults.append(say(words, names=", ".join(unfit)))
         if faults:
             return Health(part, "failing", "; ".join(faults))
@@ -442,7 +442,7 @@ class McpTool(FunctionTool):
         except ValueError:
             values = None
         if not isinstance(values, dict):
-            raise ToolError("The call's arguments are not a JSON object.", code="bad_json")
+            raise ToolError("The call's arguments aren't a JSON object.", code="bad_json")
         if missing := [name for name in self.spec.parameters["required"] if name not in values]:
             hint = f"missing: {', '.join(missing)[:200]}"
             raise ToolError("The call has invalid arguments.", code="bad_arguments", hint=hint)

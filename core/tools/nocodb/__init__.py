@@ -112,8 +112,8 @@ REST_TOOLS = frozenset({
 """The names of the tools over NocoDB's REST API, and of those over the sample tables."""
 _BRIDGE_TOOLS = frozenset({"nocodb_execute"})
 _NOT_CHECKED = (
-    "it does not list its tables, so Ponte cannot check the table names in {path}. Check them "
-    "yourself: a rule with a misspelled name has no effect"
+    "The bridge doesn't list its tables, so Ponte can't check the table names in {path}. Check "
+    "them yourself: a rule with a misspelled name has no effect."
 )
 
 
@@ -181,7 +181,7 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
             tools = await bridge.list_tools(timeout=CHECK_TIMEOUT_SECONDS)
             if tools is None:
                 await bridge.check_health(timeout=CHECK_TIMEOUT_SECONDS)
-                words = say("the bridge responds, but does not list its tools")
+                words = say("the bridge responds, but doesn't list its tools")
             else:
                 words = say("the bridge responds; tools: {count}", count=len(tools))
             rules, base = deps.config.table_rules, own.nocodb_base_id or ""
@@ -235,7 +235,7 @@ def check_names(file: str, unknown: Sequence[str], tables: Sequence[NamedTable])
         names.append(guess)
     if names:
         raise PonteError(
-            "{path} has rules for tables that do not exist and so protect nothing: {names}",
+            "{path} has rules for tables that don't exist and so protect nothing: {names}",
             path=file,
             names=", ".join(names),
         )
@@ -254,7 +254,7 @@ _OUTCOMES = {
     "undone": "Done, then undone by {undo}.",
 }
 _FAULTS = {
-    "done": "Saved, but could not be verified: {rows}. Check these rows in the table.",
+    "done": "Saved, but couldn't be verified: {rows}. Check these rows in the table.",
     "changed": "Skipped because they changed after the request: {rows}.",
     "failed": "Rejected: {rows}. {words}",
     "differs": "Saved, but the table shows other values for {words}: {rows}.",

@@ -184,7 +184,7 @@ class NocoError(RemoteError):
 
 
 _NO_RETRY = "tell the person; trying again is of no use"
-_STORED_ELSEWHERE = "This file is not stored on NocoDB's own server, so it can't be read."
+_STORED_ELSEWHERE = "This file isn't stored on NocoDB's own server, so it can't be read."
 _FILE_GONE = "NocoDB no longer has the content of this file."
 _ASK_FOR_LESS = "ask for fewer rows or fields"
 _LOOK_AGAIN = "look at nocodb_tables again"
@@ -226,14 +226,14 @@ NOCODB_ERRORS = ErrorTable(
     NocoError,
     on(HttpDown, *AWAY_STATUSES).raises(
         "nocodb_down",
-        "Cannot reach NocoDB. Try again in a minute. If it keeps failing, check NOCODB_URL "
+        "Can't reach NocoDB. Try again in a minute. If the problem continues, check NOCODB_URL "
         "and whether NocoDB is running.",
         retry=True,
         outcome_unknown=was_sent,
     ),
     on(HttpTimeout).raises(
         "nocodb_silent",
-        "NocoDB did not respond in time. Try again in a minute.",
+        "NocoDB didn't respond in time. Try again in a minute.",
         hint=_ASK_FOR_LESS,
         outcome_unknown=was_sent,
     ),
@@ -252,15 +252,15 @@ NOCODB_ERRORS = ErrorTable(
     ),
     on(403).raises(
         "nocodb_forbidden",
-        "Ponte's NocoDB user does not have access to this. Invite that user to the base in NocoDB.",
+        "Ponte's NocoDB user doesn't have access to this. Invite that user to the base in NocoDB.",
         hint="tell the person; do not look for another way",
     ),
     on(413).raises(
-        "too_large", "NocoDB does not accept files or requests of this size.", hint=_NO_RETRY
+        "too_large", "NocoDB doesn't accept files or requests of this size.", hint=_NO_RETRY
     ),
     on(400, when=lambda answer: "Upload not allowed" in _read_body(answer)[1]).raises(
         "nocodb_forbidden",
-        "Ponte's NocoDB user does not have permission to upload files. Give it the Editor role in "
+        "Ponte's NocoDB user doesn't have permission to upload files. Give it the Editor role in "
         "NocoDB.",
         hint="tell the person; do not look for another way",
     ),
@@ -272,7 +272,7 @@ NOCODB_ERRORS = ErrorTable(
     ),
     on(SERVER_ERRORS).raises(
         "nocodb_failed",
-        "NocoDB failed (status {status}). Try again in a minute. If it keeps failing, "
+        "NocoDB failed (status {status}). Try again in a minute. If the problem continues, "
         "contact the person who runs Ponte.",
         hint=error_text,
         retry=True,
@@ -285,8 +285,8 @@ NOCODB_ERRORS = ErrorTable(
         when=lambda answer: error_reason(answer) == "NOT_FOUND" or not any(_read_body(answer)),
     ).raises(
         "nocodb_missing",
-        "NocoDB's API v3 was not found at this URL. Check NOCODB_URL, and that NocoDB is "
-        "version 0.301, 2026.04 or newer.",
+        "NocoDB's API v3 wasn't found at this URL. Check NOCODB_URL, and make sure that NocoDB "
+        "is version 0.301, 2026.04 or newer.",
     ),
     on(HttpAnswer, when=_has_reason("ERR_RECORD_NOT_FOUND")).raises(
         "not_found",
@@ -313,7 +313,7 @@ NOCODB_ERRORS = ErrorTable(
         "bad_value", "NocoDB rejected a value.", hint=error_text
     ),
     on(HttpAnswer, when=_has_reason("ERR_INVALID_PK_VALUE")).raises(
-        "not_found", "That is not a valid row ID for this table.", hint=error_text
+        "not_found", "That isn't a valid row ID for this table.", hint=error_text
     ),
     on(HttpAnswer, when=_has_reason("ERR_INVALID_OFFSET_VALUE")).raises(
         "bad_page", "Page not found.", hint="ask for an earlier page"
@@ -717,7 +717,7 @@ class NocoApi:
             rows = ()
         if len(rows) == len(body):
             return rows
-        raise WriteUnsure("NocoDB did not report which rows it saved.", code="nocodb_unreadable")
+        raise WriteUnsure("NocoDB didn't report which rows it saved.", code="nocodb_unreadable")
 
     async def _read(self, path: str, query: Mapping[str, str] | None = None) -> Json:
         """Return the JSON object at a path. A failed read is repeated, because it changes

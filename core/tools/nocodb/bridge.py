@@ -241,7 +241,7 @@ class BridgeDriver(TableDriver):
 
     def missing_rows_error(self, schema: TableSchema, ids: Sequence[str]) -> ToolError:
         some = ", ".join(ids[:5])
-        return ToolError("Row {ids} not found in this table.", code="not_found", ids=some)
+        return ToolError("Rows not found in this table: {ids}.", code="not_found", ids=some)
 
     async def fetch_newest(self, schema: TableSchema) -> Mapping[str, RowImage]:
         """Return the last rows in the table's own order, in which new rows come last."""
@@ -261,7 +261,7 @@ class BridgeDriver(TableDriver):
         new_rows = result if isinstance(result, list) else [result]
         ids = [_row_id(one, schema) for one in new_rows if isinstance(one, dict)]
         if len(ids) != len(rows) or not all(ids):
-            raise WriteUnsure("The bridge did not report which rows it created.")
+            raise WriteUnsure("The bridge didn't report which rows it created.")
         return ids
 
     async def update(self, schema: TableSchema, rows: Mapping[str, Row], by: str) -> None:
@@ -391,7 +391,7 @@ class BridgeTableFilter:
                 map(_TABLE_ID.fullmatch, (*filter(rules.is_hidden, rules.tables), *rules.named))
             ):
                 raise ToolError(
-                    "The bridge does not describe this table, and rules in ponte.toml hide tables "
+                    "The bridge doesn't describe this table, and rules in ponte.toml hide tables "
                     "by title. The rules must name tables by ID.",
                     code="bridge_unreadable",
                 )
@@ -535,7 +535,7 @@ class BridgeSource:
                 own += [name for name in data if name.casefold() in ("id", table.key.casefold())]
             if own:
                 raise ToolError(
-                    "These fields can't be written, because NocoDB fills them or they are links: "
+                    "These fields are read-only, because NocoDB fills them in or they're links: "
                     "{names}.",
                     code="computed_field",
                     hint="leave them out",
@@ -587,7 +587,7 @@ class BridgeSource:
         for name, value in args.items():
             if name.endswith("_id") and not BRIDGE_ID_PATTERN.fullmatch(read_bridge_id(value)):
                 raise ToolError(
-                    "`{name}` is not an ID.", code="bad_arguments", hint=str(entry), name=name[:64]
+                    "`{name}` isn't an ID.", code="bad_arguments", hint=str(entry), name=name[:64]
                 )
         await self._hiding.check(ctx.viewer, tool, args)
         if args.get("where") or args.get("sort"):
@@ -680,14 +680,14 @@ class BridgeSource:
             near = difflib.get_close_matches(tool, self._tool_names, 1)
             hint = f"did you mean {BRIDGE_TOOLS[near[0]]}?" if near else ", ".join(self._tool_names)
             raise ToolError(
-                "This tool does not exist in the bridge or is not allowed here.",
+                "This tool doesn't exist in the bridge or isn't allowed here.",
                 code="unknown_tool",
                 hint=hint,
             )
         if entry.effect not in ("read", most):
-            raise _not_offered("{tool} does more than is allowed through the bridge.", tool=tool)
+            raise _not_offered("{tool} can do more than the bridge allows.", tool=tool)
         if tool not in self._tool_names:
-            raise _not_offered("This bridge does not have the tool {tool}.", tool=tool)
+            raise _not_offered("This bridge doesn't have the tool {tool}.", tool=tool)
         return entry
 
 
@@ -748,7 +748,7 @@ def _native_id(id: str) -> int | str:
 def _describe_tools(names: Collection[str] | None) -> str:
     """Return a line for the operator. None means that the bridge does not list its tools."""
     if names is None:
-        return say("bridge; it does not list its tools")
+        return say("bridge; it doesn't list its tools")
     count = len(set(names).intersection(BRIDGE_READ_TOOLS))
     return say("bridge; {shown} of its {total} tools are read-only", total=len(names), shown=count)
 

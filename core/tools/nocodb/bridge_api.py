@@ -152,14 +152,14 @@ BRIDGE_ERRORS = ErrorTable(
     BridgeError,
     on(HttpDown, *AWAY_STATUSES).raises(
         "bridge_down",
-        "Cannot reach the NocoDB bridge. Try again in a minute. If it keeps failing, check "
+        "Can't reach the NocoDB bridge. Try again in a minute. If the problem continues, check "
         "NOCODB_URL and whether the bridge is running.",
         retry=True,
         outcome_unknown=was_sent,
     ),
     on(HttpTimeout).raises(
         "bridge_silent",
-        "The NocoDB bridge did not respond in time. Try again in a minute.",
+        "The NocoDB bridge didn't respond in time. Try again in a minute.",
         hint="ask for fewer rows or fields",
         outcome_unknown=was_sent,
     ),
@@ -181,18 +181,18 @@ BRIDGE_ERRORS = ErrorTable(
     ),
     on(301, 302, 307, 308, 404, 405).raises(
         "bridge_missing",
-        "No NocoDB bridge was found at this URL. Check NOCODB_URL; it ends in /execute.",
+        "No NocoDB bridge was found at this URL. Check NOCODB_URL, which ends in `/execute`.",
     ),
     on(429).raises("bridge_busy", "The NocoDB bridge is busy. Try again in a minute."),
     on(HttpAnswer, when=lambda answer: bool(_wrong_arguments(answer))).raises(
         "bad_arguments", "Invalid arguments for {tool}.", hint=_wrong_arguments
     ),
     on(HttpAnswer, when=lambda answer: "Unknown tool" in _error_detail(answer)).raises(
-        "unknown_tool", "This bridge does not have the tool {tool}."
+        "unknown_tool", "This bridge doesn't have the tool {tool}."
     ),
     on(HttpAnswer, when=lambda answer: bool(_UNREACHABLE.search(_error_detail(answer)))).raises(
         "nocodb_down",
-        "The bridge cannot reach NocoDB. Try again in a minute. If it keeps failing, contact "
+        "The bridge can't reach NocoDB. Try again in a minute. If the problem continues, contact "
         "the person who runs Ponte.",
         outcome_unknown=True,
     ),
@@ -204,8 +204,8 @@ BRIDGE_ERRORS = ErrorTable(
     ),
     on(HttpAnswer, when=_nocodb_answered(401, 403)).raises(
         "nocodb_refused",
-        "NocoDB does not allow the bridge to use {tool} (status {status}). Check the "
-        "bridge's own token.",
+        "NocoDB doesn't allow the bridge to use {tool} (status {status}). Check the bridge's own "
+        "token.",
         values=lambda answer: {"status": _nocodb_status(answer)},
     ),
     on(HttpAnswer, when=_nocodb_answered(400, 422)).raises(
@@ -218,7 +218,7 @@ BRIDGE_ERRORS = ErrorTable(
     ),
     on(HttpAnswer).raises(
         "bridge_failed",
-        "The bridge could not run {tool}.",
+        "The bridge couldn't run {tool}.",
         hint=lambda answer: withhold_secrets(_error_detail(answer)),
         outcome_unknown=True,
     ),
@@ -337,7 +337,7 @@ def parse_write(tool: BridgeTool, kind: str, args: Data) -> dict[str, Data] | li
     if unknown or not all(name in args for name in tool.argument_names):
         raise _bad_call(tool, "an argument is missing or unknown")
     if not BRIDGE_ID_PATTERN.fullmatch(str(args["table_id"])):
-        raise _bad_call(tool, "`table_id` is not a valid ID")
+        raise _bad_call(tool, "`table_id` isn't a valid ID")
     many = tool.name.startswith("bulk_")
     if kind == "create":
         records = args["records"] if many else args["record_data"]

@@ -121,7 +121,7 @@ class DraftBuilder:
                 if files := after[field.title]:  # they are added to those that the row has
                     old = snapshot.get(field.title)
                     if not isinstance(old, list | None):  # the text of a field that held text
-                        raise value_error(field, "{field} does not hold files in row {id}.", id=id)
+                        raise value_error(field, "{field} doesn't hold files in row {id}.", id=id)
                     before = {**schema.display_cell(snapshot), field.title: old}
                     apart.append(RowWrite(id, before, {field.title: [*(old or ()), *files]}))
                     del after[field.title]
@@ -305,7 +305,7 @@ def parse_cells(table: TableDescription, values: Mapping[str, Any]) -> Cells:
         raise _bad_call("a field is given twice in a row")
     if own := [field.title for field, _ in fields if field.is_computed]:
         raise ToolError(
-            "These fields can't be written, because they are filled in automatically: {names}.",
+            "These fields are read-only, because they're filled in automatically: {names}.",
             code="computed_field",
             hint="leave them out",
             names=", ".join(own[:5]),
@@ -477,7 +477,7 @@ class WriteTools:
         field = layout.field(link_field)
         if not field.is_link:
             raise ToolError(
-                "{field} is not a link.",
+                "{field} isn't a link.",
                 code="bad_field",
                 field=field.title,
                 hint=", ".join(each.title for each in layout.links) or "this table has none",
@@ -620,7 +620,7 @@ class WriteTools:
 
 def _missing_rows_error(field: Field, rows: Sequence[str]) -> NocoError:
     return NocoError(
-        "Row {ids} not found in {table}.",
+        "Rows not found in {table}: {ids}.",
         code="not_found",
         hint="find ids with nocodb_query",
         ids=", ".join(rows[:5]),

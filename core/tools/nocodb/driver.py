@@ -238,7 +238,7 @@ class RestDriver(TableDriver):
         "new values for {names}."
     )
     refilled = (
-        "NocoDB set new values for {names}. Comments and history of the old rows were not restored."
+        "NocoDB set new values for {names}. Comments and history of the old rows weren't restored."
     )
 
     def __init__(self, api: TableApi, read_file: ReadFile = read_no_file) -> None:
@@ -294,7 +294,7 @@ class RestDriver(TableDriver):
 
     def missing_rows_error(self, schema: TableSchema, ids: Ids) -> NocoError:
         return NocoError(
-            "Row {ids} not found in {table}.",
+            "Rows not found in {table}: {ids}.",
             code="not_found",
             hint="find ids with nocodb_query; propose it without these",
             ids=", ".join(ids[:10]),
@@ -357,13 +357,13 @@ class RestDriver(TableDriver):
             _, data = await self._read_file(str(file["file"]))
         except NotFound:
             raise ToolError(
-                "The file {name} was deleted after this request, so it was not attached.",
+                "The file {name} was deleted after this request, so it wasn't attached.",
                 code="file_gone",
                 name=name,
             ) from None
         if await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest()) != file["sha256"]:
             raise ToolError(
-                "The file {name} changed after this request, so it was not attached.",
+                "The file {name} changed after this request, so it wasn't attached.",
                 code="file_changed",
                 name=name,
             )
@@ -376,7 +376,7 @@ class RestDriver(TableDriver):
         stored = await self._api.upload_file(name, type, data, by=by)
         if stored.get("size") != len(data):
             raise ToolError(
-                "NocoDB did not store all of the file {name}, so it was not attached.",
+                "NocoDB didn't store all of the file {name}, so it wasn't attached.",
                 code="file_changed",
                 name=name,
             )

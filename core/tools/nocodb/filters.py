@@ -101,17 +101,17 @@ _MAX_VALUES_NAMED = 5
 
 _SENTENCES: dict[Op, str] = {
     "eq": "{field} is {value}",
-    "neq": "{field} is not {value}",
+    "neq": "{field} isn't {value}",
     "gt": "{field} is more than {value}",
     "gte": "{field} is at least {value}",
     "lt": "{field} is less than {value}",
     "lte": "{field} is at most {value}",
     "between": "{field} is between {value} and {last}",
     "contains": "{field} contains {value}",
-    "not_contains": "{field} does not contain {value}",
+    "not_contains": "{field} doesn't contain {value}",
     "in": "{field} is one of {value}",
     "blank": "{field} is empty",
-    "notblank": "{field} is not empty",
+    "notblank": "{field} isn't empty",
 }
 _DATE_SENTENCES: dict[Op, str] = {
     "gt": "{field} is after {value}",
@@ -119,7 +119,7 @@ _DATE_SENTENCES: dict[Op, str] = {
     "lt": "{field} is before {value}",
     "lte": "{field} is on or before {value}",
 }
-_CHECKED, _NOT_CHECKED = "{field} is checked", "{field} is not checked"
+_CHECKED, _NOT_CHECKED = "{field} is checked", "{field} isn't checked"
 _AND, _OR = "{one} and {other}", "{one} or {other}"
 _LINK, _NO_LINK = "{field}: {conditions}", "no {field}: {conditions}"
 _OPPOSITES: Mapping[Op, Op] = {"neq": "eq", "not_contains": "contains", "blank": "notblank"}
@@ -217,7 +217,7 @@ class TimeSpan:
             is_valid = False
         if not is_valid:
             raise ToolError(
-                "`{text}` is not a valid date.",
+                "`{text}` isn't a valid date.",
                 code="bad_date",
                 hint=f"write 2026-11-20, 2026-11, 2026, 2026-11-20T09:30, or one of: {DATE_WORDS}",
                 text=text[:64],

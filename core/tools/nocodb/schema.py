@@ -36,7 +36,7 @@ MAX_TITLE_CHARACTERS = 60
 """Characters of a name that a model reads."""
 CUT_MARK = "…"
 """Ends a name that was cut."""
-UNKNOWN_TABLES = "{sight}; some table rules in ponte.toml protect nothing, see `ponte doctor`"
+UNKNOWN_TABLES = "{sight}; some table rules in ponte.toml protect nothing (see `ponte doctor`)"
 """Shown if rules name tables that do not exist."""
 BASE_ID_PATTERN = re.compile(r"p[a-z0-9]{9,}")
 """The form of a base's id in NocoDB."""

@@ -46,10 +46,10 @@ NOCODB_LOOK_TIMEOUT_SECONDS = 3.0
 
 VERSION_WORDS = "version {version}"
 _GAPS = {
-    "role": "NocoDB does not report the role of Ponte's user; check that it is Editor",
-    "rows": "NocoDB has no API v3 for rows; update NocoDB",
-    "counts": "NocoDB has no API v3 to count rows; update NocoDB",
-    "sums": "NocoDB has no route for sums; Ponte computes them over pages of rows",
+    "role": "NocoDB doesn't report the role of Ponte's user. Check that it's Editor.",
+    "rows": "NocoDB has no API v3 for rows. Update NocoDB.",
+    "counts": "NocoDB has no API v3 to count rows. Update NocoDB.",
+    "sums": "NocoDB has no route for sums. Ponte computes them over pages of rows.",
 }
 _ONLY_READ = ("viewer", "commenter")
 _READS_ONLY = "Nothing can be changed here: NocoDB's user for this bot may only read (role {role})."

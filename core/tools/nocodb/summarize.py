@@ -204,7 +204,7 @@ def group_records(
     """
     if bucket and not field.is_time:
         raise ToolError(
-            "{field} does not contain dates, so it can't be grouped by {bucket}.",
+            "{field} doesn't contain dates, so it can't be grouped by {bucket}.",
             code="bad_group",
             hint="leave bucket out",
             field=field.title,

@@ -94,7 +94,7 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
         check_names(deps.shared.ponte_config.name, unknown, tables)
         count = await base.count_all_rows()
         if not count:
-            return [Health(self.name, "on", say("sample tables; created when they are first used"))]
+            return [Health(self.name, "on", say("sample tables; created when they're first used"))]
         words = plural("sample tables: {count} row", "sample tables: {count} rows", count)
         return [Health(self.name, "on", words)]
 

@@ -599,7 +599,7 @@ class SampleApi:
         """Return the error for a file that cannot be read or written."""
         why = describe_read_error(cause) if isinstance(cause, OSError) else str(cause)
         return NocoError(
-            "The sample tables in {path} cannot be used ({cause}). Check the disk and the "
+            "The sample tables in {path} can't be used ({cause}). Check the disk and the "
             "permissions of the data folder, or restore the tables with `ponte sample reset`.",
             code="sample_failed",
             path=self.path,

@@ -137,7 +137,7 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
                 await client.check()
         except TimeoutError:
             raise PonteError(
-                "StackSpot did not return a token within {s:.0f} s", s=CHECK_TIMEOUT_SECONDS
+                "StackSpot didn't return a token within {s:.0f} s", s=CHECK_TIMEOUT_SECONDS
             ) from None
         finally:
             await client.close()

@@ -76,8 +76,8 @@ _REALM = (
     "next to the credentials."
 )
 _NOT_TAKEN = (
-    "StackSpot rejected a token that it had just issued. Try again in a minute. If it keeps "
-    "failing, check STACKSPOT_REALM and the credentials' roles."
+    "StackSpot rejected a token that it had just issued. Try again in a minute. If the problem "
+    "continues, check STACKSPOT_REALM and the credentials' roles."
 )
 _NO_COMMAND = (
     "StackSpot found no quick command `{subject}` for this account. Check its name in the "
@@ -86,7 +86,7 @@ _NO_COMMAND = (
 _NO_AGENT = "StackSpot found no agent {subject} for this account. Check its ID."
 _NO_RUN = "StackSpot no longer has this run of the quick command."
 _NOT_ALLOWED = (
-    "The StackSpot account is not allowed to do this ({details}). Check the roles of its "
+    "The StackSpot account isn't allowed to do this ({details}). Check the roles of its "
     "credentials."
 )
 _BAD_INPUT = "StackSpot rejected the request for {subject} ({details})."
@@ -99,7 +99,7 @@ _PROXY = (
     "password in HTTPS_PROXY or HTTP_PROXY."
 )
 _MISPLACED = (
-    "StackSpot was not found at this URL (status {status}). Check STACKSPOT_AUTH_URL, "
+    "StackSpot wasn't found at this URL (status {status}). Check STACKSPOT_AUTH_URL, "
     "STACKSPOT_API_URL and STACKSPOT_AGENT_URL."
 )
 _DAILY = (
@@ -108,25 +108,25 @@ _DAILY = (
 )
 _BUSY = "StackSpot is receiving too many requests from this account. Try again in a minute."
 _FAILING = "StackSpot failed (status {status}). Try again in a minute."
-_SILENT = "StackSpot did not respond in time. Try again in a minute."
+_SILENT = "StackSpot didn't respond in time. Try again in a minute."
 _DOWN = (
-    "Cannot reach StackSpot. Try again in a minute. If it keeps failing, check its URLs and "
+    "Can't reach StackSpot. Try again in a minute. If the problem continues, check its URLs and "
     "the proxy in the settings."
 )
 _UNREADABLE = (
-    "StackSpot sent an unreadable response. Try again in a minute. If it keeps failing, "
+    "StackSpot sent an unreadable response. Try again in a minute. If the problem continues, "
     "check the StackSpot URLs in the settings."
 )
 _TOO_LARGE = "StackSpot's response is too large."
 _STOPPED_WAITING = "I could no longer get the status from StackSpot, so I stopped waiting."
 _STILL_RUNNING = "The run was started, and StackSpot may still finish it."
 _RUN_UNKNOWN = (
-    "StackSpot's response was lost, so I don't know whether `{subject}` started. I did not "
-    "start it again. Check in StackSpot, then ask again if you need it."
+    "StackSpot's response was lost, so I don't know whether `{subject}` started. I didn't start "
+    "it again. Check in StackSpot, then ask again if you need it."
 )
 _QUESTION_UNKNOWN = (
     "StackSpot's response was lost, so I don't know whether the agent {subject} received the "
-    "question. I did not ask again."
+    "question. I didn't ask again."
 )
 
 Kind = Literal["token", "create", "status", "agent"]

@@ -317,7 +317,7 @@ class StackSpot:
     async def status(self, execution: str, *, timeout: float = POLL_TIMEOUT_SECONDS) -> RunStatus:
         """Return the run's state now, from one request."""
         if not _ID.fullmatch(execution):
-            raise StackSpotError("This is not the ID of a quick command's run.", code="unknown_run")
+            raise StackSpotError("This isn't the ID of a quick command's run.", code="unknown_run")
         request = StackSpotRequest(
             "status",
             "GET",
@@ -370,7 +370,7 @@ class StackSpot:
                 await on_progress(status)
             last_progress = progress
         late = StackSpotError(
-            "StackSpot did not finish within {time}, so I stopped waiting.",
+            "StackSpot didn't finish within {time}, so I stopped waiting.",
             code="deadline",
             seconds=self.deadline,
         )
@@ -380,7 +380,7 @@ class StackSpot:
         """Ask an agent one question in a continuing conversation. It costs money, like `create`."""
         if not _AGENT_ID.fullmatch(agent):
             raise StackSpotError(
-                "`{agent}` is not an agent's ID.", code="bad_agent", agent=agent[:40]
+                "`{agent}` isn't an agent's ID.", code="bad_agent", agent=agent[:40]
             )
         body = {
             "user_prompt": prompt,

@@ -43,7 +43,7 @@ OPEN = "('new', 'running', 'answered', 'posting')"
 EXCLUDED_NAMES = re.compile(
     r"ponte\.(lock|sock|db-(wal|shm))|sample\.db-journal|threads\.db.*|(python|snapshots)/.*"
 )
-"""The names in a home that a backup does not contain. Locks and sockets belong to the process, and
+"""The names in a home that a backup doesn't contain. Locks and sockets belong to the process, and
 the WAL is part of the copied database. The thread map can be lost. The sandbox's Python and the
 snapshots are made by other means."""
 
@@ -198,7 +198,7 @@ def test_a_home_that_keeps_something_is_laid_aside_and_not_lost(
     }
     assert ponte_with_home("restore", path).code == 1
     assert ponte_with_home.err.endswith(
-        "already has data. To replace it with the backup, add --replace. The current data is "
+        "already has data. To replace it with the backup, add `--replace`. The current data is "
         "moved aside, not deleted.\n"
     )
     assert {
@@ -300,18 +300,18 @@ def _empty_database(manifest: Manifest, entries: list[tuple[Any, bytes]]) -> Man
 
 
 HOSTILE = [
-    *((_add_member(name), "which does not belong in a backup") for name in (
+    *((_add_member(name), "which doesn't belong in a backup") for name in (
         "../evil", "/tmp/evil", "files/../../evil", "ponte.lock", "ponte.sock", "threads.db",
         "python/bin/python", "files/aa/../../ponte.lock", "audit.log/x", "evil",
     )),
-    *((_kind(kind), "does not match its checksum") for kind in (
+    *((_kind(kind), "doesn't match its checksum") for kind in (
         tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.CHRTYPE, tarfile.FIFOTYPE, tarfile.DIRTYPE,
     )),
-    (_other, "does not match its checksum"),
+    (_other, "doesn't match its checksum"),
     (_without, "ponte.db is missing"),
-    (_twice, "which does not belong in a backup"),
+    (_twice, "which doesn't belong in a backup"),
     (_empty_database, "its parts come from different backups"),
-    (_no_database, "file is not a database"),
+    (_no_database, "file isn't a database"),
 ]  # fmt: skip
 
 
@@ -322,7 +322,7 @@ def test_a_hostile_or_damaged_archive_changes_nothing(ponte: Shell, archive: Pat
         rewritten(archive, change)
         outside = {path for path in archive.parent.rglob("*") if ponte.home not in path.parents}
         assert ponte("restore", str(archive)).code == 1, (number, why)
-        assert ponte.err.startswith(f"{archive} is damaged or is not a Ponte backup: "), number
+        assert ponte.err.startswith(f"{archive} is damaged or isn't a Ponte backup: "), number
         assert why in ponte.err, number
         assert names(ponte.home) == {"ponte.lock"}, (number, why)
         assert {p for p in archive.parent.rglob("*") if ponte.home not in p.parents} <= {
@@ -362,7 +362,7 @@ def test_headers_that_fill_the_memory_are_not_read(
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert ponte.err.startswith(f"{path} is damaged or is not a Ponte backup: ")
+    assert ponte.err.startswith(f"{path} is damaged or isn't a Ponte backup: ")
     assert peak < 24 << 20
 
 
@@ -371,7 +371,7 @@ def test_a_truncated_archive_changes_nothing(ponte: Shell, archive: Path) -> Non
     for length in (0, 1, 20, 500, len(whole) // 2, len(whole) - 9, len(whole) - 1):
         archive.write_bytes(whole[:length])
         assert ponte("restore", str(archive)).code == 1, length
-        assert "is damaged or is not a Ponte backup" in ponte.err
+        assert "is damaged or isn't a Ponte backup" in ponte.err
         assert names(ponte.home) == {"ponte.lock"}
     flipped = bytearray(whole)
     flipped[-5] ^= 1
@@ -380,7 +380,7 @@ def test_a_truncated_archive_changes_nothing(ponte: Shell, archive: Path) -> Non
     archive.write_bytes(b"no archive at all" * 100)
     assert ponte("restore", str(archive)).code == 1
     assert ponte("restore", str(archive.with_name("none"))).code == 1
-    assert ponte.err.startswith("Cannot read the file ")
+    assert ponte.err.startswith("Can't read the file ")
 
 
 COMPLETE_MANIFEST = encode_json(Manifest(FORMAT_VERSION, "0", 1, "", "", True, {}, {})).encode()
@@ -403,7 +403,7 @@ def test_an_archive_without_a_list_of_contents_changes_nothing(
             tar.addfile(entry, io.BytesIO(contents))
         assert ponte("restore", str(path)).code == 1, (name, contents)
         assert ponte.err == (
-            f"{path} is damaged or is not a Ponte backup: its list of contents is missing. "
+            f"{path} is damaged or isn't a Ponte backup: its list of contents is missing. "
             "Nothing was changed. Use another backup.\n"
         )
         assert names(ponte.home) == {"ponte.lock"}, (name, contents)
@@ -493,7 +493,7 @@ def test_killed_while_it_is_written_there_is_no_backup_of_that_name(
         patch.setattr(work, "write_archive", fails)
         assert ponte_with_home("backup", str(path)).code == 1
     assert ponte_with_home.err == (
-        f"Cannot write {path} (No space left on device). No backup was made.\n"
+        f"Can't write {path} (No space left on device). No backup was made.\n"
     )
     assert list(tmp_path.glob("kept*")) == []
     assert names(ponte_with_home.home) - {"ponte.lock"} == before
@@ -526,7 +526,7 @@ def test_a_disk_that_is_full_during_a_restore_is_told_and_changes_nothing(
     monkeypatch.setattr(work, "extract_archive", fails)
     assert ponte_with_home("restore", "--replace", str(archive)).code == 1
     assert ponte_with_home.err == (
-        f"Cannot use the folder {ponte_with_home.home} (No space left on device). Make it "
+        f"Can't use the folder {ponte_with_home.home} (No space left on device). Make it "
         "writable, or set PONTE_HOME to another folder.\n"
     )
     assert names(ponte_with_home.home) - {"ponte.lock"} == before
@@ -622,7 +622,7 @@ def test_a_folder_keeps_the_newest(ponte_with_home: Shell, tmp_path: Path) -> No
     assert len(remaining_files) == 3
     assert (folder / remaining_files[-1]).stat().st_size, "the newest is this one"
     assert ponte_with_home("backup", "--keep", "2", str(tmp_path / "one.tar.gz")).code == 1
-    assert "one.tar.gz is not one. Create it" in ponte_with_home.err
+    assert "one.tar.gz isn't one. Create it" in ponte_with_home.err
 
 
 def test_what_cannot_be_backed_up_is_told(
@@ -631,13 +631,13 @@ def test_what_cannot_be_backed_up_is_told(
     assert ponte_with_home("backup", str(ponte_with_home.home / "in-itself.tar.gz")).code == 1
     assert "is inside the data folder" in ponte_with_home.err
     assert ponte_with_home("backup", str(tmp_path / "none" / "x.tar.gz")).code == 1
-    assert "Cannot write " in ponte_with_home.err
+    assert "Can't write " in ponte_with_home.err
     assert "(No such file or directory)" in ponte_with_home.err
     token = ponte_with_home.home / "web-token"
     token.unlink(missing_ok=True)
     token.mkdir()
     assert ponte_with_home("backup", str(tmp_path / "x.tar.gz")).code == 1
-    assert ponte_with_home.err.startswith(f"Cannot write {ponte_with_home.home}/backup-")
+    assert ponte_with_home.err.startswith(f"Can't write {ponte_with_home.home}/backup-")
     assert ponte_with_home.err.endswith("(Is a directory). No backup was made.\n")
     with monkeypatch.context() as patch:
         patch.setattr(os, "geteuid", lambda: ponte_with_home.home.stat().st_uid + 1)
@@ -695,7 +695,7 @@ def test_the_settings_of_the_page_are_in_a_backup_only_if_asked_for(
     assert ponte_with_home("backup", str(without)).code == 0
     assert "settings.env" not in read_backup(without)[1]
     assert ponte_with_home("backup", "--secrets", str(whole)).code == 0
-    assert "It contains settings.env with the secrets" in ponte_with_home.err
+    assert "The backup contains settings.env" in ponte_with_home.err
     assert read_backup(whole)[1]["settings.env"].decode() == kept
     assert "settings.env.last" not in read_backup(whole)[1]
     (ponte_with_home.home / "settings.env").write_text("OPENAI_API_KEY='sk-newer'\n")

@@ -77,7 +77,7 @@ def test_a_database_with_another_schema_is_refused(
         archive.write_bytes(whole)
         change_database(archive, tmp_path, script)
         assert ponte("restore", str(archive)).code == 1, name
-        assert ponte.err.startswith(f"{archive} is damaged or is not a Ponte backup: "), name
+        assert ponte.err.startswith(f"{archive} is damaged or isn't a Ponte backup: "), name
         assert names(ponte.home) == {"ponte.lock"}, name
 
 
@@ -152,7 +152,7 @@ def test_a_backup_of_another_version_is_refused(ponte: Shell, archive: Path) -> 
     rewritten(archive, lambda manifest, _: replace(manifest, fingerprint="other", version="0.0.9"))
     assert ponte("restore", str(archive)).code == 1
     assert ponte.err == (
-        f"{archive} was made by another version of Ponte (0.0.9), and this version cannot use it. "
+        f"{archive} was made by another version of Ponte (0.0.9), and this version can't use it. "
         "Nothing was changed. Install that version, then restore the backup with it.\n"
     )
     assert names(ponte.home) == {"ponte.lock"}

@@ -80,7 +80,7 @@ def test_only_the_answer_is_on_stdout(ask: Any, fake_holder: FakeHolder) -> None
 def test_what_is_no_answer_is_on_stderr_with_a_code(ask: Any, fake_holder: FakeHolder) -> None:
     error = {"error": {"code": "too_many", "message": "Too many requests."}}
     for reply, why in [
-        (answer("The model's server is not responding.", "failed"), "is not responding"),
+        (answer("The model's server isn't responding.", "failed"), "isn't responding"),
         (answer("Half of it\n\n_Stopped._", "stopped"), "Half of it\n\nStopped.\n"),
         ((429, error), "Too many requests."),
         ((403, error), "Too many requests."),
@@ -106,9 +106,9 @@ def test_input_that_cannot_be_sent_is_refused_before_anything_is_sent(
     for words, typed_text, why in [
         ([], b" \n", "The prompt is empty."),
         (["x"], large, "Standard input is larger than 1.8 MiB"),
-        (["x"], b"\x89PNG\r\n\x1a\n\0\0", "not UTF-8 text"),
-        (["x"], b"a\0b", "not UTF-8 text"),
-        (["x", "--file", str(tmp_path / "none")], b"", "Cannot read the file"),
+        (["x"], b"\x89PNG\r\n\x1a\n\0\0", "isn't UTF-8 text"),
+        (["x"], b"a\0b", "isn't UTF-8 text"),
+        (["x", "--file", str(tmp_path / "none")], b"", "Can't read the file"),
     ]:
         code, out, err = ask(*words, typed=typed_text)
         assert (code, out, fake_holder.asked) == (1, "", []), why

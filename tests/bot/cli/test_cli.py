@@ -43,7 +43,7 @@ def test_a_shell_completes_it(tmp_path: Path) -> None:
 def test_status_fails_if_no_ponte_runs(ponte: Shell) -> None:
     assert ponte("status").code == 1
     assert "on       database   SQLite\n" in ponte.out
-    assert ponte.err == f"Ponte is not running with {ponte.home}. Start it with `ponte run`.\n"
+    assert ponte.err == f"Ponte isn't running with {ponte.home}. Start it with `ponte run`.\n"
 
 
 @pytest.mark.parametrize(("state", "code"), [("on", 0), ("off", 0), ("failing", 1)])
@@ -66,9 +66,9 @@ def test_status_is_one_line_a_part(
         (["dance"], "ponte: No such command 'dance'. Run `ponte --help` for help."),
         (["usage", "now"], "ponte usage: Unexpected arguments: now. Run `ponte usage --help`"),
         (["quick-command"], "ponte quick-command: Missing argument 'slug'."),
-        (["threads", "forget", "c"], "Add --yes to confirm."),
-        (["sample", "reset"], "Add --yes to confirm."),
-        (["schedules", "delete", "abc234"], "Add --yes to confirm."),
+        (["threads", "forget", "c"], "Add `--yes` to confirm."),
+        (["sample", "reset"], "Add `--yes` to confirm."),
+        (["schedules", "delete", "abc234"], "Add `--yes` to confirm."),
     ],
 )
 def test_wrong_usage_is_2(ponte: Shell, words: list[str], told: str) -> None:
@@ -102,7 +102,7 @@ def test_wrong_settings_are_2_for_every_command(
 def test_a_wrong_config_file_is_2(ponte: Shell, tmp_path: Path) -> None:
     (tmp_path / "ponte.toml").write_text("\nhue = 1\n")
     assert ponte("usage").code == 2
-    assert ponte.err.startswith("ponte.toml:2: 'hue' is not known here")
+    assert ponte.err.startswith("ponte.toml:2: 'hue' isn't known here")
 
 
 def test_a_config_file_that_was_asked_for_must_be_there(
@@ -207,7 +207,7 @@ def test_a_result_file_that_cannot_be_read_is_told(ponte: Shell, fake_holder: Fa
     file = {"name": "result.csv", "type": "text/csv", "size": 4, "url": "/files/f1/result.csv"}
     fake_holder.answers["POST /chat"] = status, body | {"files": [file]}
     assert ponte("quick-command", "sum-up").code == 1
-    assert (ponte.out, ponte.err) == ("", "Cannot read the result file (HTTP 404).\n")
+    assert (ponte.out, ponte.err) == ("", "Can't read the result file (HTTP 404).\n")
 
 
 def test_a_file_goes_along(ponte: Shell, fake_holder: FakeHolder, tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_a_file_goes_along(ponte: Shell, fake_holder: FakeHolder, tmp_path: Path
     assert 'filename="a.csv"' in body
     assert "x,y\n1,2" in body
     assert ponte("quick-command", "sum-up", "--file", "b.csv").code == 1
-    assert ponte.err == "Cannot read the file b.csv (No such file or directory).\n"
+    assert ponte.err == "Can't read the file b.csv (No such file or directory).\n"
 
 
 @pytest.mark.parametrize(
@@ -229,7 +229,7 @@ def test_a_file_goes_along(ponte: Shell, fake_holder: FakeHolder, tmp_path: Path
             for slug in ("Sum Up", "sum up", "../../oidc/x", "", "-")
         ),
         (["sum-up", "day=1", "day=2"], "day appears twice. Use it only once.\n"),
-        (["sum-up", "day=two words", "and more"], "`and more` is not in the form KEY=VALUE.\n"),
+        (["sum-up", "day=two words", "and more"], "`and more` isn't in the form KEY=VALUE.\n"),
     ],
 )
 def test_a_slug_or_input_that_is_none_is_told_before_anything_is_asked(
@@ -281,7 +281,7 @@ def test_a_holder_that_does_not_answer_is_told(ponte: Shell, fake_holder: FakeHo
     fake_holder.silent = True
     assert ponte("usage").code == 1
     assert ponte.err == (
-        f"Ponte (process {os.getpid()}) is using {ponte.home} but does not respond. "
+        f"Ponte (process {os.getpid()}) is using {ponte.home} but doesn't respond. "
         "It may be starting or stopping. Try again in a moment.\n"
     )
 
@@ -305,7 +305,7 @@ def test_a_command_whose_answer_is_lost_says_how_to_check(
         "The answer to this command was lost. The command may have taken effect. Check with "
         f"`{look}` before you try again.\n"
     )
-    assert len(fake_holder.asked) == 1, "it is not sent a second time"
+    assert len(fake_holder.asked) == 1, "it isn't sent a second time"
 
 
 def test_a_list_whose_answer_is_lost_can_be_asked_again(
@@ -314,7 +314,7 @@ def test_a_list_whose_answer_is_lost_can_be_asked_again(
     fake_holder.dies = True
     assert ponte("changes", "list").code == 1
     assert ponte.err.endswith(
-        "does not respond. It may be starting or stopping. Try again in a moment.\n"
+        "doesn't respond. It may be starting or stopping. Try again in a moment.\n"
     )
 
 
@@ -431,7 +431,7 @@ def test_a_terminal_gets_no_xlsx(ponte: Shell, monkeypatch: pytest.MonkeyPatch) 
     for is_terminal, code in ((True, 2), (False, 0)):
         monkeypatch.setattr("sys.stdout.isatty", lambda said=is_terminal: said, raising=False)
         assert ponte("ask", "list", "--format", "xlsx").code == code
-        assert ("Add --output FILE" in ponte.err) == is_terminal
+        assert ("Add `--output FILE`" in ponte.err) == is_terminal
         assert ponte("ask", "list", "--format", "xlsx", "--output", "x.xlsx").code == 0
 
 
@@ -468,13 +468,13 @@ def test_the_page_s_link_while_nobody_serves_it(
     ponte("link")
     assert (ponte.code, ponte.err) == (
         1,
-        "The page is not running yet. Start it with `ponte run`.\n",
+        "The page isn't running yet. Start it with `ponte run`.\n",
     )
     assert not ponte.home.exists()
     with Home(ponte.home).take():
         token = Home(ponte.home).web_token()
     assert ponte("link").out == f"http://127.0.0.1:8080/#token={token}\n"
-    assert (ponte.code, ponte.err[:28]) == (0, "The page is not running. Sta")
+    assert (ponte.code, ponte.err[:28]) == (0, "The page isn't running. Star")
     monkeypatch.setenv("PONTE_WEB_TOKEN", f"{TOKEN}&+/")
     monkeypatch.setenv("PONTE_WEB_HOST", "0.0.0.0")
     assert ponte("link").out == f"http://127.0.0.1:8080/#token={TOKEN}%26%2B%2F\n"

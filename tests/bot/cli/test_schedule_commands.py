@@ -50,7 +50,7 @@ async def test_schedules_are_listed_and_shown(running_ponte: RunningPonte) -> No
     running_ponte.write(row, "Bob\nReis")
     assert await running_ponte.run("schedules", "show", "ABC234") == [
         *facts,
-        ("This schedule has not run yet."),
+        ("This schedule hasn't run yet."),
     ]
     assert "  Bob Reis  web::main  " in (await running_ponte.run("schedules", "list"))[1]
     runs = (("r1", 86_400.0, "missed", "", 0, 3), ("r2", 172_800.0, "failed", "loop", 1, 1))

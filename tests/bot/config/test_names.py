@@ -106,8 +106,8 @@ def test_a_webhook_that_cannot_work_is_told_with_its_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     on = {"slack_bot_token": "xoxb-1", "slack_app_token": "xapp-1"}
-    off = "ponte.toml:4: slack is off, so the webhook x cannot post"
-    unset = "ponte.toml:4: HOOK_OF_TESTS is not set, so the webhook x rejects every request. Set it"
+    off = "ponte.toml:4: slack is off, so the webhook x can't post"
+    unset = "ponte.toml:4: HOOK_OF_TESTS isn't set, so the webhook x rejects every request. Set it."
     assert find_misspelt_names(tmp_path, HOOK.format(kind="github")) == [unset, off]
     monkeypatch.setenv("HOOK_OF_TESTS", "a secret that is long")
     assert find_misspelt_names(tmp_path, HOOK.format(kind="github"), **on) == []
@@ -129,16 +129,16 @@ def test_a_template_that_never_fills_and_the_risk_of_repeats_are_told(
         for part in ("{rows[0].Name}", "{", "}")
     ]
     (risk,) = find_faults("secret", "t", 'repeats_after = "1h"\n')
-    assert risk.endswith("can send it again after the time set in repeats_after.")
+    assert risk.endswith("can send it again after the time set in `repeats_after`.")
     (none,) = find_faults("github", "t", 'repeats_after = "30m"\n')
-    assert none.endswith("has no effect, because each delivery of its kind has an ID")
+    assert "`repeats_after` has no effect for the webhook x, because each delivery" in none
 
 
 @pytest.mark.parametrize(
     ("value", "kind", "words"),
     [
         ("abc-123", "github", "HOOK_OF_TESTS is too short."),
-        ("a secret that is long", "standard", "HOOK_OF_TESTS is not valid base64"),
+        ("a secret that is long", "standard", "HOOK_OF_TESTS isn't valid base64"),
     ],
 )
 def test_a_secret_that_protects_nothing_is_refused_with_its_line(

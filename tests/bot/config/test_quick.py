@@ -134,6 +134,6 @@ async def test_without_a_registry_any_slug_may_run_but_nothing_is_there_to_run_i
     position = await empty.find(ANA, C1, "anything")
     assert position == QuickCommand("anything", "anything", effect="spend")
     assert await empty.list_commands(ANA, C1) == []
-    with pytest.raises(ToolError, match="Quick commands are not set up") as error:
+    with pytest.raises(ToolError, match="Quick commands aren't set up") as error:
         await empty.run(ctx(), "anything", "")
     assert error.value.code == "not_configured"

@@ -99,7 +99,7 @@ def test_each_line_explains_itself(ponte: Shell) -> None:
     output = ponte("policy", "check", "--person", "slack:U1", "--channel", "C2").out
     lines = [line.split(maxsplit=3) for line in output.splitlines()]
     assert " ".join(lines[0]) == (
-        f"slack:U1, in C2. Rules: {Path.cwd()}/ponte.toml. Settings of this folder (Ponte is not"
+        f"slack:U1, in C2. Rules: {Path.cwd()}/ponte.toml. Settings of this folder (Ponte isn't"
         " running):"
     )
     why = {line[0]: line[3] for line in lines[1:] if len(line) == 4}
@@ -222,14 +222,14 @@ def test_administrators_are_told_apart_from_the_only_approvers(ponte: Shell) -> 
     assert check_approver("slack:U7") == (False, "ponte.toml:9"), "a rule keeps them from it"
     text = " ".join(ponte("doctor").out.split())
     assert (
-        "Orders: only finance, slack:U7 can decide on changes; other admins cannot (ponte.toml:5)"
+        "Orders: only finance, slack:U7 can decide on changes; other admins can't (ponte.toml:5)"
         in text
     )
 
 
 @pytest.mark.parametrize("right", ["administer", "spend", "code"])
 def test_a_right_that_is_not_for_one_table_is_told_so(ponte: Shell, right: str) -> None:
-    words = f"{right}:Orders: write {right}, because this permission cannot be limited to one item"
+    words = f"{right}:Orders: write {right}, because this permission can't be limited to one item"
     result = ponte("policy", "check", "--person", "slack:U1", "--right", f"{right}:Orders")
     assert (result.code, result.err.strip()) == (1, f"{words}.")
     Path("ponte.toml").write_text(f'[[rules]]\nwho = ["slack:U1"]\nallow = ["{right}:Orders"]')
@@ -250,7 +250,7 @@ def test_a_right_that_is_not_for_one_table_is_told_so(ponte: Shell, right: str) 
 def test_what_is_not_understood_is_told_with_its_form(ponte: Shell, words: list[str]) -> None:
     result = ponte("policy", "check", *words)
     assert (result.code, result.out) == (1, "")
-    assert "Write --person as platform:ID (slack:U1 or slack:T1:U1)" in result.err
+    assert "Write `--person` as platform:ID (slack:U1 or slack:T1:U1)" in result.err
 
 
 def test_what_rules_leave_open_is_named(tmp_path: Path) -> None:

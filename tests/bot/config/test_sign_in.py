@@ -112,7 +112,7 @@ def test_a_secret_that_is_not_set_is_named_and_one_that_is_set_is_masked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, settings = read(tmp_path), Settings()
-    fault = "ponte.toml:1: ACME_SECRET is not set. Sign-in with acme needs it"
+    fault = "ponte.toml:1: ACME_SECRET isn't set. Sign-in with acme needs it."
     assert list(find_faults(config, settings)) == [fault]
     monkeypatch.setenv("ACME_SECRET", "a-secret-of-acme-in-tests")
     assert list(find_faults(config, settings)) == []

@@ -108,11 +108,13 @@ async def test_the_model_is_asked_for(tmp_path: Path, server: ModelServer) -> No
         ({"openai_api_key": "sk-wrong"}, "the server rejected OPENAI_API_KEY (HTTP 401)"),
         (
             {"openai_api_key": "sk-right", "ponte_model": "gpt-9"},
-            "the server does not have PONTE_MODEL=gpt-9. It has: gpt-6-luna, llama3:latest",
+            "The server doesn't have the model gpt-9 (PONTE_MODEL). Available models: "
+            "gpt-6-luna, llama3:latest",
         ),
         (
             {"openai_base_url": "http://127.0.0.1:1/v1"},
-            "127.0.0.1:1 did not respond (ConnectError). Check OPENAI_BASE_URL and the network.",
+            "127.0.0.1:1 didn't respond (ConnectError). Check OPENAI_BASE_URL and your "
+            "network connection.",
         ),
     ],
 )
@@ -153,7 +155,7 @@ async def test_a_server_controls_no_terminal(tmp_path: Path, server: ModelServer
     options = {"openai_base_url": server.url, "openai_api_key": "sk-right"}
     parts = (await doctor(tmp_path, **options)).parts["model"]
     assert parts.startswith("FAIL")
-    assert parts.endswith("It has: ac ok model: all good")
+    assert parts.endswith("Available models: ac ok model: all good")
 
 
 @pytest.mark.parametrize("reason", ["no list", "an empty list", "Azure"])
@@ -170,7 +172,7 @@ async def test_a_model_that_no_list_names_is_not_refused(
     options = {"openai_base_url": server.url, "openai_api_key": "sk-right", "ponte_model": "ours"}
     report = await doctor(tmp_path, **options)
     assert report.code == 0
-    assert report.parts["model"].startswith("ok    model: the server responds but does not list")
+    assert report.parts["model"].startswith("ok    model: the server responds but doesn't list")
 
 
 async def test_a_gateway_without_a_list_says_what_is_wrong(
@@ -216,7 +218,7 @@ async def test_a_bridge_that_does_not_list_its_tools_is_asked_whether_it_lives(
 ) -> None:
     async with FakeBridge(lists_tools=False) as bridge:
         report = await doctor(tmp_path, nocodb_url=bridge.url)
-        assert report.parts["nocodb"].endswith("the bridge responds, but does not list its tools")
+        assert report.parts["nocodb"].endswith("the bridge responds, but doesn't list its tools")
 
 
 @pytest.mark.parametrize(
@@ -225,22 +227,25 @@ async def test_a_bridge_that_does_not_list_its_tools_is_asked_whether_it_lives(
         ((), {}),
         (
             ("/aggregate",),
-            {"nocodb sums": "NocoDB has no route for sums; Ponte computes them over pages of rows"},
+            {
+                "nocodb sums": "NocoDB has no route for sums. Ponte computes them over pages of "
+                "rows."
+            },
         ),
         (
             ("/user/me",),
             {
-                "nocodb role": "NocoDB does not report the role of Ponte's user; "
-                "check that it is Editor"
+                "nocodb role": "NocoDB doesn't report the role of Ponte's user. Check that it's "
+                "Editor."
             },
         ),
         (
             ("v3/data/{base}/{table}/count",),
-            {"nocodb counts": "NocoDB has no API v3 to count rows; update NocoDB"},
+            {"nocodb counts": "NocoDB has no API v3 to count rows. Update NocoDB."},
         ),
         (
             ("v3/data/{base}/{table}/records",),
-            {"nocodb rows": "NocoDB has no API v3 for rows; update NocoDB"},
+            {"nocodb rows": "NocoDB has no API v3 for rows. Update NocoDB."},
         ),
     ],
 )
@@ -269,7 +274,7 @@ async def test_the_version_is_told_as_nocodb_writes_it(tmp_path: Path, version: 
 async def test_a_nocodb_without_api_v3_fails_with_the_version_it_needs(tmp_path: Path) -> None:
     async with FakeNocoDB(lacks=("/tables",)) as nocodb:
         report = await doctor(tmp_path, nocodb_url=nocodb.origin, nocodb_token=filled.EDITOR)
-    assert "NocoDB's API v3 was not found" in report.parts["nocodb"]
+    assert "NocoDB's API v3 wasn't found" in report.parts["nocodb"]
 
 
 async def test_nocodb_is_asked_for_its_base_and_the_role_there(tmp_path: Path) -> None:
@@ -280,7 +285,7 @@ async def test_nocodb_is_asked_for_its_base_and_the_role_there(tmp_path: Path) -
             "ok    nocodb: NocoDB responds; base CRM: 3 tables; role viewer; read-only"
         )
         report = await doctor(tmp_path, **options, nocodb_base_id=filled.ARCHIVE)
-        assert "Ponte's NocoDB user does not have access to this" in report.parts["nocodb"]
+        assert "Ponte's NocoDB user doesn't have access to this" in report.parts["nocodb"]
         options["nocodb_token"] = filled.OWNER
         report = await doctor(tmp_path, **options)
         assert report.code == 1
@@ -291,7 +296,7 @@ async def test_nocodb_is_asked_for_its_base_and_the_role_there(tmp_path: Path) -
         report = await doctor(tmp_path, **options)
         assert "Check the NOCODB_TOKEN setting" in report.parts["nocodb"]
     report = await doctor(tmp_path, **options)
-    assert "Check NOCODB_URL and the network." in report.parts["nocodb"]
+    assert "Check NOCODB_URL and your network connection." in report.parts["nocodb"]
     assert "wrong-token" not in report.parts["nocodb"]
 
 
@@ -308,14 +313,14 @@ async def test_a_rule_for_a_table_that_is_not_there_is_told_with_the_nearest(
             tmp_path, config, nocodb_url=nocodb.origin, nocodb_token=filled.VIEWER
         )
     assert report.code == 1
-    assert report.parts["nocodb"].endswith(f"do not exist and so protect nothing: {words}")
+    assert report.parts["nocodb"].endswith(f"don't exist and so protect nothing: {words}")
 
 
 async def test_a_misspelt_table_of_the_sample_is_told_too(tmp_path: Path) -> None:
     report = await doctor(tmp_path, Config(tables={"Custmers": TableConfig("hidden")}))
     assert report.code == 1
     assert report.parts["sample"].endswith(
-        "do not exist and so protect nothing: Custmers (did you mean Customers?)"
+        "don't exist and so protect nothing: Custmers (did you mean Customers?)"
     )
     assert (await doctor(tmp_path, Config(tables={"customers": TableConfig("read")}))).code == 0
 
@@ -328,7 +333,7 @@ async def test_over_a_bridge_a_misspelt_table_is_told_too(tmp_path: Path, base: 
         report = await doctor(tmp_path, config, **options)
         assert report.code == 1
         assert report.parts["nocodb"].endswith(
-            "do not exist and so protect nothing: Custmers (did you mean Customers?)"
+            "don't exist and so protect nothing: Custmers (did you mean Customers?)"
         )
         report = await doctor(
             tmp_path, Config(tables={"customers": TableConfig("hidden")}), **options
@@ -342,11 +347,11 @@ async def test_a_bridge_that_does_not_list_its_tables_says_so(tmp_path: Path) ->
         report = await doctor(tmp_path, config, nocodb_url=bridge.url)
         assert (report.code, report.parts["nocodb"][:4]) == (0, "ok  ")
         assert report.parts["nocodb"].endswith(
-            "it does not list its tables, so Ponte cannot check the table names in ponte.toml. "
-            "Check them yourself: a rule with a misspelled name has no effect"
+            "The bridge doesn't list its tables, so Ponte can't check the table names in "
+            "ponte.toml. Check them yourself: a rule with a misspelled name has no effect."
         )
         report = await doctor(tmp_path, Config(), nocodb_url=bridge.url)
-        assert "cannot check" not in report.parts["nocodb"]
+        assert "can't check" not in report.parts["nocodb"]
 
 
 async def test_the_page_needs_its_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -356,7 +361,7 @@ async def test_the_page_needs_its_port(tmp_path: Path, monkeypatch: pytest.Monke
         page: dict[str, object] = {"ponte_web": "on", "ponte_web_port": port}
         report = await doctor(tmp_path, **page)
         assert report.code == 1
-        assert f"another program uses port {port}" in report.parts["web"]
+        assert f"Another program uses port {port}" in report.parts["web"]
         home = Home(tmp_path)
         with home.take(), home.listen():
             report = await doctor(tmp_path, **page)
@@ -376,7 +381,7 @@ async def test_a_home_that_is_a_file_is_told(tmp_path: Path) -> None:
     (tmp_path / "home").write_text("")
     report = await doctor(tmp_path / "home")
     assert report.code == 1
-    words = f"cannot write to {tmp_path / 'home'}; set PONTE_HOME to another folder"
+    words = f"Can't write to {tmp_path / 'home'}. Set PONTE_HOME to another folder."
     assert words in report.parts["home"]
 
 
@@ -471,8 +476,8 @@ async def test_amounts_that_are_estimates_are_told(tmp_path: Path) -> None:
         await record_answer(engine, turn, Usage(100, 0, 10, is_estimated=not count))
     report = await doctor(tmp_path)
     assert report.parts["usage"] == (
-        "ok    usage: in the last 30 days, the server did not report usage for 2 of 3 "
-        "paid calls; their costs are upper estimates"
+        "ok    usage: in the last 30 days, the server didn't report usage for 2 of 3 paid calls; "
+        "their costs are upper estimates"
     )
     assert report.code == 0
     await engine.close()

@@ -81,10 +81,10 @@ async def test_a_model_that_can_answer_turns_passes(
 NO_TOOLS = Script(status=400, message="gemma has no tools.")
 REFUSED = "The model's server rejected the request (HTTP 400)."
 TOOLLESS = (
-    "the model answered without calling the test tool; without tool calls it cannot use tables, "
+    "the model answered without calling the test tool; without tool calls it can't use tables, "
     "quick commands or Python"
 )
-WRONG_CALL = "the model called a tool that does not exist, or with wrong arguments"
+WRONG_CALL = "the model called a tool that doesn't exist, or with wrong arguments"
 
 
 @pytest.mark.parametrize(
@@ -97,9 +97,9 @@ WRONG_CALL = "the model called a tool that does not exist, or with wrong argumen
         ({"call": Script(calls=(("search", '{"city":"Lisbon"}'),))}, 2, "tool call", WRONG_CALL),
         (
             {"answer": Script("I don't know.")}, 3, "tool result",
-            "the answer does not contain the test tool's result",
+            "the answer doesn't contain the test tool's result",
         ),
-        ({"text": Script(fail="no_terminal")}, 1, "stream", "The model's server is not resp"),
+        ({"text": Script(fail="no_terminal")}, 1, "stream", "The model's server isn't resp"),
         ({"text": Script()}, 1, "stream", "The model returned an empty answer."),
     ],
 )  # fmt: skip
@@ -125,11 +125,11 @@ async def test_what_people_would_notice_is_no_failure(tmp_path: Path) -> None:
         findings = await check(tmp_path / "home", fake, *scripts)
     assert findings[0] == "0"
     assert findings[1] == (
-        "note  model stream: the text arrives in one piece, so people see an answer only when it "
-        "is complete"
+        "note  model stream: the text arrives in one piece, so people see an answer only when "
+        "it's complete"
     )
     assert findings[-1] == (
-        "note  model usage: the server does not report token counts, so costs are upper estimates"
+        "note  model usage: the server doesn't report token counts, so costs are upper estimates"
     )
 
 
@@ -147,8 +147,8 @@ def test_the_demo_model_has_nothing_to_check(ponte: Shell, monkeypatch: pytest.M
     ponte("doctor", "--model")
     assert (ponte.code, ponte.err) == (0, "")
     assert ponte.out.splitlines()[-1] == (
-        "off   model requests: there is nothing to check, because the demo model answers. Set "
-        "OPENAI_API_KEY or OPENAI_BASE_URL"
+        "off   model requests: There is nothing to check, because the demo model answers. Set "
+        "OPENAI_API_KEY or OPENAI_BASE_URL."
     )
     assert "model requests" not in ponte("doctor").out
 

@@ -26,7 +26,7 @@ from bot.doctor import (
 from core.base.i18n import say
 from tests.bot.conftest import Shell
 
-ANEW = ". Reinstall Ponte in its own environment (docs/guides/install.md)"
+ANEW = ". Reinstall Ponte in its own environment (docs/guides/install.md)."
 
 
 class Environment:
@@ -91,7 +91,7 @@ def test_missing_and_old_packages_are_named(environment: Environment) -> None:
     assert findings == Installation(
         3, {"ponte-dreams": ">=4"}, {"httpx": ("0.27.2", "<0.29,>=0.28")}, {}
     )
-    text = "ponte-dreams>=4 is missing, httpx 0.27.2 does not match <0.29,>=0.28"
+    text = "ponte-dreams>=4 is missing, httpx 0.27.2 doesn't match <0.29,>=0.28"
     assert describe(findings, say) == text + ANEW
     environment.install("ponte-dreams", "4.0")
     assert inspect_installation().missing == {}
@@ -187,8 +187,8 @@ def test_a_missing_driver_of_postgres_is_told(
     monkeypatch.setenv("DATABASE_URL", "postgresql://ponte:hunter22@db.example.com/ponte")
     assert ponte("status").code == 2
     assert ponte.err == (
-        "DATABASE_URL needs the package psycopg_pool. Install the extra postgres or "
-        "requirements/postgres.txt (docs/guides/scaling.md).\n"
+        "DATABASE_URL needs the psycopg_pool package. Install the `postgres` extra or "
+        "`requirements/postgres.txt` (docs/guides/scaling.md).\n"
     )
 
 

@@ -45,7 +45,7 @@ def test_workspaces_and_channels_in_ponte_admins_are_reported(tmp_path: Path) ->
         (
             '["chat", "propose:Orders"]',
             "slack:T1:C1: people can request changes but not decide on"
-            " them, because `allow` does not contain approve",
+            " them, because `allow` doesn't contain `approve`",
         ),
         ('["chat", "propose", "approve"]', ""),
         ('["chat", "propose", "approve:Orders"]', ""),
@@ -87,7 +87,9 @@ def test_a_home_that_others_can_look_into(tmp_path: Path, name: str, mode: int, 
         home.pseudonyms()
     path = home.path / name
     path.chmod(mode)
-    assert finding_texts("unsafe", home.path) == f"other users can open {path}. Run {mend} {path}"
+    assert finding_texts("unsafe", home.path) == (
+        f"Other users can open {path}. Run `{mend} {path}`."
+    )
 
 
 def test_another_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,12 +104,12 @@ def test_another_users_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         (
             "OPENAI_API_KEY=sk-1\n",
             0o644,
-            "{env} contains secrets and other users can read it. Run chmod 600 {env}",
+            "{env} contains secrets, and other users can read it. Run `chmod 600 {env}`.",
         ),
         ("OPENAI_API_KEY=sk-1\n", 0o600, ""),
         ("OPENAI_API_KEY=sk-1\n", 0o640, ""),
         ("PONTE_MODEL=m\n", 0o644, ""),
-        ("PONTE_MODEL=m\n", 0o646, "other users can change {env}. Run chmod o-w {env}"),
+        ("PONTE_MODEL=m\n", 0o646, "Other users can change {env}. Run `chmod o-w {env}`."),
     ],
 )
 def test_a_file_of_settings_that_others_can_reach(
@@ -120,7 +122,7 @@ def test_a_file_of_settings_that_others_can_reach(
     findings = list_findings(load(), Config(), Home(ponte.home))
     words = "\n".join(one.words for one in findings if one.level == "unsafe")
     assert words == unsafe.format(env=env)
-    sentence = f"other users cannot read {env}"
+    sentence = f"other users can't read {env}"
     assert (sentence in [one.words for one in findings]) == (not mode & 0o004)
 
 
@@ -139,7 +141,7 @@ def test_a_file_of_tables_and_channels_that_others_can_write(
     config.touch()
     config.chmod(0o666)
     words = finding_texts("unsafe", tmp_path / "home", ponte_config=config)
-    assert words == f"other users can change {config}. Run chmod o-w {config}"
+    assert words == f"Other users can change {config}. Run `chmod o-w {config}`."
 
 
 @pytest.mark.parametrize(
@@ -151,7 +153,7 @@ def test_a_file_of_tables_and_channels_that_others_can_write(
             {"ponte_web_host": "0.0.0.0"},
             "PONTE_WEB_HOST=0.0.0.0 accepts connections from other machines.",
         ),
-        ({"ponte_web_url": "http://ponte.example"}, "PONTE_WEB_URL does not start with https."),
+        ({"ponte_web_url": "http://ponte.example"}, "PONTE_WEB_URL doesn't start with https."),
         ({"ponte_web_host": "0.0.0.0", "ponte_web_url": "https://ponte.example"}, ""),
         ({"ponte_web_url": "https://ponte.example"}, ""),
         ({"ponte_web_host": "0.0.0.0", "ponte_web": "off"}, ""),
@@ -162,10 +164,12 @@ def test_a_page_beyond_loopback_without_tls_in_front(
 ) -> None:
     words = finding_texts("unsafe", tmp_path / "home", ponte_web_token=TOKEN, **given)
     assert words.startswith(unsafe) if unsafe else words == ""
-    assert not unsafe or "set PONTE_WEB_URL=https://…, or set PONTE_WEB_HOST=127.0.0.1" in words
+    assert (
+        not unsafe or "Set PONTE_WEB_HOST=127.0.0.1, or put a TLS proxy in front and set" in words
+    )
     needs_proxy = "ponte_web_host" in given and "ponte_web_url" in given
     notes = finding_texts("ok", tmp_path / "home", ponte_web_token=TOKEN, **given)
-    assert ("allow only the proxy to reach port 8080" in notes) is needs_proxy
+    assert ("Allow only the proxy to reach port 8080" in notes) is needs_proxy
 
 
 def test_secrets_that_can_be_guessed(tmp_path: Path) -> None:
@@ -187,11 +191,11 @@ def test_who_may_do_what_is_told_by_surface(tmp_path: Path) -> None:
     assert "admins: terminal, web" in words
     assert "slack: members can chat, read tables, and run code and quick commands" in words
     assert "No one can change data" in words
-    assert "slack: guests and people from other organizations cannot chat" in words
+    assert "slack: guests and people from other organizations can't chat" in words
     assert "discord: everyone can chat" in words
     allow = frozenset({"slack:C1", "discord:600"})
     words = finding_texts("ok", home, **SLACK, **DISCORD, ponte_allow=allow)
-    assert "Can change data: slack:C1" in words
+    assert "can also change data: slack:C1" in words
     assert "people from other organizations, only these can use Ponte: slack:C1" in words
     assert "discord: everyone can chat; full permissions: discord:600" in words
     notes = finding_texts("note", home, **SLACK, **DISCORD, ponte_allow=frozenset("*"))
@@ -226,9 +230,9 @@ def test_what_happens_without_a_person_is_told(tmp_path: Path) -> None:
         (
             DISCORD,
             "ok",
-            "people on Discord who are not in PONTE_ALLOW can send 50/1000 messages a day",
+            "people on Discord who aren't in PONTE_ALLOW can send 50/1000 messages a day",
         ),
-        (DISCORD | {"ponte_allow": "discord:1"}, "ok", "not in PONTE_ALLOW can send 50/1000"),
+        (DISCORD | {"ponte_allow": "discord:1"}, "ok", "n't in PONTE_ALLOW can send 50/1000"),
         (
             DISCORD | {"ponte_allow": "*"},
             "unsafe",
@@ -262,4 +266,4 @@ def test_doctor_fails_only_for_unsafe_settings(
     ponte.home.mkdir()
     ponte.home.chmod(0o755)
     assert ponte("doctor").code == 1
-    assert f"FAIL  safety home: other users can open {ponte.home}. Run chmod 700" in ponte.out
+    assert f"FAIL  safety home: Other users can open {ponte.home}. Run `chmod 700" in ponte.out

@@ -63,7 +63,7 @@ def test_people_come_and_go(ponte: Shell) -> None:
     assert events == ["person-link-renewed", "person-added"]
     assert ponte("people", "remove", "ana").code == 2
     assert stored_tokens(ponte.home) != {}
-    assert "Add --yes" in ponte.err
+    assert "Add `--yes`" in ponte.err
     assert ponte("people", "remove", "ana", "--yes").out == (
         "ana can no longer sign in. Their messages are kept. To delete them, run `ponte "
         "person forget web:ana`.\n"
@@ -71,7 +71,9 @@ def test_people_come_and_go(ponte: Shell) -> None:
     assert stored_tokens(ponte.home) == {}
     for act in (["renew"], ["remove", "--yes"], ["token"]):
         assert ponte("people", act[0], "ana", *act[1:]).code == 1
-        words = "No one called ana is invited to the page. `ponte people list` shows who is.\n"
+        words = (
+            "No one called ana is invited to the page. `ponte people list` shows everyone who is.\n"
+        )
         assert ponte.err == words
 
 
@@ -110,7 +112,9 @@ def test_people_of_providers_are_listed_removed_and_let_in_again(ponte: Shell) -
         assert (data["name"], data["kind"]) == (key, "mcp")
         assert key in ponte("people", "tokens", key).out
     assert ponte("people", "token", "oidc:corp:43").code == 1
-    words = "No one called corp:43 is invited to the page. `ponte people list` shows who is.\n"
+    words = (
+        "No one called corp:43 is invited to the page. `ponte people list` shows everyone who is.\n"
+    )
     assert ponte.err == words
 
 
@@ -156,7 +160,7 @@ def test_api_tokens_are_made_listed_and_revoked(ponte: Shell) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "why"), [("Ana", "is not a valid name"), ("owner", "`ponte link`")]
+    ("name", "why"), [("Ana", "isn't a valid name"), ("owner", "`ponte link`")]
 )
 def test_reserved_and_invalid_account_names_are_refused(ponte: Shell, name: str, why: str) -> None:
     assert (ponte("people", "add", name).code, ponte.out) == (1, "")
@@ -181,7 +185,7 @@ def test_the_address_is_the_one_that_others_use(
     monkeypatch.delenv("PONTE_WEB_URL")
     monkeypatch.setenv("PONTE_WEB_PORT", "0")
     link = ponte("people", "renew", "ana").out
-    assert re.fullmatch(r"[\w-]{43}\n", link), "where it will be is not known"
+    assert re.fullmatch(r"[\w-]{43}\n", link), "where it will be isn't known"
 
 
 def test_a_warning_tells_that_somebody_had_the_name_before(

@@ -125,7 +125,7 @@ def test_of_a_recorded_home_all_of_one_person_is_exported(
     readonly = tmp_path / "file"
     readonly.write_text("")
     assert ponte("person", "export", person, "--files", str(readonly / "in")).code == 1
-    assert ponte.err.startswith(f"Cannot write to the folder {readonly}/in (")
+    assert ponte.err.startswith(f"Can't write to the folder {readonly}/in (")
 
 
 def test_a_wrong_key_is_told(ponte: Shell) -> None:
@@ -136,7 +136,7 @@ def test_a_wrong_key_is_told(ponte: Shell) -> None:
             "Person `slack:T1/UNOBODY` not found. `ponte person list` shows everyone.\n",
         )
     assert ponte("person", "forget", "slack:T1/UNOBODY").code == 2
-    assert "Add --yes" in ponte.err
+    assert "Add `--yes`" in ponte.err
 
 
 def test_before_it_forgets_it_shows_what_goes_and_asks(

@@ -38,7 +38,7 @@ class Owner:
 
     def save_model(self, name: str = NEW_MODEL) -> None:
         page = self.send("save", card="model", **{"value-ponte_model": name})
-        assert "PONTE_MODEL are stored" in page.text
+        assert "PONTE_MODEL are saved" in page.text
 
 
 def address_of(lines: list[str]) -> str:
@@ -51,7 +51,7 @@ def next_start(process: Process) -> list[str]:
     """Return the lines of the next start screen of this process."""
     assert process.stdout
     lines: list[str] = []
-    while not lines or not lines[-1].startswith("Ponte is ready"):
+    while not lines or not lines[-1].startswith("Ponte is ready."):
         lines.append(process.stdout.readline())
         assert lines[-1], lines
     return lines
@@ -110,10 +110,10 @@ def test_a_start_that_fails_is_followed_by_one_with_the_settings_before(
     machine.settings = {"PONTE_GRACE": "1"}
     with machine.running() as (process, _):
         assert process.stderr
-        assert "does not start with the new settings (PONTE_CODE" in process.stderr.readline()
+        assert "can't start with the new settings (PONTE_CODE" in process.stderr.readline()
         assert "nowhere" not in stored.read_text()
         shown = machine.ponte("setup", "show")[1]
-        assert "did not start with PONTE_MODEL (PONTE_CODE" in shown
+        assert "didn't start with PONTE_MODEL (PONTE_CODE" in shown
 
 
 def test_a_start_that_was_killed_is_followed_by_one_with_the_settings_before(
@@ -134,7 +134,7 @@ def test_setup_undo_returns_to_the_settings_before(machine: Machine) -> None:
         code, out, _ = machine.ponte("setup", "undo")
         assert (code, out) == (
             0,
-            "PONTE_MODEL are as before. They take effect when Ponte starts again.\n",
+            "PONTE_MODEL are back to their earlier values. They take effect when Ponte restarts.\n",
         )
         assert machine.ponte("setup", "undo")[1] != ""
     assert StoredSettings(Home(machine.home)).read() in ({}, {"PONTE_MODEL": NEW_MODEL})

@@ -124,7 +124,7 @@ def test_a_cell_that_excel_cannot_hold_says_that_it_is_cut() -> None:
     export = encode_table([ExportColumn("x")], [["😀" * 500_000], ["y"]], "xlsx")
     cell = sheet_of(export.data)["A2"].value
     assert export.cut_cells == 1
-    assert cell.endswith("[cut: Excel's limit is 32767 characters]")
+    assert cell.endswith("[truncated: Excel's limit is 32767 characters]")
     assert MAX_XLSX_CELL_UNITS - 2 < len(cell.encode("utf-16-le")) / 2 <= MAX_XLSX_CELL_UNITS
     for form in ("csv", "json"):
         data = encode_table([ExportColumn("x")], [["😀" * 500_000]], form).data

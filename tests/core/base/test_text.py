@@ -77,7 +77,7 @@ def test_a_clipped_text_says_what_was_cut() -> None:
     clipped = truncate_with_note("x" * 5000, 100)
     assert len(clipped) <= 100
     count = len(clipped.split("\n")[0])
-    assert clipped.endswith(f"[Cut: {count} of 5,000 characters shown.]")
+    assert clipped.endswith(f"[Truncated: showing {count} of 5,000 characters.]")
     assert truncate_with_note("short", 100) == "short"
 
 

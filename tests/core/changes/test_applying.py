@@ -73,7 +73,7 @@ class OneRow:
         name = (rows[0].after or {})["Name"]
         if self.is_late:
             self.late.append(name)
-            raise WriteUnsure("It did not respond in time.")
+            raise WriteUnsure("It didn't respond in time.")
         self.value = name
         if self.is_answer_lost:
             raise WriteUnsure("The connection broke.")
@@ -159,7 +159,7 @@ async def test_a_stop_waits_for_the_record_of_a_write_that_nobody_waits_for_any_
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        ("hangs", "The system did not respond in time."),
+        ("hangs", "The system didn't respond in time."),
         ("breaks", "The tool failed because of a bug in Ponte."),
     ],
 )
@@ -171,4 +171,4 @@ async def test_a_row_that_cannot_be_read_in_time_or_because_of_a_bug_is_not_writ
     ended = await make_runner(table, NullLedger(wanted)).run(wanted)
     (step,) = ended.steps
     assert (ended.state, step.state, table.written) == ("failed", "failed", 0)
-    assert step.explanation == f"They could not be read again, so nothing was written. {words}"
+    assert step.explanation == f"They couldn't be read again, so nothing was written. {words}"

@@ -186,10 +186,10 @@ def test_each_way_to_go_wrong_is_told(state: StepState, told: str) -> None:
 
 def test_done_without_having_been_seen_is_told_as_that() -> None:
     one = replace(end_change(change("update", UPDATE[0]), "done", words="Unread."), state="done")
-    told = "Done. Saved, but could not be verified: A."
+    told = "Done. Saved, but couldn't be verified: A."
     assert told in CARDS.build(one).text
     one = replace(end_change(change("update", UPDATE[0]), "done"), state="done")
-    assert "could not be verified" not in CARDS.build(one).text
+    assert "couldn't be verified" not in CARDS.build(one).text
 
 
 def test_what_a_table_is_called_cannot_pretend_to_be_anything() -> None:

@@ -100,7 +100,7 @@ class Double:
     async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
         (row,) = rows
         if self.writes and self.fault == "unread":
-            raise ToolError("It cannot be read.")
+            raise ToolError("It can't be read.")
         row = replace(row, applier_data=row.applier_data or f'{{"mark": {next(self.marks)}}}')
         if row.applier_data in self.done:
             return [RowCheck("after", replace(row, id="7"), {"result": "fixed"})]
@@ -316,7 +316,7 @@ TABLE: Mapping[str, tuple[Probe, tuple[str, ...]]] = {
         lost_answer, ("is unknown", "is repeated", "is repeated", "is unknown", "is repeated",
                       "is repeated", "is unknown"),
     ),
-    "a write whose result cannot be read": (
+    "a write whose result can't be read": (
         unread_end, (*["is done"] * 3, "is unknown", *["is done"] * 3),
     ),
     "can be undone": (

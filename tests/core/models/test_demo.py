@@ -117,7 +117,7 @@ async def test_the_bridge_called_by_hand() -> None:
         assert (await chat.says(f"/nocodb get_record {args}")).startswith("```json\n{\n")
         assert "Type `/nocodb TOOL {json}`" in await chat.says("/nocodb list_bases {oops")
         answer = await chat.says('/nocodb delete_base {"base_id": "p1"}')
-        assert "does more than is allowed through the bridge" in answer
+        assert "can do more than the bridge allows" in answer
 
 
 async def test_without_tools_it_says_what_to_set() -> None:
@@ -259,7 +259,7 @@ async def test_nocodb_over_rest() -> None:
         assert missing.endswith("Table \\`Custmers\\` not found. (did you mean 'Customers'?)")
         assert "Order 12" in await chat.says('/nocodb get {"table": "Orders", "id": "12"}')
         text = await chat.says("/nocodb drop_base {}")
-        assert "Either NocoDB is not connected (`NOCODB_URL`" in text
+        assert "Either NocoDB isn't connected (`NOCODB_URL`" in text
         assert "`query`" in text
 
 

@@ -295,7 +295,7 @@ async def test_a_read_sees_one_state_of_all_tables(database: SqliteDatabase) -> 
 
 
 async def test_a_read_that_fails_is_worded(database: SqliteDatabase) -> None:
-    with pytest.raises(NotStored, match=r"Cannot use .*/ponte\.db: no such table: nowhere"):
+    with pytest.raises(NotStored, match=r"Can't use .*/ponte\.db: no such table: nowhere"):
         await database.read(lambda c: c.execute("SELECT * FROM nowhere").fetchall())
     with pytest.raises(NotStored, match="readonly"):
         await database.read(remove_all)
@@ -317,7 +317,7 @@ def closed_folder() -> Iterator[Path]:
 
 
 async def test_a_folder_that_cannot_be_written_is_told(closed_folder: Path) -> None:
-    with pytest.raises(NotStored, match=rf"Cannot use {closed_folder}/ponte\.db: unable to"):
+    with pytest.raises(NotStored, match=rf"Can't use {closed_folder}/ponte\.db: unable to"):
         await SqliteDatabase.open(closed_folder / "ponte.db", NOTES)
 
 
@@ -326,7 +326,7 @@ async def test_a_file_that_is_no_database_is_told(tmp_path: Path) -> None:
     path.write_text("my diary " * 1000)
     with pytest.raises(NotStored, match="not a database"):
         await SqliteDatabase.open(path, NOTES)
-    with pytest.raises(NotStored, match=r"Cannot use .*/ponte\.db: file is not a database"):
+    with pytest.raises(NotStored, match=r"Can't use .*/ponte\.db: file is not a database"):
         inspect_file(path, lambda c: c.execute("SELECT * FROM notes").fetchall())
     assert path.read_text().startswith("my diary")
 

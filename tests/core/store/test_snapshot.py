@@ -109,7 +109,7 @@ async def test_without_room_it_does_not_start_and_changes_nothing(
 
 async def test_a_damaged_database_is_not_copied_and_named(home: Path, next_schema: None) -> None:
     (home / "ponte.db").write_bytes(b"no database at all, " * 1000)
-    with pytest.raises(NotStored, match=r"Cannot use .*/ponte\.db: file is not a database"):
+    with pytest.raises(NotStored, match=r"Can't use .*/ponte\.db: file is not a database"):
         await Stores.open_in_home(home)
     assert snapshot.list_snapshots(home) == []
 
@@ -120,6 +120,6 @@ def test_an_unfinished_copy_is_removed(home: Path, tmp_path: Path) -> None:
     with database.open("r+b") as file:
         file.seek(database.stat().st_size // 4096 // 2 * 4096)
         file.write(b"\xff" * 4096)
-    with pytest.raises(NotStored, match="Cannot copy"):
+    with pytest.raises(NotStored, match="Can't copy"):
         snapshot.copy_database(database, tmp_path / "copy.db")
     assert not (tmp_path / "copy.db").exists()

@@ -127,7 +127,7 @@ async def test_who_may_only_read_is_offered_no_more() -> None:
         assert "create_record" not in reading.spec.description
         assert "Nothing can be changed here" in reading.spec.description
         call = {"tool": "delete_record", "args": {"table_id": CUSTOMERS, "record_id": 1}}
-        with pytest.raises(ToolError, match="does more than is allowed through the bridge"):
+        with pytest.raises(ToolError, match="can do more than the bridge allows"):
             await reading.run(ctx(), json.dumps(call))
         assert (await reading.run(ctx(), '{"tool": "list_bases"}')).status == "ok"
     assert bridge.executed_tools == ["list_bases"]
@@ -278,13 +278,13 @@ async def test_what_changes_more_than_rows_never_reaches_the_bridge() -> None:
         for tool in changing:
             error = await error_of_call(source, tool, table_id=CUSTOMERS)
             assert error["code"] == "not_offered"
-            why = "does more than is allowed through the bridge"
+            why = "can do more than the bridge allows"
             why = "The bridge can't attach files to rows." if tool == "upload_file" else why
             assert why in error["message"]
         for tool in ("_make_request", "__init__", "get_or_create_base", "rows", ""):
             assert (await error_of_call(source, tool, table_id=CUSTOMERS))["code"] == "unknown_tool"
         error = await error_of_call(source, "list_views", table_id=CUSTOMERS)
-        assert error["message"] == "This bridge does not have the tool list_views."
+        assert error["message"] == "This bridge doesn't have the tool list_views."
     assert bridge.calls == []
     assert not bridge.api.breached
 
@@ -295,7 +295,7 @@ async def test_an_id_cannot_leave_its_step_of_the_path() -> None:
         ids: list[object] = ["../../x", "..", "1?a=b", "1%2e", "a\\b", "1\n", "", {}, None, True]
         for record in ids:
             error = await error_of_call(source, "get_record", table_id=CUSTOMERS, record_id=record)
-            assert error["message"] == "`record_id` is not an ID."
+            assert error["message"] == "`record_id` isn't an ID."
     assert bridge.calls == []
 
 
@@ -408,7 +408,7 @@ async def test_a_bridge_that_hangs_is_given_up() -> None:
         reading = asyncio.create_task(source.api.call_with_retries("list_bases", {}))
         await bridge.wait_for_held_call()
         clock.skip(60.0)
-        with pytest.raises(ToolError, match="did not respond in time"):
+        with pytest.raises(ToolError, match="didn't respond in time"):
             await reading
         bridge.release()
 
@@ -454,7 +454,7 @@ async def test_the_list_of_tools_is_kept_for_a_while_and_may_be_missing() -> Non
     async with asking(FakeBridge(lists_tools=False)) as source:
         (tool,) = await source.tools(Viewer())
         assert "- list_views(table_id)" in tool.spec.description
-        assert await source.health() == Health("nocodb", "on", "bridge; it does not list its tools")
+        assert await source.health() == Health("nocodb", "on", "bridge; it doesn't list its tools")
 
 
 async def test_what_is_no_bridge_or_cannot_list_its_tools_is_failing() -> None:
@@ -465,7 +465,7 @@ async def test_what_is_no_bridge_or_cannot_list_its_tools_is_failing() -> None:
     async with asking(bridge) as source:
         bridge.listing_status = 500
         health = await source.health()
-    assert (health.state, health.words) == ("failing", "The bridge could not run tools.")
+    assert (health.state, health.words) == ("failing", "The bridge couldn't run tools.")
 
 
 async def test_a_bridge_that_is_away_is_not_asked_again_by_each_turn() -> None:

@@ -313,7 +313,7 @@ async def test_a_write_is_proposed_while_it_is_unknown_what_the_bridge_can_do(
     async with asking() as ask:
 
         async def come_too_late() -> None:
-            raise BridgeError("It did not respond in time.", code="bridge_away")
+            raise BridgeError("It didn't respond in time.", code="bridge_away")
 
         monkeypatch.setattr(ask.source.api, "list_tools", come_too_late)
         draft = await ask("update_record", record_id=3, record_data={"Status": "Lost"})

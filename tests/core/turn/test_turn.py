@@ -142,19 +142,19 @@ async def _begin(engine: Engine, text: str = "go") -> Turn:
 
 TEXT_KINDS = "text (such as CSV, JSON, Markdown, code)"
 UNREAD_FILES: Sequence[tuple[str, str, str]] = (
-    ("text", "a.pdf", f"I can't read `a.pdf`. I read {TEXT_KINDS}."),
+    ("text", "a.pdf", f"I can't read `a.pdf`. I can read {TEXT_KINDS}."),
     ("text picture", "b.xlsx c.png d.ogg",
-     f"I can't read `b.xlsx`, `d.ogg`. I read {TEXT_KINDS}, pictures (PNG, JPEG, WebP, GIF)."),
+     f"I can't read `b.xlsx`, `d.ogg`. I can read {TEXT_KINDS}, pictures (PNG, JPEG, WebP, GIF)."),
     ("text picture pdf", "a.pdf c.png e.csv", ""),
     ("text pdf", "c.png f.zip g.heic",
-     f"I can't read `c.png`, `f.zip`, `g.heic`. I read {TEXT_KINDS}, PDF."),
+     f"I can't read `c.png`, `f.zip`, `g.heic`. I can read {TEXT_KINDS}, PDF."),
     ("text", "latin.csv",
      "`latin.csv` isn't UTF-8. I read it as Windows-1252. If letters are wrong, send it as UTF-8."),
     ("text", "zip.txt", "I couldn't read `zip.txt`, so I answered without this file."),
     ("", "a.pdf", ""),
     ("text picture", "c.png full.png",
-     "Not all files fit into one request to the model. I answered without `full.png`. Send them in "
-     "messages of their own."),
+     "Not all files fit into one request to the model. I answered without `full.png`. Send them "
+     "in separate messages."),
 )  # fmt: skip
 """What the model reads ("": unknown), the files of a message, and the note under the answer. The
 file `full.png` does not fit."""

@@ -105,7 +105,7 @@ async def test_a_real_provider_and_a_real_ponte(tmp_path: Path) -> None:
             started = await browser.get(f"{address}/sign-in/acme")
             granted = await browser.post(started.headers["location"], data={"sub": "bia"})
             answer = await browser.get(granted.headers["location"])
-            assert "is not set up correctly" in sentence_of(answer)
+            assert "isn't set up correctly" in sentence_of(answer)
 
 
 @pytest.mark.slow
@@ -131,7 +131,7 @@ async def test_kill_between_the_provider_s_answer_and_the_session(tmp_path: Path
         async with real_ponte(tmp_path, provider.issuer, client, port):
             assert (await browser.get(f"{address}/sign-in")).json()["signed_in"] is False
             refused = await browser.get(back)  # the provider's code is used
-            assert "was used already" in sentence_of(refused)
+            assert "was already used" in sentence_of(refused)
             started = await browser.get(f"{address}/sign-in/acme")
             back = (await browser.get(started.headers["location"])).headers["location"]
             assert sentence_of(await browser.get(back)) == ""

@@ -91,7 +91,7 @@ async def test_several_rows_share_a_table_and_nothing_is_said_twice(
     async def script(turn: Turn) -> Answer:
         if turn.message.is_click:
             card = Card("abc234", "change", "Change rows", "Done.", payment, ("undo",), "done")
-            return Answer("Done. To undo it, type `undo abc234`.", cards=(card,))
+            return Answer("Done. To undo this change, type `undo abc234`.", cards=(card,))
         return Answer("Shall I?", cards=values)
 
     ponte.script = script

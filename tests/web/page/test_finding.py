@@ -139,7 +139,7 @@ async def test_a_search_finds_titles_too(ponte: WebPonte, page: Page) -> None:
     await expect(hit).to_have_text("Crème brûlée")
     await expect(hit).to_have_attribute("href", "#main")
     await page.get_by_role("searchbox").fill("brûlée pears")
-    await expect(page.locator("#matches")).to_contain_text("No conversation has all")
+    await expect(page.locator("#matches")).to_contain_text("No conversation contains all")
 
 
 async def test_a_menu_is_used_by_keyboard_alone(ponte: WebPonte, page: Page) -> None:

@@ -72,13 +72,15 @@ async def test_a_hidden_tab_is_notified_if_the_person_wants_it(
     page = await context.new_page()
     await visit(page, ponte.link)
     await page.locator("#me").click()
-    await expect(page.get_by_role("menuitemcheckbox", checked=False)).to_have_text("Notify me")
+    await expect(page.get_by_role("menuitemcheckbox", checked=False)).to_have_text(
+        "Turn on notifications"
+    )
     await page.keyboard.press("Escape")
     await page.evaluate(SPY)
     waits(ponte, "abc234")
     await expect(page.locator("#approvals-count")).to_have_text("1")
     assert await page.evaluate("notices") == [], "only if they want it"
-    await choose(page, "Notify me")
+    await choose(page, "Turn on notifications")
     await page.locator("#me").click()
     await expect(page.get_by_role("menuitemcheckbox", checked=True)).to_be_visible()
     await page.keyboard.press("Escape")
@@ -94,7 +96,7 @@ async def test_a_hidden_tab_is_notified_if_the_person_wants_it(
     await page.evaluate("isHidden = false")
     await say(page, "more")
     await expect(page.locator(".body")).to_have_count(2)
-    await choose(page, "Notify me")
+    await choose(page, "Turn on notifications")
     await page.locator("#me").click()
     await expect(page.get_by_role("menuitemcheckbox", checked=False)).to_be_visible()
     assert len(await page.evaluate("notices")) == 2

@@ -18,7 +18,7 @@ from tests.web.web_ponte import WebPonte
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 UNREADABLE = (
-    "{} can't be read. It may be a folder, or was changed, moved or deleted. Attach the file again."
+    "{}. It may be a folder, or the file was changed, moved or deleted. Attach the file again."
 )
 PASTE = """entries => {
     const data = new DataTransfer();

@@ -14,10 +14,10 @@ from tests.web.web_ponte import WebPonte
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 OFFLINE = (
-    "You are offline. You can keep writing: your messages will be sent automatically when you "
-    "are back online."
+    "You're offline. You can keep writing: your messages will be sent automatically when you're "
+    "back online."
 )
-AWAY = "Ponte is not available right now (HTTP {status}). It may be restarting."
+AWAY = "Ponte isn't available right now (HTTP {status}). It may be restarting."
 BOTH_STORED = """(async () => {
     if ((await indexedDB.databases()).length === 0) return false;
     const opening = indexedDB.open("ponte", 1);
@@ -118,8 +118,8 @@ async def test_a_failing_server_is_worded_at_once(ponte: WebPonte, page: Page, s
     words = AWAY.format(status=status) + " Your message will be sent automatically."
     if status == 500:
         words = (
-            "Not sent: Something went wrong on the server (HTTP 500). Try again. If it keeps "
-            "failing, contact the person who runs Ponte."
+            "Not sent: Something went wrong on the server (HTTP 500). Try again. If the problem "
+            "continues, contact the person who runs Ponte."
         )
     await expect(page.locator(".progress")).to_have_text(words)
     again = page.locator("#log").get_by_role("button", name="Try again")
@@ -189,7 +189,7 @@ async def test_the_page_waits_for_its_own_words(ponte: WebPonte, tab: Page) -> N
 
     await tab.route("**/page/words.json", fail)
     await tab.goto(ponte.link)
-    await expect(tab.locator("#notice")).to_contain_text("Ponte is not available right now.")
+    await expect(tab.locator("#notice")).to_contain_text("Ponte isn't available right now.")
     await tries.acquire()
     await tab.unroute("**/page/words.json")
     await expect(tab.locator("#welcome")).to_be_visible()

@@ -94,7 +94,7 @@ async def test_a_file_that_is_not_sent_yet_is_not_lost(office: Scene, browser: B
     await page.locator("input[type=file]").first.set_input_files([note])
     await expect(page.locator("#attached")).to_contain_text("note.txt")
     expire(office, "oidc:acme:42")
-    await expect(page.get_by_role("dialog")).to_contain_text("confirmed again")
+    await expect(page.get_by_role("dialog")).to_contain_text("confirm your account")
     await expect(page.locator("#attached")).to_contain_text("note.txt")
     await context.close()
 

@@ -101,13 +101,13 @@ async def test_from_nothing_to_an_answer_over_own_tables(axe_tab: Page, tmp_path
         await expect(card.locator("summary")).to_be_in_viewport()
         assert await findings(page, axe) == []
         await press(page, "nocodb", "Save")
-        await expect(card.locator("summary")).to_contain_text("saved, not started yet")
+        await expect(card.locator("summary")).to_contain_text("saved, takes effect after a restart")
         address = {"openai_base_url": openai.base_url}
         await press(page, "model", "Check", **address, openai_api_key="sk-fake-key")
         await expect(page.locator("#model .notice")).to_contain_text("gpt-6-luna is available")
         await expect(page.locator("#model option:checked")).to_have_text("gpt-6-luna (default)")
         await press(page, "model", "Save")
-        await start_again(page, "Start again now")
+        await start_again(page, "Restart now")
         for name in ("model", "nocodb"):
             await expect(page.locator(f"#{name} .state")).to_have_text("connected")
         assert await findings(page, axe) == []

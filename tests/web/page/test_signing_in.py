@@ -81,7 +81,7 @@ async def test_a_failure_is_a_sentence_on_the_sign_in_page(scene: Scene, tab: Pa
     scene.acme.is_signed_in = False
     await tab.goto(f"{scene.ponte.web.address}/#plans")
     await tab.get_by_role("link", name="Sign in with Acme").click()
-    sentence = "You did not finish signing in with Acme. Try again."
+    sentence = "You didn't finish signing in with Acme. Try again."
     await expect(tab.locator("#trouble")).to_have_text(sentence)
     await expect(tab.get_by_role("dialog")).to_be_visible()
     await expect(tab).to_have_url(f"{scene.ponte.web.address}/#plans")

@@ -17,7 +17,7 @@ from tests.web.page.browser import ask, say, visit
 from tests.web.web_ponte import WebPonte
 
 MAY_NOT_CHAT = "You don't have permission to chat here."
-HELP_CARDS = ["Find out moreWhat can you do?", "All commandshelp"]
+HELP_CARDS = ["Learn moreWhat can you do?", "All commandshelp"]
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
@@ -26,13 +26,13 @@ async def test_the_first_visit_shows_what_is_connected_and_what_will_work(
 ) -> None:
     ponte.board.parts = [
         Health("model", "on", "the demo model. To use a real one, open Set-up on the page."),
-        Health("nocodb", "failing", "it does not answer"),
+        Health("nocodb", "failing", "it doesn't answer"),
     ]
     await visit(tab, ponte.link)
     await expect(tab.locator("#connected summary")).to_have_text("NocoDB ! failing")
     await expect(tab.locator("#parts li").first).to_be_hidden()
     await expect(tab.locator("#parts li")).to_have_text(
-        [re.compile("^model · on · the demo model"), "NocoDB · failing · it does not answer"]
+        [re.compile("^model · on · the demo model"), "NocoDB · failing · it doesn't answer"]
     )
     tries = tab.locator("#tries button")
     await expect(tries).to_have_text(HELP_CARDS)

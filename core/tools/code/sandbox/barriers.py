@@ -226,8 +226,8 @@ PROBE_TIMEOUT_SECONDS = 20.0
 """Seconds for all checks, which take about 50 ms."""
 
 BUBBLEWRAP = "bubblewrap: all checks passed"
-LANDLOCK = "Landlock {version}: all checks passed. bubblewrap is not used: {why}"
-NEITHER = "no sandbox is available. bubblewrap: {what}. Landlock: {why}"
+LANDLOCK = "Landlock {version}: all checks passed. bubblewrap isn't used: {why}"
+NEITHER = "no sandbox is available; bubblewrap: {what}; Landlock: {why}"
 
 
 async def prove_sandbox(sandbox: Sandbox, python: Path, limits: SandboxLimits | None = None) -> str:

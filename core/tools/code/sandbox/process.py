@@ -41,8 +41,8 @@ FOLLOW_SECONDS = 1.0
 """Seconds in which bubblewrap must end after the program in it."""
 MAX_FAILURE_BYTES = 2000
 """Bytes that are kept of the output of a program that failed to start."""
-ENDED_SILENTLY = "it ended without an error message"
-NOT_STARTED_IN_TIME = "it did not start within {seconds:.0f} s"
+ENDED_SILENTLY = "the program ended without an error message"
+NOT_STARTED_IN_TIME = "the program didn't start within {seconds:.0f} s"
 
 
 class ProgramEnds(NamedTuple):
@@ -380,9 +380,9 @@ async def _start(
     return RunningProgram(process, pipes)
 
 
-TOO_MANY_FILES = "it created more than {count} files"
+TOO_MANY_FILES = "the program created more than {count} files"
 _BLOCK_BYTES = 512  # bytes; https://man7.org/linux/man-pages/man3/stat.3type.html: st_blocks
-TOO_MANY_BYTES = "it wrote more than {size} MB"
+TOO_MANY_BYTES = "the program wrote more than {size} MB"
 MAX_LOOKS, LOOK_PAUSE_SECONDS = 20, 0.005
 """How often it is looked at once it was told to stand still, and the seconds between two looks:
 every thread stops when it next leaves the kernel."""

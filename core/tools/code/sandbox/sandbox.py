@@ -41,10 +41,10 @@ from core.base.i18n import say
 from core.tools.code.sandbox import inside
 
 NO_BWRAP = (
-    "bubblewrap is not installed. Run `apt install bubblewrap` (or install your system's package)"
+    "bubblewrap isn't installed: run `apt install bubblewrap`, or install your system's package"
 )
 NOT_LINUX = "the sandbox needs Linux; this is {system}"
-NO_TABLE = "this processor ({machine}) is not supported. Only x86_64 and aarch64 are supported"
+NO_TABLE = "this processor ({machine}) isn't supported; supported processors: x86_64 and aarch64"
 NO_LANDLOCK = (
     "this Linux has no Landlock (5.13 or later, with `landlock` in /sys/kernel/security/lsm)"
 )
@@ -52,13 +52,13 @@ PROBE_ESCAPED = "a check failed: the test code {what}"
 PROBE_SILENT = "the test code ended without a result"
 
 _NAMESPACES = (
-    "users cannot create namespaces on this machine. Run `sysctl -w "
-    "kernel.unprivileged_userns_clone=1 user.max_user_namespaces=15000`. In a container, "
+    "users can't create namespaces on this machine: run `sysctl -w "
+    "kernel.unprivileged_userns_clone=1 user.max_user_namespaces=15000` or, in a container, "
     "change the settings of its runtime"
 )
 _APPARMOR = (
-    "AppArmor restricts user namespaces. Add a profile with `userns` for /usr/bin/bwrap, or "
-    "run `sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`"
+    "AppArmor restricts user namespaces: add a profile with `userns` for /usr/bin/bwrap, or run "
+    "`sysctl -w kernel.apparmor_restrict_unprivileged_userns=0`"
 )
 _RECOGNISED = (
     ("No such file or directory: 'bwrap'", NO_BWRAP),
@@ -68,16 +68,16 @@ _RECOGNISED = (
     ("setgroups", _APPARMOR),
     ("Failed to make / slave", _APPARMOR),
     ("loopback: Failed RTM_NEWADDR", _APPARMOR),
-    ("Can't mount proc", "this container hides parts of /proc, so a new /proc cannot be mounted"),
+    ("Can't mount proc", "this container hides parts of /proc, so a new /proc can't be mounted"),
     ("Unknown option", "bubblewrap is too old; version 0.8 or later is needed"),
-    ("Can't find source path", "other users cannot read the sandbox's Python: {said}"),
-    ("Permission denied: '", "other users cannot read the sandbox's Python: {said}"),
-    ("ModuleNotFoundError", "the sandbox's Python does not work: {said}"),
+    ("Can't find source path", "other users can't read the sandbox's Python: {said}"),
+    ("Permission denied: '", "other users can't read the sandbox's Python: {said}"),
+    ("ModuleNotFoundError", "the sandbox's Python doesn't work: {said}"),
     (
         "Operation not permitted",
-        "Ponte runs as root and is not allowed to switch to another user: {said}",
+        "Ponte runs as root and isn't allowed to switch to another user: {said}",
     ),
-    ("Invalid argument", "Ponte runs as root and cannot switch to another user: {said}"),
+    ("Invalid argument", "Ponte runs as root and can't switch to another user: {said}"),
 )
 
 
