@@ -46,7 +46,7 @@ from contextlib import (
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import BinaryIO, Self
+from typing import BinaryIO
 
 from bot import __version__
 from bot.home import ASIDE_PREFIX, HomeUnusable, Start, sync_folder
@@ -207,18 +207,24 @@ def extract_archive(
 
 
 class _ArchiveEntry(tarfile.TarInfo):
-    """An entry of a tar archive that refuses extended headers (PAX, GNU) which do not fit into the
-    memory: Python reads them whole, and a small compressed archive can hold gigabytes of them."""
+    """An entry of a tar archive that refuses what Python would read whole into the memory: a small
+    compressed archive can hold gigabytes of extended headers (PAX, GNU) and of lists of the parts
+    of a sparse file.
 
-    @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
-        """Return the entry that a header of the archive describes. Raise tarfile.ReadError for an
-        extended header that is too large."""
-        entry = super().frombuf(buf, encoding, errors)
-        is_long = not entry.isreg() and entry.size > _MAX_EXTENDED_HEADER_BYTES
-        if is_long or entry.type == tarfile.GNUTYPE_SPARSE:
+    Each version of Python calls these two methods; newer ones no longer call `frombuf`.
+    """
+
+    def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
+        """Return the entry with what its extended headers say. Raise tarfile.ReadError for one that
+        is too large."""
+        is_long = not self.isreg() and self.size > _MAX_EXTENDED_HEADER_BYTES
+        if is_long or self.type == tarfile.GNUTYPE_SPARSE:
             raise tarfile.ReadError("long header")
+        entry: tarfile.TarInfo = super()._proc_member(archive)  # type: ignore[misc]
         return entry
+
+    def _proc_gnusparse_10(self, *_: object) -> None:
+        raise tarfile.ReadError("sparse file")
 
 
 def _read_archive(

@@ -337,6 +337,14 @@ def _extended_header(size: int) -> bytes:
     return entry.tobuf(tarfile.GNU_FORMAT) + bytes(size)
 
 
+def _sparse_parts(size: int) -> bytes:
+    """A file whose list of parts has `size` bytes."""
+    headers = {"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": MANIFEST_NAME}
+    entry = tarfile.TarInfo(MANIFEST_NAME)
+    entry.size, entry.pax_headers = size, headers
+    return entry.tobuf(tarfile.PAX_FORMAT) + f"{size}\n".encode() + b"0\n" * (size // 2)
+
+
 def _deep_manifest() -> bytes:
     entry = tarfile.TarInfo(MANIFEST_NAME)
     entry.size = 512 * 400
@@ -348,6 +356,7 @@ def _deep_manifest() -> bytes:
     [
         pytest.param(lambda: _extended_header(32 << 20), id="one header of 32 MiB"),
         pytest.param(lambda: _extended_header(0) * 5_000, id="many headers"),
+        pytest.param(lambda: _sparse_parts(32 << 20), id="a sparse file of many parts"),
         pytest.param(_deep_manifest, id="a manifest that is nested deeply"),
     ],
 )
