@@ -30,6 +30,7 @@ from adapters.terminal.chat import _WORD
 from adapters.web.page.render import to_html
 from bot.logs import Redaction
 from bot.operation_texts import View, format_usage
+from core import voice
 from core.base import markdown, text
 from core.base.errors import PonteError
 from core.base.http import HttpAnswer, withhold_secrets
@@ -127,6 +128,7 @@ def report_usage(said: str) -> list[str]:
 
 FUNCTIONS: dict[str, Work] = {
     "clean": text.clean_text,
+    "spoken": lambda said: voice._SOUNDS.sub("", said),
     "clip": lambda said: text.truncate_with_note(said, 500),
     "one_line": text.to_one_line,
     "file_name": text.safe_file_name,

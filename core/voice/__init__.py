@@ -30,13 +30,16 @@ MAX_RECORDING_SECONDS = 1200
 MIN_BYTES_PER_SECOND = 2_000
 """Speech is recorded with at least 16 kbit a second. A recording of unknown length is reserved with
 the seconds that its bytes could have."""
+MAX_BYTES_PER_SECOND = 40_000
+"""No format of voice messages has more than 320 kbit a second. Apps send the length themselves, so
+one with more bytes is not believed: it would be paid too little."""
 MAX_QUOTE_CHARACTERS = 600
 """Characters of what was understood that an answer quotes."""
 NO_SPEECH_PROBABILITY = 0.6
 """The probability from which Whisper's own code takes a segment for silence."""
 UNDERSTOOD = "I understood:"
 TRANSCRIBING = "Listening to the voice message…"
-_SOUNDS = re.compile(r"\[[^\]]*\]|\([^)]*\)|\*[^*]*\*|[♪♫.…\s-]+")
+_SOUNDS = re.compile(r"\[[^][]*\]|\([^()]*\)|\*[^*]*\*|[♪♫.…\s-]+")
 """How Whisper writes what is no speech: [BLANK_AUDIO], (silence), *music*."""
 _SUFFIXES = (
     (re.compile(b"OggS"), "ogg"),
@@ -106,6 +109,8 @@ class Transcriber:
         A turn that begins again pays once for each file. Raise VoiceError, OverBudget, NotStored.
         """
         suffix = find_suffix(data)
+        if not seconds >= len(data) / MAX_BYTES_PER_SECOND:
+            seconds = 0.0
         if seconds > MAX_RECORDING_SECONDS:
             raise RecordingTooLong(name=file.name, minutes=MAX_RECORDING_SECONDS // 60)
         if not suffix:

@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import httpx
@@ -16,8 +17,9 @@ from pydantic import SecretStr
 from bot.config.ponte_toml import AllowanceRule, Config, PriceTable
 from bot.ponte import Ponte
 from core.base.openai import ModelServerFault
+from core.money.usage import PaidRun
 from core.store.database import SqlConnection
-from core.voice import find_suffix, quote_spoken, read_transcript
+from core.voice import Transcriber, find_suffix, quote_spoken, read_transcript
 from tests.dialogues import office
 from tests.dialogues.whole import whole
 from tests.fakes.discord import FakeDiscord
@@ -433,6 +435,42 @@ def test_each_form_of_an_answer_is_read(body: str, expected: tuple[str, float]) 
 def test_other_answers_are_faults(body: str) -> None:
     with pytest.raises(ModelServerFault):
         read_transcript(body)
+
+
+class Purse:
+    """A budget that notes what is reserved, and a server that hears "hi"."""
+
+    def __init__(self) -> None:
+        self.reserved: list[float] = []
+
+    async def reserve_run(self, turn: Any, call_id: str, paid: PaidRun) -> None:
+        self.reserved.append(paid.seconds)
+
+    async def settle_run(self, seq: int, call_id: str, paid: PaidRun, begun: bool) -> None:
+        assert paid.seconds == self.reserved[-1]
+
+    async def call_with_retries(self, act: Any) -> tuple[str, float]:
+        return "hi", 0.0
+
+
+@pytest.mark.parametrize(
+    ("claim", "expected"),
+    [(60.0, 60.0), (0.0, 150.0), (0.01, 150.0), (-60.0, 150.0), (float("nan"), 150.0)],
+)
+async def test_a_length_that_the_bytes_contradict_is_not_believed(
+    claim: float, expected: float
+) -> None:
+    """Discord's apps send the length of a voice message themselves."""
+    purse: Any = Purse()
+    file: Any = SimpleNamespace(name="clip.ogg", id="f1")
+    data = STARTS["ogg"].ljust(300_000, b"\0")
+    words = await Transcriber(purse, MODEL, purse).transcribe(
+        SimpleNamespace(seq=1),  # type: ignore[arg-type]
+        file,
+        data,
+        claim,
+    )
+    assert (words, purse.reserved) == ("hi", [expected])
 
 
 def test_the_ending_comes_from_the_first_bytes() -> None:

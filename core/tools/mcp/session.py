@@ -34,7 +34,7 @@ from core.base.http import (
     load_tls_context,
     withhold_secrets,
 )
-from core.base.text import check_json, clean_text, to_one_line
+from core.base.text import check_json, clean_text, safe_media_type, to_one_line
 from core.tools.mcp import MCP_CALL_TIMEOUT_SECONDS, McpServer
 from core.tools.mcp.source import Definitions, McpResult, McpServerError
 from core.tools.tool import compact_json
@@ -57,7 +57,6 @@ _REFUSED_CODES = (mcp_types.METHOD_NOT_FOUND, mcp_types.INVALID_PARAMS)
 _RESULT: TypeAdapter[mcp_types.CallToolResult | mcp_types.InputRequiredResult] = TypeAdapter(
     mcp_types.CallToolResult | mcp_types.InputRequiredResult
 )
-_MEDIA_TYPE = re.compile(r"[\w.+-]{1,80}/[\w.+-]{1,80}", re.ASCII)
 _EVENT_END = re.compile(rb"(?:\r\n?+|\n){2}")
 _DOWN = "The MCP server {name} didn't answer as expected ({why})."
 _SILENT = "The MCP server {name} didn't answer within {seconds} s."
@@ -376,7 +375,7 @@ def _read_result(server: McpServer, result: mcp_types.CallToolResult) -> McpResu
         with suppress(binascii.Error, ValueError):
             files.append(
                 (
-                    type if type and _MEDIA_TYPE.fullmatch(type) else "application/octet-stream",
+                    safe_media_type(type or ""),
                     base64.b64decode("".join(data.split()), validate=True),
                 )
             )
