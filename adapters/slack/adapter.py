@@ -40,7 +40,7 @@ from adapters.slack.surface import NOT_A_MEMBER, SlackSurface
 from core.base.errors import NotStored, PlatformBusy, SettingsError, Undeliverable
 from core.base.http import Proxies
 from core.base.i18n import say
-from core.base.tasks import BackgroundTasks, OncePerMinute
+from core.base.tasks import BackgroundTasks, BoundedDict, OncePerMinute
 from core.chat import incoming
 from core.chat.people import Conversations, People
 from core.chat.reply import GrowingReply
@@ -144,6 +144,7 @@ class SlackAdapter(ChatPlatform):
         self.is_open = False
         """Whether the adapter accepts events."""
         self._warnings = OncePerMinute()
+        self._lookups = BoundedDict[str, asyncio.Task[Payload]](100)
         self.failures = incoming.FailedEvents(self.name)
 
     def reply(self, to: ReplyTo, posts: PostJournal) -> GrowingReply:
@@ -341,8 +342,13 @@ class SlackAdapter(ChatPlatform):
         return f"#{name}" if name else ""
 
     async def is_public(self, address: Address) -> bool:
-        """Return whether it is a public channel; False if Slack does not tell."""
-        return not (await self._find_channel(address)).get("is_private", True)
+        """Return whether it is a public channel; False if Slack does not tell. Questions about one
+        channel share one call."""
+        lookup = self._lookups.get(address.channel)
+        if lookup is None or lookup.done():
+            lookup = asyncio.create_task(self._find_channel(address))
+            self._lookups[address.channel] = lookup
+        return not (await asyncio.shield(lookup)).get("is_private", True)
 
     async def _find_channel(self, address: Address) -> Payload:
         """Return what Slack tells about a channel; {} if it does not tell, so that its name is left

@@ -55,6 +55,8 @@ Vote = Literal["up", "down", ""]
 MAX_FEEDBACK_CHARACTERS = 1000
 """Characters of a reason."""
 MAX_LISTED_VOTES = 200
+PLACE_TIMEOUT_SECONDS = 5.0
+"""Seconds until a place whose platform does not answer counts as not public."""
 FEEDBACK_TITLE, FEEDBACK_LABEL = "Feedback", "What was wrong?"
 SHARE_LABEL = "Share question and answer"
 SHARE_HINT = "The people who run Ponte can read both."
@@ -124,12 +126,16 @@ class Votes(SqlStore):
     @transaction
     def explain(self, connection: SqlConnection, press: Press, reason: str, shares: bool) -> None:
         """Store the reason of a vote against an answer. `shares`: operators may read the question
-        and the answer. Raise NotRateable, also if the person has another vote now."""
+        and the answer, which nobody can allow for a place that others read. Raise NotRateable, also
+        if the person has another vote now."""
         words = clean_text(reason).strip()[:MAX_FEEDBACK_CHARACTERS]
+        seq = _find_answer(connection, press)
+        content = select_value(connection, "SELECT message FROM inbox WHERE seq = ?", seq)
+        shares = shares and not decode_json(Message, content).address.is_shared
         done = connection.execute(
             "UPDATE votes SET reason = ?, is_shared = ?"
             " WHERE seq = ? AND person = ? AND vote = 'down'",
-            (words, int(shares), _find_answer(connection, press), press.person.key),
+            (words, int(shares), seq, press.person.key),
         )
         if not done.rowcount:
             raise NotRateable
@@ -225,6 +231,7 @@ def _describe(connection: SqlConnection, row: SqlRow) -> tuple[Address, Mapping[
 async def _is_public(place: Address, messengers: Mapping[str, Messenger]) -> bool:
     """Return whether every member of a workspace can read that place. What is not known is not."""
     try:
-        return place.is_shared and await messengers[place.platform].is_public(place)
-    except (KeyError, PonteError):
+        async with asyncio.timeout(PLACE_TIMEOUT_SECONDS):
+            return place.is_shared and await messengers[place.platform].is_public(place)
+    except (KeyError, PonteError, TimeoutError):
         return False

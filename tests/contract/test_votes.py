@@ -107,20 +107,29 @@ class Places:
     async def is_public(self, address: Any) -> bool:
         if address.channel == "busy":
             raise PlatformBusy(1.0)
+        if address.channel == "silent":
+            await asyncio.Event().wait()
         return bool(address.channel == "C1")
 
 
-async def test_texts_are_only_read_where_operators_may(stores: Embedded) -> None:
-    """Shared by the person, or in a public channel; else only the facts are."""
+async def test_texts_are_only_read_where_operators_may(
+    stores: Embedded, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Shared by the person, or in a public channel; else only the facts are. Nobody can share what
+    is said in a private channel, also with a forged form."""
+    monkeypatch.setattr("core.feedback.votes.PLACE_TIMEOUT_SECONDS", 0.1)
     votes = Votes(stores.database)
     readable: dict[str, bool] = {}
-    for channel, is_shared in (("C1", True), ("C2", True), ("busy", True), ("D1", False)):
+    places = (("C1", True), ("C2", True), ("busy", True), ("silent", True), ("D1", False))
+    for channel, is_shared in places:
         message = says(f"about {channel}", channel)
         address = replace(message.address, is_shared=is_shared)
         turn = await answer_question(
             stores, replace(message, address=address), posts=(f"{channel}:1",)
         )
         await votes.vote(press(turn, "down", 1.0, post=f"{channel}:1"))
+        if is_shared:
+            await votes.explain(press(turn, "down", 1.0, post=f"{channel}:1"), "forged", True)
     for one in await list_votes(votes, web=Places()):
         readable[one["place"]] = one["question"] is not None
         assert (one["models"], one["tools"]) == (["gpt-5"], ["nocodb_query"])

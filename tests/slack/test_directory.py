@@ -16,7 +16,7 @@ from bot.stores import SCHEMA
 from core.base.errors import PlatformBusy
 from core.base.http import Proxies
 from core.domain.changes import DisplayName
-from core.domain.messages import Person
+from core.domain.messages import Address, Person
 from core.domain.records import PlatformMember
 from core.journal.jobs import Alone
 from core.people import directory as members
@@ -26,6 +26,7 @@ from core.store.database import SqliteDatabase
 from tests.fakes.loop_clock import LoopClock, run_ready
 from tests.fakes.memory import NoRows
 from tests.fakes.slack import TEAM, FakeSlack, SlackPerson
+from tests.slack.bot import workplace
 
 T = TypeVar("T")
 OTHER = "T0OTHER"
@@ -521,3 +522,15 @@ async def test_without_the_scope_nobody_is_known_and_it_is_said(town: DirectoryS
     town.slack.api.without.add("users:read")
     assert await town.guest(town.alice) is None
     assert town.directory.trouble == "missing_scope"
+
+
+async def test_questions_about_one_channel_share_one_call(tmp_path: Path) -> None:
+    """As many threads as votes are listed ask at once whether they are public."""
+    async with workplace(tmp_path) as w:
+        places = [Address("slack", w.general.id, thread=str(n)) for n in range(200)]
+        asked = len(w.calls("conversations.info"))
+        assert all(await asyncio.gather(*map(w.bot.slack.is_public, places)))
+        assert len(w.calls("conversations.info")) == asked + 1
+        assert not await w.bot.slack.is_public(Address("slack", w.dm.id))
+        w.general.kind = "group"
+        assert not await w.bot.slack.is_public(places[0]), "it is asked again"
