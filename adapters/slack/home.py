@@ -3,8 +3,9 @@ its Messages tab."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import structlog
 
@@ -109,15 +110,16 @@ def build_home_view(overview: Overview, start: StartingPoints, channel: str) -> 
     blocks = [render.build_header(say("Waiting for your approval"))]
     if cards:
         shown = cards[:MAX_HOME_CARDS]
-        blocks += render.cards_blocks(shown, _CARD_BYTES * len(shown), tables=False)
+        blocks += _separate(render.cards_blocks(shown, _CARD_BYTES * len(shown), tables=False))
         if more := len(cards) - len(shown):
             blocks.append(_build_note(plural(*MORE_REQUESTS, more)))
     else:
         blocks.append(_build_paragraph(say("No requests are waiting for you.")))
     if overview.asked:
         blocks.append(render.build_header(say("What you asked for")))
-        for card in overview.asked[:MAX_HOME_CARDS]:
-            blocks += render.card_blocks(card, _ASKED_BYTES, tables=False)
+        own = overview.asked[:MAX_HOME_CARDS]
+        drawn = (render.card_blocks(card, _ASKED_BYTES, tables=False) for card in own)
+        blocks += _separate(chain.from_iterable(drawn))
         if (more := len(overview.asked) - MAX_HOME_CARDS) > 0:
             blocks.append(_build_note(f"… +{more}"))
     if overview.schedules:
@@ -144,6 +146,16 @@ def build_home_view(overview: Overview, start: StartingPoints, channel: str) -> 
             words = "\n".join(f"• {line}" for line in lines[:MAX_HOME_LINES])
             blocks += [render.build_header(title), _build_paragraph(words)]
     return _build_view([*blocks, _build_note(say(_HELLO))], channel)
+
+
+def _separate(cards: Iterable[Json]) -> list[Json]:
+    """Return the blocks of cards with a line between two cards. Each card begins with its note."""
+    blocks = list[Json]()
+    for block in cards:
+        if blocks and block.get("block_id", "").endswith(":note"):
+            blocks.append({"type": "divider"})
+        blocks.append(block)
+    return blocks
 
 
 def _build_view(blocks: Sequence[Json], channel: str = "") -> Json:

@@ -179,6 +179,10 @@ async def test_many_requests_fit_and_the_rest_is_counted(tmp_path: Path) -> None
             await h.ask(call("table_delete", ids=[id]))
         view = await h.open(h.carol)
         assert words_of(view).count('"text": "Approve"') == MAX_HOME_CARDS
+        kinds = [block["type"] for block in view["blocks"]]
+        cards = kinds[1 : kinds.index("divider")]
+        assert kinds[1:].count("divider") == MAX_HOME_CARDS - 1, "a line between two cards"
+        assert kinds[: 1 + 2 * len(cards) + 1] == ["header", *cards, "divider", *cards]
         assert "2 more requests are waiting for you." in words_of(view)
 
 
@@ -256,7 +260,10 @@ async def test_own_requests_that_are_left_out_are_counted(tmp_path: Path) -> Non
     async with home(tmp_path, rows=MAX_HOME_CARDS + 2) as h:
         for id in h.table.rows.copy():
             await h.ask(call("table_delete", ids=[id]))
-        assert "… +2" in words_of(await h.open(h.w.alice))
+        view = await h.open(h.w.alice)
+        assert "… +2" in words_of(view)
+        kinds = [block["type"] for block in view["blocks"]]
+        assert kinds.count("divider") == MAX_HOME_CARDS - 1
 
 
 async def test_a_home_tab_without_its_channel(tmp_path: Path) -> None:

@@ -196,6 +196,8 @@ def _block(block: Json, filled: Mapping[str, str]) -> str:
             return f'<p class="context">{text}</p>'
         case "actions":
             return f'<p class="actions">{"".join(map(_button, block["elements"]))}</p>'
+        case "divider":
+            return "<hr>"
         case "context_actions":
             return '<p class="thumbs">👍 👎</p>'
         case "input":
