@@ -98,7 +98,7 @@ def test_no_server_gets_a_secret_of_another_service(tmp_path: Path) -> None:
     settings = Settings.model_validate({"ponte_home": tmp_path})
     with pytest.raises(SettingsError) as refused:
         check_secrets(read(tmp_path, GOOD + 'token = "OPENAI_API_KEY"\n'), settings)
-    assert "OPENAI_API_KEY is a setting of Ponte's own" in refused.value.words()
+    assert "OPENAI_API_KEY is one of Ponte's own settings" in refused.value.words()
 
 
 def test_a_token_that_is_not_set_is_named(tmp_path: Path) -> None:

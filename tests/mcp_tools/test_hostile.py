@@ -172,6 +172,24 @@ async def test_no_redirect_to_another_origin_is_followed(tmp_path: Path, status:
             assert other.calls == []
 
 
+@pytest.mark.parametrize(("redirects", "calls"), [(1, 2), (20, 2)])
+async def test_a_call_is_redirected_once(tmp_path: Path, redirects: int, calls: int) -> None:
+    """Within the origin, such as to an address with a slash."""
+
+    async def redirect(request: web.Request, params: Json) -> web.StreamResponse | Json:
+        if len(double.calls) <= redirects:
+            return web.Response(status=307, headers={"Location": "/other"})
+        return make_text("done")
+
+    double = McpDouble(answer=redirect)
+    async with run_desk(tmp_path, double) as desk:
+        (card,) = (await desk.call("file", text="x"))["cards"]
+        answer = await desk.decide("approve", card["id"])
+        expected = "Done." if redirects == 1 else "The result is unknown"
+        assert expected in answer["response"]
+        assert len(double.calls) == calls
+
+
 async def test_a_server_that_asks_for_more_is_refused_in_words(tmp_path: Path) -> None:
     """An elicitation of an older protocol gets an error; the answer after it counts."""
     replies = list[Json]()

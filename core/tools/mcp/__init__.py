@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from core.base.errors import ToolError
 from core.base.i18n import say
-from core.base.text import make_code_block
+from core.base.text import make_code_block, to_one_line
 from core.changes.kinds import Kind
 from core.domain.changes import Change, Draft, FormField, RowCheck, RowWrite
 from core.domain.ports import QuickCommands, Tool
@@ -119,6 +119,12 @@ class McpCall(QuickCommandRun):
         # Slack would show the name of a language as the first line of the code.
         return "\n\n".join(filter(None, [words, make_code_block(visible), cost]))
 
+    def build_note(self, change: Change, outcome: str) -> str:
+        """Return the outcome without the reason of a failure, which may be words of the server, and
+        the call's result in a code block."""
+        reason = to_one_line(change.steps[0].explanation)
+        return super().build_note(change, outcome.replace(f" {reason}", "") if reason else outcome)
+
     def build_rows(self, change: Change) -> tuple[dict[str, Any], ...]:
         """Return no rows: the text says all."""
         return ()
@@ -164,9 +170,8 @@ class McpCallBatch:
         (row,) = rows
         if not row.id:
             return [RowCheck("before", row)]
-        if row.id == "failed":
-            return [RowCheck("failed", row, {"result": row.applier_data})]
-        return [RowCheck("after", row, {"result": row.applier_data})]
+        state: Literal["failed", "after"] = "failed" if row.id == "failed" else "after"
+        return [RowCheck(state, row, {"result": row.applier_data})]
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
         """Call the tool once. Raise ToolError if it was not called, WriteUnsure if that is not

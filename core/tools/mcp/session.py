@@ -139,7 +139,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         self._on_stream_end = on_stream_end
         self._listened_at = float("-inf")
         """When a stream for notices was opened last (monotonic seconds)."""
-        self.status = 0
+        self.status = self._redirects = 0
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send a request, and check the answer as far as it is read."""
@@ -154,6 +154,10 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         status = response.status_code if response.status_code >= 300 else 0
         if request.method == "POST":  # calls; that a server refuses streams is no fault of it
             self.status = status
+            # The SDK follows up to 20 redirects, and sends the call to each of them.
+            self._redirects = self._redirects + 1 if 300 <= status < 400 else 0
+            if self._redirects > 1:
+                raise httpx2.ReadError("redirected twice")
         if "content-encoding" in response.headers:  # a small body may become GBs
             raise httpx2.ReadError("compressed")
         response.stream = stream = _CappedStream(
@@ -255,7 +259,9 @@ async def _list(server: McpServer, client: Client) -> Definitions:
         for tool in page.tools:
             if tool.name in names:
                 own = {"description": tool.description or "", "schema": tool.input_schema}
-                words = _remove_token(server, compact_json(own))
+                # Models read no character that the operator did not see. A line break that is left
+                # was another character in a text.
+                words = clean_text(_remove_token(server, compact_json(own))).replace("\n", "\\n")
                 if len(words) > MAX_DEFINITION_CHARACTERS:  # no model reads it
                     words = compact_json({"description": tool.name, "schema": "too large"})
                 definitions[tool.name] = words
