@@ -200,8 +200,9 @@ def _check_everything(begun: Start, *model: ModelRequests) -> AsyncIterator[Doct
 async def local(begun: Start, *, prepares: bool = False) -> AsyncIterator[Path]:
     """Yield the path of a socket of the process that holds the home.
 
-    If none does, this process takes the home and serves the socket while the block runs; `prepares`
-    as in `Ponte.start`. Raise SettingsError if ponte.toml has errors then.
+    If none does, this process takes the home and serves the socket while the block runs.
+    `prepares`: it also makes ready what only a turn needs, such as a check of the model's server.
+    Raise SettingsError if ponte.toml has errors then.
     """
     async with AsyncExitStack() as stack:
         with suppress(HomeTaken):

@@ -76,8 +76,9 @@ class _TooMany(Exception):
 
 
 class McpEndpoint:
-    """Answers `POST /mcp`. `tools` is None where MCP is off. `hub` is that of the page, which is
-    built later; without a page no token is valid."""
+    """Answers `POST /mcp`. `tools` is None where MCP is off. `hub` is the state of the web page,
+    which checks the tokens. It is set when the page is built, after this object; without a page no
+    token is valid."""
 
     def __init__(self, tools: McpTools | None) -> None:
         self._tools = tools

@@ -199,7 +199,8 @@ class McpOrigin(Origin):
     refers_to_others = False
 
     async def check_start(self, turn: Turn) -> str:
-        """Reserve the turn in the allowances of the person. Raise RunSkipped if one is used up."""
+        """Reserve the turn in the allowances of the person. Raise RunSkipped if one is used up.
+        Return "": no earlier proposal has to be decided before the turn."""
         if turn.answer is None:
             try:
                 await self.people.budget.reserve(turn)

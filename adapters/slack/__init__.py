@@ -202,6 +202,7 @@ class Slack(ChatIntegration[SlackSettings]):
     async def check(self, deps: IntegrationDependencies[SlackSettings]) -> Sequence[Health]:
         """Try the settings against Slack for `ponte doctor`."""
         own = deps.own
+        # Only where it is needed, because it loads Slack's SDK: in a thread, as that takes a while.
         setup: Any = await asyncio.to_thread(importlib.import_module, "adapters.slack.setup")
         results: Sequence[Health] = await setup.check(
             plain_value(own.slack_bot_token),

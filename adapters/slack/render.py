@@ -488,8 +488,9 @@ def escaped_size(text: str) -> int:
 
 
 def blocks_size(blocks: Sequence[Mapping[str, Any]]) -> int:
-    """Return the bytes of a message's blocks: their texts, and BLOCK_BYTES for each block. mrkdwn
-    is already escaped; other text is counted as escaped."""
+    """Return the bytes of a message's blocks, which Slack limits: their texts, and BLOCK_BYTES for
+    each block. Slack counts `&`, `<` and `>` in their escaped forms. mrkdwn is already escaped;
+    other text is counted as escaped."""
     size, parts = BLOCK_BYTES * len(blocks), list[Any](blocks)
     while parts:
         part = parts.pop()

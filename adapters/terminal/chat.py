@@ -425,7 +425,7 @@ class TerminalChat:
 
     async def show_reminders(self, source: LineSource) -> None:
         """Show the answers of schedules in this conversation since the last typed message, above
-        the prompt. Without one, for scripts, return at once."""
+        the prompt, until cancelled. A script has no prompt: then return at once."""
         waiting, shown = set[str](), set[str]()
         path = f"/conversations/main/events?after={self._typed_seq}"
         while isinstance(source, LineEditor):

@@ -388,8 +388,8 @@ TABS = {
 
 
 def _render_examples() -> str:
-    """Return the examples for each heading of ponte.toml, folded. They are selected as text to
-    copy, by keyboard too."""
+    """Return an HTML list of the headings of ponte.toml. Each opens to an example in a text area,
+    so that it can be copied as text, by keyboard too."""
     examples: dict[str, str] = {}
     for lines, start in _EXAMPLE.findall(CONFIG_EXAMPLE):
         examples[start] = examples.get(start, "") + _COMMENTED_OUT.sub("", lines)

@@ -496,7 +496,9 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
 def _collect_files(
     home: Path, staged: Path, now: datetime, names: Sequence[str], *, stopped: bool
 ) -> Manifest:
-    """Copy everything that is backed up into `staged`, from one moment. `names` are small files."""
+    """Copy what a backup contains from `home` into the folder `staged`: the database, the stored
+    files that it names, the sample tables, and the small files `names`. The database and the stored
+    files are those of one moment."""
     database = home / "ponte.db"
     for tries in range(1, SNAPSHOT_ATTEMPTS + 1):
         snapshot.check_room(home, snapshot.database_bytes(database), say("a backup"))

@@ -41,7 +41,8 @@ class SetupCard:
 
     @property
     def names(self) -> frozenset[str]:
-        """The names of its settings, in capitals."""
+        """The names of the settings that the card's fields set, as environment variables: in
+        capitals."""
         return frozenset(each.setting.upper() for each in self.fields)
 
 

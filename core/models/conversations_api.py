@@ -239,7 +239,8 @@ class BackgroundStream:
 
 
 class OpenStreams:
-    """All streams of this process that are still open, by conversation."""
+    """All answers that the model's server still streams to this process, by the server's
+    conversation in which they are."""
 
     def __init__(self, grace: float) -> None:
         self._grace = grace

@@ -273,6 +273,7 @@ class MemberDirectory:
             )
             self._remember_all(members_to_keep, changed)
         if erased is None:
+            # Nothing could be stored: the next report of these people is written again.
             for member in changed:
                 if entry := self._known.get(member.key):
                     entry.written_at = 0.0

@@ -286,7 +286,8 @@ class ScheduleReports:
     wake: Callable[[], None]
 
     async def report(self, schedule: Schedule, run: ScheduleRun) -> None:
-        """Store the notices about a run, once. Raise NotStored."""
+        """Store the notices about a run of a schedule that was missed, failed or was refused, each
+        once: for its owner, and for admins where they can mend it. Raise NotStored."""
         kind, for_admins = "", False
         if run.state == "missed":
             kind = "schedule-missed"

@@ -186,6 +186,7 @@ def read_transcript(body: str) -> tuple[str, float]:
 
 
 def quote_spoken(words: str) -> str:
-    """Return what was understood, as the quote with which an answer begins; "" for no words."""
+    """Return the words that were understood from a voice message, as the quote with which the
+    answer begins; "" for no words."""
     quote = escape_markdown(clip_line(words, MAX_QUOTE_CHARACTERS))
     return f"> {say(UNDERSTOOD)} {quote}\n\n" if words else ""

@@ -30,7 +30,9 @@ ServePage = Callable[[Request, str], Response]
 
 @dataclass(frozen=True)
 class SignInRoutes(RouteGroup):
-    """The ways to sign in, and what a browser opens on each. `serve_page` serves the page."""
+    """The HTTP routes of signing in with a provider (OpenID Connect): the list of the providers,
+    the way to one, and the way back. `serve_page` answers with Ponte's page, with a sentence on its
+    sign-in form."""
 
     visitors: Visitors
     serve_page: ServePage

@@ -26,7 +26,7 @@ PEOPLE_LISTS = {
     "ponte_allow": "Can change data: {people}",
     "ponte_admins": "Approve changes and administer: {people}",
 }
-SENT_TO_ALL = {
+OPEN_TO_ALL = {
     "slack": "Once Slack is connected, every member of the workspace can talk to Ponte right "
     "away. Each question costs what your model charges. Limits and rules are in "
     "ponte.toml.",
@@ -34,6 +34,7 @@ SENT_TO_ALL = {
     "Ponte right away, with up to 50 messages a day each. Each question costs what "
     "your model charges. Limits and rules are in ponte.toml.",
 }
+"""Warnings by card, for services whose people can all talk to Ponte once they are connected."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ class SetupView:
         else:
             body += self.result if is_open else ""
             body += self._card_form(card, setup["since"], is_open)
-        if card["state"] == "on" and card["name"] in SENT_TO_ALL:
+        if card["state"] == "on" and card["name"] in OPEN_TO_ALL:
             body += self._people(card, setup["people"])
         elif card["state"] == "on":
             # A conversation of a new name begins with questions about what is connected.
@@ -121,7 +122,8 @@ class SetupView:
 
     def _card_form(self, card: Json, since: float | None, is_open: bool) -> str:
         """Return the form of a card. Its hidden field `draft` has the id of what was entered
-        before, so that secrets need not be typed, or sent to the browser, again."""
+        before, so that secrets need not be typed, or sent to the browser, again. `since` is when
+        the settings were stored, in seconds since the epoch."""
         draft = self.draft if is_open else {}
         fields = "".join(self._field(each, draft, since, is_open) for each in card["fields"])
         name, buttons = card["name"], self._button("check", say("Check"))
@@ -134,7 +136,7 @@ class SetupView:
             "draft", self.draft_id if is_open else ""
         )
         note = (
-            f'<p class="hint">{escape(say(SENT_TO_ALL[name]))}</p>' if name in SENT_TO_ALL else ""
+            f'<p class="hint">{escape(say(OPEN_TO_ALL[name]))}</p>' if name in OPEN_TO_ALL else ""
         )
         return self._form(f"#{name}", hidden + fields + note + self._token_field() + buttons)
 

@@ -57,8 +57,9 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
     settings = CodeSettings
 
     def choose_place(self, own: CodeSettings, shared: SharedSettings) -> CodePlace:
-        """Return where Python runs. `auto` follows the model: OpenAI if it is OpenAI's own
-        server."""
+        """Return where Python runs. PONTE_CODE says it; with `auto`, OpenAI's containers run it if
+        OpenAI's own server is the model's, because only that server has them, and this machine
+        otherwise."""
         if own.ponte_code != "auto":
             return own.ponte_code
         host = urlsplit(shared.openai_base_url or "https://api.openai.com").hostname or ""

@@ -61,8 +61,9 @@ class TableSchema:
     """A table as writes see it. `own` are the fields with values of their own, `links` all links,
     by title; both are empty where the system does not describe them.
 
-    `key` is the field with the id, `name` the field that rows are told by: None where there is
-    none that can be written. `target` is how a draft keeps it, to find and know it again.
+    `key` is the field with the id, `name` the field that rows are told by: None where there is none
+    that can be written. `target` is stored with a draft, so that the table is found again when the
+    draft is approved, and a change of its fields is noticed.
     """
 
     at: TableId

@@ -642,7 +642,7 @@ def describe_selection(selection: RowSelection) -> str:
 
 def _describe_conditions(conditions: Sequence[FilterCondition], joined: str) -> str:
     """Return the conditions as a sentence for the person who asked, so that they see what was
-    really filtered."""
+    really filtered. `joined` is the form that joins two of them, with "and" or "or"."""
     sentence = ""
     for each in conditions:
         field, texts = to_one_line(each.field.title, MAX_PHRASE_CHARACTERS), list[str]()

@@ -310,7 +310,8 @@ def seconds_to_wait(answer: HttpAnswer) -> float:
 
 
 def error_details(answer: HttpAnswer) -> str:
-    """Return status, code and details on one line, without addresses and tokens."""
+    """Return what StackSpot's answer says about an error: the HTTP status, its code and its
+    details, on one line, without addresses and tokens."""
     body = answer.json
     parts = [f"status {answer.status}"]
     if isinstance(body, Mapping):

@@ -219,7 +219,8 @@ class Users:
     _busy_uids: set[int] = field(default_factory=set)
 
     def take(self) -> int | None:
-        """Reserve a user id. None if Ponte is not root; then the kernel is Ponte's own user."""
+        """Reserve a user id under which one Python kernel runs. Return None if Ponte is not root
+        and so cannot change users; the kernel then runs as Ponte's own user."""
         if os.geteuid() != 0:
             return None
         for turn in range(UID_COUNT):

@@ -177,7 +177,8 @@ class FilterStep(NamedTuple):
 
 
 def build_filter(machine: str, pid: int) -> list[FilterStep]:
-    """Return the filter for process `pid` on `machine` (`uname -m`). Raise UnknownMachine."""
+    """Return the seccomp filter that process `pid` of the sandbox loads, on the kind of machine
+    that `uname -m` calls `machine`. Raise UnknownMachine."""
     if machine not in ARCHITECTURES:
         raise UnknownMachine(machine)
     column, architecture = ARCHITECTURES[machine]
