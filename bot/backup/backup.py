@@ -211,7 +211,7 @@ class _ArchiveEntry(tarfile.TarInfo):
     compressed archive can hold gigabytes of extended headers (PAX, GNU) and of lists of the parts
     of a sparse file.
 
-    Each version of Python calls these two methods; newer ones no longer call `frombuf`.
+    Each version of Python calls these two methods; newer ones no longer call TarInfo.frombuf.
     """
 
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
