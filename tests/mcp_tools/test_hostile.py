@@ -351,8 +351,8 @@ async def test_addresses_are_checked_at_the_connection(
 async def test_a_server_that_hangs_at_one_step_is_not_waited_for(
     monkeypatch: pytest.MonkeyPatch, method: str
 ) -> None:
-    """Watching it fails, so that it is asked again. A session that does not end delays no
-    result."""
+    """Watching it fails, so that it is asked again. A session that does not end delays no result,
+    and no end of Ponte."""
     double = McpDouble()
     handle = double.handle
 
@@ -370,6 +370,13 @@ async def test_a_server_that_hangs_at_one_step_is_not_waited_for(
         if method == "DELETE":
             _, result = await session.call_tool(server, Proxies(), "find", {"text": "x"})
             assert result
+            listed = asyncio.Event()
+            watching = asyncio.create_task(
+                session.watch_definitions(server, Proxies(), lambda offered: listed.set())
+            )
+            await listed.wait()
+            watching.cancel()
+            assert await asyncio.gather(watching, return_exceptions=True)
             return
         with pytest.raises(source.McpServerError, match="didn't answer within"):
             await session.watch_definitions(server, Proxies(), lambda offered: None)

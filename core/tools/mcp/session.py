@@ -150,6 +150,10 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
                 return httpx2.Response(405)
             await asyncio.sleep(self._listened_at + RELIST_SECONDS - time.monotonic())
             self._listened_at = time.monotonic()
+        if request.method == "DELETE":  # the end of a session, also of one that is cancelled
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await (await self._inner.handle_async_request(request)).aclose()
+            return httpx2.Response(200)
         response = await self._inner.handle_async_request(request)
         status = response.status_code if response.status_code >= 300 else 0
         if request.method == "POST":  # calls; that a server refuses streams is no fault of it
@@ -218,7 +222,6 @@ async def _guard(
             if seconds is None:
                 timeout.reschedule(None)
             results.append(await work(client))
-            timeout.reschedule(asyncio.get_running_loop().time() + CLOSE_SECONDS)
     except Exception as error:
         if not results:
             raise _explain(server, transport, error, limit) from None
