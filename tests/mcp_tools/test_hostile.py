@@ -382,6 +382,32 @@ async def test_a_server_that_hangs_at_one_step_is_not_waited_for(
             await session.watch_definitions(server, Proxies(), lambda offered: None)
 
 
+@pytest.mark.parametrize(("last", "pages"), [("file", 2), ("absent", 20)])
+async def test_pages_are_read_until_all_named_tools_are_found(last: str, pages: int) -> None:
+    """A server that has another page each time is cut off."""
+    double = McpDouble()
+    handle, asked = double.handle, list[str]()
+
+    async def turn_pages(request: web.Request) -> web.StreamResponse:
+        body = json.loads(await request.read() or b"{}")
+        if body.get("method") != "tools/list":
+            return await handle(request)
+        asked.append(body.get("params", {}).get("cursor", ""))
+        tools = [
+            tool for tool in double.tools if tool["name"] == ("file" if len(asked) == 2 else "find")
+        ]
+        result = {"tools": tools, "nextCursor": f"page {len(asked) + 1}"}
+        return web.json_response({"jsonrpc": "2.0", "id": body["id"], "result": result})
+
+    double.handle = turn_pages  # type: ignore[method-assign]
+    async with serve(double) as url:
+        effects = (("find", "read"), (last, "read"))
+        server = McpServer("desk", f"{url}/mcp", "", effects)  # type: ignore[arg-type]
+        listed = await session.list_definitions(server, Proxies(), 60.0)
+    assert sorted(listed) == sorted({"find", last} - {"absent"})
+    assert asked == ["", *(f"page {number}" for number in range(2, pages + 1))]
+
+
 def test_limits() -> None:
     assert MAX_RESPONSE_BYTES <= 2**23
     assert source.MAX_RESULT_FILES == 10

@@ -262,14 +262,14 @@ async def _list(server: McpServer, client: Client) -> Definitions:
         for tool in page.tools:
             if tool.name in names:
                 own = {"description": tool.description or "", "schema": tool.input_schema}
-                # Models read no character that the operator did not see. A line break that is left
-                # was another character in a text.
-                words = clean_text(_remove_token(server, compact_json(own))).replace("\n", "\\n")
+                words = _remove_token(server, compact_json(own))
                 if len(words) > MAX_DEFINITION_CHARACTERS:  # no model reads it
                     words = compact_json({"description": tool.name, "schema": "too large"})
-                definitions[tool.name] = words
+                # Models read no character that the operator did not see. A line break that is left
+                # was another character in a text.
+                definitions[tool.name] = clean_text(words).replace("\n", "\\n")
         cursor = page.next_cursor
-        if cursor is None:
+        if cursor is None or len(definitions) == len(names):
             break
     return definitions
 
