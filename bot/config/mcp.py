@@ -81,7 +81,7 @@ class McpConfig(StrictSection):
         return McpServer(
             name,
             self.url,
-            variable(self.token) if self.token else "",
+            variable(self.token).strip() if self.token else "",
             tuple((tool, own.effect) for tool, own in self.tools.items()),
             tuple((tool, own.price) for tool, own in self.tools.items() if own.price is not None),
         )

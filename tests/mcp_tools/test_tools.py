@@ -490,6 +490,25 @@ async def test_a_server_that_repeats_its_token_shows_it_to_nobody(
     assert "desk-tok" not in shown + "".join(capsys.readouterr())
 
 
+@pytest.mark.parametrize("end", ["\n", "\nX-Other: 1"])
+async def test_a_token_that_is_no_header_is_not_shown(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """A line break after it is left out, as a file with a secret ends with one."""
+    monkeypatch.setenv("DESK_TOKEN", f"desk-token-0123456789{end}")
+    double = McpDouble()
+    async with run_desk(tmp_path, double, accepts=False) as desk:
+        if end == "\n":
+            await desk.accept()
+            assert double.tokens == {"Bearer desk-token-0123456789"}
+            return
+        with pytest.raises(source.McpServerError) as error:
+            await desk.accept()
+        shown = error.value.words() + str(await desk.servers.list_states())
+        assert "LocalProtocolError" in shown
+        assert "desk-token" not in shown
+
+
 async def test_a_tool_whose_schema_does_not_fit_is_left_out_with_a_sentence(tmp_path: Path) -> None:
     double = McpDouble()
     double.tools[0] = double.tools[0] | {

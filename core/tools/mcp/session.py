@@ -239,7 +239,8 @@ def _explain(
     if isinstance(error, TimeoutError):
         return McpServerError(_SILENT, code="timeout", name=server.name, seconds=round(limit))
     why = type(error).__name__
-    if isinstance(error, MCPError | httpx2.TransportError) and str(error):
+    is_own = isinstance(error, httpx2.LocalProtocolError)  # its words quote the token as bytes
+    if isinstance(error, MCPError | httpx2.TransportError) and str(error) and not is_own:
         why = to_one_line(withhold_secrets(_remove_token(server, str(error))), 200)
     if transport.status:
         why = f"HTTP {transport.status}, {why}"
