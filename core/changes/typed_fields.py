@@ -23,8 +23,13 @@ from core.base.value_formats import (
 from core.domain.changes import FormField
 
 _NO_VALUES = "Write the new values, one per line: `Field = value`. Fields: {names}."
-_NO_FIELD = "Field {field} not found. Fields: {names}."
-_WRONG_VALUE = "{field} can't be “{value}”. Write it as {form}."
+_NO_FIELD = "Field {field} not found. Write one of these: {names}."
+_WRONG_VALUES = {
+    "number": "{field}: write a number such as {form} instead of “{value}”.",
+    "date": "{field}: write a date such as {form} instead of “{value}”.",
+    "moment": "{field}: write a date and time such as {form} instead of “{value}”.",
+    "checkbox": "{field}: write {form} instead of “{value}”.",
+}
 _MAX_LISTED_FIELDS = 12
 
 
@@ -59,8 +64,11 @@ def match_values(
 
 
 def name_field(field: FormField) -> str:
-    """Return the name of a field, and of its row if there are several. It is untrusted text."""
-    return f"{field.label} ({field.row})" if field.row else field.label
+    """Return the name of a field, after the number of its row if there are several. It is untrusted
+    text."""
+    if not field.row:
+        return field.label
+    return say("Row {number}, {field}", number=field.key.partition(".")[0], field=field.label)
 
 
 def _find_fields(fields: Sequence[FormField], name: str) -> Sequence[FormField]:
@@ -88,7 +96,7 @@ def _read_text(field: FormField, text: str, now: datetime, locales: Collection[s
     if len(values) == 1:
         return str(values.pop())
     raise BadInput(
-        _WRONG_VALUE,
+        _WRONG_VALUES[field.type],
         field=_show_name(name_field(field)),
         value=_show_name(text),
         form=_write_example(field, now),

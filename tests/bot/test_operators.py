@@ -176,7 +176,7 @@ async def test_a_home_that_cannot_be_used_is_not_ok(
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
     (home / "ponte.db").write_bytes(b"no database" * 100)
-    assert "file isn't a database" in (await doctor(home)).parts["home"]
+    assert "file is not a database" in (await doctor(home)).parts["home"]
     (home / "ponte.db").unlink()
     database = await SqliteDatabase.open(home / "ponte.db", SCHEMA)
     await database.write(

@@ -170,7 +170,7 @@ def test_why_root_has_no_sandbox_on_another_event_loop_is_told(
 
     with pytest.raises(SandboxFailed) as error:
         on_another_loop(python())
-    assert "can't start programs as another user" in error.value.cause
+    assert "cannot start programs as another user" in error.value.cause
 
 
 async def test_a_program_that_cannot_be_watched_is_ended(

@@ -274,11 +274,11 @@ async def test_a_file_that_does_not_fit_is_told_and_nothing_is_lost(session: Ker
     ran = await run(session, f"{limit}; x", *files)
     assert (ran.value, ran.left_out) == (
         "1",
-        tuple(f"{each.name!r} couldn't be put into the work folder" for each in files),
+        tuple(f"{each.name!r} could not be put into the work folder" for each in files),
     )
     ran = await run(session, "os.path.exists('c.csv'), x", input_file("c.csv", bytes(2000)))
     assert ran.value == "(False, 1)"
-    assert ran.left_out == ("'c.csv' couldn't be put into the work folder",)
+    assert ran.left_out == ("'c.csv' could not be put into the work folder",)
 
 
 @pytest.mark.slow

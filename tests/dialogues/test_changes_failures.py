@@ -41,7 +41,7 @@ async def test_one_batch_of_several_is_refused(bot_home: BotHome) -> None:
     async with bot(bot_home, table) as ponte:
         table.faults.unread = 1
         reply = await propose_and_approve(ponte, "table_update", rows={"1": {"Name": "X"}})
-        unread = "couldn't be read again, so nothing was written. The table does not answer."
+        unread = "could not be read again, so nothing was written. The table does not answer."
         assert (unread in reply, table.applied) == (True, [])
         card = await propose(ponte, "table_create", rows=[ADA, BRUNO, ADA])
         table.faults.refuse = 1

@@ -48,7 +48,7 @@ async def test_a_token_that_is_taken_away_while_a_change_is_applied(bot_home: Bo
         assert "Partly done: 10 of 12 rows." in text
         assert "Saved, but couldn't be verified: ID 1, 2, 3, 4, 5, 6, 7, 8, 9, 10." in text
         assert (
-            "Rejected: ID 11, 12. They couldn't be read again, so nothing was written. NocoDB "
+            "Rejected: ID 11, 12. They could not be read again, so nothing was written. NocoDB "
             "rejected the token. Check the NOCODB_TOKEN setting." in text
         )
 

@@ -73,7 +73,7 @@ async def test_what_cannot_be_read_is_said(tmp_path: Path) -> None:
         w.slack.say(w.bob, w.general, "Lunch at one?")
         w.slack.api.faults.add("conversations.history", "missing_scope", 0)
         answer = (await w.ask(READ)).visible_text
-        assert "could not be read" in answer
+        assert "couldn't be read" in answer
         assert "Read " not in answer
         assert "Lunch" not in answer
 

@@ -46,7 +46,7 @@ async def test_a_file_that_cannot_be_had_is_named_and_the_turn_goes_on(
         w.slack.api.faults.add("download", trouble, 0 if trouble != "too large" else 1)
         await w.ask("what is this?", w.dm, files=[CSV])
         last_item = model.asks[0].input[-1]
-        assert (last_item.files, "orders.csv couldn't be fetched" in last_item.text) == ((), True)
+        assert (last_item.files, "orders.csv could not be fetched" in last_item.text) == ((), True)
         if trouble == "too large":
             assert w.slack.api.calls["download"] == 0
 

@@ -300,7 +300,7 @@ async def test_a_run_is_paid_for_before_it_is_begun(bot: Bot) -> None:
         (card,) = (await ponte.wait_for_answer(receipt)).cards
         refusal = await ponte.click(f"approve {card.id}", message)
         assert refusal.code == "too_many"
-        assert "Your limit is $0.50 a day. What is left ($0.10) is not" in refusal.text
+        assert "Your limit is $0.50 a day. What is left ($0.10) isn't" in refusal.text
         (last, *_) = await ponte.engine.changes.views.find_latest("web:C3")
         assert last.state == "open"
         answer = await ponte.ask(asks("explain", "four"))

@@ -420,7 +420,7 @@ async def test_a_file_that_is_too_large_is_not_read_and_refused_in_words_that_na
     assert "files of up to 20 MiB" in answer["content"]
     item = newest_input(live)[1]
     assert names(item) == ["relatório.csv"]
-    assert "film.mp4 couldn't be fetched" in item.text
+    assert "film.mp4 could not be fetched" in item.text
     assert (await live.engine.conversations.files.get(item.files[0].id))[1] == CSV[1]
     # On its arrival, and again in the turn if that had not ended yet. Never the large one.
     assert discord.downloads in (1, 2)

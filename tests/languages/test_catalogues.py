@@ -164,6 +164,7 @@ def test_french_spaces_stand_before_its_high_marks() -> None:
     """No line may begin with them: a space that does not break, the narrow one but for a colon."""
     plain = [re.sub(r"`[^`]*`|https?://\S+", "", text) for _, text in pairs(read("fr"))]
     assert [one for one in plain if re.search(r"[^\u202f(][;?!](\s|$)| [:;?!»]|« ", one)] == []
+    assert [one for one in plain if re.search(r"\w'\w", one)] == [], "the apostrophe is ’"
 
 
 @pytest.mark.parametrize("locale", TRANSLATED)

@@ -79,6 +79,31 @@ def test_each_entry_is_a_whole_sentence_without_quotes_of_python(language: str) 
     ] == []
 
 
+def without_code(sentence: str) -> str:
+    return re.sub(r"`[^`]*`", "`x`", sentence)
+
+
+def test_english_is_contracted() -> None:
+    """As people write to people: can't, doesn't, isn't, won't, it's, you're. The guides are not."""
+    verbs = "do|does|did|is|are|was|were|has|have|had|will|would|could|should"
+    long_form = re.compile(
+        rf"\bcannot\b|\b({verbs}) not\b|(^|[.?!:,] )(it is|you are|they are|i am) [a-z]",
+        re.IGNORECASE,
+    )
+    assert [one for one in sentences_of("en") if long_form.search(without_code(one))] == []
+
+
+@pytest.mark.parametrize("language", ["en", *LANGUAGES])
+def test_two_sentences_end_with_a_mark(language: str) -> None:
+    assert [
+        sentence
+        for sentence in map(without_code, sentences_of(language))
+        if re.search(r"[^.][.?!] [A-Z]", sentence)
+        and re.search(r"(?<!: `x`)(?<![.?!:…_”»})])$", sentence)
+        and "\n" not in sentence
+    ] == []
+
+
 @pytest.mark.parametrize(("locale", "language"), [("pt-BR", "pt_BR"), ("fr", "fr")])
 def test_people_read_commands_in_their_language(locale: str, language: str) -> None:
     """Also the action after `schedule ID`. What Slack and the shell read stays English."""

@@ -62,7 +62,7 @@ async def test_a_cell_that_holds_no_list_is_left_alone(
     fields = {"Contract": "a.txt"}
     error = await tools.error_of_call("nocodb_update", changes=[{"id": 2, "fields": fields}])
     assert error.code == "bad_value"
-    assert "doesn't hold files in row 2" in str(error)
+    assert "Row 2, Contract: this field doesn't hold files" in str(error)
 
 
 @only_fake

@@ -108,20 +108,28 @@ def test_a_text_that_the_card_and_the_person_read_differently_is_refused() -> No
         with pytest.raises(BadInput) as error:
             read(change, {"Decimal": text}, "en", "pt-BR")
         with use_locale("en"):
-            assert error.value.words().endswith("Write it as 1234.00.")
+            assert "write a number such as 1234.00 instead of" in error.value.words()
     assert read(change, {"Decimal": "1.300,5"}, "en", "pt-BR") == {"Decimal": "1300.5"}
     assert read(change, {"Decimal": 1.3}, "pt-BR") == {"Decimal": "1.3"}, "JSON has one form"
 
 
 WORDS = {
-    ("en", "Decimal"): "Decimal (1. Row 0) can't be “abc”. Write it as 1234.00.",
-    ("en", "Date"): "Date (1. Row 0) can't be “abc”. Write it as Nov 20, 2026.",
-    ("en", "Check"): "Check (1. Row 0) can't be “abc”. Write it as Yes / No.",
-    ("en", "Rating"): "Rating (1. Row 0) can't be “abc”. Write it as 5.",
-    ("pt-BR", "BRL"): "BRL (1. Row 0) não pode ser “abc”. Escreva como 1234,00.",
-    ("pt-BR", "Date"): "Date (1. Row 0) não pode ser “abc”. Escreva como 20 de nov. de 2026.",
-    ("fr", "Duration"): "Duration (1. Row 0) ne peut pas être « abc ». Écrivez 1:30.",
-    ("fr", "Moment"): "Moment (1. Row 0) ne peut pas être « abc ». Écrivez 20 nov. 2026, 09:30.",
+    ("en", "Decimal"): "Row 1, Decimal: write a number such as 1234.00 instead of “abc”.",
+    ("en", "Date"): "Row 1, Date: write a date such as Nov 20, 2026 instead of “abc”.",
+    ("en", "Check"): "Row 1, Check: write Yes / No instead of “abc”.",
+    ("en", "Rating"): "Row 1, Rating: write a number such as 5 instead of “abc”.",
+    ("pt-BR", "BRL"): "Linha 1, BRL: escreva um número, por exemplo 1234,00, em vez de “abc”.",
+    ("pt-BR", "Date"): (
+        "Linha 1, Date: escreva uma data, por exemplo 20 de nov. de 2026, em vez de “abc”."
+    ),
+    (
+        "fr",
+        "Duration",
+    ): "Ligne 1, Duration : écrivez un nombre, par exemple 1:30, au lieu de « abc ».",
+    ("fr", "Moment"): (
+        "Ligne 1, Moment : écrivez une date avec une heure, par exemple 20 nov. 2026, 09:30, au "
+        "lieu de « abc »."
+    ),
 }
 
 

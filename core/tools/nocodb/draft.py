@@ -121,7 +121,11 @@ class DraftBuilder:
                 if files := after[field.title]:  # they are added to those that the row has
                     old = snapshot.get(field.title)
                     if not isinstance(old, list | None):  # the text of a field that held text
-                        raise value_error(field, "{field} doesn't hold files in row {id}.", id=id)
+                        raise value_error(
+                            field,
+                            "Row {id}, {field}: this field doesn't hold files. Name another field.",
+                            id=id,
+                        )
                     before = {**schema.display_cell(snapshot), field.title: old}
                     apart.append(RowWrite(id, before, {field.title: [*(old or ()), *files]}))
                     del after[field.title]

@@ -179,27 +179,27 @@ def parse_checkbox(field: Field, value: object, zone: Zone = None) -> bool:
         return bool(value)
     truth = _TRUTH.get(str(value).strip().lower())
     if truth is None:
-        raise value_error(field, "{field} must be true or false.")
+        raise value_error(field, "{field}: write true or false.")
     return truth
 
 
 def parse_text(field: Field, value: object, zone: Zone = None) -> str:
     """Return a text field's value. Raise ToolError."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise value_error(field, "{field} must be text.")
+        raise value_error(field, "{field}: write text.")
     text = str(value)
     if len(text) > _LONGEST:
-        raise value_error(field, "{field} can have at most {count} characters.", count=_LONGEST)
+        raise value_error(field, "{field}: write at most {count} characters.", count=_LONGEST)
     return text
 
 
 def _parse_number(field: Field, value: object, zone: Zone = None, unit: str = "") -> int | float:
     text = str(value).strip().removesuffix(unit).rstrip()
     if isinstance(value, bool) or not (isinstance(value, int | float) or _NUMBER.fullmatch(text)):
-        raise value_error(field, "{field} must be a number, as in 1234.5.")
+        raise value_error(field, "{field}: write a number, such as 1250.50.")
     number = value if isinstance(value, int | float) else float(text) if "." in text else int(text)
     if abs(number) >= EXACT:
-        raise value_error(field, "{field} is too large: NocoDB would round it.")
+        raise value_error(field, "{field}: write a smaller number. NocoDB would round this one.")
     return number
 
 
@@ -209,7 +209,7 @@ def _parse_whole(
     """Return a whole number. `among`: the numbers that the field holds; `rule` says so."""
     number = _parse_number(field, value)
     if number != int(number):
-        raise value_error(field, "{field} must be a whole number.")
+        raise value_error(field, "{field}: write a whole number, such as 12.")
     if among is not None and int(number) not in among:
         raise value_error(field, rule)
     return int(number)
@@ -217,10 +217,12 @@ def _parse_whole(
 
 _parse_percent = partial(_parse_number, unit="%")
 _parse_rating = partial(
-    _parse_whole, among=range(11), rule="{field} must be a rating from 0 to 10."
+    _parse_whole, among=range(11), rule="{field}: write a whole number from 0 to 10."
 )
 _parse_year = partial(
-    _parse_whole, among=range(1000, 10_000), rule="{field} must be a year of four digits."
+    _parse_whole,
+    among=range(1000, 10_000),
+    rule="{field}: write a year with four digits, such as 2026.",
 )
 
 
@@ -229,7 +231,7 @@ def _parse_duration(field: Field, value: object, zone: tzinfo) -> int | float:
     match = _LENGTH.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
         if (seconds := _parse_number(field, value)) < 0:
-            raise value_error(field, "{field} can't be a negative duration.")
+            raise value_error(field, "{field}: write a duration that isn't negative, such as 1:30.")
         return seconds
     minutes = int(match["hours"]) * 60 + int(match["minutes"])
     return _parse_number(field, str(minutes * 60 + Decimal(match["seconds"] or 0)))
@@ -239,7 +241,7 @@ def _parse_day(field: Field, value: object, zone: tzinfo) -> str:
     if isinstance(value, str) and _DAY.fullmatch(value.strip()):
         with suppress(ValueError):
             return date.fromisoformat(value.strip()).isoformat()
-    raise value_error(field, "{field} must be a day, as in 2026-11-20.")
+    raise value_error(field, "{field}: write a date, such as 2026-11-20.")
 
 
 def _parse_moment(field: Field, value: object, zone: tzinfo) -> str:
@@ -251,7 +253,7 @@ def _parse_moment(field: Field, value: object, zone: tzinfo) -> str:
             # seconds, as zones had them before 1914 and later.
             in_utc, offset = moment.astimezone(UTC), moment.utcoffset() or timedelta()
             return (in_utc if offset.seconds % 60 else moment).isoformat(" ")
-    raise value_error(field, "{field} must be a date and time, as in 2026-11-20 14:30.")
+    raise value_error(field, "{field}: write a date and time, such as 2026-11-20 14:30.")
 
 
 def _parse_time(field: Field, value: object, zone: tzinfo) -> str:
@@ -260,7 +262,7 @@ def _parse_time(field: Field, value: object, zone: tzinfo) -> str:
         with suppress(ValueError):
             hour, minute, second = (int(part or 0) for part in match.group(1, 2, "second"))
             return time(hour, minute, second).isoformat()
-    raise value_error(field, "{field} must be a time, as in 14:30.")
+    raise value_error(field, "{field}: write a time, such as 14:30.")
 
 
 def _parse_address(
@@ -274,10 +276,12 @@ def _parse_address(
 
 
 _parse_mail = partial(
-    _parse_address, form=_MAIL, rule="{field} must be an email address, as in ana@example.com."
+    _parse_address, form=_MAIL, rule="{field}: write an email address, such as ana@example.com."
 )
 _parse_url = partial(
-    _parse_address, form=_URL, rule="{field} must be a web address, as in https://example.com/page."
+    _parse_address,
+    form=_URL,
+    rule="{field}: write a web address, such as https://example.com/page.",
 )
 
 
@@ -290,7 +294,7 @@ def parse_option(field: Field, value: object, zone: Zone = None) -> str:
     near = near or difflib.get_close_matches(text, field.options, 1)
     guesses, options = " or ".join(map(repr, near[:3])), ", ".join(field.options[:30])
     raise ToolError(
-        "{field} has no option `{value}`. Options: {options}.",
+        "{field}: `{value}` isn't an option. Write one of these: {options}.",
         code="unknown_option",
         hint=f"did you mean {guesses}?" if near else f"it has {options}",
         field=field.title,
@@ -316,7 +320,7 @@ def _parse_json(field: Field, value: object, zone: tzinfo) -> str:
     try:
         return _sort_json(value)
     except (ValueError, RecursionError):
-        raise value_error(field, "{field} must be JSON, as in [1, 2].") from None
+        raise value_error(field, "{field}: write JSON, such as [1, 2].") from None
 
 
 def _sort_json(value: object) -> str:
@@ -327,7 +331,7 @@ def _sort_json(value: object) -> str:
 def _parse_files(field: Field, value: object, zone: tzinfo) -> list[Any]:
     """Return the new files among those of a draft: those that are to be uploaded."""
     if not isinstance(value, list):
-        raise value_error(field, "{field} must be the names of files in this conversation.")
+        raise value_error(field, "{field}: write the names of files in this conversation.")
     return list(filter(is_new_file, value))
 
 

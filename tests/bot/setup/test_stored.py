@@ -286,7 +286,7 @@ def test_a_file_that_cannot_be_read_is_an_error_in_words(
         with suppress(HomeUnusable):
             step()
     if name == "settings.env":
-        with pytest.raises(SettingsError, match=r"settings\.env can't be read"):
+        with pytest.raises(SettingsError, match=r"settings\.env cannot be read"):
             load()
 
 

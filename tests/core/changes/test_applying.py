@@ -171,4 +171,4 @@ async def test_a_row_that_cannot_be_read_in_time_or_because_of_a_bug_is_not_writ
     ended = await make_runner(table, NullLedger(wanted)).run(wanted)
     (step,) = ended.steps
     assert (ended.state, step.state, table.written) == ("failed", "failed", 0)
-    assert step.explanation == f"They couldn't be read again, so nothing was written. {words}"
+    assert step.explanation == f"They could not be read again, so nothing was written. {words}"

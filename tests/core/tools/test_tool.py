@@ -267,7 +267,7 @@ def test_a_function_that_cannot_be_a_tool_is_refused_when_it_is_made() -> None:
     for function, why in wrong:
         with pytest.raises(TypeError, match=why):
             FunctionTool(function, effect="read", doing="…")
-    with pytest.raises(TypeError, match="can't be a tool's name"):
+    with pytest.raises(TypeError, match="cannot be a tool's name"):
         FunctionTool(star, effect="read", doing="…", name="two words")
 
 
