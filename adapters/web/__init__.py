@@ -64,9 +64,8 @@ class WebSettings(SettingsPart):
     )
     ponte_web_token: SecretStr | None = setting(
         None,
-        "the owner's token for the page, at least 20 characters. Without it, Ponte "
-        "creates one at the first start (`ponte link` shows it). Required if other "
-        "machines can connect.",
+        "the owner's token for the page, at least 20 characters. Without it, Ponte creates one at "
+        "the first start (`ponte link` shows it). Required if other machines can connect.",
     )
 
     ponte_setup: Switch | None = setting(

@@ -718,9 +718,8 @@ def _report_restored(
     turns, proposals = closed
     if turns or proposals:
         yield say(
-            "Unfinished work was closed, because Ponte may have finished it after the "
-            "backup. Messages without an answer: {turns}. Undecided requests: "
-            "{proposals}.",
+            "Unfinished work was closed, because Ponte may have finished it after the backup. "
+            "Messages without an answer: {turns}. Undecided requests: {proposals}.",
             turns=turns,
             proposals=proposals,
         )

@@ -367,9 +367,8 @@ _UNDERSTOOD = (
 )
 _NO_NOCODB = (
     "That NocoDB tool isn't available here. Either NocoDB isn't connected (`NOCODB_URL`, "
-    "`NOCODB_TOKEN`; a bridge's URL ends in `/execute`), or you don't have permission. The "
-    "sample tables are only for the owner and, with `PONTE_SAMPLE=on`, for people who are "
-    "invited."
+    "`NOCODB_TOKEN`; a bridge's URL ends in `/execute`), or you don't have permission. The sample "
+    "tables are only for the owner and, with `PONTE_SAMPLE=on`, for people who are invited."
 )
 _NO_TABLES = (
     "No tables are available here. Either NocoDB isn't connected (`NOCODB_URL`, `NOCODB_TOKEN`), "

@@ -403,8 +403,7 @@ def describe_usage_notes(
 def describe_server_costs(models: Iterable[str]) -> str:
     """Return a sentence that says that the costs of these models are the server's figures."""
     return say(
-        "ponte.toml has no price for {models}. The costs are those that the model's server "
-        "reported.",
+        "ponte.toml has no price for {models}. The costs are those the model's server reported.",
         models=", ".join(models),
     )
 

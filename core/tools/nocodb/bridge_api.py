@@ -224,8 +224,7 @@ BRIDGE_ERRORS = ErrorTable(
     ),
     on().raises(
         "bridge_unreadable",
-        "The NocoDB bridge sent an unreadable response. Check that NOCODB_URL is the URL of "
-        "a bridge.",
+        "The NocoDB bridge sent an unreadable response. Check that NOCODB_URL is a bridge's URL.",
         outcome_unknown=True,
     ),
 )

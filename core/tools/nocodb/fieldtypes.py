@@ -220,9 +220,7 @@ _parse_rating = partial(
     _parse_whole, among=range(11), rule="{field}: write a whole number from 0 to 10."
 )
 _parse_year = partial(
-    _parse_whole,
-    among=range(1000, 10_000),
-    rule="{field}: write a year with four digits, such as 2026.",
+    _parse_whole, among=range(1000, 10_000), rule="{field}: write a four-digit year, such as 2026."
 )
 
 
@@ -279,9 +277,7 @@ _parse_mail = partial(
     _parse_address, form=_MAIL, rule="{field}: write an email address, such as ana@example.com."
 )
 _parse_url = partial(
-    _parse_address,
-    form=_URL,
-    rule="{field}: write a web address, such as https://example.com/page.",
+    _parse_address, form=_URL, rule="{field}: write a web address, such as https://example.com."
 )
 
 

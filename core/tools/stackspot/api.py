@@ -86,8 +86,7 @@ _NO_COMMAND = (
 _NO_AGENT = "StackSpot found no agent {subject} for this account. Check its ID."
 _NO_RUN = "StackSpot no longer has this run of the quick command."
 _NOT_ALLOWED = (
-    "The StackSpot account isn't allowed to do this ({details}). Check the roles of its "
-    "credentials."
+    "The StackSpot account isn't allowed to do this ({details}). Check its credentials' roles."
 )
 _BAD_INPUT = "StackSpot rejected the request for {subject} ({details})."
 _UNSENDABLE = (
