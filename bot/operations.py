@@ -361,7 +361,7 @@ async def list_feedback(
 )
 async def check_policy(
     start: Start,
-    person: Annotated[str, ShellOption("For example slack:U1 or web:ana.")],
+    person: Annotated[str, ShellOption("For example slack:U1, web:ana or oidc:acme:SUB.")],
     channel: Annotated[
         str, ShellOption("For example C2 or slack:T1:C2; if omitted, a direct message.")
     ] = "",
@@ -374,7 +374,8 @@ async def check_policy(
         ShellOption("Only this permission, for example read:Orders. Can be repeated."),
     ] = (),
 ) -> results.PolicyCheck:
-    """Show a person's permissions in a channel, and which rule applies. No service is contacted."""
+    """Show a person's permissions in a channel, and which rule applies, by the ponte.toml on disk.
+    No platform is asked for the person's groups."""
     from bot.reports import check_rights
 
     return await check_rights(start, person, channel, groups=group, guest=guest, rights=right)

@@ -137,7 +137,8 @@ class _SharedSettings(SettingsPart):
 
     ponte_allow: frozenset[str] = setting(
         frozenset(),
-        "people who can also change data and run code: slack:ID, discord:ID or *; comma-separated",
+        "people who can chat, read, request changes, run code and quick commands: slack:ID, "
+        "discord:ID or *; comma-separated",
     )
     ponte_admins: frozenset[str] = setting(
         ADMINS, "admins: web, terminal, slack:ID or discord:ID; comma-separated"

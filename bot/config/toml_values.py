@@ -153,8 +153,8 @@ Place = Annotated[str, AfterValidator(_check_place)]
 """`web`, `terminal`, a platform (`slack`), its workspace or server (`slack:T1`) or a channel of it
 (`slack:T1:C1`)."""
 PersonKey = Annotated[str, AfterValidator(_check_person)]
-"""A person, user group or role, as in `slack:U1`, `discord:42`, `web:ana`; `web`, `terminal`: the
-owner."""
+"""A person, user group or role, as in `slack:U1`, `discord:42`, `web:ana`, `oidc:acme:SUB`; `web`,
+`terminal`: the owner."""
 Approver = Annotated[str, AfterValidator(_check_approver)]
 """A person, the name of a group, or `asker`."""
 Approvals = Literal[1, 2]

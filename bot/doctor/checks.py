@@ -271,7 +271,8 @@ async def _check_packages(start: Start) -> Sequence[Health]:
 async def _check_settings(start: Start) -> Sequence[Health]:
     """Report which files the settings come from when Ponte runs in this folder."""
     file, page = start.settings.env_file, start.settings.page_file
-    more = [Health("settings", "on", say("set-up page, {path}", path=page))] if page else []
+    words = "set-up page, {path} (in a backup only with `ponte backup --secrets`)"
+    more = [Health("settings", "on", say(words, path=page))] if page else []
     if file.path is None:
         return [Health("settings", "on", say("environment; no .env file here")), *more]
     if file.why:

@@ -7,7 +7,6 @@ import shlex
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,13 +25,12 @@ from bot.integrations import FACES
 from bot.operations import OPERATIONS
 from bot.settings import Settings, load
 from bot.stores import SCHEMA, TABLES, VIEWS
-from core.base.errors import SettingsError, ToolError
+from core.base.errors import SettingsError
 from core.people.rules import Rule, RuleBook
 from core.store.database import SqliteDatabase
 from core.store.schema import Schema, find_foreign_entry
 from core.store.tables import text
 from core.tools.nocodb import fieldtypes
-from core.tools.nocodb.fieldtypes import Field, parse_value
 from tests.dialogues.bot_home import BotHome
 from tests.discord.discord_ponte import Speaker
 from tests.docs.conftest import Machine
@@ -125,13 +123,9 @@ async def test_a_tool_source_is_checked_and_called(
 
 
 def test_a_column_type_checks_what_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fieldtypes, "FIELD_TYPES", run_block("Weekday")["TYPES"])
-    field = Field("f1", "Day", "Weekday")
-    assert parse_value(field, " monday", UTC) == "Monday"
-    assert parse_value(field, "", UTC) is None
-    with pytest.raises(ToolError) as error:
-        parse_value(field, "Someday", UTC)
-    assert "it holds a day of the week: Monday" in str(error.value)
+    row = {"Weekday": run_block("def parse_weekday")["WEEKDAY"]}
+    monkeypatch.setattr(fieldtypes, "FIELD_TYPES", {**fieldtypes.FIELD_TYPES, **row})
+    run_block("DAY = Field(")["test_a_day_of_the_week_has_a_name"]()
 
 
 async def test_an_origin_is_answered_by_its_rules(
