@@ -77,10 +77,7 @@ class HomeUnusable(PonteError):
     """The data folder cannot be created, read or written."""
 
     code = "home_unusable"
-    sentence = (
-        "Can't use the folder {home} ({cause}). Make it writable, or set PONTE_HOME to another "
-        "folder."
-    )
+    sentence = "Can't use {home} ({cause}). Make it writable, or set PONTE_HOME to another folder."
 
 
 class HomeNotOurs(HomeUnusable):

@@ -45,10 +45,7 @@ QUOTE_WITHHELD = (
     "Discord doesn't let me read the message that you replied to. To share it, open that "
     "message's menu and choose *Apps → Ask Ponte*. Its text and files are included."
 )
-FILES_LOST = (
-    "I couldn't get the files of the message you asked about. Choose *Apps → Ask Ponte* in "
-    "its menu again."
-)
+FILES_LOST = "I couldn't get that message's files. Choose *Apps → Ask Ponte* in its menu again."
 HISTORY_WITHHELD = (
     "[Discord does not show what was said before in this thread. Apps → Ask Ponte shows one.]"
 )

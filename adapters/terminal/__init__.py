@@ -59,10 +59,7 @@ class TerminalIntegration(OwnerIntegration[SettingsPart]):
         self, own: SettingsPart, shared: SharedSettings, home: HomeFolder
     ) -> Iterator[SafetyFinding]:
         """Yield the finding that access to the socket gives all rights."""
-        words = (
-            "terminal: anyone who can open the socket in the data folder has the owner's full "
-            "permissions"
-        )
+        words = "terminal: anyone who can open the data folder's socket has the owner's permissions"
         yield SafetyFinding("rights", say(words))
 
 

@@ -147,8 +147,7 @@ class PipeInput:
         text = decode_input(line)
         if text is None:
             raise BadInput(
-                "Standard input isn't UTF-8 text. The rest of it wasn't sent. Convert it to "
-                "UTF-8 first."
+                "Standard input isn't UTF-8 text. The rest wasn't sent. Convert it to UTF-8 first."
             )
         return text.removesuffix("\r") if line or newline else None
 

@@ -308,8 +308,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             words = "the page is served over TLS at {url}"
             if not here:
                 words = (
-                    "The page is served over TLS at {url}. Allow only the proxy to reach port "
-                    "{port}."
+                    "The page is served over TLS at {url}. Let only the proxy reach port {port}."
                 )
             yield SafetyFinding("page", say(words, url=own.ponte_web_url, port=own.ponte_web_port))
         elif here and is_local_url:

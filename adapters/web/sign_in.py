@@ -486,8 +486,7 @@ class TokenAuthentication:
         """End all sessions of a person of a provider. Raise NotStored, NotAllowed for others."""
         if not visitor.provider:
             raise NotAllowed(
-                "Your link opens this page. To end all its sessions, ask Ponte's owner for a new "
-                "link."
+                "Your link opens this page. To end all sessions, ask Ponte's owner for a new link."
             )
         await self._people.end_all_sessions(visitor.person)
 

@@ -112,8 +112,7 @@ def ask(text: str, files: Sequence[Path], form: str | None, output: Path | None,
             )
         if (decoded := decode_input(data)) is None:
             raise BadInput(
-                "Standard input isn't UTF-8 text. Nothing was sent. Send it as a file "
-                "with `--file`."
+                "Standard input isn't UTF-8 text. Nothing was sent. Send a file with `--file`."
             )
         piped = decoded
     prompt = "\n\n".join(filter(None, (text.strip(), piped.strip())))

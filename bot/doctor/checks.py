@@ -46,10 +46,9 @@ NO_ANSWER_AT_SENTENCE = (
 CHECK_FAILED_SENTENCE = "this check failed because of a bug in Ponte ({kind})"
 RUNNING_SENTENCE = "process {pid} is running with {home}; these are its settings"
 SILENT_SENTENCE = (
-    "process {pid} is running with {home} but doesn't respond; these are the settings of this "
-    "folder"
+    "process {pid} is running with {home} but doesn't respond; these are this folder's settings"
 )
-NOT_RUNNING_SENTENCE = "not running with {home}; these are the settings of this folder"
+NOT_RUNNING_SENTENCE = "not running with {home}; these are this folder's settings"
 SILENCE_SECONDS = 5.0
 """Timeout of the first request to a running Ponte."""
 USAGE_DAYS = 30

@@ -370,8 +370,7 @@ class HomeTaken(PonteError):
 
     code = "home_taken"
     sentence = (
-        "Another Ponte (process {pid}) is using {home}. Stop it, or set PONTE_HOME to another "
-        "folder."
+        "Another Ponte (process {pid}) uses {home}. Stop it, or set PONTE_HOME to another folder."
     )
 
 

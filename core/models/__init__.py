@@ -51,8 +51,7 @@ CONTEXT_SENTENCE = (
     "A fourth request of up to 7,000 tokens will also be sent, to test the model's context size."
 )
 NOTHING_TO_CHECK = (
-    "There is nothing to check, because the demo model answers. Set OPENAI_API_KEY or "
-    "OPENAI_BASE_URL."
+    "Nothing to check: the demo model answers. Set OPENAI_API_KEY or OPENAI_BASE_URL."
 )
 NO_SUCH_MODEL = "The server doesn't have the model {name} (PONTE_MODEL). Available models: {some}"
 NOT_LISTED = (

@@ -165,8 +165,7 @@ ANSWER_TOO_LARGE = (
     "ask for less at a time."
 )
 TOOLS_NEED_OPTION = (
-    "The model's server runs without support for tools, which Ponte needs. Restart it with "
-    "{option}."
+    "The model's server runs without tool support, which Ponte needs. Restart it with {option}."
 )
 NO_TOOLS = (
     "The model `{model}` can't call tools on this server, and Ponte needs tools. Set PONTE_MODEL "

@@ -36,7 +36,7 @@ log = structlog.get_logger("store")
 T = TypeVar("T")
 P = ParamSpec("P")
 Store = TypeVar("Store", bound="SqlStore")
-REFUSING_SENTENCE = "Can't save messages ({why}). Check the disk of the data folder."
+REFUSING_SENTENCE = "Can't save messages ({why}). Check the data folder's disk."
 SqlRow = Mapping[str, Any]
 """A row of a result: its values by column name. The alias is for type checkers, because
 `sqlite3.Row` has no base class that says so."""

@@ -382,8 +382,7 @@ class PostgresDatabase:
                 "database transaction failed", error=f"no connection for {seconds} s", sqlstate=None
             )
             raise NotStored(
-                "The database didn't accept a connection within {seconds} seconds. Try "
-                "again later.",
+                "The database didn't accept a connection within {seconds} s. Try again later.",
                 seconds=seconds,
             ) from None
         except Exception as raised:

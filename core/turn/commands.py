@@ -97,8 +97,7 @@ _CODE_LOST = (
     "my own. Send it again if you need it."
 )
 _NO_PRICE = (
-    "The price of this model is unknown, so its cost isn't counted. Set the price in ponte.toml "
-    "(prices)."
+    "This model's price is unknown, so its cost isn't counted. Set it in ponte.toml (prices)."
 )
 _RUNNING = "is running the quick command…"
 _QUICK_LOST = (

@@ -21,10 +21,9 @@ from core.turn.run import TurnRun
 
 COSTLY_EFFECTS: tuple[Effect, ...] = ("spend", "code")
 """Effects of calls that can cost money; `CallLimits.costly` limits them."""
-CALLS_USED_UP_NOTE = "I stopped after {count} tool calls, the limit for one answer."
+CALLS_USED_UP_NOTE = "I stopped after {count} tool calls, the limit per answer."
 COSTLY_CALLS_USED_UP_NOTE = (
-    "I stopped after {count} paid tool calls (quick commands, agents, code), the limit for "
-    "one answer."
+    "I stopped after {count} paid tool calls (quick commands, agents, code), the limit per answer."
 )
 
 

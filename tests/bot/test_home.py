@@ -212,7 +212,7 @@ def test_the_socket_is_private_and_reached_however_long_its_path(
 def test_a_home_that_cannot_be_written_is_told(tmp_path: Path, cause: str) -> None:
     (tmp_path / "file").write_text("")
     path = tmp_path / "file" / "home" if cause.startswith("Not") else Path("/sys/ponte")
-    with pytest.raises(HomeUnusable, match=rf"Can't use the folder .* \(({cause})\)"):
+    with pytest.raises(HomeUnusable, match=rf"Can't use .* \(({cause})\)"):
         Home(path).take().__enter__()
 
 

@@ -290,7 +290,7 @@ async def test_files_of_a_form_that_nobody_remembers_are_said_to_be_lost(
     ack = await (await ana.context_menu("Ask Ponte", message)).wait_for_ack()
     live.adapter.state.form_files.clear()
     submission = await ana.submit(ack, prompt="why?")
-    await submission.wait_until(lambda e: "couldn't get the files" in e.text)
+    await submission.wait_until(lambda e: "couldn't get that message's files" in e.text)
     assert "the bolts are late" in newest_input(live)[0]
 
 

@@ -198,7 +198,7 @@ async def test_a_renamed_tool_is_a_new_one(tmp_path: Path) -> None:
         await desk.servers.compare("desk")
         assert "desk__find" not in await desk.list_offered()
         (state,) = await desk.servers.list_states()
-        assert "the server has no tool find" in state.words
+        assert "the server has no tool called find" in state.words
 
 
 async def test_doctor_says_what_is_off(tmp_path: Path) -> None:

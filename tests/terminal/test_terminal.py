@@ -130,7 +130,7 @@ async def test_bytes_of_a_pipe_that_are_no_utf_8_are_refused(ponte: WebPonte, da
     out = io.StringIO()
     with os.fdopen(reading) as stdin:
         code = await chat.chat(ponte.home / "ponte.sock", stdin, out)
-    refusal = "Standard input isn't UTF-8 text. The rest of it wasn't sent."
+    refusal = "Standard input isn't UTF-8 text. The rest wasn't sent."
     assert code == 1
     assert out.getvalue().startswith(f"You said: one\nYou said: déjà\n{refusal}")
     assert [row.message.text for row in ponte.rows.values()] == ["one", "déjà"]

@@ -195,7 +195,7 @@ class McpServers:
             return Health(part, "on", say("the server hasn't listed its tools yet"))
         faults = list[str]()
         if missing := [tool for tool, _ in server.effects if tool not in offered]:
-            faults.append(say("the server has no tool {names}", names=", ".join(missing)))
+            faults.append(say("the server has no tool called {names}", names=", ".join(missing)))
         if off := self._find_unaccepted(state):
             words = "off until accepted (`ponte mcp accept {server}`): {names}"
             faults.append(say(words, names=", ".join(off), server=name))

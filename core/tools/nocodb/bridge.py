@@ -413,8 +413,7 @@ class BridgeTableFilter:
         if not isinstance(tables, list):
             if self.config.table_rules.hides_some(viewer.rights):
                 raise ToolError(
-                    "I couldn't read the bridge's list of tables, so I don't know which ones you "
-                    "can see.",
+                    "I couldn't list the bridge's tables, so I don't know which ones you can see.",
                     code="bridge_unreadable",
                     hint="ask for a table by its id",
                 )

@@ -535,7 +535,7 @@ def test_a_disk_that_is_full_during_a_restore_is_told_and_changes_nothing(
     monkeypatch.setattr(work, "extract_archive", fails)
     assert ponte_with_home("restore", "--replace", str(archive)).code == 1
     assert ponte_with_home.err == (
-        f"Can't use the folder {ponte_with_home.home} (No space left on device). Make it "
+        f"Can't use {ponte_with_home.home} (No space left on device). Make it "
         "writable, or set PONTE_HOME to another folder.\n"
     )
     assert names(ponte_with_home.home) - {"ponte.lock"} == before

@@ -147,7 +147,7 @@ def test_the_demo_model_has_nothing_to_check(ponte: Shell, monkeypatch: pytest.M
     ponte("doctor", "--model")
     assert (ponte.code, ponte.err) == (0, "")
     assert ponte.out.splitlines()[-1] == (
-        "off   model requests: There is nothing to check, because the demo model answers. Set "
+        "off   model requests: Nothing to check: the demo model answers. Set "
         "OPENAI_API_KEY or OPENAI_BASE_URL."
     )
     assert "model requests" not in ponte("doctor").out
