@@ -28,7 +28,7 @@ GENERAL = {
 
 
 _VERBS = (
-    "add|allow|approve|ask|change|check|choose|connect|copy|correct|create|delete|do|don't|enter|give|install|make|"
+    "add|allow|approve|ask|change|check|choose|connect|copy|correct|create|delete|do|don't|enter|give|install|let|make|"
     "mention|move|name|open|paste|put|remove|rename|repeat|restart|restore|revoke|run|see|send|set|specify|start|"
     "stop|try|turn|type|use|wait|write"
 )

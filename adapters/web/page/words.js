@@ -8,7 +8,7 @@ async function load() {
       const answer = await fetch("/page/words.json");
       if (answer.ok) return await answer.json();
     } catch { /* as below */ }
-    document.getElementById("notice").textContent = "Ponte is not available right now. Trying again…";
+    document.getElementById("notice").textContent = "Ponte isn't available right now. Trying again…";
     await new Promise((resolve) => setTimeout(resolve, AGAIN));
   }
 }

@@ -220,7 +220,7 @@ def test_never_while_ponte_runs_on_it(ponte_with_home: Shell, tmp_path: Path) ->
     with Home(ponte_with_home.home).take():
         assert ponte_with_home("restore", "--replace", path).code == 1
     assert ponte_with_home.err.startswith(
-        f"Another Ponte (process {os.getpid()}) is using {ponte_with_home.home}."
+        f"Another Ponte (process {os.getpid()}) uses {ponte_with_home.home}."
     )
 
 
@@ -311,7 +311,7 @@ HOSTILE = [
     (_without, "ponte.db is missing"),
     (_twice, "which doesn't belong in a backup"),
     (_empty_database, "its parts come from different backups"),
-    (_no_database, "file isn't a database"),
+    (_no_database, "file is not a database"),
 ]  # fmt: skip
 
 

@@ -169,7 +169,7 @@ def test_a_page_beyond_loopback_without_tls_in_front(
     )
     needs_proxy = "ponte_web_host" in given and "ponte_web_url" in given
     notes = finding_texts("ok", tmp_path / "home", ponte_web_token=TOKEN, **given)
-    assert ("Allow only the proxy to reach port 8080" in notes) is needs_proxy
+    assert ("Let only the proxy reach port 8080" in notes) is needs_proxy
 
 
 def test_secrets_that_can_be_guessed(tmp_path: Path) -> None:

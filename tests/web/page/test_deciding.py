@@ -107,7 +107,7 @@ async def test_several_rows_share_a_table_and_nothing_is_said_twice(
     await expect(page.locator(".card del")).to_have_text(["old"] * 2)
     await first.get_by_role("button", name="Approve").click()
     await expect(first.locator(".words")).to_have_text("Done.")
-    await expect(first.locator(".note")).to_have_text("To undo it, type undo abc234.")
+    await expect(first.locator(".note")).to_have_text("To undo this change, type undo abc234.")
 
 
 async def test_a_schedule_is_approved(ponte: WebPonte, page: Page) -> None:

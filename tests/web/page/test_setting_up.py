@@ -134,7 +134,7 @@ async def test_the_owner_of_slack_proves_the_account(axe_tab: Page, tmp_path: Pa
         await expect(notice).to_contain_text("O Slack rejeitou SLACK_BOT_TOKEN")
         slack.api.scopes = ["chat:write"]
         await press(page, "slack", "Verificar", slack_bot_token=slack.bot_token)
-        await expect(notice).to_contain_text("faltam: app_mentions:read")
+        await expect(notice).to_contain_text("Escopos ausentes: app_mentions:read")
         await press(page, "slack", "Salvar")
         await start_again(page, "Reiniciar agora")
         await slack.deliveries.wait_until_connected()
