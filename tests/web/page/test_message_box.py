@@ -17,7 +17,10 @@ from tests.web.web_ponte import WebPonte
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-UNREADABLE = "Couldn't read {}. It may be a folder, or the file was changed, moved or deleted. Attach the file again."
+UNREADABLE = (
+    "Couldn't read {}. It may be a folder, or the file was changed, moved or deleted. "
+    "Attach the file again."
+)
 PASTE = """entries => {
     const data = new DataTransfer();
     for (const [type, content] of entries) {
