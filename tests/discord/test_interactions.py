@@ -311,7 +311,7 @@ async def test_a_file_comes_with_a_command_or_is_named(
     assert await open_ponte.engine.conversations.files.get(file.id) == (file, b"a,b")
     discord.refuse("GET", "/cdn/*", 404, times=9)
     exchange = await ana.slash("ask", prompt="look", file=("b.csv", b"a,b"))
-    await exchange.wait_until(lambda e: "b.csv couldn't be fetched" in e.text)
+    await exchange.wait_until(lambda e: "b.csv could not be fetched" in e.text)
 
 
 async def test_of_too_many_acks_the_oldest_counts_as_refused(

@@ -340,7 +340,7 @@ async def test_a_file_that_the_cdn_does_not_give_does_not_take_the_turn(
 ) -> None:
     discord.refuse("GET", "/cdn/*", 404, times=9)
     await ana.say("look", files=[("a.csv", b"1")])
-    answer = await ana.wait_for_text("a.csv couldn't be fetched")
+    answer = await ana.wait_for_text("a.csv could not be fetched")
     assert "You said: look" in answer["content"]
 
 

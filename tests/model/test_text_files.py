@@ -106,4 +106,4 @@ async def test_the_model_is_told_that_a_text_may_be_misread(
     files = MemoryFiles()
     talk = Talk(await make("responses", files=files))
     await talk.say("What does it say?", [files.add("a.csv", "text/csv", data)])
-    assert ("whose encoding isn't known" in json.dumps(last(fake))) is is_unsure
+    assert ("whose encoding is not known" in json.dumps(last(fake))) is is_unsure
