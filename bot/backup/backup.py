@@ -432,8 +432,7 @@ def backup(begun: Start, file: str, keep: int = 0, *, with_secrets: bool = False
         collected = [path for path in folder.iterdir() if _DATED_NAME.fullmatch(path.name)]
         for old in sorted(collected, reverse=True)[keep:]:
             old.unlink(missing_ok=True)
-    name = STANDARD_STREAM if file == STANDARD_STREAM else str(path)
-    report = _report_backup(manifest, name, has_page_file=(home.path / STORED_FILE).exists())
+    report = _report_backup(manifest, str(path))
     # To stderr, since the backup itself may go to stdout.
     sys.stderr.writelines(f"{line}\n" for line in report)
     return 0
@@ -676,9 +675,8 @@ async def _close_unfinished_work(
     return closed
 
 
-def _report_backup(manifest: Manifest, file: str, *, has_page_file: bool) -> Iterator[str]:
-    """Yield the lines of a report on a backup. `has_page_file`: the data folder has settings of the
-    set-up page."""
+def _report_backup(manifest: Manifest, file: str) -> Iterator[str]:
+    """Yield the lines of a report on a backup."""
     yield _describe_manifest(manifest)
     if file == STANDARD_STREAM:
         yield say("To verify this backup, restore it to an empty data folder with `ponte restore`.")
@@ -692,14 +690,9 @@ def _report_backup(manifest: Manifest, file: str, *, has_page_file: bool) -> Ite
         )
     if STORED_FILE in manifest.members:
         yield say("The backup contains settings.env, which has the secrets of the set-up page.")
-    elif has_page_file:
-        yield say(
-            "The backup doesn't contain settings.env, the settings of the set-up page. Copy that "
-            "file too, or add `--secrets`."
-        )
     yield say(
         "Protect the backup as carefully as the data folder. It doesn't contain .env, ponte.toml "
-        "or the sandbox's Python."
+        "or the sandbox's Python, and settings.env of the set-up page only with `--secrets`."
     )
 
 

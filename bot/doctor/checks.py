@@ -270,14 +270,16 @@ async def _check_packages(start: Start) -> Sequence[Health]:
 async def _check_settings(start: Start) -> Sequence[Health]:
     """Report which files the settings come from when Ponte runs in this folder."""
     file, page = start.settings.env_file, start.settings.page_file
-    words = "set-up page, {path} (in a backup only with `ponte backup --secrets`)"
-    more = [Health("settings", "on", say(words, path=page))] if page else []
+    part = Health("settings", "on", say("environment and {path}", path=file.path))
     if file.path is None:
-        return [Health("settings", "on", say("environment; no .env file here")), *more]
-    if file.why:
+        part = Health("settings", "on", say("environment; no .env file here"))
+    elif file.why:
         words = say("environment; {path} isn't used ({why})", path=file.path, why=file.why)
-        return [Health("settings", "failing", words), *more]
-    return [Health("settings", "on", say("environment and {path}", path=file.path)), *more]
+        part = Health("settings", "failing", words)
+    if page is None:
+        return [part]
+    words = "set-up page, {path} (in a backup only with `ponte backup --secrets`)"
+    return [part, Health("settings", "on", say(words, path=page))]
 
 
 async def _as_is(part: Health) -> Sequence[Health]:

@@ -703,7 +703,7 @@ def test_the_settings_of_the_page_are_in_a_backup_only_if_asked_for(
     without, whole = tmp_path / "without.tar.gz", tmp_path / "whole.tar.gz"
     assert ponte_with_home("backup", str(without)).code == 0
     assert "settings.env" not in read_backup(without)[1]
-    assert "The backup doesn't contain settings.env" in ponte_with_home.err
+    assert "settings.env of the set-up page only with `--secrets`" in ponte_with_home.err
     assert ponte_with_home("backup", "--secrets", str(whole)).code == 0
     assert "The backup contains settings.env" in ponte_with_home.err
     assert read_backup(whole)[1]["settings.env"].decode() == kept
