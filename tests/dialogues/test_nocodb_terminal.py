@@ -49,7 +49,7 @@ async def test_questions_and_changes(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert " Done. " in first
         assert first == second
         assert (orders[12]["Paid"], team.writes()) == (True, ["PATCH"])
-        assert f"To undo it, type undo {id}." in first
+        assert f"To undo this change, type undo {id}." in first
         assert "Undone (" in await types(f"undo {id}")
         assert orders[12]["Paid"] is False
 

@@ -143,7 +143,7 @@ async def test_what_nocodb_would_ignore_guess_or_refuse(write_tools: WriteTools)
 
 async def test_rows_that_are_not_there_and_rows_that_come_twice(write_tools: WriteTools) -> None:
     error = await write_tools.error_of_call("nocodb_delete", ids=[1, 999, 998])
-    assert str(error) == "Row 999, 998 not found in Customers."
+    assert str(error) == "Rows not found in Customers: 999, 998."
     twice = [{"id": 3, "fields": {"Value": 1}}, {"id": "3", "fields": {"Value": 2}}]
     error = await write_tools.error_of_call("nocodb_update", changes=twice)
     assert str(error) == "These rows appear twice: 3."

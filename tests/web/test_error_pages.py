@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 
 import pytest
@@ -40,7 +41,7 @@ async def test_a_browser_gets_a_readable_page(ponte: WebPonte) -> None:
         assert "default-src 'none'" in answer.headers["content-security-policy"], (who, path)
         assert answer.headers["cache-control"] == "no-store", (who, path)
         assert "Accept" in answer.headers["vary"], (who, path)
-        words = re.sub(r"<[^>]*>", "", answer.text)
+        words = html.unescape(re.sub(r"<[^>]*>", "", answer.text))
         assert "{" not in words, (who, path)
         response = await client.get(path, headers={"Accept": "application/json"})
         message = response.json()["error"]["message"]

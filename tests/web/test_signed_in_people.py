@@ -464,7 +464,7 @@ async def test_who_cannot_be_confirmed_reads_so(office: WebPonte) -> None:
         office.policy.people.departures["slack"] = no_answer
         response = await client.get("/me")
         assert (response.status_code, response.headers["retry-after"]) == (503, "2")
-        assert "can't ask Slack" in response.json()["error"]["message"]
+        assert "can't confirm with Slack" in response.json()["error"]["message"]
 
 
 async def test_without_links_only_the_owner_signs_in_with_one(office: WebPonte) -> None:
