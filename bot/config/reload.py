@@ -69,7 +69,7 @@ def misspelt_names(config: Config, settings: Settings) -> Sequence[str]:
     for each webhook that cannot work."""
     # The names of all integrations by kind, also of those that are off.
     known_by_kind: dict[str, frozenset[str]] = dict.fromkeys(_SENTENCES, frozenset())
-    known_by_kind["tool"] = frozenset(SCHEDULE_TOOLS)
+    known_by_kind["tool"] = frozenset((*SCHEDULE_TOOLS, "post_message", "read_messages"))
     for face in settings.faces:
         if isinstance(face, ToolIntegration):
             for kind, names in face.rule_names(settings, config).items():

@@ -257,3 +257,10 @@ async def test_the_names_are_those_of_the_tools_that_are_offered(tmp_path: Path)
                 rules = face.rule_names(settings, Config())["tool"]
                 assert sorted(rules or ()) == sorted(tool.spec.name for tool in tools)
         await stackspot.close()
+
+
+def test_the_tools_of_chat_platforms_are_known(tmp_path: Path) -> None:
+    text = (
+        '[[rules]]\ndeny = ["tool:post_message", "tool:read_messages", "tool:schedule_propose"]\n'
+    )
+    assert find_misspelt_names(tmp_path, f"{text}[tools.post_message]\napprovals = 2") == []
