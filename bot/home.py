@@ -227,7 +227,8 @@ class Home:
         token = kept.decode("utf-8", errors="replace").strip()
         if wrong := token_fault(token):
             raise SettingsError(
-                "{path}: {wrong}. Or delete the file, and `ponte run` creates a new one.",
+                "{path}: {wrong}. Fix this, or delete the file so that `ponte run` creates a "
+                "new one.",
                 path=self.path / WEB_TOKEN_FILE,
                 wrong=wrong,
             )

@@ -361,7 +361,7 @@ async def list_feedback(
 )
 async def check_policy(
     start: Start,
-    person: Annotated[str, ShellOption("For example slack:U1, web:ana or oidc:acme:SUB.")],
+    person: Annotated[str, ShellOption("For example, slack:U1, web:ana or oidc:acme:SUB.")],
     channel: Annotated[
         str, ShellOption("For example C2 or slack:T1:C2; if omitted, a direct message.")
     ] = "",

@@ -285,7 +285,7 @@ class AdminView:
         name = field("argument-name", say("Name"), more=more)
         form = self._forms.build("people", "people add", name, say("Invite"), "approve", "filter")
         note = escape(say("Lowercase letters, digits, dots, hyphens and underscores."))
-        invite = section(say("Invite a person"), f"<p>{note}</p>{form}", "ponte people add NAME")
+        invite = section(say("Invite someone"), f"<p>{note}</p>{form}", "ponte people add NAME")
         return invite + people + tokens
 
     async def _schedules(self) -> str:

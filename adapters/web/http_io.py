@@ -444,7 +444,7 @@ async def read_chat_request(
         if "exceeded" in error.detail:
             size, limit = size_of(2 * MAX_TEXT_BYTES), size_of(MAX_TEXT_BYTES)
             raise TooLarge(size=size, limit=limit) from None
-        raise BadRequest(why="its form data isn't valid") from None
+        raise BadRequest(why="the form data isn't valid") from None
     try:
         fields: dict[str, str] = {}
         uploads: list[UploadedFile] = []

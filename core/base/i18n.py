@@ -37,8 +37,8 @@ OWNER_SENTENCES = {
         "NocoDB failed (status {status}). Try again in a minute. If the problem continues, check "
         "NocoDB's log."
     ),
-    "OpenAI rejected the code ({reason}). Contact the person who runs Ponte.": (
-        "OpenAI rejected the code ({reason}). Check PONTE_CODE and PONTE_CODE_MODEL."
+    "OpenAI refused to run the code ({reason}). Contact the person who runs Ponte.": (
+        "OpenAI refused to run the code ({reason}). Check PONTE_CODE and PONTE_CODE_MODEL."
     ),
     "Something went wrong. Your message is saved. Try again. If the problem continues, give this "
     "ID to the person who runs Ponte: {turn}.": (

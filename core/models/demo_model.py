@@ -366,9 +366,9 @@ _UNDERSTOOD = (
     ("help", "show the commands that work with every model"),
 )
 _NO_NOCODB = (
-    "That NocoDB tool isn't available here. Either NocoDB isn't connected (`NOCODB_URL`, "
-    "`NOCODB_TOKEN`; a bridge's URL ends in `/execute`), or you don't have permission. The sample "
-    "tables are only for the owner and, with `PONTE_SAMPLE=on`, for people who are invited."
+    "That NocoDB tool isn't available here. You might not have permission, or NocoDB isn't "
+    "connected. To connect it, set `NOCODB_URL` and `NOCODB_TOKEN`. The sample tables are only for "
+    "the owner and, with `PONTE_SAMPLE=on`, for people who are invited."
 )
 _NO_TABLES = (
     "No tables are available here. Either NocoDB isn't connected (`NOCODB_URL`, `NOCODB_TOKEN`), "

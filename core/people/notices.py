@@ -27,8 +27,8 @@ LINK_RENEWED, ACCESS_REMOVED = "link-renewed", "access-removed"
 """Kinds of notices whose id is the SHA-256 of the sign-in token that ended."""
 SENTENCES: Mapping[str, str] = {
     LINK_RENEWED: (
-        "Ponte's owner replaced your sign-in link. The earlier link and its sessions have ended. "
-        "Your API tokens stay valid."
+        "Ponte's owner replaced your sign-in link. The earlier link no longer works, and its "
+        "sessions have ended. Your API tokens stay valid."
     ),
     ACCESS_REMOVED: "Ponte's owner removed your access to this page.",
     "api-token-added": (

@@ -252,7 +252,8 @@ _COSTS: dict[ScheduleKind, str] = {
         "your limits."
     ),
     "command": (
-        "Each run is one quick command, counts toward your limits and uses your permissions here."
+        "Each run executes one StackSpot quick command with your permissions here and counts "
+        "toward your limits."
     ),
 }
 _PAUSED: dict[PauseReason, str] = {

@@ -407,8 +407,8 @@ class CommandService:
         is_private = not address.is_shared and not person.is_bot and is_colleague
         if not is_private or not self.people.claims.prove(person, command.id):
             raise BadInput(
-                "This word isn't valid. Send it in a direct message, from the account that was "
-                "chosen on the set-up page, within ten minutes."
+                "This word isn't valid. Within ten minutes, send the one shown on the set-up page "
+                "in a direct message from the account chosen there."
             )
         return say(
             "Hello {name}, it worked: you're Ponte's owner. Go back to the page to continue.",

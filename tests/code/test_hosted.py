@@ -67,7 +67,7 @@ async def test_a_container_that_was_deleted_is_healed(bench: Bench) -> None:
 
 async def test_a_server_whose_containers_never_live_is_given_up(bench: Bench) -> None:
     bench.fake.runs(Script(status=400, message="Container is expired.", times=0))
-    with pytest.raises(Exception, match="OpenAI rejected the code"):
+    with pytest.raises(Exception, match="OpenAI refused to run the code"):
         await bench.run("1")
     assert bench.fake.containers.created == 3
 

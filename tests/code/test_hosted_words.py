@@ -161,11 +161,11 @@ REFUSALS = [
         "unfit_model",
         "can't run code",
     ),
-    (Script(status=418, code="teapot"), "refused", "rejected the code (teapot)"),
+    (Script(status=418, code="teapot"), "refused", "refused to run the code (teapot)"),
     (
         Script(status=418, code="<!channel> https://evil.test sk-test"),
         "refused",
-        "rejected the code (HTTP 418)",
+        "refused to run the code (HTTP 418)",
     ),
     (Script(status=500, times=0), "model_down", "Nothing was run. Try again"),
     (Script(fail="lost"), "unknown", "don't know whether the code ran"),

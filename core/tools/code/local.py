@@ -44,9 +44,9 @@ KERNEL_STOPPED = "the last run was stopped"
 ENDED = "it was shut down"
 NEW_PYTHON = "its packages were installed"
 _FAULTS = {
-    "timeout": "it ran too long",
-    "memory": "it used too much memory",
-    "flooded": "it printed too much",
+    "timeout": "the program ran too long",
+    "memory": "the program used too much memory",
+    "flooded": "the program printed too much",
     "died": "its process ended",
 }
 _CGROUP = Path("/sys/fs/cgroup/memory.max")

@@ -60,7 +60,7 @@ _RESULT: TypeAdapter[mcp_types.CallToolResult | mcp_types.InputRequiredResult] =
 _EVENT_END = re.compile(rb"(?:\r\n?+|\n){2}")
 _DOWN = "The MCP server {name} didn't answer as expected ({why})."
 _SILENT = "The MCP server {name} didn't answer within {seconds} s."
-_ASKS = "The MCP server {name} asked for more input, which Ponte can't give."
+_ASKS = "The MCP server {name} asked for more input, which Ponte can't provide."
 
 
 class _CheckedBackend:
