@@ -302,6 +302,7 @@ class PersonalDataService:
         counts = await self.data.count_rows(who)
         shared = (await self.data.find_conversations(who)).shared
         await self.engine.people.audit.write_note("person-forgotten", actor, person=who.key)
+        # Whoever has an account on the page loses it first, so that they cannot write meanwhile.
         if await self.accounts.find(who.key):
             await self.remove_account(who.key)
         else:
@@ -338,6 +339,7 @@ class PersonalDataService:
                 await self.engine.stores.peers.notify("remembered", name)
         await self.engine.upkeep.announce_forgotten()
         await self._try_now(self.engine.upkeep.erase)
+        # Databases keep the bytes of deleted rows in their files until they are overwritten.
         await self.engine.stores.scrub(whole=True)
         if not remaining_rows:
             await self.engine.people.audit.forget(who.key)

@@ -205,6 +205,7 @@ class DiscordContext:
         since = thread_state.hear(source)
         first = not since
         self.state.note_change()
+        # Nobody else writes here, so the conversation has all messages already.
         if thread_state.people == [message.author.id] and not first:
             return (), (), ()
         if not self.may_read:

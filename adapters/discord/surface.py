@@ -120,6 +120,7 @@ class DiscordSurface(Surface):
         attached = (*sheets, *fits)
         try:
             await attempt(lambda: put(posts.append_notes(text, notes), posts.attachments(attached)))
+        # A limit of Discord is lower than we know; the tables of the answer itself stay.
         except FilesTooLarge:
             notes = [posts.explain_too_large(file, limit) for file in files]
             await attempt(lambda: put(posts.append_notes(text, notes), posts.attachments(sheets)))
@@ -270,6 +271,8 @@ class ChannelSurface(DiscordSurface):
         # What the post shows is known again after the edit, unless that fails or is cancelled.
         before, self._post_states[post] = self._post_states.get(post), None
         is_plain = answer is None or (await self._renderer.rendering(answer)).is_plain
+        # None: the post is not known (this process has not written it), or the end of its last edit
+        # is not.
         if before != target or not is_plain:
             message = message_at(await self.client(), post)
             if target.stop and not (before and before.stop):
@@ -283,7 +286,10 @@ class ChannelSurface(DiscordSurface):
                     more["content"] = posts.append_notes(form["content"], notes)
                 return await message.edit(**form | more, allowed_mentions=MENTION_NOBODY)
 
+            # Sheets are files with tables that are too wide for a post. Notes name those that
+            # Discord refused.
             await self._with_sheets(change, answer)
+            # Only after the edit: text that people see replaces the typing indicator for a while.
             self.signs.note_growth(self._to.turn)
         self._post_states[post] = target
 

@@ -444,6 +444,7 @@ class RateLimiter:
                 self._channels[name] = limit  # moved to the end, so it is evicted last
             own.append(limit)
         pace = self._pace
+        # No other process: the limits in memory are the only ones.
         if pace is None:
             return work(own, self._clock())
         if is_refused(result := work([replace(limit) for limit in own], self._clock())):
@@ -465,6 +466,7 @@ class RateLimiter:
         except NotStored:  # without the database, each process limits only its own calls
             return work(own, self._clock())
         for limit, seconds in zip(own, ahead, strict=True):
+            # Another call of this process may have moved it further meanwhile.
             limit.due = max(limit.due, began + seconds)
         return result
 

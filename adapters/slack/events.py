@@ -248,6 +248,7 @@ def parse_message(
     # docs.slack.dev/reference/events/app_context_changed.
     entities = (event.get("app_context") or {}).get("entities") or () if direct else ()
     descriptions = []
+    # Ids are checked, because this text is part of what the model reads.
     for entity in entities[:5]:
         kind, value = str(entity.get("type", "")).rpartition("/")[2], entity.get("value")
         if kind == "message_context" and isinstance(value, Mapping):
@@ -262,6 +263,7 @@ def parse_message(
         ts=ts,
         user=user,
         text=author_text(event),
+        # The first message of a thread names itself as the thread.
         thread=thread if thread != ts else "",
         parent=str(event.get("parent_user_id") or ""),
         direct=direct,

@@ -121,6 +121,7 @@ def build_home_view(overview: Overview, start: StartingPoints, channel: str) -> 
         drawn = (render.card_blocks(card, _ASKED_BYTES, tables=False) for card in own)
         blocks += _separate(chain.from_iterable(drawn))
         if (more := len(overview.asked) - MAX_HOME_CARDS) > 0:
+            # Only a number: there is no command that lists them.
             blocks.append(_build_note(f"… +{more}"))
     if overview.schedules:
         blocks.append(render.build_header(say("Schedules")))
@@ -132,7 +133,8 @@ def build_home_view(overview: Overview, start: StartingPoints, channel: str) -> 
             "value": f"schedule {schedule.id} {word}",
             "text": render.make_plain_text(say(label), 75),
         }
-        # Plain text shows the marks in a title as they were written.
+        # Plain text shows the marks of Markdown as they were written, so they are removed. Slack
+        # links addresses in it and reads `<…>` all the same, so these are disabled after that.
         words = render.escape_text(defang(to_plain_text(schedule.text)))
         text = render.make_plain_text(words, render.SECTION_BYTES)
         blocks.append({"type": "section", "text": text, "accessory": button})

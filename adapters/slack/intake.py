@@ -322,6 +322,7 @@ class SlackIntake:
         """Handle one event. Raises NotStored; the caller must then not acknowledge the event, so
         that Slack sends it again."""
         event, team, us = body.get("event") or {}, self.workspace.team, self.workspace.user
+        # Slack also sends events about our own posts.
         if event.get("user") == us:
             return
         channel, inbox = str(event.get("channel", "")), self.conversations.inbox

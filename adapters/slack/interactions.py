@@ -331,6 +331,7 @@ class SlackHandlers:
         interaction = self._make_interaction(
             place, key, ack, lambda words: ack(**_field_error(field, words)), source, notices
         )
+        # A card without a message (`ts`) is one of the Home tab, which is drawn again.
         if is_on_card and not source:
             interaction = replace(interaction, home=self.home)
         if is_change:

@@ -460,6 +460,7 @@ class SlackPeople:
                 "usergroups.list", include_users=True, patience=GROUPS_PATIENCE_SECONDS
             )
         except SlackRefused as refused:
+            # Logged once, and not at each attempt.
             if not self._groups_refused:
                 log.info("Slack refused to list user groups", error=refused.error)
             self._groups_refused = True

@@ -395,7 +395,8 @@ class Presence:
                 self._line = self._signs.tasks.start(self._keep_line())
 
     async def _start_release(self) -> None:
-        """Set the session to its resting status in the background; wait up to 2 seconds for it."""
+        """Tell Slack, in the background, that the assistant no longer works in this thread. Wait up
+        to 2 seconds for that, so that the sign is usually gone when the answer comes."""
         if release := self._signs.tasks.start(self._release()):
             await asyncio.wait({release}, timeout=_SIGN_PATIENCE)
 

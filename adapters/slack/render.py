@@ -390,6 +390,7 @@ def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES, tables: bool = True) -
     text = card.text if card.is_whole else card.text[:_TEXT]
     title, body = escape_text(defang(card.title[:_TITLE])), escape_text(defang(text))
     words = f"*{title.replace('*', '')}*\n{body}".strip() if title else body or "…"
+    # A person may approve only what they see in full; what does not fit gets no button for it.
     if must_fit(card):
         pieces = enumerate(_split_words(words))
         whole = [_build_card_section(card, f"text{n}", piece) for n, piece in pieces]

@@ -374,6 +374,7 @@ class Guard:
         async def safely(event: Event) -> None:
             if event["type"] == "http.response.start":
                 headers = MutableHeaders(scope=event)
+                # A response that signs in or out sets its own cookie.
                 if visitor and visitor.cookie and "set-cookie" not in headers:
                     response = Response()
                     age = sign_in.PROVIDER_SESSION_SECONDS

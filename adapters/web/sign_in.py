@@ -341,6 +341,7 @@ class TokenAuthentication:
         accounts: Sequence[PageAccount] = ()
         has_api_form = has_generated_form(token.removeprefix(API_TOKEN_PREFIX))
         is_api_token = token.startswith(API_TOKEN_PREFIX) and has_api_form
+        # Program tokens are random, so guesses at them need no limit.
         if is_api_token and (program := await self.find_program(hash_token(token))):
             return program
         if has_generated_form(token):
@@ -349,6 +350,8 @@ class TokenAuthentication:
             except NotStored as error:  # its owner still comes in, to see what is wrong
                 unread = error
             visitor = None
+            # Generated tokens cannot be guessed, so the limit of tries does not hold for them. A
+            # token that the owner chose could be; it comes below.
             if hmac.compare_digest(_bytes(token), self._token) and self._is_generated:
                 visitor = self._owner
             digest = hash_token(token)

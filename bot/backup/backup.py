@@ -484,6 +484,7 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
         except OSError as error:
             raise HomeUnusable(home=home.path, cause=describe_read_error(error)) from None
         closed_counts = asyncio.run(_close_unfinished_work(staged, manifest, resume=resume))
+        # The folders' own entries must be on disk before they replace the home.
         for each in [staged, *(one for one in staged.rglob("*") if one.is_dir())]:
             sync_folder(each)
         aside = f"{ASIDE_PREFIX}{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
@@ -500,6 +501,7 @@ def _collect_files(
     files that it names, the sample tables, and the small files `names`. The database and the stored
     files are those of one moment."""
     database = home / "ponte.db"
+    # A file may be deleted after the database was copied; then both are copied once more.
     for tries in range(1, SNAPSHOT_ATTEMPTS + 1):
         snapshot.check_room(home, snapshot.database_bytes(database), say("a backup"))
         copy = staged / database.name

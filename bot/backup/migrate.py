@@ -54,6 +54,8 @@ async def migrate(settings: Settings, home: Home) -> int:
         async with _open_both(home.path, plain_value(settings.database_url)) as (ours, theirs):
             for name, own in home.secrets().items():
                 secret = await theirs.secret(name, own)
+                # `secret` stores ours only if the database has none, as one from an earlier
+                # migration.
                 if secret != own:
                     sys.stdout.write(f"  {name}: the database has its own already, which stays\n")
             for table in SCHEMA.copy_tables:
@@ -81,6 +83,7 @@ async def migrate(settings: Settings, home: Home) -> int:
                 select = f"SELECT count(*) FROM {table.name}"  # noqa: S608 - ours
                 count = partial(select_value, sql=select)
                 here, there = await ours.database.read(count), await theirs.database.read(count)
+                # More is possible: a process may write to the new database already.
                 if there < here:
                     raise NotTheSame(table=table.name, here=here, there=there)
             await theirs.audit.write_note("data-migrated", OPERATOR)

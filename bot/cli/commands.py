@@ -131,6 +131,7 @@ def ask(text: str, files: Sequence[Path], form: str | None, output: Path | None,
     body, saved, rows = ask_holder(ask_one, prepares=True)
     is_answered = body["status"] == "done"
     if rows is None:
+        # Text that was streamed to a terminal is completed there, even if the answer failed.
         shows_on_stdout = (is_answered or answer.live) and not form
         (answer if shows_on_stdout else other).show_answer({**body, "cards": ()})
     other.show_extras(body["cards"], saved)
@@ -254,6 +255,7 @@ def run_operation(name: str, arguments: Json, *, as_json: bool) -> int:
 
     inputs, own = start(quiet=True, asks_holder=True), OPERATIONS[name]
     is_running = inputs.home.is_served()
+    # With a database of its own, Ponte may run on another machine.
     if own.needs == "running" and not is_running and inputs.settings.database_url is None:
         raise PonteError(
             "Ponte isn't running with {home}, so there is nothing to reload.",
@@ -290,6 +292,7 @@ def run_operation(name: str, arguments: Json, *, as_json: bool) -> int:
         # The parts are those of this command's own Ponte, which answers nobody.
         words = "Ponte isn't running with {home}. Start it with `ponte run`."
         sys.stderr.write(say(words, home=inputs.home.path) + "\n")
+    # "status" fails if nothing runs, so that a script can ask.
     return ask_holder(show, inputs, prepares=own.prepares) or int(is_idle)
 
 

@@ -444,6 +444,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             name = getattr(getattr(error, "ctx", None), "command_path", "ponte")
             advice = _say("Run `{command} --help` for help.", command=name)
             words = f"{name}: {_translate_usage_error(words)} {advice}"
+        # As command-line tools do, 2 tells a wrong use and 1 another failure.
         typer.echo(words, err=True)
         return 2
     except (KeyboardInterrupt, typer.Abort):

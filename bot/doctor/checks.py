@@ -176,6 +176,7 @@ async def check_everything(start: Start, *model: ModelRequests) -> AsyncIterator
         if start.config.mcp:
             for finding in await _run_check(settings, MCP_STATE_NAME, _check_mcp(start, parts)):
                 yield finding
+    # The usage is in the database, so without it there is nothing to read.
     if failing.isdisjoint(("home", "database")):
         for finding in await _run_check(settings, "usage", _check_usage(start)):
             yield finding

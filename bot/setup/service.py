@@ -180,6 +180,7 @@ class SetupService:
             mask_also(typed[each.setting], is_typed=True)
         now = self._clock()
         self._drafts = {k: v for k, v in self._drafts.items() if v.until > now}
+        # The oldest go: a dict has its entries in the order in which they came.
         while len(self._drafts) >= MAX_DRAFTS:
             self._drafts.pop(next(iter(self._drafts)))
         id = secrets.token_urlsafe(12)
@@ -290,6 +291,7 @@ class SetupService:
             if name == "ponte_admins":
                 # The setting replaces its default, ADMINS, which gives the page's own owner the
                 # right; so it is written with it.
+                # `web:owner` and `web` name the same account; ADMINS has the short form.
                 listed = {one.removesuffix(f":{OWNER_ID}") for one in listed} | ADMINS
             values[name.upper()] = ",".join(sorted({*listed, f"{platform}:{id}"}))
         await self._write(values, actor)

@@ -416,6 +416,8 @@ class HttpClient:
         except library.DecodingError:
             raise HttpUnreadable("its compression is broken") from None
         except (library.TransportError, library.InvalidURL) as error:
+            # The libraries pack OpenSSL's errors into their own, so only the text tells that nobody
+            # known signed the certificate. This reason is told, because a person can mend it.
             reason = UNTRUSTED if UNTRUSTED in str(error) else type(error).__name__
             raise HttpDown(reason, sent=not isinstance(error, unsent)) from None
 
@@ -716,6 +718,7 @@ def parse_fault_body(body: object) -> FaultBody:
     is decoded JSON or a text."""
     # The texts and numbers with their keys, the outer ones first.
     values, waiting = list[tuple[str, object]](), deque([("", body)])
+    # The body is untrusted: it may be nested without end.
     for _ in range(MAX_ERROR_VALUES):
         if not waiting:
             break
@@ -744,6 +747,7 @@ def parse_fault_body(body: object) -> FaultBody:
     sentence = WAIT_SENTENCE.search(message)
     waits = (
         *(
+            # Google's daily quotas begin anew at midnight in California.
             (PACIFIC_MIDNIGHT_SECONDS - time.time()) % 86_400
             for key, value in values
             if key == "quotaId" and "PerDay" in str(value)

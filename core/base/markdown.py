@@ -372,9 +372,11 @@ class Trust:
         """
         if not self.links_anything or not _may_hold_address(text):
             return text
+        # Parsing it could take seconds, so every address in it is disabled.
         if is_too_complex(text):
             return self.defang(text)
         source = before = text.replace("\r\n", "\n").replace("\r", "\n")
+        # Terminals link addresses inside code too.
         if not self.is_code_inert:
             sanitized = self._sanitize_for_terminal(source, stray_ticks)
             return text if sanitized == source else sanitized
@@ -400,6 +402,7 @@ class Trust:
             if sanitized == before:
                 break
             before = sanitized
+        # After the last pass something is still left: then all addresses go, the allowed ones too.
         if not self._has_only_allowed_targets(before):
             return self.defang(source)
         return text if before == source else before

@@ -172,6 +172,7 @@ def _encode_xlsx(
             "strings_to_numbers": False,
         },
     )
+    # Excel takes at most 31 characters, and no apostrophe at either end.
     name = _cut_to_units(_SHEET_NAME.sub(" ", _plain_text(title)), 31).strip("' ")
     # Excel accepts neither an empty name nor this one.
     sheet = book.add_worksheet(name if name and name.casefold() != "history" else "Table")
@@ -196,6 +197,7 @@ def _encode_xlsx(
     def write(row: int, at: int, cell: Cell) -> None:
         """Write a cell with its type. What Excel cannot hold exactly (early dates, long numbers) is
         text."""
+        # bool before numbers and dates: to Python, True is the number 1.
         column = columns[at]
         if isinstance(cell, bool):
             sheet.write_boolean(row, at, cell)
@@ -204,6 +206,8 @@ def _encode_xlsx(
             value = cell.replace(tzinfo=None) if isinstance(cell, datetime) else cell
             sheet.write_datetime(row, at, value, moment_format if is_moment else day_format)
         elif (number := _number(column, cell)) is not None and _fits_excel(number, cell):
+            # Excel shows 0.5 as 50 % and counts durations in days; the cells have percents and
+            # seconds.
             factor = {"percent": 100, "duration": 86_400}.get(format_kind(column.format), 1)
             sheet.write_number(row, at, float(number / factor), formats[at])
         else:

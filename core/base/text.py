@@ -643,8 +643,10 @@ class _Part:
         return next((cut for cut in near if self._keeps_fences(cut, fence)), last)
 
     def _possible_cuts(self) -> Iterator[_Cut]:
-        """Yield cuts at any character, from the end of the room back to the start, where an open
-        code block still fits with its closing line."""
+        """Yield places to cut a long text for one post, the last possible place first.
+
+        Each leaves room for the line that closes a code block which is open at the cut.
+        """
         end = self.stop
         while end > self.start:
             place = find_character_boundary(self.text, end, self.start)

@@ -177,6 +177,7 @@ class ChangeRunner:
             if self._held.is_set():
                 return
             batch = run.applier.open(draft)
+            # An earlier process began this write, and nobody knows whether it took effect.
             if steps[0].state == "writing":
                 await self._read_back(run, batch, steps, sure=False)
                 return

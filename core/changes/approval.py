@@ -313,6 +313,7 @@ class Approval:
         policy, proposal, draft = self.policy, change.proposal, change.draft
         there = proposal.address
         approvers, kind = self.approvers(proposal), self.kinds[draft.kind]
+        # "asker" is no name of a person or group; `is_asker` below stands for it.
         names, needed = approvers.names - {ASKER}, kind.rights_to_propose(draft)
         linked = (("approve", *titles) for titles in draft.view.linked_tables)
         admin_sentence = ""
@@ -366,6 +367,8 @@ class Approval:
             propose_here=tuple(at_here.may(*right) for right in needed),
             propose_there=tuple(at_there.may(*right) for right in needed),
         )
+        # These two are asked last and only if needed, because the asker's platform may have to
+        # tell.
         if lacks("asker_propose", actions, standing):
             standing = replace(standing, asker_propose=await self.find_asker_rights(change))
         if lacks("asker_has_left", actions, standing):

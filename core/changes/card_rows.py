@@ -161,6 +161,7 @@ def _build_row(
         listed |= {name for name in before.keys() & after if _hold_files(before[name], after[name])}
         for name in listed & (before.keys() | after):
             # Links and files can be many, so only the added and the removed ones are shown.
+            # Linked rows are compared by id, because their names may change meanwhile.
             key = _id if name in view.link_fields else repr
             old = {key(each): each for each in before.get(name) or ()}
             new = {key(each): each for each in after.get(name) or ()}

@@ -392,6 +392,7 @@ class ChangeViews:
         # A person who can decide alone, in private, needs no names.
         if address.is_shared or named or "approve" not in actions:
             may_decide = not own.admin_sentence and shows_button("approve", own)
+            # Who has approved already is not asked again.
             names = named - {f"{one.person.platform}:{one.person.id}" for one in change.consents}
             deciders = await self._list_deciders(
                 names,

@@ -80,7 +80,7 @@ class CheckedApplier(Applier, Protocol):
 
 @runtime_checkable
 class WatchedBatch(Batch, Protocol):
-    """A batch that reports the progress of its runs."""
+    """A batch of writes in another system that takes long and reports how far it is."""
 
     async def watch(self, rows: Sequence[RowWrite], doing: Doing) -> Sequence[RowCheck]:
         """Check a run like `check`, and call `doing` with each new state."""

@@ -110,6 +110,7 @@ def forget_changes(connection: SqlConnection, conversation: str) -> None:
         if ids.isdisjoint(on_cards | read_out):
             continue
         if ids & read_out:
+            # Read out: the text of the answer itself has the values, so all of it goes.
             answer = Answer("", code="forgotten")
         cards = tuple(
             replace(card, text="", rows=(), actions=()) if card.id in ids else card
@@ -647,7 +648,10 @@ def _may_update_alone(connection: SqlConnection, proposal: Proposal, per_hour: i
 
 def _insert(connection: SqlConnection, change: Change, last_notice: str = "") -> Change:
     """Store a new change and return it as stored. If its id is in use, the change gets another one.
-    `last_notice` is the last notice that people need not get any more."""
+
+    Notices tell approvers about a change: "asked", "reminded", "expired", in this order.
+    `last_notice` is the last one that counts as sent; "" for none, "never" to send none at all.
+    """
     while connection.execute("SELECT 1 FROM changes WHERE id = ?", (change.id,)).fetchone():
         change = replace(change, proposal=replace(change.proposal, id=new_change_id()))
     values = _columns(change, last_notice)
@@ -673,6 +677,7 @@ def _columns(change: Change, last_notice: str) -> dict[str, Any]:
         "decision_seq": change.decision_seq,
         "has_named_approvers": proposal.has_named_approvers,
         "last_notice": last_notice,
+        # Only the turn needs `data`, as a schedule's or webhook's own notes about its run.
         "origin": encode_json(replace(proposal.origin, data={})),
         **_decision_columns(change.decider, change.decided_at),
     }
@@ -803,6 +808,8 @@ def _select(connection: SqlConnection, statement: str, values: object) -> list[C
         fields: dict[str, Any] = {name: row[name] for name in _PROPOSAL_COLUMNS}
         writes = tuple(step.write for step in steps)
         decider = decode_json(Person, row["decided_by"]) if row["decided_by"] else None
+        # A revision is of whoever changed the values; the message of the turn names who asked
+        # first.
         if row["revision"] > 1:
             sql = "SELECT person FROM inbox WHERE seq = ?"
             fields["first_asker"] = select_value(connection, sql, row["seq"]) or ""

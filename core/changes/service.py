@@ -502,8 +502,10 @@ class Decisions:
                 call_id="undo",
                 locale=LANGUAGE.get(),
                 created_at=now,
+                # It is applied at once, so it never waits for a decision.
                 expires_at=now,
                 undone_change=change.id,
+                # The undo is a proposal of its own, whatever the revision of the change was.
                 revision=1,
             )
             undo = await self.ledger.undo(proposal, decision.person, now, rule)

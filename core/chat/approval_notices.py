@@ -294,6 +294,7 @@ class ApprovalNotices:
             return one.reply_to
         destination = await self._find_destination(one, change)
         if destination is None:
+            # Nobody to tell: recorded as removed, so that no later round tries it.
             await posts.record_removed(1)
             return None
         to, locale = destination

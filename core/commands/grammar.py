@@ -214,6 +214,7 @@ def parse_command(text: str) -> TypedCommand | None:
     if name in _WITH_ID:
         if name == "deny":
             word, *more = rest.split(maxsplit=1) or ("",)
+            # As in "deny ab12cd, because …" and "deny ab12cd."
             word = word.rstrip(",:" if more else ".!")
             is_command = bool(_ID_AND_CODE.fullmatch(word.lower()))
             reason = more[0] if more else ""

@@ -176,6 +176,7 @@ def check_inputs(command: QuickCommand, inputs: Inputs, *, is_typed: bool = Fals
     slug, names, required = command.slug, list(command.inputs), _required_names(command)
     all_names = ", ".join(names)
     if isinstance(inputs, str):
+        # Free text is the only input, or the only required one of several.
         only = names if len(names) == 1 else required
         if inputs.strip() and len(only) != 1:
             raise BadInput(

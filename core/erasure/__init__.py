@@ -257,6 +257,8 @@ class SqlPersonalData(SqlStore):
                 "SELECT message FROM inbox WHERE conversation = ? LIMIT 1", (conversation,)
             ).fetchone()
             address = decode_json(Message, row["message"]).address if row else None
+            # On some platforms a direct message has a channel id of its own, which identifies the
+            # person too.
             if address and not address.is_shared and address.platform == platform:
                 own.add(address.channel)
         return replace(who, ids=frozenset(own))
@@ -723,6 +725,7 @@ def _anonymise_usage(work: _ErasureWork) -> None:
                 "direct": ":".join((*parts[:2], "direct")) if len(parts) > 2 else place,
             },
         ).close()
+        # Counters of limits have the place at the end of their scope.
         if len(parts) > 2:
             end = f":{place}"
             work.connection.execute(
@@ -732,6 +735,7 @@ def _anonymise_usage(work: _ErasureWork) -> None:
     for conversation in work.select_ids(
         "SELECT DISTINCT conversation FROM usage WHERE person = :one"
     ):
+        # Others' usage in a shared conversation names it anyway.
         if conversation not in work.places.shared:
             connection.execute(
                 "UPDATE usage SET conversation = '' WHERE person = :one"

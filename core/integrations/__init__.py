@@ -483,7 +483,9 @@ class Operator(Protocol):
         *,
         as_json: bool = False,
     ) -> Mapping[str, Any]:
-        """Run an operation. Return what the shell prints: `lines`, `notes`, `failed` and `next`."""
+        """Run the operator's operation `name` and return its result as words for a person: `lines`,
+        `notes`, `failed` (the exit status is not 0) and `next` (what to do next).
+        """
 
     async def tabulate(self, name: str, rows: Sequence[Mapping[str, Any]]) -> ListTable:
         """Return rows of the list of that name as the operator's page shows them."""

@@ -371,7 +371,11 @@ class SqlInbox(SqlStore):
     def _purge_oldest(
         self, connection: SqlConnection, before: float, area: ConversationArea, after: int
     ) -> tuple[int, int]:
-        """Delete the oldest messages after that `seq`. Return the last one and their number."""
+        """Delete the oldest messages whose `seq` is larger than `after`, up to
+        PURGED_MESSAGES_PER_TRANSACTION. Return the last `seq` and how many were deleted.
+
+        The caller passes that `seq` as `after` to the next call; 0 begins, and ends.
+        """
         there, values = area_condition(area)
         old = "SELECT seq FROM inbox_finished WHERE updated_at < ?"
         if area != ALL_CONVERSATIONS:
@@ -381,6 +385,7 @@ class SqlInbox(SqlStore):
         last = select_value(connection, sql, before, *values, after, limit)
         if last is None:
             return 0, 0
+        # The condition reads only `inbox`, so it holds until `inbox` itself comes, last.
         for table in (*self._database.schema.purged_with("inbox"), "inbox"):
             deletion = connection.execute(
                 f"DELETE FROM {table} WHERE seq <= ? AND seq IN ({old} AND seq > ?)",  # noqa: S608

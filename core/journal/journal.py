@@ -321,8 +321,10 @@ class Journal(SqlThreads):
         changed = connection.execute(
             "UPDATE inbox SET state = ?, answer = ?, updated_at = ?"
             " WHERE seq = ? AND state = 'running'",
+            # With `key`, the first post of the answer is on its way.
             ("posting" if key else "answered", encode_json(answer), time.time(), turn.seq),
         )
+        # An earlier call has stored it, whose outcome was lost.
         if not changed.rowcount:
             return
         if also is not None:
@@ -570,6 +572,7 @@ def _begin_turn(connection: SqlConnection, seq: int, owner: str) -> Turn | None:
         return None
     again = row["owner"] == owner
     thread, is_thread_new = threads.use_thread(connection, row["conversation"])
+    # The same process goes on with its attempt, as after it waited.
     attempt = max(1, row["attempt"] + (0 if again else 1))
     state: TurnState = "running" if row["state"] == "new" else row["state"]
     first = row["attempt"] == 0 and row["state"] == "new"

@@ -109,6 +109,8 @@ class TurnJobManager(JobManager):
         """
         key = tuple(queues or ())
         while await self._until_room(queues):
+            # This worker's last fetch told that no other job waits. Only news since then is worth a
+            # fetch.
             if worker_id in self._without_more:
                 self._without_more.discard(worker_id)
                 if key not in self._news:

@@ -716,6 +716,7 @@ def forget_conversation(connection: SqlConnection, conversation: str) -> ForgetR
     )
     return ForgetResult(
         generation=int(conversation_row["generation"]) if conversation_row is not None else 0,
+        # Those that were withdrawn before count no more.
         messages=sum(row["state"] != "withdrawn" for row in rows),
         running=tuple(r["seq"] for r in rows if r["state"] in ("running", "answered", "posting")),
         files=tuple(files),

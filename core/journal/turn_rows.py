@@ -306,6 +306,7 @@ def read_turn(connection: SqlConnection, row: SqlRow, *, has_records: bool = Tru
         ),
         posts=tuple(Post(p["number"], p["key"], p["post"], p["state"]) for p in posts),
         answer=decode_json(Answer, row["answer"]) if row["answer"] else None,
+        # Stored as "reason:limit".
         refusal=row["refusal"].partition(":")[0],
         limit=int(row["refusal"].partition(":")[2] or 0),
         accepted_at=row["created_at"],

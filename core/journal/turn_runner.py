@@ -549,10 +549,14 @@ class TurnExecutor(SqlStore):
         timer = asyncio.get_running_loop().call_later(KEEP_PLACE_SECONDS, self.leave_place, seq)
         self._admitting[seq] = asyncio.current_task()
         try:
+            # `admit` has its own limit: it waits until the platform tells who the author is, or
+            # takes too long to tell.
             await self.admit(seq, math.inf)
         except asyncio.CancelledError:
+            # Raises the cancellation again unless the runner itself cancelled the wait.
             self._end_cancellation(seq)
         except Exception as error:
+            # The turn goes on: what is not known of its author is denied then.
             log.error("waiting for a turn failed", turn_seq=seq, error=repr(error))
         finally:
             del self._admitting[seq]

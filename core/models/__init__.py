@@ -167,7 +167,9 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         except HttpAnswer as error:
             status = error.status
             if MESSAGE_BY_STATUS.get(status) == NO_OPENAI_API:
+                # Some servers have Chat Completions and no list of models.
                 status = await _find_chat_status(deps.http, url, options) or status
+            # An answer to an empty request with these tells that the address is right.
             if status not in EMPTY_REQUEST_STATUSES:
                 raise PonteError(
                     MESSAGE_BY_STATUS.get(status, UNEXPECTED_STATUS), s=status
@@ -175,6 +177,7 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
             listed = {}
         except HttpUnreadable:
             listed = None
+        # Some servers send the list alone.
         listed = {"data": listed} if isinstance(listed, list) else listed
         if not isinstance(listed, Mapping):
             raise PonteError(NO_OPENAI_API, s=200)
@@ -183,6 +186,7 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         # llama.cpp's server answers with its only model, whatever name a request has.
         takes_any_name = [one.get("owned_by") for one in models] == ["llamacpp"]
         is_listed = takes_any_name or {own.ponte_model, f"{own.ponte_model}:latest"} & names
+        # Azure lists models that it could offer, and not the names of deployments.
         is_complete = names and not (urlsplit(url).hostname or "").endswith(AZURE_DOMAINS)
         if is_complete and not is_listed:
             some = ", ".join(sorted(names)[:5])
@@ -282,6 +286,7 @@ def _serve_model(
         context=own.ponte_model_context or 0,
     )
     api = own.ponte_model_api
+    # None: the server is asked for its level. With "demo" no caller comes here.
     level = None if api == "auto" or api == "demo" else api
     return ServedModel(deps.client, options, level=level, read=read, record_object_to_erase=late)
 

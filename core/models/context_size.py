@@ -480,6 +480,7 @@ def fit_items(items: Sequence[Item], room: int) -> list[Item]:
         return list(items)
     last = (find_turn_starts(items) or [0])[-1]
     texts = list(map(describe_files, items))
+    # What must not be cut: the last message itself, and the calls of its turn.
     own = [item for item in texts[last:] if not is_cuttable(item)]
     file_room = max(room // 2, room - estimate_tokens(texts))
     file_room = min(file_room, room - estimate_tokens([LEFT_OUT_NOTE, *own]))
@@ -501,6 +502,7 @@ def fit_items(items: Sequence[Item], room: int) -> list[Item]:
         if rest < 0:
             size = sum(count_tokens(item.text) for item in own if item.kind == "message")
             if room > estimate_tokens([item for item in own if item.kind == "message"]):
+                # The message fits; what the turn's own calls have grown to does not.
                 raise TooLong(OUTPUT_LIMIT_REACHED)
             raise TooLong(
                 OWN_MESSAGE_TOO_LONG,

@@ -387,6 +387,7 @@ class ConversationRound:
                 if self._step == "anew":
                     yield await self._create_conversation()
                     await self._add_transcript()
+                # The comparison may have found the answer on the server.
                 if self._answer is None:
                     body = await self._build_body()
                     if self._step == "anew":

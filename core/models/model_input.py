@@ -359,6 +359,7 @@ class ModelInput:
             if item.kind == "message" and item.role == "assistant":
                 phase = {"phase": item.raw["phase"]} if item.raw.get("phase") else {}
                 message = {"type": "message", "role": "assistant", "content": item.text, **phase}
+                # APIs refuse a message without text.
                 items_sent += [message] if item.text else []
             elif item.kind == "message":
                 parts = [_text_part(preface)] if preface and number == last else []
@@ -375,6 +376,7 @@ class ModelInput:
                 for file in read_files(item):
                     files_shown.append(_text_part(f"[The file {file.name!r}:]"))
                     files_shown.append(await self._file_part(file))
+            # Encrypted thoughts, which only the host that made them can read.
             elif self.takes_opaque_items and item.raw.get("host") == self._host:
                 # What only answers carry is no input (ResponseReasoningItemParam of the package).
                 fields = item.raw["item"].items()

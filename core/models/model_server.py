@@ -507,6 +507,7 @@ class ModelServer:
         if self.input.call_id is not SHORT_CALL_ID and CALL_ID_PATTERN.search(fault.message):
             self.input.call_id = SHORT_CALL_ID
             return True
+        # Neither is cured by leaving out a field; the caller shortens, or the turn ends.
         if is_too_long(fault) or fault.is_policy_refusal:
             return False
         if fault.code == "invalid_function_parameters":
@@ -520,6 +521,7 @@ class ModelServer:
         if fault.refuses_reasoning:
             model, is_new = body["model"], body["model"] not in self.models_without_reasoning
             self.models_without_reasoning.add(model)
+            # Refused again without reasoning: another attempt would not help.
             return is_new
         if names := find_refused_fields(fault, body) - self._refused_fields:
             # Learned once per process: other servers lack some of OpenAI's optional fields.
@@ -532,10 +534,12 @@ class ModelServer:
         if fault.code == "invalid_encrypted_content" and self.input.takes_opaque_items:
             self.input.takes_opaque_items = False
             return True
+        # From here on, pictures: without one in the request nothing is left to change.
         if not find_data_urls(body) or not (refuses_pictures(fault) or is_broken_picture(fault)):
             return False
         if self.input.limit_pictures(fault.message, body):
             return True
+        # OpenAI reads pictures, so this one is at fault. Another server may read none at all.
         if self.official or is_broken_picture(fault):
             return bool(self.input.refuse_files(body, only_last=True))
         return self.input.stop_sending_files()
@@ -604,6 +608,7 @@ class ModelServer:
         )
         if answer.cut_reason == "filter":
             raise ModelRefused
+        # Cut before its first word: the model has used its limit for thoughts.
         if not answer.items:
             raise TooLong(OUTPUT_LIMIT_REACHED) if answer.cut_reason else ModelError(EMPTY_ANSWER)
         items = make_storable(tuple(map(self.input.mark_host, answer.items)))
@@ -618,9 +623,11 @@ class ModelServer:
         # Only OpenAI's prices are known: another server may ask anything for the same name.
         prices = replace(self.options.config.price_list, official=self.official)
         costs = (prices.highest_cost(models, usage), usage.cost)
+        # The dearer of the price list and what the server says, so that no limit is exceeded.
         cost = max((cost for cost in costs if cost is not None), default=None)
         usage = replace(usage, cost=cost)
         broken = explain_fault(answer.fault, self.options) if answer.fault else None
+        # The person has a part of the answer, so the sentence says that it ended early.
         if isinstance(broken, ModelDown | ModelSilent):
             broken = ModelDown(STOPPED_EARLY)
         limit = next((body[name] for name in OUTPUT_LIMIT_FIELDS if name in body), math.inf)

@@ -353,6 +353,7 @@ class OwnHistoryApi:
                 if rescued := reader.rescue(fault):
                     answer = rescued
                     break
+                # The next attempt streams the answer from its beginning.
                 if reader.has_shown:
                     yield TextWithdrawn()
                 if ask.payment and server.is_unpaid(fault, bool(reader.parts)):
@@ -364,6 +365,8 @@ class OwnHistoryApi:
                     or await server.wait_before_retry(fault, tries)
                 ):
                     raise await server.explain_fault(fault) from None
+        # This model's answers begin inside a thought, without its opening tag. The next answer is
+        # held back until that is clear.
         if any(text.growing.is_unopened for text in reader.texts):
             server.thinking_models.add(model)
         else:

@@ -126,12 +126,14 @@ class Trial:
             yield DoctorFinding("model level", "on", (await self.model.health()).words)
             failing = CALL
             question = Item("message", "user", TOOL_QUESTION)
+            # The first two questions are turns of one thread, as when a person writes twice.
             items, _ = await self._ask(question, turn=2, tools=(TRIAL_TOOL,))
             calls = [item for item in items if item.kind == "call"]
             yield (called := _judge_calls(calls))
             if called.state == "on":
                 failing = RESULT
                 outputs = [Item("output", call_id=each.call_id, text=TOOL_RESULT) for each in calls]
+                # Results of tools go back in the next round of the turn that called them.
                 items, _ = await self._ask(*outputs, turn=2, number=2, tools=(TRIAL_TOOL,))
                 if CODE_WORD in " ".join(item.text for item in items).lower():
                     words = say("the answer contains the test tool's result")
@@ -139,6 +141,8 @@ class Trial:
                 else:
                     words = say("the answer doesn't contain the test tool's result")
                     yield DoctorFinding(RESULT, "failing", words)
+            # The table has sizes of models that their makers publish; other sizes may be more than
+            # the server really reads.
             if self.model.context_size.source != "table":
                 failing = CONTEXT
                 yield await self._check_context(self.model.context_size)
@@ -334,8 +338,10 @@ class ServedModel(Model):
         end, old_prices = self._limits.get(name, (0.0, prices))
         # A used-up limit would refuse the request, and servers count refused ones, too. A round
         # that was asked before a crash is only looked up.
+        # After a reload of the settings the limit may be another, so it is tried again.
         if end > clock() and prices is old_prices and not ask.response:
             raise LimitReached(seconds=math.ceil(end - clock()))
+        # Not asked yet, or the server was down: ask now what it can do.
         if self._level is None:
             self.start()
             if self._probing is not None:
@@ -358,6 +364,7 @@ class ServedModel(Model):
                 self._trouble = None
                 return
             except NoEndpoint as error:  # the server has changed since it was asked what it can do
+                # PONTE_MODEL_API sets the level, or there is no lower one.
                 if self._fixed_level or level not in LOWER_LEVEL:
                     self._record_trouble(error)
                     raise

@@ -435,7 +435,8 @@ class Budget(SqlStore):
             )
         else:
             # A place without a workspace is a direct message, or one of many conversations of the
-            # page or the terminal, as `web::ID`.
+            # page or the terminal, as `web::ID`. Direct messages count for the person; all of the
+            # page or the terminal are one line, without the id.
             column = "CASE WHEN place LIKE 'web::%' OR place LIKE 'terminal::%' THEN"
             column += " rtrim(rtrim(place, replace(place, ':', '')), ':')"
             column += " WHEN place LIKE '%::%' THEN person ELSE place END"
@@ -560,6 +561,7 @@ class Budget(SqlStore):
         if any(count.scope.allowance.exceeded_unit(count.spent) for count in counts):
             # A full answer does not fit. Reserve one with the output that is left.
             before = [(count, count.spent - bound) for count in counts]
+            # The smallest of what the allowances have left.
             output = min(
                 call.remaining_output_tokens(c.scope.allowance, spent, input) for c, spent in before
             )
@@ -567,6 +569,7 @@ class Budget(SqlStore):
             lower = call.max_spend(input, max(output, least))
             counts = _add_to_counters(connection, scopes, day, lower - bound)
             bound = lower
+            # With less than a useful answer left, this raises OverAllowance.
             self._check_limits(counts, bound, zone)
         # Each attempt of a round has a part of its own: an earlier one may be paid for, too.
         rows = connection.execute(
@@ -773,6 +776,7 @@ def _settle(
 ) -> None:
     """Record what a call used in place of its reservation. If the usage is an estimate, record the
     amounts of the reservation."""
+    # The reservation is an upper bound, so an unknown amount never counts too little.
     if hold is not None and usage.is_estimated:
         cost = max(hold["money"] / NANODOLLARS_PER_DOLLAR, usage.cost or 0.0)
         usage = Usage(input=int(hold["tokens"]), cost=cost or None, is_estimated=True)

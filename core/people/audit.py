@@ -148,6 +148,7 @@ class Audit(SqlStore):
             """
             sql = "SELECT pseudonym, person FROM audit_keys"
             people = {row["pseudonym"]: row["person"] for row in connection.execute(sql)}
+            # An empty text is in each line: without a person, all lines fit.
             names = [json.dumps(person) if person else ""]
             for pseudonym, key in people.items():
                 # A person may be named without their workspace, as in `slack:U1`.
@@ -164,6 +165,8 @@ class Audit(SqlStore):
                 and any(name in row["line"] for name in names)
             ]
             page = hits[:MAX_PAGE_LINES]
+            # A full page ends at its last line, a scan that found less at the last line that it
+            # read.
             end = page[-1:] if len(hits) > len(page) else rows[MAX_SCANNED_LINES - 1 :]
             lines = [_replace_people(json.loads(row["line"]), people) for row in page]
             return lines, "".join(str(row["id"]) for row in end)

@@ -212,6 +212,7 @@ class MemberDirectory:
         while (member := await self.find(id, max_age, scope)) is None:
             self.want(id, scope)
             lookup = self._lookups[place]
+            # A look-up that failed is repeated only while somebody waits for it.
             lookup.waiter_count += 1
             try:
                 await lookup.finished.wait()
@@ -255,6 +256,8 @@ class MemberDirectory:
                 or now - entry.written_at > write_again
                 or replace(entry.member, confirmed_at=now) != member
             ):
+                # An entry that did not change is written only now and then, to show that it is
+                # confirmed.
                 changed.append(member)
         if not unasked:
             self._remember_all(fresh, changed)

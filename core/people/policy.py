@@ -289,9 +289,11 @@ may read every table may read such a result."""
 
 @dataclass(slots=True)
 class Policy:
-    """Decides rights.
+    """Decides what each person may do in a place: run tools, read and change tables, approve.
 
-    `allow` (PONTE_ALLOW) only adds to the defaults of a platform.
+    The first of these that names the person and the right decides: a rule of ponte.toml
+    (`read_rules`), `admins` (PONTE_ADMINS), `allow` (PONTE_ALLOW), the platform's own defaults.
+    `people` looks up groups and guests.
     """
 
     platforms: Mapping[str, rules.PlatformRights]
@@ -511,6 +513,7 @@ class Policy:
         if any(len(name) > MAX_RIGHT_NAME_CHARACTERS for name in names):
             return _Decision(Verdict(False, rules.NAME_TOO_LONG, right=right))
         right_name = f"{right}:{names[0]}" if names else right
+        # A channel's own rule can only restrict, so it comes before all others.
         for place in rules.place_names(rights.address) if book.channels else ():
             if (rule := book.channels.get(place)) and not rule.leaves_right(right, names):
                 return _Decision(Verdict(False, rules.RULE_REASONS[right], rule.source, right_name))
@@ -625,6 +628,7 @@ class Policy:
                 return True
             if person.workspace and id == person.workspace:
                 return reading == "all" or known.is_member
+        # The id of another person or place: no group can change that, so it is False and not None.
         if not id.startswith(own.group_prefix):
             return False
         return None if known.groups is None else name in known.groups

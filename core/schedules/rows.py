@@ -170,6 +170,7 @@ class Schedules(SqlStore):
         before = _lock_schedule(connection, id) if former else None
         if before and before.revision != former:
             raise BadSchedule(SCHEDULE_CHANGED)
+        # A change of one that counts already adds none.
         if people and schedule.state != "ended" and (before is None or before.state == "ended"):
             _check_count(connection, people, most)
         if before:
@@ -185,6 +186,8 @@ class Schedules(SqlStore):
                 "conversation": schedule.address.conversation,
                 "reply_to": encode_json(schedule.reply_to),
                 "locale": schedule.locale,
+                # It starts below if it is to be active: only `_activate_schedule` computes the due
+                # time.
                 "state": "paused",
                 "reason": "person",
                 "created_at": now,
@@ -593,7 +596,8 @@ def _activate_schedule(connection: SqlConnection, schedule: Schedule, now: float
 
 
 def _pause_schedule(connection: SqlConnection, id: str, reason: PauseReason, now: float) -> None:
-    """Pause the schedule if it is active or paused."""
+    """Pause an active schedule, with the reason that its owner sees. A paused one gets the new
+    reason; one that has ended does not change."""
     connection.execute(
         "UPDATE schedules SET state = 'paused', reason = ?, next_due_at = 0, updated_at = ?"
         " WHERE id = ? AND state IN ('active', 'paused')",

@@ -312,6 +312,7 @@ class ScheduleReports:
             admins, names = list[Person](), sorted(self.approval.policy.admins)
             for name in names:
                 platform, _, id = name.partition(":")
+                # The owner of the page is an admin too, and belongs to no platform's messenger.
                 if id == OWNER_ID:
                     admins.append(Person(platform, id))
             for platform, messenger in self.messengers.items():

@@ -275,6 +275,7 @@ def check_draft(draft: ScheduleDraft, now: float, limits: ScheduleLimits) -> Sch
         )
     zone = get_zone(draft.time_zone)
     rule = draft.rule
+    # Both, or neither.
     if bool(rule.cron) == bool(rule.run_at):
         raise BadSchedule("Enter either one date and time or a repeating rule, not both.")
     if rule.run_at:

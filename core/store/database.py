@@ -122,8 +122,8 @@ class SqlConnection(Protocol):
         """Lock a conversation (or another key) until this transaction ends, so that no other
         transaction changes it.
 
-        Return whether other transactions can write at the same time. If so, read again what was
-        read before the lock.
+        Return True if other transactions can write at the same time (Postgres): the caller then
+        reads again what it read before the lock. Return False if only one writes (SQLite).
         """
 
     def read_locked_message(self, seq: int) -> SqlRow | None:

@@ -373,6 +373,7 @@ class PostgresDatabase:
                 connection.isolation_level = repeatable if reads else None
                 connection.read_only = reads
                 result = work(PostgresStatements(connection))
+                # A transaction that only reads can be repeated, even if its COMMIT was lost.
                 committing = not reads
                 connection.commit()
             return result

@@ -297,6 +297,7 @@ class PlacePostSource(FixedToolSource):
             for words, id in ctx.message.mentions
             if fold_case(name).lstrip("#@!") in (fold_case(words).lstrip("#@!"), fold_case(id))
         }
+        # Two mentions can read alike; then the asker must say which one is meant.
         if len({id for _, id in matches}) != 1:
             raise ToolError(_NOT_MENTIONED, hint=TELL_HINT)
         words, id = min(matches)
@@ -315,6 +316,7 @@ class PlacePostSource(FixedToolSource):
                 raise ToolError(NO_MEMBER, hint=TELL_HINT)
             person = people[0]
         may = await may_write(messenger, ctx.asker, address, person)
+        # None: the platform does not tell now.
         if may is False:
             raise ToolError(NO_MEMBER, hint=TELL_HINT)
         # The name of a channel is shown only to its members. If it is not known whether the asker

@@ -169,6 +169,7 @@ class SchemaCloser:
                 result["type"] = [kind["type"] for kind in kinds]
             else:
                 result["anyOf"] = kinds
+        # Only objects have more: their properties.
         if schema.get("type") != "object":
             return result
         # `dict[str, int]` has only `additionalProperties`, the schema of its values; for
@@ -310,6 +311,7 @@ class Parameters:
                 try:
                     values[each.name] = _validate(each.adapter, raw_values[each.name])
                 except ValidationError as error:
+                    # Some models write "null" or "none" where they mean no value.
                     if each.optional and raw_values[each.name] in WORDS_FOR_NULL:
                         values[each.name] = each.default
                         continue

@@ -109,8 +109,8 @@ _PERHAPS = "_Stopped while `{slug}` was starting. StackSpot may still run it._"
 
 
 class QuickCommandFailed(PonteError):
-    """A quick command ended with an error. `words` are the other system's own and are not
-    translated."""
+    """A quick command (a prompt that StackSpot runs) ended with an error. `words` are StackSpot's
+    own and are not translated."""
 
     code = "tool"
     sentence = "The quick command `{slug}` failed: {words}"
@@ -138,6 +138,7 @@ class TypedRuns:
         if turn.calls:
             call = turn.calls[0]
         outcome = call.outcome
+        # With an outcome, an earlier attempt ran the code and ended before it answered.
         if outcome is None:
             if turn.calls and not call.handle:
                 await note("unknown")
@@ -146,6 +147,7 @@ class TypedRuns:
                 raise NotFound(_NO_SANDBOX)
             await self.people.budget.reserve(turn)
             await self.journal.record_call_start(turn, call)
+            # Only a hosted sandbox costs money.
             if costs := getattr(self.assistant.code.backend, "costs", None):
                 await self.people.budget.reserve_run(turn, call.call_id, costs(call.arguments))
             ctx = await self.assistant.contexts.make_command_context(turn, call, show, rights)
@@ -186,6 +188,7 @@ class TypedRuns:
         rule = await _check_right(self.people.policy, turn, *needed)
         note = partial(_audit_run, self.people.audit, turn, f"command:{quick.slug}", rule)
         call = ToolCall(QUICK_COMMAND_TOOL, quick.slug, grammar.render_command(command), "spend")
+        # An earlier attempt of this turn recorded the call before the run began.
         if turn.calls:
             call = turn.calls[0]
             if not call.handle:
@@ -222,6 +225,7 @@ class TypedRuns:
             task = asyncio.current_task()
             if not ctx.turn.is_stopped() or task is None:
                 raise
+            # A person stopped the turn: it ends with this answer and not as cancelled.
             task.uncancel()
             notice = _LEFT if is_begun else _PERHAPS
             return Answer(say(notice, slug=quick.slug), status="stopped")

@@ -282,8 +282,10 @@ class ConversationManager:
         turn, prepare = run.turn, self._preparation
         rights, missing = await self._without_place(turn.seq, prepare.look_up(run))
         message = run.turn.message
+        # The turn ended several processes before, so it is not tried again.
         if turn.refusal == CRASHED_REASON:
             raise Interrupted(times=turn.limit)
+        # Stored over the sender's rate limit: the turn only tells them so.
         if turn.refusal:
             raise TOO_MANY[turn.refusal](limit=turn.limit)
         rights.may("chat").raise_if_denied()

@@ -288,6 +288,8 @@ class Rounds:
                 async for event in events:
                     match event:
                         case ResponseStarted(response):
+                            # The server may begin the response once more after a fault: then the
+                            # text shown before is replaced.
                             transcript.streamed_text = transcript.text
                             write = partial(
                                 journal.record_response,
@@ -318,8 +320,10 @@ class Rounds:
                         case RoundCompleted():
                             await wait_for_writes()
                             return event
+            # The stream ended without its last event.
             raise ModelDown
         finally:
+            # No response took these over, so they are noted as objects to erase.
             for remote in listed:
                 begin(journal.record_object_to_erase(transcript.thread.id, remote))
             await asyncio.gather(*beside, return_exceptions=True)
@@ -448,9 +452,12 @@ class ToolCalls:
         if self._may_have_happened(call, tool):
             outcome = outcome_of_error(RESULT_UNKNOWN, "unknown")
             if tool:
+                # The call may have cost money, so its end is written to the audit log. The rule
+                # that allowed it is no longer known.
                 self.guards.rules[call.call_id] = ""
         else:
             async with self._parallel_calls:
+                # `_started` has the calls whose start was recorded together with their round.
                 if call.call_id not in self._started:
                     await self._contexts.stores.journal.record_call_start(
                         self.guards.run.turn, call
@@ -459,6 +466,8 @@ class ToolCalls:
                     outcome = await self._check_and_run(call)
                     span.note("ponte.tool.outcome", outcome.status)
                     if outcome.status in ("error", "unknown"):
+                        # `_codes` has the error code that `_run_tool` noted. Nothing reads it after
+                        # the trace.
                         span.fail(self._codes.pop(call.call_id, outcome.status))
         try:
             await self._record_end(call, outcome)
@@ -505,6 +514,7 @@ class ToolCalls:
         try:
             outcome = await self._run_tool(tool, call)
         except (asyncio.CancelledError, PostRemoved, Superseded):  # the call gets no record
+            # `_record_end` writes this line for calls that end; this one does not end.
             if call.effect in COSTLY_EFFECTS:
                 message, facts = (
                     self.guards.run.turn.message,
@@ -521,6 +531,8 @@ class ToolCalls:
             # What a run cost that timed out or broke is not known.
             if self._codes.get(call.call_id) in ("timeout", "internal"):
                 usage = replace(usage, is_estimated=True)
+        # A failed call costs nothing if it never began a run in the other system: it has no handle
+        # of one.
         elif outcome.status != "error" or call.handle or call.call_id in self._running_elsewhere:
             price_list = self.guards.people.budget.config.price_list
             usage = replace(usage, cost=price_list.run_cost(paid))
@@ -716,6 +728,9 @@ class TurnTranscript:
             return self._growing.render(self._cleaning.clean(words), trust)
 
         work = render if outside else self._cleaning.clean
+        # Lines such as `[table:r1]` become the rows and charts that the tools returned.
         words, placed = place_results(self.streamed_text, self.placeable(), is_growing=True)
+        # A long text takes long to render, and other turns must not wait for it.
         rendered = await text.run_off_loop(work, self.opening + words)
+        # The platform gets `trust` too: it disables links that only its own rendering would create.
         await self._reply.show(Progress(rendered, doing, trust if outside else None, placed))

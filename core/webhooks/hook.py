@@ -170,6 +170,8 @@ class WebhookOrigin(Origin):
         message = turn.message
         if message.origin.data.get("is_empty"):
             raise RunSkipped("no_fields")
+        # A post costs nothing, because no model runs for it. A turn that was resumed with an answer
+        # or with a model's items has its reservation.
         if message.origin.data["is_post"] or turn.answer is not None or turn.items:
             return ""
         try:
@@ -179,6 +181,7 @@ class WebhookOrigin(Origin):
             metrics.limits.labels(error.limit).inc()
             log.warning("webhook exceeded its allowance", webhook=message.origin.id)
             raise RunSkipped("allowance") from None
+        # No earlier proposal has to be decided first.
         return ""
 
     def answer_directly(self, message: Message, command: TypedCommand | None) -> Answer | None:

@@ -125,7 +125,8 @@ def _check_stripe(hook: Hook, headers: Mapping[str, str], body: bytes, now: floa
 
 def _check_standard(hook: Hook, headers: Mapping[str, str], body: bytes, now: float) -> bool:
     """Check a signature by the rules of Standard Webhooks (standardwebhooks.com), which several
-    services use. An old request may be one that somebody repeats."""
+    services use. A request older than TOLERANCE_SECONDS is refused, because somebody may have
+    recorded it and send it again."""
     id, time = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     pairs = [part.partition(",") for part in headers.get("webhook-signature", "").split(" ")]
     signatures = [value for version, _, value in pairs if version == "v1"][:MAX_SIGNATURES]

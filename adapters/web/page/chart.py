@@ -46,6 +46,7 @@ def _draw_plot(chart: Chart) -> str:
     """Return the SVG of bars or lines: the grid with round numbers, as many labels as there is room
     for, then each series."""
     values = [value for each in chart.series for value in each.values if value is not None]
+    # Zero is always in the picture: bars that begin elsewhere mislead.
     low, high = min([0.0, *values]), max([0.0, *values])
     if high - low < MIN_SPAN:
         low = high = 0.0
@@ -71,6 +72,7 @@ def _draw_plot(chart: Chart) -> str:
         parts.append(f'<text x="{LEFT_SPACE - 6}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
     longest = min(X_LABEL_CHARACTERS, max(map(len, chart.labels)))
     room = max(len(chart.labels) * step / MAX_X_LABELS, longest * LETTER_WIDTH)
+    # Less a tiny part: a rounding error must not skip every second label.
     every = math.ceil(room / step - 1e-9)
     for n, label in enumerate(chart.labels[::every]):
         short = label[: X_LABEL_CHARACTERS - 1] + "…" if len(label) > X_LABEL_CHARACTERS else label

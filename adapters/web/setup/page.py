@@ -219,6 +219,7 @@ class SetupView:
             value = f"{each['value']} ({words})" if each["value"] else words
             return f'<label>{escape(label)}<input value="{escape(value)}" disabled></label>'
         if each["secret"]:
+            # The last characters of a secret, by which a person recognises it.
             ending = draft.get("endings", {}).get(setting) or each["ending"]
             hint = each["example"]
             if ending:
@@ -235,8 +236,10 @@ class SetupView:
         choices: Sequence[str] = draft.get("choices", {}).get(setting) or each["choices"]
         if choices and len(choices) <= MAX_SELECT_VALUES:
             default = say("{value} (default)", value=each["example"]) if each["example"] else ""
+            # With one choice that is not the default, nothing is left to choose.
             if not value and len(choices) == 1 and each["example"] not in choices:
                 value = choices[0]
+            # An entry that is not (or no longer) among the choices stays possible.
             listed = [*([] if value in choices else [value]), *choices]
             options = "".join(
                 f'<option value="{escape(one)}"{" selected" if one == value else ""}>'

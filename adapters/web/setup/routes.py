@@ -113,6 +113,7 @@ class SetupRoutes(RouteGroup):
                 return await self._draw(request, page, open_card=card, result=result, draft=draft)
             case "people":
                 found, result = [], ""
+                # Without a name: the "I've sent it" button, which only draws the page again.
                 if "name" in form:
                     name = form["name"]
                     found = await self._run(visitor, "find_people", platform=card, name=name)

@@ -260,6 +260,7 @@ class CodeInterpreter:
                 await ctx.turn.record_object_to_erase(Remote("response", response))
                 await ctx.turn.record_handle(response)
 
+        # A container can end between the check and the request; then a new one is made.
         for attempt in range(MAX_NEW_CONTAINERS + 1):
             try:
                 if self._container is None and self._earlier_id:
@@ -267,6 +268,8 @@ class CodeInterpreter:
                     self._reset_reason = self._reset_reason if self._container else CONTAINER_IDLE
                     self._earlier_id = ""
                 last = self._container
+                # The server deletes idle containers. One that may be gone soon is not used any
+                # more.
                 if last and self._containers.now() - last.used_at >= REUSE_SECONDS:
                     self._drop_container(CONTAINER_IDLE)
                 if self._container is None:
@@ -306,9 +309,11 @@ class CodeInterpreter:
             error.usage = self._add_cost(execution.usage, container, execution.model)
             raise error
         outputs = await self._containers.fetch_outputs(container, execution, since=since)
+        # "": the server did not tell this code.
         unsaid = [CODE_UNKNOWN] if "" in execution.codes else []
         broken = [RUN_BROKEN] if execution.broken else []
         container.used_at, container.holds_state = self._containers.now(), True
+        # Told once, with the first run after the state was lost.
         reset_reason, self._reset_reason = self._reset_reason, ""
         ran = RunResult(
             printed=execution.printed,

@@ -269,9 +269,10 @@ class Container:
 
 
 class ContainerClient:
-    """Creates and deletes containers and exchanges files with them.
+    """Creates and deletes the containers in which the model's server runs Python, and exchanges
+    files with them.
 
-    The caller owns the client. `clock` returns seconds.
+    Whoever created `client` closes it. `clock` returns seconds.
     """
 
     def __init__(

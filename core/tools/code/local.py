@@ -130,6 +130,8 @@ class Kernels:
                     await slot.end(ENDED)
                 if slot.session and slot.python != python:
                     await slot.end(NEW_PYTHON)
+                # Another process may have run the thread's newer code; then this kernel's state is
+                # old.
                 if slot.session and not await self._places.is_here(thread):
                     await slot.end(self._places.why)
                 why = ""  # why earlier state is gone
@@ -147,6 +149,7 @@ class Kernels:
                 return replace(ran, reset=bool(why), why_reset=why)
             except asyncio.CancelledError:
                 if slot.session and not slot.session.alive:
+                    # Stopping a run may end its kernel; the next run says that its state is gone.
                     slot.session, slot.why = None, KERNEL_STOPPED
                 raise
             finally:

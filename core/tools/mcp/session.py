@@ -363,6 +363,7 @@ async def call_tool(
                 mcp_types.CallToolRequest(params=params), _RESULT
             )
         except MCPError as error:
+            # With these codes, a server refuses a call before it runs the tool.
             is_called = error.code not in _REFUSED_CODES
             raise
         if isinstance(result, mcp_types.InputRequiredResult):

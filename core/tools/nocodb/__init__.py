@@ -327,13 +327,16 @@ class _EditableRows(RowsKind):
     """The rows whose proposed values can be changed."""
 
     def form_fields(self, change: Change) -> Sequence[FormField]:
-        """Return an input for each proposed value; () for a draft that changes links of existing
-        rows, because such a draft may take them from other rows."""
+        """Return an input for each proposed value; () for a draft whose values cannot be changed in
+        a form."""
         draft = change.draft
+        # By a field's title: the kind of its input and the options to choose from.
         inputs: Mapping[str, Any] = draft.target.get("inputs", {})
         is_update, rows, fields = draft.kind == "update", change.rows, list[FormField]()
         names = [str(row["name"]) for row in self.build_rows(change)]
         links = any(inputs.get(name, [""])[0] == "link" for name in inputs)
+        # An undo writes earlier values and no others. An update that changes links may take them
+        # from other rows, which the form would not show.
         if change.proposal.undone_change or (is_update and links):
             return ()
         for number, (row_name, steps) in enumerate(zip(names, rows, strict=True), 1):
@@ -341,6 +344,7 @@ class _EditableRows(RowsKind):
             for title, value in cells.items():
                 kind: Any
                 kind, options = inputs.get(title, ["", ()])
+                # It holds files, which nobody can type.
                 if not kind:
                     return ()
                 # Rows can have one name, or none. The number is that of the key.

@@ -406,7 +406,10 @@ class TableApi(Protocol):
         """Return the bases."""
 
     async def fetch_role(self, base: str) -> str:
-        """Return the role that the calls have in that base, or ""."""
+        """Return the role that our token has in that base, "" if the server does not tell it.
+
+        The role decides which rows and fields Ponte can read and write there.
+        """
 
     async def list_tables(self, base: str) -> Sequence[NamedTable]:
         """Return the tables of a base."""

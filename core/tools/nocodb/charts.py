@@ -44,6 +44,7 @@ async def chart(
         known = [id for id, one in ctx.results.items() if isinstance(one.data, RowsResult)]
         raise _refuse(f"`result` is one of {', '.join(known) or 'none: read rows first'}")
     rows = source.data
+    # The chart shows these rows, so whoever reads it needs the rights that they needed.
     ctx.viewer.needs.update(source.needs)
     labels = [row[_find_column(rows, x)] for row in rows.rows]
     distinct = list(dict.fromkeys(labels))

@@ -237,6 +237,7 @@ class DraftBuilder:
             )
             for owner, rows in by_owner.items()
         ]
+        # First the removals, then the additions, each a call of its own.
         sides: list[tuple[list[RowImage], list[RowImage]]] = [(removed, []), ([], added)]
         return moved + [
             RowWrite(id, before={**named, title: old}, after={title: new})

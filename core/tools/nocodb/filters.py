@@ -471,6 +471,7 @@ def date_condition(field: Field, op: Op, terms: Sequence[object], now: datetime)
             moment = fieldtypes.parse_moment(cell, UTC)
             at = _format_utc(moment) if moment else None
         if at is None:
+            # An empty or unreadable cell differs from every date, as in NocoDB.
             return op == "neq"
         within = start <= at < end
         return {

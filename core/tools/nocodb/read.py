@@ -280,12 +280,16 @@ class RowReader:
         found: dict[Field, LinkedRows] = {}
         read = selection
         for join in selection.joins:
+            # `back` is the link's other side, a field of the linked table; None: it cannot be read
+            # there.
             if join.back is None:
                 continue
             rows = await self._fetch_linked_table(selection, join)
             owned: dict[str, list[NocoRecord]] = {}
             for record in rows.records:  # each names the one row that it belongs to
                 cell = record.fields.get(join.back.title)
+                # A cell without ids of rows: these links must be read row by row, as without
+                # `back`.
                 if not (is_blank(join.back, cell) or lists_linked_rows(cell)):
                     joins = (replace(each, back=None) for each in selection.joins)
                     return await self.fetch_all(replace(selection, joins=tuple(joins)), wish)
@@ -302,6 +306,7 @@ class RowReader:
             pages = [await self._fetch_page(read, wish, n, MAX_PAGE_ROWS) for n in numbers]
             by_id = {record.id: record for page in pages for record in page.records}
             records = list(by_id.values())[:most]
+            # Rows that came twice or are missing: somebody changed the table between two pages.
             is_stable = len(records) == most and sum(len(p.records) for p in pages) == len(by_id)
             if is_stable:
                 break
@@ -528,6 +533,7 @@ class QueryTools:
         for each in dict.fromkeys(field_names):
             field = layout.field(each)
             await check_filter_field(self.schemas, ctx.viewer, field)
+            # `via` is the link of a field of linked rows, as in Customer.Country.
             link = field.via or field
             if not link.is_link:
                 continue

@@ -589,6 +589,7 @@ def build_tables_tool(
             return "There are no tables in this base."
         if len(visible) <= MAX_OUTLINED_TABLES:
             return "\n".join(map(format_table, await schemas.describe_all(viewer)))
+        # The answer shows their titles, so whoever reads it needs the right to read them.
         for each in visible:
             viewer.note_need("read", each.title, each.id)
         listed = "\n".join(f"{format_title(each.title)} [{each.id}]" for each in visible)

@@ -228,6 +228,7 @@ def group_records(
         label, id, _ = key
         name = f"{label} (row {id})" if id and counts[label] > 1 else label
         numbers[label] += 1
+        # A label may look like one that this made for another group.
         while name in named:
             name = f"{label} ({numbers[label]})"
             numbers[label] += name in named
@@ -532,6 +533,7 @@ def _build_outcome(
     def count_cells(records: Sequence[NocoRecord]) -> int:
         return len(records) + sum(len(_field_cells(records, each)) for each in linked)
 
+    # A row with several options or links counts in several groups.
     if sum(map(count_cells, summary.groups.values())) > count_cells(rows.records):
         data["overlap"] = (
             "some rows, or linked rows, are in several groups: groups add up to more than all"
@@ -572,6 +574,7 @@ def _build_table(
     """The smallest coin of each column with averages of money, which people see rounded to it."""
     for column, fn in pairs:
         name = f"{fn} of {format_label(column.title)}"
+        # Averages, smallest and largest values of groups do not add up.
         total_names += [name] if has_total and fn in _ADDED_FNS else []
         title = format_label(say(_FIGURES[fn], field=column.title))
         is_number = fn in _ANY_FNS or not column.is_time

@@ -234,6 +234,7 @@ class TableBatch:
         match draft.kind:
             case "create":
                 names = {name for row in rows for name in _field_names(row)}
+                # Only an undo comes here with changed fields: it restores the others.
                 schema = schema.without(schema.changed_fields(draft.target, names))
                 values = [row.after or {} for row in rows]
                 new_ids = await self._driver.create(schema, values, draft.asker_key)
@@ -258,6 +259,7 @@ class TableBatch:
                         add = sorted(new - old)
                         remove = [] if add else sorted(old - new)
                         await self._driver.link(schema, link, row.id, add, remove, draft.asker_key)
+                    # Without files the field is emptied, as any other value.
                     elif any(_is_file(schema, name) and value for name, value in after.items()):
                         await self._driver.attach(schema, row.id, after, draft.asker_key)
                     else:
@@ -367,6 +369,7 @@ class TableBatch:
                     for id, one in newest.items()
                     if all(holds_value(value, one.get(name)) for name, value in own.items())
                 ]
+                # Found by an earlier check, or created with an answer that had the id.
                 if row.id:
                     marked.append(row)
                 elif not row.applier_data:
@@ -390,6 +393,7 @@ class TableBatch:
                     continue
                 if name in self._draft.target.get("hidden_fields", ()):
                     name = CONCEALED_LINK
+                # The row was created, but NocoDB did not link all that it should.
                 elif ids := linked_ids(value) - linked_ids(image.get(name)):
                     titles = [
                         str(one.get("title") or one["id"]) for one in value if one["id"] in ids

@@ -352,7 +352,9 @@ class StackSpot:
             except StackSpotError as error:
                 misses += 1
                 if not error.passing or misses > MAX_FAILED_POLLS:
+                    # The run goes on at StackSpot; its id lets a later attempt ask again.
                     raise StillRunning(error, execution) from None
+                # A rate limit says how long to wait.
                 least_pause = error.after
                 continue
             misses = 0

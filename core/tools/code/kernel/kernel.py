@@ -399,19 +399,24 @@ def _hide_modules() -> None:
 
 def main() -> None:
     """Answer requests until their pipe is closed."""
+    # User code runs in this process too and may change whatever it imports.
     _hide_modules()
     _prepare_matplotlib()
+    # From here on, requests and output have descriptors that user code does not know.
     requests, work = _own(0), WorkFolder(os.getcwd())
     frames = Frames(int(sys.argv[1]), _own(1))
+    # One stream for both, so that errors and output come in the order in which they were written.
     sys.stdout = sys.stderr = _stream(1)
     interpreter = Interpreter(frames, work)
     waiting: queue.SimpleQueue[Frame | None] = queue.SimpleQueue()
+    # An interrupt must be read while the main thread runs user code.
     threading.Thread(target=_listen, args=(requests, waiting, interpreter), daemon=True).start()
     frames.send({"ready": True})
     while (request := waiting.get()) is not None:
         if "run" in request:
             interpreter.run(*(str(request[name]) for name in ("run", "code", "zone")))
         elif not work.put(name := str(request["file"]), base64.b64decode(str(request["data"]))):
+            # "unput": the file could not be put into the work folder, as when the disk is full.
             frames.send({"left": name, "why": "unput"})
 
 

@@ -28,10 +28,12 @@ class LandlockPaths(TypedDict):
 
 
 class Configuration(TypedDict):
-    """The configuration of a kernel's process. `frames` and `life` are file descriptors.
+    """The arguments that the bot passes to the new process in a sandbox.
 
-    The process ends with `parent` (0: it is not watched). `landlock` is None if a mount namespace
-    already hides everything.
+    `kernel` is the path of the program to run. `frames` and `life` are file descriptors of pipes to
+    the bot: one for results in JSON, one that ends when the last process of the sandbox ends.
+    `parent` is the id of the process with which this one ends (0: it is not watched). `landlock` is
+    None if a mount namespace already hides everything.
     """
 
     kernel: str
