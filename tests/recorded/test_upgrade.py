@@ -110,7 +110,7 @@ def test_a_killed_upgrade_ends_at_the_next_start(release: Json, tmp_path: Path) 
         assert bool(list_snapshots(home)) == is_old, "a copy of the old database stays"
         if not died:
             break
-    assert step > 30
+    assert step > 20
 
 
 @pytest.fixture(params=RELEASES)
