@@ -112,6 +112,8 @@ def try_stored_settings(restart: Restart) -> Iterator[Callable[[], None]]:
         restart.execute()
     finally:
         with suppress(HomeUnusable):
+            # Also after Ctrl+C: then nothing is known about them, and the next start tries them
+            # again.
             stored.postpone()
 
 

@@ -113,6 +113,7 @@ class Home:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     raise HomeTaken(pid=self.holder() or "unknown", home=self.path) from None
+                # The number of this process, for the message to whoever finds the home taken.
                 os.ftruncate(lock, 0)
                 os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
                 # What a killed process left is removed, and a restore that it began is finished.

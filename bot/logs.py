@@ -174,6 +174,7 @@ def set_up_logging(
             ],
         )
     )
+    # `force`: a library may have set up logging of its own.
     logging.basicConfig(handlers=[handler], level=level, force=True)
     for least, names in _LIBRARY_LEVELS.items():
         for name in names.split():

@@ -317,6 +317,7 @@ class Ponte:
         parts = await self.board.parts.list_all(START_SCREEN_TIMEOUT_SECONDS)
         rows += [(part.state, part.name, part.words) for part in parts]
         for finding in list_findings(settings, self.live.current, self.home):
+            # Other notes are for `ponte doctor`; the start screen stays short.
             noted = finding.topic in ("rights", "limits") and finding.level == "note"
             if finding.level == "unsafe" or noted:
                 rows.append(("failing", finding.topic, finding.words))
@@ -343,6 +344,7 @@ class Ponte:
         if page and not sys.stdout.isatty():
             sys.stdout.write(say("`ponte link` prints the page's link with its token.") + "\n")
         address = link if sys.stdout.isatty() else page
+        # A process may only run turns, or only accept messages (`ponte work`, `ponte serve`).
         ready = READY_SENTENCE if self.surfaces.accepts else READY_TO_WORK_SENTENCE
         if not self.runs_turns:
             ready = READY_TO_ACCEPT_SENTENCE

@@ -445,6 +445,8 @@ def _list_notes(settings: Settings) -> Iterator[str]:
     fields = {name.upper() for name in type(settings).model_fields}
     variables = {**file.names, **os.environ}
     for name in sorted(variables.keys() - fields):
+        # Only names with the same beginning, as PONTE_, so that nobody else's variables are
+        # reported.
         ours = [one for one in fields if one.partition("_")[0] == name.upper().partition("_")[0]]
         likely = difflib.get_close_matches(name.upper(), ours, 1, TYPO_SIMILARITY)
         if likely and likely[0] != name.upper():

@@ -113,6 +113,8 @@ class DiscordContext:
                     guild = await attempt(partial(client.fetch_guild, int(link.workspace)))
                 channel = await attempt(partial(guild.fetch_channel, int(link.channel)))
                 if isinstance(channel, discord.Thread):
+                    # Whether the author is in a private thread is not looked up, so it counts as
+                    # no.
                     if channel.is_private() and not is_here:
                         return LINK_UNREAD
                     is_thread = True
@@ -123,8 +125,10 @@ class DiscordContext:
                     return LINK_UNCHECKED if may_read is None else LINK_UNREAD
                 everyone = channel.permissions_for(guild.default_role)
                 is_public = lists_messages(channel, everyone) and link.workspace == here.workspace
+                # Others read the answer here, and may not see that channel.
                 if here.is_shared and not is_public and not is_here:
                     return LINK_PRIVATE
+            # A direct message, of which only this one is known to be the author's.
             elif not is_here:
                 return LINK_UNREAD
             original = await attempt(partial(place.fetch_message, int(link.message)))
@@ -185,6 +189,7 @@ class DiscordContext:
                     complete = replace(own, is_replied_to=quote.is_replied_to)
             quotes += [complete] if complete.text else []
             files += [file for file in attached if _file_id(file) not in own_ids]
+            # The form took its text along, so only files can be lost.
             if quote.text and not attached:
                 unread.append(FILES_LOST)
             elif not complete.text and not (attached and self.may_read):

@@ -201,6 +201,7 @@ def to_message(
     thread that will be created from this message, or 0."""
     key = event_key(message.channel.id, message.id)
     address = locations.conversation_address(location, message.author.id)
+    # The answer comes in that thread, so the message belongs to its conversation.
     if thread:
         address = location.address("", thread)
     author = person_of(message.author)

@@ -282,6 +282,7 @@ class DiscordIntake:
                 self.locations.state.note_change()
             if is_due:
                 await self.notices.post_sentence(message, WAITS_FOR_MENTION, "waits")
+        # Outside servers, Discord withholds no text.
         if not (location.guild and facts.is_withheld):
             return is_ours
         is_meant = by_people or is_for_ponte(replace(facts, is_withheld=False), settings)

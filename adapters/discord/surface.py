@@ -190,6 +190,7 @@ class ChannelSurface(DiscordSurface):
             raise self._refusal
         self.signs.marks.clear(self._to.turn)
         channel = await self._channel()
+        # An earlier call for this part ended in doubt: its post may exist.
         if part.number in self._doubtful_parts:
             own = await self._find_own(channel)
             same = posts.posts_with_text(own, part.text, self._source)
@@ -198,6 +199,7 @@ class ChannelSurface(DiscordSurface):
                 return existing_post
         answer = part.answer
         if answer is not None:
+            # The answer is complete: the typing indicator goes before it appears.
             await self.end_activity()
         form = await self._renderer.make_form(part.text, answer)
         try:

@@ -101,6 +101,7 @@ class McpEndpoint:
             return _refuse("off")
         if not hub.is_accepting:
             return _refuse("not_ready")
+        # A browser sends `Origin`: without this check, any page that it shows could call us.
         if headers.get("origin", "").lower() not in ("", auth.origin):
             return _refuse("origin")
         scheme, _, text = headers.get("authorization", "").partition(" ")
@@ -117,6 +118,7 @@ class McpEndpoint:
             except ValueError:
                 return _refuse("json")
             if not isinstance(request, dict):
+                # A list of requests: newer versions of MCP have no batches.
                 return _refuse("batch")
             address = hub.visitors.address_of(visitor.person, MCP_ORIGIN)
             caller = Caller(visitor.person, address, self._find_name(visitor, headers, request))
@@ -180,6 +182,7 @@ class McpEndpoint:
         """Return the SDK's answer to one request. The SDK is an ASGI application, so the request
         and the answer are passed as ASGI's events."""
         async with self._starting:
+            # It starts with the first request, and once more if it ended with an error.
             if self._serving is None or self._serving.done():
                 await self._start_sdk()
         unread = [{"type": "http.request", "body": body, "more_body": False}]

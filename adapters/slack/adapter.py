@@ -222,6 +222,7 @@ class SlackAdapter(ChatPlatform):
             words = say("Socket Mode: connecting")
         elif socket is not None and not socket.is_connected:
             words = say("Socket Mode: connection lost, reconnecting")
+        # Slack sends a ping every few seconds, so silence means a dead connection.
         elif silence > SLACK_SILENCE_SECONDS:
             words = say("connected, but nothing received for {seconds} s", seconds=round(silence))
         else:

@@ -380,6 +380,7 @@ class SlackIntake:
         minutes, so what waited for its turn may be outdated. Raise PostRemoved if it was
         deleted."""
         key = _MESSAGE_KEY.fullmatch(message.event_key)
+        # It was made by a click or a form, and nobody can edit or delete it.
         if key is None:
             return message
         channel, ts = key.groups()
@@ -448,6 +449,7 @@ class SlackIntake:
             context.append(Quote("Slack", OPEN_THERE.format(what=message.open_there), is_note=True))
         names = self.workspace.known_names(message.text)
         us, key = self.workspace.user, message.event_key
+        # Within the text our name stays, so that the model knows who is meant.
         words = to_readable(message.text, names | {us: "Ponte"}, us)
         # A reply in a thread of a direct message is answered in that thread, a message at its top
         # level in a new thread under it.

@@ -224,6 +224,7 @@ class SlackHandlers:
             command["user_id"], home, command["channel_id"], "", command["response_url"]
         )
 
+        # `trigger_id` is the only id that a command has, so it marks a repeated delivery.
         key = f"slack:{self.workspace.team}:{place.channel}:command:{command['trigger_id']}"
         interaction = self._make_interaction(
             place, key, ack, lambda words: ack(text=words), notices=self.notices
@@ -389,6 +390,7 @@ class SlackHandlers:
         if word == "reason":
             await self._ask_for_reason(ack, body["trigger_id"], place, ts, action["value"])
             return
+        # The button for all cards of a message is an approval with several ids.
         word = "approve" if word == render.TOGETHER_ACTION else word
         text = word if is_stop else f"{word} {action.get('value', '')}"
         if action["action_id"] == SCHEDULE_ACTION:
@@ -546,6 +548,7 @@ class SlackHandlers:
         missing = _find_missing(command, typed_command)
         if not missing:
             return typed_command, None, field
+        # Not listed, so nobody knows its fields; or its fields are shown already.
         if command is None or view["callback_id"] == forms.INPUTS_FORM:
             return typed_command, _field_error(field, missing), field
         # The command has inputs of its own, so a form with a field for each takes this one's place.

@@ -418,6 +418,8 @@ async def replace_card_in_post(
             )
             return True
         except SlackRefused as refused:
+            # Slack refuses tables in some workspaces; the second attempt has none and a shorter
+            # text.
             if refused.error in client.SHAPE_REFUSED and tables and has_table(blocks):
                 flags.note_refusal("tables", refused.error)
             elif refused.error not in client.MESSAGE_TOO_LONG | client.SHAPE_REFUSED:

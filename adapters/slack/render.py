@@ -256,10 +256,12 @@ def to_readable(text: str, names: Mapping[str, str], bot: str) -> str:
         `<https://…|label>`."""
         kind, id, label = match["kind"], match["id"], match["label"]
         if kind == "@":
+            # A person. The name that Slack puts into the text may be outdated.
             return "@" + (names.get(id) or label or id)
         if kind == "#":
             return "#" + (label or id)
         if kind == "!":
+            # As @here, or a user group, whose label is its name.
             return label or "@" + id.split("^")[0]
         return f"{label} ({id})" if label and label not in id else id.removeprefix("mailto:")
 
@@ -451,6 +453,7 @@ def cards_blocks(
     approve = f"{CARD_ACTION_PREFIX}approve"
     pressed = {each["value"] for each in buttons if each["action_id"] == approve}
     ids = together_id(cards)
+    # One button approves all, but only if each card's own button is there to see.
     if ids and pressed.issuperset(ids.split()):
         label = say(APPROVE_ALL, count=len(ids.split()))
         together = _build_button(TOGETHER_ACTION, ids, label)

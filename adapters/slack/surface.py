@@ -212,6 +212,7 @@ class SlackSurface(Surface):
     async def _make_post(self, key: str, part: AnswerPart) -> str:
         """Post a part privately, in its card, as a stream or as an ordinary post. Return its id."""
         answer = part.answer
+        # "quiet": what the asker clicked concerns only them, as "stop" does.
         if part.is_private or (part.is_final and self._source.kind == "quiet"):
             thread = self._thread if self._thread != self._source.ts else ""
             refusal = errors.is_refusal(answer.code if answer else "")
@@ -257,6 +258,7 @@ class SlackSurface(Surface):
         """Start a stream, and return the id of its post. Return None if an ordinary post must be
         made instead."""
         text = render.safe_markdown(part[: render.settled_length(part)])
+        # All of it may still change, and a stream cannot take text back.
         if not text.strip():
             return None
         # A stream needs two calls: one that starts it, which is used now, and one that stops it,
@@ -291,6 +293,7 @@ class SlackSurface(Surface):
     async def _edit_by_stream(self, post: str, part: AnswerPart) -> bool:
         """Show the part through the open stream. Return False if an edit must do it."""
         stream = self._stream
+        # The open stream, if there is one, is of another post.
         if stream is None or _read_ts(post) != stream.ts:
             return False
         try:
@@ -301,6 +304,8 @@ class SlackSurface(Surface):
                 spare = await self._api.limiter.has_spare("chat.appendStream")
                 if not spare or await stream.append(text):
                     return True
+                # The text has another form by now, or the stream refused it: an edit shows all of
+                # it.
                 self._stream = None
                 await self._stop_stream(stream, stream.sent_text, [], goes_on=True)
                 return False

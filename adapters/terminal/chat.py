@@ -488,6 +488,7 @@ class TerminalChat:
         self._update_progress(say("Ponte is thinking…"))
 
         def wait(error: HttpError, pause: float) -> float | None:
+            # 503: Ponte stops or starts. Any other answer is a refusal, which stays one.
             if isinstance(error, HttpAnswer) and error.status != 503:
                 return None
             self._update_progress(say("Connection lost. Reconnecting…"))

@@ -310,6 +310,8 @@ def bind_socket(host: str, port: int) -> socket.socket:
         )[0]
         if inherited := _take_inherited_socket():
             own_host, own_port = inherited.getsockname()[:2]
+            # A restart with the same address goes on with the socket, so that no connection is
+            # refused meanwhile.
             if own_host == address[0] and port in (0, own_port):
                 return inherited
             inherited.close()

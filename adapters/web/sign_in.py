@@ -252,6 +252,7 @@ class TokenAuthentication:
         if origin and origin not in {f"http://{own_host}", f"https://{own_host}", self.origin}:
             raise errors.ForeignOrigin(origin=origin[:100])
         foreign = visit.headers.get("sec-fetch-site", "") in {"cross-site", "same-site"}
+        # Following a link from another site is no attack: it only shows a page.
         walks_in = visit.headers.get("sec-fetch-mode", "") == "navigate" and visit.method == "GET"
         if foreign and not walks_in:  # a form of theirs navigates too, with a POST
             raise errors.ForeignOrigin(origin=origin[:100] or "?")

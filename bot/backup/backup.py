@@ -252,6 +252,7 @@ def _read_archive(
                 if member is None or not BACKUP_NAMES.fullmatch(entry.name):
                     words = "it contains {what}, which doesn't belong in a backup"
                     raise DamagedBackup(file=name, why=say(words, what=entry_name))
+                # A sparse file of a few bytes could unpack to any size.
                 is_same = entry.isreg() and not entry.issparse() and entry.size == member.size
                 if is_same:
                     with put(entry.name) as write:

@@ -655,6 +655,7 @@ def read_config(path: Path, *, required: bool = False, faces: Faces = FACES) -> 
     """
     try:
         written_at = path.stat().st_mtime
+        # "-sig": editors on Windows write a mark at the beginning of a file.
         text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         if not required:

@@ -61,6 +61,7 @@ def inspect_installation(extras: Collection[str] = ()) -> Installation:
         match = _REQUIREMENT.fullmatch(requirement.strip())
         if match is None:
             continue
+        # `extra == "dev"`: needed only if that extra is installed.
         extra_match = _EXTRA.search(match["when"] or "")
         if extra_match is None or extra_match[1] in extras:
             extra = extra_match[1] if extra_match else ""

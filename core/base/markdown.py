@@ -169,12 +169,14 @@ def to_plain_text(text: str) -> str:
         for part in token.children or ():
             text_part = BREAK.sub(" ", part.content) if part.type == "text" else part.content
             words += "\n" if part.type in ("softbreak", "hardbreak") else text_part
+            # Struck text keeps its marks, which say that it is not valid.
             if part.type in ("s_open", "s_close"):
                 words += part.markup
             elif part.type == "link_open":
                 target, label_start = _describe_target(part), len(words)
             elif part.type == "image":
                 words += f" ({_describe_target(part)})"
+            # An address that is its own label is written once.
             elif part.type == "link_close" and words[label_start:] != target:
                 words += f" ({target})"
         sources, results = token.content.split("\n"), words.split("\n")

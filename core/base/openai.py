@@ -747,6 +747,7 @@ class _EventParser:
                 return
             if self._is_json is None and (line := line.removeprefix(codecs.BOM_UTF8).lstrip()):
                 self._is_json = line.startswith((b"{", b"["))
+            # A body in place of a stream; `read_body` reads it at its end.
             if self._is_json:
                 self.data += line + b"\n"
                 continue
@@ -771,6 +772,7 @@ class _EventParser:
                     yield from self._read_value(_parse(data))
                 self._name = ""
             elif name not in EVENT_FIELDS:
+                # A line of no stream, such as a web page.
                 self._is_foreign = True
 
     def read_body(self) -> Iterator[Json]:
@@ -803,12 +805,14 @@ class _EventParser:
         error = error or (value.get("error_message") and value)
         if isinstance(status, dict) and status.get("status_code"):  # MiniMax
             error = status
+        # Some servers send an empty error with each event.
         if isinstance(error, dict) and not any(error.values()):
             error = None
         is_error = self._name == "error" or "error" in (value.get("type"), value.get("object"))
         has_words = {"message", "msg", "detail", "errors", "error_msg"} & value.keys()
         if error or is_error or (has_words and not ANSWER_KEYS & value.keys()):
             body = error if isinstance(error, dict) else value
+            # Within a stream the answer has begun, so the error does not refuse the request.
             if not self._is_json:
                 raise ModelServerFault("broken", body=body)
             if error or is_error:

@@ -227,6 +227,7 @@ def _compare(
             continue
         words, new_words = _format(old, formats.get(field)), _format(new, formats.get(field))
         if words == new_words:  # for example "2026-11-18" in place of "Nov 18, 2026"
+            # So that the person sees that something changes.
             words, new_words = repr(old), repr(new)
         changes.append(FieldChange(field, None if field in listed else words, new_words))
     return changes

@@ -194,12 +194,14 @@ class SqlLedger(SqlStore):
         the last hour. Raise Superseded if the conversation was forgotten meanwhile.
         """
         connection.lock_key(proposal.address.conversation)
+        # A call of a tool that is repeated after a crash proposes nothing a second time.
         if earlier := _find_of_call(connection, proposal):
             return earlier
         row = connection.execute(
             "SELECT generation FROM conversations WHERE conversation = ?",
             (proposal.address.conversation,),
         ).fetchone()
+        # `forget` raises the number, so that turns which still run store nothing in it.
         if row is not None and row["generation"] != proposal.generation:
             raise Superseded
         is_update = proposal.is_decided_by_policy and proposal.draft.kind == "update"
@@ -362,6 +364,7 @@ class SqlLedger(SqlStore):
         for table in ("steps", "consents"):
             connection.execute(f"DELETE FROM {table} WHERE change = ?", (change.id,))  # noqa: S608
         _put_steps(connection, revised, proposal.draft.steps)
+        # The new version makes its cards be drawn again.
         _set_state(connection, change.id, "open")
         _add_note(connection, change, note)
         change = _get_change(connection, change.id)
@@ -444,6 +447,7 @@ class SqlLedger(SqlStore):
         is stored for the model's next turn. With steps, raise what `record` raises."""
         change = _get_locked(connection, id)
         is_claimed = change.state == "applying" and change.decision_seq == seq
+        # Without either, an earlier call has finished it, and only the present state is returned.
         if steps or is_claimed:
             self._check_claim(connection, change, seq)
         _put_steps(connection, change, steps)
@@ -458,6 +462,7 @@ class SqlLedger(SqlStore):
                     new_state = "undone" if state == "done" else original.state
                     _set_state(connection, original.id, new_state)
             add_change_line(connection, state, _get_change(connection, id))
+            # It kept its contents only until it had ended (`forget_changes`).
             if change.is_forgotten:
                 _erase_contents(connection, id)
         return _get_change(connection, id)

@@ -313,6 +313,7 @@ class Decisions:
             if is_ours and change.proposal.address.conversation == request.address.conversation:
                 lines += [f"  {line}" for line in self.views.builder.list_written(change)]
             is_ours |= request.person.key in change.approver_keys
+            # Another person decided on this one, or it failed: the rest waits for a look at it.
             if not is_ours or change.state not in ("open", "done", "undone"):
                 break
         if rest:
@@ -377,6 +378,8 @@ class Decisions:
     ) -> _Result:
         """Record the approval. Claim and apply the change once enough people have approved it."""
         count = standing.needed_approvals
+        # An earlier process claimed the change and wrote nothing yet. The person may have lost the
+        # right since.
         if change.is_untouched and change.decision_seq == decision.seq:
             await self._release_unless_allowed(change, decision, standing)
         if change.state == "open":
@@ -384,6 +387,7 @@ class Decisions:
             if (answer := await self._ask_to_read(change, decision, standing)) is not None:
                 return answer
             if count > 1 or change.consents:
+                # Approvals of people who may no longer approve do not count.
                 before = await self.views.without_void(change)
                 consent = Consent(decision.person, decision.address, self.lifecycle.clock())
                 revision = change.proposal.revision
@@ -420,6 +424,7 @@ class Decisions:
         person, proposal = decision.person, change.proposal
         words = say(_REVISED, id=change.id)
         if change.state != "open" or proposal.is_revised_by(decision.seq):  # before a crash
+            # Stored by an earlier attempt of this event, or decided meanwhile.
             return change, words if change.state == "open" else ""
         fields = self.views.builder.kind(change).form_fields(change)
         if not fields or proposal.is_decided_by_policy:
@@ -555,6 +560,7 @@ class Decisions:
         if not is_offered and not change.repeated_by:
             raise BadInput(_NOT_AGAIN, id=change.id)
         require(judge_repeat(standing))
+        # Else it was repeated already, by an earlier delivery of this event or by somebody else.
         if is_offered:
             draft, rule = await self._revise(change, {}, decision)
             now = self.lifecycle.clock()

@@ -320,10 +320,13 @@ def _object_to_decider(standing: Standing) -> _Objections:
         yield NotKnown("is_named")
     if standing.is_exclusive and not standing.is_named:
         yield "only_named"
+    # The operator named approvers, or several people must approve: then nobody decides on their own
+    # request alone.
     by_names = bool(standing.named_rule) or standing.needed_approvals > 1
     # If several people must approve, the asker counts only if the operator named them.
     if standing.needed_approvals > 1 and standing.is_asker and not standing.is_named:
         yield "two_others"
+    # An admin may decide on everything else.
     if standing.admin.allowed:
         return
     if standing.admin.is_unknown or not (standing.has_copy or standing.is_same_workspace):

@@ -184,6 +184,7 @@ class ApprovalNotices:
                 standing = await approval.find_standing(change, person, proposal.address)
                 judgment = judge_notice(standing)
                 if isinstance(judgment, NotKnown):
+                    # Nobody is notified before everybody is known: the next round does all of it.
                     raise PlatformBusy(_STATUS_RETRY_SECONDS)
                 if isinstance(judgment, RuleRefusal):
                     continue

@@ -333,6 +333,7 @@ class GrowingReply:
         upload = self._known.get(FILES_NUMBER)
         if upload is None:
             upload = await self._record_intent(FILES_NUMBER)
+        # Uploaded by an earlier attempt, or deleted by a person since.
         elif upload.id or upload.state == "removed":
             return
         elif id := await self._made_here(FILES_NUMBER) or await self._find_post(upload):

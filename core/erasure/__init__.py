@@ -314,6 +314,7 @@ class SqlPersonalData(SqlStore):
         for row in rows:
             for column in columns:
                 if column.secret:
+                    # The person learns that there is one, and the file with the export holds none.
                     row[column.name] = bool(row[column.name])
                 elif column.json and row[column.name]:
                     # The arguments of a tool call are text of the model, possibly invalid JSON.
@@ -541,6 +542,7 @@ def _delete_rows(work: _ErasureWork) -> None:
     """Delete the person's rows by the links that each table declares
     (`TableDeclaration.deleted_by`)."""
     for name in sorted(select_values(work.connection, "SELECT name FROM remembered")):
+        # Platforms write these rows (what they remember of channels and people) meanwhile.
         work.connection.lock_key(name)
         data = json.loads(read_text(work.connection, name))
         remainder = remove_ids(data, work.who.ids)

@@ -248,6 +248,7 @@ class SqlInbox(SqlStore):
         if not (is_first_attempt or state in FINAL_STATES) and _is_too_late(
             connection, seq, before, message
         ):
+            # The turn has recorded something, or it is a decision, which may be half carried out.
             return seq, "started", None
         if message is None:
             _withdraw_message(connection, seq, before, state)
@@ -262,6 +263,8 @@ class SqlInbox(SqlStore):
         edited = replace(
             before, text=text, attachments=files, mentions=message.mentions, sent_at=at
         )
+        # Decisions run before other messages, so an edit from one to the other needs a new place in
+        # the queue.
         if is_first_attempt and grammar.is_decision(before) != grammar.is_decision(edited):
             return seq, "unstarted", self._store_again(connection, seq, edited)
         _rewrite_message(connection, seq, edited)

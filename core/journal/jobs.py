@@ -473,6 +473,7 @@ class Jobs(TurnExecutor):
             if not await (
                 self.run_turn_alone(seq) if priority == ALONE_PRIORITY else self.run_turn(seq)
             ):
+                # The queue then gives the turn to another process.
                 raise PutBack
         finally:
             with suppress(NotStored):

@@ -197,6 +197,7 @@ class Journal(SqlThreads):
             notes = changes.take_notes(connection, turn.thread) if has_notes else ()
             stored_items = _add_items(connection, turn, notes, "")
             stored_items += _add_items(connection, turn, items, person)
+            # From now on, links in this thread's answers are allowed less.
             if is_outside:
                 threads.mark_outside_text(connection, turn.thread)
         if turn.is_thread_new and not (is_outside or message.program_context):
@@ -291,6 +292,7 @@ class Journal(SqlThreads):
             " WHERE seq = ? AND call_id = ? AND outcome IS NULL RETURNING name",
             (encode_json(outcome), time.time(), turn.seq, call_id),
         ).fetchone()
+        # Recorded by an earlier attempt of this write.
         if changed is None:
             return
         also(connection)
@@ -401,6 +403,7 @@ class Journal(SqlThreads):
         If the turn is superseded, raises Superseded, but stores `posted`. If a later attempt
         exists, raises TakenOver and stores nothing.
         """
+        # A token lets anybody who has it answer in this place (Slack's `response_url`).
         has_token = bool(turn.message.reply_to.token)
         steps = [_END_TURN_SQL]
         values: dict[str, object] = {"state": state, "reason": reason, "at": time.time()}

@@ -201,6 +201,7 @@ class TurnQueue:
         ]
         first = number * POSITIONS_PER_ROUND
         position = max([first, *(last[0] + 1 for last in in_round if last)])
+        # A full round: more turns share its last position.
         position = min(position, first + POSITIONS_PER_ROUND - 1)
         queue = self._conversations.setdefault(sender.conversation, deque())
         if queue:  # never before an earlier turn of its conversation
@@ -453,6 +454,7 @@ class TurnExecutor(SqlStore):
         handled = await retry(
             run_handler, _NotEnded, TURN_BACKOFF, sleep=self._sleep_unless_draining
         )
+        # A turn that another process has taken over is done with here.
         handled = handled or seq in self._taken_over
         del self._current[seq]
         self._stopped.discard(seq)
@@ -482,12 +484,14 @@ class TurnExecutor(SqlStore):
                 log.info("turn runs alone" if is_alone else "turn does not run alone", turn_seq=seq)
                 self.places.begin(seq)
                 work = asyncio.ensure_future(self.run_turn(seq))
+                # After that, others run beside it, and a crash is not blamed on it.
                 await asyncio.wait({work}, timeout=RUN_ALONE_SECONDS)
                 if is_alone:
                     await self._try_to_record(end_alone, seq)
             finally:
                 self.places.open()
             self.leave_place(seq)
+            # The next turn that is to run alone waits for it, but not without end.
             await asyncio.wait({work}, timeout=MAX_SUSPECT_SECONDS)
         try:
             return await work
@@ -637,6 +641,7 @@ class LocalRunner(TurnExecutor):
                 " ORDER BY is_decision DESC, solo_crashes, seq"
             ).fetchall()
         )
+        # These are run alone, one at a time, to find the turn that ends its process.
         self._suspects = {
             row["seq"] for row in unfinished if row["attempt"] >= CRASHES_BEFORE_ALONE
         }
@@ -658,6 +663,7 @@ class LocalRunner(TurnExecutor):
             with suppress(TimeoutError):
                 async with asyncio.timeout(DECISIONS_FIRST_SECONDS):
                     await self._early_decisions_done.wait()
+        # From here on, turns begin, and not only decisions.
         self._open = True
         self._start_turns()
         await self._draining.wait()

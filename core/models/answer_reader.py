@@ -610,11 +610,13 @@ class AnswerReader:
         call.id = call.id or id
         if not call.name or name.startswith(call.name):
             call.name = name or call.name
+        # The name itself may come in pieces.
         elif call.name not in self._tools and not call.arguments:
             call.name += name
         if call.arguments.strip() == "{}" and words:  # a place holder
             call.arguments = call.latest = ""
         if words:
+            # Some servers send all arguments so far with each piece.
             call.is_cumulative = call.is_cumulative and words.startswith(call.latest)
             call.latest = words
         call.arguments += words
@@ -785,16 +787,20 @@ class AnswerReader:
                     items[key] = Item("message", "assistant", texts[key], raw=raw)
             elif isinstance(part, Item):
                 items[len(items)] = part
+            # A call that was cut could run with half of its arguments.
             elif not cut and (part.arguments.strip() or not part.is_repeated):
                 name, objects = self._offered_name(part.name), part.read_objects()
                 raw = {"id": part.id, **({"call": part.carried} if part.carried else {})}
                 is_repeated = len(objects) > len(set(objects))
                 raw |= {"may_be_two": True} if part.may_be_two or is_repeated else {}
+                # Some servers merge two calls into one, with one JSON object after the other.
                 for words in dict.fromkeys(objects) or (part.arguments,):
                     id = os.urandom(8).hex()
                     items[len(items)] = Item("call", "", "", id, name, words, raw=raw)
         output = list(items.values())
         if not any(item.kind == "opaque" for item in output):
+            # Text before calls, as APIs want it back. Encrypted thoughts keep their places: they
+            # belong to the item after them.
             output.sort(key=lambda item: item.kind == "call")
         kinds = [item.kind for item in output]
         # The first item gets the fields that the server wants back, the last message the sources.
@@ -882,6 +888,8 @@ def find_objects(words: str) -> list[str]:
         value = value[0] if isinstance(value, list) and len(value) == 1 else value
         if isinstance(value, dict):
             return [words if words.startswith("{") else json.dumps(value, ensure_ascii=False)]
+        # Nothing is a call without arguments. A number or a longer list is an error that the tool
+        # explains.
         if not value or not isinstance(value, str):
             return ["{}"] if not value else [words]
         words = value
@@ -892,6 +900,7 @@ def find_objects(words: str) -> list[str]:
         except (ValueError, RecursionError):
             return []
         if value or not objects:
+            # Some servers send an empty object before the real one.
             objects = [each for each in objects if each != "{}"]
             objects.append(json.dumps(value, ensure_ascii=False))
         at = end + len(words[end:]) - len(words[end:].lstrip())

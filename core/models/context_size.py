@@ -446,6 +446,7 @@ def fit_tools(ask: RoundRequest, items: Sequence[Item], most: int) -> RoundReque
         return -named, tool.name not in used, -len(shared)
 
     left_out = [tool.name for tool in tools]
+    # The list of names must not take the room that the tools need.
     most_names = max(room, 100)
     room -= count_tokens(_name_left_out(left_out, most_names))
     for tool in sorted(tools, key=rank):

@@ -267,9 +267,11 @@ class ModelInput:
         """
         calls = [item for item in items if item.kind == "call"]
         own = self.server_call_ids(calls)
+        # Reversed, so that of two calls with one id the first one keeps it.
         owners = {id: key for key, id in reversed(own.items()) if self.call_id.fullmatch(id)}
         newest, form = next(iter(owners), ""), "call_{number:05}"
         counted = _COUNTED_ID.fullmatch(newest)
+        # Some models call tools correctly only if ids look like "functions.name:0".
         if counted or (not newest and _COUNTING_MODELS.search(model)):
             form = f"{(counted[1] or '') if counted else 'functions.'}{{name}}:{{number}}"
         elif (

@@ -672,6 +672,7 @@ async def read_events(
             async with asyncio.timeout(min(silence, remaining)):
                 event = await anext(source)
         except TimeoutError:
+            # The answer is complete; only what may come after it is missing.
             if until < math.inf:
                 return
             if remaining > silence:

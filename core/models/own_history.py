@@ -224,6 +224,8 @@ class ResponsesReader(AnswerReader):
         event."""
         kind, item = read_word(event.get("type")), read_object(event.get("item"))
         ids = (event.get("output_index"), event.get("item_id"), item.get("id"))
+        # Servers number the parts of an answer in one of three ways, or not at all: then it is the
+        # last part.
         number: object = next((word for id in ids if (word := read_word(id))), None)
         if number or item:
             self._last = number
@@ -250,6 +252,7 @@ class ResponsesReader(AnswerReader):
         elif kind == "response.function_call_arguments.delta":
             self.add_call(number, arguments=event.get("delta"))
         elif kind == "response.function_call_arguments.done":
+            # Repeats the pieces before it; some servers send nothing but this.
             if not any(call.arguments for call in self.calls if call.index == number):
                 self.add_call(number, arguments=event.get("arguments"))
         elif kind == "response.output_item.done":

@@ -487,6 +487,7 @@ class Budget(SqlStore):
         """Return the counters that apply to the person at that address, in the order in which
         transactions lock them."""
         one, place = self._money_key(person.key), place_names(address)
+        # The daily messages of one person and of all people together; 0 for no cap.
         own, all_ = await self._caps(person, address)
         capped = Allowance("each person", turns=own or None, source=DAILY_TURNS_SETTING, name="cap")
         together = Allowance(

@@ -374,6 +374,7 @@ def _logging_exporter(url: str | None, headers: str | None, proxy: str | None) -
             return result
 
     session = requests.Session()
+    # The proxy is one of our settings; `requests` would also read the environment and .netrc.
     session.trust_env = False
     session.max_redirects = 0  # it would be sent on with its headers
     if proxy:

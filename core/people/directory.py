@@ -355,6 +355,7 @@ class MemberDirectory:
             member = await self._platform_lookup.ask(place)
         except NoMember:
             self._asked.discard(place)
+            # The platform knows nobody of that id, or does not tell: waiting longer would not help.
             if lookup := self._lookups.pop(place, None):
                 lookup.refused = True
                 lookup.finished.set()

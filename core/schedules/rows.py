@@ -460,6 +460,7 @@ class Schedules(SqlStore):
             reason = "" if state == "done" else code or (row["state"] or "erased")
             if code == OverBudget.code:
                 state, reason = "skipped", "allowance"
+            # A run that a person stopped, or that was erased, is no failure.
             needs_no_report = int(state in ("done", "stopped"))
             if not connection.execute(
                 "UPDATE schedule_runs SET state = ?, reason = ?, ended_at = ?, is_notified = ?"

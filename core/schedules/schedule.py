@@ -379,6 +379,7 @@ def plan_due(draft: ScheduleDraft, due: float, now: float) -> DuePlan:
         # The rule may have been due very often meanwhile, so the rest is looked up from here.
         start = window - 1
     else:
+        # One second before, so that `due` itself comes first.
         start = due - 1
     for each in _due_times(draft.rule, draft.time_zone, start):
         if each > end:

@@ -112,6 +112,7 @@ class ScheduleService:
                     "`quick-command` is the only command that can be scheduled. Write it as "
                     "`quick-command SLUG`."
                 )
+        # Only a command needs a right of its own, which depends on its slug.
         text = checked.text if checked.kind == "command" else ""
         await check_rights(self.people.policy, self.config, owner, address, text)
         if (is_stranger := await self.people.policy.is_stranger(owner, address)) is None:

@@ -159,6 +159,7 @@ def _describe_monthly(day: str, month: str, weekday: str, times: str) -> str:
         sentence = _NTH_WEEKDAY[int(nth[2])]
         return say(sentence, day=_weekday_name(named[0]), times=times) if named else ""
     days = _parse_list(day, ()) if weekday == "*" else ()
+    # Also for a rule with both a day and a weekday, which cron reads as "or".
     if not days:
         return ""
     listed = _join([write_first_day(str(each)) for each in days])

@@ -342,6 +342,7 @@ class PostgresDatabase:
             log.info(
                 "retrying a database transaction", error=_first_line(error), failed_attempts=failed
             )
+            # A restart of the server, or a connection that is gone.
             if (error.sqlstate or "57")[:2] in ("57", "08", IDLE_TIMEOUT_SQLSTATE[:2]):
                 # The other connections of the pool are probably broken too.
                 self._pool.check()

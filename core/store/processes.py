@@ -307,6 +307,8 @@ class OwnProcess(SqlStore):
                     log.info("took a leader role", role=role)
                     leading = asyncio.create_task(work())
                 await asyncio.wait(
+                    # A future that never ends: without work to watch, only the timeout ends the
+                    # wait.
                     {leading or loop.create_future()},
                     timeout=_seconds_to_next_step(leading, stop_at),
                 )

@@ -152,6 +152,7 @@ def create_statements(tables: Sequence[TableDeclaration], *, shared: bool) -> It
     has in addition to what both databases have."""
     for table in tables:
         if table.shared == shared:
+            # SQLite numbers rows itself only if the key is declared at its column.
             single = table.key[0] if len(table.key) == 1 else ""
             parts = [
                 f"{column.name} {column.type} PRIMARY KEY"

@@ -80,6 +80,7 @@ class PlaceReadingSource(FixedToolSource):
             begin = begin.astimezone(zone) if begin.tzinfo else begin.replace(tzinfo=zone)
             begin = max(begin, now - timedelta(days=MAX_DAYS_BACK))
         try:
+            # None: the platform can never tell. Then the asker may, because they write here.
             if await messenger.can_read(ctx.asker, ctx.address) is False:
                 raise ToolError("You can't read the messages here.")
             messages, has_more = await messenger.read_messages(

@@ -550,6 +550,7 @@ class CommandService:
         requests = []
         for word in command.id.split():
             id, revision, code = grammar.split_change_id(word)
+            # Buttons of a first version carry no number.
             if message.is_click and not revision:
                 revision = 1
             decision = DecisionRequest(

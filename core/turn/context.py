@@ -131,6 +131,7 @@ class ToolContexts:
             of_turn = list(group)
             readable = [entry.item for entry in of_turn if self.may_know(rights, entry.needs)]
             is_whole = len(readable) == len(of_turn)
+            # Calls without their output are left out, because model servers refuse them.
             ended = {item.call_id for item in readable if item.kind == "output"}
             items += [
                 item
@@ -318,6 +319,7 @@ class Preparation:
         run.rights = rights = await self.people.policy.rights(before.author, before.address)
         look_up = self.platforms.look_up.get(before.address.platform)
         if look_up is None or not run.origin.has_profile:
+            # Nothing to look up, as on the page or in the terminal, or for a webhook.
             return rights, ()
         command = run.parsed.command
         reads_context = not run.parsed.error if command is None else command.name == "quick-command"
@@ -332,6 +334,7 @@ class Preparation:
                 raise
             message, missing = before, ()
         if is_late_decision or turn.items or turn.calls:
+            # The edit came too late: the turn goes on with the text that it began with.
             message = replace(message, text=before.text)
         elif decides != grammar.is_decision(message) and not grammar.is_stop(message):
             raise Requeued if await inbox.requeue(turn, message) else PostRemoved

@@ -69,6 +69,7 @@ async def _explain_change(changes: ChangeService, turn: Turn, id: str) -> str:
         standing = await approval.find_standing(change, message.author, message.address)
         require(may_see(standing))
     except NotFound:
+        # One sentence for both, so that nobody learns which ids exist.
         raise NotFound(_NOTHING) from None
     proposal = change.proposal
     lines = [describe_revision(change)] if proposal.revision > 1 else []

@@ -144,6 +144,7 @@ class Rounds:
         while not is_complete:
             if calls := transcript.open_calls():
                 await self._run_calls(calls)
+            # A person decides first; the model hears of it in the next turn.
             if transcript.waiting_proposals():
                 break
             if number > MAX_ROUNDS:
@@ -153,6 +154,7 @@ class Rounds:
             try:
                 await self._ask_model(number)
             except OverBudget as error:
+                # With a part of the answer, the person gets that part and the reason why it ends.
                 if not transcript.text:
                     raise
                 metrics.limits.labels(error.limit).inc()
@@ -181,9 +183,11 @@ class Rounds:
         notes = [f"_{note}_" for note in (cut, used_up) if note]
         notes += [*transcript.source_lines(), *transcript.model_source_lines()]
         written_text = transcript.text
+        # A cut text can end within a line that names a table.
         ends_open = bool(cut) and not written_text.endswith("]")
         own_text, placed = place_results(written_text, transcript.placeable(), ends_open)
         whole_text = "\n\n".join([own_text, *notes]) if own_text or used_up else ""
+        # Nobody rates a card, or an answer that nobody waited for.
         rateable = bool(own_text) and not cards and self._run.turn.message.origin.is_attended
         return Answer(
             whole_text,

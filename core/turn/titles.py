@@ -142,6 +142,7 @@ class TitleMaker:
         finally:
             await payment.settle(completed.usage if completed else None)
         if completed is None:
+            # The stream ended without an answer; the conversation simply gets no title.
             return ""
         metrics.count_model_call(completed.usage, name)
         if completed.is_truncated or completed.broken:  # it may end within a thought

@@ -109,6 +109,8 @@ class Transcriber:
         A turn that begins again pays once for each file. Raise VoiceError, OverBudget, NotStored.
         """
         suffix = find_suffix(data)
+        # Shorter than its bytes allow, or not a number: the sender chose it, and it would make the
+        # recording cheap.
         if not seconds >= len(data) / MAX_BYTES_PER_SECOND:
             seconds = 0.0
         if seconds > MAX_RECORDING_SECONDS:
@@ -117,7 +119,10 @@ class Transcriber:
             raise RecordingUnreadable(name=file.name)
         call_id = f"voice:{file.id}"
         paid = PaidRun(
-            "transcription", self.model, seconds=seconds or len(data) / MIN_BYTES_PER_SECOND
+            # At an unknown length, the longest that so many bytes can hold is reserved.
+            "transcription",
+            self.model,
+            seconds=seconds or len(data) / MIN_BYTES_PER_SECOND,
         )
         await self.budget.reserve_run(turn, call_id, paid)
         try:
@@ -127,6 +132,7 @@ class Transcriber:
         except ModelServerFault as fault:
             log.warning("voice message not transcribed", error=str(fault))
             await self.budget.settle_run(turn.seq, call_id, paid, not fault.is_undone)
+            # The server refuses this file, and not the request as such.
             if fault.status in (400, 413, 415, 422):
                 raise RecordingUnreadable(name=file.name) from None
             raise NotTranscribed(name=file.name) from None
@@ -163,6 +169,7 @@ def read_transcript(body: str) -> tuple[str, float]:
         answer = None
     except ValueError:
         answer = body
+    # Words alone. A web page or cut JSON is no answer of such a server.
     if isinstance(answer, str) and not answer.lstrip().startswith(("<", "{")):
         answer = {"text": answer}
     if not isinstance(answer, dict):

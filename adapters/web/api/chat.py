@@ -160,6 +160,7 @@ class ChatRoutes(MessageRoutes):
             case "deny" if body.reason.strip():
                 words += f" {body.reason}"
         answer = await self.send_click(request, words, body.conversation, body.event_key)
+        # The answer has the card of the new proposal, under another id.
         is_new = body.action == "again"
         card = next((one for one in answer.cards if is_new or one.id == id), None)
         change = next((one.id for one in answer.cards if one.kind == "change"), None)
@@ -310,6 +311,7 @@ class ChatRoutes(MessageRoutes):
         carries."""
         own_key = body.event_key or http_io.read_idempotency_key(request)
         key = self.visitors.make_event_key(visitor_of(request).person, own_key)
+        # Before anything is checked: what was accepted once is not refused at its repetition.
         if own_key and (first := await self.find_accepted_turn(key)):
             return Receipt(first.seq, first.turn, False, refusal=first.refusal), first.message
         text = await http_io.clean_message_text(body.message)
@@ -363,6 +365,7 @@ class ChatRoutes(MessageRoutes):
         if keep_files is not None:
             files = tuple(each for each in files if each.file in keep_files.split())
         message = replace(message, attachments=files)
+        # A person typed it: then, or now in its place.
         if old.origin.is_authored or message.text.split() != old.text.split():
             return message
         may_be_command = message.may_be_command and old.may_be_command

@@ -579,6 +579,7 @@ class OpenAiRoutes(MessageRoutes):
             turn = TurnEvents(self.conversations.journal, accepted.receipt.turn, writer)
             events = stream_events(follower, turn)
             first = asyncio.ensure_future(anext(events, b""))
+            # A stream begins with the status 200, so an early failure is waited for a moment.
             await asyncio.wait({first}, timeout=EARLY_FAILURE_SECONDS)
             if failure := _failure_response(turn.outcome):
                 return failure

@@ -143,6 +143,7 @@ def _describe_route(route: DeclaredRoute, path: str, schemas: Any) -> Json:
     error = OpenAiError if path.startswith(sign_in.COMPATIBLE_PREFIX) else Error
     for status in sorted(common | {*own.refuses}):
         schema = schemas[error, "serialization"]
+        # An unready Ponte answers with the same body, which names the parts that fail.
         if path in sign_in.HEALTH_PATHS and status == 503:
             schema = schemas[_operation_id(route), "serialization"]
         content = {"application/json": {"schema": schema}}

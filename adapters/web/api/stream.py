@@ -373,6 +373,7 @@ class ConversationEvents:
             except NotFound:
                 return
             live.seq, live.message = entry.seq, entry.message
+        # The tab had this turn when it loaded the conversation.
         if self._cursor.has_seen(live.seq):
             return
         self._cursor.mark_running(live.seq)

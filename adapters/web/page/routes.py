@@ -203,6 +203,7 @@ class ConversationRoutes(MessageRoutes):
                     body["vote"] = votes[one.turn]
                 answer_fields = {"role": "assistant", "text": answer.text, "seq": one.seq}
                 messages.append(answer_fields | {"at": one.created_at} | body)
+        # A card can be in several answers; the page draws it once, as it is now.
         cards = {card["id"]: card for one in messages for card in one.get("cards", [])}
         cards |= {id: stream.card_json(card) for id, card in changed.items()}
         return {

@@ -92,6 +92,7 @@ class SetupView:
         the form to connect it. Only the card whose form was sent last is unfolded."""
         is_open = card["name"] == self.open_card
         state = "saved" if card["is_new"] else card["state"]
+        # The state says enough of a service that is off or only saved.
         words = translate_word(card["words"]) if state in ("on", "failing", "note") else ""
         head = (
             f"<summary><b>{escape(say(card['title']))}</b> "

@@ -92,6 +92,7 @@ async def ask_for_response(
                     raise ModelServerFault("broken", body=event)
                 event = await anext(events, None)
     except ModelServerFault as fault:
+        # With an id, the server still has the response, and is asked for it.
         if fault.kind != "lost" or not name:
             raise
     if not name:
@@ -154,6 +155,7 @@ def parse_execution(response: Json) -> HostedExecution:
     reason = read_object(response.get("incomplete_details")).get("reason")
     logs = "".join(read_word(out.get("logs")) for out in outputs if out.get("type") == "logs")
     error_starts = [match.start() for match in _TRACEBACK.finditer(logs)]
+    # Of several runs, only the last traceback is the error that ended them.
     output_end = error_starts[-1] if error_starts else len(logs)
     return HostedExecution(
         id=str(response.get("id", "")),

@@ -148,6 +148,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
             # it has none, so the SDK goes on without.
             if self._on_stream_end is None:
                 return httpx2.Response(405)
+            # A server that ends each stream at once would be asked without a pause.
             await asyncio.sleep(self._listened_at + RELIST_SECONDS - time.monotonic())
             self._listened_at = time.monotonic()
         if request.method == "DELETE":  # the end of a session, also of one that is cancelled

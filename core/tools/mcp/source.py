@@ -304,6 +304,7 @@ class McpServers:
         """
         state = self._states.get(server.name)
         session: Any = await _load_session()
+        # A reload of ponte.toml may have changed the server's address; then its list is of another.
         offered = state.offered if state and state.server == server else None
         asks = lists or offered is None
         result: McpResult | None = None

@@ -421,6 +421,7 @@ class WriteTools:
         set: Values | None = None,
     ) -> Outcome:
         """Propose new values for rows."""
+        # Either rows by id with their values, or a filter and values for all rows that it finds.
         if bool(changes) == bool(filters or set) or bool(filters) != bool(set):
             raise ToolError(
                 "Specify either `changes`, or `filters` with `set`. You can't change all rows in "

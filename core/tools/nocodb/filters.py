@@ -727,6 +727,7 @@ def _number_condition(field: Field, op: Op, values: Sequence[object]) -> FilterC
     """Return the condition on a field of numbers, both as a clause for NocoDB and as a function
     over a cell, for rows that Ponte filters itself."""
     parsed = map(fieldtypes.parse_number, values)
+    # 1E+400 is a number too; written out it would be a text of 400 digits.
     numbers = tuple(each for each in parsed if each is not None and abs(each.adjusted()) <= 30)
     if len(numbers) < len(values):
         raise filter_error(f"{field.title} holds numbers; write one as 1234.5")
@@ -741,6 +742,7 @@ def _number_condition(field: Field, op: Op, values: Sequence[object]) -> FilterC
         """Return whether a cell's number fits, as NocoDB's filter decides it."""
         number, first, last = fieldtypes.parse_number(cell), numbers[0], numbers[-1]
         if number is None:
+            # An empty cell differs from every number, as in NocoDB.
             return op == "neq"
         one = number in numbers
         return {

@@ -684,6 +684,7 @@ class QueryTools:
         linked_rows = await run_together(*calls)
         cells = {
             link.title: tuple({"id": each.id, "fields": each.fields} for each in rows)
+            # Not strict: links beyond MAX_FOLLOWED_LINKS keep the cell that the row itself has.
             for link, rows in zip(many, linked_rows, strict=False)
         }
         whole = replace(record, fields={**record.fields, **cells})

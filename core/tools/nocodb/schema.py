@@ -459,6 +459,7 @@ class Schemas:
         if self._base_id:
             name = self._base_id.casefold()
             match = next((base for base in bases if base.id == self._base_id), None)
+            # Ids come first: a title can look like the id of another base.
             match = match or next((base for base in bases if base.title.casefold() == name), None)
             if match is None and bases and not BASE_ID_PATTERN.fullmatch(self._base_id):
                 raise NocoError(

@@ -532,6 +532,7 @@ class SampleApi:
                 # The file may have been made by somebody else; its schema must run no functions
                 # (https://www.sqlite.org/pragma.html#pragma_trusted_schema).
                 connection.execute("PRAGMA trusted_schema = OFF")
+                # Empty for a new file, which is filled below.
                 schema = self._schema_of(connection)
                 if not schema or writes:
                     connection.execute("BEGIN IMMEDIATE")

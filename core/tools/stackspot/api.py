@@ -453,6 +453,7 @@ class StackSpotApi:
             lifetime = TOKEN_LIFETIME_SECONDS
         lifetime = lifetime if 0 < lifetime < math.inf else TOKEN_LIFETIME_SECONDS
         self._token = str(answer["access_token"])
+        # Renewed before its end, because a request takes time; a short one after half of it.
         margin = min(TOKEN_MARGIN_SECONDS, lifetime / 2)
         self._token_valid_until = self._clock.now() + lifetime - margin
         return self._token

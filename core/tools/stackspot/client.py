@@ -126,6 +126,7 @@ def parse_status(execution: str, answer: Mapping[str, Any]) -> RunStatus:
         numbered.append((order if isinstance(order, int | float) else 0, RunStep(name, text)))
     numbered.sort(key=itemgetter(0))  # steps with the same number stay in their order
     share = progress.get("execution_percentage")
+    # True is a number to Python.
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 100:
         share = None
     return RunStatus(

@@ -337,6 +337,7 @@ class StackSpotSource:
             asking.costs = lambda call: PaidRun("agents", read_text_argument(call, "agent"))
             self._tool_sets[descriptions] = running, asking
         tools = self._tool_sets[descriptions]
+        # A tool without a single agent to ask would only cost tokens.
         return tools if agents else tools[:1]
 
     def _known_agents(self, viewer: Viewer) -> Mapping[str, StackSpotAgent]:
