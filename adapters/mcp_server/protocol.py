@@ -42,8 +42,9 @@ def build_manager(tools: McpTools) -> StreamableHTTPSessionManager:
         ctx: ServerRequestContext[Any], params: mcp_types.CallToolRequestParams
     ) -> mcp_types.CallToolResult:
         outcome = await tools.call(_caller_of(ctx), params.name, dict(params.arguments or {}))
-        content = mcp_types.TextContent(type="text", text=outcome.text)
-        return mcp_types.CallToolResult(content=[content], is_error=outcome.status != "ok")
+        texts = [outcome.text, *outcome.sources]
+        content: list[Any] = [mcp_types.TextContent(type="text", text=text) for text in texts]
+        return mcp_types.CallToolResult(content=content, is_error=outcome.status != "ok")
 
     server = Server[Any](
         "ponte",

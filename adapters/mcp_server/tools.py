@@ -33,6 +33,7 @@ from core.domain.records import (
 )
 from core.domain.rows import Chart
 from core.observability import metrics
+from core.tools.nocodb.summarize import PLACING_RULE
 from core.tools.tool import Toolbox, cap_text, compact_json, outcome_of_error, takes_null
 from core.turn.context import ToolContexts
 
@@ -55,6 +56,7 @@ _PROPOSAL_NOTE = (
     "Nothing is changed yet. A person decides on the card in Ponte; you cannot. Tell the person "
     "where it waits, and look with change_status later."
 )
+_SOURCE_RULE = "A second text of the result names the source: tell the person."
 _PROPOSE = """\
 Propose a change of rows in one table. It changes nothing: a person sees the rows before and after \
 on a card in Ponte, and decides there. The same call again while it waits returns the same request.
@@ -98,7 +100,11 @@ class McpTools:
         """Return the tools that the caller may use now, always in the same order."""
         tools = await self._find_tools(caller, caller.own_address)
         offered = [
-            OfferedTool(name, tools[name].spec.description, _describe_parameters(tools[name]))
+            OfferedTool(
+                name,
+                tools[name].spec.description.replace(PLACING_RULE, _SOURCE_RULE),
+                _describe_parameters(tools[name]),
+            )
             for name in _READ_TOOLS
             if name in tools
         ]
@@ -203,7 +209,7 @@ class McpTools:
             return outcome
         series = {each.name: each.values for each in chart.series}
         data = {"kind": chart.kind, "title": chart.title, "labels": chart.labels, "series": series}
-        return Outcome("ok", compact_json(data))
+        return Outcome("ok", compact_json(data), sources=figures.sources)
 
     async def _propose_change(self, caller: Caller, arguments: Json) -> Outcome:
         action = str(arguments.get("action"))

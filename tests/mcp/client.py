@@ -82,8 +82,8 @@ class McpPonte:
 
 
 def read_result(result: mcp_types.CallToolResult) -> Any:
-    """Return the JSON of a tool's result."""
-    (content,) = result.content
+    """Return the JSON of a tool's result, which may be followed by its sources."""
+    content, *_ = result.content
     assert isinstance(content, mcp_types.TextContent)
     return json.loads(content.text)
 

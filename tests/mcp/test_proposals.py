@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import mcp_types
 import pytest
 
 from adapters.mcp_server import requests
@@ -38,7 +39,11 @@ async def test_a_client_of_each_protocol_reads_and_proposes(tmp_path: Path, mode
             hints = {each.name: each.annotations for each in tools}
             only_read = {name for name, hint in hints.items() if hint and hint.read_only_hint}
             assert only_read == {*TOOLS} - {"propose_change"}
-            rows = read_result(await client.call_tool("nocodb_query", {"table": "Invoices"}))
+            assert "place the table" not in texts, "only Ponte's own model can"
+            found = await client.call_tool("nocodb_query", {"table": "Invoices"})
+            rows, source = read_result(found), found.content[-1]
+            assert isinstance(source, mcp_types.TextContent)
+            assert source.text.startswith("Source: Invoices: ")
             assert rows["total"] > rows["returned"] == len(rows["rows"])
             request = read_result(await client.call_tool("propose_change", PAY))
             assert request["state"] == "waiting"

@@ -77,7 +77,8 @@ async def test_other_tools_need_a_card(tmp_path: Path, tool: str, price: str | N
         (card,) = (await desk.call(tool, text=text))["cards"]
         assert desk.double.calls == []
         assert card["title"] == f"Call desk: {tool}"
-        assert "The server desk gets these arguments:\n\n```\n{\n" in card["text"]
+        assert 'The server desk gets these arguments:\n\n> {\n>   "text": ' in card["text"]
+        assert "```" not in card["text"], "page and terminal would show the fence"
         assert "x" * 3_000 in card["text"]
         assert r"\u202e" in card["text"], "a character that nobody sees"
         assert "This can't be undone." in card["text"]

@@ -38,6 +38,7 @@ RECONNECT_FRAME = b"retry: 500\n\n"
 KEEP_ALIVE_FRAME = b": still here\n\n"
 TRANSCRIPT_RESETTING_COMMANDS = ("new", "forget")
 """Commands after which the conversation has another transcript."""
+_CODE_BLOCK = re.compile(r"^(`{3,})\n(.*?)\n\1$", re.MULTILINE | re.DOTALL)
 _CURSOR = re.compile(r"(\d{1,18}(?:\+\d{1,18}){0,200})(?:@(\w{1,64}))?", re.ASCII)
 
 
@@ -431,9 +432,14 @@ def attachment_json(attachment: Attachment) -> Json:
     return body | {"url": f"/files/{attachment.file}"} if attachment.file else body
 
 
+def _quote_block(block: re.Match[str]) -> str:
+    return "\n".join(f"> {line}" for line in block[2].split("\n"))
+
+
 def card_json(card: Card) -> CardState:
-    """Return the body of a card. Each row has `before` and `after` as raw values, and its `name`,
-    `name_field` and `changes` (`field`, `before`, `after`) in words."""
+    """Return the body of a card. Page and terminal show quotes, not code blocks.
+    Each row has `before` and `after` as raw values, and its `name`, `name_field` and `changes`
+    (`field`, `before`, `after`) in words."""
     rows = [
         dict(row) | asdict(words)
         for row, words in zip(card.rows, read_rows(card.rows), strict=True)
@@ -442,7 +448,7 @@ def card_json(card: Card) -> CardState:
         "id": card.id,
         "kind": card.kind,
         "title": card.title,
-        "text": card.text,
+        "text": _CODE_BLOCK.sub(_quote_block, card.text),
         "rows": rows,
         "actions": list(card.actions),
         "state": card.state,

@@ -94,11 +94,12 @@ _FILLED = "count_filled"
 _FLOAT_DIGITS = 15
 """Digits that a float represents exactly (IEEE 754)."""
 
+PLACING_RULE = "To show rows, place the table by its id, never type it; code adds the source."
 _QUERY = (
     "Gives a total and rows with ids. For counts and sums take "
-    "nocodb_summarize. To show rows, place the table by its id, never type it; code adds the "
-    "source.\n\n"
+    f"nocodb_summarize. {PLACING_RULE}\n\n"
 )
+
 _SUMMARY = (
     "Figures are exact: never work them out from rows. Filters and fields as in nocodb_query; "
     "count of a link counts its rows. Dates group by day, or by bucket"
