@@ -186,8 +186,8 @@ async def run(
         with suppress(asyncio.CancelledError):
             await beginning
             await stopping
-    if settings.ponte_log == "json":
-        log.info("stopped")
+    if not beginning.cancelled():
+        log.info("Ponte stopped")
     return 0
 
 

@@ -461,8 +461,14 @@ def format_delivery(result: Row, view: View) -> Iterator[str]:
     yield say("channel: {place}", place=result["post_to"])
     rights = ", ".join(f"{right} ({rule})" for right, rule in result["rights"].items())
     yield say("permissions: {rights}", rights=rights or "–")
-    if not result["is_answered"]:
+    if result["is_off"]:
+        off = "Ponte can't post now, because {platform} isn't connected. A sender gets 503."
+        yield say(off, platform=result["post_to"].partition(":")[0].title())
+    if result["why"] == "ignored":
         yield say("Ponte would ignore this delivery, because of `only` in ponte.toml.")
+        return
+    if result["why"]:
+        yield say("Ponte would post nothing: the body has none of the template's fields.")
         return
     yield say("Ponte would post:") if result["is_post"] else say("Ponte would ask the model:")
     for text in (result["text"], result["body"]):

@@ -388,6 +388,7 @@ async def preview_hook(
     body: Annotated[str, ShellOption("A file with the body of a request.", is_file=True)] = "",
 ) -> Json:
     """Show what a webhook delivery would post, and with which permissions. Nothing is posted."""
+    from bot.ponte import summaries
     from bot.reports import find_rights
     from core.base.errors import NotFound
     from core.webhooks.intake import preview_delivery
@@ -396,13 +397,16 @@ async def preview_hook(
     if name not in config.hooks:
         raise NotFound("Webhook {name} not found in ponte.toml. Check the name.", name=name)
     hook = config.hooks[name].hook(name, start.settings.variable)
-    author, place, text, quoted, is_answered = preview_delivery(hook, body.encode())
+    author, place, text, quoted, why = preview_delivery(hook, body.encode())
     kinds = config.rule_book.stand_ins[author.platform].rights
     return {
         "name": name,
         "post_to": config.hooks[name].post_to,
         "is_post": bool(hook.template),
-        "is_answered": is_answered,
+        "is_answered": not why,
+        "why": why,
+        "is_off": place.platform
+        in {part.name for part in summaries(start.settings) if part.state != "on"},
         "text": text,
         "body": quoted,
         "rights": await find_rights(start, author, place, kinds),

@@ -5,6 +5,7 @@ order, stops them in reverse, and reports what is on.
 from __future__ import annotations
 
 import asyncio
+import re
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
@@ -415,6 +416,9 @@ class Ponte:
         before = await ledger.get(change_id)
         words = render_command(replace(command, reason=reason.strip()))
         answer = await self.run_command(words, linked)
+        shown = rf"`\S+ ({change_id}-\w+)`"  # a typed command, with the code of what was shown
+        if text := answer.get("response"):
+            answer["response"] = re.sub(shown, r"`ponte changes approve \1`", text, count=1)
         after = await ledger.get(change_id)
         facts_before, facts = [
             (

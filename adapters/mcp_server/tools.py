@@ -56,7 +56,7 @@ _PROPOSAL_NOTE = (
     "Nothing is changed yet. A person decides on the card in Ponte; you cannot. Tell the person "
     "where it waits, and look with change_status later."
 )
-_SOURCE_RULE = "A second text of the result names the source: tell the person."
+_SOURCE_RULE = "A second text of the result names the source: tell the person"
 _PROPOSE = """\
 Propose a change of rows in one table. It changes nothing: a person sees the rows before and after \
 on a card in Ponte, and decides there. The same call again while it waits returns the same request.

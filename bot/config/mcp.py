@@ -84,6 +84,7 @@ class McpConfig(StrictSection):
             variable(self.token).strip() if self.token else "",
             tuple((tool, own.effect) for tool, own in self.tools.items()),
             tuple((tool, own.price) for tool, own in self.tools.items() if own.price is not None),
+            self.token or "",
         )
 
 

@@ -560,8 +560,10 @@ class ModelServerClient:
                     request_id=response.headers.get("x-request-id", ""),
                 )
                 if response.status >= 300:
+                    # A request without more than the model's name asks what the server has.
+                    asks = not {*(body or {})} <= {"model"}
                     raise await _read_refusal(
-                        response.status, response.headers, response.content.iter_any()
+                        response.status, response.headers, response.content.iter_any(), asks
                     )
                 _refuse_compression(response.headers)
                 yield response
@@ -837,18 +839,21 @@ def _check_size(size: int, most: int) -> None:
 
 
 async def _read_refusal(
-    status: int, headers: Mapping[str, str], chunks: AsyncIterator[bytes]
+    status: int, headers: Mapping[str, str], chunks: AsyncIterator[bytes], asks: bool = True
 ) -> ModelServerFault:
-    """Return the fault for a response with an error status, whose body is read up to its cap."""
+    """Return the fault for a response with an error status, whose body is read up to its cap.
+    Unless the request `asks` the model, its refusal is no news."""
     data = bytearray()
     async for chunk in chunks:
         data += chunk[: MAX_ERROR_BODY_BYTES - len(data)]
         if len(data) >= MAX_ERROR_BODY_BYTES:
             break
-    return _refusal(status, headers, data.decode(errors="replace").strip())
+    return _refusal(status, headers, data.decode(errors="replace").strip(), asks)
 
 
-def _refusal(status: int, headers: Mapping[str, str], body: object) -> ModelServerFault:
+def _refusal(
+    status: int, headers: Mapping[str, str], body: object, asks: bool = True
+) -> ModelServerFault:
     """Return the fault for a refused request. For an error in place of an answer, `status` is 0:
     the body's own counts, or 400."""
     request = headers.get("x-request-id", "")
@@ -860,7 +865,8 @@ def _refusal(status: int, headers: Mapping[str, str], body: object) -> ModelServ
     if fault.wait is None and fault.is_rate_limited:
         fault.wait = parse_reset(headers.items())
     code = fault.code if IDENTIFIER.fullmatch(fault.code) else ""
-    log.info(
+    write = log.debug if status in (400, 404, 405, 422, 501) and not asks else log.info
+    write(
         "model server rejected a request", http_status=fault.status, code=code, request_id=request
     )
     return fault

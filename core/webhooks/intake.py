@@ -38,9 +38,9 @@ from urllib.parse import parse_qsl
 
 import structlog
 
-from core.base.errors import PonteError, TooManyDeliveries
+from core.base.errors import PonteError, TooManyDeliveries, Undeliverable
 from core.base.tasks import OncePerMinute
-from core.base.text import check_json, clean_text, parse_json
+from core.base.text import check_json, clean_text, parse_json, to_one_line
 from core.chat.destinations import Destinations
 from core.domain.messages import (
     Address,
@@ -280,9 +280,7 @@ class HookIntake:
                 to = await self.destinations.find(place, author, turn_id(key), HOOK_PLATFORM)
                 # The message is the post itself, or the instruction with the body as a quote.
                 text, quoted = _build_texts(hook, parsed)
-                is_empty = bool(hook.template) and (
-                    lacks_fields(hook, parsed) or not clean_text(text).strip()
-                )
+                is_empty = _posts_nothing(hook, parsed, text)
                 origin = MessageOrigin(
                     "webhook",
                     hook.name,
@@ -310,12 +308,13 @@ class HookIntake:
             # Deliveries are counted by minutes of the clock.
             return _build_refusal("too_many", math.ceil(60 - self.clock() % 60))
         except Exception as error:
+            why = error.values.get("reason", "") if isinstance(error, Undeliverable) else ""
             if not isinstance(error, (PonteError, TimeoutError, OSError)):
                 log.exception("handling a webhook failed unexpectedly", webhook=hook.name)
             else:
-                name = type(error).__name__
+                name = why or type(error).__name__
                 log.warning("could not store a webhook delivery", webhook=hook.name, error=name)
-            return _build_refusal("not_stored", RETRY_SECONDS)
+            return _build_refusal("not_stored", RETRY_SECONDS, str(why))
         if is_empty:
             log.warning("webhook body has no field of the template", webhook=hook.name)
             words = "the body has none of the fields of the template, so nothing is posted"
@@ -326,17 +325,27 @@ class HookIntake:
         )
 
 
-def preview_delivery(hook: Hook, body: bytes) -> tuple[Person, Address, str, str, bool]:
+def preview_delivery(hook: Hook, body: bytes) -> tuple[Person, Address, str, str, str]:
     """Return the author and the place of a delivery with this body, and what it leads to: the text
-    of the post and "", or the instruction for the model and the body that it reads; and whether it
-    is answered at all, whatever the kind of event, which is not in the body."""
+    of the post and "", or the instruction for the model and the body that it reads; and why it is
+    not answered ("ignored", "no_fields"), whatever the kind of event, which is not in the body.
+    Without a body the template is shown."""
     author = Person(HOOK_PLATFORM, hook.name, is_bot=True)
     platform, *ids = hook.post_to.split(":")
     workspace, channel = ids if len(ids) == 2 else ("", "")
     place = Address(platform, channel, workspace, is_shared=bool(channel))
     parsed = _parse_body(body, "")
     only = {path: values for path, values in hook.only.items() if path != EVENT_FIELD}
-    return author, place, *_build_texts(hook, parsed), is_wanted(replace(hook, only=only), parsed)
+    texts, why = _build_texts(hook, parsed), ""
+    if not is_wanted(replace(hook, only=only), parsed):
+        why = "ignored"
+    elif body and _posts_nothing(hook, parsed, texts[0]):
+        why = "no_fields"
+    return author, place, *texts, why
+
+
+def _posts_nothing(hook: Hook, parsed: Any, text: str) -> bool:
+    return bool(hook.template) and (lacks_fields(hook, parsed) or not clean_text(text).strip())
 
 
 def _build_texts(hook: Hook, parsed: Any) -> tuple[str, str]:
@@ -415,9 +424,10 @@ def _parse_value(text: str) -> Any:
         return text
 
 
-def _build_refusal(code: str, wait: int = 0) -> HttpAnswer:
+def _build_refusal(code: str, wait: int = 0, why: str = "") -> HttpAnswer:
     """Return an answer with an error."""
     status, words = _ERRORS[code]
+    words += f" ({to_one_line(why, 200)})" if why else ""
     more = {"retry-after": str(wait)} if wait else {}
     return _build_answer(status, {"error": {"code": code, "message": words}}, more)
 

@@ -56,11 +56,22 @@ def test_a_webhook_is_tried_without_a_post(
     body = tmp_path / "body.json"
     body.write_text('{"sender": {"login": "*ana*"}, "message": "one\\ntwo"}')
     assert ponte("hooks", "test", "deploys", "--body", str(body)).code == 0, ponte.err
-    place, rights, *post = ponte.out.splitlines()
+    place, rights, off, *post = ponte.out.splitlines()
     assert place == "channel: slack:T1:C1"
+    assert off.startswith("Ponte can't post now, because Slack isn't connected.")
     assert "read:Deploys (ponte.toml:4)" in rights
     assert "code" not in rights
     assert post == ["Ponte would post:", r"    \*ana\* pushed: one two"]
+    foreign = tmp_path / "foreign.json"
+    foreign.write_text('{"id": 7}')
+    assert ponte("hooks", "test", "deploys", "--body", str(foreign)).code == 0
+    assert "would post nothing: the body has none" in ponte.out
+    monkeypatch.setenv("SLACK_BOT_TOKEN", "xoxb-1")
+    monkeypatch.setenv("SLACK_APP_TOKEN", "xapp-1")
+    assert ponte("hooks", "test", "deploys").code == 0
+    assert "can't post now" not in ponte.out
+    monkeypatch.delenv("SLACK_BOT_TOKEN")
+    monkeypatch.delenv("SLACK_APP_TOKEN")
     assert ponte("hooks", "test", "orders", "--body", str(body), "--json").code == 0
     data = json.loads(ponte.out)
     assert (data["is_post"], data["text"]) == (False, "Say what this order needs.")
@@ -71,7 +82,7 @@ def test_a_webhook_is_tried_without_a_post(
     )
     (tmp_path / "ponte.toml").write_text(HOOKS.replace("[hooks.orders]", selection))
     assert ponte("hooks", "test", "deploys", "--body", str(body)).code == 0
-    assert ponte.out.splitlines()[2:] == [
+    assert ponte.out.splitlines()[3:] == [
         "Ponte would ignore this delivery, because of `only` in ponte.toml."
     ]
     body.write_text('{"sender": {"login": "leo"}}')
@@ -97,7 +108,7 @@ async def test_a_running_ponte_tries_its_own_webhooks(
     (tmp_path / "ponte.toml").write_text(HOOKS)
     await running_ponte.run("reload")
     result = await running_ponte.run("hooks", "test", "deploys")
-    assert [line.strip() for line in result[2:]] == ["Ponte would post:", "pushed:"]
+    assert [line.strip() for line in result[3:]] == ["Ponte would post:", "pushed:"]
 
 
 def test_errors_are_in_the_reader_s_language(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:

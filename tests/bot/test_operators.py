@@ -162,7 +162,7 @@ def test_every_line_of_a_log_in_json_is_json(tmp_path: Path, commands: str) -> N
     assert start_line["config"] == str(file)
     assert start_line["address"].startswith("http://127.0.0.1:")
     assert start_line["version"]
-    assert lines[-1]["event"] == "stopped"
+    assert lines[-1]["event"] == "Ponte stopped"
     file.write_text("[rules")
     code, out, err = Machine(tmp_path, tmp_path / "home", commands, settings).ponte("run")
     (line,) = [json.loads(line) for line in err.splitlines()]

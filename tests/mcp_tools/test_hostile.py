@@ -10,6 +10,7 @@ from typing import Any
 
 import httpx2
 import pytest
+import structlog
 from aiohttp import web
 
 from core.base.http import MAX_RESPONSE_BYTES, Proxies
@@ -300,10 +301,32 @@ async def test_a_server_that_is_down_is_named(tmp_path: Path) -> None:
         assert "HTTP 401" in answer["response"]
         (state,) = await desk.servers.check_all(desk.servers._accepted)
         assert state.state == "failing"
+        assert f"desk ({name.removesuffix('/mcp')[:17]}" in state.words, "its address"
         assert "HTTP 401" in state.words
+        assert "check DESK_TOKEN" in state.words
         (card,) = (await desk.call("file", text="x"))["cards"]
         answer = await desk.decide("approve", card["id"])
         assert "The call failed" in answer["response"], "it was never sent"
+
+
+async def test_the_status_and_the_log_tell_of_a_server_that_stops_working(tmp_path: Path) -> None:
+    double, is_down = McpDouble(), False
+    handle = double.handle
+
+    async def fail(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=503) if is_down else await handle(request)
+
+    double.handle = fail  # type: ignore[method-assign]
+    async with run_desk(tmp_path, double) as desk:
+        await double.listening.wait()
+        is_down = True
+        with structlog.testing.capture_logs() as lines:
+            await desk.call("find", text="x")
+            async with asyncio.timeout(60):
+                while (await desk.servers.list_states())[0].state != "failing":  # noqa: ASYNC110
+                    await asyncio.sleep(0)
+        (line,) = [line for line in lines if line["event"] == "MCP call failed"]
+        assert (line["tool"], "HTTP 503" in line["error"]) == ("find", True)
 
 
 @pytest.mark.parametrize(
@@ -404,6 +427,7 @@ async def test_pages_are_read_until_all_named_tools_are_found(last: str, pages: 
         effects = (("find", "read"), (last, "read"))
         server = McpServer("desk", f"{url}/mcp", "", effects)  # type: ignore[arg-type]
         listed = await session.list_definitions(server, Proxies(), 60.0)
+    listed = {name: words for name, words in listed.items() if words}
     assert sorted(listed) == sorted({"find", last} - {"absent"})
     assert asked == ["", *(f"page {number}" for number in range(2, pages + 1))]
 

@@ -83,9 +83,10 @@ async def test_other_tools_need_a_card(tmp_path: Path, tool: str, price: str | N
         assert r"\u202e" in card["text"], "a character that nobody sees"
         assert "This can't be undone." in card["text"]
         assert (price in card["text"]) if price else "$" not in card["text"]
-        answer = await desk.decide("approve", card["id"])
+        answer = dict(await desk.app.decide("approve", card["id"], True))
         if "full request" in answer["response"]:  # too long for a card that is not read
-            code = answer["response"].partition(f"approve {card['id']}-")[2][:4]
+            code = answer["response"].partition(f"`ponte changes approve {card['id']}-")[2][:4]
+            assert code, "what is to be typed in the shell"
             answer = await desk.decide("approve", f"{card['id']}-{code.strip('`.')}")
         assert f"{tool} got" in answer["response"]
         assert len(desk.double.calls) == 1
@@ -199,7 +200,9 @@ async def test_a_renamed_tool_is_a_new_one(tmp_path: Path) -> None:
         await desk.servers.compare("desk")
         assert "desk__find" not in await desk.list_offered()
         (state,) = await desk.servers.list_states()
-        assert "the server has no tool called find" in state.words
+        assert (
+            "the server has no tool called find. It has: search, file, print, hidden" in state.words
+        )
 
 
 async def test_doctor_says_what_is_off(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+import structlog
 from aiohttp import web
 
 from core.base.errors import ModelDown, RateLimited, UnknownModel, WrongKey
@@ -29,7 +30,11 @@ async def test_the_level_is_what_the_server_has(
 ) -> None:
     fake.without = without
     model = await make(None)
-    assert await Talk(model).say("hello")
+    with structlog.testing.capture_logs() as lines:
+        assert await Talk(model).say("hello")
+    refusals = [line for line in lines if line["event"] == "model server rejected a request"]
+    assert {line["log_level"] for line in refusals} <= {"debug"}, "a person asked for none of it"
+    assert refusals
     assert model.level == level
     assert len(fake.conversations) == (level == "conversations"), "the probe was deleted"
 

@@ -72,13 +72,15 @@ def hash_definition(definition: str) -> str:
 @dataclass(frozen=True, slots=True)
 class McpServer:
     """An MCP server that ponte.toml names. `effects` and `prices` are by the names that the server
-    gives its tools; a price is in US dollars. `token` is secret, "" for none."""
+    gives its tools; a price is in US dollars. `token` is secret, "" for none; `token_name` is the
+    variable that holds it."""
 
     name: str
     url: str
     token: str
     effects: tuple[tuple[str, Literal["read", "write", "spend"]], ...]
     prices: tuple[tuple[str, float], ...] = ()
+    token_name: str = ""
 
     def __repr__(self) -> str:
         return f"McpServer({self.name!r})"

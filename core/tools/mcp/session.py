@@ -15,6 +15,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -45,6 +46,8 @@ MAX_ANSWER_VALUES, MAX_ANSWER_DEPTH = 50_000, 64
 """Values in one JSON answer, and how deep they may be nested."""
 MAX_ANSWER_LINES = 10_000
 """Lines in one answer: the SDK takes 0.2 ms for each event, which has three."""
+MAX_OTHER_TOOLS = 10
+"""Tools that an operator is told of if ponte.toml names one that the server has not."""
 MAX_TOOL_PAGES, MAX_DEFINITION_CHARACTERS = 20, 100_000
 RELIST_SECONDS = 30.0
 """Pause between two lists, however often a server says that its tools changed, and between two
@@ -245,6 +248,8 @@ def _explain(
         why = to_one_line(withhold_secrets(_remove_token(server, str(error))), 200)
     if transport.status:
         why = f"HTTP {transport.status}, {why}"
+    if transport.status in (401, 403):
+        why += f"; check {server.token_name or '`token` in ponte.toml'}"
     return McpServerError(_DOWN, code="failed", name=server.name, why=why)
 
 
@@ -256,13 +261,18 @@ def _remove_token(server: McpServer, text: str) -> str:
 
 async def _list(server: McpServer, client: Client) -> Definitions:
     """Return the definitions of those tools of the server that ponte.toml names, each as JSON, so
-    that equal definitions are equal texts. A server that lists without end is cut off."""
+    that equal definitions are equal texts; "" for some of its other tools. A server that lists
+    without end is cut off."""
     definitions, cursor, names = dict[str, str](), None, dict(server.effects)
     for _ in range(MAX_TOOL_PAGES):
         params = mcp_types.PaginatedRequestParams(cursor=cursor)
         page = await client.session.list_tools(params=params)
         for tool in page.tools:
-            if tool.name in names:
+            if tool.name not in names:
+                name = to_one_line(tool.name, 64)
+                if name not in names and len(definitions) < len(names) + MAX_OTHER_TOOLS:
+                    definitions[name] = ""
+            else:
                 own = {"description": tool.description or "", "schema": tool.input_schema}
                 words = _remove_token(server, compact_json(own))
                 if len(words) > MAX_DEFINITION_CHARACTERS:  # no model reads it
@@ -271,7 +281,7 @@ async def _list(server: McpServer, client: Client) -> Definitions:
                 # was another character in a text.
                 definitions[tool.name] = clean_text(words).replace("\n", "\\n")
         cursor = page.next_cursor
-        if cursor is None or len(definitions) == len(names):
+        if cursor is None or names.keys() <= definitions.keys():
             break
     return definitions
 
@@ -279,7 +289,14 @@ async def _list(server: McpServer, client: Client) -> Definitions:
 async def list_definitions(server: McpServer, proxies: Proxies, seconds: float) -> Definitions:
     """Return the tools of a server. Raise McpServerError."""
     transport = GuardedTransport(server.url, proxies)
-    return await _guard(server, transport, seconds, partial(_list, server))
+    return await _guard(_add_address(server), transport, seconds, partial(_list, server))
+
+
+def _add_address(server: McpServer) -> McpServer:
+    """Return the server with its host beside its name, for errors that operators read. A path may
+    contain a secret."""
+    url = httpx2.URL(server.url)
+    return replace(server, name=f"{server.name} ({url.scheme}://{url.netloc.decode()})")
 
 
 async def watch_definitions(
@@ -331,7 +348,7 @@ async def watch_definitions(
             listening.cancel()
             await asyncio.gather(listening, return_exceptions=True)
 
-    await _guard(server, transport, None, work, on_message)
+    await _guard(_add_address(server), transport, None, work, on_message)
 
 
 async def call_tool(

@@ -45,7 +45,8 @@ from core.tools.tool import (
 
 log = structlog.get_logger("mcp_tools")
 Definitions = Mapping[str, str]
-"""The definitions of a server's tools by their names: JSON with `description` and `schema`."""
+"""The definitions of a server's tools by their names: JSON with `description` and `schema`, or ""
+for a tool that ponte.toml does not name."""
 MCP_RETRY_SECONDS = 60.0
 """Pause before a server is asked again that did not answer, or whose connection ended."""
 MAX_DESCRIPTION_CHARACTERS = 4_000
@@ -121,8 +122,11 @@ class McpServers:
                 state.task.cancel()
         for name, server in servers.items():
             if name not in self._states:
-                state = self._states[name] = ServerState(server)
-                state.task = asyncio.create_task(self._watch(state), name=f"mcp {name}")
+                self._states[name] = ServerState(server)
+                self._start_watch(self._states[name])
+
+    def _start_watch(self, state: ServerState) -> None:
+        state.task = asyncio.create_task(self._watch(state), name=f"mcp {state.server.name}")
 
     async def list_tools(self) -> Sequence[Tool]:
         """Return the tools that an operator has accepted and that no server is known to have
@@ -195,7 +199,9 @@ class McpServers:
             return Health(part, "on", say("the server hasn't listed its tools yet"))
         faults = list[str]()
         if missing := [tool for tool, _ in server.effects if tool not in offered]:
-            faults.append(say("the server has no tool called {names}", names=", ".join(missing)))
+            words = "the server has no tool called {names}. It has: {others}"
+            others = ", ".join(tool for tool in offered if tool not in missing) or "–"
+            faults.append(say(words, names=", ".join(missing), others=others))
         if off := self._find_unaccepted(state):
             words = "off until accepted (`ponte mcp accept {server}`): {names}"
             faults.append(say(words, names=", ".join(off), server=name))
@@ -249,7 +255,7 @@ class McpServers:
         """
         offered = self._shown.pop(name, None) or await self._list_offered(name)
         changed = [each["tool"] for each in self._list_differences(name, offered)]
-        self._accepted[name] = dict(offered)
+        self._accepted[name] = {tool: words for tool, words in offered.items() if words}
         await self._remembered.flush()
         await self.deps.peers.notify(ACCEPTED_TOPIC, "")
         log.info("MCP tools accepted", server=name, tools=changed)
@@ -309,9 +315,16 @@ class McpServers:
         asks = lists or offered is None
         result: McpResult | None = None
         if asks or (offered or {}).get(tool) == definition:
-            listing, result = await session.call_tool(
-                server, self.deps.shared.proxies, tool, arguments, definition if asks else None
-            )
+            try:
+                listing, result = await session.call_tool(
+                    server, self.deps.shared.proxies, tool, arguments, definition if asks else None
+                )
+            except McpServerError as error:
+                log.warning("MCP call failed", server=server.name, tool=tool, error=str(error))
+                if state and state.server == server and state.task and not state.fault:
+                    state.task.cancel()  # ask the server at once whether it works, for the status
+                    self._start_watch(state)
+                raise
             if asks and state and state.server == server:
                 self._note_listing(state, listing)
         if result is None:

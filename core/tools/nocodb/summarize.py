@@ -94,10 +94,10 @@ _FILLED = "count_filled"
 _FLOAT_DIGITS = 15
 """Digits that a float represents exactly (IEEE 754)."""
 
-PLACING_RULE = "To show rows, place the table by its id, never type it; code adds the source."
+PLACING_RULE = "To show rows, place the table by its id, never type it; code adds the source"
 _QUERY = (
     "Gives a total and rows with ids. For counts and sums take "
-    f"nocodb_summarize. {PLACING_RULE}\n\n"
+    f"nocodb_summarize. {PLACING_RULE}.\n\n"
 )
 
 _SUMMARY = (
