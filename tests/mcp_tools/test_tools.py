@@ -83,7 +83,7 @@ async def test_other_tools_need_a_card(tmp_path: Path, tool: str, price: str | N
         assert r"\u202e" in card["text"], "a character that nobody sees"
         assert "This can't be undone." in card["text"]
         assert (price in card["text"]) if price else "$" not in card["text"]
-        answer = dict(await desk.app.decide("approve", card["id"], True))
+        answer: dict[str, Any] = dict(await desk.app.decide("approve", card["id"], True))
         if "full request" in answer["response"]:  # too long for a card that is not read
             code = answer["response"].partition(f"`ponte changes approve {card['id']}-")[2][:4]
             assert code, "what is to be typed in the shell"
