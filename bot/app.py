@@ -41,10 +41,12 @@ def start(*, quiet: bool = False, asks_holder: bool = False, faces: Faces = FACE
     """
     os.umask(0o077)
     settings = load(faces)
+    # Not set: the language that the shell's variables chose before (`bot/cli/main.py`).
     if "ponte_locale" not in settings.model_fields_set:
         settings = settings.model_copy(update={"ponte_locale": LANGUAGE.get()})
     LANGUAGE.set(settings.ponte_locale)
     TIME_ZONE.set(settings.ponte_timezone)
+    # Whoever can run this command has the whole home folder.
     READER_IS_OWNER.set(True)
     set_up_logging(settings, quiet=quiet)
     if settings.env_file.why and quiet:  # `run` says it on its start screen

@@ -56,6 +56,7 @@ class OperationService:
 
         model = validate(_arguments_model(operation), arguments)
         checked = {name: getattr(model, name) for name in operation.parameters}
+        # Operations that write to the audit log say who did it.
         if "actor" in operation.function.__annotations__:
             checked["actor"] = actor
         subject: Start | Ponte = ponte

@@ -21,6 +21,7 @@ async def find_overview(
 ) -> Overview:
     """Return what concerns the person, as they may read it at the address. Raise NotStored."""
     waiting = await views.list_requests(person, address)
+    # What they can approve themself stands in the first list and is not repeated.
     theirs = {request.change.id for request in waiting}
     keys = scheduling.people.list_keys(person.key)
     asked = [

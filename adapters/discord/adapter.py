@@ -463,6 +463,7 @@ class DiscordAdapter(ChatPlatform):
                     await attempt(lambda: client.http.request(route, json=body), repeat=False)
                 return
             me, author = str(own_id(await self.connection.client())), data["author"]
+            # Only in a direct message, or where the text names us: others did not write to us.
             is_ours = not data.get("guild_id") or me in str(data.get("mentions"))
             if is_ours and not author.get("bot") and author["id"] != me:
                 ids = (int(data["channel_id"]), int(data["id"]), int(author["id"]))

@@ -307,6 +307,7 @@ class DiscordIntake:
             # Not the words of `error`: they may tell only what is wrong with the database.
             await self.notices.post(message, NotStored().words(), "not-stored")
             return
+        # Discord delivers an event again after a lost connection.
         if not receipt.is_new:
             return
         place, inbox = f"{message.channel.id}:{message.id}", self.conversations.inbox

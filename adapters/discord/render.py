@@ -564,6 +564,7 @@ def redraw_card(
     for at in mine:
         card_embeds[at] = fresh
     if not mine:
+        # Somebody removed the embed; the decision is shown all the same.
         card_embeds.append(fresh)
     rows = []
     for row in _button_rows(message):

@@ -356,6 +356,7 @@ class RateLimiter:
         names = [method] if method in self._methods and not claimed else []
         if channel and method in POSTS:
             now, last_post = self._clock(), self._posted_at.get(channel, -math.inf)
+            # Noted even if the call has to wait, so that the next one finds the channel busy.
             self._posted_at[channel] = max(now, last_post)
             # A post in a quiet channel takes no place (see the class).
             if self._pace is None or now - last_post <= QUIET_SECONDS:

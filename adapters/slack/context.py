@@ -159,6 +159,7 @@ class SlackContext:
         """Return the newest messages of a place, and whether there are more (the port
         `Messenger`)."""
         source, channel = Source.read(to.source), to.address.channel
+        # The first message of a thread is asked in the channel.
         thread = source.thread if source.thread != source.ts else ""
         try:
             posts, has_more = await read_history(
@@ -251,6 +252,7 @@ class SlackContext:
             failure = _ONLY_TEXT if reference else incoming.THREAD_UNREAD
             return ReadMessages(reference=reference, failure=failure)
         before = [post for post in posts if str(post["ts"]) < source.ts or post["ts"] == reference]
+        # At the top level, only the message that the person refers to is read.
         if not _is_reply(message):
             return ReadMessages(before, reference)
         everything = bool(self.places.channel(where).answer_everything)

@@ -84,6 +84,7 @@ class ThreadParticipants:
             mentions_us=mentioned,
             names_others=bool(names_somebody) and not mentioned,
         )
+        # Decided, without asking Slack about a thread.
         if facts.is_direct or facts.is_late_edit or mentioned or not message.thread:
             return facts
         conversation = where.conversation

@@ -266,6 +266,7 @@ class SlackPeople:
                         raise PlatformBusy(REFUSED_SECONDS)
                     users = frozenset[str]().union(*(self._groups.get(g, ()) for g in groups))
                     ids = ids - groups | users
+                # Slack's ids of people begin with U or W.
                 users_named = sorted(id for id in ids if id[:1] in ("U", "W"))
                 members = await asyncio.gather(
                     *(self._members.resolve(user, MAX_STALE_SECONDS) for user in users_named)
@@ -324,6 +325,7 @@ class SlackPeople:
             )
         except SlackRefused as refused:
             self._refusal_times[user] = self._clock()
+            # Noted, so that a list of people may leave them out.
             if refused.error == "user_not_found":
                 self._unknown_ids[user] = True
             else:

@@ -553,6 +553,7 @@ async def upload(
             channel_id=channel,
             thread_ts=thread or None,
         )
+    # The response was lost, and the post may exist.
     except InDoubt:
         if post_ts := await find(names):
             return post_ts

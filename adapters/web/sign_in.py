@@ -401,6 +401,7 @@ class TokenAuthentication:
                 "This API token has expired. Create a new one on the page or with `ponte people`."
             )
         today = self._today()
+        # Once a day, so that not each request writes.
         if api_token.last_use < today:
             with suppress(NotStored):
                 await self._people.record_api_token_use(api_token.id, today)
@@ -464,6 +465,7 @@ class TokenAuthentication:
         if not self._may_use_link(visitor):
             return False
         account = await self._find_account(visitor.person.id) if visitor.token else None
+        # Without a token: the owner, whose sessions are proof enough.
         return not visitor.token or bool(account and account.token_hash == visitor.token)
 
     def new_session(self, visitor: Visitor | None = None) -> str:
@@ -527,6 +529,7 @@ class TokenAuthentication:
             return
         if has_left := await self.methods.has_left(person, now):
             raise errors.SessionEnded(PROVIDER_SESSION_ENDED)
+        # None: Slack did not tell. Then the last confirmation counts for a while.
         if has_left is False:
             await self._people.confirm_sign_in(person.key, now)
         elif age > CONFIRMED_SECONDS:

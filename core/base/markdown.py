@@ -333,6 +333,7 @@ class Trust:
         Rejects what parsers read in different ways: a user name, a backslash, or a host with other
         than plain letters. Also rejects text after the host that could begin another address.
         """
+        # The person wrote this address themself.
         if url in self.written:
             return True
         whole = url if _SCHEME.match(url) and "://" in url else f"https://{url}"
@@ -349,6 +350,7 @@ class Trust:
         if parts.netloc.lower().partition(":")[0].rstrip(".") != host:
             return False
         rest = whole[whole.find("://") + 3 + len(parts.netloc) :]
+        # Some platforms end an address there, and the rest begins another one.
         odd = _UNUSUAL.search(rest)
         if odd and _HOT.search(rest, odd.start()):
             return False
@@ -558,6 +560,7 @@ class Trust:
         """
         if not _may_hold_address(chunk):
             return chunk
+        # An address may be hidden behind entities or backslashes, which Markdown removes.
         plain = commonmark.unescape(chunk) if "&" in chunk or "\\" in chunk else chunk
         start = self._find_address(chunk)
         if start is None or plain != chunk:
@@ -569,6 +572,7 @@ class Trust:
                 return self._sanitize_decoded(plain.translate(_TAME), hidden or 0, code)
         end = _address_end(chunk, start)
         address = chunk[start:end]
+        # Before an address, platforms read a backslash in different ways.
         escaped = chunk[:start].endswith("\\")
         if (
             self.allows(address)
@@ -632,6 +636,7 @@ class GrowingMarkdown:
         """
         if not trust.links_anything:
             return text
+        # A file or a source that came meanwhile changes which links are allowed.
         if trust != self._trust or not text.startswith(self._source):
             self._trust, self._source, self._done, self._stray_ticks = trust, "", "", 0
             self._shown, self._length = "", 0

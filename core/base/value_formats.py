@@ -151,7 +151,7 @@ def spreadsheet_format(format: str) -> str:
             symbol = get_currency_symbol(format.split(" ")[1], babel_locale())
             quoted = '"' + symbol.replace('"', "") + '"'
             space = "" if is_english else "\u00a0"
-            # English and Portuguese write "$ 5", French "5 $".
+            # English writes "$5", Portuguese "R$ 5", French "5 €".
             before = babel_locale() != "fr"
             return f"{quoted}{space}{digits}" if before else f"{digits}{space}{quoted}"
         case "percent":

@@ -254,6 +254,7 @@ def _format(value: Any, format: str | None) -> str:
                 moment = datetime.fromisoformat(words)
                 length: Literal["short", "medium"] = "medium" if moment.second else "short"
                 date_and_time = f"{format_moment(moment, length=length)} {moment.tzname()}"
+                # The short form would hide the difference.
                 return words if moment.microsecond else date_and_time
         except ValueError:
             return words
@@ -349,6 +350,7 @@ def _cell(value: Any, longest: int | None = None) -> Any:
             words = clean_text(", ".join(f"{k}: {v}" for k, v in value.items()))
     else:
         words = clean_text(str(value))
+        # Whoever approves should know of characters that no screen shows.
         hidden = len(str(value).replace("\r\n", "\n")) - len(words)
         if hidden > 0 and longest is None:
             words += " " + plural(

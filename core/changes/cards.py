@@ -262,6 +262,7 @@ def _describe_request(
     else:
         sentences = [say("Requested by {name}.", name=name) if name else say("Requested by you.")]
     if change.proposal.revision > 1:
+        # Who changed the values asks for the change now, so this names both.
         sentences = [describe_revision(change, name)]
     sentences += _describe_note(change)
     if deciders:

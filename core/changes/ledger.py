@@ -236,6 +236,7 @@ class SqlLedger(SqlStore):
             return change
         if change.proposal.expires_at <= now:
             _set_state(connection, id, "expired", ended_at=now)
+            # It expired while the person looked at the card.
             event, rule = "expired", ""
         else:
             by = _decision_columns(decider, now)
@@ -267,6 +268,7 @@ class SqlLedger(SqlStore):
                 " approved_at = excluded.approved_at",
                 (id, consent.person.key, person, address, consent.approved_at),
             )
+            # Raises the version, so that cards show who has approved.
             _set_state(connection, id, "open")
             if consent.person.key not in change.approver_keys:
                 by_them = replace(change, decider=consent.person)

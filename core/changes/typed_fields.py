@@ -56,6 +56,7 @@ def match_values(
         # JSON has one form of numbers.
         text = "" if value is None else json.dumps(value, ensure_ascii=False)
         for field in named_fields:
+            # As with a name for all rows and one for a single row.
             if field.key in matched:
                 raise GivenTwice(key=_show_name(name))
             is_text = isinstance(value, str)

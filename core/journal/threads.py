@@ -372,6 +372,7 @@ class SqlThreads(SqlStore):
         )
         search_words, hits = fold_case(words).split(), dict[str, SearchHit]()
         for row in rows:
+            # Rows come newest first, so the first hit is the one to show.
             if row["conversation"] in hits:
                 continue
             message_text = decode_json(Message, row["message"]).text

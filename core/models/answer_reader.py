@@ -277,6 +277,7 @@ class GrowingAnswer:
             return
         is_special = tag.startswith("<|") and not is_mention
         if closings and (self._code.is_line_blank or is_special) and not is_code:
+            # What was shown before is only blank space.
             if self._is_blank:
                 self._parts.clear()
             self._closing = re.compile("|".join(map(re.escape, closings)), re.IGNORECASE)
@@ -486,6 +487,7 @@ class AnswerReader:
         self.parts = [part for part in self.parts if not (self.finish and is_no_call(part))]
         if not (cut or self.calls):
             self._add_written_calls()
+        # A repeated call without arguments is an echo of the one before.
         calls = [each for each in self.calls if each.arguments or not each.is_repeated]
         if end == "unknown" and not calls:
             cut = "length"  # nobody can tell whether text is whole
@@ -495,6 +497,7 @@ class AnswerReader:
             if not call.name or (is_unsure and is_cut):
                 raise ModelServerFault("lost")
         answer = self._build(cut)
+        # No word and no end: the connection broke.
         if not self.finish and not answer.items:
             raise ModelServerFault("lost")
         return answer
@@ -630,6 +633,7 @@ class AnswerReader:
         completed. An equal call that is complete already is marked, not added.
         """
         words = dump_arguments(arguments)
+        # An empty field beside the text.
         if not (id or name or words):
             return CallPart(index)
         open_calls = [call for call in reversed(self.calls) if not call.is_whole]

@@ -149,6 +149,7 @@ def reconcile(
         if item.kind != "opaque" and (item.text or item.call_id or item.role == "user")
     ]
     server_items = [item for item in tail if _is_transcript_item(item)]
+    # From the longest common part to the shortest, so that as little as possible is sent again.
     for end in range(len(server_items), -1, -1):
         for upto in _find_overlaps(own_items, server_items[:end], is_complete):
             plan = _reconcile_rest(own_items[upto:], server_items[end:], was_asked)
@@ -567,6 +568,7 @@ class ConversationRound:
             self._step = "anew"
         elif has_unpaired_call(fault):
             self._tries["unpaired"] += 1
+            # First only compare; if that did not help, begin a new conversation.
             self._step = "looking" if self._tries["unpaired"] == 1 else "anew"
         elif not await self._leave_out_refused(fault, body):
             if not await self._server.wait_before_retry(fault, self._tries):

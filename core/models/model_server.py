@@ -566,6 +566,7 @@ class ModelServer:
             tries["lost"] += 1
             return tries["lost"] == 1
         tries["passing"] += 1
+        # Longer than a person waits: they read when to ask again.
         is_wait_too_long = limit_seconds(fault) > REQUEST_TIMEOUT_SECONDS or told_limit(fault)
         if not fault.may_pass or is_wait_too_long or tries["passing"] >= MAX_ROUND_ATTEMPTS:
             return False

@@ -291,6 +291,7 @@ class Budget(SqlStore):
             "SELECT 1 FROM holds WHERE seq = :seq AND part = :part UNION ALL"
             " SELECT 1 FROM spendings WHERE seq = :seq AND part = :part LIMIT 1",
             {"seq": seq, "part": part},
+            # An earlier attempt of the call has reserved or paid it.
         ).fetchone():
             return
         price, tokens = self.config.price_list.find(paid.model), paid.input + paid.output
@@ -711,6 +712,7 @@ def _past_spend(connection: SqlConnection, scope: Scope, period: str, without: i
     )
     past = Spend()
     for row in rows:
+        # A rule can name the platform, the workspace or the channel.
         parts = str(row["place"]).split(":", 2)
         names = {":".join(parts[:length]) for length in (1, 2, 3)}
         where = scope.allowance.where

@@ -565,6 +565,8 @@ class Policy:
             if not names.isdisjoint({person.key, programs.groups.get(person.id, "")}):
                 return True
             everybody = {rules.EVERYBODY_NAME, "everybody", "members"}
+            # A program is nobody's "everybody": it gets nothing by such a rule, but may lose
+            # something.
             return reading == "all" and (not names or not names.isdisjoint(everybody))
         if not names:
             return reading != "people"
@@ -733,6 +735,7 @@ class Policy:
         groups = frozenset(id if id.startswith(prefix) else prefix + id for id in ids)
         if max_age <= MAX_CONFIRMED_AGE_SECONDS:  # only such data suffices for every right
             if len(self._groups) >= _MAX_CACHED_PEOPLE:
+                # The cache holds for seconds, so losing it costs only some look-ups.
                 self._groups.clear()
             self._groups[person.key] = (
                 now + (_GROUP_CACHE_SECONDS if groups else _EMPTY_GROUP_CACHE_SECONDS),

@@ -105,6 +105,7 @@ class Scheduler:
         schedules = self.schedules
         now = await schedules.read_clock()
         drift = now - time.monotonic()
+        # The clock was set back.
         if self._drift is None or drift < self._drift - CLOCK_JUMP_SECONDS:
             # The first look of a process, too: the data of time zones may be newer than the row.
             if moved := await schedules.realign():

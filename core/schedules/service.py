@@ -146,6 +146,7 @@ class ScheduleService:
         replaced: Draft | None = None
         try:
             schedule = await self._get_as_human(id, by, address)
+        # The id of a proposal and not of a schedule.
         except NotFound:
             change = await self.ledger.get(id)
             is_own = change.proposal.asker.key in self.people.list_keys(by.key)
@@ -154,6 +155,7 @@ class ScheduleService:
                 raise
             _check_readers(change.proposal.address, address)
             replaced = change.draft
+            # A new schedule: there is nothing stored that it edits.
             if not replaced.rows[0].id:
                 return replaced
             schedule = await self._get_as_human(replaced.rows[0].id, by, address)

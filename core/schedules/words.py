@@ -291,6 +291,7 @@ def describe_times(draft: ScheduleDraft, now: float, runs: int) -> list[str]:
         if changes := find_clock_changes(rest, now):
             named = "; ".join(map(describe_date, changes))
             lines.append(say("When the clocks change: {dates}.", dates=named))
+    # Working days: cron knows no holidays, and the line says so.
     if " LW " in draft.rule.cron or draft.rule.cron.endswith(("1-5", "MON-FRI")):
         lines.append(say(_HOLIDAYS))
     if draft.ends_at:

@@ -200,8 +200,10 @@ def find_foreign_entry(path: Path, schema: Schema) -> str:
         if match is None or (match[1].lower(), match[2]) != (kind, name):
             return str(name)
     known_names = {fingerprint.partition(".")[0] for fingerprint in schema.fingerprints}
+    # The usual case: the file has exactly the statements of a known version.
     if hash_statements(sql for _, _, sql in rows) in known_names:
         return ""
+    # An upgraded file has its columns in another order: compare the parts of each statement.
     entries = {(name, parse_statement(sql)) for _, name, sql in rows}
     expected = {
         (match[2], parse_statement(sql))

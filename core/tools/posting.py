@@ -137,6 +137,8 @@ class _PostBatch:
         """Return "after" for a row whose post was made, else "before", with the key of the post.
         Raise ToolError if that is not known."""
         (row,) = rows
+        # Not begun yet: the key is made now and stored before the post, to find the post after a
+        # crash.
         if not row.applier_data:
             turn = turn_id(f"post:{secrets.token_hex(16)}")
             if self._person is None:

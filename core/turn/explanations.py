@@ -51,6 +51,7 @@ async def explain_right(
     check_right_name(subject)
     try:
         tool = await assistant.toolbox.find(subject)
+    # No tool has that name, so it is the id of a change.
     except ToolError:
         return await _explain_change(changes, turn, subject)
     verdicts = [

@@ -370,6 +370,7 @@ class ConversationManager:
         await self._journal.end_turn(run.turn, state, reason, run.posts.held)
         self._count_end(run, state, answer.code or ("undeliverable" if reason else ""))
         is_listed = run.config.titles and run.turn.message.has_conversation_title
+        # Only after an answer of the model; titles are shown on the page alone.
         if run.rounds and is_listed and state == "done":
             request = run.rounds.briefing.request
             if not request.previous_seq:  # the first exchange of the conversation

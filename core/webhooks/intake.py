@@ -235,6 +235,7 @@ class HookIntake:
     async def receive(self, name: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
         """Return status, headers and body for one request. `headers` have names in lower case."""
         hook = self.find(name)
+        # An unknown name takes as long as a wrong signature.
         genuine = is_genuine(hook or _UNKNOWN, headers, body, self.clock())
         if hook is None or not genuine:
             # The answer does not tell whether the webhook exists.
@@ -258,6 +259,8 @@ class HookIntake:
             parsed = {EVENT_FIELD: event, **parsed}
         if not is_wanted(hook, parsed):
             return _build_answer(200, {"status": "ignored"})
+        # A body without an id of its own: its digest is the id, and equal ones may be two
+        # deliveries.
         repeats_after = hook.repeats_after if id == digest(body) else 0.0
         return await self._store(hook, f"hook:{name}:{id}", parsed, repeats_after)
 

@@ -90,6 +90,7 @@ class ChatRoutes(MessageRoutes):
         """Send a message. The response is the whole answer, an event stream, or the id of
         its turn."""
         streams = "text/event-stream" in request.headers.get("accept", "")
+        # Before the message is stored: whoever cannot follow the answer should not cause one.
         if streams:
             self.hub.check_capacity()
         async with http_io.read_chat_request(request) as (chat_request, uploads):

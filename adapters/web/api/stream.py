@@ -354,6 +354,7 @@ class ConversationEvents:
                 if is_unseen and entry.answer is not None:
                     async for event in writer.write_end(entry.answer, str(self._cursor)):
                         yield event
+            # It runs: its events come from the hub.
             elif entry.turn not in self._writers:
                 self._cursor.mark_running(entry.seq)
                 self._hub.watch(self._key, entry.seq, entry.message)

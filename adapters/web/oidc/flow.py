@@ -98,6 +98,7 @@ class SignIn:
         claims = await self.client.redeem(provider, found, code, verifier, redirect)
         nonce = self._derive("nonce", provider, cookie)
         identity = identify(claims, provider, nonce, self.now(), team)
+        # The claim can name the person whose session is to go on.
         if match[3] not in (None, hash_token(identity.person.key)):
             raise refusal("again", "another account")
         return identity, int(match[2], 16)

@@ -236,6 +236,7 @@ def identify(
         home = claims.get("https://slack.com/team_id")
         if not isinstance(user, str) or not (user.isascii() and user.isalnum()):
             raise refusal("token", "user_id is not an id of Slack")
+        # Everybody with any Slack workspace could sign in otherwise.
         if not team or home != team:
             raise refusal("workspace")
         return Identity(provider.name, Person("slack", user, workspace=team, name=name))

@@ -93,6 +93,7 @@ def _parse_inline_math(state: StateInline, silent: bool) -> bool:
     elif source[begin] == "$":
         before = source[begin - 1] if begin else " "
         match = _DOLLARS.match(source, begin)
+        # "US$5" is a price.
         if match is None or before.isalnum() or before in "$\\":
             return False
         # What begins with a digit is a price, unless it is a number alone or has a sign of TeX.

@@ -91,6 +91,7 @@ class SetupRoutes(RouteGroup):
             return await self._act(request, page, visitor, form, draft)
         except BadInput as error:
             result = notice("bad", *error.words().splitlines())
+            # With a draft, the form shows what that holds.
             more = {"open_card": card, "result": result, "values": {} if draft else values}
             return await self._draw(request, page, 400, draft, **more)
 

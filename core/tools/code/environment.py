@@ -124,6 +124,7 @@ async def make_bare(base: Path, folder: Path) -> None:
 async def install_libraries(folder: Path, proxies: Proxies) -> None:
     """Install the pinned libraries, by hash and only as wheels, so that no setup code runs."""
     environment = {"HTTPS_PROXY": proxies.https, "HTTP_PROXY": proxies.http, "NO_PROXY": proxies.no}
+    # By stdin and not as an argument: other users of the machine can read arguments.
     proxy_settings = json.dumps({name: value for name, value in environment.items() if value})
     command = [
         sys.executable,

@@ -218,6 +218,7 @@ class CodeInterpreter:
     ) -> tuple[RunResult, str]:
         """Return the outcome and the model's own words. Raises ToolError."""
         async with self._lock:
+            # With a handle, an earlier process has sent the request.
             self._is_forgotten, self._was_sent = False, bool(ctx and ctx.call.handle)
             try:
                 async with asyncio.timeout(self._choice.seconds):
@@ -236,6 +237,7 @@ class CodeInterpreter:
             except ModelServerFault as fault:
                 log.warning("could not run code", error=str(fault), request_id=fault.request)
                 error = HOSTED_ERRORS.explain(fault, model=self._choice.model)
+                # It may have cost something, and the server does not say how much.
                 if self._was_sent and not fault.is_undone:
                     error.usage = self._add_cost(Usage(is_estimated=True), self._container)
                 raise error from None

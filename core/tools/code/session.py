@@ -281,6 +281,7 @@ class KernelSession:
             await self._interrupt(run, following)
             raise
         finally:
+            # It did not stop at the interrupt, so its process ends.
             if run.done is None:
                 await self.kill()
             following.cancel()

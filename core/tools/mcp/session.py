@@ -224,6 +224,7 @@ async def _guard(
             _open_session(server, transport, on_message) as client,
         ):
             if seconds is None:
+                # The limit was for opening the session only.
                 timeout.reschedule(None)
             results.append(await work(client))
     except Exception as error:

@@ -547,6 +547,7 @@ class WriteTools:
         # A title can have commas.
         titles = "|".join(re.escape(title) for title in sorted(known, key=len, reverse=True))
         words = re.findall(rf"\s*({titles or '(?!)'}|[^,]*[^,\s])\s*(?:,|$)", text)
+        # Each is used once, so that two rows with one title are both found.
         ids = [known[word].pop(0) if known.get(word) else "" for word in words]
         others = [word for word, id in zip(words, ids, strict=True) if not id]
         titled = await self._find_titled_rows(changer, field, others)

@@ -241,6 +241,7 @@ def _group_keys(
     field: Field, cell: object, bucket: Bucket | None, zone: tzinfo | None
 ) -> list[GroupKey]:
     """Return the keys of a cell's groups."""
+    # A linked row: its id keeps apart rows with one title.
     if isinstance(cell, Mapping) and "fields" in cell:
         title = fieldtypes.cell_title(redact(dict(cell)))
         return [(format_label(title, MAX_GROUP_LABEL_CHARACTERS), str(cell.get("id", "")), "")]
@@ -258,6 +259,7 @@ def _group_keys(
         return []
     if field.kind == "number" and (number := fieldtypes.parse_number(cell)) is not None:
         return [(format(number.normalize(), "f"), "", "")]  # without an exponent
+    # A person: the address keeps apart people with one name.
     name = str(cell.get("email", "")) if isinstance(cell, Mapping) else ""
     return [
         (format_label(text, MAX_GROUP_LABEL_CHARACTERS), "", name or to_one_line(text))

@@ -337,6 +337,7 @@ class TableBatch:
                 ids = linked_ids(before.get(name)) | linked_ids(after.get(name))
                 cells[name] = [one for one in cells[name] or () if one["id"] in ids]
         missing = tuple(name for name, value in after.items() if not reads(value, cells[name]))
+        # It has all new values: written before, or by somebody else.
         if not missing:
             return RowCheck("after", row, now)
         is_described = all(name in before for name in missing)
