@@ -301,6 +301,7 @@ class Ponte:
         hurrying = asyncio.create_task((hurry or asyncio.Event()).wait())
         await asyncio.wait({draining, hurrying}, return_when=asyncio.FIRST_COMPLETED)
         if not draining.done():
+            # `hurry` was set: turns that still run go back into the queue at once.
             await self.engine.drain(0)
         await draining
         hurrying.cancel()

@@ -137,6 +137,7 @@ def parse_moment(written: str, zone: tzinfo, *, end: bool = False) -> str:
         day = parse_day_word(written, datetime.now(zone).date())
         written = day.isoformat() if day else written
         moment = datetime.fromisoformat(written)
+        # A day without a time: its end is the beginning of the next one.
         if end and len(written) <= len("2026-11-01"):
             moment += timedelta(days=1)
         zoned_moment = moment if moment.tzinfo else moment.replace(tzinfo=zone)

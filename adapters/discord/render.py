@@ -762,6 +762,7 @@ def _convert_line(line: str, before: Fence | None, after: Fence | None) -> str:
     before the line and after it. Inline code stays unchanged."""
     fence = after if before is None else before
     if fence is None:
+        # Discord has no horizontal lines.
         if _RULE.fullmatch(line):
             return ""
         if heading := _HEADING.match(line):
@@ -876,6 +877,7 @@ def _build_input(field: FormField, id: str) -> discord.ui.Item[Any]:
     if field.type == "checkbox":
         return discord.ui.Checkbox(custom_id=id, default=field.value == "true")
     if field.type == "select" and field.value in ("", *options):
+        # Discord refuses the whole form if one option is empty or too long.
         fits = all(option.strip() and len(option) <= MAX_OPTION_CHARACTERS for option in options)
         if fits and 0 < len(options) <= MAX_MENU_OPTIONS:
             offered = [

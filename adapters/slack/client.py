@@ -796,6 +796,7 @@ def explain_failure(method: str, response: Any) -> Exception:
     if status == 429 or error in RATE_LIMITED:
         headers = {name.lower(): str(value) for name, value in response.headers.items()}
         seconds = parse_retry_after(headers)
+        # Slack says how long; a proxy may not.
         return PlatformBusy(1.0 if seconds is None else seconds)
     if 400 <= status < 500 and not error:
         # A proxy or firewall in front of Slack refused it, without Slack's JSON.

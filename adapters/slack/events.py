@@ -328,6 +328,7 @@ def _lines(blocks: Any, depth: int = 0) -> Iterator[str]:
     """Yield the readable text of blocks, line by line. An image gives its title or its alternative
     text; buttons give none."""
     for block in _mappings_in(blocks):
+        # Anybody's app can send blocks, nested as deeply as it likes.
         if depth > _DEEPEST:
             return
         kind = block.get("type")

@@ -259,6 +259,8 @@ class SlackLocations:
         a whole channel, a direct message, or a separate thread in one."""
         # Whether it belongs to the direct message's own conversation, and not to a separate thread.
         in_dm = message.direct and not message.thread
+        # A reply under the person's own message, which may belong to the direct message's
+        # conversation.
         if message.direct and message.thread and message.parent != self.workspace.user:
             root = events.event_key(message.team, message.channel, message.thread)
             if root not in self._roots:

@@ -238,6 +238,7 @@ class SlackPeople:
         ids = {name.removeprefix("slack:") for name in names}
         groups = {id for id in ids if id.startswith("S")}
         if groups - self._group_names.keys():
+            # One listing serves all who wait for it.
             if self._listing_groups is None or self._listing_groups.done():
                 self._listing_groups = self._tasks.start(self._list_groups())
             if self._listing_groups is not None:

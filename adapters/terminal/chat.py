@@ -414,6 +414,8 @@ class TerminalChat:
             line = await self.interrupts.run(_read_message(source))
             text = clean_text(line or "").strip()
             if line is None or text.lower().removeprefix("/") in QUIT_WORDS:
+                # Ctrl-D leaves the prompt without a line break; the shell's own prompt would follow
+                # it.
                 if line is None and self._screen.live and not source.shows_prompt:
                     self._screen.write_line("")
                 return
@@ -567,6 +569,8 @@ async def _read_message(source: LineSource) -> str | None:
         fence = fence_after_line(line, fence, len(line))
     while fence is not None:
         if (more := await source.read_line(in_code=True)) is None:
+            # A person pressed Ctrl-D in the block. At the end of a pipe, the block counts without
+            # its end.
             if source.shows_prompt:
                 return ""
             break

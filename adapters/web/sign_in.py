@@ -324,6 +324,7 @@ class TokenAuthentication:
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             cookie = self._read_cookie(headers)
+            # A cookie that is no longer valid: the page tells why.
             raise await self._why_ended(*cookie) if cookie else Unauthorized()
         return await self.find_token_visitor(token.strip(), address)
 

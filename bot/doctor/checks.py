@@ -113,6 +113,7 @@ async def _check(start: Start, *model: ModelRequests) -> AsyncIterator[DoctorFin
                 await holder.run_operation("names", timeout=SILENCE_SECONDS)
                 findings = await holder.run_operation("doctor", model=model)
             ponte = DoctorFinding("ponte", "on", say(RUNNING_SENTENCE, **values))
+    # Without a running Ponte, the file on disk is what counts.
     if findings is None and start.fault:
         raise start.fault
     if not model:

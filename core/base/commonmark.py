@@ -62,6 +62,7 @@ def find_code_lines(text: str, lines: Sequence[str], stray_ticks: StrayTicks = 0
         start, end = token.map
         closes = end - 1 > start and _CLOSING.fullmatch(lines[end - 1])
         plain = token.markup == "```" and "```" not in token.content
+        # Only blocks of this form are code on all platforms; of others they disagree.
         common = plain and closes and _INFO.fullmatch(token.info.strip())
         (sure if common else disputed).update(range(start, end))
         if common and "`" in token.content:

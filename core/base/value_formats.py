@@ -210,6 +210,7 @@ def parse_typed_day(text: str, today: date, locale: str | None = None) -> date |
         if _DAY.fullmatch(words):
             first, second, year = numbers
             return date(year, first, second) if cldr == "en" else date(year, second, first)
+        # The smaller number is the day, the larger one the year.
         if len(months) == 1 and len(numbers) == 2:
             return date(max(numbers), months[0], min(numbers))
         return date.fromisoformat(words)
@@ -227,6 +228,7 @@ def parse_typed_moment(text: str, now: datetime, locale: str | None = None) -> d
     if match and day:
         hour = int(match[2])
         if match[4]:
+            # 12 AM is 0 and 12 PM is 12. Hour 24 fails below: no clock shows 13 PM.
             hour = hour % 12 + 12 * (match[4] == "p") if 1 <= hour <= 12 else 24
         iso = f"{day}T{hour:02}{match[3]}{match[6] or ('Z' if match[5] else '')}"
     with suppress(ValueError):

@@ -485,6 +485,7 @@ class ChangeViews:
         platform = "" if self.approval.sees_all(viewer) else find_workspace(viewer, address)[0]
         all_labels = [self._label(name, labels, platform) for name in sorted(names)]
         words = list(dict.fromkeys(label for label in all_labels if label))
+        # The approvers are known, but none of their names may be shown here.
         if names and not words:
             return ""
         words = list(dict.fromkeys(filter(None, [*words, asker])))

@@ -570,6 +570,7 @@ class CardRedraw:
         """Edit the post with the cards. If the platform is busy, wait once and retry. Return False
         if it must be retried later."""
         build = self.replies.get(turn.message.address.platform)
+        # Only a process with this platform can edit there; nothing is left to do here.
         if build is None:
             return True
         reply = build(turn.message.reply_to, TurnPosts(self.journal, turn))

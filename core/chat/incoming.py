@@ -709,6 +709,7 @@ class Interactions:
     ) -> str:
         """Return why the person may not do this, in their language; "" if they may, and
         `while_unknown` if their rights are not known in time. The turn checks all rights again."""
+        # Ponte is about to stop and stores nothing more.
         if not self.is_open:
             return say(RESTARTING, interaction.locale)
         await interaction.learn_about_person()

@@ -204,6 +204,7 @@ class GrowingReply:
         """Correct what this process posted after another process took the turn over and posted
         `answer` as `posts`. Delete posts that were made too late, and restore the text of the
         others."""
+        # Posts under way may still arrive.
         if self._making:
             await asyncio.wait(self._making.values(), timeout=LATE_POST_SECONDS)
         ids = {post.number: post.id for post in posts}

@@ -516,6 +516,7 @@ class AnswerReader:
                 if markup:
                     raise ModelServerFault("broken", body={"code": "tool_use_failed"})
                 continue
+            # The text was nothing but calls, so none of it is shown.
             if not markup:
                 text.pieces = []
             for name, arguments in calls:
@@ -738,10 +739,13 @@ class AnswerReader:
                 is_open = name in ("", last.name) and not self._is_object(last)
                 return last if not (name and last.name) or is_open else None
             return call
+        # One index with two ids: some servers give all calls the same index.
         if id and call.id not in ("", id):
             if other := next((each for each in same_id if each.index == index), None):
                 return other
             return call if self._continues(call, name, words) else None
+        # A whole name of another offered tool begins another call; a part of a name goes on with
+        # this one.
         names = {name, call.name} - {""}
         return call if len(names) < 2 or not names <= set(self._tools) else None
 

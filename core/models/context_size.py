@@ -277,6 +277,7 @@ class ContextSizes:
                 self._refused.pop(model, None)
             self._server_tokens[model] = tokens
         if not is_sure:
+            # The next request asks once more.
             self._questions.pop(model, None)
 
     async def _ask_native(self, model: str) -> tuple[int, bool]:
@@ -293,6 +294,7 @@ class ContextSizes:
         if tokens := next(filter(None, sizes), 0):
             return tokens, True
         own = NUM_CTX_PATTERN.search(str(shown.get("parameters")))
+        # Ollama's own setting of a model, which holds however the model is loaded.
         if own and int(own[1]) >= MIN_CONTEXT_TOKENS:
             return int(own[1]), True
         entry = _entry_of(studio, model)

@@ -526,6 +526,7 @@ def _decide_on_tables(turn: DemoTurn) -> Decision:
     if BRIDGE_TOOL not in turn.tools:
         return say(_NO_TABLES)
     tables = _find_bridge_tables(turn)
+    # A sentence for the person, or calls to make first.
     if not isinstance(tables, tuple):
         return tables
     titles, problems = tables

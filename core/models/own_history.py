@@ -183,6 +183,7 @@ class RoundHistory:
                 server.sizes.record_count(self.model, self._estimated_tokens, counted - answer)
             server.sizes.record_refusal(self.model, size, is_limit=fault.is_rate_limited)
             return (list(self.choose(transcript)), self.request) != before or answer > 0
+        # The request has too many bytes, which are mostly those of files.
         if fault.status == 413 and self._refuse_files(body):
             return True
         self._halved_tokens, self._most_items = sent // 2, estimate_tokens(before[0]) // 2
@@ -573,6 +574,7 @@ def build_chat_messages(instructions: str, input: Sequence[Json]) -> list[Json]:
         elif item["type"] == "message":
             chat.append({"role": "assistant", "content": item["content"]})
         elif item["type"] == "function_call":
+            # Calls are a part of the assistant's message; without text, it is empty.
             if chat[-1]["role"] != "assistant":
                 chat.append({"role": "assistant", "content": None})
             function = {"name": item["name"], "arguments": item["arguments"]}

@@ -380,6 +380,7 @@ class ServedModel(Model):
     async def health(self) -> Health:
         """Return the model's state. Waits at most a second, because readiness probes call it."""
         stale = self._trouble and time.monotonic() - self._probed_at > PROBE_INTERVAL_SECONDS
+        # Asked again after a while, because the fault may be over.
         if self._probing is None or stale:
             self.start()
         if self._probing is not None:
@@ -472,6 +473,7 @@ async def _supports_conversations(client: ModelServerClient) -> bool:
     try:
         body = await client.post("/conversations", {})
     except ModelServerFault as fault:
+        # A web page and no API.
         if fault.status == 400 and fault.is_page:
             raise NoEndpoint from None
         if fault.status in (*NOT_FOUND_STATUSES, 400, 422):

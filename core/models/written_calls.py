@@ -216,6 +216,7 @@ def _read_json(name: str, words: str) -> list[tuple[str, Any]]:
     JSON, they may be calls in Python."""
     words = re.sub(r"^(?:<\|tool_(?:sep|call_argument_begin)\|>|\s|```json)*", "", words)
     words = words.rstrip("` \n").removesuffix("[/TOOL_CALLS]")
+    # Gemma writes names without quotes, and its own quotes around texts.
     if name and re.match(r"\{\s*\w+:", words):
         words = _GEMMA_WORDS.sub(lambda match: json.dumps(match[1] or match[2] or ""), words)
     values, rest = list[Any](), words or "{}"

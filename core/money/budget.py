@@ -405,6 +405,7 @@ class Budget(SqlStore):
             for allowance in self.config.turn_allowances:
                 payer = counted if allowance.of == "each person" else ""
                 scope = Scope(row["scope"], allowance, payer, "" if payer else counted)
+                # Of another allowance, or listed first already.
                 if allowance.key != rule or scope.key in scope_keys:
                     continue
                 if scope.period_of(day) == row["period"]:

@@ -99,6 +99,7 @@ def _describe_cron(rule: ScheduleRule) -> str:
     minute, hour, day, month, weekday = rule.cron.split()
     if (day, month, weekday) == ("*", "*", "*") and hour == "*":
         if step := re.fullmatch(r"\*/(\d+)", minute):
+            # "*/7" begins anew each hour, so it is not every 7 minutes.
             if 60 % int(step[1]):
                 return ""
             return plural("every minute", "every {count} minutes", int(step[1]))

@@ -169,6 +169,7 @@ class _PostBatch:
         to, text = self._read(row)
         part = AnswerPart(1, text, Answer(text, parts=(text,)), is_final=True)
         surface = self._messenger.surface(to)
+        # Set before the call: from now on, nobody knows whether a post was made.
         self._may_arrive = True
         try:
             post = await retry(

@@ -458,6 +458,7 @@ class CommandService:
             seq = None
         if seq is None:
             kinds = self.changes.approval.kinds
+            # An approved quick command runs after its turn has ended.
             awaited = [name for name, kind in kinds.items() if kind.has_end]
             waiting = await self.changes.ledger.list_events_awaiting_change(conversation, awaited)
             seq = next((each for each in waiting if not self.stores.inbox.is_stopped(each)), None)

@@ -265,6 +265,7 @@ class ConversationManager:
             return Answer(f"{run.visible_text}\n\n{notice}".strip(), status="stopped", cards=cards)
         except Draining:
             await self._put_back(run)
+            # Ends the attempt as the runner's own cancellation does when the process stops.
             raise asyncio.CancelledError from None
         except (PostRemoved, Superseded, NotStored, Requeued):
             raise
@@ -333,6 +334,8 @@ class ConversationManager:
         try:
             await until_stored(partial(write, run.turn, answer, last, key, step))
         except Exception as error:
+            # The turn is over or of another process, or the database is away: an apology could not
+            # be stored either.
             if isinstance(error, PonteError) and not isinstance(error, Unstorable):
                 raise
             log.exception("could not store an answer")

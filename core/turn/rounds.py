@@ -247,6 +247,7 @@ class Rounds:
         """Return a sentence on the files of the message that neither the model nor code read."""
         kinds = self._ends[-1].file_kinds if self._ends else None
         items = self.transcript.items
+        # Code can read every kind of file.
         if kinds is None or any(item.name == "run_python" for item in items):
             return []
         names = [

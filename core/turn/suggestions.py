@@ -63,6 +63,7 @@ class StartingPoints:
     def _suggest(self) -> Iterator[Suggestion]:
         """Yield messages that a new conversation may begin with, by what is connected: first
         tables, then quick commands and code, then help."""
+        # The sample tables may have been made in another language than this reader's.
         invoices = {say("Invoices", locale) for locale in LOCALES} if self.is_sample else set[str]()
         if invoices & {*self.tables}:
             yield Suggestion("ask", say(OVERDUE_SENTENCE))

@@ -205,6 +205,7 @@ def _read_message(message: RequestMessage, param: str) -> PromptMessage:
 def decode_file(url: str, name: str, param: str) -> UploadedFile:
     """Return the file in a data: URL or in bare base64. Raise BadRequest for a link to a
     file, InvalidDataUrl, TooLarge."""
+    # Only the beginning: the whole text can have many megabytes.
     head = _DATA.match(url[:1000])
     if head is None and _SCHEME.match(url[:40]):
         if url[:5].lower() == "data:":

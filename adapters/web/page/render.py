@@ -113,6 +113,7 @@ def _parse_block_math(state: StateBlock, start: int, end: int, silent: bool) -> 
     """Recognize a formula that begins a line and ends one, with no empty line in it."""
     begin = state.bMarks[start] + state.tShift[start]
     closer = _CLOSERS.get(state.src[begin : begin + 2])
+    # `\(…\)` is for formulas inside a line.
     if closer is None or closer == r"\)":
         return False
     for line in range(start, end):

@@ -332,6 +332,7 @@ class ContainerClient:
             except NotFound:
                 left_out.append(f"{file.name!r} is gone and was not put into the work folder")
                 continue
+            # A file that code in this container made is there already.
             if (file.name, await _digest(data)) not in container.output_digests:
                 kind = file.type or mimetypes.guess_type(file.name)[0] or "application/octet-stream"
                 await self._client.upload(container.id, file.name, kind, data)

@@ -328,6 +328,7 @@ class KernelSession:
         for each in files:
             if (each.id, each.name) in self._uploads:
                 continue
+            # Noted before it is read: a file that cannot be put in is not tried at each run.
             self._uploads.add((each.id, each.name))
             if each.size > MAX_WORK_FILE_BYTES or self._sent_bytes + each.size > MAX_INPUT_BYTES:
                 run.left_out.append(f"{each.name!r} is too large to be put into the work folder")

@@ -107,6 +107,7 @@ def shorten_output(printed: str) -> str:
     for line in printed.split("\n"):
         state = _LINE_UP.sub("", line)
         if state and state != line:
+            # The line moves the cursor up, so it replaces the one before.
             del lines[-1:]
         lines.append(state.rstrip("\r\b").rpartition("\r")[2].rpartition("\b\b")[2])
     counts = {

@@ -361,6 +361,7 @@ class BridgeTableFilter:
             table = table or self._views.get(view, "")
             if table in self._names:
                 viewer.note_need("read", *self._names[table])
+            # Not described, so the whole answer needs the right to all tables.
             elif table or view:
                 viewer.note_need("read", table, ANY_TABLE)
             return
@@ -411,6 +412,7 @@ class BridgeTableFilter:
             return result
         tables = result.get("list") if isinstance(result, dict) else result
         if not isinstance(tables, list):
+            # An answer of unknown form could hold names of hidden tables.
             if self.config.table_rules.hides_some(viewer.rights):
                 raise ToolError(
                     "I couldn't list the bridge's tables, so I don't know which ones you can see.",

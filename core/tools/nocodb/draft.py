@@ -621,6 +621,7 @@ class WriteTools:
                 hint="look with nocodb_query which values there are, or tell the person",
             )
         if not rows.is_complete or rows.total > MAX_PROPOSAL_ROWS:
+            # Raises: more rows may match than were counted.
             check_row_count(max(rows.total, MAX_PROPOSAL_ROWS + 1))
         return [record.id for record in rows.records]
 

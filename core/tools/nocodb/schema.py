@@ -411,6 +411,7 @@ class Schemas:
             sources = each.sources
             if each.is_link or each.link_id:
                 link = next((f for f in table.links if f.id in (each.id, each.link_id)), None)
+                # It leads to a table that this person does not see.
                 if link is None:
                     may_see_all = False
                     continue

@@ -201,6 +201,7 @@ class TableSource:
         if self._clock() >= self._until:
             # Set before the look, so that no other turn waits for it too.
             self._until = self._clock() + LOOK_INTERVAL_SECONDS
+            # What was seen last still counts.
             with suppress(NocoError, TimeoutError):
                 async with asyncio.timeout(NOCODB_LOOK_TIMEOUT_SECONDS):
                     self._overview = await fetch_overview(self._tables_api, self.schemas)
