@@ -130,7 +130,7 @@ async def test_one_line_sets_all_rows_and_says_so(bot_home: BotHome) -> None:
         assert response.proposal.revision == 2
         answer = await change(crm, f"alterar {id} 2.Status = quando", "pt-BR")
         assert answer.text == (
-            "Status (2. N1) não tem a opção \\`quando\\`. Opções: Lead, Active, Lost."
+            "Linha 2, Status: \\`quando\\` não é uma opção. Escreva uma destas: Lead, Active, Lost."
         )
 
 
@@ -139,5 +139,5 @@ async def test_a_value_that_the_table_refuses_names_its_row(bot_home: BotHome) -
         id = await propose(crm, *({"Name": f"N{n}", "Email": "a@b.co"} for n in range(2)))
         answer = await change(crm, f"modifier {id} 2.Email = quand", "fr")
         assert answer.text == (
-            "Email (2. N1) doit être une adresse e-mail, par exemple `ana@example.com`."
+            "Ligne 2, Email : écrivez une adresse e-mail, par exemple `ana@example.com`."
         )

@@ -135,7 +135,7 @@ def test_an_operator_sees_a_full_disk_and_its_end(home: Path) -> None:
         assert [reason["name"] for reason in ready.json()["reasons"]] == ["database"]
         assert 'ponte_part_up{part="database"} 0.0' in run.get("/metrics").text
         code, message = status
-        assert (code, "failing  database   cannot save messages" in message) == (1, True), message
+        assert (code, "failing  database   Can't save messages" in message) == (1, True), message
         code, message = doctor
         assert (code, "FAIL  database: " in message, "FAIL  home: " in message) == (
             1,

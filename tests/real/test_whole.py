@@ -77,7 +77,7 @@ async def test_doctor_asks_every_platform(tmp_path: Path) -> None:
         settings = {"PONTE_HOME": str(tmp_path / "home"), **slack.settings, **discord.settings}
         code, text = await doctor(settings)
         assert code == 1
-        assert re.search(r"FAIL  slack scope: missing: .*chat:write \(answer\)", text)
+        assert re.search(r"FAIL  slack scope: Missing scopes: .*chat:write \(answer\)", text)
         slack.api.scopes = list(SCOPE_PURPOSES)
         code, text = await doctor(settings)
         assert code == 0, text

@@ -260,7 +260,7 @@ async def test_a_file_that_is_too_large_is_refused_before_it_is_sent(
 async def test_too_many_files_and_too_many_bytes_are_refused_too(page: Page) -> None:
     await page.set_input_files("#files", [file(f"{n}.txt", 1) for n in range(12)])
     await expect(page.locator("#refused")).to_have_text(
-        "Left out: 10.txt, 11.txt. A message can have 10 files, 100 MB in all."
+        "Not attached: 10.txt, 11.txt. A message can have up to 10 files, 100 MB in total."
     )
     await expect(page.locator("#attached li")).to_have_count(10)
     await page.reload()
@@ -276,7 +276,7 @@ async def test_too_many_files_and_too_many_bytes_are_refused_too(page: Page) -> 
         19 * MiB,
     )
     await expect(page.locator("#attached li")).to_have_count(5)
-    await expect(page.locator("#refused")).to_contain_text("Left out: 5.bin.")
+    await expect(page.locator("#refused")).to_contain_text("Not attached: 5.bin.")
 
 
 async def test_what_would_be_refused_again_can_be_edited_instead(page: Page) -> None:
