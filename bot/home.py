@@ -318,6 +318,7 @@ class Home:
         with self._explain_errors(), ExitStack() as closing:
             if changes:
                 self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            # Everything below is about this descriptor: nobody can swap the folder meanwhile.
             folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
             closing.callback(os.close, folder)
             status = os.fstat(folder)

@@ -50,6 +50,7 @@ async def find_people(client: discord.Client, names: Collection[str]) -> Sequenc
     """
     people = []
     for id in sorted({name.removeprefix(f"{PLATFORM}:") for name in names}):
+        # The id of a role.
         if not id.isdecimal() or any(guild.get_role(int(id)) for guild in client.guilds):
             continue
         try:
@@ -236,6 +237,7 @@ class Roles:
         guild, user = int(address.workspace), int(person.id)
         client = await self._client()
         try:
+            # Ponte itself has left the server, so nobody's absence can be seen.
             if guild not in await self._list_guilds(client, MAX_CONFIRMED_AGE_SECONDS):
                 return False
             await attempt(lambda: client.http.get_member(guild, user), repeat=False)

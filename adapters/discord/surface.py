@@ -326,6 +326,7 @@ class ChannelSurface(DiscordSurface):
         message = message_at(client, self._last[0])
         # A server's boosts raise the limit. Without an answer, the limit of every server counts.
         guild = client.get_guild(server) if server else None
+        # Another process may have the gateway's session, which lists servers.
         if server and guild is None:
             with suppress(PonteError, *IN_DOUBT):
                 guild = await attempt(lambda: client.fetch_guild(server, with_counts=False))
@@ -421,6 +422,7 @@ class ResponseSurface(TokenSurface):
                 self._is_token_lost = True
         if self._token.is_private and self._to.address.is_shared:
             raise Undeliverable(reason="the command's token is over")
+        # The response exists, and only the token to edit it is over: the bot's own right edits it.
         if standing := await self._find_original():
             await self._channel.edit(standing, part)
             return standing

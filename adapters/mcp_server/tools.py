@@ -108,6 +108,7 @@ class McpTools:
             for name in _READ_TOOLS
             if name in tools
         ]
+        # Over MCP, results have no ids, so a chart gets its rows by a question of its own.
         if _CHART_TOOL in tools and _SUMMARY_TOOL in tools:
             rows = _describe_parameters(tools[_SUMMARY_TOOL])
             parameters = _describe_parameters(tools[_CHART_TOOL], {"result"}, rows=rows)

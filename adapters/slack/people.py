@@ -385,6 +385,7 @@ class SlackPeople:
                     await asyncio.sleep(LIST_RETRY_SECONDS)
                     continue
                 await asyncio.sleep(self._list_pause - (time.monotonic() - began))
+                # Ends early if many people wait to be looked up.
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LIST_EVERY_SECONDS):
                         await self._list_now.wait()

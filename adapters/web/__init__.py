@@ -232,6 +232,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         family, kind, protocol, _, address = addresses[0]
         words = say("{address} is free", address=own.page_url())
         with socket.socket(family, kind, protocol) as trial:
+            # As the server itself does: a port whose last connections still end is free.
             trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 trial.bind(address)

@@ -183,6 +183,7 @@ class AdminView:
         except ValueError:
             raise BadRequest(why="it has too many fields") from None
         form = {name: values[0].strip() for name, values in fields.items()}
+        # Another site could send this form in the visitor's name, but cannot read the token.
         if not hmac.compare_digest(form.get("form", "").encode(), self._forms.token.encode()):
             raise Refusal("This form is no longer valid. Open the page again and repeat the step.")
         try:
@@ -203,6 +204,7 @@ class AdminView:
             if name.startswith(prefix) and value
         }
         result = await self._operator.describe(do, arguments, self._person)
+        # These two return a link to pass on, which is shown in a field to copy.
         if do not in ("people add", "people renew"):
             lines = "\n".join([*result["notes"], *result["lines"]])
             return f'<pre class="notice good" role="status">{to_html(lines)}</pre>'

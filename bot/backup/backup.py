@@ -575,6 +575,7 @@ def _write_backup(path: Path, staged: Path, manifest: Manifest) -> None:
         snapshot.check_room(path.parent, manifest.size, say("a backup"))
         _remove_leftover(part)
         with create_file(part) as file:
+            # Another backup to the same file would remove this part of one.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             try:
                 write_archive(staged, manifest, file)
@@ -603,6 +604,7 @@ def _check_backup_target(path: Path) -> None:
             is_backup = not os.path.lexists(path)
         else:
             with path.open("rb") as file:
+                # Also an empty file, such as `mktemp` makes.
                 is_backup = file.read(2) in (b"", _GZIP_MARK)
     except OSError as error:
         raise NotWritten(file=path, cause=describe_read_error(error)) from None

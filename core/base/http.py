@@ -93,6 +93,7 @@ def parse_wait(value: str) -> float | None:
     """
     if _SECONDS_PATTERN.fullmatch(value):
         seconds = float(value)
+        # Moments since 1970 have ten digits in seconds and thirteen in milliseconds.
         seconds /= 1000 if seconds >= 1e12 else 1
         seconds -= time.time() if 1e9 <= seconds < 1e10 else 0
         return min(max(0.0, seconds), MAX_PARSED_RETRY_AFTER_SECONDS)

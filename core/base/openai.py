@@ -486,6 +486,7 @@ class ModelServerClient:
                 answer = {"data": answer}
             if not isinstance(answer, dict):
                 raise ModelServerFault("foreign")
+            # A stored response has an `error` too, and is no refusal.
             if answer.get("error") and not {"id", "object"} & answer.keys():
                 raise _refusal(0, response.headers, answer)
             return make_storable(answer)

@@ -245,6 +245,7 @@ class ChangeRunner:
         try:
             rows = await self._read(run, batch, steps)
         except ToolError as error:
+            # Confirmed, and only reading failed. A run has no result yet, so it is unknown.
             is_done = sure and not run.kind.has_end
             state: StepState = "done" if is_done else "unknown"
             words = _UNCHECKED if is_done else str(error)
@@ -273,6 +274,7 @@ class ChangeRunner:
         has_begun = any(step.write.id for step in steps)
         ends = [
             asyncio.create_task(end.wait())
+            # Before the run has an id, a stop would lose it.
             for end in ((self._held, run.stop_waiting) if has_begun else (self._held,))
         ]
         try:

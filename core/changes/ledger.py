@@ -386,6 +386,7 @@ class SqlLedger(SqlStore):
         """Store an open proposal that repeats a denied, expired or failed one. Return it, or the
         one that an earlier call stored. Raise Superseded if the former one's rows were erased."""
         former = _get_locked(connection, former_id)
+        # Repeated already, by a second delivery or by somebody else.
         if former.repeated_by:
             return _get_change(connection, former.repeated_by)
         if former.is_erased:

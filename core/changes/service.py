@@ -270,6 +270,7 @@ class Decisions:
     ) -> Standing:
         """Return what the person is to the change now. Their platform is asked only if the decision
         depends on that, and once more if it does not tell."""
+        # First by what is known, without a call.
         for waits in (False, True, True):
             standing = await self.approval.find_standing(
                 change,

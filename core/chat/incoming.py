@@ -457,6 +457,7 @@ def find_new_values(form: ChangeForm, values: Mapping[str, str]) -> dict[str, st
     of the inputs that the person saw, by the position of the field in the form. Raise BadInput if
     none differs, or if the form has no such field."""
     fields = {str(at): field for at, field in enumerate(form.fields)}
+    # The proposal has other fields by now, or the request was not made by our form.
     if not values.keys() <= fields.keys() or any(
         len(value) > MAX_FORM_VALUE_CHARACTERS for value in values.values()
     ):

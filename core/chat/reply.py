@@ -353,6 +353,7 @@ class GrowingReply:
         """Post the part, or edit its post. A growing part that has not changed sends nothing."""
         number = part.number
         post = (await self._load_posts()).get(number)
+        # A person deleted it; it is never posted again.
         if post is not None and post.state == "removed":
             raise PostRemoved
         if post is None:

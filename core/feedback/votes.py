@@ -112,6 +112,7 @@ class Votes(SqlStore):
         old: Vote = row["vote"] if row else ""
         if row and row["pressed_at"] >= press.at:
             return old, old
+        # A second press of the same thumb takes the vote back.
         vote: Vote = "" if toggles and press.vote == old else press.vote
         connection.execute(
             "INSERT INTO votes (seq, person, vote, pressed_at) VALUES (?, ?, ?, ?)"

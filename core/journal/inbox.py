@@ -299,6 +299,7 @@ class SqlInbox(SqlStore):
 
         def replace_turn(connection: SqlConnection) -> Queued | None:
             row = connection.read_locked_message(turn.seq)
+            # Deleted, or begun again by another process.
             if row is None or (row["state"], row["attempt"]) != ("running", turn.attempt):
                 return None
             before = decode_json(Message, row["message"])

@@ -532,6 +532,8 @@ class Jobs(TurnExecutor):
             # A message may be edited or withdrawn while its author is looked up: it has not begun.
             await self._put_back(seq)
             if await self.admit(seq, ADMISSION_WAIT_SECONDS):
+                # Without the database nothing can be postponed; the turn itself checks rights
+                # again.
                 return True
             return not await self._database.write(
                 lambda connection: postpone_turn(connection, seq, priority, time.time())

@@ -118,6 +118,7 @@ async def fetch_response(server: ModelServer, id: str, wait_seconds: float) -> J
         try:
             response = await server.client.get(f"/responses/{id}")
         except ModelServerFault as fault:
+            # Some servers have no such route, or have deleted the response.
             if fault.status in (400, 404, 405, 501):
                 return None
             raise
@@ -437,6 +438,7 @@ class ConversationRound:
         is_complete = not page.get("has_more")
         plan = reconcile(transcript, items, was_asked=self._was_asked, is_complete=is_complete)
         if plan and plan.answer_items:
+            # Not certain: the conversation may still get more items of that answer.
             self._answer, self._is_certain = ModelAnswer(plan.answer_items), False
         self._items = plan.missing_items if plan else ()
         self._step = "ready" if plan and (plan.missing_items or plan.answer_items) else "anew"
@@ -650,6 +652,7 @@ def _reconcile_rest(
     Extra items alone are the answer, if the question was sent. Calls without outputs, of an answer
     that was lost, must be answered before anything else can be sent.
     """
+    # The server only lacks items, or nothing at all to continue from.
     if not extra:
         return Reconciliation(missing_items=tuple(missing)) if missing else None
     if not missing:

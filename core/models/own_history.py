@@ -144,6 +144,7 @@ class RoundHistory:
             return self._shorten(fault, transcript, body, answer)
         steps: Sequence[int] = range(CALLS, EARLIER_TURNS + 1) if is_unexplained(fault) else ()
         if is_against_policy(fault):
+            # What the server objects to may stand in earlier turns that it refused, too.
             steps = (FAILED_TURNS,)
         for step in [step for step in steps if step > self.omission]:
             self.omission = step
@@ -514,6 +515,7 @@ class ChatCompletionsReader(AnswerReader):
         calls = [*calls, *read_calls(delta.get("tool_calls"))]
         for number, piece in enumerate(calls):
             function = {**piece, **read_object(piece.get("function"))}
+            # Without an index, several calls in one piece count by their order.
             index = read_word(piece.get("index")) or (str(number) if len(calls) > 1 else None)
             name = read_word(function.get("name"))
             call = self.add_call(index, read_call_id(piece, "id"), name, read_arguments(function))

@@ -187,6 +187,7 @@ def _read_calls(markup: str, tools: Mapping[str, Any]) -> list[tuple[str, Any]]:
             rest = re.sub(argument, "", content, flags=re.DOTALL).strip()
             if arguments:
                 calls += [] if rest else [(name, arguments)]
+            # No arguments in tags: JSON, or a call without any that is closed.
             elif rest or end != [""]:
                 calls += _read_json(name, rest)
         rest = re.sub(pattern, "", markup, flags=re.DOTALL)

@@ -195,6 +195,7 @@ class ScheduleOrigin(Origin):
         """Raise RunSkipped unless the run may begin. A run whose answer is stored already may
         always end. Return the id of an undecided proposal of an earlier run."""
         if turn.answer is None:
+            # Edited, paused or deleted since the run was queued.
             if not await self.schedules.is_current(turn.seq):
                 raise RunSkipped("changed")
             try:

@@ -506,6 +506,7 @@ class ScheduleApplier:
             when = f"{moment:%Y-%m-%dT%H:%M:%S}" if moment.tzinfo is zone else moment.isoformat()
         # A person wrote the new text. A model may have written the addresses of the former one.
         new = find_addresses(text)
+        # Addresses that were in the text count as the person's only if they did before.
         own = new - (find_addresses(draft.text) - set(draft.addresses))
         draft = replace(
             draft,

@@ -634,6 +634,7 @@ async def _run_and_audit(
 ) -> T:
     """Await a run and return its result. `note` is called with its outcome, which `how` takes from
     the result. The run counts as a call of the tool `name` in metrics and traces."""
+    # Stays so if the run is cancelled.
     outcome = "interrupted"
     with tracing.tool_call(name) as span, metrics.tool_seconds.labels(name).time():
         try:

@@ -430,6 +430,7 @@ class Preparation:
         if not (voice := self.assistant.voice) or not is_followed or not message.may_be_command:
             return words
         for recording in message.attachments:
+            # None: a file, and no voice message.
             if recording.seconds is None:
                 continue
             own_files, _ = await contexts.fetch_attachments(
@@ -459,6 +460,7 @@ class Preparation:
             outside, trust = await find_trust(
                 run, await journal.provenance(turn.thread, turn.message.author.key, turn.seq)
             )
+        # Only the model and the person wrote in this thread, so links need no check.
         if not (outside or run.parsed.command or run.parsed.error):
             return replace(answer, text=cleaned, parts=await text.run_off_loop(split, cleaned))
         safe, parts = await text.run_off_loop(lambda t: trust.split_sanitized(t, split), cleaned)

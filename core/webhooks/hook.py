@@ -92,6 +92,7 @@ def find_field(body: Any, path: str) -> Any:
     if not isinstance(body, Mapping):
         return None
     names = {normalize("NFC", str(name)): value for name, value in body.items()}
+    # The shortest name first: "a.b" is the field b of a, or else a field called "a.b".
     for length in range(1, len(keys) + 1):
         value, rest = names.get(".".join(keys[:length])), ".".join(keys[length:])
         inner = find_field(value, rest) if rest else value

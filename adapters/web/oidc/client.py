@@ -107,6 +107,7 @@ class ProviderClient:
                 try:
                     answer, seconds = await self._request("GET", url), CACHE_SECONDS
                 except SignInRefused as refused:
+                    # A failure is remembered for a moment, so that many visitors make one request.
                     answer, seconds = refused, FAILURE_SECONDS
                 read_at = self.clock()
                 self._answers[url] = (read_at, read_at + seconds, answer)

@@ -250,6 +250,7 @@ def _check_token(claims: Mapping[str, Any], provider: Provider, nonce: str, now:
     and for this time. A claim of another type never passes."""
     audience = claims.get("aud")
     audiences = _texts([audience] if isinstance(audience, str) else audience)
+    # A token for several programs must say that it was issued to this one.
     names_party = "azp" in claims or len(audiences) > 1
     rules = {
         "iss": claims.get("iss") == provider.issuer,

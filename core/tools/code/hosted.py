@@ -438,6 +438,7 @@ class HostedBackend:
             self._client, self._choice, container=ctx.thread.container, containers=self._containers
         )
         self._threads[ctx.memory_id] = interpreter
+        # The oldest are forgotten, except those whose code runs.
         for id in [id for id, each in self._threads.items() if not each.busy][:-MAX_KNOWN_THREADS]:
             del self._threads[id]
         person = self._pseudonym(f"person {ctx.asker.key}")

@@ -184,6 +184,7 @@ async def list_input_files(ctx: ToolContext) -> tuple[InputFile, ...]:
     named = []
     for file in candidates:
         name = safe_file_name(file.name)
+        # What is left are newer files of that name.
         copies[name] -= 1
         if copies[name]:
             older[name] += 1

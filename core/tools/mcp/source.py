@@ -158,6 +158,7 @@ class McpServers:
                 schema = fit_schema(own["schema"])
             except UnfitSchema as unfit:
                 log.warning("MCP tool left out", server=server.name, tool=tool, reason=str(unfit))
+                # Noted too, so that it is logged once.
                 self._tools[key] = None
             else:
                 description = clean_text(str(own["description"])).strip()

@@ -706,6 +706,7 @@ class NocoApi:
                 await self._pace.wait()
                 return await self._http.get_bytes(url, cap=MAX_ATTACHMENT_BYTES)
         except HttpError as error:
+            # A refusal of this file, and not of a server that is busy or broken.
             if isinstance(error, HttpAnswer) and error.status < 500 and error.status != 429:
                 raise NocoError(_FILE_GONE, code="file_gone", hint=_NO_RETRY) from None
             raise self._explain(error) from None

@@ -429,6 +429,7 @@ class SampleApi:
             (last,) = state.connection.execute(query, (table.id,)).fetchone()
             ids = range(last + 1, last + 1 + len(rows))
             for id, cells in zip(ids, rows, strict=True):
+                # NocoDB stores an unchecked box as false, not as empty.
                 boxes = {f["title"]: False for f in table.fields if f["type"] == "Checkbox"}
                 moment = _format_utc(datetime.now(UTC))
                 row = _StoredRow(boxes | _stored_cells(table, cells), moment)

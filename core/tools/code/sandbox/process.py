@@ -234,6 +234,7 @@ class RunningProgram:
             await self._follow()
             os.close(self.first)
         await self._process.wait()
+        # The end of this pipe comes when the last process of the program has gone.
         while await self._pipes.life.read(MAX_FAILURE_BYTES):
             pass
         await self._pipes.end()

@@ -74,6 +74,7 @@ def restrict(
     handled = (1 << _RIGHTS.get(abi, _LATEST_RIGHTS)) - 1
     network = 0b11 if abi >= _NETWORK_SINCE else 0
     scopes = 0b11 if abi >= _SCOPES_SINCE else 0
+    # Older kernels refuse a longer structure than they know.
     size = 24 if scopes else 16 if network else 8
     attributes = _Ruleset(handled, network, scopes)
     rules = call(CREATE, _address(attributes), size, 0)
@@ -81,6 +82,8 @@ def restrict(
     for paths, rights in groups:
         for path in paths:
             _allow(rules, path, rights & handled)
+    # The kernel demands it: a set-uid program would otherwise run with root's rights under these
+    # rules.
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     call(RESTRICT, rules, 0)
     os.close(rules)
