@@ -139,5 +139,5 @@ async def test_a_value_that_the_table_refuses_names_its_row(bot_home: BotHome) -
         id = await propose(crm, *({"Name": f"N{n}", "Email": "a@b.co"} for n in range(2)))
         answer = await change(crm, f"modifier {id} 2.Email = quand", "fr")
         assert answer.text == (
-            "Ligne 2, Email : écrivez une adresse e-mail, par exemple `ana@example.com`."
+            "Ligne 2, Email : écrivez une adresse e-mail, par exemple `ana@example.com`."
         )
