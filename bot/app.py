@@ -209,6 +209,7 @@ async def local(begun: Start, *, prepares: bool = False) -> AsyncIterator[Path]:
     Raise SettingsError if ponte.toml has errors then.
     """
     async with AsyncExitStack() as stack:
+        # Held: then the process that has it serves the socket.
         with suppress(HomeTaken):
             stack.enter_context(begun.home.take())
             if begun.fault:

@@ -194,6 +194,7 @@ def report_error(error: Exception, stream: TextIO) -> int:
         )
         return 2 if isinstance(error, SettingsError) else 1
     try:
+        # The error may have come before the settings were loaded.
         redaction = Redaction(load().secrets)
     except SettingsError:
         redaction = Redaction(())

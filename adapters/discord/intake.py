@@ -215,6 +215,7 @@ class DiscordIntake:
         """Return a message as it is now. A new session replays neither edits nor deletions, so what
         waited for its turn may be outdated. Raise PostRemoved if it was withdrawn."""
         key = events.MESSAGE_KEY.fullmatch(message.event_key)
+        # It was made by a command or a click, which nobody can edit.
         if key is None:
             return message
         guild = int(message.address.workspace or 0) or None

@@ -526,6 +526,7 @@ def build_buttons(
     if (ids := together_id(shown)) and len(shown) == len(cards):
         label = say(APPROVE_ALL, count=len(ids.split()))
         id = f"ponte:together:{ids.replace(' ', ',')}"
+        # Discord refuses the whole message if an id is too long.
         if len(id) <= MAX_CUSTOM_ID_CHARACTERS:
             buttons.append(discord.ui.Button(label=label, custom_id=id, row=last_row))
     if code_turn:

@@ -587,6 +587,7 @@ class ClickSurface(TokenSurface):
     async def _redraw(self, card: Card) -> None:
         """Redraw one card, through the token or, once that has expired, as a message of the
         channel. If somebody deleted the message, nothing is redrawn: the decision is stored."""
+        # Two decisions at once would each put back the other's old card.
         lock = _redrawing.setdefault(int(self._to.source), asyncio.Lock())
         with suppress(PostRemoved):
             async with lock:

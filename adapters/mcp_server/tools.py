@@ -250,6 +250,8 @@ class McpTools:
         drafts = list[Draft]()
 
         async def keep_draft(draft: Draft) -> Outcome:
+            # Refused now, so that the program learns why; it is checked again when the request is
+            # stored.
             await self.changes.approval.allow_draft(caller.person, address, draft)
             drafts.append(draft)
             return Outcome("proposed", "")

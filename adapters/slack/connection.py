@@ -124,6 +124,7 @@ class SlackSocket(AsyncSocketModeHandler):
         try:
             if body.get("type") != EVENT:
                 await super().handle(client, req)
+            # Only a stored event is acknowledged; Slack sends the others again.
             elif await _is_stored(self._store, body):
                 await client.send_socket_mode_response(SocketModeResponse(req.envelope_id))
         except ConnectionError:

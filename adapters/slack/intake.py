@@ -156,6 +156,7 @@ class ThreadParticipants:
         if known := self._participants.get(conversation):
             return known
         record = await self._threads.get(conversation)
+        # Ponte has no conversation in this thread.
         if record is None:
             return None
         try:

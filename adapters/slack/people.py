@@ -352,6 +352,7 @@ class SlackPeople:
         others = (user.get("enterprise_user") or {}).get("teams") or ()
         teams = {str(user.get("team_id", "")), *map(str, others)} - {""}
         teams = set() if user.get("is_stranger") else teams  # in no channel that we see
+        # Our own workspace, if they belong to several.
         home = self.team if self.team in teams else str(user.get("team_id", ""))
         id = str(user.get("id", ""))
         return PlatformMember(

@@ -164,6 +164,7 @@ class SignInMethods:
         person of a platform that is not connected any more has left."""
         if person.platform not in self._policy.people.departures:
             return True
+        # The platform did not answer a moment ago: visitors do not wait for it again.
         if self._unanswered.get(person.key, 0.0) > now:
             return None
         with suppress(TimeoutError):

@@ -689,6 +689,7 @@ def settled_length(text: str) -> int:
         close = text.find("]", bracket, end)
         if close < 0 or (text[close + 1 : close + 2] == "(" and text.find(")", close, end) < 0):
             end = bracket
+    # A code span that has not ended: what follows decides whether it is one.
     if text.count("`", block, end) % 2:
         end = text.rfind("`", block, end)
     return end

@@ -309,6 +309,7 @@ class ChangeRunner:
             step.state in WRITTEN_STATES or step.state in ("unknown", "writing")
             for step in all_steps.values()
         ):
+            # Also if it is unknown whether a row was written.
             state = "partial"
         ended = replace(change, state=state, steps=tuple(all_steps.values()))
         # The model needs no note if the policy decided: it reads the outcome of its call.

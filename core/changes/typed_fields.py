@@ -94,6 +94,7 @@ def _read_text(field: FormField, text: str, now: datetime, locales: Collection[s
         # The table may have new options.
         return ", ".join(options.get(t) or options.get(fold_to_letters(t), t) for t in titles)
     values = {_parse_text(field, text, now, locale) for locale in locales} - {None}
+    # One reading, or the same one in each language; "01/02/2026" has two.
     if len(values) == 1:
         return str(values.pop())
     raise BadInput(

@@ -34,6 +34,7 @@ class Destinations:
         if len(ids) == 2:
             address = Address(platform, ids[1], ids[0], is_shared=True)
         else:
+            # Opening a direct message is a call to the platform, so its address is remembered.
             if place not in self._direct:
                 to, _ = await messenger.open_direct_message(Person(platform, ids[0]))
                 self._direct[place] = to.address

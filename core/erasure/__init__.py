@@ -660,6 +660,7 @@ def _clear_records(work: _ErasureWork) -> None:
         if text := select_value(work.connection, sql, id):
             record = decode_json(Thread, text)
             people = (FORGOTTEN_ID if p == work.who.key else p for p in record.participants)
+            # The container of a shared thread may hold files of the person.
             container = "" if id in shared else record.container
             bare = replace(record, remote="", remote_upto=0, container=container)
             bare = replace(bare, participants=tuple(people))

@@ -677,6 +677,7 @@ def _add_items(
     if not items:
         return ()
     now, needs_text, texts = time.time(), threads.encode_needs(needs), [*map(encode_json, items)]
+    # Read back, so that this attempt works with the same items as one after a crash.
     stored = tuple(decode_json(Item, item) for item in texts)
     connection.executemany(
         "INSERT INTO items (seq, thread, person, item, created_at, needs)"

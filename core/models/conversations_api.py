@@ -438,7 +438,7 @@ class ConversationRound:
         is_complete = not page.get("has_more")
         plan = reconcile(transcript, items, was_asked=self._was_asked, is_complete=is_complete)
         if plan and plan.answer_items:
-            # Not certain: the conversation may still get more items of that answer.
+            # Perhaps not all of it, so the next round compares once more.
             self._answer, self._is_certain = ModelAnswer(plan.answer_items), False
         self._items = plan.missing_items if plan else ()
         self._step = "ready" if plan and (plan.missing_items or plan.answer_items) else "anew"

@@ -262,6 +262,7 @@ def copy_database(source: Path, target: Path) -> None:
     which is then left as it is. An unfinished copy is removed.
     """
     try:
+        # SQLite would create it with the rights of the umask.
         os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
     except OSError as error:
         raise NotStored("Can't copy {path}: {why}.", path=source, why=error) from error

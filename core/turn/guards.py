@@ -118,6 +118,7 @@ class Guards:
             else:
                 code = "not_allowed"
                 self.people.note_refusal(author, address, verdict)
+            # The model reads this sentence, and its instructions are English.
             with use_locale("en"):
                 return _refuse(code, verdict.words(), "tell the person")
         if call.effect in COSTLY_EFFECTS:  # for the line of the audit log about the call

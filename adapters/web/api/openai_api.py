@@ -435,6 +435,7 @@ class OpenAiRoutes(MessageRoutes):
         if declared.isdecimal():
             size = min(int(declared[:18]), size)
         person = visitor_of(request).person.key
+        # Small bodies are not counted: they need little memory.
         with self._bytes.hold(person, size if size > SMALL_BODY_BYTES else 0):
             model_request = await read_completion_request(request)
             if model_request.streams:

@@ -280,6 +280,7 @@ class McpServers:
         self.watch()
         await self._load()
         state, tool = self._states.get(str(target["server"])), str(target["tool"])
+        # The operator has removed the tool or changed its effect since.
         if state is None or (tool, target["effect"]) not in state.server.effects:
             raise ToolError(_REMOVED, tool=tool)
         definition = self._accepted.get(state.server.name, {}).get(tool, "")

@@ -620,6 +620,7 @@ class BridgeSource:
         conditions = [(name, "sort") for name in sort_names if name]
         conditions += _CONDITION.findall(str(args.get("where", "")))
         for text, operator in conditions:
+            # Bridges take names with a sign for the order or in quotes.
             name = text.strip(" +-\"'`")
             title = table.titles.get(name, name)
             check_not_withheld(Field("", title, ""))

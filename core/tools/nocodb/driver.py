@@ -402,6 +402,7 @@ class RestDriver(TableDriver):
             try:
                 await self._api.write_links(schema.at, field.id, id, part, remove=is_removal, by=by)
             except ToolError as error:
+                # The first request: nothing was changed.
                 if not number:
                     raise
                 raise WriteUnsure(str(error), code=error.code) from error

@@ -387,6 +387,7 @@ class Schemas:
         for link in table.links:  # they show values of other tables
             viewer.note_need("read", link.related_title, link.related_id)
         hides = self.config.table_rules.hides_some(viewer.rights)
+        # Without hidden tables, only fields that show others are looked at, for secrets.
         readers = [each for each in table.fields if hides or each.sources]
         sources = await run_together(*(self._find_sources(viewer, table, f) for f in readers))
         by_field = dict(zip(readers, sources, strict=True))

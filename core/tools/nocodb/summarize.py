@@ -439,6 +439,7 @@ class ReadTools(QueryTools):
         # The count comes first: it refuses a filter that the aggregates would ignore.
         count = await self.api.count_rows(selection.table.at, selection.where.v3)
         is_rounded = bool(asked) and not can_aggregate(selection, asked, exact=True)
+        # Few enough to add up exactly here.
         if is_rounded and count <= self.reading.max_rows:
             return None
         figures = await fetch_figures(self.api, selection, pairs, query.zone, count)

@@ -422,6 +422,7 @@ class StackSpotApi:
                 headers={"Accept": "application/json", **request.headers, **bearer},
             )
         except HttpAnswer as error:
+            # A server may repeat what was sent in its refusal.
             for secret in filter(None, (token, self._account.client_secret)):
                 error.text = error.text.replace(secret, "(withheld)")
             raise

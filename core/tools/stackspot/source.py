@@ -364,6 +364,7 @@ class StackSpotSource:
             input: a text, or its inputs by name
         """
         ctx.viewer.note_need("command", slug)
+        # An earlier attempt of this call has begun the run.
         if ctx.call.handle:
             return await self._run_command(ctx, slug, input)
         try:

@@ -240,6 +240,7 @@ class Interpreter:
         self._count += 1
         source = f"<run {self._count}>"
         self._sources.add(source)
+        # So that tracebacks show the lines of the code.
         linecache.cache[source] = (len(code), None, code.splitlines(keepends=True), source)
         tree = ast.parse(code, source)
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
