@@ -79,7 +79,8 @@ class DiscordOptions:
 
 
 class DiscordAdapter(ChatPlatform):
-    """The `ChatPlatform` of Discord."""
+    """Connects Ponte with Discord: receives its events and builds replies (the port
+    `ChatPlatform`)."""
 
     name = PLATFORM
     guest = None

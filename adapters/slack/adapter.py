@@ -89,7 +89,8 @@ class SlackOptions:
 
 
 class SlackAdapter(ChatPlatform):
-    """The `ChatPlatform` of Slack. It handles one workspace."""
+    """Connects Ponte with one Slack workspace: receives its events and builds replies (the port
+    `ChatPlatform`)."""
 
     name = "slack"
 

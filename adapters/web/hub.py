@@ -73,7 +73,7 @@ class LiveTurn:
 
 @dataclass(slots=True)
 class LiveConversation:
-    """The live turns and followers of one conversation."""
+    """The turns that run in one conversation, and the browsers and programs that follow them."""
 
     turns: dict[str, LiveTurn] = field(default_factory=dict)
     followers: set[Follower] = field(default_factory=set)

@@ -97,7 +97,7 @@ fast."""
 
 
 class DamagedBackup(PonteError):
-    """The file is no readable backup."""
+    """A file to restore is no backup, or was changed or cut."""
 
     code = "damaged"
     sentence = (
@@ -376,7 +376,7 @@ class StoredInPostgres(PonteError):
 
 
 class NotWritten(PonteError):
-    """The backup file could not be written."""
+    """`ponte backup` could not write its file."""
 
     sentence = "Can't write {file} ({cause}). No backup was made."
 

@@ -94,7 +94,7 @@ class Refusal(PonteError):
 
 
 class NotAllowed(Refusal):
-    """The person lacks a right."""
+    """A person asked for something that no rule of ponte.toml or the settings lets them do."""
 
     sentence = "You don't have permission to do that here. An admin can allow it."
 
@@ -223,14 +223,14 @@ class UnknownModel(ModelError):
 
 
 class NoQuota(ModelError):
-    """The account has no credit left."""
+    """The account at the model's server has no credit left."""
 
     code = "no_quota"
     sentence = "The model account has no credit left. Add credit, then try again."
 
 
 class RateLimited(ModelError):
-    """The model's server limits the rate of requests."""
+    """The model's server refuses requests for a while, because too many came."""
 
     code = "rate_limited"
     sentence = "The model's server is busy. Try again in {time}."
@@ -244,7 +244,7 @@ class ModelDown(ModelError):
 
 
 class ModelSilent(ModelError):
-    """The stream sent nothing for too long."""
+    """The model's server sent nothing for too long while an answer was awaited."""
 
     code = "model_silent"
     sentence = "The model didn't respond within {time}, so I stopped waiting. Try again."

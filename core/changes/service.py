@@ -667,7 +667,8 @@ def _code(change: Change, decision: DecisionRequest) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ChangeService:
-    """Everything that deals with changes, as parts by subject."""
+    """Groups the parts that deal with changes: ledger, approval, cards, applying, proposals,
+    decisions."""
 
     ledger: SqlLedger
     approval: Approval

@@ -284,7 +284,8 @@ own short deadlines.
 
 
 class StatusBoard(Protocol):
-    """Status information that adapters show."""
+    """Reads what adapters show besides answers: the state of the parts, tables, quick commands,
+    cards."""
 
     async def health(self) -> Sequence[Health]:
         """Return the state of each part."""

@@ -81,7 +81,7 @@ class ToolReply:
 
 @dataclass(frozen=True, slots=True)
 class AnsweredCall:
-    """A call with its arguments and its outcome."""
+    """A tool call in the demo model's conversation, with its arguments and its outcome."""
 
     tool: str
     args: Mapping[str, Any]
@@ -106,7 +106,7 @@ class DemoExchange:
 
 @dataclass(frozen=True, slots=True)
 class PlannedCall:
-    """A call that the model wants to make."""
+    """A tool call that the demo model makes in this round."""
 
     tool: str
     args: Mapping[str, Any]

@@ -95,7 +95,7 @@ class NoMember(Exception):
 
 
 class Lookup(Protocol):
-    """Looks people up on one platform."""
+    """Asks a platform about one person at a time, for the directory of people."""
 
     async def wait_for_place(self) -> None:
         """Wait until the rate limits allow one more lookup."""

@@ -466,7 +466,8 @@ WRITE_TIMEOUT_SECONDS = 30.0
 
 
 class ScheduleApplier:
-    """The `Applier` of schedules (the port `CheckedApplier`)."""
+    """Creates, edits and deletes schedules once somebody approved it (the port
+    `CheckedApplier`)."""
 
     name = SCHEDULE_APPLIER
     patience = WRITE_TIMEOUT_SECONDS
@@ -529,7 +530,7 @@ class ScheduleApplier:
 
 @dataclass(frozen=True, slots=True)
 class _ScheduleBatch:
-    """The `Batch` of one schedule."""
+    """Checks and writes the one schedule of an approved change (the port `Batch`)."""
 
     draft: Draft
     service: ScheduleService

@@ -69,7 +69,8 @@ Messengers = Mapping[str, Messenger]
 
 
 class PlacePosts:
-    """The `Applier` of posts (the port `CheckedApplier`)."""
+    """Makes the posts in other channels, and to people, that somebody approved (the port
+    `CheckedApplier`)."""
 
     name = POST_APPLIER
     patience = POST_TIMEOUT_SECONDS

@@ -89,7 +89,7 @@ _STOPPED_HERE = "_Stopped. Work that I had started in another system may still f
 
 
 class TooFast(OverBudget):
-    """The sender exceeded the number of messages per minute."""
+    """A person sent more messages in a minute than they may."""
 
     limit = "messages_per_minute"
     sentence = (

@@ -59,7 +59,7 @@ class VoiceError(PonteError):
 
 
 class RecordingTooLong(VoiceError):
-    """The recording is longer than `MAX_RECORDING_SECONDS`."""
+    """A voice message is longer than `MAX_RECORDING_SECONDS`."""
 
     sentence = (
         "`{name}` is longer than {minutes} minutes, so I didn't listen to it. Send a shorter "
@@ -77,7 +77,7 @@ class RecordingUnreadable(VoiceError):
 
 
 class NoSpeech(VoiceError):
-    """The recording has no words."""
+    """A voice message has no words."""
 
     sentence = (
         "I heard no words in `{name}`. Record it again, closer to the microphone, or write your "
@@ -86,7 +86,7 @@ class NoSpeech(VoiceError):
 
 
 class NotTranscribed(VoiceError):
-    """The server refused the recording or did not answer."""
+    """The transcription server refused a voice message or did not answer."""
 
     sentence = (
         "I couldn't listen to `{name}`: the service that turns speech into text isn't available. "

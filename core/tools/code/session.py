@@ -86,27 +86,27 @@ class _Frame(BaseModel):
 
 
 class KernelReady(_Frame):
-    """The frame of a kernel that is ready."""
+    """The message (frame) with which a new Python kernel tells that it is ready."""
 
     ready: Literal[True]
 
 
 class FileMade(_Frame):
-    """The frame of an output file."""
+    """The kernel's message with a file that the code created."""
 
     file: Name
     data: Base64Bytes
 
 
 class LeftOut(_Frame):
-    """The frame about a file that was left out."""
+    """The kernel's message that a file was left out, and why."""
 
     left: Name
     why: Word
 
 
 class Done(_Frame):
-    """The frame at the end of a run."""
+    """The kernel's message at the end of a run: the value of its last line, or its error."""
 
     done: Word
     value: Text

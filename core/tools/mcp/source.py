@@ -60,7 +60,7 @@ _REMOVED = "The tool {tool} is no longer set up."
 
 
 class McpServerError(RemoteError):
-    """A failure of an MCP server."""
+    """An MCP server of ponte.toml did not answer, or not as the protocol demands."""
 
 
 @dataclass(frozen=True, slots=True)

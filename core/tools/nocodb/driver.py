@@ -230,7 +230,8 @@ They outlast a restart of NocoDB, which takes 3 to 7 s (0.301.3).
 
 
 class RestDriver(TableDriver):
-    """The `TableDriver` of NocoDB."""
+    """Reads and writes rows over NocoDB's REST API, for proposals and undo (the port
+    `TableDriver`)."""
 
     name = "nocodb"
     typed = True

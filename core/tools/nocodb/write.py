@@ -49,7 +49,7 @@ log = structlog.get_logger("nocodb")
 
 
 class TableWriter:
-    """The `Applier` port over the tables of one driver."""
+    """Applies approved changes to rows of tables by way of one driver (the port `Applier`)."""
 
     patience = 120.0
 

@@ -205,7 +205,8 @@ class StackSpotRuns:
 
 
 class RunBatch:
-    """The `WatchedBatch` that runs one quick command."""
+    """Runs one quick command that somebody approved, and follows it to its end (the port
+    `WatchedBatch`)."""
 
     def __init__(self, stackspot: StackSpot, draft: Draft) -> None:
         self._stackspot = stackspot
