@@ -369,7 +369,7 @@ class OriginalResponse:
         self._hook.type = discord.WebhookType.application
 
     async def edit(self, **form: Any) -> discord.WebhookMessage:
-        """Change the response and return it."""
+        """Edit the response to a command or a click, and return it."""
         self._check_expiry()
         return await self._hook.edit_message(_ORIGINAL, **form)
 

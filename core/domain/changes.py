@@ -323,7 +323,7 @@ class Change:
 
     @property
     def approver_keys(self) -> Sequence[str]:
-        """The keys of the people who approved it."""
+        """The keys of the people who approved the change."""
         return [consent.person.key for consent in self.consents]
 
     @property

@@ -185,7 +185,7 @@ class MemberDirectory:
 
     @property
     def waiting(self) -> int:
-        """The number of people that are waited for."""
+        """The number of people whose data somebody waits for."""
         return len(self._lookups)
 
     def cached_member(self, id: str, scope: str = "") -> PlatformMember | None:

@@ -155,11 +155,11 @@ class Database(Protocol):
 
     @property
     def schema(self) -> Schema:
-        """Return the schema that it was opened with."""
+        """Return the schema that the database was opened with."""
 
     @property
     def tables(self) -> Sequence[TableDeclaration]:
-        """Return the declarations of the tables that it has."""
+        """Return the declarations of the tables that the database has."""
 
     async def write(
         self,

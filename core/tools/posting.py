@@ -369,7 +369,7 @@ class PlacePost(Kind):
         return ()
 
     def form_fields(self, change: Change) -> Sequence[FormField]:
-        """Return the text as it was proposed."""
+        """Return the only field of the form: the text of the post, as it was proposed."""
         text = (change.steps[0].write.after or {}).get("typed")
         return [FormField(TEXT_KEY, say("Text"), "lines", str(text))] if text else []
 

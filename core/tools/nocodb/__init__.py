@@ -376,7 +376,7 @@ class CreateRows(_EditableRows):
     is_repeatable = False
 
     def may_be_automatic(self, draft: Draft) -> bool:
-        """Return whether it is one row without files."""
+        """Return whether a rule may allow it without a person: one new row, no files."""
         has_files = any(not kind for kind, _ in draft.target.get("inputs", {}).values())
         return len(draft.rows) <= 1 and not has_files
 

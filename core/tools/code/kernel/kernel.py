@@ -82,7 +82,7 @@ class Frames:
         self._write_all(self._pipe, json.dumps(plain).encode() + b"\n")
 
     def mark(self, run: str) -> None:
-        """Say on stdout that nothing of that run follows."""
+        """Write a mark to stdout: nothing that the run printed comes after it."""
         self._write_all(self._output, f"\0{run}\0".encode())
 
     def restore_output(self) -> None:
