@@ -116,6 +116,7 @@ class OperationService:
                         "name": name,
                         "help": say(parameter.help),
                         "long": getattr(parameter, "is_file", False),
+                        "options": [*self.ponte.live.current.hooks] if name == "name" else [],
                         "required": default is inspect.Parameter.empty,
                     }
                     for name, (kind, default) in each.parameters.items()

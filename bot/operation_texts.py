@@ -108,7 +108,7 @@ def _text_or_dash(value: Any, view: View) -> str:
 
 
 def _name(key: Any, view: View) -> str:
-    return to_one_line(view.names.get(str(key), str(key)))
+    return to_one_line(view.names.get(str(key)) or str(key))
 
 
 def _number(count: Any, view: View) -> str:
@@ -222,7 +222,7 @@ _AUDIT_SENTENCES: Mapping[str, str] = {
     "change-undo-started": "{undo_asker} undid: {what}{rows}",
     "tool-run": "{asker} used {tool}: {outcome}",
     "action-refused": "{asker} was refused: {right}{reason} {tool}",
-    "webhook-received": "The webhook {asker} sent an event",
+    "webhook-received": "An event came from {asker}",
     "mcp-request": "An MCP client of {asker} sent a request",
     "person-added": "{asker} invited {person}",
     "person-link-renewed": "{asker} renewed {person}'s sign-in link",

@@ -363,13 +363,20 @@ class AdminView:
             fields, words = "", f"<p>{escape(one['help'])}</p>"
             for each in one["fields"]:
                 name, label = f"argument-{each['name']}", each["help"]
-                if each["long"]:
+                if each["options"]:
+                    options = "".join(f"<option>{escape(one)}</option>" for one in each["options"])
+                    fields += (
+                        f'<label>{escape(label)}<select name="{name}">{options}</select></label>'
+                    )
+                elif each["long"]:
+                    label = say("The body of a request")
                     area = f'<textarea name="{name}" rows="6"></textarea>'
                     fields += f"<label>{escape(label)}{area}</label>"
                 else:
                     fields += field(name, label, more="required" if each["required"] else "")
             form = self._forms.build("operations", one["name"], fields, say("Run"), kind="filter")
-            sections.append(section(one["name"], words + form, f"ponte {one['name']}"))
+            title = say("Test a webhook")  # the only one
+            sections.append(section(title, words + form, f"ponte {one['name']}"))
         return "".join(sections)
 
 

@@ -119,14 +119,19 @@ def _make_command(operation: Operation) -> Callable[..., int]:
         first, after it showed what would happen; a script must pass --yes."""
         as_json, yes = values.pop("as_json"), values.pop("yes", True)
         arguments = {name: value for name, value in values.items() if value is not None}
-        if not (yes or sys.stdin.isatty()):
-            raise typer.BadParameter(_say("Add `--yes` to confirm."))
         from bot.cli import commands as cli_commands
 
         if not yes:
-            if operation.preview:
-                cli_commands.run_operation(operation.preview, arguments, as_json=False)
-            typer.confirm(_say(operation.confirm, **values), abort=True)
+            if operation.preview and (
+                code := cli_commands.run_operation(operation.preview, arguments, as_json=False)
+            ):
+                raise typer.Exit(code)
+            if not sys.stdin.isatty():
+                typer.echo(_say("Add `--yes` to confirm."), err=True)
+                raise typer.Exit(2)
+            if not typer.confirm(_say(operation.confirm, **values)):
+                typer.echo(_say("Nothing was changed."), err=True)
+                raise typer.Exit(1)
         return cli_commands.run_operation(operation.name, arguments, as_json=as_json)
 
     own: Any = command

@@ -44,7 +44,6 @@ from core.domain.ports import Platforms
 from core.domain.records import Turn
 from core.journal.inbox import SqlInbox
 from core.journal.jobs import Peers
-from core.people.rules import place_names
 from core.schedules.kind import SCHEDULE_APPLIER, SCHEDULE_KIND, WHEN_KEY, ZONE_KEY
 from core.schedules.rows import Schedules
 from core.schedules.runs import check_rights
@@ -279,7 +278,7 @@ def to_json(schedule: Schedule) -> Mapping[str, Any]:
         "state": schedule.state,
         "reason": schedule.reason,
         "owner": schedule.owner.key,
-        "place": place_names(schedule.address)[-1],
+        "place": schedule.address.channel_key,
         "kind": draft.kind,
         "text": draft.text,
         "cron": draft.rule.cron,

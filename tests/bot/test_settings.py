@@ -11,6 +11,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from bot.integrations import FACES
+from bot.ponte import summaries
 from bot.settings import EnvFile, Settings, load
 from core.base.errors import SettingsError
 from core.base.i18n import use_locale
@@ -400,3 +401,11 @@ def test_another_users_file_is_not_read_and_that_is_told(
     monkeypatch.setattr(os, "fstat", owned_by(os.geteuid() + 7))
     with pytest.raises(SettingsError, match="it belongs to another user"):
         load()
+
+
+def test_a_chat_platform_turns_the_sample_off_and_the_status_says_how_to_turn_it_on() -> None:
+    tokens = {"slack_bot_token": "xoxb-1", "slack_app_token": "xapp-1"}
+    for sample, words in ((None, "set PONTE_SAMPLE=on"), ("off", None)):
+        settings = Settings.model_validate({**tokens, "ponte_sample": sample})
+        shown = {part.name: part.words for part in summaries(settings)}
+        assert shown.get("sample") == words

@@ -317,6 +317,7 @@ async def test_the_file_is_checked_line_by_line_and_reloaded(own_desk: Desk) -> 
     await desk["bob"].post("/chat", json={"message": PAID, "conversation": "work"})
     usage = (await desk["ana"].get("/admin/usage")).text
     assert "2 messages a day" in usage
+    assert '<td data-head="channel">web</td>' in usage.partition("By channel")[2]
     assert re.search(r"1 message\b", usage)
     assert "50%" in usage
     assert "ponte.toml:1" in usage
@@ -351,6 +352,17 @@ async def test_it_offers_an_example_for_each_heading_of_the_file(
     for language, words in (("pt-BR", "Abra uma seção"), ("fr", "Ouvrez une section")):
         shown = await desk["ana"].get("/admin/config", headers={"Accept-Language": language})
         assert words in html.unescape(shown.text)
+
+
+async def test_the_tab_of_webhooks_names_them(own_desk: Desk) -> None:
+    own_desk.config.write_text(
+        '[groups]\nshipping = []\n[hooks.deploys]\nkind = "github"\nsecret = "DEPLOYS_HOOK_SECRET"\n'
+        'post_to = "slack:T1:C1"\nas = "shipping"\ntemplate = "{sender.login}"\n'
+    )
+    assert (await own_desk.send("owner", "reload", "config")).status_code == 200
+    page = (await own_desk["owner"].get("/admin/operations")).text
+    assert "<option>deploys</option>" in page
+    assert ("Test a webhook" in page, "<h2>hooks test" in page) == (True, False)
 
 
 async def test_usage_by_day_begins_with_the_newest(

@@ -62,9 +62,12 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
         return shared.is_personal or own.ponte_sample == "on"
 
     def summary(self, own: NocodbSettings, shared: SharedSettings) -> Health | None:
-        """Return the line about the sample base on the start screen; None if it is off."""
+        """Return the line about the sample base on the start screen; None if it is off, unless only
+        because a chat platform is connected."""
         if not self.is_used(own, shared):
-            return None
+            on = own.model_copy(update={"ponte_sample": "on"})
+            is_unset = own.ponte_sample != "off" and self.is_used(on, shared)
+            return Health(self.name, "off", "set PONTE_SAMPLE=on") if is_unset else None
         return Health(self.name, "on", SAMPLE_SENTENCE)
 
     def build(

@@ -75,6 +75,7 @@ def test_wrong_usage_is_2(ponte: Shell, words: list[str], told: str) -> None:
     ponte(*words)
     assert (ponte.code, ponte.out) == (2, "")
     assert told in ponte.err
+    assert "Invalid value: Add" not in ponte.err
 
 
 @pytest.mark.parametrize("command", ["serve", "work", "migrate"])
