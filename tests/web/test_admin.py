@@ -356,8 +356,9 @@ async def test_it_offers_an_example_for_each_heading_of_the_file(
 
 async def test_the_tab_of_webhooks_names_them(own_desk: Desk) -> None:
     own_desk.config.write_text(
-        '[groups]\nshipping = []\n[hooks.deploys]\nkind = "github"\nsecret = "DEPLOYS_HOOK_SECRET"\n'
-        'post_to = "slack:T1:C1"\nas = "shipping"\ntemplate = "{sender.login}"\n'
+        '[groups]\nshipping = []\n[hooks.deploys]\nkind = "github"\n'
+        'secret = "DEPLOYS_HOOK_SECRET"\npost_to = "slack:T1:C1"\n'
+        'as = "shipping"\ntemplate = "{sender.login}"\n'
     )
     assert (await own_desk.send("owner", "reload", "config")).status_code == 200
     page = (await own_desk["owner"].get("/admin/operations")).text

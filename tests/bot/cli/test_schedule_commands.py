@@ -6,7 +6,6 @@ import json
 import re
 
 import pytest
-import typer
 
 from tests.bot.conftest import RunningPonte
 from tests.fakes.schedules import add_schedule
@@ -32,7 +31,7 @@ async def test_schedules_are_listed_and_shown(running_ponte: RunningPonte) -> No
             RULE,
             DUE,
             "web:bob",
-            "web::main",
+            "web:main",
             "First line and a second line that is lon",
         ],
     ]
@@ -42,7 +41,7 @@ async def test_schedules_are_listed_and_shown(running_ponte: RunningPonte) -> No
         f"rule      {RULE}",
         f"next run  {DUE}",
         "owner     Bob Reis",
-        "channel   web::main",
+        "channel   web:main",
         "    First line",
         "    and a second line that is long",
     ]
@@ -52,7 +51,7 @@ async def test_schedules_are_listed_and_shown(running_ponte: RunningPonte) -> No
         *facts,
         ("This schedule hasn't run yet."),
     ]
-    assert "  Bob Reis  web::main  " in (await running_ponte.run("schedules", "list"))[1]
+    assert "  Bob Reis  web:main  " in (await running_ponte.run("schedules", "list"))[1]
     runs = (("r1", 86_400.0, "missed", "", 0, 3), ("r2", 172_800.0, "failed", "loop", 1, 1))
     for key, due, state, reason, late, missed in runs:
         running_ponte.write(
@@ -108,12 +107,12 @@ async def test_schedules_are_paused_resumed_run_and_deleted(
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     questions = list[str]()
 
-    def decline(question: str, abort: bool) -> None:
+    def decline(question: str) -> bool:
         questions.append(question)
-        raise typer.Abort
+        return False
 
     monkeypatch.setattr("bot.cli.main.typer.confirm", decline)
-    assert await running_ponte.fail(*delete) == (1, "Interrupted.\n")
+    assert await running_ponte.fail(*delete) == (1, "Nothing was changed.\n")
     assert questions == ["Delete the schedule abc234?"]
     assert (await running_ponte.run("schedules", "list"))[1].startswith("abc234  ")
     assert await running_ponte.run(*delete, "--yes") == ["Deleted abc234."]
