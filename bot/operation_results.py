@@ -36,12 +36,14 @@ class Reload:
 
 @dataclass(frozen=True, slots=True)
 class UsageReport:
-    """The usage since a day, in rows. `server_costs` are models whose cost their server reports."""
+    """The usage since a day, in rows. `server_costs` and `unpriced` are models without a price
+    (`Budget.models_without_price`)."""
 
     by: str
     since: str
     rows: Rows
     server_costs: Sequence[str]
+    unpriced: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class PolicyCheck:
 
     channel: str
     file: str
-    misspelt: Sequence[str]
+    notes: Sequence[str]
     lines: Sequence[RightVerdict]
 
 

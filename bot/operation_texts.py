@@ -327,7 +327,9 @@ def format_usage(report: Row, view: View) -> Iterator[str]:
     counts = Counter(names.values())
     names = {key: f"{name} ({key})" if counts[name] > 1 else name for key, name in names.items()}
     yield from _USAGE_ROWS[report["by"]](report["rows"], replace(view, names=names))
-    yield from describe_usage_notes(report["rows"], report.get("server_costs", ()))
+    yield from describe_usage_notes(
+        report["rows"], report.get("server_costs", ()), report.get("unpriced", ())
+    )
     if limits := report.get("limits"):
         yield ""
         yield from _LIMITS(limits, view)
@@ -770,7 +772,7 @@ TEXTS: Mapping[str, ResultText] = {
     "feedback": ResultText(format_feedback, people=("person",), json_values=list),
     "policy check": ResultText(
         format_policy,
-        notes=lambda result, view: result["misspelt"],
+        notes=lambda result, view: result["notes"],
         json_values=lambda result: [result["lines"]],
     ),
     "hooks test": ResultText(format_delivery),

@@ -303,7 +303,9 @@ async def report_usage(
     if not with_limits:
         return report
     limits = await reports.report_limits(budget)
-    return results.UsageOverview(report.by, report.since, report.rows, report.server_costs, limits)
+    return results.UsageOverview(
+        report.by, report.since, report.rows, report.server_costs, report.unpriced, limits
+    )
 
 
 @operation("limits", admin_page=True, in_shell=False)
@@ -361,12 +363,16 @@ async def list_feedback(
 )
 async def check_policy(
     start: Start,
-    person: Annotated[str, ShellOption("For example, slack:U1, web:ana or oidc:acme:SUB.")],
+    person: Annotated[
+        str, ShellOption("For example, slack:U1, discord:42, web:ana, web or oidc:acme:SUB.")
+    ],
     channel: Annotated[
-        str, ShellOption("For example C2 or slack:T1:C2; if omitted, a direct message.")
+        str,
+        ShellOption("For example C2, slack:T1:C2 or discord:900:11; if omitted, a direct message."),
     ] = "",
     group: Annotated[
-        Sequence[str], ShellOption("A user group or role of this person, for example slack:S1.")
+        Sequence[str],
+        ShellOption("A user group or role of this person, for example slack:S1 or discord:5001."),
     ] = (),
     guest: Annotated[bool, ShellOption("The person is a guest.")] = False,
     right: Annotated[

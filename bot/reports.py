@@ -5,6 +5,7 @@ No service is asked: group memberships and guest status are arguments.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -16,6 +17,7 @@ from bot.config.ponte_toml import Config
 from bot.config.quick_registry import QuickCommandRegistry
 from bot.config.reload import misspelt_names
 from bot.home import Start
+from bot.integrations import ADMINS, list_person_forms
 from bot.integrations import collect_rights as platform_rights
 from bot.operation_results import PolicyCheck, RightVerdict, Rows, UsageReport
 from core.base.errors import BadInput, NotFound
@@ -57,7 +59,7 @@ async def report_usage(budget: Budget, by: str, since: str) -> UsageReport:
         ) from None
     rows = await budget.report(cast("ReportRow", by), first.isoformat())
     models = await budget.models_without_price(first.isoformat())
-    return UsageReport(by, first.isoformat(), rows, models)
+    return UsageReport(by, first.isoformat(), rows, *models)
 
 
 async def report_pending(changes: ChangeService) -> Rows:
@@ -158,8 +160,17 @@ _NO_RIGHT = (
     "or tool:NAME, command:SLUG, agent:NAME, model:NAME, post:PLACE."
 )
 _FORM = (
-    "Write `--person` as platform:ID (slack:U1 or slack:T1:U1) and `--channel` as an ID "
-    "or slack:T1:C1."
+    "Write `--person` as platform:ID (slack:U1, slack:T1:U1, discord:42, web:ana, web) and "
+    "`--channel` as an ID, slack:T1:C1 or discord:SERVER:CHANNEL. Threads have the rules of their "
+    "channel."
+)
+_NO_GROUP = (
+    "`{group}` isn't the ID of a user group or role. Write `--group` as platform:ID (slack:S1, "
+    "discord:ROLE). The names in `[groups]` of ponte.toml can't be used here."
+)
+_GROUPS_UNKNOWN = (
+    "User groups and roles aren't looked up. If the person has one that ponte.toml names, add "
+    "`--group`, for example `--group slack:S1`."
 )
 
 
@@ -172,13 +183,14 @@ async def check_rights(
     guest: bool = False,
     rights: Sequence[str] = (),
 ) -> PolicyCheck:
-    """Return the place, the file, its misspelt names, and a line with a verdict for each right.
+    """Return the place, the file, notes (its misspelt names, unknown groups), and a line with a
+    verdict for each right.
 
     `rights` are the rights to check; by default all plain rights, and the rights to single things
     that the file names. Raise BadInput.
     """
-    platforms = platform_rights(begun.settings.faces)
-    platform, *ids = person.split(":")
+    platforms, config = platform_rights(begun.settings.faces), begun.config
+    platform, *ids = (f"{person}:{OWNER_ID}" if person in ADMINS else person).split(":")
     ids = [":".join(ids)] if platform == OIDC_PLATFORM else ids
     if platform not in platforms or not 1 <= len(ids) <= 2 or not all(ids):
         raise BadInput(_FORM)
@@ -188,6 +200,12 @@ async def check_rights(
     has_home = platforms[platform].own_workspace
     named = ids[0] if len(ids) == 2 else ""
     workspace = place[1] if len(place) == 3 else named or (UNKNOWN_WORKSPACE if has_home else "")
+    if len(place) == 1:  # the file may name the channel's workspace
+        names = {*config.rule_book.channels}.union(*(r.where for r in config.rule_book.rules))
+        homes = {name.split(":")[1] for name in names if re.fullmatch(
+            rf"{platform}:[^:]+:{re.escape(channel)}", name
+        )}  # fmt: skip
+        workspace = homes.pop() if len(homes) == 1 and not named else workspace
     where = Address(platform, place[-1] if place else "", workspace, is_shared=bool(place))
     who = Person(platform, ids[-1], (named or workspace) if has_home else "")
     for right in rights:
@@ -195,13 +213,20 @@ async def check_rights(
         if not is_right(right):
             raise BadInput(_NO_RIGHT, right=right[:80], known=", ".join(PLAIN_RIGHTS))
 
+    prefix = f"{platform}:{platforms[platform].group_prefix}"
+    forms = "|".join(list_person_forms(begun.settings.faces)[1])
+    for group in groups:
+        key = group if ":" in group else f"{platform}:{group}"
+        if not key.startswith(prefix) or not re.fullmatch(forms, key):
+            raise BadInput(_NO_GROUP, group=group[:80])
+
     async def membership(_: Person, max_age: float) -> frozenset[str]:
         return frozenset(groups)
 
     async def is_guest(_: Person, max_age: float) -> bool:
         return guest
 
-    settings, config = begun.settings, begun.config
+    settings = begun.settings
     policy = Policy(
         platforms,
         lambda: config.rule_book,
@@ -212,6 +237,8 @@ async def check_rights(
             {name: is_guest for name, own in platforms.items() if own.own_workspace},
         ),
     )
+    # A verdict is right with unknown groups too, but may name another rule than the first.
+    await policy.prepare(who, where, confirmed=True, seconds=1)
     right_names = dict.fromkeys(rights or (*PLAIN_RIGHTS, *_named_rights(config, policy)))
     lines = [await _judge_right(policy, config, who, where, right) for right in right_names]
     for_invited = settings.ponte_sample == "on"
@@ -230,8 +257,14 @@ async def check_rights(
             else one
             for one in lines
         ]
-    file = str(config.path or "")
-    return PolicyCheck(where.channel, file, misspelt_names(config, settings), lines)
+    notes = [*misspelt_names(config, settings)]
+    approvers = [table.approvers for table in config.tables.values()]
+    approvers += [tool.approvers for tool in config.tools.values()]
+    is_grouped = not platforms[platform].has_one_owner
+    if is_grouped and not groups and policy.groups_matter(platform, frozenset().union(*approvers)):
+        notes.append(say(_GROUPS_UNKNOWN))
+    shown = where.channel if workspace == UNKNOWN_WORKSPACE else place_names(where)[-1]
+    return PolicyCheck(shown if place else "", str(config.path or ""), notes, lines)
 
 
 async def find_rights(

@@ -74,7 +74,7 @@ class Discord(ChatIntegration[DiscordSettings]):
         "discord_api_url": ("discord_token",),
         "discord_gateway_url": ("discord_token",),
     }
-    ids = "[0-9]+"
+    ids = workspace_ids = "[0-9]+"
     # An account belongs to no server, and servers are open to strangers.
     rights = PlatformRights(
         frozenset({"chat"}),
@@ -158,12 +158,16 @@ class Discord(ChatIntegration[DiscordSettings]):
             return
         if shared.ponte_daily_turns is not None:
             words = "people on Discord have no daily message limit"
-            yield SafetyFinding("limits", f"{say(words)}; {say(DAILY_TURNS_ADVICE)}", "unsafe")
+            yield SafetyFinding(
+                "limits", f"{say(words)}; {say(DAILY_TURNS_ADVICE)}", "unsafe", True
+            )
         elif EVERYBODY_NAME in shared.ponte_allow:
             words = (
                 "PONTE_ALLOW allows everyone (*), and people on Discord have no daily message limit"
             )
-            yield SafetyFinding("limits", f"{say(words)}; {say(DAILY_TURNS_ADVICE)}", "unsafe")
+            yield SafetyFinding(
+                "limits", f"{say(words)}; {say(DAILY_TURNS_ADVICE)}", "unsafe", True
+            )
         else:
             most = f"{DISCORD_STRANGER_TURNS.person}/{DISCORD_STRANGER_TURNS.everybody}"
             words = "people on Discord who aren't in PONTE_ALLOW can send {most} messages a day"

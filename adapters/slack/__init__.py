@@ -131,7 +131,7 @@ class Slack(ChatIntegration[SlackSettings]):
     ids = "[A-Za-z0-9]+"
     # The first letters of workspaces (T), organisations (E), channels (C), private channels (G) and
     # direct messages (D). Ids of people begin with U or W, those of user groups with S.
-    place_ids = "[TECGD][A-Z0-9]*"
+    place_ids, workspace_ids = "[TECGD][A-Z0-9]*", "[TE][A-Z0-9]*"
     lists_people = True
     # Slack Connect brings people of other workspaces into a shared channel.
     rights = PlatformRights(
@@ -238,7 +238,7 @@ class Slack(ChatIntegration[SlackSettings]):
         yield SafetyFinding("rights", say(visitors, people=people), "note" if everybody else "ok")
         if not has_daily_turns(shared):
             words = "Slack members have no daily message limit"
-            yield SafetyFinding("limits", f"{say(words)}; {say(DAILY_TURNS_ADVICE)}", "note")
+            yield SafetyFinding("limits", f"{say(words)}; {say(DAILY_TURNS_ADVICE)}", "note", True)
 
 
 SLACK = Slack()

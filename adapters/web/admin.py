@@ -271,8 +271,9 @@ class AdminView:
             newest_first = rows[::-1] if by == "day" else rows
             table = await self._list(f"usage {by}", newest_first[:MAX_USAGE_ROWS])
             table = _draw_days(rows, table) if by == "day" and rows else table
-            models = report["server_costs"] if by == "model" else ()
-            notes = "".join(f"<p>{escape(note)}</p>" for note in describe_usage_notes(rows, models))
+            names = ("server_costs", "unpriced") if by == "model" else ()
+            words = describe_usage_notes(rows, *(report[name] for name in names))
+            notes = "".join(f"<p>{escape(note)}</p>" for note in words)
             command = f"ponte usage --by {by} --since {first}"
             sections.append(section(say(USAGE_TITLES[by]), table + notes, command))
         return "".join(sections)

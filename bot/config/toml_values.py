@@ -18,7 +18,7 @@ from core.base.errors import BadInput
 from core.base.i18n import LOCALES
 from core.changes.approval import ASKER
 from core.commands.grammar import SLUG_PATTERN
-from core.integrations import must_match
+from core.integrations import ChatIntegration, must_match
 from core.people.rules import PEOPLE_SETS, RIGHT_KINDS, check_right_name, is_right
 
 MAX_CALLS_OF_TURN = 1000
@@ -59,10 +59,17 @@ def _platform_forms(info: ValidationInfo) -> tuple[list[str], list[str], list[st
 
 def _check_place(value: str, info: ValidationInfo) -> str:
     chats, _, owners = _platform_forms(info)
-    if not re.fullmatch(rf"{'|'.join(owners)}|({'|'.join(chats)})(:[A-Za-z0-9]+){{0,2}}", value):
+    faces = (info.context or {}).get("faces", FACES)
+    forms = [
+        rf"{face.name}(:{face.workspace_ids or '[A-Za-z0-9]+'}(:[A-Za-z0-9]+)?)?"
+        for face in faces
+        if isinstance(face, ChatIntegration)
+    ]
+    if not re.fullmatch("|".join((*owners, *forms)), value):
         form = f"{chats[0]}:WORKSPACE or {chats[0]}:WORKSPACE:CHANNEL"
         raise ValueError(
-            f"write {', '.join(owners)}, {form} (the same form for {', '.join(chats[1:])})"
+            f"write {', '.join(owners)}, {form} with their IDs (the same form for "
+            f"{', '.join(chats[1:])}, as {chats[-1]}:SERVER:CHANNEL)"
         )
     return value
 

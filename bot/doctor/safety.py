@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from bot.config.ponte_toml import Config
@@ -13,6 +14,7 @@ from bot.home import PSEUDONYMS_FILE, WEB_TOKEN_FILE, Home
 from bot.integrations import is_place
 from bot.settings import STORED_FILE, Settings
 from core.base.i18n import plural, say
+from core.base.openai import OPENAI_URL, ModelEndpoint
 from core.integrations import SafetyFinding, has_daily_turns
 
 _SECRET_FILES = (WEB_TOKEN_FILE, PSEUDONYMS_FILE, STORED_FILE)
@@ -34,7 +36,14 @@ def list_findings(settings: Settings, config: Config, home: Home) -> list[Safety
     findings += _check_rights_and_caps(settings, config)
     for face in settings.faces:
         # An integration's own settings are a part of all settings.
-        findings += face.safety(settings, settings, home)
+        capped = any(
+            each.of == "each person" and each.per == "day" and each.turns is not None
+            and (not each.who or {face.name, EVERYBODY_IN_RULES} & {*each.who})
+            and (not each.where or face.name in each.where)
+            for each in config.allowances
+        )  # fmt: skip
+        own = face.safety(settings, settings, home)
+        findings += [one for one in own if not (capped and one.is_uncapped)]
     misspelt = misspelt_names(config, settings)
     findings += [SafetyFinding("rights", words, "unsafe") for words in misspelt]
     findings += _check_rules(config)
@@ -70,6 +79,15 @@ def _check_rights_and_caps(settings: Settings, config: Config) -> Iterator[Safet
             len(config.allowances),
         )
         yield SafetyFinding("limits", words)
+        place = ModelEndpoint(base_url=settings.openai_base_url or OPENAI_URL)
+        prices = replace(config.price_list, official=place.is_official)
+        names = dict.fromkeys([settings.ponte_model, *(c.model for c in config.channels.values())])
+        if not settings.demo and (unknown := [n for n in names if n and not prices.find(n)]):
+            words = (
+                "No price is known for {models}. Limits of money count only a cost that its server "
+                "reports. Set the price in ponte.toml (`[prices]`)."
+            )
+            yield SafetyFinding("limits", say(words, models=", ".join(unknown)), "note")
     elif settings.openai_api_key:  # without a key, the model's server takes no money
         words = "Spending has no limit. Set one with `[[allowances]]` in ponte.toml."
         yield SafetyFinding("limits", say(words), "note")

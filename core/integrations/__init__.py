@@ -238,12 +238,14 @@ class SafetyFinding:
     """A finding of the safety check.
 
     `unsafe` is a setup that docs/explanation/security.md calls unsafe. A `note` is a choice that
-    an operator should know about.
+    an operator should know about. `is_uncapped`: it says that people have no daily cap of turns,
+    which is wrong if ponte.toml has one.
     """
 
     topic: Literal["home", "settings", "token", "page", "rights", "limits"]
     words: str
     level: Literal["ok", "note", "unsafe"] = "ok"
+    is_uncapped: bool = False
 
 
 class SharedSettings(Protocol):
@@ -441,12 +443,13 @@ class ChatIntegration(Integration[S]):
 
     `ids` is a regular expression for its ids, as PONTE_ALLOW has them after the platform's name and
     a colon. `place_ids` is one for ids of workspaces and channels, if they differ in form from
-    those of people and groups. `lists_people`: the directory also lists people who never wrote to
-    Ponte.
+    those of people and groups, and `workspace_ids` one for those of workspaces. `lists_people`: the
+    directory also lists people who never wrote to Ponte.
     """
 
     ids: str = ""
     place_ids: str = ""
+    workspace_ids: str = ""
     lists_people: ClassVar[bool] = False
 
     @abstractmethod

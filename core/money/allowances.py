@@ -391,21 +391,28 @@ def describe_estimates(count: int) -> str:
 
 
 def describe_usage_notes(
-    rows: Iterable[Mapping[str, Any]], server_costs: Collection[str]
+    rows: Iterable[Mapping[str, Any]],
+    server_costs: Collection[str] = (),
+    unpriced: Collection[str] = (),
 ) -> Iterator[str]:
-    """Yield what to know about the costs in the rows of a usage report."""
+    """Yield what to know about the costs in the rows of a usage report, and about models without a
+    price (`Budget.models_without_price`)."""
     if estimated := sum(int(row.get("estimated") or 0) for row in rows):
         yield describe_estimates(estimated)
     if server_costs:
-        yield describe_server_costs(map(str, server_costs))
+        yield say(SERVER_COSTS_SENTENCE, models=", ".join(server_costs))
+    if unpriced:
+        yield say(UNPRICED_SENTENCE, models=", ".join(unpriced))
 
 
-def describe_server_costs(models: Iterable[str]) -> str:
-    """Return a sentence that says that the costs of these models are the server's figures."""
-    return say(
-        "ponte.toml has no price for {models}. The costs are those the model's server reported.",
-        models=", ".join(models),
-    )
+SERVER_COSTS_SENTENCE = (
+    "ponte.toml has no price for {models}. The costs are those the model's server reported, or "
+    "come from an earlier price."
+)
+UNPRICED_SENTENCE = (
+    "No price is known for {models}, so the cost isn't counted, not even in limits of money. Set "
+    "it in ponte.toml (`[prices]`)."
+)
 
 
 def period_end(period: str, zone: tzinfo) -> datetime:

@@ -471,13 +471,23 @@ class Budget(SqlStore):
             report_rows, key=lambda row: (-(row["cost"] or 0.0), -(row["input"] or 0), row["name"])
         )
 
-    async def models_without_price(self, since: str = "") -> Sequence[str]:
-        """Return the models that have a cost since that day (ISO; "" for today), but no price. The
-        model's server named the cost."""
-        rows, prices = await self.report("model", since), self.config.price_list
-        return [
-            row["name"] for row in rows if row["cost"] is not None and not prices.find(row["name"])
-        ]
+    @query
+    def models_without_price(
+        self, connection: SqlConnection, since: str = ""
+    ) -> tuple[Sequence[str], Sequence[str]]:
+        """Return the models without a price that were used since that day (ISO; "" for today):
+        those of calls with a cost, which the server named or an earlier price gave, and those of
+        calls without one."""
+        sql = (
+            "SELECT DISTINCT name, spendings.cost IS NULL AS is_unpriced FROM spendings"
+            " JOIN usage ON usage.seq = spendings.seq"
+            " WHERE usage.day >= ? AND kind = 'model' AND spendings.input > 0 ORDER BY name"
+        )
+        costed, unpriced = list[str](), list[str]()
+        for row in connection.execute(sql, (since or self._today(),)).fetchall():
+            if not self.config.price_list.find(row["name"]):
+                (unpriced if row["is_unpriced"] else costed).append(row["name"])
+        return costed, unpriced
 
     async def _scopes_of(self, message: Message) -> tuple[Scope, ...]:
         """Return the counters that apply to the turn of a message."""

@@ -656,7 +656,7 @@ class Policy:
         platform.
         """
         groups: frozenset[str] | None = frozenset()
-        if self._groups_matter(person.platform, names):
+        if self.groups_matter(person.platform, names):
             expires, cached_groups = self._groups.get(person.key, (0.0, None))
             groups = cached_groups if self.clock() < expires else None
         return _PersonFacts(groups, None if person.platform in self.people.guests else False)
@@ -685,7 +685,7 @@ class Policy:
         `max_age` is the maximum age of the data in seconds. Return the facts, and True if the
         platform answered. An answer that discloses nothing counts.
         """
-        if not self._groups_matter(person.platform, names):
+        if not self.groups_matter(person.platform, names):
             guest, has_answered = await self._look_up_guest(person, max_age, seconds)
             return _PersonFacts(frozenset(), guest), has_answered
         (groups, has_answered), (guest, guest_has_answered) = await run_together(
@@ -705,7 +705,7 @@ class Policy:
         except TimeoutError:
             return None, False
 
-    def _groups_matter(self, platform: str, names: frozenset[str]) -> bool:
+    def groups_matter(self, platform: str, names: frozenset[str]) -> bool:
         """Return True if any configured name may be that of a group of the platform."""
         if platform not in self.people.memberships:
             return False

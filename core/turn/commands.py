@@ -38,7 +38,7 @@ from core.domain.messages import Address, Answer, ChangeAction, Person, Progress
 from core.domain.ports import StatusBoard
 from core.domain.records import Action, Outcome, PlaceRights, ToolCall, Turn, UsageTotal
 from core.journal.journal import Journal
-from core.money.allowances import describe_estimates, describe_server_costs
+from core.money.allowances import describe_estimates, describe_usage_notes
 from core.money.usage import PaidRun
 from core.observability import metrics, tracing
 from core.people.audit import Audit
@@ -95,9 +95,6 @@ _NO_SANDBOX = "I can't run code: no sandbox is available. Type `status` for the 
 _CODE_LOST = (
     "I was interrupted while this code ran, so its effects are unknown. I won't run it again on "
     "my own. Send it again if you need it."
-)
-_NO_PRICE = (
-    "This model's price is unknown, so its cost isn't counted. Set it in ponte.toml (prices)."
 )
 _RUNNING = "is running the quick command…"
 _QUICK_LOST = (
@@ -374,12 +371,9 @@ class CommandService:
         zone = budget.zone_of(message)
         remaining = await budget.describe_remaining(message.author, message.address, zone)
         lines += ["", say("Remaining:"), *(f"- {each}" for each in remaining)] if remaining else []
-        if all_.usage.cost is None and all_.usage.input:
-            lines += ["", say(_NO_PRICE)]
-        if all_.usage.cost and (models := await budget.models_without_price()):
-            lines += ["", describe_server_costs(models)]
-        if all_.estimates:
-            lines += ["", describe_estimates(all_.estimates)]
+        models = await budget.models_without_price() if all_.usage.input else ((), ())
+        for note in describe_usage_notes([{"estimated": all_.estimates}], *models):
+            lines += ["", note]
         return "\n".join(lines)
 
     async def _describe_channel_usage(self, turn: Turn) -> str:

@@ -41,6 +41,8 @@ async def explain_right(
     """
     person, address = turn.message.author, turn.message.address
     approval, policy = changes.approval, changes.approval.policy
+    # With unknown groups, a verdict may name another rule than the first.
+    await policy.prepare(person, address, confirmed=True, seconds=1)
     if is_right(subject):
         right, _, name = subject.partition(":")
         if name and right == "approve":

@@ -224,7 +224,8 @@ async def test_usage_shows_what_is_left(bot_home: BotHome, fake: FakeOpenAI) -> 
         Allowance("each person", money=NANODOLLARS_PER_DOLLAR, tokens=10**6),
         Allowance("everybody", "month", turns=100),
     ]
-    async with open_served_bot(bot_home, fake, allowed=limits) as ponte:
+    unknown = Prices(official=False)
+    async with open_served_bot(bot_home, fake, allowed=limits, prices=unknown) as ponte:
         await ponte.ask("hello", person=OWNER)
         own = (await ponte.ask("usage", person=BOB)).text
         all_ = (await ponte.ask("usage", person=OWNER)).text
@@ -235,7 +236,7 @@ async def test_usage_shows_what_is_left(bot_home: BotHome, fake: FakeOpenAI) -> 
     assert "- you, $1.00 a day: $1.00 left until " in own
     assert "- everyone in total, 100 messages a month: 99 messages left" in own
     assert "- everyone: 1 message, " in all_
-    assert "This model's price is unknown, so its cost isn't counted" in all_
+    assert "No price is known for gpt-6-luna, so the cost isn't counted" in all_
     assert channel.is_private
     assert channel.text.startswith("Today in this channel: 1 message, ")
     assert "- `web:owner`: 1 message, " in channel.text

@@ -6,11 +6,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
+from datetime import UTC
 from typing import Any
 
 import pytest
 
+from bot.operation_texts import View, format_usage
 from bot.reports import report_usage
 from core.base.openai import ModelEndpoint, ModelServerClient
 from core.models.served_model import Level
@@ -18,7 +20,6 @@ from core.money.allowances import (
     MAX_OUTPUT_TOKENS,
     Allowance,
     describe_estimates,
-    describe_server_costs,
 )
 from core.money.usage import NANODOLLARS_PER_DOLLAR, Price, Prices
 from core.tools.code.hosted import (
@@ -166,8 +167,26 @@ async def test_a_cost_that_the_server_names_is_shown_as_its_own(
             report = await report_usage(budget, "person", "today")
         assert money == round(cost * NANODOLLARS_PER_DOLLAR)
         assert report.server_costs == (["gpt-6-luna"] if is_named else [])
-        assert (describe_server_costs(["gpt-6-luna"]) in text) is is_named
+        assert ("come from an earlier price" in text) is is_named
         assert f"${cost:.2f}" in text
+
+
+@every_level
+async def test_calls_that_no_limit_of_money_counts_are_reported(
+    bot_home: BotHome, fake: FakeOpenAI, level: Level
+) -> None:
+    """Their models are named, in the chat and in reports, also after a price was removed."""
+    prices = [Prices({"gpt-6-luna": DEAR}, official=False), Prices(official=False)]
+    for each, models in zip(prices, ([], ["gpt-6-luna"]), strict=True):
+        fake.say(Script(text="Hi.", usage=COUNTED))
+        async with open_served_bot(bot_home, fake, allowed=ROOM, prices=each, level=level) as ponte:
+            await ponte.ask("hello")
+            text = (await ponte.ask("usage")).text
+            report = await report_usage(ponte.engine.people.budget, "person", "today")
+        assert (report.server_costs, report.unpriced) == (models, models)
+        shell = "\n".join(format_usage(asdict(report), View(UTC)))
+        for words in (text, shell):
+            assert ("No price is known for gpt-6-luna" in words.replace("`", "")) is bool(models)
 
 
 HOSTED_RUN_SECONDS = 20.0

@@ -16,7 +16,7 @@ class MemoryOperator:
     async def run(self, name: str, arguments: Mapping[str, Any], actor: Person = OPERATOR) -> Any:
         usage = {"by": arguments.get("by"), "since": arguments.get("since") or "2026-11-01"}
         results: Mapping[str, Any] = {
-            "usage": {**usage, "rows": [], "server_costs": []},
+            "usage": {**usage, "rows": [], "server_costs": [], "unpriced": []},
             "audit": {"lines": [], "next": ""},
             "names": {},
         }

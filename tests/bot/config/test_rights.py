@@ -11,6 +11,7 @@ from bot.config.ponte_toml import read_config
 from bot.doctor.safety import list_findings
 from bot.home import Home
 from bot.settings import Settings
+from core.base.errors import SettingsError
 from core.changes.approval import TableRules
 from tests.bot.conftest import Shell
 
@@ -250,7 +251,7 @@ def test_a_right_that_is_not_for_one_table_is_told_so(ponte: Shell, right: str) 
 def test_what_is_not_understood_is_told_with_its_form(ponte: Shell, words: list[str]) -> None:
     result = ponte("policy", "check", *words)
     assert (result.code, result.out) == (1, "")
-    assert "Write `--person` as platform:ID (slack:U1 or slack:T1:U1)" in result.err
+    assert "Write `--person` as platform:ID (slack:U1, slack:T1:U1, discord:42" in result.err
 
 
 def test_what_rules_leave_open_is_named(tmp_path: Path) -> None:
@@ -332,3 +333,53 @@ def test_who_updates_which_fields_without_approval(
     questions = ("--person", "slack:U1", "--right", "propose:Tickets", "--json", *words)
     (line,) = json.loads(ponte("policy", "check", *questions).out)
     assert (line["allowed"], line["why"]) == (True, why)
+
+
+MODERATED = """
+[groups]
+moderators = ["discord:5001"]
+
+[[rules]]
+who = ["moderators"]
+allow = ["chat", "approve"]
+
+[[rules]]
+who = ["discord"]
+where = ["discord:900:11"]
+allow = ["chat"]
+"""
+
+
+@pytest.mark.parametrize("place", ["discord:900:11", "11"])
+def test_the_first_rule_that_applies_is_the_one_that_is_named(ponte: Shell, place: str) -> None:
+    """A later rule allows `chat` too, and needs no look-up of groups. The file names the server of
+    the channel."""
+    Path("ponte.toml").write_text(MODERATED)
+    words = ("--person", "discord:42", "--channel", place, "--right", "chat")
+    lines = ponte("policy", "check", *words, "--group", "discord:5001").out.splitlines()
+    assert lines[0].startswith("discord:42, in discord:900:11. ")
+    assert "ponte.toml:5 " in lines[1]
+    assert ponte.err == ""
+    assert "ponte.toml:9 " in ponte("policy", "check", *words).out
+    assert "User groups and roles aren't looked up." in ponte.err
+    ponte("policy", "check", *words, "--group", "moderators")
+    assert "`moderators` isn't the ID of a user group or role." in ponte.err
+
+
+@pytest.mark.parametrize("owner", ["web", "terminal"])
+def test_the_owner_has_the_name_that_settings_use(ponte: Shell, owner: str) -> None:
+    Path("ponte.toml").write_text(MODERATED)
+    assert (
+        "yes  PONTE_ADMINS"
+        in ponte("policy", "check", "--person", owner, "--right", "administer").out
+    )
+    assert ponte.err == ""
+
+
+@pytest.mark.parametrize("place", ["discord:ask", "slack:C1", "slack:general"])
+def test_a_channel_without_its_server_is_refused(tmp_path: Path, place: str) -> None:
+    """It would match no message."""
+    path = tmp_path / "ponte.toml"
+    path.write_text(f'[[rules]]\nwhere = ["{place}"]\nallow = ["chat"]\n')
+    with pytest.raises(SettingsError, match="discord:SERVER:CHANNEL"):
+        read_config(path)

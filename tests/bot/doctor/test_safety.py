@@ -217,6 +217,42 @@ def test_what_happens_without_a_person_is_told(tmp_path: Path) -> None:
     assert words in notes
 
 
+def test_models_without_a_price_are_named_beside_limits_of_money(tmp_path: Path) -> None:
+    path, home = tmp_path / "ponte.toml", tmp_path / "home"
+    path.write_text(
+        '[[allowances]]\nof = "each person"\nmoney = 1.0\n[channels."slack:T1:C1"]\nmodel = "big"\n'
+    )
+    given = {"openai_base_url": "http://127.0.0.1:9/v1", "ponte_model": "gpt-6-luna"}
+    words = "No price is known for gpt-6-luna, big. Limits of money count only"
+    assert words in finding_texts("note", home, read_config(path), **given)
+    path.write_text(path.read_text() + "[prices.models.gpt-6-luna]\ninput = 1\noutput = 1\n")
+    assert "known for big. " in finding_texts("note", home, read_config(path), **given)
+    official = {"openai_api_key": "sk-1", "ponte_model": "gpt-6-luna"}
+    path.write_text('[[allowances]]\nof = "each person"\nmoney = 1.0\n')
+    for known in (official, {}, {**given, "ponte_model_api": "demo"}):
+        assert "No price" not in finding_texts("note", home, read_config(path), **known)
+
+
+@pytest.mark.parametrize(
+    ("more", "is_capped"),
+    [
+        ("turns = 20", True),
+        ('turns = 20\nwho = ["slack"]\nwhere = ["slack"]', True),
+        ('turns = 20\nper = "month"', False),
+        ('turns = 20\nwho = ["slack:U1"]', False),
+        ('turns = 20\nwhere = ["discord"]', False),
+        ("tokens = 20", False),
+    ],
+)
+def test_an_allowance_of_each_persons_messages_is_a_daily_limit(
+    tmp_path: Path, more: str, is_capped: bool
+) -> None:
+    path = tmp_path / "ponte.toml"
+    path.write_text(f'[[allowances]]\nof = "each person"\n{more}\n')
+    notes = finding_texts("note", tmp_path / "home", read_config(path), **SLACK)
+    assert ("set PONTE_DAILY_TURNS" not in notes) is is_capped
+
+
 @pytest.mark.parametrize(
     ("given", "level", "words"),
     [
