@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.base import i18n
+from core.base.errors import OverBudget
 from core.base.i18n import say, translate_word
 from core.base.markdown import to_plain_text
 from core.base.text import clean_text, to_one_line
@@ -598,10 +599,18 @@ _LINK = ResultText(
     notes=describe_sign_in_link,
     json_values=lambda result: [{key: result[key] for key in ("name", "token", "link")}],
 )
+
+
+def _turn_state(row: Any, view: View) -> str:
+    """Return the state of a message. One that a limit refused is no fault of Ponte."""
+    state = "refused" if row["reason"] == OverBudget.code else row["state"]
+    return say(TURN_WORDS.get(state) or state)
+
+
 _TURNS = TextList(
     "No messages are being processed or have failed.",
     ListColumn("time", "created_at", _time),
-    ListColumn("state", "state", lambda state, view: say(TURN_WORDS.get(state) or state)),
+    ListColumn("state", "", _turn_state),
     ListColumn("code", "reason"),
     ListColumn("person", "person", _name),
     ListColumn("conversation", "conversation", _name),
@@ -645,7 +654,7 @@ def _sign_in(row: Any, view: View) -> str:
 
 
 _ACCOUNTS = TextList(
-    "No one has been added yet. Run `ponte people add NAME`.",
+    "No one has a sign-in link. Run `ponte people add NAME`.",
     ListColumn("name", "name"),
     ListColumn("sign-in", "", _sign_in),
     ListColumn("added", "added", _time),
@@ -726,11 +735,15 @@ _SETUP = TextList(
 
 def format_setup(setup: Row, view: View) -> Iterable[str]:
     """Return a line for each setting of the set-up page, and what became of the newest ones."""
-    rows = [
-        {**card, **each, "name": each["name"].upper(), "shown": each["value"] or each["ending"]}
-        for card in setup["cards"]
-        for each in card["fields"]
-    ]
+    rows = []
+    for card in setup["cards"]:
+        for each in card["fields"]:
+            shown = each["value"] or each["ending"]
+            if each["source"]:
+                is_file = each["source"] == "file"
+                where = say("set in .env") if is_file else say("set in the environment")
+                shown = f"{shown} ({where})" if shown else where
+            rows.append({**card, **each, "name": each["name"].upper(), "shown": shown})
     trial = [setup["trial"]["words"]] if setup["trial"] else []
     return [*_SETUP(rows, view), *trial]
 
@@ -753,7 +766,10 @@ def describe_setup_undo(result: Row, view: View) -> Iterator[str]:
     if not result["names"]:
         yield say("There is nothing to undo.")
         return
-    words = "{names} are back to their earlier values. They take effect when Ponte restarts."
+    words = (
+        "Took back all changes that one restart applies together: {names}. The earlier values take "
+        "effect when Ponte restarts."
+    )
     yield say(words, names=", ".join(result["names"]))
 
 

@@ -387,6 +387,15 @@ async def check_policy(
     return await check_rights(start, person, channel, groups=group, guest=guest, rights=right)
 
 
+@operation("slack addresses", in_shell=False)
+async def find_slack_addresses(ponte: Ponte) -> Json:
+    """Return the addresses in the manifest of the Slack app, as `adapters.slack.setup.manifest`
+    takes them."""
+    from adapters.slack.setup import manifest_addresses
+
+    return manifest_addresses(ponte.settings)
+
+
 @operation("hooks test", needs="settings", admin_page=True, example="deploys --body delivery.json")
 async def preview_hook(
     start: Start,
@@ -472,7 +481,8 @@ async def show_setup(ponte: Ponte) -> Json:
 
 @operation("setup undo", right="own", shown_by="setup show")
 async def undo_setup(ponte: Ponte, actor: Person) -> Json:
-    """Undo the last change on the set-up page. Takes effect when Ponte restarts."""
+    """Undo the last changes on the set-up page: all that one restart applies together. Takes effect
+    when Ponte restarts."""
     return {"names": await ponte.setup.undo(actor)}
 
 

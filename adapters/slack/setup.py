@@ -17,6 +17,7 @@ from core.base.errors import PlatformBusy, SettingsError
 from core.base.http import Proxies
 from core.base.i18n import say
 from core.domain.records import Health
+from core.integrations import SharedSettings
 from core.turn.suggestions import INTRODUCE
 
 SCOPE_PURPOSES: Mapping[str, str] = {
@@ -53,7 +54,7 @@ another token).
 """
 NO_EVENTS_YET = (
     "No team_join or user_change event has arrived yet. Ponte may notice new members and "
-    "guests up to an hour late. If you created this app before December 2026, paste the "
+    "guests up to an hour late. If you created this app with Ponte 0.1.0 or earlier, paste the "
     "manifest from `ponte slack-manifest` into App Manifest and reinstall the app."
 )
 EVENTS = (
@@ -91,6 +92,17 @@ EVENTS_NEEDED = (
 _SOCKET_OFF = frozenset({"not_allowed_token_type", "forbidden_team"})
 """Errors of apps.connections.open for an app without Socket Mode. They are listed in
 docs.slack.dev/reference/methods/apps.connections.open."""
+
+
+def manifest_addresses(shared: SharedSettings) -> Mapping[str, str]:
+    """Return the addresses for `manifest`. Raise SettingsError."""
+    page = shared.ponte_web_url or ""
+    if shared.slack == "http" and not page:
+        raise SettingsError("PONTE_WEB_URL isn't set. Slack needs it to send events.")
+    return {
+        "request_url": f"{page}/slack/events" if shared.slack == "http" else "",
+        "page_url": page,
+    }
 
 
 def manifest(name: str = "Ponte", request_url: str = "", page_url: str = "") -> dict[str, Any]:

@@ -307,9 +307,9 @@ _RESTORED = (
 )
 
 
-async def close_unfinished(database: Database) -> tuple[int, int]:
+async def close_unfinished(database: Database) -> tuple[int, int, int]:
     """Close all unfinished turns, open proposals and changes that are being applied. Return how
-    many turns and proposals were closed.
+    many turns and proposals were closed, and how many schedules were paused.
 
     Call it before anything else uses the database. Raises NotStored.
     """
@@ -339,8 +339,8 @@ async def close_unfinished(database: Database) -> tuple[int, int]:
         )
     await database.write(_mark_unknown)
     # Since the backup, runs may have taken place, and schedules may have been deleted.
-    await database.write(lambda c: close_schedules(c, time.time()))
-    return len(open_turns), len(waiting)
+    paused = await database.write(lambda c: close_schedules(c, time.time()))
+    return len(open_turns), len(waiting), paused
 
 
 def _mark_unknown(connection: SqlConnection) -> None:
@@ -662,10 +662,10 @@ def _check_database(staged: Path, manifest: Manifest, name: str) -> None:
 
 async def _close_unfinished_work(
     staged: Path, manifest: Manifest, *, resume: bool
-) -> tuple[int, int]:
+) -> tuple[int, int, int]:
     """Open the staged home, which migrates it to the newest schema, and close what was
     under way."""
-    stores, closed = await Stores.open_in_home(staged, keeps=False), (0, 0)
+    stores, closed = await Stores.open_in_home(staged, keeps=False), (0, 0, 0)
     try:
         if not resume:
             closed = await close_unfinished(stores.database)
@@ -715,18 +715,26 @@ def _describe_manifest(manifest: Manifest) -> str:
 
 
 def _report_restored(
-    manifest: Manifest, closed: tuple[int, int], aside: Path | None
+    manifest: Manifest, closed: tuple[int, int, int], aside: Path | None
 ) -> Iterator[str]:
     """Yield the lines of a report on a restore. `closed` is what `close_unfinished` returned."""
     yield _describe_manifest(manifest)
     yield say("The backup was verified and restored.")
-    turns, proposals = closed
+    turns, proposals, paused = closed
     if turns or proposals:
         yield say(
             "Unfinished work was closed, because Ponte may have finished it after the backup. "
             "Messages without an answer: {turns}. Undecided requests: {proposals}.",
             turns=turns,
             proposals=proposals,
+        )
+    if paused:
+        yield plural(
+            "{count} schedule is paused, because it may have run after the backup. To continue it, "
+            "run `ponte schedules resume ID`; `ponte schedules list` shows the ID.",
+            "{count} schedules are paused, because they may have run after the backup. To continue "
+            "one, run `ponte schedules resume ID`; `ponte schedules list` shows the IDs.",
+            paused,
         )
     yield say(
         "Data deleted after {at} is back, and people removed after that can sign in again. Delete "

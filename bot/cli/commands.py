@@ -203,11 +203,17 @@ def slack_manifest(*, link: bool) -> int:
     """
     from adapters.slack import setup
 
-    settings = start(quiet=True).settings
-    url = f"{settings.ponte_web_url}/slack/events" if settings.slack == "http" else ""
-    if settings.slack == "http" and not settings.ponte_web_url:
-        raise SettingsError("PONTE_WEB_URL isn't set. Slack needs it to send events.")
-    app = setup.manifest(request_url=url, page_url=settings.ponte_web_url or "")
+    inputs = start(quiet=True, asks_holder=True)
+    if inputs.home.is_served():
+        values = ask_holder(lambda one: one.run_operation("slack addresses"), inputs)
+    elif inputs.fault:
+        raise inputs.fault
+    else:
+        values = setup.manifest_addresses(inputs.settings)
+    if not values["page_url"]:
+        words = "PONTE_WEB_URL isn't set, so the manifest has no address for sign-in with Slack."
+        sys.stderr.write(say(words) + "\n")
+    app = setup.manifest(**values)
     _print_all([setup.link(app) if link else json.dumps(app, indent=2, ensure_ascii=False)])
     return 0
 

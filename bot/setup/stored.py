@@ -12,7 +12,7 @@ import io
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from typing import Literal
 
@@ -45,6 +45,8 @@ class StartTrial:
     why: str = ""
     names: tuple[str, ...] = ()
     """The settings that they changed."""
+    is_undo: bool = False
+    """They are earlier settings, which `undo` has stored again."""
 
 
 class StoredSettings:
@@ -71,10 +73,11 @@ class StoredSettings:
         none."""
         with suppress(KeyError, TypeError, ValueError):  # a damaged file counts as none
             values = json.loads(self._read(TRIAL_FILE))
-            return StartTrial(values["state"], values["why"], tuple(values["names"]))
+            state, why, names = values["state"], values["why"], tuple(values["names"])
+            return StartTrial(state, why, names, values.get("is_undo", False))
         return None
 
-    def write(self, values: Mapping[str, str]) -> None:
+    def write(self, values: Mapping[str, str], *, is_undo: bool = False) -> None:
         """Store these settings in place of the earlier ones, to be tried by the next start. Raise
         BadInput for a name or a value that cannot stand in the file; then nothing is changed.
 
@@ -90,16 +93,18 @@ class StoredSettings:
             self._home.write_secret(LAST_FILE, self._read(STORED_FILE).encode())
         elif trial.state == "saved":  # saved twice without a start: the next one tries both
             names = sorted({*names, *trial.names})
-        self._set_trial(StartTrial("saved", names=tuple(names)))
+        self._set_trial(StartTrial("saved", names=tuple(names), is_undo=is_undo))
         self._home.write_secret(STORED_FILE, text.encode())
 
     def undo(self) -> tuple[str, ...]:
-        """Store the settings from before the last change again, to be tried by the next start.
-        Return the names of the settings that change."""
+        """Store the settings from before the last changes again, to be tried by the next start.
+        Return the names of the settings that change: none after another undo."""
+        if self.trial and self.trial.is_undo and self.trial.state != "failed":
+            return ()
         before, last = self.read(), _parse(self._read(LAST_FILE))
         names = tuple(sorted(k for k in before.keys() | last if before.get(k) != last.get(k)))
         if names:
-            self.write(last)
+            self.write(last, is_undo=True)
         return names
 
     def begin_trial(self) -> bool:
@@ -115,11 +120,14 @@ class StoredSettings:
             self.fail(DIED_REASON)
         if self.trial.state == "failed":
             return False
-        self._set_trial(StartTrial("starting", names=self.trial.names))
+        self._set_trial(replace(self.trial, state="starting"))
         return True
 
     def confirm(self) -> None:
         """End the trial: a start with the new settings serves the page, so they stay in force."""
+        with suppress(OSError, HomeUnusable):
+            if self.trial and self.trial.is_undo:  # nothing is left to undo
+                self._home.write_secret(LAST_FILE, self._read(STORED_FILE).encode())
         with suppress(OSError):
             (self._home.path / TRIAL_FILE).unlink()
 
@@ -127,7 +135,7 @@ class StoredSettings:
         """Let the next start try the new settings again: a person or the system ended this start
         before it was complete, so it says nothing about them."""
         if self.trial and self.trial.state == "starting":
-            self._set_trial(StartTrial("saved", names=self.trial.names))
+            self._set_trial(replace(self.trial, state="saved"))
 
     def fail(self, why: str) -> None:
         """Restore the settings from before, because a start with the new ones failed for the reason
@@ -137,8 +145,7 @@ class StoredSettings:
         self._set_trial(StartTrial("failed", why, names))
 
     def _set_trial(self, trial: StartTrial) -> None:
-        values = {"state": trial.state, "why": trial.why, "names": trial.names}
-        self._home.write_secret(TRIAL_FILE, json.dumps(values).encode())
+        self._home.write_secret(TRIAL_FILE, json.dumps(asdict(trial)).encode())
 
     def _read(self, name: str) -> str:
         """Return the text of a file in the data folder; "" if there is none."""

@@ -714,7 +714,7 @@ PART_WORDS = (
 """The names of parts that are words. `translate_word` shows them in the reader's language."""
 TURN_WORDS = {
     "new": "waiting", "running": "running", "answered": "being posted", "posting": "being posted",
-    "failed": "failed", "undeliverable": "couldn't be posted",
+    "failed": "failed", "undeliverable": "couldn't be posted", "refused": "refused by a limit",
 }  # fmt: skip
 """The English words for the states of a message."""
 

@@ -113,13 +113,16 @@ def test_turns_that_run_or_failed_are_listed(ponte: Shell, fake_holder: FakeHold
         }
 
     turns = [summary("running", "", "web:owner"), summary("failed", "model", "slack:T1:U1")]
+    turns.append(summary("failed", "too_many", "slack:T1:U1"))
     fake_holder.results["turns"] = turns
     fake_holder.names["web:owner"] = "Maya\nReis"
     split = re.compile("  +").split
     head, *lines = map(split, ponte("turns").out.splitlines())
     assert head == ["time", "state", "code", "person", "conversation"]
     failure = ["failed", "model", "slack:T1:U1", "web:main failed"]
-    assert [line[1:] for line in lines] == [["running", "Maya Reis", "web:main running"], failure]
+    refusal = ["refused by a limit", "too_many", "slack:T1:U1", "web:main failed"]
+    running = ["running", "Maya Reis", "web:main running"]
+    assert [line[1:] for line in lines] == [running, failure, refusal]
     assert all("2026" in line[0] for line in lines)
     assert json.loads(ponte("turns", "--json").out) == turns
     ponte("turns", "--failed")

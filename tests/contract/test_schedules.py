@@ -326,7 +326,7 @@ async def test_after_a_restore_all_schedules_are_paused(book: Book) -> None:
     """A run that was under way in the backup is over, and nobody is notified of it."""
     one = await book.start()
     run = await book.run_due(one)
-    await close_unfinished(book.engine.database)
+    assert (await close_unfinished(book.engine.database))[-1] == 1
     entries = await book.schedules.list_matching(ScheduleFilter(conversation=PLACE.conversation))
     assert {(each.id, each.state, each.reason) for each in entries} == {
         (one.id, "paused", "restored")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 import typer
 
+from bot import app
 from bot.cli import main as cli
 from bot.home import Home
 from bot.operations import OPERATIONS
@@ -450,6 +452,25 @@ def test_the_slack_manifest_is_json_to_paste(ponte: Shell, monkeypatch: pytest.M
     ponte("slack-manifest")
     url = json.loads(ponte.out)["settings"]["event_subscriptions"]["request_url"]
     assert url == "https://ponte.example.com/slack/events"
+
+
+async def test_the_slack_manifest_has_the_addresses_of_the_running_ponte(
+    ponte: Shell, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under systemd, the settings are in a file that the shell does not read."""
+    monkeypatch.setenv("PONTE_CODE", "off")
+    monkeypatch.setenv("PONTE_WEB_URL", "https://ponte.example.com")
+    monkeypatch.setenv("PONTE_WEB_TOKEN", "a-long-random-text-2")
+    async with app.local(app.start(quiet=True)):
+        for name in ("PONTE_WEB_URL", "PONTE_WEB_TOKEN"):
+            monkeypatch.delenv(name)
+        await asyncio.to_thread(ponte, "slack-manifest")
+    assert (ponte.code, ponte.err) == (0, "")
+    (redirect,) = json.loads(ponte.out)["oauth_config"]["redirect_urls"]
+    assert redirect.startswith("https://ponte.example.com/")
+    await asyncio.to_thread(ponte, "slack-manifest")
+    assert "redirect_urls" not in json.loads(ponte.out)["oauth_config"]
+    assert "the manifest has no address for sign-in with Slack" in ponte.err
 
 
 TOKEN = "a-long-random-text-2"

@@ -134,9 +134,10 @@ def test_setup_undo_returns_to_the_settings_before(machine: Machine) -> None:
         code, out, _ = machine.ponte("setup", "undo")
         assert (code, out) == (
             0,
-            "PONTE_MODEL are back to their earlier values. They take effect when Ponte restarts.\n",
+            "Took back all changes that one restart applies together: PONTE_MODEL. The earlier "
+            "values take effect when Ponte restarts.\n",
         )
-        assert machine.ponte("setup", "undo")[1] != ""
+        assert machine.ponte("setup", "undo")[1] == "There is nothing to undo.\n"
     assert StoredSettings(Home(machine.home)).read() in ({}, {"PONTE_MODEL": NEW_MODEL})
 
 

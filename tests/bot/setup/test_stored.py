@@ -207,7 +207,7 @@ def test_a_second_process_does_not_end_the_trial_of_the_first(
     assert page_file.read() == {KEY: "new"}
 
 
-def test_undo_returns_to_the_settings_before_and_back(page_file: StoredSettings) -> None:
+def test_undo_returns_once_to_the_settings_before(page_file: StoredSettings) -> None:
     page_file.write({KEY: "one"})
     page_file.confirm()
     page_file.write({KEY: "two"})
@@ -219,10 +219,26 @@ def test_undo_returns_to_the_settings_before_and_back(page_file: StoredSettings)
     page_file.write({KEY: "four"})
     page_file.confirm()
     assert page_file.undo() == (KEY,)
+    assert page_file.undo() == ()
     assert page_file.read() == {KEY: "one"}
+    assert page_file.begin_trial()
+    page_file.postpone()
+    assert page_file.begin_trial()
+    page_file.confirm()
+    assert page_file.undo() == ()
+    assert page_file.read() == {KEY: "one"}
+
+
+def test_an_undo_whose_start_fails_changes_nothing(page_file: StoredSettings) -> None:
+    page_file.write({KEY: "one"})
+    page_file.confirm()
+    page_file.write({KEY: "two"})
     page_file.confirm()
     assert page_file.undo() == (KEY,)
-    assert page_file.read() == {KEY: "four"}
+    page_file.begin_trial()
+    page_file.fail("no")
+    assert page_file.read() == {KEY: "two"}
+    assert page_file.undo() == ()
 
 
 @pytest.mark.parametrize("step", range(6))
