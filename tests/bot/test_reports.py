@@ -178,3 +178,14 @@ def test_feedback_shows_texts_that_may_be_read(ponte: Shell, fake_holder: FakeHo
     assert [json.loads(line) for line in ponte.out.splitlines()] == [facts, shared]
     fake_holder.results["feedback"] = []
     assert (ponte("feedback").code, ponte.out) == (0, "No feedback yet.\n")
+
+
+def test_setup_show_says_where_a_value_is_set(ponte: Shell, fake_holder: FakeHolder) -> None:
+    """The end of a secret of the environment is not shown."""
+    empty = {"name": "openai_api_key", "value": "", "ending": "", "source": "environment"}
+    model = {"name": "ponte_model", "value": "tiny", "ending": "", "source": "file"}
+    card = {"title": "Model", "state": "on", "fields": [empty, model]}
+    fake_holder.results["setup show"] = {"cards": [card], "trial": None}
+    _, key, name = ponte("setup", "show").out.splitlines()
+    assert key.endswith("OPENAI_API_KEY  set in the environment")
+    assert name.endswith("PONTE_MODEL     tiny (set in .env)")

@@ -38,6 +38,7 @@ from core.base.errors import RESTORED_REASON
 from core.domain.messages import decode_json, encode_json
 from core.store import schema as snapshot
 from tests.bot.conftest import Shell
+from tests.fakes.schedules import add_schedule
 
 OPEN = "('new', 'running', 'answered', 'posting')"
 EXCLUDED_NAMES = re.compile(
@@ -714,3 +715,11 @@ def test_the_settings_of_the_page_are_in_a_backup_only_if_asked_for(
     shutil.rmtree(ponte_with_home.home)
     assert ponte_with_home("restore", str(whole)).code == 0
     assert (ponte_with_home.home / "settings.env").read_text() == kept
+
+
+def test_a_restore_says_that_schedules_are_paused(ponte_with_home: Shell, tmp_path: Path) -> None:
+    add_schedule(ponte_with_home.home)
+    file = tmp_path / "kept.tar.gz"
+    assert ponte_with_home("backup", str(file)).code == 0
+    assert "paused, because" in ponte_with_home("restore", str(file), "--replace").out
+    assert "`ponte schedules resume ID`" in ponte_with_home.out
