@@ -389,11 +389,8 @@ async def check_policy(
 
 @operation("slack addresses", in_shell=False)
 async def find_slack_addresses(ponte: Ponte) -> Json:
-    """Return the addresses in the manifest of the Slack app, as `adapters.slack.setup.manifest`
-    takes them."""
-    from adapters.slack.setup import manifest_addresses
-
-    return manifest_addresses(ponte.settings)
+    """Return how Slack delivers events, and the page's public origin, for the app's manifest."""
+    return {"slack": ponte.settings.slack, "page": ponte.settings.ponte_web_url or ""}
 
 
 @operation("hooks test", needs="settings", admin_page=True, example="deploys --body delivery.json")

@@ -17,7 +17,6 @@ from core.base.errors import PlatformBusy, SettingsError
 from core.base.http import Proxies
 from core.base.i18n import say
 from core.domain.records import Health
-from core.integrations import SharedSettings
 from core.turn.suggestions import INTRODUCE
 
 SCOPE_PURPOSES: Mapping[str, str] = {
@@ -92,17 +91,6 @@ EVENTS_NEEDED = (
 _SOCKET_OFF = frozenset({"not_allowed_token_type", "forbidden_team"})
 """Errors of apps.connections.open for an app without Socket Mode. They are listed in
 docs.slack.dev/reference/methods/apps.connections.open."""
-
-
-def manifest_addresses(shared: SharedSettings) -> Mapping[str, str]:
-    """Return the addresses for `manifest`. Raise SettingsError."""
-    page = shared.ponte_web_url or ""
-    if shared.slack == "http" and not page:
-        raise SettingsError("PONTE_WEB_URL isn't set. Slack needs it to send events.")
-    return {
-        "request_url": f"{page}/slack/events" if shared.slack == "http" else "",
-        "page_url": page,
-    }
 
 
 def manifest(name: str = "Ponte", request_url: str = "", page_url: str = "") -> dict[str, Any]:

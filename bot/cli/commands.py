@@ -206,14 +206,19 @@ def slack_manifest(*, link: bool) -> int:
     inputs = start(quiet=True, asks_holder=True)
     if inputs.home.is_served():
         values = ask_holder(lambda one: one.run_operation("slack addresses"), inputs)
+        slack, page = str(values["slack"]), str(values["page"])
     elif inputs.fault:
         raise inputs.fault
     else:
-        values = setup.manifest_addresses(inputs.settings)
-    if not values["page_url"]:
+        slack, page = inputs.settings.slack, inputs.settings.ponte_web_url or ""
+    if slack == "http" and not page:
+        raise SettingsError("PONTE_WEB_URL isn't set. Slack needs it to send events.")
+    if not page:
         words = "PONTE_WEB_URL isn't set, so the manifest has no address for sign-in with Slack."
         sys.stderr.write(say(words) + "\n")
-    app = setup.manifest(**values)
+    app = setup.manifest(
+        request_url=f"{page}/slack/events" if slack == "http" else "", page_url=page
+    )
     _print_all([setup.link(app) if link else json.dumps(app, indent=2, ensure_ascii=False)])
     return 0
 
