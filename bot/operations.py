@@ -387,7 +387,7 @@ async def check_policy(
     return await check_rights(start, person, channel, groups=group, guest=guest, rights=right)
 
 
-@operation("slack addresses", in_shell=False)
+@operation("slack show", in_shell=False)
 async def find_slack_addresses(ponte: Ponte) -> Json:
     """Return how Slack delivers events, and the page's public origin, for the app's manifest."""
     return {"slack": ponte.settings.slack, "page": ponte.settings.ponte_web_url or ""}

@@ -205,7 +205,7 @@ def slack_manifest(*, link: bool) -> int:
 
     inputs = start(quiet=True, asks_holder=True)
     if inputs.home.is_served():
-        values = ask_holder(lambda one: one.run_operation("slack addresses"), inputs)
+        values = ask_holder(lambda one: one.run_operation("slack show"), inputs)
         slack, page = str(values["slack"]), str(values["page"])
     elif inputs.fault:
         raise inputs.fault
