@@ -145,8 +145,9 @@ async def test_a_drain_without_grace_leaves_the_rest_to_the_next(engine: Engine)
     heir = Worker(await engine.kill()).start()
     await heir.until_ended(12)
     assert sorted(heir.ended) == seqs
+    # On a busy machine a thread that committed an end can resume after the next turn has ended.
     for channel in range(4):
-        assert [seq for seq in heir.ended if (seq - seqs[0]) % 4 == channel] == seqs[channel::4]
+        assert [seq for seq in heir.began if (seq - seqs[0]) % 4 == channel] == seqs[channel::4]
 
 
 async def test_a_drain_takes_no_decision_up(stores: Embedded) -> None:
