@@ -66,8 +66,9 @@ class PolicyCheck:
 
 @dataclass(frozen=True, slots=True)
 class SignInLink:
-    """A new sign-in token of a person, and the page's link with it, or "". `conversations` is how
-    many an earlier person of that name left. `person` is a key."""
+    """A new sign-in token of a person, and the link to the page that contains it ("" without a
+    page). `conversations` is the number of conversations of an earlier person of that name.
+    `person` is the person's key."""
 
     name: str
     person: str

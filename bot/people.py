@@ -117,7 +117,8 @@ class PageAccountService(SqlPageAccounts, SqlSignIns):
         await self._notify_all()
 
     async def remove_sign_in(self, person: str, now: float, by: Person) -> SignedInPerson:
-        """Refuse a person of a provider, which ends their sessions. Raise NotFound."""
+        """Refuse a person who signs in with a provider from now on, and end their sessions in every
+        process. Raise NotFound."""
         removed = await super().remove_sign_in(person, now, by)
         await self._notify_all()
         return removed

@@ -313,7 +313,8 @@ def quotes_of(message: discord.Message, me: int) -> tuple[Quote, ...]:
             quotes.append(Quote("somebody", "", is_replied_to=True, reference=where))
     elif replied is not None and (replied.author.id != me or _is_command(message, me)):
         quoted = replace(quote_of(replied, me), is_replied_to=True)
-        # Nothing is withheld in a direct message, and Discord's own messages have no text.
+        # Without the Message Content intent, messages from a server that do not mention us arrive
+        # empty. In direct messages nothing is withheld, and Discord's own messages have no text.
         is_readable = quoted.text or not replied.guild or replied.type not in SPEECH_AND_APP_ANSWERS
         if not is_readable and replied.author.id != me:
             quoted = replace(quoted, reference=f"{replied.channel.id}/{replied.id}")

@@ -73,6 +73,7 @@ def _build_chart(data: Chart) -> Json | None:
     labels = [_clean(label, _MAX_LABEL) for label in data.labels]
     names = [_clean(each.name, _MAX_LABEL) for each in data.series]
     values = [value for each in data.series for value in each.values if value is not None]
+    # Cutting names to Slack's lengths may have made two of them equal.
     is_whole = len(values) == len(labels) * len(names)
     if not is_whole or len({*labels}) < len(labels) or len({*names}) < len(names):
         return None

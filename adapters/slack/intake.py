@@ -422,6 +422,8 @@ class SlackIntake:
 
     async def _accept(self, message: ParsedMessage, where: Address, more: bool) -> None:
         """Store a message once. `more`: it has files, or forwards messages."""
+        # Slack may send a message again after its edits, which are then newer than this event.
+        # None: it was deleted meanwhile.
         turn_message = self._early_edits.get(message.event_key, self._build_message(message, where))
         if turn_message is None:
             return
@@ -436,6 +438,7 @@ class SlackIntake:
         self.signs.titles[receipt.turn] = text.to_one_line(turn_message.text, _TITLE)
         if not receipt.is_new:
             return
+        # Any other turn begins at once, and then shows its own progress.
         if receipt.turns_ahead or not self.workspace.directory.is_known(message.user):
             place, inbox = f"{message.channel}:{message.ts}", self.conversations.inbox
             self.signs.marks.mark_stored(self.people.policy, inbox, turn_message, receipt, place)

@@ -141,7 +141,8 @@ class AdminView:
         return self.frame(tab, notice + await draw(self), status)
 
     def frame(self, tab: str, body: str, status: int = 200, refresh_seconds: int = 0) -> Response:
-        """Return the page around a tab's HTML. With `refresh_seconds`, it opens the tab again."""
+        """Return the page around a tab's HTML. With `refresh_seconds`, Ponte restarts, and the
+        browser opens the tab again after that time."""
         title, links = SETUP_TITLE, ""
         titles = {name: words for name, (words, _) in TABS.items()}
         if self._is_owner:
@@ -168,7 +169,8 @@ class AdminView:
         }
         if refresh_seconds:
             headers["Refresh"] = f"{refresh_seconds}; url=/admin/{tab}"
-            headers["Connection"] = "close"  # the next request is for the next start
+            # Over this connection, the next request would reach the process that stops.
+            headers["Connection"] = "close"
         return HTMLResponse(page, status, headers=headers)
 
     async def submit(self, request: Request, tab: str) -> Response:

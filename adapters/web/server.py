@@ -267,6 +267,7 @@ class HttpServer:
     async def hand_over(self) -> int:
         """Accept no more connections, and return a descriptor of the socket. Connections that
         arrive from now on wait in its queue for the process that inherits it."""
+        # A copy, because the close below closes the listener's own descriptor.
         descriptor = os.dup(self._listener.fileno())
         asyncio.get_running_loop().remove_reader(self._listener)
         # Connections that asyncio has just accepted get their transport in the loop's next step.
@@ -274,6 +275,8 @@ class HttpServer:
         await asyncio.sleep(0)
         for listening in self._server.servers:
             listening.close()
+        # This closes idle connections, and the others after their request. `finish_requests` waits
+        # for these.
         self._find_unanswered()
         return descriptor
 

@@ -655,6 +655,7 @@ def _check_database(staged: Path, manifest: Manifest, name: str) -> None:
         missing = lost_ids.difference(manifest.lost_files)
     except sqlite3.Error as error:
         raise DamagedBackup(file=name, why=str(error)) from None
+    # Under any other id, the backup could not contain the file.
     strange = any(not BACKUP_NAMES.fullmatch(f"files/{id[:2]}/{id}") for id in ids)
     if not same or missing or strange:
         raise DamagedBackup(file=name, why=say("its parts come from different backups"))

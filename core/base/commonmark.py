@@ -98,12 +98,14 @@ def parse_link_target(text: str, start: int) -> tuple[str, int] | None:
 def unescape(text: str) -> str:
     """Return the text with CommonMark's entities and backslash escapes decoded.
 
-    Nested ones are decoded too. In a text of more than `MAX_TARGET_CHARACTERS`, or with more than
-    `_MAX_ESCAPE_LAYERS` layers, the remaining `&` become `+` and backslashes are removed.
+    Nested ones, such as `&amp;amp;`, are decoded too. In a text of more than
+    `MAX_TARGET_CHARACTERS`, or with more than `_MAX_ESCAPE_LAYERS` layers, the remaining `&` become
+    `+` and backslashes are removed, so that a renderer finds nothing more to decode.
     """
     for layer in range(len(text)):
         if "&" not in text and "\\" not in text:
             break
+        # Imported at the first use, as in `parser`.
         library = importlib.import_module("markdown_it.common.utils")
         before, text = text, str(library.unescapeAll(text))
         if text == before:

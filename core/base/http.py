@@ -110,6 +110,8 @@ def parse_reset(headers: Iterable[tuple[str, str]]) -> float | None:
     """Return the seconds until the limits of headers such as `x-ratelimit-reset-requests` end. A
     limit that is not used up does not count. None if no limit counts."""
     values = {name.lower(): value for name, value in headers}
+    # Some servers send no `remaining` header: then the limit may be the one that was reached. A
+    # negative number means that more was used than the limit allows.
     waits = [
         parse_wait(value.strip())
         for name, value in values.items()

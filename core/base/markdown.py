@@ -454,6 +454,7 @@ class Trust:
         while match := _HOT_IN_TERMINAL.search(chunk, at):
             start = _address_start(chunk, match.start(), at)
             end = _address_end(chunk, start)
+            # More marks after an allowed address could carry data to its server.
             if self.allows(chunk[start:end]) and len(chunk) - end <= MAX_TRAILING_MARKS:
                 return "".join([*out, chunk[at:]])
             if "&" in chunk[start:] or "\\" in chunk[start:]:

@@ -779,12 +779,18 @@ class _EventParser:
                 self._is_foreign = True
 
     def read_body(self) -> Iterator[Json]:
-        """Yield the objects of a body of JSON: one object, a list of them, or one on each line."""
+        """Yield the objects of a body of JSON: one object, a list of them, or one on each line.
+
+        Afterwards raise ModelServerFault if the body is "foreign": sent by another server, such as
+        the web page of a proxy.
+        """
+        # `read_lines` has yielded the events of any other body already.
         try:
             values = [_parse(self.data)] if self._is_json else []
         except ValueError:
             values = [_parse(line) for line in self.data.splitlines() if line.strip()]
-        # JSON in place of a stream is foreign unless one of its objects belongs to the API.
+        # JSON in place of a stream is foreign unless one of its objects belongs to the API. That is
+        # certain only after the last one.
         is_foreign = self._is_foreign or bool(self._is_json)
         for event in (event for value in values for event in self._read_value(value)):
             is_foreign = is_foreign and not ANSWER_KEYS & event.keys()

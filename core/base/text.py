@@ -413,12 +413,14 @@ class GrowingText:
 def _settled_length(text: str) -> int:
     """Return the length of the beginning that is final once cleaned, whatever text follows.
 
-    It ends before the last character that does not depend on the one before it, or before the line
-    in which an escape sequence begins.
+    It ends before the last visible letter, digit, punctuation mark, symbol or space: later marks
+    may still join that one. It ends after the last newline if the text holds an escape sequence.
     """
+    # No escape sequence goes on after a newline (`_ESCAPE`).
     if _INTRODUCER.search(text):
         return text.rfind("\n") + 1
     for place in range(len(text) - 1, max(0, len(text) - _LONGEST_CHARACTER), -1):
+        # `_HIDDEN` characters are removed, so they separate nothing.
         if unicodedata.category(text[place])[0] in "LNPSZ" and not _HIDDEN.match(text[place]):
             return place
     return 0

@@ -240,6 +240,7 @@ class Approval:
         is_denied = verdict.is_denied and not verdict.may_be_denied
         if is_denied or (verdict.allowed and not own.approvers_only):
             return verdict
+        # `None` stands for a fact that the platform has not told yet: the verdict is then unknown.
         if is_named is not False and not person.is_bot and not rights.known.guest:
             if verdict.may_be_denied or is_named is None or rights.known.guest is None:
                 return replace(verdict, is_unknown=True)

@@ -120,6 +120,7 @@ def tabulate(rows: Sequence[CardRow]) -> CardTable | None:
         return None
     changes_by_field = [{change.field: change for change in row.changes} for row in rows]
     return CardTable(
+        # The first column has each row's name, or its number in the card.
         (rows[0].name_field or say("Row"), *fields),
         tuple(
             (row.name or str(number), tuple(by_field.get(field) for field in fields))
@@ -271,7 +272,8 @@ def _hold_files(*cells: Any) -> bool:
 
 
 def guess_input_type(value: Any) -> str:
-    """Return the type of the input for a value of a field that is not known."""
+    """Return the type of the form's input for a value, such as "date" or "number". It is guessed
+    from the value, for a field whose type is not known."""
     if isinstance(value, str):
         return (
             "date" if _DATE.fullmatch(value) else "moment" if _MOMENT.fullmatch(value) else "text"

@@ -342,8 +342,10 @@ def _strip_courtesies(text: str) -> str:
     if "\n" in inner or (inner.startswith(("/", "!")) and not inner[1:2].isalpha()):
         return text
     words = _strip_edges(_POLITE.sub("", _fold(inner))).split()
+    # "Stop stop!" is one command.
     bare = words[0] if len(set(words)) == 1 else " ".join(words)
     command = _ENGLISH_NAMES.get(bare, bare)
+    # "New?" is a question about something else.
     if command in _PLAIN_COMMANDS and not (command == "new" and "?" in text):
         return command
     return text

@@ -550,8 +550,11 @@ def find_encoding(data: bytes) -> str:
 
 
 def decode_file_text(data: bytes) -> str:
-    """Return the text of data whose encoding `find_encoding` knows, and no more of it than a model
-    reads and one character. `data` may end in the middle of a character."""
+    """Return the text of a file, from an encoding that `find_encoding` recognizes. `data` may end
+    in the middle of a character.
+
+    A longer text is cut to one character more than a model reads, which shows that it is longer.
+    """
     most = MAX_FILE_TEXT_CHARACTERS + 1
     data = data[: 4 * most]  # the supported encodings use at most four bytes for a character
     decoder = codecs.getincrementaldecoder(find_encoding(data) or UNSURE_ENCODING)("replace")

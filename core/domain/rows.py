@@ -176,6 +176,7 @@ def place_results(
     placed, fence = dict[str, Placed](), None
     ends_with_result = False
     for line in source:
+        # An open fence: the line belongs to a code block.
         match = None if fence else _REFERENCE.fullmatch(line)
         fence = fence_after_line(line, fence, MAX_FENCE_CHARACTERS)
         if match is None:

@@ -343,7 +343,7 @@ class SqlInbox(SqlStore):
         return True
 
     def set_admission(self, admit: Admit) -> None:
-        """Call `admit` before each turn from now on."""
+        """From now on, let a turn begin only once `admit` returns that it may."""
         self._runner.admit = admit
 
     async def find_unstarted(self, seq: int) -> tuple[Message, float] | None:

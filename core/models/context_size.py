@@ -329,7 +329,8 @@ def describe_size(size: ContextSize, tools: Sequence[ToolSpec] | None = None) ->
 
 
 def find_size(value: object) -> int:
-    """Return the smallest size in an answer of a server; 0 if there is none."""
+    """Return the smallest context size (in tokens) that the JSON of a model server names; 0 if it
+    names none."""
     if isinstance(value, list):
         value = dict(enumerate(value))
     if not isinstance(value, Mapping):

@@ -310,6 +310,7 @@ def find_refused_fields(fault: ModelServerFault, body: Json) -> set[str]:
     tools = json.dumps(body.get("tools", ()))
     keys = {key for key in SCHEMA_KEYS if key in words and f'"{key}":' in tools}
     if named or keys:
+        # One field at a time: the next request shows whether the server takes the others.
         return {min(named, key=OPTIONAL_FIELDS.index)} if named else {*keys, "strict"}
     is_unnamed = root not in body and not refuses_pictures(fault)
     is_unknown = UNKNOWN_FIELD_PATTERN.search(f"{fault.type} {fault.message}")

@@ -273,8 +273,9 @@ async def probe_level(client: ModelServerClient, model: str) -> Level:
 class ServedModel(Model):
     """A `Model` behind an OpenAI-compatible server.
 
-    With `level` None, the server is probed (PONTE_MODEL_API=auto). `read` returns the bytes of
-    files; `record_object_to_erase`: see `core.models.model_server.RecordObjectToErase`.
+    `level` is the API that requests use. None (PONTE_MODEL_API=auto): requests to the server find
+    out which one it has. `read` returns the bytes of files. For `record_object_to_erase` see
+    `core.models.model_server.RecordObjectToErase`.
     """
 
     def __init__(

@@ -350,6 +350,7 @@ class GrowingCode:
         before, item, is_blank = self._fence, _ITEM_MARK.match(content), not content.strip()
         start = item.end() if item and not before else 0
         self._fence = fence_after_line(content[start:], before, MAX_FENCE_LINE_CHARACTERS)
+        # No code span goes on over a blank line or a fence.
         if is_blank or before or self._fence:
             self.ticks = 0
         self._may_indent = is_blank or self._is_indented

@@ -498,8 +498,10 @@ class Budget(SqlStore):
     ) -> tuple[Scope, ...]:
         """Return the counters that apply to the person at that address, in the order in which
         transactions lock them."""
+        # All accounts of one person count together. `place` is platform, workspace and channel.
         one, place = self._money_key(person.key), place_names(address)
-        # The daily messages of one person and of all people together; 0 for no cap.
+        # The daily messages of one person and of all people together; 0 for no cap: then the
+        # counter counts, and refuses nothing.
         own, all_ = await self._caps(person, address)
         capped = Allowance("each person", turns=own or None, source=DAILY_TURNS_SETTING, name="cap")
         together = Allowance(
@@ -516,7 +518,8 @@ class Budget(SqlStore):
                     scope = Scope(f"{rule.key}:{one}", rule, one)
                 case "each channel":
                     scope = Scope(f"{rule.key}:{place[-1]}", rule, place=place[-1])
-                case "each schedule":  # only the runs of schedules count
+                case "each schedule":
+                    # Only messages of schedules have an origin of the name "schedule".
                     if rule.of != f"each {origin.name}":
                         continue
                     scope = Scope(f"{rule.key}:{origin.id}", rule, place=origin.id)

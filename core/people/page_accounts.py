@@ -114,7 +114,7 @@ class PageAccounts(Protocol):
         """Return the API token with this SHA-256, None if there is none. Raises NotStored."""
 
     async def record_api_token_use(self, id: str, day: str) -> None:
-        """Record that an API token was used on that day."""
+        """Record that the API token with this id was used on `day` (UTC)."""
 
     async def list_api_tokens(self, person: str = "") -> Sequence[ApiToken]:
         """Return the API tokens of a person (a key), or of everybody."""
@@ -469,7 +469,7 @@ class OwnerName(SqlStore):
 
     @property
     def current(self) -> str:
-        """The name to show; "" if none is known."""
+        """The owner's name as people see it; "" if none is known."""
         return self._stored or self._default
 
     async def load(self) -> None:

@@ -153,8 +153,11 @@ class _PersonFacts:
 
 @dataclass(frozen=True, slots=True)
 class _Decision:
-    """The decision of the rules on one right. `others` are what earlier rules would decide that may
-    match the person, depending on data that is not known yet (True: allow)."""
+    """The decision of the rules on one right.
+
+    Of some earlier rules it is not known yet whether they match the person. `others` holds what
+    these would decide (True: allow).
+    """
 
     verdict: Verdict
     others: frozenset[bool] = frozenset()
@@ -379,6 +382,7 @@ class Policy:
         if an answer is missing. `confirmed`: require data of the last few minutes instead of the
         last day.
         """
+        # Only confirmed answers are cached, so this holds whatever `confirmed` is.
         if self.is_prepared(person, address):
             return True
         max_age = MAX_CONFIRMED_AGE_SECONDS if confirmed else MAX_STALE_SECONDS

@@ -445,8 +445,12 @@ class SqliteDatabase:
         repeatable: bool = False,
         alone: bool = False,
     ) -> T:
-        """Run `work` on the writer thread. The `then` functions run in the order of the commits.
-        `alone`: outside of any transaction."""
+        """Run `work` on the writer thread (`Database.write`). The `then` functions run in the order
+        of the commits.
+
+        `alone`: run it outside of any transaction. `repeatable`: its commit need not wait for the
+        disk. `single` changes nothing here: only a database server saves a round trip by it.
+        """
         if self._closed:
             raise NotStored
         job: _Write[T] = _Write(work, self._loop.create_future(), then, alone, repeatable)

@@ -163,11 +163,16 @@ class PieceBytes(SqlStore):
 
     @transaction
     def put(self, connection: SqlConnection, file: str, data: bytes) -> None:
-        """Store the bytes in place of any that have this id. Raise NotStored."""
+        """Store the bytes in place of any that have this id. Raise NotStored.
+
+        Another process may insert the same file after the DELETE. Its rows may stay: the id is made
+        from a digest of the bytes, so they are equal.
+        """
         connection.execute("DELETE FROM pieces WHERE file = ?", (file,))
         connection.executemany(
             "INSERT INTO pieces (file, number, created_at, data) VALUES (?, ?, ?, ?)"
             " ON CONFLICT DO NOTHING",
+            # An empty file has one row too: `get` takes a file without rows for a missing one.
             [
                 (file, number, time.time(), data[begin : begin + PIECE_BYTES])
                 for number, begin in enumerate(range(0, max(1, len(data)), PIECE_BYTES))

@@ -64,8 +64,8 @@ async def explain_right(
 
 
 async def _explain_change(changes: ChangeService, turn: Turn, id: str) -> str:
-    """Return why a change could be proposed, who may decide on it, and by which rule somebody did.
-    Raise NotFound if there is none that they may see."""
+    """Return why a change could be proposed, who may decide on it, and the rule that allowed the
+    decision. Raise NotFound if no change has this id, or the turn's author may not see it."""
     message, approval = turn.message, changes.approval
     try:
         change = await changes.ledger.get(id)

@@ -145,13 +145,15 @@ class Admission:
     async def _prepare(
         self, message: Message, confirmed: bool, limit: float, seconds: float
     ) -> bool:
-        """Wait up to `limit` until the author is known; return True then too. Return False if
-        `seconds` ended before that."""
+        """Return True once the author is known, or once `limit` seconds have passed without that.
+        Return False if the caller's `seconds` end before either."""
         if limit <= 0:
             return True
         is_known = await self._policy.prepare(
             message.author, message.address, confirmed=confirmed, seconds=min(limit, seconds)
         )
+        # If `limit` was the shorter time, it has passed. Then the turn may begin with an unknown
+        # author: the policy denies what depends on unknown data.
         return is_known or limit <= seconds
 
 

@@ -216,6 +216,7 @@ async def claim_notices(budget: Budget, run: TurnRun, briefing: ModelBriefing) -
             continue
         sentence = describe_nearly_used(count, unit, zone, budget.zone)
         everybody = count.scope.allowance.of == "everybody"
+        # `claim_notice` is True once a period, also if several turns ask together.
         if not count.notices & PERSON_NOTICE and await budget.claim_notice(count, PERSON_NOTICE):
             if everybody:
                 structlog.get_logger("conversation").warning(

@@ -39,8 +39,8 @@ class Suggestion:
 @dataclass(frozen=True, slots=True)
 class StartingPoints:
     """The tables that a person may read at one place, those in which they may ask for changes, and
-    messages to begin with. `parts` is the state of all parts. `quick_command` is the slug of one
-    that they may run, "" if there is none."""
+    messages to begin with. `parts` is the state of all parts. `is_demo`: the demo model answers.
+    `quick_command` is the slug of one that they may run, "" if there is none."""
 
     parts: Sequence[Health]
     tables: Sequence[str]
@@ -70,6 +70,7 @@ class StartingPoints:
             if invoices & {*self.changeable_tables}:
                 yield Suggestion("change", say(PAY_SENTENCE))
             yield Suggestion("chart", say(CHART_SENTENCE))
+        # Over other tables, the demo model understands only a few fixed commands in English.
         elif self.tables and self.is_demo:
             yield Suggestion("ask", f"show {self.tables[0]}")
             yield Suggestion("ask", "list tables")

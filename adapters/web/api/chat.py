@@ -297,6 +297,7 @@ class ChatRoutes(MessageRoutes):
             raise NotFound(what="table")
         tables = await asyncio.to_thread(find_tables, answer.text, answer.placed)
         for columns, rows, caption in tables[int(number) - 1 : int(number)]:
+            # A caption is such as "Invoices: 5 of 12 rows"; a table in Markdown has none.
             title = caption.rpartition(":")[0].strip() or caption
             file = await asyncio.to_thread(encode_table, columns, rows, form, title or say("Table"))
             named = http_io.format_disposition("attachment", f"{title}.{form}")

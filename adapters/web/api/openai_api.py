@@ -638,7 +638,8 @@ def without_begun_stop(text: str, stops: Sequence[str]) -> str:
 
 
 def files_text(files: Sequence[File], page_url: str) -> str:
-    """Return where the files of an answer can be downloaded; "" if there are none.
+    """Return a text with the names of an answer's files and the address of the page, or their paths
+    if there is no page; "" if there are no files.
 
     A link to the file itself would fail, because browsers do not send the page's cookie with links
     of other sites.

@@ -288,7 +288,8 @@ class RowsKind(Kind):
         return say(self.titles[count != 1], count=count, table=table)
 
     def describe_outcome(self, change: Change, *, shows_names: bool) -> list[str]:
-        """Return whether all rows were written, and a sentence for each kind of failure."""
+        """Return the sentences about the result: first what happened to the change as a whole, then
+        one for each kind of failure, with its rows."""
         groups = change.rows
         whole = sum(all(step.state in WRITTEN_STATES for step in steps) for steps in groups)
         outcome = say(_OUTCOMES[change.state], done=whole, count=len(groups), undo=change.undone_by)
@@ -306,9 +307,11 @@ class RowsKind(Kind):
             ids = _join_names(_list_ids(steps))
             # "Rejected: 3." would read as a count.
             rows = _join_names(names) or (f"ID {ids}" if ids else "")
-            # Rows that could not be created have neither a name nor an id.
+            # Rows that could not be created have neither a name nor an id. The English forms are
+            # equal, but a translation may need two.
             count = len(steps)
             rows = rows or plural("{count} of the new rows", "{count} of the new rows", count)
+            # Rows of one request share their explanation. Of several, the sentence has the first.
             words = next((step.explanation for step in steps if step.explanation), "")
             told = say(sentence, rows=rows, words=to_one_line(words, 300))
             sentences.append(told.replace("  ", " ").strip())

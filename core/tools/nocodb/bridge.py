@@ -321,6 +321,7 @@ async def list_table_names(
             result = await api.call_with_retries(tool, args, timeout=timeout)
         except BridgeError:
             return None
+        # The bridge sends a list as it is, or as an object with `list` and `pageInfo`.
         info = result.get("pageInfo") if isinstance(result, dict) else None
         has_more = isinstance(info, dict) and info.get("isLastPage") is False
         rows = result.get("list") if isinstance(result, dict) else result

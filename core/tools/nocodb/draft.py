@@ -340,6 +340,7 @@ async def _find_file(store: ContextFiles | None, name: str) -> Mapping[str, Any]
     files = await store.list_files() if store else ()
     found = [file for file in files if file.id == name or fold_case(file.name) == fold_case(name)]
     if store is None or len(found) != 1:
+        # The model then names one by its id: of the files with this name, else of all.
         listed = [f"{each.name!r} (id {each.id}, {each.size} bytes)" for each in found or files]
         raise ToolError(
             "This conversation has several files named {name}."

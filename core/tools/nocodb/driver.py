@@ -93,6 +93,7 @@ class TableSchema:
             "formats": {each.title: each.format for each in table.fields},
             "choice_fields": [each.title for each in table.fields if each.type in CHOICE_TYPES],
         }
+        # The image of a row holds no computed field, so such a display field cannot name the row.
         name = display if display and display.title in own else None
         return cls(table.at, table.title, own, links, key, name, target)
 
