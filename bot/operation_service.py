@@ -76,10 +76,12 @@ class OperationService:
     ) -> Json:
         """Run an operation and return its result as the shell prints it: `lines`, `notes` (for
         standard error), `failed`, and `next`, where the following page begins."""
+        # Somebody who gives no arguments in the shell gets the operation's overview.
         if not (as_json or any(arguments.values())):
             arguments = self._find_operation(name).overview or arguments
         result = await self.run(name, arguments, actor)
         text, ponte = TEXTS.get(name, _PLAIN_TEXT), self.ponte
+        # In a text, people have names in place of their keys.
         keys = set(_find_values(result, text.people)) if text.people and not as_json else ()
         names = await ponte.engine.people.find_names(sorted(keys)) if keys else {}
         view = View(ponte.zone, names, arguments)

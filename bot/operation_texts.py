@@ -159,6 +159,7 @@ class TextList:
 
     def table(self, rows: Sequence[Row], view: View) -> ListTable:
         """Return the cells of each row."""
+        # A terminal has no room for the wide columns.
         columns = [column for column in self._columns if view.is_page or not column.wide]
         return ListTable(
             [say(column.heading) for column in columns],

@@ -439,6 +439,7 @@ class DiscordHandlers:
             note = render.describe_left_out(form, left_out)
             if not positions:
                 await asking.notify(note or say(FORM_UNREADABLE))
+            # The form has no place for the note, so the message with the menus comes first.
             elif len(positions) <= render.MAX_FORM_FIELDS and (chosen or not note):
                 await interaction.response.send_modal(render.change_form(form, positions))
             else:

@@ -51,6 +51,7 @@ def _build_table(data: RowsResult) -> Json | None:
         rows.append([_build_cell(*pair) for pair in zip(texts, numbers, strict=True)])
     rows += [[_build_cell(text, None) for text in data.total]] if data.total else []
     characters = sum(len(cell["text"]) for row in rows for cell in row)
+    # `rows` includes the header, which needs at least one row below it.
     if (
         not 1 < len(rows) <= _MAX_ROWS
         or not 0 < len(data.columns) <= _MAX_COLUMNS

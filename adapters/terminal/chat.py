@@ -381,6 +381,7 @@ class TerminalChat:
         if not (self._screen.live and stdin.isatty()):
             return PipeInput(stdin)
         messages = await self._read_list("/conversations/main", "messages")
+        # The messages of schedules are not the person's own input.
         typed = [m for m in messages if m["role"] == "user" and m["origin"] != SCHEDULE]
         past = [one["text"] for one in typed]
         self._typed_seq = max((one["seq"] for one in typed), default=0)

@@ -509,6 +509,7 @@ def error_response(error: PonteError, visit: Visit) -> Response:
     if visit.path.startswith(sign_in.COMPATIBLE_PREFIX):
         param = str(error.values.get("param") or "") or None
         body = {"error": errors.openai_error(error.code, error.words(), status, param)}
+    # A browser that opens an address does not ask for JSON; a script may accept both.
     elif "text/html" in accepted and "application/json" not in accepted:
         headers["Content-Security-Policy"] = HTML_SECURITY_POLICY
         return HTMLResponse(errors.error_page(error), status, headers)

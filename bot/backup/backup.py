@@ -279,6 +279,7 @@ def _read_manifest(tar: tarfile.TarFile, name: str) -> Manifest:
     manifest_file = tar.extractfile(entry)
     try:
         values = json.loads(manifest_file.read() if manifest_file else b"")
+        # A manifest of another format may have other fields, so only its version is read.
         if values["format"] != FORMAT_VERSION:
             raise DifferentBackup(file=name, version=str(values["version"])[:40])
         return decode_json(Manifest, json.dumps(values))

@@ -371,11 +371,13 @@ def _print_all(lines: Iterable[str]) -> None:
 
 
 def person_export(key: str, folder: Path | None) -> int:
-    """Write the export to stdout, or with a `folder` into `person.json` there, with their files."""
+    """Write the export of a person's data to stdout. With a `folder`, write it into `person.json`
+    there, and the person's files beside it."""
 
     async def ask(one: LocalClient) -> None:
         """Write the export to stdout, or into `folder` together with the person's files. Nothing
         that exists in the folder is overwritten."""
+        # The counts name the sections of the export, which are fetched one by one.
         counts = await one.run_operation("person counts", key=key)
         if folder is None:
             async for piece in _export_pieces(one, counts):

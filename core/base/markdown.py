@@ -396,7 +396,7 @@ class Trust:
                 if code.stray_ticks or at in code.disputed:
                     lines[at] = self._sanitize_prose(line, sure=False)
                     continue
-                # All platforms see the same code spans.
+                # All platforms see the same code spans: every second piece is one.
                 pieces = line.split("`")
                 last = len(pieces) - 1
                 for n in range(0, len(pieces), 2):

@@ -468,10 +468,12 @@ def safe_file_name(name: str) -> str:
     base = re.split(r"[/\\]", compose_letters(clean_text(name)).rstrip("/\\ \n\t"))[-1]
     base = _UNSAFE_IN_NAMES.sub("_", base).strip(". ").lstrip(".- ")
     stem, dot, extension = base.rpartition(".")
+    # The end of a sentence, as in "Report. Final version of March", is no extension.
     if not stem or len(extension) > 16:
         stem, dot, extension = base, "", ""
     room = MAX_FILE_NAME_CHARACTERS - len(dot + extension)
     stem = stem[: find_character_boundary(stem, room)]
+    # Disks limit the bytes of a name, and a character may have several.
     while len(f"{stem}{dot}{extension}".encode()) > _NAME_BYTES:
         stem = stem[: find_character_boundary(stem, len(stem) - 1)]
     return f"{stem.rstrip()}{dot}{extension}" or "file"

@@ -401,6 +401,8 @@ class Approval:
         is reached; "" if there is none."""
         draft, kind = proposal.draft, self.kinds[proposal.draft.kind]
         rule = self.rule_for(draft)
+        # Without somebody who waits for the answer, a person approves each change. So they do once
+        # a proposal was changed.
         if rule.access != "auto" or not proposal.origin.is_attended or proposal.revision > 1:
             return ""
         if kind.may_be_automatic(draft):

@@ -587,9 +587,11 @@ class AnswerReader:
             return ()
         open_text = self._find_text(message, part)
         if open_text is None:
+            # Its pieces may have come under other numbers: then an equal text is there already.
             same = (each for each in self.texts if each.size == len(text))
             is_known = any("".join(each.pieces) == text for each in same)
             return () if is_known else self.add_text(text, message, part)
+        # Pieces that came before stay, also if the whole part has another text.
         if len(text) <= open_text.size or not text.startswith("".join(open_text.pieces)):
             return ()
         return self.add_text(text[open_text.size :], message, part)

@@ -287,6 +287,7 @@ def _propose_payment(turn: DemoTurn) -> Decision:
     status, paid = turn.translate("Status"), turn.translate("Paid")
     if row.get(status) == paid:
         return say("{number} is already paid.", number=number)
+    # A reply in this turn means that the proposal failed.
     if reply := turn.find_reply(UPDATE_TOOL):
         return format_reply(UPDATE_TOOL, reply)
     fields = {status: paid, **({turn.translate("Paid on"): turn.today} if turn.today else {})}
@@ -601,6 +602,7 @@ def _find_bridge_tables(turn: DemoTurn) -> tuple[Mapping[str, str], Sequence[str
         return describe_failure(listed)
     if not (every_base := _titles_by_id(listed)):
         return say("No NocoDB base found. Check which bases the token can access.")
+    # Each base takes a call of its own, so only the first ones are read.
     bases = dict(list(every_base.items())[:_MAX_BASES])
     calls = turn.now.calls_of(f"{BRIDGE_TOOL}:list_tables")
     replies = {str(call.args.get("base_id")): call.reply for call in calls}

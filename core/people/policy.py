@@ -497,6 +497,7 @@ class Policy:
             return _Decision(Verdict(False, rules.STAND_IN_REASON, right=right))
         decision = self._decide_by_rules(rights, book, right, names)
         guest, right_name = rights.known.guest, decision.verdict.right
+        # What follows only denies, so a denial by the rules needs no further test.
         if right not in DECISION_RIGHTS or not decision.verdict.allowed:
             return decision
         if person.is_bot:

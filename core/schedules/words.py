@@ -202,6 +202,7 @@ def _describe_missing_days(days: Sequence[int], months: Sequence[int]) -> str:
 
 
 def _has_day(month: int, day: int) -> bool:
+    # In a leap year: 29 February has a note of its own.
     return day <= monthrange(2024, month)[1]
 
 

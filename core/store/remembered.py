@@ -179,6 +179,7 @@ def select_ids(data: Any, ids: frozenset[str]) -> Any:
     """Return the entries of a row's JSON that are about people of these ids, None if there are
     none."""
     if isinstance(data, dict):
+        # A key may be several ids, joined by colons.
         matches = {
             k: v if not ids.isdisjoint(k.split(":")) else select_ids(v, ids)
             for k, v in data.items()

@@ -279,6 +279,7 @@ class GrowingHtml:
         if not text.startswith(self._source):
             self._source = self._html = ""
         tail = text[len(self._source) :]
+        # Blocks that have ended do not change any more, so they are rendered once.
         if end := ended_blocks_length(tail):
             self._html += await render(tail[:end])
             self._source, tail = text[: len(self._source) + end], tail[end:]

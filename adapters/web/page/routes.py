@@ -391,6 +391,7 @@ class PageRoutes(RouteGroup):
                 *(["model"] if start.is_demo else []),
                 *(["nocodb"] if start.is_sample else []),
             ]
+            # Slack is suggested only while the model or NocoDB is not connected either.
             connect += ["slack"] if connect else []
         return {
             "suggestions": [{"kind": each.kind, "text": each.text} for each in start.suggestions],

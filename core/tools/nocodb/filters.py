@@ -744,6 +744,7 @@ def _number_condition(field: Field, op: Op, values: Sequence[object]) -> FilterC
         if number is None:
             # An empty cell differs from every number, as in NocoDB.
             return op == "neq"
+        # "between" has two values and "in" any number; else `first` and `last` are the same one.
         one = number in numbers
         return {
             "eq": one,

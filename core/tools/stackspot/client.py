@@ -310,6 +310,7 @@ class StackSpot:
             params={"conversation_id": conversation_id} if conversation_id else None,
         )
         answer = await self._api.send_with_retries(request)
+        # The answer is the id alone, or an object with it.
         id = answer.get("execution_id") if isinstance(answer, Mapping) else answer
         if not isinstance(id, str) or not _ID.fullmatch(id):
             raise explain_stackspot_error(HttpUnreadable("no id"), request)
