@@ -139,6 +139,7 @@ class PageAccountService(SqlPageAccounts, SqlSignIns):
         """
         id = person.partition(":")[2]
         find = self.find_sign_in if is_provider_key(person) else self.find
+        # The owner needs no invitation, so there is no account to find.
         if id != OWNER_ID and await find(person) is None:
             raise NotFound(NOT_INVITED_SENTENCE, name=id)
         if not 0 <= days <= MAX_API_TOKEN_DAYS:

@@ -224,6 +224,7 @@ class SlackContext:
         people = await self.workspace.directory.profiles(ids - {"", self.workspace.user})
         names = {id: profile.name for id, profile in people.items() if profile.name}
         names[self.workspace.user] = "Ponte"
+        # The post of a program may have a name of its own (`username`).
         return [
             PlaceMessage(
                 float(post["ts"]),

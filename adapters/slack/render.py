@@ -572,6 +572,7 @@ class Rotation:
         for head in self._heads:
             if not rest.startswith(head):
                 break
+            # A code block that the cut divides is closed before it, and opened again after it.
             fence = fence_after_text(opening + head, None, _INFO)
             closing = f"\n{fence.closing}" if fence else ""
             parts += self._split(opening + head.rstrip() + closing)

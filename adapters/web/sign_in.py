@@ -571,6 +571,7 @@ class TokenAuthentication:
             person = Person(WEB_PLATFORM, name[0])
             with suppress(NotStored):
                 for token in await self._people.list_ended_tokens(person.key):
+                    # The session began with the token whose key made this seal.
                     key = self._sealing_key(Visitor(person, token.token_hash))
                     if hmac.compare_digest(_bytes(seal), _bytes(_seal(key, claim))):
                         return errors.SessionEnded(_ended_refusal(token).sentence)

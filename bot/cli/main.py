@@ -122,6 +122,7 @@ def _make_command(operation: Operation) -> Callable[..., int]:
         from bot.cli import commands as cli_commands
 
         if not yes:
+            # A preview that fails has printed why.
             if operation.preview and (
                 code := cli_commands.run_operation(operation.preview, arguments, as_json=False)
             ):

@@ -173,6 +173,7 @@ def _rule(list_objections: Callable[[Standing], _Objections]) -> Callable[[Stand
             code = "no_right"
             if isinstance(objection, NotKnown):
                 return replace(objection, id=standing.id)
+            # A text is the code of a refusal; a verdict is about a right that is needed.
             if isinstance(objection, str):
                 code = objection
                 sentence = REFUSAL_SENTENCES.get(code, standing.admin_sentence)

@@ -694,6 +694,7 @@ def _without_keys(schema: Any, keys: Collection[str]) -> Any:
         return [_without_keys(each, keys) for each in schema]
     if not isinstance(schema, dict):
         return schema
+    # A property may have the name of such a key.
     return {
         key: {name: _without_keys(each, keys) for name, each in value.items()}
         if key == "properties" and isinstance(value, dict)

@@ -290,6 +290,7 @@ class BridgeApi:
             try:
                 body = await self._get_json("/tools", timeout)
             except HttpAnswer as error:
+                # These statuses mean that the bridge has no such list.
                 if error.status not in (404, 405):
                     raise
                 return None

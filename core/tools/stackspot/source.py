@@ -78,6 +78,7 @@ def describe_commands(commands: Sequence[QuickCommand]) -> str:
     for command in commands[:_MAX_LISTED_COMMANDS]:
         inputs = []
         for name, about in command.inputs.items():
+            # Written as `name`, as `name?` if it is optional, with choices as `name=a|b`.
             choices = about.get("choices")
             enum = "|".join(map(str, choices)) if isinstance(choices, list | tuple) else ""
             inputs.append(f"{name}{'' if about.get('required') else '?'}{enum and f'={enum}'}")
