@@ -238,7 +238,7 @@ _AUDIT_SENTENCES: Mapping[str, str] = {
     "schedule-resumed": "{asker} resumed the schedule {schedule}",
     "schedule-run-requested": "{asker} started a run of the schedule {schedule}",
     "schedule-deleted": "{asker} deleted the schedule {schedule}",
-    "schedule-refused": "The schedule {schedule} that a program asked for was refused",
+    "schedule-refused": "A program's request for the schedule {schedule} was refused",
     "schedule-run-skipped": "A run of the schedule {schedule} was skipped: {reason}",
     "conversation-forgotten": "{asker} deleted a conversation",
     "person-forgotten": "{asker} deleted all data about {person}",

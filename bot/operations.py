@@ -162,7 +162,7 @@ Conversation = Annotated[
 
 @operation("status", admin_page=True, prepares=True, example="--json")
 async def list_parts(ponte: Ponte) -> Sequence[Health]:
-    """Show each part of the running Ponte. Exits with code 1 if none runs, or a part is failing."""
+    """Show each part of Ponte. Exits with code 1 if Ponte isn't running or a part is failing."""
     return await ponte.board.health()
 
 

@@ -85,8 +85,8 @@ OWNER_SENTENCES = {
         "The server refused this request (HTTP {status}). If you can't find out why, "
         "check Ponte's log."
     ),
-    "It resets on {when}. The person who runs Ponte can raise the limit.": (
-        "It resets on {when}. You can raise the limit ({where})."
+    "The limit resets on {when}. The person who runs Ponte can raise it.": (
+        "The limit resets on {when}. You can raise it ({where})."
     ),
 }
 """Sentence for everyone → the sentence for the owner, with the same placeholders or fewer."""

@@ -52,7 +52,8 @@ ERASED = "This change can no longer be undone, because `forget` deleted its rows
 _LAPSED = "This change can no longer be undone: changes can be undone for {days} days."
 REPLACED = "This version was replaced, so nothing was done. See the newest one."
 NOT_CHANGEABLE = (
-    "The values of `{id}` can't be changed: it was already decided, or it has no values to edit."
+    "The values of `{id}` can't be changed: the request was already decided, or it has no values "
+    "to edit."
 )
 _CLOSED = {
     "open": "Waiting for approval.",

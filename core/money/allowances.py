@@ -64,19 +64,22 @@ REACHED = {
     "everybody": "The shared limit of {limit} has been reached.",
 }
 """The message when an allowance has nothing left, by `CountedBy`. `ANEW` follows it."""
-ANEW = "It resets on {when}. The person who runs Ponte can raise the limit."
+ANEW = "The limit resets on {when}. The person who runs Ponte can raise it."
 NEARLY = {
-    "each person": "You have used {used} of your limit of {limit}. It resets on {when}.",
-    "each channel": ("This channel has used {used} of its limit of {limit}. It resets on {when}."),
+    "each person": "You have used {used} of your limit of {limit}. The limit resets on {when}.",
+    "each channel": (
+        "This channel has used {used} of its limit of {limit}. The limit resets on {when}."
+    ),
     "each workspace": (
-        "This workspace has used {used} of its limit of {limit}. It resets on {when}."
+        "This workspace has used {used} of its limit of {limit}. The limit resets on {when}."
     ),
     "each schedule": (
-        "This schedule has used {used} of its limit of {limit}. It resets on {when}."
+        "This schedule has used {used} of its limit of {limit}. The limit resets on {when}."
     ),
-    "together": ("Your group has used {used} of its limit of {limit}. It resets on {when}."),
+    "together": ("Your group has used {used} of its limit of {limit}. The limit resets on {when}."),
     "everybody": (
-        "Together, everyone has used {used} of the shared limit of {limit}. It resets on {when}."
+        "Together, everyone has used {used} of the shared limit of {limit}. The limit resets on "
+        "{when}."
     ),
 }
 """The notice that most of an allowance is used, by `CountedBy`."""

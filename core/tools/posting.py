@@ -251,7 +251,7 @@ Discord shows all of it."""
 MAX_POST_BYTES = 2_200
 """Bytes of the longest post, after `&`, `<` and `>` are escaped. Slack's card has 2,900 bytes."""
 _NOT_HERE = "You can ask for posts in other channels only on {platforms}."
-_TOO_LONG = "This text is too long to post in another channel: its card must show all of it."
+_TOO_LONG = "This text is too long to post in another channel. The card has to show all of it."
 _HERE = "This is the current conversation."
 _NOT_MENTIONED = "Mention the channel or the person in your message, so that I know where to post."
 

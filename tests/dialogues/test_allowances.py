@@ -86,9 +86,9 @@ async def test_what_does_not_fit_is_refused_and_not_asked(
         assert (answer.status, answer.code) == ("failed", "too_many")
         assert answer.text.startswith(
             "This channel's limit is 1,000 tokens a month. What is left (1,000 tokens) "
-            "isn't enough. It resets on "
+            "isn't enough. The limit resets on "
         )
-        assert answer.text.endswith("You can raise the limit (ponte.toml:4).")
+        assert answer.text.endswith("You can raise it (ponte.toml:4).")
         assert await read_counters(ponte) == [], "all of a refusal is undone"
         assert fake.request_bodies("/responses") == []
         ponte.engine.people.budget.config = FixedConfig()  # ponte.toml was changed
@@ -177,7 +177,7 @@ async def test_another_ones_allowance_is_their_own(bot_home: BotHome, fake: Fake
     async with open_served_bot(bot_home, fake, allowed=limits) as ponte:
         assert (await ponte.ask("hello")).status == "done"
         text = (await ponte.ask("hello")).text
-        assert text.startswith("You've reached your limit of 1 message a day. It resets on ")
+        assert text.startswith("You've reached your limit of 1 message a day. The limit resets on ")
         assert (await ponte.ask("hello", person=BOB)).status == "done"
     assert "max_output_tokens" not in fake.request_bodies("/responses")[-1]
 
@@ -190,7 +190,7 @@ async def test_most_of_an_allowance_is_told_once(bot_home: BotHome, fake: FakeOp
             for number in range(3):
                 answer = await ponte.ask(f"hello {number}")
                 texts.append(answer.text)
-    words = "_You have used 4 messages of your limit of 5 messages a day. It resets on "
+    words = "_You have used 4 messages of your limit of 5 messages a day. The limit resets on "
     assert [words in text for text in texts] == [False] * 3 + [True] + [False] * 2
     assert "You've reached your limit of 5 messages a day" in texts[-1]
 
