@@ -152,8 +152,12 @@ class Kind:
 
     def right_to_approve(self, draft: Draft) -> tuple[str, ...]:
         """Return the right that a person needs to decide on other people's proposals like this
-        draft."""
-        return ("approve", *self.rule_names(draft))
+        draft.
+
+        What is in no table needs the right for everything: `approve:Invoices` does not suffice. The
+        empty name says so, as without a name the right for any table would do.
+        """
+        return ("approve", *(self.rule_names(draft) or ("",)))
 
     def needs_admin(self, draft: Draft) -> str:
         """Return why an admin must approve the draft in place of its asker; "" if the asker can."""

@@ -517,7 +517,7 @@ class Policy:
         """
         if any(len(name) > MAX_RIGHT_NAME_CHARACTERS for name in names):
             return _Decision(Verdict(False, rules.NAME_TOO_LONG, right=right))
-        right_name = f"{right}:{names[0]}" if names else right
+        right_name = f"{right}:{names[0]}" if any(names) else right
         # A channel's own rule can only restrict, so it comes before all others.
         for place in rules.place_names(rights.address) if book.channels else ():
             if (rule := book.channels.get(place)) and not rule.leaves_right(right, names):

@@ -156,4 +156,5 @@ async def test_on_discord_ana_asks_and_bruno_approves(tmp_path: Path) -> None:
 def test_anything_real_ends_the_offer(given: dict[str, str], used: bool) -> None:
     settings = Settings.model_validate({**ALONE, **given})
     assert SAMPLE_INTEGRATION.is_used(settings, settings) is used
-    assert (SAMPLE_INTEGRATION.summary(settings, settings) is not None) is used
+    line = SAMPLE_INTEGRATION.summary(settings, settings)
+    assert (line is not None and line.state == "on") is used

@@ -175,7 +175,7 @@ async def test_a_server_without_tools_is_told_at_once_with_the_cure(
 ) -> None:
     words = (await fails(make, fake, level, error)).words()
     assert ("--" in words) == ("--" in json.dumps(error.body))
-    assert "tool support" in words
+    assert "tool" in words
     assert (len(question_bodies(fake)), waits) == (2, [])
 
 

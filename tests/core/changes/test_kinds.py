@@ -21,6 +21,7 @@ from core.domain.messages import PROGRAM, Address, Answer, Card, Person, ReplyTo
 from core.domain.ports import Tool
 from core.domain.records import Health, Outcome, ToolContext, Viewer
 from core.money.usage import Prices
+from core.people.rules import Rule
 from core.schedules.schedule import ScheduleDraft, ScheduleRule, make_row
 from core.tools.tool import FunctionTool
 from tests.dialogues.bot_home import BotHome, RunningBot
@@ -185,8 +186,11 @@ async def right_to_propose(desk: Desk) -> str:
 
 
 async def right_to_approve(desk: Desk) -> str:
-    right = desk.approval.kinds[desk.draft.kind].right_to_approve(desk.draft)
-    return f"`{':'.join(right[:2])}`"
+    right, *names = desk.approval.kinds[desk.draft.kind].right_to_approve(desk.draft)
+    for_one_table = Rule("", allow=("approve:Invoices",))
+    assert for_one_table.decide(right, names) == "silent", "no right to decide on anything else"
+    assert Rule("", allow=("approve",)).decide(right, names) == "allow"
+    return f"`{':'.join(filter(None, (right, *names[:1])))}`"
 
 
 async def approves_alone(desk: Desk) -> str:
