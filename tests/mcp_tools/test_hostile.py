@@ -386,7 +386,8 @@ async def test_a_server_that_hangs_at_one_step_is_not_waited_for(
         return await handle(request)
 
     double.handle = stop  # type: ignore[method-assign]
-    monkeypatch.setattr(session, "HANDSHAKE_SECONDS", 0.1)
+    if method != "DELETE":
+        monkeypatch.setattr(session, "HANDSHAKE_SECONDS", 0.1)
     monkeypatch.setattr(session, "CLOSE_SECONDS", 0.1)
     async with serve(double) as url, asyncio.timeout(30):
         server = McpServer("desk", f"{url}/mcp", "", (("find", "read"),))

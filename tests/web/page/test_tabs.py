@@ -198,6 +198,10 @@ async def test_a_connection_without_a_sign_of_life_is_opened_again(
             async with page.expect_request(lambda request: "/events?" in request.url) as stream:
                 await (page.clock.fast_forward(seconds * 1000) if seconds else page.evaluate(CRASH))
             assert (await stream.value).url.count("follow=") == follower_count
+            # The stream's first bytes count as a sign of life: they must not come after the clock
+            # moves on. The server sends them before it answers another request.
+            await (await stream.value).response()
+            await page.evaluate("() => fetch('/me').then((answer) => answer.text())")
         await page.clock.resume()
         await say(page, "two")
         await expect(page.locator(".body").last).to_have_text("You said: two")
