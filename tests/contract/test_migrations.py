@@ -77,6 +77,23 @@ def kill_at(step: int, run: Callable[[Callable[[], None]], object]) -> bool:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -signal.SIGKILL
 
 
+def migrate_until(count: Callable[[], None], url: str, schema: Schema) -> None:
+    """Migrate a database of Postgres; call `count` before each statement, the COMMIT included."""
+
+    class Counting(psycopg.Connection[Any]):
+        def execute(self, *args: Any, **options: Any) -> Any:
+            count()
+            return super().execute(*args, **options)
+
+        def commit(self) -> None:
+            count()
+            super().commit()
+
+    options = {**CONNECTION_OPTIONS, "row_factory": psycopg.rows.dict_row}
+    with Counting.connect(url, **options) as connection:
+        PostgresDatabase(url, schema)._migrate(connection)
+
+
 async def open_and_close(path: Path, schema: Schema) -> None:
     snapshot.snapshot_before_migration(path, schema)
     await (await SqliteDatabase.open(path, schema)).close()
@@ -243,24 +260,7 @@ async def test_postgres_goes_on_after_a_kill_at_any_step(real_postgres: Postgres
     while True:
         step += 1
         copy = real_postgres.url(real_postgres.database(name))
-
-        def migrate(count: Callable[[], None], copy: str = copy) -> None:
-            """Die before a statement, the COMMIT included."""
-
-            class Dying(psycopg.Connection[Any]):
-                def execute(self, *args: Any, **options: Any) -> Any:
-                    count()
-                    return super().execute(*args, **options)
-
-                def commit(self) -> None:
-                    count()
-                    super().commit()
-
-            options = {**CONNECTION_OPTIONS, "row_factory": psycopg.rows.dict_row}
-            with Dying.connect(copy, **options) as connection:
-                PostgresDatabase(copy, NEXT)._migrate(connection)
-
-        death = kill_at(step, migrate)
+        death = kill_at(step, lambda count, copy=copy: migrate_until(count, copy, NEXT))  # type: ignore[misc]
         deaths += death
         await reopen(copy, NEXT)
         assert read_shared_colors(copy) == MIGRATED, step

@@ -23,7 +23,7 @@ from bot.stores import SCHEMA, Stores
 from core.people.audit import list_audit_files
 from core.store.postgres import CONNECTION_OPTIONS, PostgresDatabase
 from core.store.schema import list_snapshots
-from tests.contract.test_migrations import kill_at
+from tests.contract.test_migrations import kill_at, migrate_until
 from tests.real.postgres import Postgres
 from tests.recorded.recorded_ponte import Json, put_home, read_record
 from tests.recorded.test_recorded import FOLDER, RELEASES
@@ -136,23 +136,6 @@ def read_shared_rows(url: str) -> Rows:
         }
 
 
-def migrate_until(count: Callable[[], None], url: str) -> None:
-    """Migrate, and call `count` before each statement and before the COMMIT."""
-
-    class Counting(psycopg.Connection[Any]):
-        def execute(self, *args: Any, **options: Any) -> Any:
-            count()
-            return super().execute(*args, **options)
-
-        def commit(self) -> None:
-            count()
-            super().commit()
-
-    options = {**CONNECTION_OPTIONS, "row_factory": psycopg.rows.dict_row}
-    with Counting.connect(url, **options) as connection:
-        PostgresDatabase(url, SCHEMA)._migrate(connection)
-
-
 async def upgrade_shared(url: str) -> None:
     await (await PostgresDatabase.open(url, SCHEMA)).close()
 
@@ -165,7 +148,7 @@ def test_a_killed_upgrade_of_postgres_ends_at_the_next_start(
     step = 0
     while True:
         url = real_postgres.url(real_postgres.database(shared_release))
-        died = step and kill_at(step, lambda count, url=url: migrate_until(count, url))  # type: ignore[misc]
+        died = step and kill_at(step, lambda count, url=url: migrate_until(count, url, SCHEMA))  # type: ignore[misc]
         asyncio.run(upgrade_shared(url))
         rows = read_shared_rows(url)
         expected = expected or rows
