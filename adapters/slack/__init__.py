@@ -35,9 +35,11 @@ from core.people.rules import EVERYBODY_NAME, PlatformRights
 
 
 def _must_not_begin(prefix: str, words: str) -> AfterValidator:
-    """Return a validator that notices the other of Slack's two tokens, because both look alike."""
+    """Return a validator that notices the other of Slack's two tokens, because both look alike. It
+    raises ValueError with `words` if a token begins with `prefix`."""
 
     def check(token: SecretStr) -> SecretStr:
+        """Return the token as it is, unless it is the other one."""
         if plain_value(token).startswith(prefix):
             raise ValueError(words)
         return token
@@ -141,6 +143,7 @@ class Slack(ChatIntegration[SlackSettings]):
     def summary(self, own: SlackSettings, shared: SharedSettings) -> Health:
         """Return whether Slack is on and how events arrive, or which setting is missing. No service
         is called."""
+        # Slack's HTTP requests come through the page's server.
         if own.slack == "http" and shared.ponte_web == "off":
             return Health(
                 "slack",
@@ -218,8 +221,8 @@ class Slack(ChatIntegration[SlackSettings]):
     def safety(
         self, own: SlackSettings, shared: SharedSettings, home: HomeFolder
     ) -> Iterator[SafetyFinding]:
-        """Yield findings on a weak signing secret, on rights, and on missing caps. No service is
-        called."""
+        """Yield findings on a weak signing secret, on the rights of members and visitors, and on a
+        missing daily limit. No service is called."""
         secret = plain_value(own.slack_signing_secret)
         if own.slack == "http" and len(secret) < MIN_TOKEN_CHARACTERS:
             words = (
@@ -229,6 +232,7 @@ class Slack(ChatIntegration[SlackSettings]):
             yield SafetyFinding("token", say(words), "unsafe")
         if own.slack == "off":
             return
+        # PONTE_ALLOW names who may change data: everybody (*), or people of a platform.
         people = describe_allowed(shared.ponte_allow, "slack")
         everybody = EVERYBODY_NAME in shared.ponte_allow
         members, visitors = RIGHTS_SENTENCES[

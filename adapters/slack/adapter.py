@@ -142,10 +142,12 @@ class SlackAdapter(ChatPlatform):
         self._app: AsyncApp | None = None
         self._socket: SlackSocket | None = None
         self._connecting: asyncio.Task[None] | None = None
+        """The connection attempt that `start` did not wait for."""
         self.is_open = False
         """Whether the adapter accepts events."""
         self._warnings = OncePerMinute()
         self._lookups = BoundedDict[str, asyncio.Task[Payload]](100)
+        """The newest look-up of each channel, which callers of `is_public` share."""
         self.failures = incoming.FailedEvents(self.name)
 
     def reply(self, to: ReplyTo, posts: PostJournal) -> GrowingReply:
@@ -169,7 +171,7 @@ class SlackAdapter(ChatPlatform):
         # An outage of Slack must not keep the page and the terminal from starting.
         await asyncio.wait({connecting}, timeout=SLACK_START_SECONDS)
         if connecting.done():
-            await connecting
+            await connecting  # raises its error, such as a refused token
         else:
             self._connecting = connecting
 
@@ -189,10 +191,13 @@ class SlackAdapter(ChatPlatform):
             answer = await connection.dispatch(
                 self._app, self._take, self._credentials.signing_secret, headers, body
             )
-        except Exception as error:  # in Bolt, before it looks at the event
+        # In Bolt, before it looks at the event. 200, because Slack would send the request again,
+        # and it would fail again.
+        except Exception as error:
             self.on_failure(error, {})
             return 200, {}, b""
-        # With a wrong secret or clock, nothing else would tell why Ponte does not answer.
+        # With a wrong secret or clock, nothing else would tell why Ponte does not answer. Requests
+        # without a signature are not Slack's.
         is_signed = "x-slack-signature" in map(str.lower, headers)
         if answer[0] == 401 and is_signed and self._warnings.admits("signature", time.time()):
             log.warning("request has no valid signature")
@@ -203,6 +208,8 @@ class SlackAdapter(ChatPlatform):
         many events failed."""
         api, directory, socket = self.workspace.api, self.workspace.directory, self._socket
         scopes, limits = self.workspace.scopes, [self.workspace.flags.words]
+        # Without these scopes Slack sends only mentions, which matters where Ponte answers
+        # everything. No scopes at all: Slack did not return them.
         missing = [scope for scope in HISTORY if scope not in scopes]
         if scopes and missing and incoming.list_answer_all_places(self._places, self.name):
             limits.insert(0, say(ONLY_MENTIONS, scopes=", ".join(missing)))
@@ -230,7 +237,7 @@ class SlackAdapter(ChatPlatform):
             state, words = "on", "Socket Mode"
             if not self._listens:
                 words = say("sends replies; other processes receive messages")
-            elif socket is None:
+            elif socket is None:  # no app token, so Slack sends HTTP requests
                 state, words = "on" if self.is_open else "failing", "HTTP, /slack/events"
             words = "; ".join(filter(None, [words, *limits]))
         return self.failures.describe(Health("slack", state, words))
@@ -243,6 +250,7 @@ class SlackAdapter(ChatPlatform):
     async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
         """Return the message with its context, and sentences about what could not be read. Raise
         PostRemoved if it was deleted before this process started. The port `LoadContext`."""
+        # While no process ran, an edit or a deletion may have been missed.
         if message.sent_at < self._started_at:
             message = await self._intake.refresh(message)
         return await self._context_of.look_up(message, pointed)
@@ -292,8 +300,9 @@ class SlackAdapter(ChatPlatform):
         return await self.workspace.directory.labels(names)
 
     async def can_read(self, person: Person, address: Address) -> bool | None:
-        """Return whether a person is a member of a shared channel; False for a direct message.
-        Nobody waits for it, so it may wait long for the rate limit."""
+        """Return whether a person is a member of a shared channel; False for a direct message, and
+        None if Slack refuses to tell. Raises PlatformBusy if it does not tell now. Nobody waits for
+        the answer, so it may wait long for the rate limit."""
         if not address.is_shared:
             return False
         try:
@@ -306,12 +315,15 @@ class SlackAdapter(ChatPlatform):
 
     async def can_write(self, person: Person | None, address: Address) -> bool | None:
         """Return whether a person, or the bot (None), can post in a channel, as its members do. If
-        the channel is too large to be listed, the members of our workspace can."""
+        the channel is too large to be listed, the members of our workspace can. None if Slack does
+        not tell."""
         id = person.id if person else self.workspace.user
         try:
             is_member = await check_membership(self.workspace.api, address.channel, id)
         except SlackRefused as refused:
+            # The bot is no member itself, so Ponte cannot post there for anybody.
             return False if refused.error in NOT_A_MEMBER else None
+        # None: too large, and the person's own channels could not be listed either.
         if is_member is None and person:
             guest = await self.guest(person, MAX_CONFIRMED_AGE_SECONDS)
             return None if guest is None else not guest
@@ -322,13 +334,16 @@ class SlackAdapter(ChatPlatform):
         Slack does not tell. Guests can write to few people, which Slack does not list."""
         if person.workspace != self.workspace.team:
             return False
+        # Whether each of the two is none: True forbids it, whatever is not known of the other.
         outside = [await self.guest(person, MAX_CONFIRMED_AGE_SECONDS)]
         outside.append(await self.workspace.directory.is_stranger(other.id))
         return False if True in outside else None if None in outside else True
 
     async def find_post(self, to: ReplyTo, key: str, text: str) -> str | None:
-        """Return the id of our post with this key. Raises the errors of `SlackApi.call`."""
-        # `into` put the time of its choice into the source; the post was made soon after that.
+        """Return the id of our post with this key, made for `to`; None if there is none. Raises the
+        errors of `SlackApi.call`. `text` is not used, because Slack stores the key."""
+        # The time in the source is that at which `destination_in` chose the place, with a margin
+        # for our clock. The post was made soon after it, so later messages are not read.
         source, channel = Source.read(to.source), to.address.channel
         lookup = PostLookup(self.workspace, channel, source.thread, source.ts, to.turn)
         until = f"{float(source.ts) + _CLOCK_DIFFERENCE_SECONDS + _POSTED_WITHIN_SECONDS:.6f}"
@@ -350,6 +365,7 @@ class SlackAdapter(ChatPlatform):
         if lookup is None or lookup.done():
             lookup = asyncio.create_task(self._find_channel(address))
             self._lookups[address.channel] = lookup
+        # A caller that is cancelled must not cancel the call for the others.
         return not (await asyncio.shield(lookup)).get("is_private", True)
 
     async def _find_channel(self, address: Address) -> Payload:
@@ -383,8 +399,8 @@ class SlackAdapter(ChatPlatform):
     def destination_in(self, address: Address, person: Person) -> ReplyTo:
         """Return the `ReplyTo` of a new post at the top level of a channel, which answers no
         message."""
-        # The time is that of the oldest post that a search may find; "command": nothing is there
-        # that a reaction could mark.
+        # The time is where `find_post` begins to look for the post; our clock may be ahead of
+        # Slack's. "command": there is no message that a reaction could mark.
         source = Source(f"{time.time() - _CLOCK_DIFFERENCE_SECONDS:.6f}", "", "command")
         return ReplyTo(address, person, str(source), "")
 
@@ -397,6 +413,7 @@ class SlackAdapter(ChatPlatform):
             source = Source(ts, ts)
         elif source.kind in ("card", "quiet"):  # else it would redraw the card, or be private
             source = Source(source.ts, source.thread, "command")
+        # The token, a response_url, is for the answer to the command alone.
         return replace(to, source=str(source), token="", token_expires_at=0.0)
 
     async def stop_intake(self) -> None:
@@ -416,8 +433,12 @@ class SlackAdapter(ChatPlatform):
         await self.workspace.api.close()
 
     async def _connect(self) -> None:
-        """Identify the workspace, start the directory and, if this process listens, accept events.
-        An app token of another app would connect and receive nothing, so it is checked first."""
+        """Identify the workspace, start the directory and, if this process listens, accept events:
+        through a WebSocket with an app token, else through `http`. Each step is retried until Slack
+        answers; SettingsError if it refuses a token.
+
+        An app token of another app would connect and receive nothing, so it is checked first.
+        """
         identity = await connection.retry_until_answered(self.workspace.identify)
         self.workspace.directory.start()
         if not self._listens:
@@ -439,6 +460,7 @@ class SlackAdapter(ChatPlatform):
             await connection.retry_until_answered(
                 lambda: check_app_token(self.workspace.api, identity, token)
             )
+            # The address of the WebSocket is asked for with the app token, so by another client.
             app_api = SlackApi(token, self.workspace.api.base_url, self._proxies)
             try:
                 url = await connection.retry_until_answered(lambda: socket_url(app_api))
@@ -457,7 +479,9 @@ class SlackAdapter(ChatPlatform):
             if event.get("type") == "app_home_opened":
                 self._tasks.start(self._app_home.on_opened(body, event))
             elif event.get("type") in MEMBER_EVENTS:
-                if self._home is not None:  # `ponte doctor` reads there that these events arrive
+                # `ponte doctor` sees by this file that these events arrive. It is made once, so
+                # `_home` is then None.
+                if self._home is not None:
                     mark, self._home = self._home / EVENTS_MARK, None
                     with suppress(OSError):
                         await asyncio.to_thread(mark.touch, mode=0o600)
@@ -471,8 +495,8 @@ class SlackAdapter(ChatPlatform):
 
     def on_failure(self, error: Exception, body: Payload) -> None:
         """Note an event or interaction that caused an exception, and tell its person. In `body`
-        every field may be missing or of another type."""
-        event = body.get("event") or body
+        every field may be missing or of another type, which may be the cause."""
+        event = body.get("event") or body  # an interaction has its fields at the top
         kind = event.get("type") if isinstance(event, Mapping) else "?"
         self.failures.note(error, kind or body.get("command"))
         self._tasks.start(self._report_failed_event(body))
@@ -481,12 +505,14 @@ class SlackAdapter(ChatPlatform):
         """Tell a person, and nobody else, that what they sent could not be handled. Raise
         nothing."""
         try:
+            # Commands and clicks have such an address; events do not.
             if url := body.get("response_url"):
                 words = {"text": say(incoming.EVENT_FAILED), "replace_original": False}
                 await self.workspace.api.respond(str(url), words)
                 return
             event = body["event"]  # any error below means that there is nobody to tell
             channel, user = str(event["channel"]), str(event["user"])
+            # Only the author of a message to Ponte expects an answer.
             is_ours = is_direct(channel, event) or self.workspace.user in str(event.get("text"))
             if is_ours and not event.get("bot_id") and user != self.workspace.user:
                 thread = event.get("thread_ts")

@@ -281,8 +281,8 @@ class NotNow(Unsent):
 
 
 class TokenRefused(NotNow):
-    """Slack does not accept the token. Startup fails because of this error; an answer waits until
-    the token is accepted again."""
+    """Slack does not accept the token. At startup, Ponte fails because of this error. Later, an
+    answer waits until the token is accepted again."""
 
 
 FAILURES = (SlackRefused, InDoubt, PlatformBusy)
@@ -338,6 +338,7 @@ class RateLimiter:
         self._clock = clock
         self._pace = pace
         # A third of the tier as burst and two thirds as rate: together one minute's limit.
+        # REFUSAL_LINE is no method of Slack, but a queue of our own.
         self._methods = {
             method: RateLimit(60 / (most * 2 / 3), most // 3)
             for method, most in {**TIERS, REFUSAL_LINE: REFUSALS_A_MINUTE}.items()
@@ -365,12 +366,14 @@ class RateLimiter:
             return
 
         def take(limits: Sequence[RateLimit], now: float) -> float:
+            """Return the seconds to wait; take a place in each queue if they are few enough."""
             wait = max(limit.delay(now) for limit in limits)
             if wait <= patience:
                 for limit in limits:
                     limit.take(now)
             return wait
 
+        # A wait that is too long in memory is too long in the database as well.
         wait = await self._with_limits(names, take, lambda wait: wait > patience)
         if wait > patience:
             raise PlatformBusy(wait)
@@ -379,14 +382,17 @@ class RateLimiter:
 
     async def hold(self, method: str, channel: str, seconds: float) -> None:
         """Let no call of the method leave for `seconds`, as Slack asked in Retry-After, in any
-        process. After a post, this holds its channel instead: Slack limits posts by channel."""
+        process. After a post, this holds its channel instead: Slack limits posts by channel. A
+        method without a known limit has no queue to hold."""
         if channel and method in POSTS:
+            # The channel counts as busy until then, so that the next post takes a place there.
             self._posted_at[channel] = self._clock() + seconds
             name = f"channel:{channel}"
         elif method in self._methods:
             name = method
         else:
             return
+        # The last argument: `hold` is never refused, so it is always written to the database.
         await self._with_limits(
             [name], lambda limits, now: limits[0].hold(now + seconds), lambda _: False
         )
@@ -397,7 +403,9 @@ class RateLimiter:
 
     async def claim(self, *methods: str) -> bool:
         """Take one place for each method, for calls that follow later. Return False and take none
-        unless every method has places to spare."""
+        unless every method has places to spare.
+
+        For example, a stream is only started if the call that stops it has a place too."""
 
         def take(limits: Sequence[RateLimit], now: float) -> bool:
             if not all(limit.has_spare(now) for limit in limits):
@@ -414,7 +422,8 @@ class RateLimiter:
 
         def take(limits: Sequence[RateLimit], now: float) -> bool:
             (limit,) = limits
-            # The last of them is free at a time at which `places - 1` intervals more have passed.
+            # Each call moves the next place one interval later. So the last of them is free now
+            # only if the first one was already free `places - 1` intervals ago.
             if limit.delay(now + (1 - places) * limit.interval) > 0:
                 return False
             for _ in range(places):
@@ -432,9 +441,10 @@ class RateLimiter:
         """Run `work` on the rate limits of these methods and channels, while no other process
         changes them.
 
-        `work` first runs on copies of the last known state. Other processes only add calls, so a
-        queue that was full there is still full. If `is_refused` is true for that first result, it
-        is returned without asking the database.
+        `work` gets the limits and the time, may change the limits, and returns a result. Without
+        other processes it runs once, on the limits in memory. Otherwise it first runs on copies of
+        them. Other processes only add calls, so a queue that was full there is still full. If
+        `is_refused` is true for that first result, it is returned without asking the database.
         """
         own: list[RateLimit] = []
         for name in names:
@@ -442,7 +452,8 @@ class RateLimiter:
             if limit is None:
                 burst = CHANNEL_BURST if self._pace is None else SHARED_CHANNEL_BURST
                 limit = self._channels.get(name) or RateLimit(CHANNEL_INTERVAL, burst)
-                self._channels[name] = limit  # moved to the end, so it is evicted last
+                # Written at each use, because the dict drops what was written longest ago.
+                self._channels[name] = limit
             own.append(limit)
         pace = self._pace
         # No other process: the limits in memory are the only ones.
@@ -456,6 +467,8 @@ class RateLimiter:
         def on_dues(
             dues: Sequence[float], now: float
         ) -> tuple[Sequence[float], tuple[T, Sequence[float]]]:
+            """Return the new due times for the database, then the result of `work` with the seconds
+            from now until each due time. The transaction may be repeated, so it changes copies."""
             limits = [replace(limit, due=due) for limit, due in zip(own, dues, strict=True)]
             result = work(limits, now)
             new_dues = [limit.due for limit in limits]
@@ -473,8 +486,8 @@ class RateLimiter:
 
 
 class FeatureFlags:
-    """Records which optional features Slack refuses here, so that Ponte stops trying them. All
-    replies of a process share it."""
+    """Records which optional features Slack refuses in this workspace, so that Ponte stops trying
+    them for a while. All replies of a process share one object."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -542,19 +555,25 @@ class SlackApi:
         """By method and channel, the error with which Slack refused it, and until when it counts.
         One scope may be missing for private channels alone."""
         self._opening = asyncio.Lock()
+        # Created and imported by `open`, at the first call.
         self._session: ClientSession | None = None
         self._client: AsyncWebClient | None = None
         self._sdk: Any = None
+        """The package `slack_sdk`."""
         self._aiohttp: Any = None
+        """The package `aiohttp`."""
 
     async def open(self) -> AsyncWebClient:
         """Return the SDK's client, and create it at the first call. Bolt may share it, because it
-        holds no token. The SDK is imported in a thread."""
+        holds no token: each call sends the token in its own headers. The SDK is imported in a
+        thread, because its import takes a while and would stop everything else."""
         async with self._opening:
             if self._client is None:
-                # The package itself is last; before it, the two modules of it that are used here.
+                # The package comes last, so that it stays in `_sdk`. The two modules before it are
+                # used here as its attributes, which only their import creates.
                 for name in ("slack_sdk.errors", "slack_sdk.web.async_client", "slack_sdk"):
                     self._sdk = await asyncio.to_thread(importlib.import_module, name)
+                # The SDK's client has imported aiohttp already, so this takes no time.
                 self._aiohttp = importlib.import_module("aiohttp")
                 limit = self._aiohttp.ClientTimeout(total=REQUEST_SECONDS)
                 self._session = self._aiohttp.ClientSession(timeout=limit)
@@ -608,7 +627,8 @@ class SlackApi:
 
         async def attempt() -> Json:
             """Make the call once, within the rate limits. What Slack refuses because a feature is
-            off is remembered, so that it is not asked for again soon."""
+            off is remembered, so that `refusal` returns it at the next call and Slack is not asked
+            again soon."""
             nonlocal claimed
             is_claimed, claimed = claimed, False  # the place is used up by the first attempt
             await self.limiter.turn(method, channel, patience, is_claimed)
@@ -625,6 +645,8 @@ class SlackApi:
                 raise
 
         def wait(error: Exception, failed: int) -> float | None:
+            """Return the seconds until the next attempt; None to raise the error."""
+            # NotNow lasts longer than these retries, so the caller decides how long to wait.
             if failed > _TRIES or isinstance(error, NotNow):
                 return None
             if isinstance(error, PlatformBusy):
@@ -641,7 +663,8 @@ class SlackApi:
         scopes.
 
         Raises SettingsError if Slack refuses the token, and InDoubt or PlatformBusy if Slack does
-        not answer now.
+        not answer now. It makes one attempt, without `call`, which returns no headers: the scopes
+        are only there.
         """
         try:
             answer = await self._send_once("auth.test", {})
@@ -692,11 +715,12 @@ class SlackApi:
 
     async def _send_once(self, method: str, arguments: Mapping[str, Any]) -> AsyncSlackResponse:
         """Send one request without retries. Raises as `call`, and Unsent if no connection was made.
-        It also updates `refused`."""
+        It also updates `refused`, Slack's error name while it rejects the token."""
         client = await self.open()
         fields = {name: value for name, value in arguments.items() if value is not None}
         form: dict[str, Any] | None = None
-        if method in _FORMS:  # a form field holds text, so other values become JSON
+        # These methods read form data only. A form field holds text, so other values become JSON.
+        if method in _FORMS:
             form = {
                 name: json.dumps(value) if isinstance(value, dict | list | bool) else value
                 for name, value in fields.items()
@@ -756,8 +780,13 @@ async def read_history(
     until: str,
     pages: int,
 ) -> tuple[Sequence[Json], bool]:
-    """Return what `history` returns, and whether Slack has more: older messages of a channel, newer
-    ones of a thread."""
+    """Return the messages of a thread after `since`, oldest first; with `thread` "" those of a
+    channel's top level. `until` is the time stamp of the last one, "" for no end.
+
+    Also return whether Slack has more than `pages` pages: these are older messages of a channel,
+    but newer ones of a thread, because Slack begins a thread with its oldest message. Raises the
+    errors of `SlackApi.call`.
+    """
     method = "conversations.replies" if thread else "conversations.history"
     messages: list[Json] = []
     cursor = None
@@ -786,9 +815,13 @@ def _data_of(answer: AsyncSlackResponse) -> Json:
 
 
 def explain_failure(method: str, response: Any) -> Exception:
-    """Return the exception for a failed response: SlackRefused, PlatformBusy, NotNow, TokenRefused
-    or InDoubt. An error name that is in none of the lists becomes SlackRefused, which ends the call
-    for good."""
+    """Return the exception for a failed response.
+
+    - PlatformBusy: the call is over a rate limit; it says after how many seconds to try again.
+    - NotNow and TokenRefused: Slack did nothing, and a later call may succeed.
+    - InDoubt: the call may have taken effect, as after an error inside Slack.
+    - SlackRefused: Slack refused for good. An error name that is in none of the lists counts here.
+    """
     # The SDK raises with its own response, or with that of aiohttp if the body is no JSON.
     status = getattr(response, "status_code", getattr(response, "status", 0))
     data = getattr(response, "data", None)
@@ -799,7 +832,8 @@ def explain_failure(method: str, response: Any) -> Exception:
         # Slack says how long; a proxy may not.
         return PlatformBusy(1.0 if seconds is None else seconds)
     if 400 <= status < 500 and not error:
-        # A proxy or firewall in front of Slack refused it, without Slack's JSON.
+        # A proxy or firewall in front of Slack refused it, without Slack's JSON. A method that no
+        # answer can do without is tried again later; any other one counts as refused.
         error = f"{HTTP_ERROR}{status}"
         return NotNow(method, error) if method in NEEDED_METHODS else SlackRefused(method, error)
     if status >= 500 or not error:

@@ -102,10 +102,11 @@ class SlackSocket(AsyncSocketModeHandler):
         self._on_failure = on_failure
         super().__init__(app, app_token, sdk_log(), ping_interval=PING_SECONDS)
         client: Any = self.client
-        client.proxy = proxy  # the SDK reads a proxy from the environment
-        # Each event would wait in the SDK's queue for another pass of the event loop.
+        client.proxy = proxy  # the SDK has read one from the environment; our setting replaces it
+        # Frames are handled at once. In the SDK's queue, each would wait for another pass of the
+        # event loop.
         client.enqueue_message = self._start_frame
-        client.on_message_listeners.append(self._on_frame)
+        client.on_message_listeners.append(self._on_frame)  # notes the time for `health`
         self._frames = BackgroundTasks("slack")
         self._last_frame_at = time.time()
         self._handling: set[asyncio.Task[Any] | None] = set()
@@ -114,8 +115,9 @@ class SlackSocket(AsyncSocketModeHandler):
         """False once no further event is taken."""
 
     async def handle(self, client: Any, req: SocketModeRequest) -> None:
-        """Handle an event. After `stop` it is left unacknowledged, so that Slack sends it to the
-        next process."""
+        """Handle a request of Slack, an event or an interaction. After `stop` it is left
+        unacknowledged, so that Slack sends it to the next process. Events are handled here,
+        because Bolt acknowledges them before they are stored; interactions go to Bolt."""
         if not self._is_open:
             return
         task = asyncio.current_task()
@@ -131,7 +133,7 @@ class SlackSocket(AsyncSocketModeHandler):
             raise  # the acknowledgement could not be sent; Slack sends the event again
         except Exception as error:
             self._on_failure(error, body)
-            # Slack would send it again, and it would fail again.
+            # Acknowledged all the same: Slack would send it again, and it would fail again.
             await client.send_socket_mode_response(SocketModeResponse(req.envelope_id))
         finally:
             self._handling.discard(task)
@@ -184,7 +186,7 @@ def build_app(
     that causes an exception is acknowledged, so that Slack does not repeat it.
 
     `authorize` prevents Bolt from reading the environment, where SLACK_CLIENT_ID would switch it to
-    OAuth.
+    OAuth. Middleware of Bolt that Ponte does not need is off.
     """
     bolt_log = sdk_log()
     bolt_log.disabled = True  # Bolt warns that it ignores the token in the environment
@@ -208,7 +210,8 @@ def build_app(
         error: Exception, body: dict[str, Any], response: BoltResponse | None
     ) -> None:
         on_failure(error, body)
-        # Slack itself tells the person about a form that is not acknowledged.
+        # 200 acknowledges the request. A submitted form is not acknowledged: Slack then tells the
+        # person, in the form, that it failed.
         if response is not None and body.get("type") != "view_submission":
             response.status = 200
 

@@ -95,8 +95,11 @@ class SlackContext:
         """Return the message with its context, and sentences about what could not be read. The port
         `LoadContext`.
 
-        `pointed` asks for the messages that it refers to, not only for names.
+        `pointed` asks for the messages that it refers to, not only for names. These are the earlier
+        ones of its thread, the one that a form was opened on (`reference`), and linked ones. A
+        person who is alone in a thread with Ponte needs no earlier ones: the conversation has them.
         """
+        # The bot's own id is needed to recognise its posts. A turn may run before it is known.
         with suppress(SettingsError, InDoubt, PlatformBusy):
             await self.workspace.identify()
         ids = self._people(message)
@@ -128,6 +131,7 @@ class SlackContext:
         if earlier.reference and quotes:  # the complete message replaces the stored excerpt
             own_quotes = [quote for quote in own_quotes if not quote.reference]
         notes = [*([say(earlier.failure, locale)] if earlier.failure else []), *unread]
+        # The model must know that something is missing.
         if earlier.failure and not earlier.reference:
             quotes = [Quote("Slack", HISTORY_UNREAD, is_note=True)]
         if len(files) > incoming.MAX_CONTEXT_FILES:
@@ -156,10 +160,11 @@ class SlackContext:
     async def read_messages(
         self, to: ReplyTo, since: float, most: int
     ) -> tuple[Sequence[PlaceMessage], bool]:
-        """Return the newest messages of a place, and whether there are more (the port
-        `Messenger`)."""
+        """Return the newest messages of a place since `since` (Unix seconds), at most `most` of
+        them, and whether there are more (the port `Messenger`). The place is the thread of the
+        message that `to` answers, or its channel. Raises Undeliverable if they cannot be read."""
         source, channel = Source.read(to.source), to.address.channel
-        # The first message of a thread is asked in the channel.
+        # A message that begins a thread was written in the channel, so the channel is read.
         thread = source.thread if source.thread != source.ts else ""
         try:
             posts, has_more = await read_history(
@@ -175,6 +180,8 @@ class SlackContext:
             raise Undeliverable(reason=str(error)) from error
         if thread and has_more:  # the newest are missing: Slack returns a thread from its beginning
             raise Undeliverable(reason="the thread is too long")
+        # Time stamps have the same length, so they are compared as text. Joins and the like are
+        # left out, and the message that asks is no part of the answer.
         spoken = [
             post
             for post in posts
@@ -211,6 +218,7 @@ class SlackContext:
         at = next((n for n, post in enumerate(posts) if post["ts"] == link.message), None)
         if at is None:
             return LINK_UNREAD
+        # Half of the replies come before the linked message, half after it.
         first = max(0, at - MAX_LINKED_REPLIES // 2)
         around = posts[first : first + MAX_LINKED_REPLIES + 1]
         return [
@@ -218,7 +226,8 @@ class SlackContext:
         ]
 
     async def _describe(self, posts: Sequence[Json]) -> Sequence[PlaceMessage]:
-        """Return posts with names in place of ids."""
+        """Return posts of Slack as messages with time, author and text, with names in place of ids
+        as far as Slack returns them soon."""
         ids = {str(post.get("user") or "") for post in posts}
         ids |= {id for post in posts for id in mentioned_ids(text_of(post))}
         people = await self.workspace.directory.profiles(ids - {"", self.workspace.user})
@@ -241,13 +250,15 @@ class SlackContext:
 
     async def _read_earlier_messages(self, message: Message, reference: str) -> ReadMessages:
         """Return the messages before this one in its thread, or in that of the message to which
-        the person refers (`reference`)."""
+        the person refers (`reference`, a time stamp or ""). In a thread, also note who takes part
+        in it (`learn`). A failure is returned as a sentence, because the turn goes on without
+        them."""
         where, source = message.address, Source.read(message.reply_to.source)
         channel, thread = where.channel, source.thread or reference
         try:
             async with asyncio.timeout(seconds := incoming.CONTEXT_SECONDS):
                 posts = await history(self.workspace.api, channel, thread, "0", seconds)
-        except PlatformBusy:
+        except PlatformBusy:  # some apps may read history only once a minute
             return ReadMessages(reference=reference, failure=_LIMITED)
         except (SlackRefused, InDoubt, TimeoutError):
             failure = _ONLY_TEXT if reference else incoming.THREAD_UNREAD
@@ -260,6 +271,7 @@ class SlackContext:
         self.taking_part.learn(where, message.author.id, before, announce=not everything)
         known_ts: set[str] = set()
         # Where everything is answered, the conversation contains messages that do not mention us.
+        # A turn in the journal tells which ones; `history_entry` raises NotFound for the others.
         for post in self._list_since_our_post(before, where.is_shared) if everything else ():
             with suppress(NotFound):
                 key = event_key(where.workspace, where.channel, str(post["ts"]))
@@ -290,7 +302,9 @@ class SlackContext:
             for post in self._list_since_our_post(posts, shared)
             if f"<@{bot}" not in str(post.get("text", "")) and post["ts"] not in earlier.known_ts
         ][-incoming.MAX_EARLIER_MESSAGES :]
-        if earlier.reference:  # it may be older, or one of ours
+        # The message that the person refers to is always among them: it may be older than our last
+        # answer, or ours.
+        if earlier.reference:
             new_posts = [
                 post for post in posts if post in new_posts or post["ts"] == earlier.reference
             ]
@@ -311,6 +325,7 @@ class SlackContext:
             name = names.get(author) or str(post.get("username") or author or "?")
             words = to_readable("\n".join(filter(None, lines)), names, bot)[:most]
             quotes.append(Quote(name, words, is_replied_to=is_root))
+        # The caller takes the last ones if they are too many: forwarded files first.
         return quotes, files + forwarded_files
 
 

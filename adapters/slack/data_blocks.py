@@ -47,6 +47,7 @@ def _build_table(data: RowsResult) -> Json | None:
     refuse the whole message then, so the table is sent as text instead."""
     rows: list[list[Json]] = [[_build_cell(column.title, None) for column in data.columns]]
     for texts, values in zip(data.rows, data.values, strict=True):
+        # A cell with a number is sorted by it, and not by its text.
         numbers = map(RowColumn.sort_number, data.columns, values)
         rows.append([_build_cell(*pair) for pair in zip(texts, numbers, strict=True)])
     rows += [[_build_cell(text, None) for text in data.total]] if data.total else []
@@ -70,7 +71,8 @@ def _build_cell(text: str, number: float | None) -> Json:
 
 def _build_chart(data: Chart) -> Json | None:
     """Return Slack's block for a chart; None if Slack would refuse it: each series needs a value
-    for each label, labels and names must differ, and a pie has one series of positive numbers."""
+    for each label, labels and names must differ, a pie has one series of positive numbers, and
+    each kind has its maximum of series and points. The chart is then sent as text instead."""
     labels = [_clean(label, _MAX_LABEL) for label in data.labels]
     names = [_clean(each.name, _MAX_LABEL) for each in data.series]
     values = [value for each in data.series for value in each.values if value is not None]

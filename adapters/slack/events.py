@@ -60,6 +60,7 @@ class Source:
     kind: Kind = "message"
 
     def __str__(self) -> str:
+        """Return the text form of the source, which `read` parses."""
         kind = "" if self.kind == "message" else f"{self.kind}:"
         thread = f"{self.thread}/" if self.thread and self.thread != self.ts else ""
         if self.kind == "message" and not self.thread:
@@ -178,8 +179,11 @@ def files_of(message: Payload) -> tuple[Attachment, ...]:
 
 
 def own_files_of(event: Payload) -> tuple[Attachment, ...]:
-    """Return the files of an event as `files_of` does, with the recordings of its author. Slack
-    calls some audio clips video/mp4 (hermes-agent pull request 51176)."""
+    """Return the files of an event as attachments, with the author's recordings marked as voice.
+
+    Slack calls some audio clips video/mp4 (hermes-agent pull request 51176), so the file's subtype
+    counts, too. `mark_recording` gets the seconds of such a clip; for None, the type decides.
+    """
     files = _mappings_in(event.get("files"))
     clips = {file.get("id"): file for file in files if file.get("subtype") == "slack_audio"}
     marked_files = []
@@ -204,6 +208,8 @@ def home_of(ours: str, of_the_person: Iterable[object], of_the_place: Iterable[o
     """Return the workspace that a person writes from; "" if the values contradict each other.
 
     It is ours only if no given id names another workspace. Ids of organisations (E…) are ignored.
+    `of_the_person` are the fields that name the person's workspace, `of_the_place` those that name
+    the workspace in which it happened.
     """
     homes, places = (
         {str(t) for t in ids if str(t or "").startswith("T")}
@@ -213,6 +219,7 @@ def home_of(ours: str, of_the_person: Iterable[object], of_the_place: Iterable[o
         return ""
     if homes and homes != {ours}:
         return homes.pop()
+    # Without any id, nothing says that the person is one of ours.
     return ours if (homes or places) and places <= {ours} else ""
 
 
@@ -233,7 +240,7 @@ def parse_message(
     ours: str, body: Payload, event: Payload, bots: frozenset[str]
 ) -> ParsedMessage | None:
     """Return the message of an event. Return None for joins, topics and Slackbot, and for bots that
-    `bots` does not list."""
+    `bots` does not list. `ours` is our workspace, `body` the request around the event."""
     user = str(event.get("user") or "")
     if event.get("subtype", "") not in SPOKEN or not user or user == SLACKBOT:
         return None
@@ -248,8 +255,10 @@ def parse_message(
     # docs.slack.dev/reference/events/app_context_changed.
     entities = (event.get("app_context") or {}).get("entities") or () if direct else ()
     descriptions = []
-    # Ids are checked, because this text is part of what the model reads.
+    # Ids are checked, because this text is part of what the model reads. Five entities are enough
+    # for it.
     for entity in entities[:5]:
+        # A type is an address such as `slack#/types/channel_id`; its last part is the kind.
         kind, value = str(entity.get("type", "")).rpartition("/")[2], entity.get("value")
         if kind == "message_context" and isinstance(value, Mapping):
             its_channel, its_ts = str(value.get("channel_id", "")), str(value.get("message_ts", ""))
@@ -310,8 +319,9 @@ def stop_message(where: Address, author: Person, thread: str, at: str, stream: s
 
 
 def _attachment_text(attachment: Payload) -> str:
-    """Return the text of an attachment (docs.slack.dev/reference/messaging/payload, "Legacy
-    fields")."""
+    """Return the text of an attachment, line by line: its legacy fields
+    (docs.slack.dev/reference/messaging/payload, "Legacy fields") and its blocks. An app may use
+    either."""
     # `fallback` repeats the other fields in one line, so it counts only where they are empty.
     lines = [str(attachment.get(name) or "") for name in ("pretext", "title", "text")]
     lines += list(_lines(attachment.get("blocks")))
@@ -326,7 +336,7 @@ def _attachment_text(attachment: Payload) -> str:
 
 def _lines(blocks: Any, depth: int = 0) -> Iterator[str]:
     """Yield the readable text of blocks, line by line. An image gives its title or its alternative
-    text; buttons give none."""
+    text; buttons give none. `depth` counts the blocks around these."""
     for block in _mappings_in(blocks):
         # Anybody's app can send blocks, nested as deeply as it likes.
         if depth > _DEEPEST:
@@ -348,8 +358,9 @@ def _lines(blocks: Any, depth: int = 0) -> Iterator[str]:
 
 
 def _render_inline(element: Payload) -> str:
-    """Return an element of rich text as mrkdwn
-    (docs.slack.dev/reference/block-kit/blocks/rich-text-block)."""
+    """Return an element of rich text as mrkdwn, the markup that Slack's `text` has for it
+    (docs.slack.dev/reference/block-kit/blocks/rich-text-block). Plain text is escaped, so that it
+    cannot look like a mention."""
     match element.get("type"):
         case "user":
             return f"<@{element.get('user_id')}>"

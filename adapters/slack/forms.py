@@ -66,8 +66,8 @@ view, of which one says what was left out, and refuses a view of more than 250 K
 
 
 def ask_form(memory: Json) -> Json:
-    """Return the form "Ask Ponte" of a message shortcut. `memory` holds the place and the
-    message."""
+    """Return the form "Ask Ponte" of a message shortcut. `memory` is what the form carries until it
+    is submitted: the place and the message."""
     label = say("What do you want to know about this message?")
     block = _build_input(QUESTION_BLOCK, label, _build_text_input())
     return _build_modal(ASK_FORM, say("Ask Ponte"), say("Ask"), [block], memory)
@@ -88,12 +88,14 @@ def quick_command_form(commands: Sequence[QuickCommand], text: str, memory: Json
 
 def inputs_form(command: QuickCommand, memory: Json, wrong: str = "") -> Json:
     """Return the form with the inputs of one quick command. `wrong` is an error to show above
-    them."""
+    them, in place of the command's description. `memory` is what the form carries until it is
+    submitted; the command's slug is added to it."""
     blocks: list[Json] = []
     title, description = command.title_and_description()
     if above := wrong or description:
         blocks.append({"type": "section", "text": make_plain_text(above, SECTION_BYTES)})
     for name, kind in list(command.inputs.items())[:_FIELDS]:
+        # None of the choices if Slack cannot show all of them; the person then types one.
         choices = [str(choice) for choice in kind.get("choices") or ()]
         element = _build_menu(choices, choices) or _build_text_input()
         optional = not kind.get("required")
@@ -122,7 +124,8 @@ def feedback_form(memory: Json, *, can_share: bool) -> Json:
 
 
 def read_form_values(view: Mapping[str, Any]) -> dict[str, str]:
-    """Return the values of a form by block id, without empty fields."""
+    """Return the values of a form by block id, without empty fields. A block has one element: a
+    text input, a menu, or a checkbox, of which the first tick counts."""
     values: dict[str, str] = {}
     for block, elements in view.get("state", {}).get("values", {}).items():
         for element in elements.values():
@@ -134,18 +137,21 @@ def read_form_values(view: Mapping[str, Any]) -> dict[str, str]:
 
 
 def read_form_memory(view: Mapping[str, Any]) -> Json:
-    """Return the data that a form was opened with (`private_metadata`)."""
+    """Return the data that a form was opened with, which Slack returns with the submitted form
+    (`private_metadata`)."""
     data: Json = json.loads(view.get("private_metadata") or "{}")
     return data
 
 
 def build_change_form(form: ChangeForm, memory: Json) -> Json:
-    """Return the form as a modal. `memory` is what it carries until it is submitted. A field that
-    it cannot hold is named above the others."""
+    """Return the form that changes a proposal as a modal. `memory` is what it carries until it is
+    submitted. A field that it cannot hold, because its value is too long or Slack allows no more,
+    is named above the others."""
     blocks: list[Json] = []
     left_out: list[FormField] = []
-    row, size = "", 0
+    row, size = "", 0  # the row of the last field that is shown, and the bytes of all blocks
     for at, field in enumerate(form.fields):
+        # The fields of a row stand below a header with the name of the row.
         added = [build_header(field.row.strip())] if field.row != row else []
         name, label = f"{_CHANGE_FIELD_PREFIX}{at}", field.label.strip()
         added.append(_build_input(name, label, _build_element(field), optional=True))
@@ -155,10 +161,12 @@ def build_change_form(form: ChangeForm, memory: Json) -> Json:
             left_out.append(field)
             continue
         blocks, row, size = blocks + added, field.row, size + added_size
+    # The title is inserted last, so that it comes first.
     for words in (describe_fields_left_out(form, left_out), form.title):
         if words:
             text = make_plain_text(words, SECTION_BYTES)
             blocks.insert(0, {"type": "section", "text": text})
+    # Without any field, there is nothing to send.
     submit = say("Send") if len(left_out) < len(form.fields) else ""
     return _build_modal(CHANGE_FORM, say("Change"), submit, blocks, memory)
 
@@ -173,8 +181,9 @@ def read_new_values(view: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _build_modal(callback: str, title: str, submit: str, blocks: list[Json], data: Json) -> Json:
-    """Return a form that carries the data `data` as JSON, in which the text of the message is
-    halved until it fits. Without `submit`, the form only shows something."""
+    """Return a form that carries `data` as JSON until it is submitted. Slack limits that JSON, so
+    the text of the message in it (`about`) is halved until it fits. Without `submit`, the form only
+    shows something."""
     memory = json.dumps(data)
     while escaped_size(memory) > _MEMORY and data.get("about"):
         data = data | {"about": data["about"][: len(data["about"]) // 2]}
@@ -217,7 +226,8 @@ def _build_menu(values: Sequence[str], labels: Sequence[str], chosen: str = "") 
 
 
 def _build_element(field: FormField) -> Json:
-    """Return the input for a field. It is a text input if no other can hold the field's value."""
+    """Return the input for a field. It is a text input if no other can hold the field's value: a
+    menu that lacks it, or a date that is none."""
     value = field.value
     if field.type == "checkbox":
         return _build_choice("checkboxes", ["true"], [say("Yes")], value)
@@ -233,7 +243,8 @@ def _build_element(field: FormField) -> Json:
 
 
 def _build_choice(type: str, values: Sequence[str], labels: Sequence[str], chosen: str) -> Json:
-    """Return a menu or a checkbox. Slack wants the initial option written as in the list."""
+    """Return a menu or a checkbox in which `chosen` is selected, if it is one of `values`. Slack
+    wants the initial option written as in the list. Of two equal values, only one is offered."""
     options = [
         {"text": make_plain_text(label, MAX_OPTION_BYTES), "value": value}
         for value, label in dict(zip(values, labels, strict=True)).items()

@@ -66,6 +66,7 @@ class SlackHome:
                 return
             verdict = await self.policy.may(person, address, "chat")
             try:
+                # Somebody who may not chat sees only the reason for that.
                 if verdict.allowed:
                     zone = profile.time_zone
                     overview = await self.board.overview(person, address, zone)
@@ -73,7 +74,7 @@ class SlackHome:
                 else:
                     view = _build_view([_build_paragraph(verdict.words())])
                 await self.signs.workspace.api.call("views.publish", user_id=person.id, view=view)
-            except (*FAILURES, NotStored) as error:
+            except (*FAILURES, NotStored) as error:  # the tab is drawn anew when it is opened again
                 log.warning("could not update the Home tab", error=str(error))
 
     def show_after(self, person: Person, channel: str, receipt: Receipt) -> None:
@@ -81,13 +82,15 @@ class SlackHome:
         direct message."""
 
         async def show() -> None:
+            """Wait until the click's turn is answered, then draw the tab with its outcome."""
             await self.inbox.wait_for_answer(receipt.seq)
             await self.show(person, channel)
 
         self.signs.tasks.start(show())
 
     async def _suggest_prompts(self, channel: str, start: StartingPoints) -> None:
-        """Show messages that the person can send as they are."""
+        """Offer the person messages that they can send with one click, as suggested prompts in the
+        Messages tab."""
         prompts = [
             {"title": each.text[:_PROMPT_TITLE_CHARACTERS], "message": each.text}
             for each in start.suggestions
@@ -105,7 +108,11 @@ class SlackHome:
 
 def build_home_view(overview: Overview, start: StartingPoints, channel: str) -> Json:
     """Return the Home tab for views.publish. `channel` is the person's direct message, where
-    clicks are answered."""
+    clicks are answered.
+
+    From top to bottom: the requests that wait for the person's decision, their own requests, their
+    schedules with a button each, what is left of their allowances, and questions to try.
+    """
     cards = [request.card for request in overview.waiting]
     blocks = [render.build_header(say("Waiting for your approval"))]
     if cards:
@@ -151,7 +158,8 @@ def build_home_view(overview: Overview, start: StartingPoints, channel: str) -> 
 
 
 def _separate(cards: Iterable[Json]) -> list[Json]:
-    """Return the blocks of cards with a line between two cards. Each card begins with its note."""
+    """Return the blocks of several cards with a dividing line between two cards. The first block of
+    each card is its note, whose `block_id` ends with ":note"."""
     blocks = list[Json]()
     for block in cards:
         if blocks and block.get("block_id", "").endswith(":note"):

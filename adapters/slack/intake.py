@@ -54,8 +54,8 @@ reply in a thread.
 
 
 class ThreadParticipants:
-    """Tracks the people in threads. Ponte answers without a mention only while one person talks
-    with it.
+    """Tracks the people in threads of channels. In a thread, Ponte answers without a mention only
+    while one person talks with it.
 
     The data is kept in memory and read again from Slack, so nothing that others write is stored.
     """
@@ -72,8 +72,8 @@ class ThreadParticipants:
     async def find_addressing(
         self, message: ParsedMessage, where: Address, settings: AddressingSettings
     ) -> Addressing:
-        """Return whom a message addresses. Slack is asked about its thread only where that
-        decides."""
+        """Return the facts that tell whether a message is for Ponte. Slack is asked about its
+        thread only where that decides, because the event waits for it."""
         mentioned = message.mentions(self._workspace.user)
         names_somebody = mentioned_ids(message.text) or events.GROUP_MENTION in message.text
         age = time.time() - float(message.ts)
@@ -89,12 +89,14 @@ class ThreadParticipants:
             return facts
         conversation = where.conversation
         if settings.answer_everything:
+            # Everything but messages to others, which are also those in a thread of others.
             if where.thread and not facts.names_others:
                 is_others = await self._began_with_others(message, conversation)
                 facts = replace(facts, is_thread_of_others=is_others)
         elif not settings.strict_mention and (
             participants := await self._find_participants(message, conversation)
         ):
+            # The author may be the second person, who joins with this message.
             people = {*participants.people, message.user}
             facts = replace(facts, is_our_thread=True, has_several_people=len(people) > 1)
         return facts
@@ -108,6 +110,7 @@ class ThreadParticipants:
         conversation = where.conversation
         if facts.is_direct or facts.is_late_edit or not where.thread:
             return
+        # A first message decides whom its thread addresses. A mention of us makes the thread ours.
         if everything and (facts.mentions_us or not message.thread):
             self._others[conversation] = facts.names_others
         if everything and facts.names_others and message.thread:
@@ -116,6 +119,7 @@ class ThreadParticipants:
         joins = facts.mentions_us or (everything and not is_others) or facts.is_our_thread
         if not joins:
             return
+        # A message at the top level begins a thread with its author.
         if not message.thread:
             self._participants.setdefault(conversation, Participants([message.user]))
         elif participants := self._participants.get(conversation):
@@ -132,6 +136,7 @@ class ThreadParticipants:
             return False
         if conversation not in self._others:
             try:
+                # Slack returns the root of the thread first, so one message is enough.
                 async with asyncio.timeout(THREAD_SECONDS):
                     response = await self._workspace.api.call(
                         "conversations.replies",
@@ -152,7 +157,8 @@ class ThreadParticipants:
     async def _find_participants(
         self, message: ParsedMessage, conversation: str
     ) -> Participants | None:
-        """Return the people of the thread of a reply; None if Ponte takes no part in it."""
+        """Return the people of the thread of a reply; None if Ponte takes no part in it. After a
+        restart, they are read from Slack."""
         if known := self._participants.get(conversation):
             return known
         record = await self._threads.get(conversation)
@@ -163,10 +169,12 @@ class ThreadParticipants:
             async with asyncio.timeout(THREAD_SECONDS):
                 api = self._workspace.api
                 posts = await history(api, message.channel, message.thread, "0", THREAD_SECONDS)
+            # Only what comes before the reply: its author may be the one who joins now.
             participants = self._participants_in(
                 [post for post in posts if str(post["ts"]) < message.ts]
             )
-        except (*FAILURES, TimeoutError):  # then those whose messages were for Ponte
+        except (*FAILURES, TimeoutError):
+            # Then those whose messages were for Ponte. Their keys end with the id of the person.
             participants = Participants([key.rpartition(":")[2] for key in record.participants])
         self._participants[conversation] = participants
         return participants
@@ -257,14 +265,17 @@ class SlackLocations:
 
     async def address_of(self, message: ParsedMessage, is_flat: bool) -> Address:
         """Return the address of the conversation that a message belongs to: a thread of a channel,
-        a whole channel, a direct message, or a separate thread in one."""
+        a whole channel, a direct message, or a separate thread in one. `is_flat`: the top level is
+        one conversation, so a message there begins no thread."""
         # Whether it belongs to the direct message's own conversation, and not to a separate thread.
         in_dm = message.direct and not message.thread
         # A reply under the person's own message, which may belong to the direct message's
-        # conversation.
+        # conversation. A thread under a post of ours is always a separate one.
         if message.direct and message.thread and message.parent != self.workspace.user:
             root = events.event_key(message.team, message.channel, message.thread)
             if root not in self._roots:
+                # If the root had a turn, the thread holds its answer. `history_entry` raises
+                # NotFound if there was none.
                 with suppress(NotFound):
                     await self.journal.history_entry(turn_id(root))
                     in_dm = True
@@ -340,6 +351,7 @@ class SlackIntake:
                         await self._take_deletion(event, str(now.get("ts", "")))
                     # Slack also reports link previews as edits. They change no text.
                     elif now.get("text") != before.get("text") and now.get("edited"):
+                        # The message inside the event does not name its channel.
                         place = {name: event.get(name) for name in ("channel", "channel_type")}
                         message = events.parse_message(team, body, {**now, **place}, bots)
                         if message and message.user != us:
@@ -353,20 +365,23 @@ class SlackIntake:
                 message = events.parse_message(team, body, event, bots)
                 if message:
                     async with self._in_order(channel, event, is_flat):
-                        # Slack reports most mentions twice, as `message` and as `app_mention`.
+                        # Slack reports most mentions twice, as `message` and as `app_mention`. The
+                        # second one may have files that the first one lacks.
                         more = bool(message.files or message.shared)
                         if message.event_key in self._stored_keys and not more:
                             return
                         where = await self.locations.address_of(message, is_flat)
-                        # Other messages are neither stored nor logged.
                         facts = await self.participants.find_addressing(message, where, settings)
                         everything = bool(settings.answer_everything)
                         self.participants.note(message, where, facts, everything=everything)
+                        # Messages that are not for Ponte are neither stored nor logged.
                         if is_for_ponte(facts, settings):
                             await self._accept(message, where, more)
             case "agent_session_stopped", _:  # Slack's own Stop button was pressed
                 thread = str(event.get("thread_ts") or "")
                 user, at = str(event.get("user", "")), str(event.get("event_ts", ""))
+                # The first of the messages that were streaming. With it, this stop has the key of
+                # the one that the stream itself reports, so that they count once.
                 stream = str(next(iter(event.get("streaming_message_ts") or ()), at))
                 direct = events.is_direct(channel, event)
                 pressed = ParsedMessage(team, channel, at, user, "stop", thread, direct=direct)
@@ -382,7 +397,7 @@ class SlackIntake:
     async def refresh(self, message: Message) -> Message:
         """Return a message as it is now. Slack gives up sending edits and deletions after some
         minutes, so what waited for its turn may be outdated. Raise PostRemoved if it was
-        deleted."""
+        deleted. If Slack does not tell, return it as it is stored."""
         key = _MESSAGE_KEY.fullmatch(message.event_key)
         # It was made by a click or a form, and nobody can edit or delete it.
         if key is None:
@@ -403,7 +418,7 @@ class SlackIntake:
         if not now or now.get("subtype") == "tombstone":
             await self._amend(message.event_key, None)
             raise PostRemoved
-        event = {**now, "channel": channel}
+        event = {**now, "channel": channel}  # the history does not name the channel
         current = events.parse_message(self.workspace.team, {}, event, self.workspace.bots)
         if current is None or not current.edited:
             return message
@@ -421,7 +436,8 @@ class SlackIntake:
         return self._places.setdefault(place, asyncio.Lock())
 
     async def _accept(self, message: ParsedMessage, where: Address, more: bool) -> None:
-        """Store a message once. `more`: it has files, or forwards messages."""
+        """Store a message once, start the download of its files, and mark it if it has to wait.
+        `more`: it has files, or forwards messages."""
         # Slack may send a message again after its edits, which are then newer than this event.
         # None: it was deleted meanwhile.
         turn_message = self._early_edits.get(message.event_key, self._build_message(message, where))
@@ -438,16 +454,18 @@ class SlackIntake:
         self.signs.titles[receipt.turn] = text.to_one_line(turn_message.text, _TITLE)
         if not receipt.is_new:
             return
-        # Any other turn begins at once, and then shows its own progress.
+        # A message gets a reaction if it waits for other turns, or until Slack describes its
+        # author. Any other turn begins at once, and then shows its own progress.
         if receipt.turns_ahead or not self.workspace.directory.is_known(message.user):
             place, inbox = f"{message.channel}:{message.ts}", self.conversations.inbox
             self.signs.marks.mark_stored(self.people.policy, inbox, turn_message, receipt, place)
 
     def _build_message(self, message: ParsedMessage, where: Address) -> Message:
-        """Return the message with what is known without a call to Slack. The turn looks up the rest
-        when it starts."""
+        """Return the message with what is known without a call to Slack, because Slack waits for
+        its acknowledgement. The turn looks up the rest when it starts."""
         profile = self.workspace.directory.cached_member(message.user)
         author = Person("slack", message.user, message.home, profile.name, message.robot)
+        # What it forwards. The turn puts names in place of the authors' ids.
         context = [
             Quote(who, self.workspace.readable(words), is_replied_to=True)
             for who, words in message.shared
@@ -472,12 +490,14 @@ class SlackIntake:
             context=tuple(context),
             locale=profile.locale.replace("_", "-"),
             time_zone=profile.time_zone,
+            # Of two edits, the one with the later time counts.
             sent_at=max(message.edited, float(message.ts)),
             mentions=find_mentions(message.text, names, us),
         )
 
     async def _take_deletion(self, event: Payload, ts: str) -> None:
-        """Withdraw a message that a person deleted, or note that they deleted a post of the bot."""
+        """Withdraw a message that a person deleted, or note that they deleted a post of the bot.
+        `ts` is the deleted message's time stamp; "" withdraws nothing of a person."""
         channel = str(event.get("channel", ""))
         previous = event.get("previous_message") or {}
         if previous.get("user") == self.workspace.user:
@@ -487,7 +507,8 @@ class SlackIntake:
             await self._amend(key, None)
 
     async def _amend(self, key: str, message: Message | None) -> None:
-        """Store an edit, or withdraw a deleted message (None); also one that arrives later."""
+        """Store an edit, or withdraw a deleted message (None). If no message with that key is
+        stored, remember the newest edit, because Slack may send the message only after it."""
         if await self.conversations.inbox.amend(key, message) == "unknown":
             last = self._early_edits.get(key, message)
             if message is None or (last is not None and last.sent_at <= message.sent_at):

@@ -86,8 +86,9 @@ class SlackPlace:
 class SlackInteraction:
     """The port `ChatInteraction` for one command, shortcut, click or form of Slack.
 
-    With `notices`, the person is notified of a slow answer, because nothing else shows that it is
-    under way.
+    `key` is the event key of the message that it becomes, "" if it becomes none. With `notices`,
+    the person is notified of a slow answer, because nothing else shows that it is under way.
+    `source`: what its answer refers to; None for a new post in its place.
     """
 
     workspace: Workspace
@@ -152,6 +153,7 @@ class SlackInteraction:
         team, direct = self.workspace.team, is_direct(place.channel, {})
         is_flat = self.locations.is_flat(place.channel, {})
         if place.thread:
+            # As for a message that is written in that thread.
             message = ParsedMessage(
                 team, place.channel, now, place.user, "", place.thread, direct=direct
             )
@@ -204,7 +206,8 @@ class SlackHandlers:
     home: SlackHome
 
     def register(self, app: AsyncApp) -> None:
-        """Register these handlers with Bolt."""
+        """Register these handlers with Bolt, which calls the first one that matches. The last two
+        acknowledge what no other one handles, because Slack shows an error otherwise."""
         app.command(QUICK_COMMAND)(self.on_command)
         app.shortcut(forms.ASK_FORM)(self.on_shortcut)
         app.shortcut(forms.QUICK_COMMAND_FORM)(self.on_shortcut)
@@ -218,7 +221,8 @@ class SlackHandlers:
         app.view_closed(re.compile(".*"))(self.ignore)
 
     async def on_command(self, ack: AsyncAck, command: dict[str, Any]) -> None:
-        """Handle `/quick-command SLUG …`. A form asks for missing inputs."""
+        """Handle `/quick-command SLUG …`. A form asks for missing inputs. With no text at all, a
+        form offers a choice of quick commands."""
         home = events.home_of(self.workspace.team, [command.get("team_id")])
         place = SlackPlace(
             command["user_id"], home, command["channel_id"], "", command["response_url"]
@@ -260,7 +264,7 @@ class SlackHandlers:
         """Open the form of a message shortcut."""
         about = shortcut.get("message") or {}
         channel = shortcut["channel"]["id"]
-        thread = str(about.get("thread_ts") or "")
+        thread = str(about.get("thread_ts") or "")  # the message may be in a thread already
         # The answer comes below that message, unless the whole channel is one conversation.
         if is_direct(channel, {}) or self.locations.settings_of(channel).threads is not False:
             thread = thread or str(about.get("ts") or shortcut.get("message_ts", ""))
@@ -271,6 +275,7 @@ class SlackHandlers:
             thread,
             shortcut.get("response_url", ""),
         )
+        # No key: opening a form stores nothing. The submitted form becomes the message.
         interaction = self._make_interaction(
             place, "", ack, lambda words: self._respond(place, words)
         )
@@ -306,7 +311,11 @@ class SlackHandlers:
         await ack()
 
     async def on_form(self, ack: AsyncAck, body: dict[str, Any]) -> None:
-        """Handle a submitted form. An error is shown under one of its fields."""
+        """Handle a submitted form. An error is shown under one of its fields.
+
+        A submitted form names no channel, so its place is in its memory, the data that it was
+        opened with. Its values become the command that a person would have typed.
+        """
         view, values = body["view"], forms.read_form_values(body["view"])
         memory = forms.read_form_memory(view)
         place = SlackPlace(
@@ -344,6 +353,7 @@ class SlackHandlers:
         if is_reason:
             request = InteractionRequest(f"deny {memory['press']} {values.get(field, '')}")
         elif view["callback_id"] == forms.ASK_FORM:
+            # The question goes with the message that it is about, and with its files.
             by = str(memory.get("by") or "?")
             name = self.workspace.directory.cached_member(by).name or by
             quote = Quote(
@@ -364,6 +374,8 @@ class SlackHandlers:
             commands = await self._find_quick_commands(interaction)
             with use_locale(interaction.locale):
                 command, update, field = self._read_quick_form(view, values, commands)
+            # The form is shown again, with an error or with fields for missing inputs. `field` is
+            # read by the lambda above if the request cannot be stored.
             if update is not None:
                 await ack(**update)
                 return
@@ -371,14 +383,20 @@ class SlackHandlers:
         await self.interactions.submit(interaction, request)
 
     async def on_click(self, ack: AsyncAck, body: dict[str, Any], action: dict[str, Any]) -> None:
-        """Handle a click on a button of the bot's post or of the Home tab. Without an
-        acknowledgement Slack shows a warning beside the button."""
+        """Handle a click on a button of the bot's post or of the Home tab. It becomes the command
+        that a person could type, such as `approve ID`, or opens a form.
+
+        Without an acknowledgement Slack shows a warning beside the button.
+        """
+        # A click on the Home tab has a view, whose `private_metadata` is the person's direct
+        # message, and no post.
         view, post = body.get("view") or {}, body.get("message") or {}
         channel = view.get("private_metadata", "") if view else body["channel"]["id"]
         ts, thread = str(post.get("ts", "")), str(post.get("thread_ts") or "")
         place = SlackPlace(
             body["user"]["id"], self._home_of(body), channel, thread, body.get("response_url", "")
         )
+        # The same click, delivered twice, has the same time.
         pressed = f"{action['action_id']}:{action['action_ts']}"
         key = f"slack:{self.workspace.team}:{channel}:{ts}:{pressed}:{place.user}"
         if action["action_id"] == forms.CHANGE_FORM:
@@ -394,12 +412,13 @@ class SlackHandlers:
         word = "approve" if word == render.TOGETHER_ACTION else word
         text = word if is_stop else f"{word} {action.get('value', '')}"
         if action["action_id"] == SCHEDULE_ACTION:
-            text = action["value"]
+            text = action["value"]  # the whole command
         # What "stop" did is of interest to this person only; a decision is shown on the card. What
         # is pressed on the Home tab is answered in the direct message.
         source = None if view else Source(ts, thread, "quiet" if is_stop else "card")
 
         async def notify(words: str) -> None:
+            """Tell the person that their click was not stored, which is all that can fail here."""
             await self._respond(place, words)
             log.error("could not store a click")
 
@@ -409,7 +428,8 @@ class SlackHandlers:
         await self.interactions.submit(interaction, InteractionRequest(text))
 
     async def on_code(self, ack: AsyncAck, body: dict[str, Any], action: dict[str, Any]) -> None:
-        """Show the code of an answer to the person who pressed its button."""
+        """Show the code of an answer to the person who pressed its button, and to nobody else. It
+        is acknowledged first, because finding the code may take longer than Slack waits."""
         await ack()
         channel, post = body["channel"]["id"], body.get("message") or {}
         thread, url = str(post.get("thread_ts") or ""), body.get("response_url", "")
@@ -421,17 +441,22 @@ class SlackHandlers:
             f"{channel}:{post.get('ts', '')}",
             SLACK_CODE_SECONDS,
         )
+        # A sentence in place of the code says why the person does not get it.
         if isinstance(code, str):
             await respond(code)
             return
         locale = self.workspace.directory.locale(place.user)
         with use_locale(nearest_locale(locale)):
             blocks = render.build_code_blocks([clean_text(data.decode()) for _, data in code])
+            # If Slack does not take the blocks, the person gets at least a sentence.
             if not await respond(say(SHOW_CODE), blocks=blocks):
                 await respond(say(CODE_LATE))
 
     async def on_vote(self, ack: AsyncAck, body: dict[str, Any], action: dict[str, Any]) -> None:
-        """Store a press of a thumb under an answer. After a thumb down, a form asks why."""
+        """Store a press of a thumb under an answer. After a thumb down, a form asks why.
+
+        It is acknowledged first, because the checks may take longer than Slack waits.
+        """
         await ack()
         channel, post = body["channel"]["id"], body.get("message") or {}
         ts, thread = str(post.get("ts", "")), str(post.get("thread_ts") or "")
@@ -443,10 +468,12 @@ class SlackHandlers:
         vote: Vote = "down" if word == "down" else "up"
         at = float(action["action_ts"])
         press = Press(turn, interaction.person, vote, at, f"{channel}:{ts}")
+        # A sentence says why the vote was not stored; else it is whether the vote stands.
         result = await self.interactions.vote(interaction, press, SLACK_CODE_SECONDS)
         if isinstance(result, str):
             await respond(result)
         elif result and vote == "down":
+            # Only in a direct message can a person let operators read the question and the answer.
             can_share = not interaction.address.is_shared
             memory = _memory(place) | {"ts": ts, "turn": turn}
             with use_locale(interaction.locale):
@@ -456,7 +483,9 @@ class SlackHandlers:
     async def _explain_vote(
         self, ack: AsyncAck, place: SlackPlace, memory: dict[str, Any], values: Mapping[str, str]
     ) -> None:
-        """Store why a person voted against an answer."""
+        """Store why a person voted against an answer: the submitted form of `on_vote`, whose
+        `memory` names the turn and the post. If it cannot be stored, the form stays open and shows
+        why."""
         interaction = self._make_interaction(place, "", ack, lambda words: ack())
         post = f"{place.channel}:{memory['ts']}"
         press = Press(memory["turn"], interaction.person, "down", 0.0, post)
@@ -469,7 +498,9 @@ class SlackHandlers:
     async def _show_change_form(
         self, ack: AsyncAck, trigger: str, place: SlackPlace, memory: dict[str, Any]
     ) -> None:
-        """Open the form that changes the proposal whose button was pressed. It stores nothing."""
+        """Open the form that changes the proposal whose button was pressed; `memory["press"]` is
+        that button's value. If there is no form, or it is too late to open it, tell the person. It
+        stores nothing."""
         interaction = self._make_interaction(
             place, "", ack, lambda words: self._respond(place, words)
         )
@@ -525,8 +556,12 @@ class SlackHandlers:
     def _read_quick_form(
         self, view: Payload, values: Mapping[str, str], commands: Mapping[str, QuickCommand]
     ) -> tuple[TypedCommand, Payload | None, str]:
-        """Return the quick command of a form, a response that asks for more or shows an error, and
-        the field under which an error belongs."""
+        """Return the quick command of a form, a response that asks for more or shows an error (None
+        if the command is complete), and the field under which an error belongs.
+
+        There are two forms: one with a name and a text, and one with a field for each input of a
+        command. The second one carries the name of its command, its slug, in its memory.
+        """
         memory = forms.read_form_memory(view)
         slug = str(memory.get("slug") or values.get(forms.SLUG_BLOCK, "")).strip().lower()
         inputs: Any
@@ -540,6 +575,7 @@ class SlackHandlers:
         # Parsed from text, as if it had been typed, so that the same rules apply to both.
         command_words = TypedCommand("quick-command", slug=slug, input=inputs)
         typed_command = _parse_quick_command(render_command(command_words))
+        # What was entered is no name, or holds more than a name.
         if typed_command is None or typed_command.slug != slug:
             error = UnknownCommand("Quick command `{slug}` not found.", slug=slug)
             response = _field_error(forms.SLUG_BLOCK, error.words())
@@ -548,15 +584,17 @@ class SlackHandlers:
         missing = _find_missing(command, typed_command)
         if not missing:
             return typed_command, None, field
-        # Not listed, so nobody knows its fields; or its fields are shown already.
+        # A field for each input helps only if they are known and not shown already.
         if command is None or view["callback_id"] == forms.INPUTS_FORM:
             return typed_command, _field_error(field, missing), field
         # The command has inputs of its own, so a form with a field for each takes this one's place.
+        # It tells what is missing only if a text was entered: without one, nothing was wrong.
         form = forms.inputs_form(command, memory, missing if inputs else "")
         return typed_command, {"response_action": "update", "view": form}, field
 
     async def _open_form(self, trigger: str, view: Payload, words: str = _TYPE_IT) -> str:
-        """Open a form. If it is too late for that, return a sentence that says what to type."""
+        """Open a form, and return "". If Slack refuses it or its trigger has expired, return
+        `words` in the person's language, by default what to type in place of the form."""
         try:
             await self.workspace.api.call("views.open", trigger_id=trigger, view=view, patience=1)
         except FAILURES as error:
@@ -576,7 +614,8 @@ class SlackHandlers:
             return False
 
     def _home_of(self, payload: Payload) -> str:
-        """Return the workspace of a person who filled in a form or pressed a button."""
+        """Return the workspace of a person who filled in a form or pressed a button; "" if the
+        payload contradicts itself."""
         places = [(payload.get("team") or {}).get("id"), (payload.get("view") or {}).get("team_id")]
         return events.home_of(self.workspace.team, [payload["user"].get("team_id")], places)
 

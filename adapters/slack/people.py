@@ -116,14 +116,19 @@ class SlackPeople:
         self._groups: dict[str, frozenset[str]] = {}
         """The ids of the members of each user group."""
         self._group_names: dict[str, str] = {}
+        """The name of each user group, by its id, as of the last listing."""
         self._groups_at = _NEVER
+        """When the user groups were listed last, by `clock`."""
         self._groups_written_at = _NEVER
+        """When this process last stored the user groups."""
         self._groups_refused = False
         """Slack refused to list the user groups, and the log says so already."""
         self._listing_groups: asyncio.Task[object] | None = None
+        """The listing of the user groups that is under way, for all who wait for it."""
         self._list_now = asyncio.Event()
         """Set to list everybody before the time for it has come."""
         self._list_pause = LIST_AGAIN_SECONDS
+        """Seconds that must pass before the next list, even if many people wait."""
         self._lists = False
         """This process is the one that lists everybody."""
         self.is_complete = False
@@ -135,8 +140,9 @@ class SlackPeople:
         self._peers.on(_LIST_SOON, self._on_list_soon)
 
     async def open(self) -> None:
-        """Load the stored people and user groups."""
-        await self._members.open("")
+        """Load the stored people and user groups. The rows have the groups of each person, and this
+        process needs the people of each group."""
+        await self._members.open("")  # "" is the scope of people themselves
         groups: dict[str, set[str]] = {}
         for member in await self._members.newest(GROUPS):
             self._groups_at = max(self._groups_at, member.confirmed_at)
@@ -180,13 +186,16 @@ class SlackPeople:
         These lookups leave most of the rate limit of users.info to questions of rights.
         """
         user_ids = set(users)
+        # A person whom Slack refused to describe a moment ago is not asked for again yet.
         missing = [
             user
             for user in user_ids
             if await self._members.find(user, MAX_STALE_SECONDS) is None
             and self._clock() - self._refusal_times.get(user, _NEVER) > REFUSED_SECONDS
         ]
-        room = 0  # what is left is for `guest` and `has_left`, which decide on rights
+        # At most so many people are looked up for their names only. The rest of the rate limit is
+        # for `guest` and `has_left`, which decide on rights.
+        room = 0
         if missing and await self._api.limiter.has_spare("users.info"):
             room = max(0, COURTESIES_AT_ONCE - self._members.waiting)
         tasks = [
@@ -195,6 +204,7 @@ class SlackPeople:
         ]
         if tasks:
             _, pending = await asyncio.wait(tasks, timeout=seconds)
+            # This ends the wait, not a look-up under way, whose result still comes into memory.
             for task in pending:
                 task.cancel()
         return {user: self.cached_member(user) for user in user_ids}
@@ -236,7 +246,9 @@ class SlackPeople:
         """Return the display names of people and user groups (`slack:ID`). Names that Slack does
         not return soon are left out."""
         ids = {name.removeprefix("slack:") for name in names}
+        # Slack's ids of user groups begin with S, those of people with U or W.
         groups = {id for id in ids if id.startswith("S")}
+        # The rows hold no names of groups, so a restart needs a listing for them.
         if groups - self._group_names.keys():
             # One listing serves all who wait for it.
             if self._listing_groups is None or self._listing_groups.done():
@@ -262,6 +274,7 @@ class SlackPeople:
         ids = {name.removeprefix("slack:") for name in names if name.startswith("slack:")}
         try:
             async with asyncio.timeout(PEOPLE_SECONDS):
+                # Slack's ids of user groups begin with S. Each group is replaced by its members.
                 if groups := {id for id in ids if id.startswith("S")}:
                     if not await self._has_groups(MAX_STALE_SECONDS):
                         raise PlatformBusy(REFUSED_SECONDS)
@@ -276,7 +289,8 @@ class SlackPeople:
             raise PlatformBusy(REFUSED_SECONDS) from None
         people = []
         for user, member in zip(users_named, members, strict=True):
-            if member is None and user not in self._unknown_ids:  # nobody may be left out
+            # Only those may be left out who are gone, or whom Slack does not know.
+            if member is None and user not in self._unknown_ids:
                 raise PlatformBusy(REFUSED_SECONDS)
             if member is not None and not member.is_bot:
                 people.append(Person("slack", user, self.team, member.name))
@@ -296,6 +310,8 @@ class SlackPeople:
             return  # somebody of another workspace who has never written to us
         if previous is not None and "locale" not in user:  # events may lack it
             member = replace(member, locale=previous.locale)
+        # `unasked`: the event does not bring back somebody who was forgotten. An event that changes
+        # nothing in the record writes the row at most once an hour, to show that it is confirmed.
         await self._members.take([member], unasked=True, write_again=EVENT_WRITE_SECONDS)
 
     # Methods of the port `core.people.directory.Lookup`.
@@ -308,6 +324,7 @@ class SlackPeople:
         try:
             await self._api.limiter.turn("users.info", "", 0.0)
         except PlatformBusy:
+            # One process lists everybody; another one has to ask that process for it.
             if self._lists:
                 self._list_now.set()
             else:
@@ -318,15 +335,15 @@ class SlackPeople:
     async def ask(self, key: MemberKey) -> PlatformMember:
         """Call users.info for one person and return their record. Raises NoMember for an unknown or
         deactivated person and after a refused call, else the errors of `SlackApi.call`."""
-        _, user = key
+        _, user = key  # the scope comes first; it is "" for every person
         try:
-            # `claimed`: the caller has waited for a turn of the limiter already.
+            # `claimed`: the caller has waited in `wait_for_place` already, which counted the call.
             response = await self._api.call(
                 "users.info", user=user, include_locale=True, patience=0.0, claimed=True
             )
         except SlackRefused as refused:
             self._refusal_times[user] = self._clock()
-            # Noted, so that a list of people may leave them out.
+            # Slack knows nobody of that id, so `people` may leave them out.
             if refused.error == "user_not_found":
                 self._unknown_ids[user] = True
             else:
@@ -351,7 +368,8 @@ class SlackPeople:
         )
         others = (user.get("enterprise_user") or {}).get("teams") or ()
         teams = {str(user.get("team_id", "")), *map(str, others)} - {""}
-        teams = set() if user.get("is_stranger") else teams  # in no channel that we see
+        # Slack marks people of other workspaces who share no channel with us as strangers.
+        teams = set() if user.get("is_stranger") else teams
         # Our own workspace, if they belong to several.
         home = self.team if self.team in teams else str(user.get("team_id", ""))
         id = str(user.get("id", ""))
@@ -371,7 +389,8 @@ class SlackPeople:
         self._list_now.set()
 
     async def _keep_listing(self) -> None:
-        """List everybody every LIST_EVERY_SECONDS, or earlier if many people wait."""
+        """List everybody every LIST_EVERY_SECONDS, or earlier if many people wait. A list that
+        Slack refuses is tried again only after that time, one that failed after a short pause."""
         self._lists = True
         try:
             while True:
@@ -379,14 +398,15 @@ class SlackPeople:
                 began = time.monotonic()
                 try:
                     await self._list_everybody()
-                except SlackRefused as refused:  # so it would be at a second try, too
+                except SlackRefused as refused:  # an immediate retry would be refused, too
                     log.warning("could not list the workspace's users", error=str(refused))
                 except FAILURES as failure:
                     log.warning("could not list the workspace's users", error=str(failure))
                     await asyncio.sleep(LIST_RETRY_SECONDS)
                     continue
+                # The least time between the beginnings of two lists, whoever waits.
                 await asyncio.sleep(self._list_pause - (time.monotonic() - began))
-                # Ends early if many people wait to be looked up.
+                # `_list_now` ends this pause early if many people wait to be looked up.
                 with suppress(TimeoutError):
                     async with asyncio.timeout(LIST_EVERY_SECONDS):
                         await self._list_now.wait()
@@ -394,11 +414,14 @@ class SlackPeople:
             self._lists = False
 
     async def _list_everybody(self) -> None:
-        """List everybody once. A page that Slack refuses is requested again in a smaller size."""
+        """List everybody once. A page that Slack refuses is requested again in a smaller size. At
+        its end, set the pause before the next list."""
         sizes, cursor, count, pages, began = list(PAGE_SIZES), "", 0, 0, time.monotonic()
         resolved_before = self._members.resolved_count
 
         def read_page() -> tuple[list[PlatformMember], list[str]]:
+            """Return the members of our workspace on the current page, and the ids of deactivated
+            accounts. A page is long, so this runs in a thread."""
             users = page.get("members", [])
             members = [self._read_member(user) for user in users if not user.get("deleted")]
             deleted_ids = [str(user.get("id", "")) for user in users if user.get("deleted")]
@@ -416,7 +439,9 @@ class SlackPeople:
                 )
             except (SlackRefused, InDoubt) as failure:
                 error = failure.error if isinstance(failure, SlackRefused) else ""
-                if error in CURSOR_OVER and cursor:  # with the first page it would never end
+                # The list begins again. The first page has no cursor, so such an error there means
+                # something else, and to begin again would never end.
+                if error in CURSOR_OVER and cursor:
                     cursor, count = "", 0
                     continue
                 # A lost response ("") may also mean that Slack took too long for so many people.
@@ -445,12 +470,13 @@ class SlackPeople:
         )
 
     async def _has_groups(self, max_age: float) -> bool:
-        """Return whether the user groups in memory are at most `max_age` seconds old. Lists them if
-        needed; False if Slack refuses that."""
+        """Make sure that the user groups in memory are at most `max_age` seconds old: list them if
+        needed, again and again until Slack answers. Return False if Slack refuses that."""
         while self._clock() - self._groups_at > max_age:
+            # One listing serves all who wait for it. After a failure it pauses before it ends.
             if self._listing_groups is None or self._listing_groups.done():
                 self._listing_groups = self._tasks.start(self._list_groups())
-            if self._listing_groups is None:
+            if self._listing_groups is None:  # Ponte stops, and starts no task any more
                 return False
             await asyncio.wait({self._listing_groups})
             if self._groups_refused:
@@ -458,8 +484,8 @@ class SlackPeople:
         return True
 
     async def _list_groups(self) -> None:
-        """Load all user groups and their members from Slack, and store them if they have
-        changed."""
+        """Load all user groups and their members from Slack, and store them if they have changed.
+        The rows are written from time to time without a change, so that they stay confirmed."""
         try:
             listed = await self._api.call(
                 "usergroups.list", include_users=True, patience=GROUPS_PATIENCE_SECONDS
@@ -473,9 +499,10 @@ class SlackPeople:
         except FAILURES as failure:
             self._groups_refused = False
             log.info("could not list user groups", error=str(failure))
-            await asyncio.sleep(GROUPS_RETRY_SECONDS)
+            await asyncio.sleep(GROUPS_RETRY_SECONDS)  # `_has_groups` tries again after this task
             return
         self._groups_refused = False
+        # One person is in many groups: `intern` keeps each id once in memory.
         groups = {
             str(group["id"]): frozenset(sys.intern(str(user)) for user in group.get("users") or ())
             for group in listed.get("usergroups", [])
@@ -485,7 +512,7 @@ class SlackPeople:
         before, self._groups, self._groups_at = self._groups, groups, self._clock()
         if groups != before or self._clock() - self._groups_written_at > GROUPS_WRITE_SECONDS:
             self._groups_written_at = self._clock()
-            # People who have left all groups get an empty set.
+            # By person. Those who have left all groups get an empty set, which replaces their row.
             groups_of: dict[str, set[str]] = {id: set() for ids in before.values() for id in ids}
             for group, ids in groups.items():
                 for id in ids:
@@ -532,6 +559,7 @@ async def check_membership(
 
     try:
         is_member = await find(user, "members", "conversations.members", channel=channel)
+        # The channel has too many members. The person's own channels are fewer.
         if is_member is None:
             with suppress(SlackRefused):
                 types = "public_channel,private_channel"

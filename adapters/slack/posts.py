@@ -38,7 +38,8 @@ class SlackStream:
 
     A stream can only append. If earlier text has changed, the caller edits the message instead.
     Ponte cannot control which links Slack previews under a stream (slackapi/node-slack-sdk pull
-    2389).
+    2389). `ts` is the message's time stamp, `key` the one by which Ponte finds it again, and
+    `sent_text` all text that the stream has taken so far.
     """
 
     api: SlackApi
@@ -98,10 +99,11 @@ class SlackStream:
         """Close the stream with the final `text` and `blocks`. Return False if an edit must still
         bring them into the post.
 
-        `session` is the status of the thread's session afterwards. Raises StoppedByUser and
-        the errors of `SlackApi.call`.
+        `session` is the status of the thread's session afterwards. `claimed`: the call's place
+        under the rate limit is reserved. Raises StoppedByUser and the errors of `SlackApi.call`.
         """
         # A stream only appends, so changed text and blocks that do not fit are left to an edit.
+        # The stream is closed in any case, because Slack accepts no edit while it is open.
         follows = text.startswith(self.sent_text)
         fits = (
             render.escaped_size(text) + render.BLOCK_BYTES + render.blocks_size(blocks)
@@ -119,8 +121,12 @@ class SlackStream:
         return is_accepted and follows and (fits or not blocks)
 
     async def _try_call(self, method: str, **arguments: Any) -> bool:
-        """Call a method, and return whether the stream took it. A lost response counts as failed,
-        because the edit that follows replaces the whole text."""
+        """Call a method, and return whether the stream took it. False if the stream is over, or
+        the text is too long for it, or its blocks are refused: an edit can still show them. A lost
+        response counts as failed, because the edit that follows replaces the whole text.
+
+        Raises StoppedByUser, and SlackRefused for any other refusal.
+        """
         try:
             await self.api.call(method, channel=self.channel, ts=self.ts, **arguments)
         except SlackRefused as refused:
@@ -139,7 +145,7 @@ class PostLookup:
     """Finds the bot's posts of one turn in a thread or channel, after the message that it answers.
 
     `since` is that message's time stamp. Most posts are found by their key. A post without a key is
-    identified by its position.
+    identified by its position. `thread` is "" at a channel's top level.
     """
 
     workspace: Workspace
@@ -168,6 +174,7 @@ class PostLookup:
         into its metadata.
         """
         for post in await self._own_posts():
+            # Uploaded files and notices have no key either. Notices have other metadata.
             if not key_of(post) and not post.get("files") and "metadata" not in post:
                 ts = str(post["ts"])
                 await stop_stream(self.workspace.api, self.channel, ts, key)
@@ -181,9 +188,11 @@ class PostLookup:
         several turns follow one another, it belongs to the turn of the nearest keyed post before
         it.
         """
+        # `owner`: the turn of the nearest keyed post so far, "" before the first one. `candidate`:
+        # the newest post with files before it. `has_key`: a keyed post of this turn was passed.
         owner, candidate, has_key = "", None, False
         for post in await self._own_posts():
-            owner = key_of(post).partition(":")[0] or owner
+            owner = key_of(post).partition(":")[0] or owner  # a key is TURN:NUMBER
             has_key = has_key or owner == self.turn
             file_names = {file.get("name") for file in post.get("files", [])}
             # A streamed post that was never stopped has no key. If this turn has none with a key,
@@ -195,9 +204,12 @@ class PostLookup:
         return None if has_key else candidate
 
     async def _own_posts(self, until: str = "") -> Sequence[Json]:
-        """Return the bot's posts since the source message, oldest first. Without `until`, none if
-        Slack refuses to list them."""
-        await self.workspace.identify()
+        """Return the bot's posts since the source message, oldest first.
+
+        If Slack refuses to list them, for example because a scope is missing, an answer must still
+        be posted. So there are none then; with `until`, SlackRefused is raised.
+        """
+        await self.workspace.identify()  # `workspace.user` is known only after it
         try:
             posts = await client.history(
                 self.workspace.api, self.channel, self.thread, self.since, until=until
@@ -206,7 +218,7 @@ class PostLookup:
             if until:
                 raise
             return ()
-        # A thread always has its root, too.
+        # Slack returns the root with each thread, even if it is older than `since`.
         return [p for p in posts if p.get("user") == self.workspace.user and p["ts"] > self.since]
 
 
@@ -232,10 +244,12 @@ class SlackPosts:
         response: Json = {}
 
         async def post(body: Json) -> None:
+            """Post one form of the message. `_send` calls it until Slack accepts a form."""
             nonlocal response
             response = await self._post_one(key, body)
 
         rest = await self._send(post, content, grows)
+        # The first post is new, so no post with the rest of its text can exist yet.
         await self._post_rest(str(response["ts"]), rest, content.cards, frozenset())
         return response
 
@@ -248,6 +262,7 @@ class SlackPosts:
         Raises the errors of `SlackApi.call`.
         """
         responses: list[Json] = []
+        # Waits for a place in that queue; the call below takes one in its method's queue as well.
         if refusal:
             await self._api.limiter.turn(client.REFUSAL_LINE, "", client.SLACK_PLACE_SECONDS)
 
@@ -283,6 +298,7 @@ class SlackPosts:
         """
 
         async def update(body: Json) -> None:
+            """Send one form of the content. `_send` calls it until Slack accepts a form."""
             await self._api.call(
                 "chat.update", channel=self._lookup.channel, ts=ts, **arguments, **body
             )
@@ -294,6 +310,7 @@ class SlackPosts:
             if grows and refused.error in client.MESSAGE_TOO_LONG:
                 return
             raise
+        # An earlier attempt may have posted a part of the rest already.
         existing_keys = await self._lookup.keys() if rest else frozenset()
         await self._post_rest(ts, rest, content.cards, existing_keys)
 
@@ -306,7 +323,9 @@ class SlackPosts:
         """Send the message in the first form that Slack accepts. Return the rest of the text, which
         must follow in further messages.
 
-        Raises SlackRefused if Slack accepts no form.
+        Another form helps only if Slack finds the message too long or refuses its blocks. Any
+        other refusal is raised at once, and so is the last one if Slack accepts no form. Refusals
+        and successes are noted for each optional feature that the blocks use.
         """
         flags, most = self._workspace.flags, self._workspace.part
         last_refusal: SlackRefused | None = None
@@ -355,8 +374,8 @@ class SlackPosts:
 
 
 async def stop_stream(api: SlackApi, channel: str, ts: str, key: str = "") -> None:
-    """Close a stream that another process left open. A stream that is already closed causes no
-    error."""
+    """Close a stream that another process left open, so that its post can be edited. A stream that
+    is already closed causes no error. With `key`, the post gets it in its metadata."""
     try:
         metadata = post_metadata(key) if key else None
         await api.call("chat.stopStream", channel=channel, ts=ts, metadata=metadata)
@@ -399,6 +418,7 @@ async def replace_card_in_post(
 
     Raises the errors of `SlackApi.call`. Repeating it has no further effect.
     """
+    # An edit sends all blocks of the post, so it needs those of the other cards.
     post, flags = await fetch_post(workspace, channel, ts, thread), workspace.flags
     text = str(post.get("text") or render.card_text(card))
     for tables, text_bytes in (
@@ -444,8 +464,10 @@ def _list_attempts(
     if grows or size <= most:
         for body in _list_forms(content, flags):
             yield body, most, ()
-    limit = 0 if grows else min(size // 2, most)
+    limit = 0 if grows else min(size // 2, most)  # 0: no divided form
+    # The lower limit is the smallest one that `split_text` can work with.
     while limit >= MIN_PART_CHARACTERS * MAX_CHARACTER_SIZE:
+        # A cut may divide a code block, and what was code would then be read as links.
         source = render.without_links_in_code(content.text)
         first, *rest = split_text(source, limit, render.escaped_size)
         yield PostContent(first, code_turn=content.code_turn).build_plain(), limit, tuple(rest)
@@ -453,7 +475,11 @@ def _list_attempts(
 
 
 def _list_forms(content: PostContent, flags: client.FeatureFlags) -> Iterator[Json]:
-    """Yield forms of one message: whole, without thumbs, without tables and charts, and plain."""
+    """Yield forms of one message: whole, without thumbs, without tables and charts, and plain.
+
+    The caller tries one after the other, so each leaves out what Slack may have refused in the one
+    before it. A form that would be equal to the one before it is left out.
+    """
     whole = content.build_whole(flags.is_on("tables"), flags.is_on("data"))
     yield whole
     features = _list_features(whole["blocks"])
@@ -492,6 +518,7 @@ class SlackFiles:
         """Return a file's description and bytes. Return None if it is larger than
         MAX_ATTACHMENT_BYTES, not on one of Slack's hosts, or refused. Raises the errors of
         `SlackApi.call`."""
+        # A reference is the file's id, or the id and its private address.
         id, _, url = attachment.reference.partition(" ")
         if not url:
             # Forms, and events from channels shared with other companies, contain only the id.
@@ -521,11 +548,12 @@ class SlackFiles:
                 )
                 return None
             data = bytearray()
+            # The size in the event may be wrong, so the bytes are counted, too.
             async for chunk in answer.content.iter_chunked(65_536):
                 data += chunk
                 if len(data) > MAX_ATTACHMENT_BYTES:
                     return None
-        # A login page is HTML as well. Only its length distinguishes it from an HTML file.
+        # A login page is HTML as well. Only its length distinguishes it from an attached HTML file.
         html = attachment.type == "text/html"
         return None if html and len(data) != attachment.size else (attachment, bytes(data))
 
@@ -538,6 +566,7 @@ async def upload(
 
     Raises the errors of `SlackApi.call`. The SDK's files_upload_v2 does it in one call. Separate
     steps let Ponte look for the post if the last response was lost, instead of posting twice.
+    Only the last step makes the post; what was uploaded before it is seen by nobody.
     """
     names = frozenset(file.name for file in files)
     entries: list[Json] = []

@@ -26,9 +26,9 @@ from core.domain.messages import Address, ReplyTo
 
 @dataclass(slots=True)
 class Workspace:
-    """The Slack workspace that the bot's token belongs to. `bots` are the ids (B…) of other bots
-    that may talk with Ponte. `team` is the workspace's id and `user` the bot's user id; both are ""
-    until `identify` has returned."""
+    """The Slack workspace that the bot's token belongs to, with what all replies there share.
+    `bots` are the ids (B…) of other bots that may talk with Ponte. `team` is the workspace's id and
+    `user` the bot's user id; both are "" until `identify` has returned."""
 
     api: SlackApi
     directory: SlackPeople
@@ -41,6 +41,7 @@ class Workspace:
     scopes: frozenset[str] = field(default=frozenset(), init=False)
     """The scopes of the token; empty if Slack does not return them."""
     _identity: Json = field(default_factory=dict, init=False)
+    """The response of auth.test; {} until `identify` has returned."""
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)
     """Held while Slack is asked who the token's bot is, so that it is asked once."""
     _post_locks: WeakValueDictionary[str, asyncio.Lock] = field(
@@ -120,8 +121,9 @@ class CommandNotices:
             answered.set()
 
     async def _show_notice(self, turn: str, url: str, words: str) -> None:
-        """Show the notice if no answer arrives in time, and delete it after the answer."""
-        answered = self._waiting[turn]
+        """Show the notice if no answer arrives in time, and delete it after the answer. A failure
+        is ignored, because the answer does not depend on the notice."""
+        answered = self._waiting[turn]  # set by `end`, when the answer is posted
         try:
             with suppress(TimeoutError):
                 async with asyncio.timeout(NOTICE_AFTER_SECONDS):
@@ -140,9 +142,11 @@ class SlackSigns:
     """Shows in Slack that Ponte works on messages: sessions, reactions, and notices for slash
     commands, for all turns of a workspace.
 
-    `working` has for each thread (`CHANNEL:THREAD`) the turn that last set its session to
-    "processing". `titles` has for each turn the title of a session that it starts: the first words
-    of its message. `suspended` has the threads whose session this process has set to "suspended".
+    A session is Slack's record of an assistant's work in a thread. While its status is
+    "processing", Slack shows that and a Stop button. `working` has for each thread
+    (`CHANNEL:THREAD`) the turn that last set its session to "processing". `titles` has for each
+    turn the title of a session that it starts: the first words of its message. `suspended` has the
+    threads whose session this process has set to "suspended".
     """
 
     def __init__(
@@ -173,7 +177,8 @@ class SlackSigns:
         await self._call_reactions("reactions.remove", place, client.SLACK_PLACE_SECONDS)
 
     async def _call_reactions(self, method: str, place: str, patience: float) -> None:
-        """Add or remove the reaction that marks a waiting message. `place` is "CHANNEL:TS"."""
+        """Add or remove the reaction that marks a waiting message. `place` is "CHANNEL:TS". The
+        call waits at most `patience` seconds for the rate limit."""
         channel, _, ts = place.rpartition(":")
         await self.call(
             "reactions",
@@ -188,7 +193,7 @@ class SlackSigns:
         self, feature: Feature, method: str, *, is_counted: bool = True, **arguments: Any
     ) -> dict[str, Any] | None:
         """Call a method of an optional feature. Its failure never affects the answer. `is_counted`:
-        a refusal says something about the feature.
+        a refusal says something about the feature, and several of them switch it off for a while.
 
         Return the response; None if Slack refused or the feature is off; an empty dictionary if the
         outcome is unknown.
@@ -213,7 +218,7 @@ class SlackSigns:
         where = f"{address.channel}:{thread}"
         try:
             is_suspended = await self._has_open(address.conversation)
-        except NotStored:
+        except NotStored:  # the database cannot tell now, so the status stays as it was
             is_suspended = where in self.suspended
         if is_suspended:
             self.suspended[where] = True
@@ -290,7 +295,7 @@ class Presence:
         SIGN_AFTER_SECONDS, unless the turn has ended by then.
 
         `posts` means that the outcome will be a post. The outcome of a click may change only its
-        card.
+        card. Further calls do nothing.
         """
         if self._begun:
             return
@@ -298,7 +303,9 @@ class Presence:
         # In the background, so that the turn begins at once.
         if self._may_have_old_signs:
             self._signs.tasks.start(self._signs.unmark(self._place))
+        # The message no longer waits for its turn, so the reaction that says so is removed.
         self._signs.marks.clear(self._to.turn)
+        # A session and the status line need a thread, a reaction needs a message.
         has_place = bool(self._thread) or self._source.kind == "message"
         if has_place and not self._ended:
             self._timer = asyncio.get_running_loop().call_later(SIGN_AFTER_SECONDS, self._show_sign)
@@ -331,6 +338,8 @@ class Presence:
     async def end(self, released: bool = False, has_cards: bool = False) -> None:
         """Remove all signs at the end of the turn. `released` means that its stream ended, which
         also ended the session. `has_cards`: the answer has cards, so the session may be suspended.
+
+        Further calls only withdraw the notice of a slash command.
         """
         self._signs.notices.end(self._to.turn)
         if self._ended:
@@ -339,12 +348,16 @@ class Presence:
         await self.clear_waiting_signs()
         if self._line is not None and not self._posts:  # Slack clears it only at a post
             await self._set_status("")
+        # The call that starts the session may be under way; one that ends it must come later.
         if self._session is not None:
             await asyncio.wait({self._session}, timeout=_SIGN_PATIENCE)
-        # A later turn in this thread keeps its session.
+        # Only if this turn was the last one to start a session in the thread: a later turn's
+        # session is still needed.
         self._released = self._signs.working.get(self._where) == self._to.turn
         if self._released and released:
             del self._signs.working[self._where]
+        # A turn without a session of its own sets the status all the same if that changes: its
+        # cards now wait for a decision, or it may have decided those that suspended the session.
         elif self._released or (
             self._thread and not released and (has_cards or self._where in self._signs.suspended)
         ):
@@ -356,7 +369,7 @@ class Presence:
         if not self._may_have_old_signs or self._released:
             return
         self._released = True
-        if not self._begun:
+        if not self._begun:  # else `show_soon` has removed the reaction
             self._signs.tasks.start(self._signs.unmark(self._place))
         if self._thread:
             await self._start_release()
@@ -378,9 +391,11 @@ class Presence:
             self._signs.marks.put(self._to.turn, self._place)
 
     async def _start_session(self) -> None:
-        """Set the session to "processing". If Slack refuses, show the status line instead."""
+        """Set the session to "processing". If Slack refuses, show the status line instead. Without
+        two free calls under the rate limit, one to start the session and one to end it, show
+        nothing."""
         if not await self._workspace.api.limiter.reserve(_SESSION, 2):
-            return  # a second place is needed to end the session
+            return
         self._reserved = True
         self._signs.working[self._where] = self._to.turn
         title = self._signs.titles.get(self._to.turn) or None
@@ -389,14 +404,16 @@ class Presence:
         )
         if response:
             self.native_stop = response.get("warning") != NO_STOP_WARNING
-        elif response is None:  # refused, and not only unknown
+        # None: Slack refused. After {}, an unknown outcome, the session may have begun.
+        elif response is None:
             self._signs.working.pop(self._where, None)
             if not self._is_answered:
                 self._line = self._signs.tasks.start(self._keep_line())
 
     async def _start_release(self) -> None:
         """Tell Slack, in the background, that the assistant no longer works in this thread. Wait up
-        to 2 seconds for that, so that the sign is usually gone when the answer comes."""
+        to 2 seconds for that, so that the sign is usually gone when the answer comes. The retries
+        go on after that."""
         if release := self._signs.tasks.start(self._release()):
             await asyncio.wait({release}, timeout=_SIGN_PATIENCE)
 
@@ -407,11 +424,14 @@ class Presence:
 
         async def release() -> None:
             """End the thread's "processing" session, so that Slack no longer shows its Stop button,
-            unless another turn in the thread has taken the session over."""
+            unless another turn in the thread has taken the session over. A refusal is not retried,
+            an unknown outcome is."""
             if not flags.is_on("sessions"):
                 return
+            # Another turn works in this thread now. No entry: this turn's session, or one that a
+            # former process left.
             if self._signs.working.get(self._where, self._to.turn) != self._to.turn:
-                return  # another turn works in this thread now
+                return
             status = await self._signs.resting_status(self._to.address, self._thread)
             try:
                 await self._workspace.api.call(
@@ -429,7 +449,8 @@ class Presence:
             await retry(release, (InDoubt, PlatformBusy), wait_after_each(pauses))
 
     async def _keep_line(self) -> None:
-        """Set the status line again and again, because Slack shows it for two minutes only."""
+        """Set the status line again and again, because Slack shows it for two minutes only. The
+        task is cancelled when an answer is posted; without one it ends after half an hour."""
         for _ in range(_SIGN_TIMES):
             await self._set_status(self._doing or say(_THINKING))
             await asyncio.sleep(STATUS_PERIOD_SECONDS)

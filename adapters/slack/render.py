@@ -153,6 +153,8 @@ def safe_markdown(text: str) -> str:
     """
 
     def render_link(match: re.Match[str]) -> str:
+        """Return a Markdown link, or its label and address where it may not be one. An image
+        becomes a link, because its `!` is dropped."""
         label, url = match["label"] or match["url"], match["url"]
         if _may_link(url):
             return f"[{label}]({url})"
@@ -163,6 +165,7 @@ def safe_markdown(text: str) -> str:
         return f"<{url}>" if _may_link(url) else f"`{url}`"
 
     pieces, text = list[str](), nest_items(text)
+    # By line, whether it may be the row of a table; and the number of the line at each piece.
     rows, number = ["|" in line for line in text.split("\n")], 0
     for start, end, is_code in _split_code(text):
         piece = text[start:end]
@@ -170,7 +173,7 @@ def safe_markdown(text: str) -> str:
         if not is_code:
             piece = free_stress(piece)
             piece = _ANGLED.sub(render_angled_link, _LINK.sub(render_link, piece))
-            # The row of a table is one line.
+            # `<br>` becomes a line break, but a space in a table, whose row is one line.
             piece = "\n".join(
                 BREAK.sub(" " if rows[at] else "\n", line)
                 for at, line in enumerate(piece.split("\n"), first)
@@ -181,9 +184,13 @@ def safe_markdown(text: str) -> str:
 
 def settled_length(text: str) -> int:
     """Return the length of the part of a growing text that later text cannot change: whole words
-    and whole links."""
+    and whole links.
+
+    A stream of Slack can only append. So what may become a link, an image or code is not shown
+    before its end is known.
+    """
     end = max(text.rfind(" "), text.rfind("\n")) + 1
-    line = text.rfind("\n", 0, end) + 1
+    line = text.rfind("\n", 0, end) + 1  # where the last line begins
     # A bracket that is still open, or whose address is, may become a link, or an image with "!".
     bracket = text.rfind("[", line, end)
     if bracket >= 0 and not _LINK.match(text, bracket):
@@ -191,18 +198,23 @@ def settled_length(text: str) -> int:
         if after >= 0 or text.find("]", bracket, end) < 0:
             end = bracket - 1 if bracket > line and text[bracket - 1] == "!" else bracket
     fences = re.findall(r"^[ \t]*(?:`{3,}|~{3,})", text[:line] + "\n", re.M)
-    if len(fences) % 2:  # before the block ends, nothing says that it is code
+    # A code block is open. If it never ends, its addresses may be links, so they wait.
+    if len(fences) % 2:
         return length_before_open_address(text[:end])
     # After an odd backtick, the rest of the line may become code.
     return text.rfind("`", line, end) if text.count("`", line, end) % 2 else end
 
 
 def to_plain_text(text: str) -> str:
-    """Return a Markdown text without its markup, escaped for a message's `text`."""
+    """Return a Markdown text without its markup, escaped for a message's `text`, which
+    notifications and screen readers use."""
     text = BREAK.sub(" ", without_links_in_code(text))
+    # An escaped mark such as `\*` is text. A private letter stands for it while marks are removed.
     text = _ESCAPED.sub(lambda match: chr(_ESCAPES_BEGIN + ord(match[1])), text)
     words = _MARKS.sub(r"\1", _LINK.sub(lambda match: match["label"] or match["url"], text)).strip()
-    original_words = set(text.split())  # removed markup may join words into an address
+    # Removed markup may join pieces into an address that nobody wrote, as in `evil.*com*`. So a
+    # word that the text did not have is defanged.
+    original_words = set(text.split())
     if not original_words.issuperset(words.split()):
         words = _WORD.sub(
             lambda match: match[0] if match[0] in original_words else defang(match[0]), words
@@ -239,8 +251,10 @@ def to_readable(text: str, names: Mapping[str, str], bot: str) -> str:
     at its beginning and end are removed, with the punctuation after the first ones."""
     bot_mention = re.compile(rf"<@{re.escape(bot)}(?:\|[^<>]*)?>")
     spans = [mention.span() for mention in bot_mention.finditer(text)]
+    # Move `start` behind the mentions at the beginning, and `end` before those at the end. Only
+    # blanks may be before the first one; between two, a comma or colon is also allowed.
     start, end = 0, len(text)
-    for first, last in spans:  # only blanks may be before the first one, also ", " between others
+    for first, last in spans:
         if (_SET_OFF if start else _SPACE).fullmatch(text, start, first) is None:
             break
         start = last
@@ -270,8 +284,8 @@ def to_readable(text: str, names: Mapping[str, str], bot: str) -> str:
 
 
 def find_mentions(text: str, names: Mapping[str, str], bot: str) -> tuple[tuple[str, str], ...]:
-    """Return the people and channels that a message from Slack mentions, without the bot: the words
-    that `readable` writes for each, and the id."""
+    """Return the people and channels that a message from Slack mentions, without the bot, each
+    once: the words that `to_readable` writes for it, and its id."""
     mentions = []
     for mention in _FROM_SLACK.finditer(text):
         id, label = mention["id"], mention["label"]
@@ -283,8 +297,8 @@ def find_mentions(text: str, names: Mapping[str, str], bot: str) -> tuple[tuple[
 
 
 def split_answer(text: str, most: int = ANSWER_PART_BYTES) -> tuple[str, ...]:
-    """Split `text` into parts that each fit into one post after rendering. `markdown` can make a
-    text longer."""
+    """Split `text` into parts that each fit into one post of `most` bytes after rendering.
+    `safe_markdown` can make a text longer."""
     fitting: list[str] = []
     for part in split_text(text, most, escaped_size):
         # If rendering makes a piece too long for Slack, the part is divided into smaller ones.
@@ -343,6 +357,8 @@ class PostContent:
         return [*blocks, *(cards_blocks(self.cards, room, tables) if self.cards else ())]
 
     def _complete(self, blocks: list[Json], text_bytes: int, tables: bool) -> Json:
+        """Return the body of a call: `blocks` with what comes below them, and a plain `text` of at
+        most `text_bytes` for notifications."""
         blocks = [*blocks, *self.build_end(ALL_BLOCKS_BYTES - blocks_size(blocks), tables)]
         if self.has_stop:
             blocks.append(_build_button(STOP_ACTION, "stop", say("Stop")))
@@ -352,10 +368,15 @@ class PostContent:
 
 
 def _build_data_blocks(part: str, placed: Sequence[Placed]) -> list[Json]:
-    """Return a part with its rows and charts as blocks; none if nothing is gained or allowed. What
-    Slack takes no more of in one message remains Markdown."""
-    blocks, counts, words = list[Json](), Counter[str](), ""
+    """Return a part of an answer as blocks: its rows and charts as tables and charts of Slack, the
+    text between them as Markdown.
+
+    Rows and charts beyond the number that Slack allows in one message stay Markdown. Return [] if
+    no block of data came of it, or if all of them are too long: the part is then one Markdown text.
+    """
+    blocks, counts, words = list[Json](), Counter[str](), ""  # `words`: the text since a block
     for text, data in split_placed(part, placed):
+        # None: plain text, or data that exceeds a limit of Slack.
         block = build_data_block(data)
         if block is None or counts[block["type"]] == MAX_OF_KIND[block["type"]]:
             words = f"{words}\n\n{text}" if words else text
@@ -379,7 +400,7 @@ def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES, tables: bool = True) -
     # (docs.slack.dev/messaging/formatting-message-text).
     moment = card.expires_at if card.state == "open" else card.decided_at
     at = f"<!date^{int(moment)}^{{date_short_pretty}} {{time}}|…>" if moment else ""
-    words = cut_escaped(escape_text(describe_state(card.state)), _NOTE - 80)
+    words = cut_escaped(escape_text(describe_state(card.state)), _NOTE - 80)  # 80: time and id
     if at and card.state == "open":
         at = say("Decide by {at}", at=at)
     note = " · ".join(filter(None, [words, at, f"`{card.id}`"]))
@@ -392,7 +413,8 @@ def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES, tables: bool = True) -
     text = card.text if card.is_whole else card.text[:_TEXT]
     title, body = escape_text(defang(card.title[:_TITLE])), escape_text(defang(text))
     words = f"*{title.replace('*', '')}*\n{body}".strip() if title else body or "…"
-    # A person may approve only what they see in full; what does not fit gets no button for it.
+    # A person may approve only what they see in full. If that does not fit, the card is drawn
+    # again in a form that has no Approve button, and so may be cut.
     if must_fit(card):
         pieces = enumerate(_split_words(words))
         whole = [_build_card_section(card, f"text{n}", piece) for n, piece in pieces]
@@ -432,19 +454,22 @@ def cards_blocks(
     Cards that do not fit are counted in a last line. The answer's text names those that wait for a
     person.
     """
-    most, all_room = min(_CARDS, max(1, room // _LEAST)), room
+    most, all_room = min(_CARDS, max(1, room // _LEAST)), room  # _LEAST: the smallest useful card
+    # First each card as long as it likes; the first one with a table is the only one.
     drawn = list[list[Json]]()
     for card in cards[:most]:
         drawn.append(card_blocks(card, tables=tables))
         tables = tables and not row_blocks.has_table(drawn[-1])
     sizes = list(map(blocks_size, drawn))
-    # The smallest come first. What one of them does not need is divided among the larger ones.
+    # `share`: the bytes that a card may have. The smallest cards come first. What one of them does
+    # not need is divided among the larger ones.
     share = max(sizes, default=0)
     for place, size in enumerate(sorted(sizes)):
         if size > room // (len(sizes) - place):
             share = room // (len(sizes) - place)
             break
         room -= size
+    # The cards that are larger than their share are drawn again, cut to it.
     for number, size in enumerate(sizes):
         if size > share:
             drawn[number] = card_blocks(cards[number], share, row_blocks.has_table(drawn[number]))
@@ -468,6 +493,7 @@ def cards_blocks(
 def replace_card(message: Sequence[Json], card: Card, tables: bool = True) -> list[Json] | None:
     """Return a message's blocks with the current state of the card; None if they do not contain
     it. `tables`: its rows may be a table, if no other block is one."""
+    # All blocks of a card have its id in their `block_id`.
     mine = f"{CARD_BLOCK}{card.id}:"
     places = [n for n, block in enumerate(message) if block.get("block_id", "").startswith(mine)]
     if not places:
@@ -495,6 +521,7 @@ def blocks_size(blocks: Sequence[Mapping[str, Any]]) -> int:
     """Return the bytes of a message's blocks, which Slack limits: their texts, and BLOCK_BYTES for
     each block. Slack counts `&`, `<` and `>` in their escaped forms. mrkdwn is already escaped;
     other text is counted as escaped."""
+    # Texts may be nested at any depth, so all values are visited, without recursion.
     size, parts = BLOCK_BYTES * len(blocks), list[Any](blocks)
     while parts:
         part = parts.pop()
@@ -528,7 +555,8 @@ def cut_escaped(escape_text: str, limit: int) -> str:
     data = escape_text.encode()
     if len(data) <= limit:
         return escape_text
-    # The first cut is by bytes, the second one spares characters of several code points.
+    # The first cut is by bytes, the second one spares characters of several code points, the third
+    # one an entity such as `&amp;`.
     short = data[: limit - len("…".encode())].decode(errors="ignore")
     short = escape_text[: find_character_boundary(escape_text, len(short))]
     entity = short.rfind("&")
@@ -543,8 +571,9 @@ continues."""
 
 
 class Rotation:
-    """Splits an answer with `split`, and additionally where `end_part` ended a part because its
-    stream grew old.
+    """Splits a growing answer into the texts of its posts: with `split`, and additionally where
+    `end_part` ended a part because its stream grew old. Slack ends a stream after some minutes, so
+    the text that follows needs a new post.
 
     A code block that is split there is closed, and opened again in the next part.
     """
@@ -557,9 +586,11 @@ class Rotation:
         """The last post of each of these parts, to which nothing is added."""
 
     def end_part(self, text: str) -> None:
-        """End the current part at the settled text. Later text goes into the next part."""
+        """End the current part at the settled text, which is not changed by later text. That goes
+        into the next part. `text` is the whole answer so far."""
         cut_length = sum(map(len, self._heads))
         end = max(text.rfind("\n") + 1, settled_length(text))
+        # Only if the earlier cuts still hold, and if there is text after the last of them.
         if text.startswith("".join(self._heads)) and text[cut_length:end].strip():
             self._heads.append(text[cut_length:end])
 
@@ -567,8 +598,8 @@ class Rotation:
         """Return the parts of the text. If the text before a cut has changed, that cut is dropped,
         and the caller edits its posts."""
         parts: list[str] = []
-        rest, opening = text, ""
-        self._ends.clear()
+        rest, opening = text, ""  # `opening`: the fence of a code block that goes on in `rest`
+        self._ends.clear()  # filled again, for `has_ended`
         for head in self._heads:
             if not rest.startswith(head):
                 break
@@ -587,7 +618,8 @@ class Rotation:
 
 
 def _split_code(text: str) -> Iterator[tuple[int, int, bool]]:
-    """Yield prose and code in order, as tuples of start, end and whether it is code."""
+    """Yield prose and code in order, as tuples of start, end and whether it is code. Code is a
+    block, or a span within a line; spans are looked for between two blocks only."""
     at = 0
     # An empty block at the end, so that the prose after the last block is divided, too.
     for block in [*(match.span() for match in _BLOCK.finditer(text)), (len(text), len(text))]:
@@ -609,13 +641,15 @@ def _may_link(url: str) -> bool:
 
 
 def _split_words(words: str) -> list[str]:
-    """Return escaped text in pieces that each fit into a section. A line that is cut stays a
-    quote, so that no part of it looks like a line of Ponte's own."""
+    """Return escaped text in pieces that each fit into a section. A quoted line that is cut stays
+    a quote in each part, so that no part of it looks like a line of Ponte's own."""
     if len(words.encode()) <= SECTION_BYTES:
         return [words]
     pieces = [""]
     for line in words.split("\n"):
         quote = "&gt; " if line.startswith("&gt;") else ""
+        # A line of 500 characters fits into a section, also if each has four bytes. All blanks
+        # stay as they are.
         cuts = textwrap.wrap(
             line.removeprefix(quote),
             _LINE,
@@ -657,8 +691,9 @@ def _build_button(action: str, value: str, label: str) -> Json:
 
 
 def _build_thumbs(turn: str) -> Json:
-    """Return the thumbs under the answer of a turn
-    (docs.slack.dev/reference/block-kit/block-elements/feedback-buttons-element)."""
+    """Return the block with the two thumbs under the answer of a turn
+    (docs.slack.dev/reference/block-kit/block-elements/feedback-buttons-element). The value of each
+    is its vote and the turn, as in `up.TURN`."""
     buttons = {}
     for name, vote in (("positive_button", "up"), ("negative_button", "down")):
         label = say(RATE_LABELS[vote])
@@ -675,12 +710,13 @@ def _build_thumbs(turn: str) -> Json:
 def build_code_blocks(codes: Sequence[str]) -> list[Json]:
     """Return the code of each run as blocks, cut where Slack takes no more. Preformatted text
     has no markup, so it mentions nobody and cannot end its block."""
-    blocks, room = list[Json](), ANSWER_PART_BYTES
+    blocks, room = list[Json](), ANSWER_PART_BYTES  # `room`: the bytes that the message has left
     for code in codes:
         text = cut_unescaped(code.rstrip(), room)
         element = {"type": "rich_text_preformatted", "elements": [{"type": "text", "text": text}]}
         blocks.append({"type": "rich_text", "elements": [element]})
         room -= escaped_size(text) + BLOCK_BYTES
+        # The code was cut, or the next one would hardly show anything.
         if text != code.rstrip() or room < _FEW:
             blocks.append(build_section(say(REST_OF_CODE)))
             break

@@ -33,15 +33,18 @@ _AT_ALL = re.compile(r"@(?=(?:channel|here|everyone)\b)(?!(?<=\w@)\w+\.[a-z]{2})
 
 
 def neutralize(text: str) -> str:
-    """Return the text with Slack's control sequences disabled, so that it notifies no person, group
-    or channel."""
-    text = encode_everybody_in_addresses(text)
+    """Return the text with Slack's control sequences disabled by an invisible character in them, so
+    that it notifies no person, group or channel."""
+    text = encode_everybody_in_addresses(text)  # such an address would not work with it
     return _AT_ALL.sub("@" + _JOINER, _CONTROL.sub("<" + _JOINER, text))
 
 
 def neutralize_markdown(text: str) -> str:
     """Return Markdown with Slack's control sequences disabled. People copy code, so nothing
-    invisible is put into it: there, a space shows where a control sequence was."""
+    invisible is put into it: there, a space shows where a control sequence was.
+
+    A text that is too complex for the Markdown parser is treated as if it had no code.
+    """
     if (safe := neutralize(text)) == text or is_too_complex(text):
         return safe
     blocks = [
@@ -52,6 +55,7 @@ def neutralize_markdown(text: str) -> str:
     code_lines = {at for start, end in blocks for at in range(start, end)}
 
     def neutralize_code(code: str) -> str:
+        """Return a code span with a space in each control sequence."""
         # In a table, a "|" ends the cell, and then this is no code for Slack.
         return neutralize(code) if "|" in code else _EXACT.sub("< ", code)
 
@@ -86,7 +90,8 @@ def build_rows_block(
     fields: int | None = None,
     tables: bool = True,
 ) -> Json:
-    """Return the block with the first rows of a card, `count` of them.
+    """Return the block with the first rows of a card, `count` of them: a table if that is possible,
+    else lines with the name and the changed fields of each row.
 
     - `characters`: the maximum characters of a value; None for all.
     - `fields`: the number of changed fields shown of each row; None for all.
@@ -106,6 +111,7 @@ def build_rows_block(
             "column_settings": [{"is_wrapped": True} for _ in table.header],
         }
     else:
+        # For each row: its name, its values, and what comes between two values.
         lines: list[tuple[list[Json], list[list[Json]], str]] = []
         for row in rows:
             values = [
@@ -117,6 +123,7 @@ def build_rows_block(
                 ]
                 for change in row.changes[:fields]
             ]
+            # `fields` left some out; their number is shown.
             if hidden := len(row.changes) - len(values):
                 values.append([_raw(f"… +{hidden}")])
             heading = [_text(row.name, _BOLD, characters)] if row.name else []
@@ -144,16 +151,19 @@ def _join_lines(rows: Sequence[tuple[list[Json], list[list[Json]], str]]) -> lis
 
 
 def _render_field(change: FieldChange, characters: int | None) -> list[Json]:
-    """Return a field of a new row. Only labels are bold, so no line of a value looks like one."""
+    """Return a field of a new row: its label, then its value with its line breaks. Only labels are
+    bold, so no line of a value looks like one."""
     lines = [_clean(line, None) for line in change.list_lines(characters)]
     return [_text(f"{change.field}:", _BOLD, characters), _raw(f" {INDENT.join(lines)}")]
 
 
 def _render_change(change: FieldChange | None, characters: int | None, marked: bool) -> list[Json]:
     """Return the old value and the new one; only one if the row has only one. If `marked`, the new
-    one is bold, and the old one is struck where it goes away."""
+    one is bold, and the old one is struck where it goes away. `change` is None for a row of a table
+    in which this field does not change."""
     if change is None:
         return [_raw(NO_VALUE)]
+    # A new row has no old value, a deleted one has no new value.
     if change.before is None or change.after is None:
         return [_text(change.value or NO_VALUE, {}, characters)]
     styles: Sequence[Mapping[str, bool]] = ({}, {})

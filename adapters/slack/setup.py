@@ -97,13 +97,14 @@ def manifest(name: str = "Ponte", request_url: str = "", page_url: str = "") -> 
     """Return the app manifest that Ponte needs (docs.slack.dev/reference/app-manifest).
 
     It is for Socket Mode, or for HTTP with a `request_url` (https://…/slack/events). People sign in
-    with Slack at a `page_url` with https.
+    with Slack at a `page_url` with https; Slack accepts no other address for that.
     """
     scopes: dict[str, Sequence[str]] = {"bot": list(SCOPE_PURPOSES)}
     oauth: dict[str, Any] = {"scopes": scopes}
     if page_url.startswith("https://"):
         oauth["redirect_urls"] = [f"{page_url}/sign-in/slack/done"]
         scopes["user"] = SIGN_IN_SCOPES
+    # Slack has two names for the address: one for commands, one for events and interactions.
     at = {"url": request_url} if request_url else {}
     request = {"request_url": request_url} if request_url else {}
     return {
@@ -158,6 +159,7 @@ def link(app_manifest: Mapping[str, Any]) -> str:
 async def check_app_token(api: SlackApi, identity: Mapping[str, Any], app_token: str) -> None:
     """Raise SettingsError if the app-level token, which names its app, is of another app than the
     bot token, whose `auth.test` answered with `identity`. Raise PlatformBusy or InDoubt."""
+    # If the token has another form one day, the check is left out.
     named = re.match(r"xapp-\d+-(A[A-Z0-9]+)-", app_token)
     if not named:
         return
@@ -190,7 +192,8 @@ async def check(
 ) -> Sequence[Health]:
     """Try each setting against Slack, and return the results for the operator.
 
-    `everything` lists the places in which every message is for Ponte. `home` is the home folder.
+    `everything` lists the places in which every message is for Ponte. `home` is the home folder. A
+    refused token, or no answer, ends the checks: its result is then the last one.
     """
     results: list[Health] = []
     api, app_api = SlackApi(bot_token, base_url, proxies), SlackApi(app_token, base_url, proxies)
@@ -206,6 +209,7 @@ async def check(
         if lacking:
             words = say(SCOPES_MISSING, scopes=", ".join(lacking))
             results.append(Health("slack scope", "failing", words))
+        # Without these scopes Slack sends only mentions. With them, events are still needed.
         unread = [scope for scope in HISTORY if scope not in scopes]
         if everything and unread:
             words = say(ONLY_MENTIONS, scopes=", ".join(unread))
@@ -213,6 +217,8 @@ async def check(
         elif everything:  # no method tells which events the app is subscribed to
             words = say(EVENTS_NEEDED, places=", ".join(everything))
             results.append(Health("slack channels", "on", words))
+        # No method tells whether the app is subscribed to events about members. A running Ponte
+        # creates this file when the first of them arrives.
         if home is not None:
             has_events = await asyncio.to_thread((home / EVENTS_MARK).exists)
             if has_events:

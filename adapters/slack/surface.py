@@ -84,7 +84,12 @@ class SlackSurface(Surface):
 
     def split(self, text: str) -> tuple[str, ...]:
         """Return the text in parts that each fit into one post. If the open stream is too old, its
-        part ends at the text so far."""
+        part ends at the text so far.
+
+        Slack closes a stream after about five minutes, so a part does not grow for longer than
+        four. The text that follows goes into a new post, with a stream of its own. `_rotation`
+        remembers where parts were ended, so that later calls cut the longer text there, too.
+        """
         if self._stream is not None and self._stream.is_old:
             self._rotation.end_part(text)
         return self._rotation.split(text)
@@ -93,12 +98,14 @@ class SlackSurface(Surface):
         """Reserve the calls that a growing answer needs, and return 0.0; else return the seconds to
         wait.
 
-        It reserves the last call in advance, so that the answer can always be completed. Without a
-        reservation, the answer is posted once, when it is complete.
+        It reserves the last call in advance, so that the answer can always be completed: the one
+        that stops its stream or, without a stream, the last edit. Without a reservation, the
+        answer is posted once, when it is complete.
         """
         if self._own_posts or self._claims:
             return 0.0  # reserved before, or this answer is visible already
         streams = ("chat.startStream", "chat.stopStream")
+        # A stream if that is possible; edits also if no place for a stream is free.
         for methods in (streams, ("chat.update",)) if self._may_stream() else (("chat.update",),):
             if await self._api.limiter.claim(*methods):
                 self._claims.update(methods)
@@ -123,7 +130,8 @@ class SlackSurface(Surface):
         Raises PostRemoved or Undeliverable if Slack refuses the post and there is no such address.
         """
         await self._presence.clear_waiting_signs()
-        # The text of an open stream stays as it is, and its post gets its key.
+        # An open stream is that of the part before this one. Its text stays as it is, and its post
+        # gets its key.
         if (stream := self._stream) is not None:
             self._stream = None
             try:
@@ -133,6 +141,8 @@ class SlackSurface(Surface):
         try:
             id = await self._make_post(key, part)
         except SlackRefused as refused:
+            # A command also works in a channel that the bot is no member of. Then only its
+            # `response_url`, the token, can take the answer, until it expires.
             to = self._to
             alive = to.token and time.time() < to.token_expires_at
             if refused.error not in NOT_A_MEMBER or not alive:
@@ -146,6 +156,8 @@ class SlackSurface(Surface):
                 raise Undeliverable(reason="response_url is used up") from refused
             id = f"{PRIVATE_PREFIX}hook"
         self._own_posts.add(id)
+        # Something is visible now, so the notice of a slash command goes away. The other signs stay
+        # until the last part.
         if part.answer is None:
             self._signs.notices.end(self._to.turn)
         else:
@@ -153,14 +165,15 @@ class SlackSurface(Surface):
         return id
 
     async def edit(self, post: str, part: AnswerPart) -> None:
-        """Change a post through its open stream or by an edit. Posts that cannot be edited are left
-        as they are."""
+        """Change a post through its open stream or by an edit. Posts that cannot be edited, such as
+        those for one person alone, are left as they are: their ids begin with PRIVATE_PREFIX."""
         if not post.startswith(self._channel + ":"):
             return
         released = False  # whether the end of the stream has ended the session, too
         try:
             released = await self._edit_by_stream(post, part)
             if not released:
+                # A click on a card edits the same post; each edit sends all of its cards.
                 async with self._workspace.post_lock(self._channel, _read_ts(post)):
                     await self._update(post, part)
         except SlackRefused as refused:
@@ -170,7 +183,7 @@ class SlackSurface(Surface):
 
     async def delete(self, post: str) -> None:
         """Delete a post. Raises PostRemoved if somebody has deleted it already; other refusals are
-        only logged."""
+        only logged. Posts with PRIVATE_PREFIX in their id cannot be deleted, and stay."""
         if not post.startswith(self._channel + ":"):
             return
         try:
@@ -182,9 +195,10 @@ class SlackSurface(Surface):
 
     async def find(self, number: int, key: str) -> str | None:
         """Return the id of the post with `key`, or of the post that holds the files; None if there
-        is none.
+        is none. `number` is that of the part, or FILES_NUMBER for the files.
 
-        A streamed post that was never stopped has no key and is found too.
+        A streamed post that was never stopped has no key. It is found too, where the answer may
+        have been streamed.
         """
         if number == FILES_NUMBER:
             ts = await self._lookup.with_files()
@@ -195,7 +209,8 @@ class SlackSurface(Surface):
         return self._build_id(ts) if ts else None
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
-        """Upload an answer's files in one post, and return its id."""
+        """Upload an answer's files in one post, and return its id. `key` is not used, because an
+        upload takes no metadata; the post is found by its files."""
         try:
             post = await upload(
                 self._api,
@@ -210,11 +225,14 @@ class SlackSurface(Surface):
             raise _as_delivery_error(refused) from refused
 
     async def _make_post(self, key: str, part: AnswerPart) -> str:
-        """Post a part privately, in its card, as a stream or as an ordinary post. Return its id."""
+        """Post a part privately, in its card, as a stream or as an ordinary post. Return its id,
+        which begins with PRIVATE_PREFIX if the post cannot be edited."""
         answer = part.answer
         # "quiet": what the asker clicked concerns only them, as "stop" does.
         if part.is_private or (part.is_final and self._source.kind == "quiet"):
+            # A message at the top level has no thread yet, so the post appears beside it.
             thread = self._thread if self._thread != self._source.ts else ""
+            # Refusals of requests have a rate limit of their own, so that no answer waits for one.
             refusal = errors.is_refusal(answer.code if answer else "")
             ts = await self._posts.post_privately(
                 self._to.asker.id, thread, self._build_content(part), refusal=refusal
@@ -236,6 +254,7 @@ class SlackSurface(Surface):
         content = self._build_content(part)
         posted = await self._posts.make(key, content, not part.is_final)
         id = self._build_id(str(posted["ts"]))
+        # It was to be a reply, and the response names no thread.
         if self._thread and not (posted.get("message") or {}).get("thread_ts"):
             # Slack accepts a reply to a deleted message and posts it at the top level
             # (slack-go/slack issue 1571), where everybody would see an answer without a question.
@@ -246,7 +265,9 @@ class SlackSurface(Surface):
 
     def _build_content(self, part: AnswerPart) -> PostContent:
         """Return the content of a post. A growing post has a Stop button, unless Slack shows its
-        own."""
+        own. Only the last part has the answer's cards, the button for its code, and thumbs. A
+        private post has no such button and no thumbs: a press on it could not be checked, because
+        Ponte does not know the id of that post."""
         stops = part.is_growing and not self._presence.native_stop
         answer = part.answer or Answer("")
         code_turn = self._to.turn if answer.has_run_code and not part.is_private else ""
@@ -256,7 +277,8 @@ class SlackSurface(Surface):
 
     async def _start_stream(self, key: str, part: str) -> str | None:
         """Start a stream, and return the id of its post. Return None if an ordinary post must be
-        made instead."""
+        made instead: Slack refuses streams, or the rate limit has no place for one."""
+        # `settled_length`: later text cannot change what comes before it.
         text = render.safe_markdown(part[: render.settled_length(part)])
         # All of it may still change, and a stream cannot take text back.
         if not text.strip():
@@ -281,22 +303,28 @@ class SlackSurface(Surface):
         except SlackRefused as refused:
             if refused.error in STREAM_STOPPED:
                 await self._stop_turn("")
-            elif refused.error not in MESSAGE_TOO_LONG:
+            elif refused.error not in MESSAGE_TOO_LONG:  # which says nothing about streams
                 self._workspace.flags.note_refusal("streams", refused.error)
             return None
         self._workspace.flags.note_success("streams")
         self._presence.note_stream()
         id = self._build_id(self._stream.ts)
+        # Slack takes the post's key only when the stream stops; until then it is kept here.
         self._keyless[id] = key
         return id
 
     async def _edit_by_stream(self, post: str, part: AnswerPart) -> bool:
-        """Show the part through the open stream. Return False if an edit must do it."""
+        """Show the part through the open stream. Return False if an edit must do it.
+
+        A growing part is appended; its last form also stops the stream. True with the answer's last
+        part means that the end of the stream has ended the thread's session, too.
+        """
         stream = self._stream
         # The open stream, if there is one, is of another post.
         if stream is None or _read_ts(post) != stream.ts:
             return False
         try:
+            # A part that `split` has ended because its stream is old does not grow any more.
             if part.is_growing and not self._rotation.has_ended(part.text):
                 # Text that later text may still change waits, because a stream can only append.
                 text = render.safe_markdown(part.text[: render.settled_length(part.text)])
@@ -335,7 +363,9 @@ class SlackSurface(Surface):
         self, stream: SlackStream, text: str, cards: list[Json], goes_on: bool
     ) -> bool:
         """Close a stream, and return whether it shows `text` and `cards`. `goes_on` means that the
-        turn continues in an edit or another message, so its session stays "processing"."""
+        turn continues in an edit or another message, so its session stays "processing" and keeps
+        Slack's Stop button, if it has one."""
+        # The call was reserved when the stream began, so it waits for no rate limit.
         claimed = "chat.stopStream" in self._claims
         self._claims.discard("chat.stopStream")
         if goes_on and self._presence.native_stop:
@@ -346,7 +376,8 @@ class SlackSurface(Surface):
 
     async def _stop_turn(self, ts: str) -> None:
         """Stop the turn because a person pressed Slack's own Stop button. The stream reports the
-        press too, because its event may be lost."""
+        press too, because its event may be lost. `ts` is the stream's post, "" if it was never
+        made. With it, the stored message has the key of the event's, so that both count once."""
         if not self._stopped:
             self._stopped = True
             to, now = self._to, f"{time.time():.6f}"
@@ -373,12 +404,14 @@ class SlackSurface(Surface):
         except SlackRefused as refused:
             if refused.error not in STREAM_OVER:
                 raise
+            # The call that stopped the stream may have been lost, so that Slack still streams it.
             await posts.stop_stream(self._api, self._channel, _read_ts(post))
             await self._send_edit(post, content, part)
         self._contents[post] = content
 
     async def _send_edit(self, post: str, content: PostContent, part: AnswerPart) -> None:
-        """Edit a post with its metadata, and use the reserved call for the final edit."""
+        """Edit a post. The last edit of an answer uses the call that was reserved for it. A post
+        that was streamed may have no key yet, so the edit brings it."""
         key = self._keyless.get(post)
         metadata = posts.post_metadata(key) if key else None
         claimed = part.answer is not None and "chat.update" in self._claims
@@ -393,7 +426,8 @@ class SlackSurface(Surface):
         )
 
     def _may_stream(self) -> bool:
-        """Return whether the answer may be streamed: only in a thread of a direct message."""
+        """Return whether the answer may be streamed: only in a thread of a direct message, because
+        in a channel only the asker would see it grow."""
         direct = not self._to.address.is_shared
         return direct and bool(self._thread) and self._workspace.flags.is_on("streams")
 
