@@ -90,8 +90,8 @@ class Discord(ChatIntegration[DiscordSettings]):
         return Health("discord", "off", "set DISCORD_TOKEN")
 
     async def prepare_restored(self, database: Database) -> None:
-        """Count all messages up to now as processed, so that none sent since the backup is
-        answered."""
+        """Change the stored state of a restored backup, so that all messages up to now count as
+        processed. Otherwise those sent since the backup would be read back and answered again."""
         state: Any = await asyncio.to_thread(importlib.import_module, "adapters.discord.state")
         await rewrite_remembered(database, DISCORD_STATE_NAME, state.catch_up)
 
@@ -102,7 +102,8 @@ class Discord(ChatIntegration[DiscordSettings]):
         people: People,
         board: StatusBoard,
     ) -> ChatPlatform:
-        """Return an adapter that is not started yet."""
+        """Return an adapter that is not started yet. Its module is imported in a thread, because it
+        loads the SDK."""
         own = deps.own
         discord: Any = await asyncio.to_thread(importlib.import_module, "adapters.discord.adapter")
         adapter: ChatPlatform = discord.DiscordAdapter(
@@ -123,7 +124,8 @@ class Discord(ChatIntegration[DiscordSettings]):
         return adapter
 
     async def check(self, deps: IntegrationDependencies[DiscordSettings]) -> Sequence[Health]:
-        """Return the findings of `ponte doctor`; see `setup.check`."""
+        """Try the settings against Discord, and return the findings for `ponte doctor`. The module
+        is imported in a thread, because it loads the SDK."""
         own = deps.own
         setup: Any = await asyncio.to_thread(importlib.import_module, "adapters.discord.setup")
         results: Sequence[Health] = await setup.check(
@@ -154,8 +156,11 @@ class Discord(ChatIntegration[DiscordSettings]):
             if people:
                 words = "discord: everyone can chat; full permissions: {people}"
             yield SafetyFinding("rights", say(words, people=people))
+        # A server is open to strangers, so a missing limit is unsafe and not only worth a note.
         if has_daily_turns(shared):
             return
+        # A limit was set, and it is none. Without the setting, strangers have a default limit, but
+        # those of PONTE_ALLOW have none.
         if shared.ponte_daily_turns is not None:
             words = "people on Discord have no daily message limit"
             yield SafetyFinding(

@@ -96,10 +96,12 @@ class DiscordAdapter(ChatPlatform):
         places: incoming.ConfiguredPlaces,
         options: DiscordOptions,
     ) -> None:
+        """Build all parts of the adapter. Nothing connects before `start`."""
         self._peers = peers
         self._places = places
         self._options = options
         self._tree: discord.app_commands.CommandTree[Any] | None = None
+        """The slash commands of the present client. Each client needs a new tree."""
         self._leading: asyncio.Task[None] | None = None
         """Holds the gateway's session while this process is the one that may: events come to one
         process only."""
@@ -148,6 +150,7 @@ class DiscordAdapter(ChatPlatform):
         self._catchup = CatchUp(self._intake, options.answer_age)
         """Reads the messages that were sent while nobody was connected."""
         self._session_began_at = time.time()
+        """When the present gateway session began. What was sent before may have changed unseen."""
 
     # The port `Platform`.
 
@@ -183,6 +186,8 @@ class DiscordAdapter(ChatPlatform):
         if not self._peers.is_shared:
             await self.connection.start(listens=listens)
             return
+        # Discord allows one gateway session, so each process begins without it. `lead` runs
+        # `_hold_gateway` in one of them, and in another one after that has gone.
         self.state.leads = False
         await self.connection.start(listens=False)
         if listens:
@@ -244,9 +249,12 @@ class DiscordAdapter(ChatPlatform):
     ) -> tuple[Sequence[PlaceMessage], bool]:
         """Return the newest messages of a channel or thread, and whether there are more. Raise as
         `attempt` does, and Undeliverable if the bot may not read its history."""
+        # Without the permission, Discord returns no messages instead of an error.
         client = await self.connection.client()
         if not discord_people.may_read_history(client, to.address):
             raise Undeliverable(reason="no permission Read Message History")
+        # The bot may be able to read more than the asker. None means that Discord does not tell;
+        # that is enough here, because the asker has written in this place.
         me, where = own_id(client), to.address
         asker_may_read = await discord_people.can_read_channel(
             client, to.asker, where, history=True
@@ -263,6 +271,7 @@ class DiscordAdapter(ChatPlatform):
         )
         earlier = [m for m in reversed(newest) if str(m.id) != to.source]
         others = [m for m in earlier if m.type in SPEECH][-most:]
+        # Without the intent, Discord sends the messages of others without their text.
         if any(map(is_withheld, others)):
             raise Undeliverable(reason="the intent Message Content is off")
         quotes = [(m.created_at.timestamp(), quote_of(m, me)) for m in others]
@@ -279,6 +288,7 @@ class DiscordAdapter(ChatPlatform):
         which has no server. Without a person, return whether the bot can."""
         if person is None:
             return await discord_people.can_post(await self.connection.client(), address)
+        # An id that somebody wrote need not be a number.
         if not (address.workspace and address.channel.isdecimal()):
             return False
         client = await self.connection.client()
@@ -299,7 +309,8 @@ class DiscordAdapter(ChatPlatform):
         channel's history."""
         client = await self.connection.client()
         channel = client.get_partial_messageable(int(to.address.channel))
-        since = int(to.source.removeprefix(SINCE))
+        since = int(to.source.removeprefix(SINCE))  # a smaller id than that of the post
+        # By its text, because Discord's history does not contain keys. The post replies to nothing.
         own = await own_posts_since(client, channel, since, is_certain=True)
         post = await self._owners.find(posts_with_text(own, text, None), to.turn)
         # Without that permission Discord lists no messages, which is no proof.
@@ -326,6 +337,7 @@ class DiscordAdapter(ChatPlatform):
         locale ("" if not known). Raise as `attempt` does."""
         client = await self.connection.client()
         channel = await attempt(lambda: client.create_dm(discord.Object(int(person.id))))
+        # A bot cannot list its direct messages. Unknown ones are not read back after an outage.
         await self.state.note_channel(channel.id, snowflake(), 0)
         to = self.destination_in(Address(PLATFORM, str(channel.id)), person)
         return to, self.state.language_of(person.id, None, "")
@@ -346,7 +358,8 @@ class DiscordAdapter(ChatPlatform):
         self._intake.open = self._interactions.is_open = False
 
     async def close(self) -> None:
-        """Finish the work in progress and end the connection."""
+        """Finish the work in progress and end the connection. The order is that of what needs what:
+        events under way need the connection, and all of them the state."""
         await self.stop_intake()
         if self._leading is not None:
             self._leading.cancel()
@@ -379,7 +392,8 @@ class DiscordAdapter(ChatPlatform):
         )
 
     async def on_login(self, client: DiscordClient) -> None:
-        """Register the slash commands, in a task, and use the client from now on."""
+        """Use the client, which is logged in, from now on, and register the slash commands in a
+        task, because calls must not wait for that."""
         self._tree = interactions.make_tree(client, self._handlers, self._on_command_error)
         await self._tree.set_translator(interactions.Translations())
         self.connection.adopt(client)
@@ -387,7 +401,8 @@ class DiscordAdapter(ChatPlatform):
         self._queues.tasks.start(interactions.register(self._tree, application, self.state))
 
     async def on_connect(self) -> None:
-        """Start to read missed messages back, because a new session replays nothing."""
+        """Note that a new session began, and start to read missed messages back, because it replays
+        nothing."""
         self._session_began_at = time.time()
         client = await self.connection.client()
         self.connection.on_connected()
@@ -432,7 +447,9 @@ class DiscordAdapter(ChatPlatform):
     async def _on_command_error(self, interaction: Interaction, error: Exception) -> None:
         """Note the exception of a command, click or form, and tell the person, so that they do not
         wait for an answer."""
+        # The SDK wraps the exception of a command in one of its own.
         self.failures.note(getattr(error, "original", error), "interaction")
+        # Discord takes only one response. If there was one, the person is not left waiting.
         if not interaction.response.is_done():
             words = say("Something went wrong. Try again.", str(interaction.locale))
             with suppress(discord.DiscordException, *IN_DOUBT):
@@ -440,7 +457,7 @@ class DiscordAdapter(ChatPlatform):
 
     def on_failure(self, error: Exception, event: str, data: Any = None) -> None:
         """Note an event that caused an exception. If the SDK could not read a message or an
-        interaction of a person, tell the person."""
+        interaction of a person, tell the person. `data` is then the JSON of the event."""
         self.failures.note(error, event)
         if event in ("MESSAGE_CREATE", "INTERACTION_CREATE") and isinstance(data, dict):
             self._queues.tasks.start(self._report_failed_event(event, data))
@@ -450,7 +467,10 @@ class DiscordAdapter(ChatPlatform):
         may be missing or of another type. Raise nothing."""
         try:
             if event == "INTERACTION_CREATE":
-                if data["type"] in (2, 3, 5):  # an autocomplete shows no text
+                # 2 is a command, 3 a click, 5 a form; an autocomplete (4) shows no text. The SDK
+                # could not build its object, so the response is sent as JSON: type 4 is a message,
+                # flag 64 means that only the person sees it.
+                if data["type"] in (2, 3, 5):
                     client = await self.connection.client()
                     route = Route(
                         "POST",

@@ -170,6 +170,7 @@ async def history(location: discord.abc.Messageable, **which: Any) -> list[disco
     does."""
 
     async def read() -> list[discord.Message]:
+        """Read all pages. After a failure, `attempt` begins again with the first page."""
         return [message async for message in location.history(**which)]
 
     return await attempt(read)
@@ -224,7 +225,8 @@ def intents(message_content: bool) -> discord.Intents:
 
 
 class DiscordClient(discord.Client):
-    """The SDK's client with our settings. It passes events on to `events`.
+    """The SDK's client with our settings. It passes events on to `events`. A client serves one
+    connection; the next one gets a new client.
 
     `identify_wait` is the pause in seconds before each new identify after the first.
     """
@@ -237,14 +239,17 @@ class DiscordClient(discord.Client):
         proxy: str | None = None,
         identify_wait: float = 5.0,
     ) -> None:
+        """Besides the settings, replace three parts of the SDK: the request, the building of a
+        message from a response, and the parsers of events. The SDK has no setting for these.
+        """
         super().__init__(
             intents=intents(message_content),
             allowed_mentions=MENTION_NOBODY,
             max_messages=None,  # no code reads the SDK's cache of messages
             max_ratelimit_timeout=MAX_RATE_LIMIT_SECONDS,
-            chunk_guilds_at_startup=False,
+            chunk_guilds_at_startup=False,  # members are looked up one by one
             proxy=proxy,
-            enable_debug_events=True,
+            enable_debug_events=True,  # `dispatch` then gets each raw frame
         )
         self._events = events
         self._identify_wait = identify_wait
@@ -252,10 +257,14 @@ class DiscordClient(discord.Client):
         self._refusals = BoundedDict[tuple[str, str], tuple[float, discord.HTTPException]]()
         """By route and channel: until when (monotonic seconds) a call is not made again, and the
         error that it got."""
+        # All calls of the API go through here, those that the SDK makes by itself, too.
         self._request = self.http.request
         self.http.request = self._request_unless_refused  # type: ignore[method-assign]
+        # One message that the SDK cannot read must not cost the page that it is on.
         state = self._connection
         state.create_message = self._create_message  # type: ignore[method-assign]
+        # An exception in a parser would end the connection, so `_parse` catches it. Without READY
+        # or RESUMED there is no session, so there it must end.
         for event, parse in state.parsers.items():
             if event not in SESSION_EVENTS:
                 state.parsers[event] = functools.partial(self._parse, event, parse)
@@ -263,9 +272,9 @@ class DiscordClient(discord.Client):
         """`time.monotonic` of the last frame of any kind; 0.0 before the first."""
 
     def dispatch(self, event: str, /, *args: Any, **kwargs: Any) -> None:
-        """Pass an SDK event on; a raw frame only updates `last_frame`. What happens to a message is
-        only queued, here because the SDK's tasks would not keep the order of events. Raw events
-        come for every message, cached by the SDK or not."""
+        """Pass an SDK event on; a raw frame only updates `last_frame`. New messages, edits and
+        deletions are queued right here, because the SDK would start a task for each and lose their
+        order. Raw events come for every message, cached by the SDK or not."""
         if event == "socket_raw_receive":
             self.last_frame = time.monotonic()
         elif event == "message":
@@ -280,9 +289,10 @@ class DiscordClient(discord.Client):
             super().dispatch(event, *args, **kwargs)
 
     def _parse(self, event: str, parse: Callable[[Any], None], data: Any) -> None:
-        """Let the SDK read one event of the gateway. An exception would end the SDK's connection,
-        so it costs this event only."""
+        """Let the SDK read one event of the gateway with `parse`, its parser. An exception would
+        end the SDK's connection, so it is noted here and costs this event only."""
         try:
+            # Events with messages may contain polls.
             if event.startswith(("MESSAGE_", "INTERACTION_")):
                 complete_polls(data)
             parse(data)
@@ -298,7 +308,7 @@ class DiscordClient(discord.Client):
         except Exception as error:
             self._events.on_failure(error, "response")
             plain: Any = {name: data[name] for name in _PLAIN_FIELDS & data.keys()}
-            plain["components"] = []
+            plain["components"] = []  # without the field, the SDK would leave the attribute unset
             return discord.Message(state=self._connection, channel=channel, data=plain)
 
     async def _request_unless_refused(self, route: Route, **options: Any) -> Any:
@@ -311,10 +321,12 @@ class DiscordClient(discord.Client):
         try:
             return await self._request(route, **options)
         except discord.HTTPException as refused:
+            # The refusal is about the place, or the feature is switched off for a while.
             is_missing = refused.status in (403, 404, 405) and refused.code in _MISSING
             if (is_missing or refused.code == SWITCHED_OFF) and not _NEEDED.fullmatch(route.key):
+                # With its own code, the caller would wait and try again, but the call is optional.
                 if refused.code in PASSING or not refused.code:
-                    refused.code = NO_ACCESS  # the caller must not wait for another try
+                    refused.code = NO_ACCESS
                 self._refusals[place] = time.monotonic() + DISCORD_REFUSAL_SECONDS, refused
             raise
 
@@ -343,10 +355,11 @@ class DiscordClient(discord.Client):
 
 
 def complete_polls(value: Any) -> None:
-    """Give each poll in the JSON of messages the fields that discord.py 2.7.1 needs: an expiry,
-    results and a text for each option. Discord may leave them out or send null."""
+    """Give each poll in the JSON of messages, at any depth, the fields that discord.py 2.7.1 needs:
+    an expiry, results and a text for each option. Discord may leave them out or send null. The
+    JSON itself is changed."""
     if isinstance(value, list):
-        value = dict(enumerate(value))
+        value = dict(enumerate(value))  # only to visit its entries as those of an object
     if isinstance(value, dict):
         poll, option = (value.get(name) for name in ("poll", "poll_media"))
         if isinstance(poll, dict):
@@ -362,8 +375,9 @@ def complete_polls(value: Any) -> None:
 
 
 class ChannelQueues:
-    """Queues of work, one for each channel. Work of one channel runs in order; channels run side by
-    side. `on_failure` is called with an exception, and the work after it runs all the same."""
+    """Queues of work, such as the handling of new messages, one for each channel. Work of one
+    channel runs in order; channels run side by side. `on_failure` is called with an exception, and
+    the work after it runs all the same."""
 
     def __init__(self, on_failure: Callable[[Exception], None]) -> None:
         self._on_failure = on_failure
@@ -381,7 +395,8 @@ class ChannelQueues:
         self.tasks.start(self._run(channel))
 
     async def _run(self, channel: int) -> None:
-        """Run the waiting work of one channel, one after the other, until there is none."""
+        """Run the waiting work of one channel, one after the other, until there is none. `put` may
+        add to the queue meanwhile. Without a queue, it starts a new task."""
         queue = self._waiting[channel]
         try:
             while queue:

@@ -79,10 +79,13 @@ class GatewayConnection:
         self._client: asyncio.Future[DiscordClient] = asyncio.get_running_loop().create_future()
         """The client of the present connection. Calls wait for it."""
         self._connected = asyncio.Event()
+        """Set while events may arrive or, in a process that does not listen, calls can be made."""
         self._task: asyncio.Task[None] | None = None
+        """Connects, and connects again after each failure."""
         self._failed: SettingsError | None = None
         """Why Discord refuses the token or an intent. No further attempt is made then."""
         self._trouble = ""
+        """A sentence on why the last attempt to connect failed; "" after a success."""
 
     async def start(self, *, listens: bool = True) -> None:
         """Connect. Return when events may arrive, or after `DISCORD_START_SECONDS` without an
@@ -101,7 +104,8 @@ class GatewayConnection:
 
     async def hold(self) -> None:
         """Hold the gateway session until the caller is cancelled or the connection is closed. After
-        that, stay logged in without it."""
+        that, stay logged in without it, so that this process can still post while another one
+        holds the session."""
         await self._restart_session(listens=True)
         try:
             await self.wait_until_ended()
@@ -109,6 +113,8 @@ class GatewayConnection:
             await self._restart_session(listens=False)
 
     async def _restart_session(self, *, listens: bool) -> None:
+        """End the present connection and begin a new one, with a gateway session if it
+        `listens`."""
         # Calls that need a client wait for the new one.
         self._client = asyncio.get_running_loop().create_future()
         self._connected.clear()
@@ -145,6 +151,7 @@ class GatewayConnection:
             return Health("discord", "failing", self._trouble or say("the connection is closed"))
         if not self._listens:
             return Health("discord", "on", say("sends replies; another process receives messages"))
+        # The gateway sends a frame at least with each heartbeat, so silence means a broken session.
         silent = time.monotonic() - client.last_frame
         if silent > DISCORD_SILENCE_SECONDS:
             words = say("connected, but nothing received for {seconds} s", seconds=int(silent))
@@ -190,7 +197,7 @@ class GatewayConnection:
         client = self._make_client()
         try:
             if self._listens:
-                await client.start(self._token)
+                await client.start(self._token)  # returns when the client is closed
                 return
             await client.login(self._token)
             self.on_connected()

@@ -75,6 +75,7 @@ class DiscordContext:
         """
         if not pointed:
             return message, ()
+        # `quotes`: what it replies to or forwards. `before`: earlier messages of its thread.
         if message.context:
             (quotes, files, unread), (before, more, also_unread) = await asyncio.gather(
                 self._complete_quotes(message), self._read_earlier_messages(message)
@@ -89,6 +90,8 @@ class DiscordContext:
         # If the message is a reply, it is about what it replies to, and not about the root.
         if any(quote.is_replied_to for quote in quotes):
             before = [replace(quote, is_replied_to=False) for quote in before]
+        # The person's own files and those of quotes come first; files of earlier messages get the
+        # room that is left, the newest of them, each file once.
         attached = (*message.attachments, *files)
         own_ids = {_file_id(file) for file in attached}
         more = [file for file in more if _file_id(file) not in own_ids]
@@ -101,7 +104,11 @@ class DiscordContext:
         return whole, [*sentences, *unlinked]
 
     async def _read_link(self, message: Message, link: MessageLink) -> Sequence[Quote] | str:
-        """Return the message of a link with those around it, or why it is not read (`ReadLink`)."""
+        """Return the message of a link with those around it, or why it is not read (`ReadLink`).
+
+        The bot may be able to read more than the asker, and than those who read the answer. So a
+        linked message is read only if the asker can read its channel, and here only if all can.
+        """
         client, here = await self.client(), message.address
         place = client.get_partial_messageable(int(link.channel))
         is_here, is_thread = link.channel in (here.channel, here.thread), False
@@ -139,6 +146,7 @@ class DiscordContext:
             return LINK_UNREAD
         if not has_readable_content(original):
             return LINK_UNREAD
+        # If those around it cannot be read, the linked message alone is enough.
         found = [original]
         with suppress(PonteError, *IN_DOUBT):
             found = await self._read_around(original, is_thread)
@@ -156,6 +164,7 @@ class DiscordContext:
             place = (await self.client()).get_partial_messageable(original.id)
             found = await history(place, limit=MAX_LINKED_REPLIES, oldest_first=True)
         else:
+            # In a channel, other messages come between the replies, so one page is searched.
             later = await history(place, after=original, limit=THREAD_PAGE_SIZE)
             replies = (m for m in later if m.reference and m.reference.message_id == original.id)
             found = list(islice(replies, MAX_LINKED_REPLIES))
@@ -169,12 +178,12 @@ class DiscordContext:
         files: list[Attachment] = []
         unread: list[str] = []
         for quote in message.context:
-            if not quote.reference:
+            if not quote.reference:  # it is complete
                 quotes.append(quote)
                 continue
             # If the quote has text, it came with a form, and only its files are missing.
             complete, attached = quote, tuple[Attachment, ...]()
-            channel, id = (int(part) for part in quote.reference.split("/"))
+            channel, id = (int(part) for part in quote.reference.split("/"))  # CHANNEL/MESSAGE
             client = await self.client()
             place = client.get_partial_messageable(channel)
             try:
@@ -200,6 +209,7 @@ class DiscordContext:
         """Return the messages of the thread that are new to the conversation and were not addressed
         to us. They are read only in a thread that the conversation joins now, or in which several
         people write."""
+        # Only threads of servers have messages of others. A click has written nothing.
         address = message.address
         if not address.thread or not address.workspace or message.is_click:
             return (), (), ()
@@ -207,6 +217,8 @@ class DiscordContext:
         thread_state = self.state.threads.get(thread)
         if thread_state is None or thread == source:  # this message begins the thread
             return (), (), ()
+        # `hear` notes that the conversation knows the thread up to this message, and returns up to
+        # which one it knew it before; 0 if it joins the thread now.
         since = thread_state.hear(source)
         first = not since
         self.state.note_change()

@@ -56,10 +56,10 @@ class Locations:
 
     async def of_message(self, client: discord.Client, message: discord.Message) -> Location:
         """Return where a message was written. Raise as `attempt` does if the channel must be
-        fetched."""
+        fetched, to find out whether it is a thread and of which channel."""
         channel = message.channel
         guild = message.guild.id if message.guild else getattr(channel, "guild_id", None) or 0
-        if not guild:
+        if not guild:  # a direct message
             return Location(channel.id)
         # The cache lacks some channels, such as a thread that was archived when Ponte started.
         is_cached = not isinstance(channel, discord.PartialMessageable)
@@ -83,9 +83,11 @@ class Locations:
         return Location(id, is_shared=not alone and not isinstance(channel, discord.DMChannel))
 
     def find_addressing(self, message: discord.Message, location: Location, me: int) -> Addressing:
-        """Return whom a message addresses. `me` is our user id."""
+        """Return the facts that tell whether a message is for Ponte. `me` is our user id. A thread
+        is ours if we created it, or if we have been mentioned there, which `state` remembers."""
         thread, channel = self.state.threads.get(location.thread), message.channel
         is_made_by_us = isinstance(channel, discord.Thread) and channel.owner_id == me
+        # The author may be the second person, who joins with this message.
         people = {str(message.author.id), *(thread.people if thread else ())}
         return Addressing(
             is_direct=not location.guild,
@@ -276,6 +278,7 @@ class ReferencedNames:
         if guild := self.guild:
             find = {"@": guild.get_member, "@&": guild.get_role, "#": guild.get_channel_or_thread}
             if one := find[kind](int(id)):
+                # A role is shown with one "@", as a person is.
                 return f"{kind[0]}{getattr(one, 'display_name', one.name)}"
         return found[0] if kind == "@" else f"{kind[0]}{id}"
 
@@ -305,6 +308,7 @@ def quotes_of(message: discord.Message, me: int) -> tuple[Quote, ...]:
     """
     quotes: list[Quote] = []
     replied = _replied_message(message)
+    # A reply whose event lacks the message that it replies to. A deleted one cannot be fetched.
     if replied is None and message.type is MessageType.reply and message.reference:
         # "The backend did not attempt to fetch the message": resources/message.mdx#message-object.
         target = message.reference
@@ -316,7 +320,7 @@ def quotes_of(message: discord.Message, me: int) -> tuple[Quote, ...]:
         # Without the Message Content intent, messages from a server that do not mention us arrive
         # empty. In direct messages nothing is withheld, and Discord's own messages have no text.
         is_readable = quoted.text or not replied.guild or replied.type not in SPEECH_AND_APP_ANSWERS
-        if not is_readable and replied.author.id != me:
+        if not is_readable and replied.author.id != me:  # the turn tries to fetch it
             quoted = replace(quoted, reference=f"{replied.channel.id}/{replied.id}")
         quotes += [quoted] if quoted.text or quoted.reference else []
     if message.message_snapshots:

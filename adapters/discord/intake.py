@@ -62,7 +62,7 @@ THREAD_CREATION_SECONDS = 8.0
 @dataclass(slots=True)
 class DiscordThreads:
     """Creates a thread for each mention in a server's channel, where that is enabled and
-    permitted."""
+    permitted. A thread that is created from a message has the id of that message."""
 
     client: Callable[[], Awaitable[discord.Client]]
     locations: Locations
@@ -74,18 +74,20 @@ class DiscordThreads:
         permissions forbid it, or if a thread for this person could not be created there
         recently."""
         channel = message.channel
+        # It is in a thread already, or in a place that has no threads, such as a voice channel.
         if place.thread or not isinstance(channel, discord.TextChannel):
             return False
         if self.locations.settings_of(place).threads is False:
             return False
+        # The conversation of that day has the id of a thread that does not exist.
         if self.locations.state.find_alias(place.channel, str(message.author.id)):
             return False
         may = channel.permissions_for(channel.guild.me)
         return may.create_public_threads and may.send_messages_in_threads
 
     def open(self, channel: int, message: int, name: str) -> asyncio.Task[bool]:
-        """Create the thread in a task and return the task. Later calls for that message get that
-        task too."""
+        """Create the thread in a task and return the task, whose result is whether the thread
+        exists. Calls for that message get the same task until it ends."""
         if message not in self._opening:
             task = asyncio.create_task(self._create_thread(channel, message, name))
             self._opening[message] = task
@@ -99,17 +101,21 @@ class DiscordThreads:
         if not address.thread:
             return int(address.channel)
         thread, channel = int(address.thread), int(address.channel)
+        # An alias is the id of a thread that could not be created.
         if any(alias == thread for alias, _ in self.locations.state.aliases.values()):
             return channel
+        # The channels with a known parent are the threads that exist.
         if thread in self.locations.state.parents:
             return thread
+        # A turn that is cancelled must not cancel the creation, which other turns may wait for.
         thread_exists = await asyncio.shield(self.open(channel, thread, to.asker.name))
         if not thread_exists:
             await self.locations.state.set_alias(channel, to.asker.id, thread)
         return thread if thread_exists else channel
 
     async def _create_thread(self, channel: int, message: int, name: str) -> bool:
-        """Create the thread and return whether it exists now."""
+        """Create the thread from a message and return whether it exists now. If Discord refuses or
+        does not answer, the caller answers in the channel."""
         client = await self.client()
         title = re.sub(r"\s+", " ", name).strip()[:MAX_THREAD_NAME_CHARACTERS] or "Ponte"
         try:
@@ -125,6 +131,7 @@ class DiscordThreads:
             if code_of(error) != THREAD_EXISTS:
                 log.info("could not create a thread", message=message, error=str(error))
                 return False
+        # The thread has the id of its message.
         self.locations.state.parents[message] = channel
         self.locations.state.note_change()
         return True
@@ -202,10 +209,13 @@ class DiscordIntake:
         only now. A link preview that Discord adds is not an edit: `edited_at` is None then."""
         if not self.open or message.edited_at is None or not events.is_speech(message):
             return
+        # PostRemoved: the edit has withdrawn the message.
         with suppress(PostRemoved):
             _, result = await self._take_edit(client, message)
             age = time.time() - message.created_at.timestamp()
             is_recent = age < MAX_EDITED_MESSAGE_AGE_SECONDS
+            # "unknown": no message with that key waits, so it was not for us before. A withdrawn
+            # one has the key all the same, so it must be allowed again.
             if result == "unknown" and is_recent and events.mentions_us(message, own_id(client)):
                 key = events.event_key(message.channel.id, message.id)
                 await self.conversations.inbox.allow_again(key)
@@ -213,7 +223,8 @@ class DiscordIntake:
 
     async def refresh(self, client: discord.Client, message: Message) -> Message:
         """Return a message as it is now. A new session replays neither edits nor deletions, so what
-        waited for its turn may be outdated. Raise PostRemoved if it was withdrawn."""
+        waited for its turn may be outdated. Raise PostRemoved if it was withdrawn. If Discord does
+        not answer, return it as it is stored."""
         key = events.MESSAGE_KEY.fullmatch(message.event_key)
         # It was made by a command or a click, which nobody can edit.
         if key is None:
@@ -238,7 +249,8 @@ class DiscordIntake:
     async def _take_edit(
         self, client: discord.Client, message: discord.Message
     ) -> tuple[Message, AmendResult]:
-        """Store an edit, and return the message. Raise PostRemoved if it is withdrawn by that."""
+        """Store an edit. Return the edited message and what the inbox did with it. Raise
+        PostRemoved if the edit withdraws the message."""
         location = await self.locations.of_message(client, message)
         key = events.event_key(message.channel.id, message.id)
         if location.guild and events.is_withheld(message):
@@ -278,6 +290,8 @@ class DiscordIntake:
         if location.thread and (by_people or joins):
             state = self.locations.state.threads.setdefault(location.thread, ThreadState())
             has_joined = state.join(str(message.author.id))
+            # The second person makes the notice due. Where mentions are needed anyway, because
+            # Discord withholds the text, it would say nothing new.
             is_due = by_people and not facts.is_withheld and state.note_notice_due()
             if has_joined or is_due:
                 self.locations.state.note_change()
@@ -286,10 +300,12 @@ class DiscordIntake:
         # Outside servers, Discord withholds no text.
         if not (location.guild and facts.is_withheld):
             return is_ours
+        # The message would be for Ponte if it could be read.
         is_meant = by_people or is_for_ponte(replace(facts, is_withheld=False), settings)
         hint = f"mention:{message.channel.id}"
+        # A mention of our user is never withheld, so this is one of our role. The notice comes each
+        # time: without it the person would get no answer at all.
         if facts.mentions_us:
-            # Said each time: without it the person would get no answer at all.
             await self.notices.post_sentence(message, ROLE_MENTIONED, "role")
         elif is_meant and self.locations.state.is_first_notice(hint, HINT_PERIOD_SECONDS):
             await self.notices.post_sentence(message, MENTION_NEEDED, "mention")
@@ -298,6 +314,7 @@ class DiscordIntake:
     async def _store(self, message: discord.Message, location: Location, me: int) -> None:
         """Store a message. If it is new, mark it while it waits, create its thread and download its
         files. If it cannot be stored, tell the person."""
+        # A thread has the id of the message from which it is created.
         begins = self.threads.should_open(message, location)
         thread = message.id if begins else 0
         core_message = events.to_message(message, location, self.locations, me, thread)
@@ -358,6 +375,8 @@ class CatchUp:
             await client.wait_until_ready()
         async with self.gate:
             cached = client.get_channel(channel) if guild else None
+            # The channel of the SDK's cache knows its server and its parent. If it is not there, as
+            # a thread that was archived, its id is enough to read it.
             location: discord.abc.Messageable
             location = client.get_partial_messageable(channel, guild_id=guild or None)
             if isinstance(cached, discord.abc.Messageable):
@@ -384,6 +403,7 @@ class CatchUp:
                 if message.created_at >= oldest:
                     await self.intake.on_message(client, message)
                     continue
+                # Too old to be answered. Those that were for Ponte are counted.
                 place = await locations.of_message(client, message)
                 settings = locations.settings_of(place)
                 facts = locations.find_addressing(message, place, me)

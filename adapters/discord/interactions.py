@@ -80,7 +80,8 @@ PRIVATE_WORDS = frozenset({"new", "status", "stop", "usage"})
 class DiscordInteraction:
     """The port `ChatInteraction` for one command, click or form of Discord.
 
-    `asker` owns the conversation that a click is about, if it is not the person who clicked.
+    `asker` is the id of the person whose conversation a click is about, if it is not the person who
+    clicked; 0 for the latter.
     """
 
     locations: Locations
@@ -124,10 +125,12 @@ class DiscordInteraction:
         await self.roles.note_roles(self.interaction.user)
 
     async def make_message(self, request: InteractionRequest) -> Message:
-        """Return the message, and make its answer wait for the acknowledgement."""
+        """Return the message that the interaction becomes, and make its answer wait for the
+        acknowledgement."""
         interaction, locations = self.interaction, self.locations
         kind: Literal["click", "command"] = "click" if self._is_click else "command"
         token = Token.of(interaction, kind, request.is_private)
+        # The source is the message with the card for a click, the interaction for a command.
         post = interaction.message if self._is_click else None
         source = str(post.id if post else interaction.id)
         key, author = f"discord:interaction:{interaction.id}", self.person
@@ -162,6 +165,8 @@ class DiscordInteraction:
             return False
         is_acknowledged = True
         try:
+            # Discord shows "thinking…" until the answer of a command comes. A click shows nothing:
+            # its answer changes the message with the card.
             await self.interaction.response.defer(
                 thinking=not self._is_click, ephemeral=request.is_private
             )
@@ -181,8 +186,11 @@ class DiscordInteraction:
         return is_acknowledged
 
     async def notify(self, words: str, files: Sequence[discord.File] = ()) -> None:
-        """Respond with words and files that only the person sees. A failure is only logged."""
-        if self._message is not None:  # an answer must not wait for the acknowledgement
+        """Respond with words and files that only the person sees. A failure is only logged. The
+        response takes the place of the acknowledgement."""
+        # The message may be stored after all. Its answer must not wait for an acknowledgement that
+        # never comes, and goes to the channel.
+        if self._message is not None:
             self.acks.settle(self._message.turn, False)
         try:
             sent_files = files or discord.utils.MISSING
@@ -205,11 +213,16 @@ class DiscordHandlers:
 
     async def handle(self, interaction: Interaction) -> None:
         """Handle a click or a submitted form of ours. Those with other ids are ignored. The SDK's
-        command tree handles commands."""
+        command tree handles commands.
+
+        The id of a button or form says what it does and to what, so that it works after a restart.
+        Most become the text that a person could have typed; the others open a form.
+        """
         data: Mapping[str, Any] = interaction.data or {}
         id = str(data.get("custom_id", ""))
         if interaction.type is discord.InteractionType.component and interaction.message:
             if match := render.CARD_BUTTON_ID.fullmatch(id):
+                # The card with the revision that the person saw; without one, it is the first.
                 press = match["card"] + (match["revision"] or "")
                 if match["action"] == "change":
                     await self._show_change_form(interaction, press)
@@ -219,7 +232,7 @@ class DiscordHandlers:
                     return
                 await self._submit(interaction, InteractionRequest(f"{match['action']} {press}"))
                 return
-            if match := render.FIELD_MENU_ID.fullmatch(id):
+            if match := render.FIELD_MENU_ID.fullmatch(id):  # the fields of a long form were chosen
                 await self._show_change_form(interaction, match["press"], data.get("values") or [])
                 return
             if match := render.APPROVE_ALL_BUTTON_ID.fullmatch(id):
@@ -234,6 +247,7 @@ class DiscordHandlers:
                     interaction, "up" if match["vote"] == "up" else "down", match["turn"]
                 )
                 return
+            # "stop" acts on the conversation of the person who asked, whoever presses the button.
             match, request = render.STOP_BUTTON_ID.fullmatch(id), InteractionRequest("stop")
             if match and await self._submit(interaction, request, int(match["asker"])):
                 # If the post does not grow any more, no later edit removes the button.
@@ -269,6 +283,7 @@ class DiscordHandlers:
                 names = await self._find_names(interaction, " ".join(values.values()))
                 values = {name: names.write(value) for name, value in values.items()}
                 text = _quick_command_text(match["slug"], values.get(render.INPUT_FIELD, ""))
+                # The form had a field for each input of the command, with the input's name as id.
                 if match["named"]:
                     inputs = {name: value for name, value in values.items() if value}
                     command = TypedCommand("quick-command", slug=match["slug"], input=inputs)
@@ -295,10 +310,10 @@ class DiscordHandlers:
         files = files_of(message)
         if files:
             self.locations.state.form_files[str(message.id)] = [asdict(file) for file in files]
-            await self.locations.state.flush()
+            await self.locations.state.flush()  # so that a crash does not lose them
         text = events.quote_of(message, me).text
         names = [file.name for file in files]
-        id = message.id if files else 0
+        id = message.id if files else 0  # by it, the files are found again
         await self._show_form(interaction, lambda: render.about_form(text, id, names))
 
     async def run_quick_command(
@@ -307,7 +322,7 @@ class DiscordHandlers:
         """Handle `/quick-command`. Without input, show a form that asks for the command's
         inputs."""
         # A command with inputs of its own, or one that is not known in time, gets a form. One
-        # without inputs runs at once.
+        # without inputs runs at once, and so does one whose slug does not fit into a form's id.
         if not input and file is None and render.QUICK_ID.fullmatch(f"ponte:quick:{slug}"):
             commands = await self.interactions.find_quick_commands(
                 self._make_interaction(interaction), QUICK_COMMAND_LOOKUP_SECONDS
@@ -316,6 +331,7 @@ class DiscordHandlers:
             if command is None or command.inputs:
                 await self._show_form(interaction, lambda: render.quick_form(slug, command))
                 return
+        # The text that Discord sends has ids in place of names.
         names = await self._find_names(interaction, input)
         text = _quick_command_text(slug, names.write(input))
         await self._submit(interaction, InteractionRequest(text, "spend", files=_as_files(file)))
@@ -370,8 +386,9 @@ class DiscordHandlers:
         Discord sends no names with a form, so it is asked for those of people, for a short time. A
         mention of the bot itself is left out."""
         client, me = interaction.client, own_id(interaction.client)
-        names = {f"@{me}": ""}
+        names = {f"@{me}": ""}  # "" leaves the mention out
         ids = sorted({int(id) for id in events.USER.findall(text)} - {me})[:MAX_NAMES_LOOKED_UP]
+        # Names that are not there in time stay ids.
         with suppress(TimeoutError):
             async with asyncio.timeout(NAME_LOOKUP_SECONDS):
                 calls = (attempt(partial(client.fetch_user, id), repeat=False) for id in ids)
@@ -386,22 +403,25 @@ class DiscordHandlers:
         return await self.interactions.submit(self._make_interaction(interaction, asker), request)
 
     async def _show_code(self, interaction: Interaction, turn: str) -> None:
-        """Show the code of an answer to the person who pressed its button."""
+        """Show the code of an answer to the person who pressed its button, in a message that nobody
+        else sees."""
         asking, message = self._make_interaction(interaction), interaction.message
         post = f"{message.channel.id}:{message.id}" if message else ""
         code = await self.interactions.find_code(asking, turn, post, DISCORD_CODE_SECONDS)
-        if isinstance(code, str):
+        if isinstance(code, str):  # a sentence on why the person does not get it
             await asking.notify(code)
         elif words := render.format_code([clean_text(data.decode()) for _, data in code]):
             await asking.notify(words)
-        else:
+        else:  # too long for a message, or it contains marks that would end a code block
             sheets = [render.Sheet(file.name, data) for file, data in code[:MAX_FILES_IN_POST]]
             words = say(REST_OF_CODE, asking.locale) if len(sheets) < len(code) else ""
             await asking.notify(words, attachments(sheets))
 
     async def _vote(self, interaction: Interaction, vote: Vote, turn: str) -> None:
-        """Store a press of a thumb under an answer. After a thumb down, a form asks why."""
+        """Store a press of a thumb under an answer. A second press of the same thumb takes the vote
+        back (`toggles`). After a thumb down, a form asks why."""
         asking, press = self._make_interaction(interaction), _make_press(interaction, vote, turn)
+        # True: the vote stands; False: it was taken back; a sentence: it was not stored.
         result = await self.interactions.vote(asking, press, DISCORD_CODE_SECONDS, toggles=True)
         with use_locale(str(interaction.locale)):
             if result is True and vote == "down":
@@ -414,7 +434,8 @@ class DiscordHandlers:
     async def _explain_vote(
         self, interaction: Interaction, turn: str, values: Mapping[str, str]
     ) -> None:
-        """Store why a person voted against an answer."""
+        """Store why a person voted against the answer of a turn, from the values of the submitted
+        form, and tell them whether that worked."""
         asking, press = self._make_interaction(interaction), _make_press(interaction, "down", turn)
         reason, shares = values.get(render.REASON_FIELD, ""), values.get(render.SHARE_FIELD)
         words = await self.interactions.explain_vote(
@@ -439,7 +460,8 @@ class DiscordHandlers:
             note = render.describe_left_out(form, left_out)
             if not positions:
                 await asking.notify(note or say(FORM_UNREADABLE))
-            # The form has no place for the note, so the message with the menus comes first.
+            # A form has at most MAX_FORM_FIELDS fields, and no place for the note. So with more
+            # fields, or with a note, the message with the menus comes first.
             elif len(positions) <= render.MAX_FORM_FIELDS and (chosen or not note):
                 await interaction.response.send_modal(render.change_form(form, positions))
             else:
@@ -457,6 +479,7 @@ class DiscordHandlers:
         submitted = await self.interactions.submit_form(
             self._make_interaction(interaction), press_id, values, CHANGE_FORM_SECONDS
         )
+        # The menus are an ephemeral message, the card is none. If they stay, nothing is lost.
         message = interaction.message
         if submitted and message is not None and message.flags.ephemeral:
             with suppress(discord.HTTPException, *IN_DOUBT):
@@ -465,10 +488,11 @@ class DiscordHandlers:
     async def _show_form(
         self, interaction: Interaction, build: Callable[[], discord.ui.Modal]
     ) -> None:
-        """Show a form in the person's language. Nothing is sent before it, because a form must be
-        the first response to an interaction."""
+        """Show the form that `build` returns, in the person's language, if they may chat. Nothing
+        is sent before it, because a form must be the first response to an interaction."""
 
         async def show() -> str:
+            """Send the form. An exception reaches the adapter, which tells the person."""
             with use_locale(str(interaction.locale)):
                 form = build()
             await interaction.response.send_modal(form)
@@ -610,7 +634,9 @@ async def register(
     A refusal is logged. It is tried again only at the next start, because an app may create 200
     commands a day (interactions/application-commands.mdx#registering).
     """
-    commands = tree.get_commands()  # in a fixed order, so that a hash of them shows a change
+    # In a fixed order, so that their hash changes only if one of them has changed. The id of the
+    # application is part of it, because another app has none of them.
+    commands = tree.get_commands()
     payloads = [await one.get_translated_payload(tree, Translations()) for one in commands]
     body = json.dumps(payloads, sort_keys=True)
     digest = hashlib.sha256(f"{application}\n{body}".encode()).hexdigest()
@@ -643,6 +669,7 @@ def _make_autocomplete(
             # Discord accepts an empty list. A late or invalid one looks like a failure of the app.
             log.warning("could not list choices for autocomplete", error=type(error).__name__)
             return []
+        # A name may be cut. A value is what the command gets, so one that is too long is left out.
         return [
             app_commands.Choice(name=name[:MAX_CHOICE_CHARACTERS] or value, value=value)
             for name, value in choices[:MAX_CHOICES]

@@ -50,7 +50,7 @@ async def find_people(client: discord.Client, names: Collection[str]) -> Sequenc
     """
     people = []
     for id in sorted({name.removeprefix(f"{PLATFORM}:") for name in names}):
-        # The id of a role.
+        # No id at all, or the id of a role, whose members Discord does not list.
         if not id.isdecimal() or any(guild.get_role(int(id)) for guild in client.guilds):
             continue
         try:
@@ -96,8 +96,9 @@ async def can_read_channel(
     guild_id, channel_id = int(address.workspace or 0), int(address.channel)
     guild = client.get_guild(guild_id)
     channel: Any = guild.get_channel(channel_id) if guild else None
+    # The gateway lists all channels of a server, but no threads, so this may be a thread. Whether
+    # the person is in a private one is not looked up; to post there is then not allowed.
     if guild and channel is None:
-        # The gateway lists all channels of a server, but no threads.
         return False if posts else None
     try:
         if guild is None:  # another process may have the gateway's session
@@ -145,6 +146,8 @@ async def can_post(client: discord.Client, address: Address) -> bool:
     if guild and (channel := guild.get_channel(int(address.channel))):
         may = channel.permissions_for(guild.me)
         return may.send_messages or may.send_messages_in_threads
+    # A direct message, or a server that this process does not list: Discord returns only channels
+    # that the bot has access to.
     try:
         await attempt(lambda: client.http.get_channel(int(address.channel)))
     except Undeliverable:
@@ -190,6 +193,7 @@ class Roles:
         self._places = asyncio.Semaphore(MAX_LOOKUPS_AT_ONCE)
         """Limits how many lookups are under way at the same time."""
         self._listed_guilds: tuple[float, Sequence[int]] = (0.0, ())
+        """When Discord listed our servers (monotonic seconds, 0.0 for never), and their ids."""
         self._listing: asyncio.Task[None] | None = None
         """The request for the list of our servers, which several callers may wait for."""
 
@@ -218,6 +222,7 @@ class Roles:
         Return None if a server refuses to report them. Wait as long as Discord takes.
         """
         client = await self._client()
+        # Asked again and again until Discord lists our servers.
         guilds = await retry(
             lambda: self._list_guilds(client, max_age), ServersNotTold, lambda *_: ASK_AGAIN_SECONDS
         )
@@ -251,8 +256,8 @@ class Roles:
         """Return at once: the SDK obeys Discord's rate limits."""
 
     async def ask(self, place: MemberKey) -> PlatformMember:
-        """Ask Discord for a member of a server. A person who is not there has no roles. Raise
-        NoMember if Discord refuses the request."""
+        """Ask Discord for a member of a server. `place` is the ids of the server and the person. A
+        person who is not there has no roles. Raise NoMember if Discord refuses the request."""
         guild, user = place
         async with self._places:
             client = await self._client()
@@ -275,6 +280,7 @@ class Roles:
         """
         if client.is_ready():
             return sorted(guild.id for guild in client.guilds)[:MAX_SERVERS]
+        # Never listed, or too long ago.
         if not self._listed_guilds[0] or time.monotonic() - self._listed_guilds[0] > max_age:
             # A message asks several times at once, and some do not wait: Discord is asked once.
             if self._listing is None or self._listing.done():

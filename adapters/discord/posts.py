@@ -51,6 +51,7 @@ class DiscordFiles:
     async def read(self, attachment: Attachment) -> tuple[Attachment, bytes]:
         """Return a file and its bytes. Raise as `attempt` does."""
         client = await self.client()
+        # A reference is `CHANNEL/MESSAGE/FILE ADDRESS`, or the address alone.
         where, _, url = attachment.reference.rpartition(" ")
         try:
             return attachment, await self._download_file(client, url)
@@ -104,6 +105,7 @@ def explain_refusal(error: PonteError, names: Sequence[str]) -> list[str]:
     if isinstance(error, PostRemoved) or (isinstance(error, Undeliverable) and not names):
         raise error
     why = error.values["reason"]
+    # The request was too large without a file, so no other try would succeed.
     if not names:
         raise Undeliverable(reason=why) from error
     return [say("I couldn't post {name} ({why}).", name=f"`{n}`", why=why) for n in names]
@@ -218,7 +220,8 @@ class Renderer:
         return last[1]
 
     async def rendering(self, answer: Answer) -> Rendering:
-        """Return the embeds, buttons and files of an answer's last post."""
+        """Return the embeds, buttons and files of an answer's last post. The result is kept for
+        later calls with the same answer."""
         if self._last_rendering is None or self._last_rendering[0] is not answer:
             pages = await run_off_loop(self.paginate, answer.text)
             code_turn = self._turn if answer.has_run_code and not answer.is_private else ""
@@ -251,8 +254,8 @@ async def own_posts_since(
     """Return our posts after the message id `since`, oldest first, without answers to commands.
 
     They are needed if it is not known whether a post was made: Discord forgets a nonce after
-    minutes, and history does not contain it. If history may not be read, return none, or raise
-    Undeliverable if the caller must be certain.
+    minutes, and history does not contain it. Answers to commands are found in another way. If
+    history may not be read, return none, or raise Undeliverable if the caller must be certain.
     """
     after = discord.Object(since)
     try:
@@ -288,7 +291,8 @@ class PostOwners:
         return self._turns.setdefault(post, turn) == turn
 
     async def find(self, posts: Sequence[discord.Message], turn: str) -> str | None:
-        """Claim the first of the posts that is recorded for no turn. Return its id, or None."""
+        """Claim for `turn` the first of the posts that belongs to no other turn, neither in the
+        journal nor in this process. Return its id (`channel:message`), or None."""
         for post in posts:
             id = f"{post.channel.id}:{post.id}"
             if await self._journal.seq_of_post(id) is None and self.claim(id, turn):
@@ -305,6 +309,7 @@ def post_content(part: str, answer: Answer | None) -> str:
     """Return the text of a post. Cards without buttons are added as commands to type. Discord
     refuses an empty message, so a post without text names its files or says that there is nothing
     to say."""
+    # The first cards have buttons; there is no room for those of the others.
     if answer and len(answer.cards) > render.MAX_CARDS:
         part = append_notes(part, render.describe_cards(answer.cards[render.MAX_CARDS :])).strip()
     if part or (answer and answer.cards):

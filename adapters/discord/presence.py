@@ -54,8 +54,8 @@ class DiscordSigns:
         """When a turn's text grew last, by turn (monotonic seconds)."""
 
     async def _mark(self, where: str) -> None:
-        """Put an hourglass on a message. A failure is ignored, because a server may forbid
-        reactions."""
+        """Put an hourglass on the message `where` (`channel:message`). A failure is ignored,
+        because a server may forbid reactions."""
         message = message_at(await self._client(), where)
         with suppress(PonteError, *IN_DOUBT):
             await attempt(lambda: message.add_reaction(HOURGLASS), repeat=False)
@@ -68,7 +68,8 @@ class DiscordSigns:
                 await attempt(lambda: message.remove_reaction(HOURGLASS, me))
 
     def start(self, turn: str, sign: Callable[[], Awaitable[None]]) -> None:
-        """Call `sign` soon, and then again and again until the turn ends."""
+        """Call `sign` soon, and then again and again until the turn ends. A turn that has ended by
+        then shows no sign."""
         if turn not in self._signs:
             loop = asyncio.get_running_loop()
             self._signs[turn] = loop.call_later(SIGN_AFTER_SECONDS, self._show, turn, sign)

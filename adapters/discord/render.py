@@ -183,7 +183,8 @@ MAX_MENU_OPTIONS, MAX_OPTION_CHARACTERS, MAX_MENUS = 25, 100, 5
 
 @dataclass(frozen=True, slots=True)
 class TextTable:
-    """A table read from Markdown. Each row has as many cells as the header."""
+    """A table read from Markdown. Each row has as many cells as the header. Discord shows no
+    tables, so it becomes a code block, a list, paragraphs, or a file (see `most`)."""
 
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
@@ -220,17 +221,18 @@ class TextTable:
 
     @property
     def most(self) -> tuple[int, int]:
-        """The largest number of rows that are shown, and how many are shown of more rows."""
+        """The largest number of rows that are shown in the post, and how many are shown if there
+        are more, because a file then contains all of them."""
         if self.is_narrow:
             return MAX_CODE_BLOCK_ROWS, SHOWN_LIST_ROWS
         return (MAX_LIST_ROWS, SHOWN_LIST_ROWS) if self.is_list else (MAX_RECORDS, SHOWN_RECORDS)
 
     def records(self, most: int | None = None) -> str:
-        """Return the rows, at most `most`, the first cell of each in bold: a list below the names
-        of the columns, or a paragraph for each row with a line for each other cell that is not
-        empty."""
+        """Return the rows, at most `most` (None for all), the first cell of each in bold: a list
+        below the names of the columns, or a paragraph for each row with a line for each other cell
+        that is not empty."""
         paragraphs = []
-        if self.is_list:
+        if self.is_list:  # each row is short enough for one item
             for name, *cells in self.rows[:most]:
                 words = [f"**{name or NO_VALUE}**", *(cell or NO_VALUE for cell in cells)]
                 paragraphs.append(f"- {' · '.join(words)}")
@@ -287,7 +289,8 @@ class DiscordPages:
 
 def to_discord(markdown: str) -> Rendered:
     """Return Markdown in Discord's format. Tables that are too long become files. Text that is too
-    complex to be read as Markdown stays unchanged, without link previews and mentions."""
+    complex for the Markdown parser keeps its form; only link previews and mentions are prevented.
+    """
     if is_too_complex(markdown):
         return Rendered(_prevent_previews(markdown))
     sheets: list[Sheet] = []
@@ -296,8 +299,13 @@ def to_discord(markdown: str) -> Rendered:
 
 def _convert_lines(markdown: str, sheets: list[Sheet], in_quote: bool = False) -> list[str]:
     """Return the lines of Markdown in Discord's format, and add the tables that become files to
-    `sheets`. `in_quote`: the lines are those of a quote, which contains no other one on Discord."""
+    `sheets`. `in_quote`: the lines are those of a quote, which contains no other one on Discord.
+
+    First the blocks that Discord does not know get a form that it knows. Then each line is
+    converted, or a table or quote that begins there.
+    """
     lines = markdown.split("\n")
+    # From the last block to the first, so that the line numbers of the others stay valid.
     for token in reversed(parse_blocks(markdown)):
         start, end = token.map or (0, 0)
         if token.type == "paragraph_open":  # Discord ends a code span at the end of its line
@@ -305,7 +313,7 @@ def _convert_lines(markdown: str, sheets: list[Sheet], in_quote: bool = False) -
             for first, last in reversed([*find_code_spans(text)]):
                 text = text[:first] + _LINE_END.sub(" ", text[first:last]) + text[last:]
             lines[start:end] = text.split("\n")
-        if token.level or not token.map:
+        if token.level or not token.map:  # in a list or a quote
             continue
         # Discord knows neither indented code nor headings with a line under them.
         if token.type == "code_block":
@@ -314,11 +322,12 @@ def _convert_lines(markdown: str, sheets: list[Sheet], in_quote: bool = False) -
         elif token.type == "heading_open" and token.markup in ("=", "-") and end == start + 2:
             lines[start:end] = [f"{'#' * int(token.tag[1])} {lines[start].strip()}"]
     out: list[str] = []
-    fence: Fence | None = None
-    at = code_start = 0
+    fence: Fence | None = None  # that of the code block which is open before the line `at`
+    at = code_start = 0  # `code_start`: where that block's lines begin in `out`
     while at < len(lines) or fence is not None:
         # Discord takes code without an end for text.
         line = fence.closing if fence is not None and at == len(lines) else lines[at]
+        # A quote within an item of a list begins at a line of its own.
         if fence is None and (quote := _QUOTE_IN_ITEM.match(line)):
             out.append(quote[1])
             lines[at] = line = line[quote.end() :]
@@ -343,6 +352,7 @@ def _convert_lines(markdown: str, sheets: list[Sheet], in_quote: bool = False) -
             fence = next_fence
             at += 1
             continue
+        # All lines below with a pipe are rows of the table.
         end = at + 2
         while end < len(lines) and "|" in lines[end] and lines[end].strip():
             end += 1
@@ -379,6 +389,7 @@ def paginate(markdown: str, most: int = MAX_POSTS_OF_ANSWER) -> DiscordPages:
     parts = split_text(rendered.text, LIMIT) or ("",)
     if len(parts) <= most:
         return DiscordPages(parts, rendered.sheets)
+    # The last part is cut once more, so that the note fits below it.
     note = say("*The full answer is in {name}.*", name=f"`{WHOLE}`")
     last = split_text(parts[most - 1], LIMIT - _NOTE_ROOM)[0]
     visible_parts = (*parts[: most - 1], f"{last}\n\n{note}")
@@ -386,7 +397,8 @@ def paginate(markdown: str, most: int = MAX_POSTS_OF_ANSWER) -> DiscordPages:
 
 
 def read_table(lines: list[str]) -> TextTable | None:
-    """Return the pipe table that the lines (header, delimiter, rows) are, or None."""
+    """Return the table that the lines (header, delimiter, rows) are; None if they are none. Rows
+    may have fewer or more cells than the header."""
     if len(lines) < 2 or "|" not in lines[0] or not _DELIMITER.fullmatch(lines[1].strip()):
         return None
     header = _split_cells(lines[0])
@@ -397,7 +409,8 @@ def read_table(lines: list[str]) -> TextTable | None:
     for line in lines[2:]:
         cells = _split_cells(line)
         cells += ("",) * (width - len(cells))
-        rows.append((*cells[: width - 1], " | ".join(cells[width - 1 :])))  # none of them is lost
+        # Cells beyond the last column are added to it, so that none of them is lost.
+        rows.append((*cells[: width - 1], " | ".join(cells[width - 1 :])))
     return TextTable(header, tuple(rows), marks)
 
 
@@ -418,8 +431,10 @@ def build_embeds(cards: Sequence[Card]) -> list[discord.Embed]:
 def build_embed(card: Card, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
     """Return a card as an embed of at most `room` characters. The caller divides the limit of a
     message between its cards."""
+    # A person may approve only what they see in full, so a card that is cut has no such button.
     card, most = _drop_unfit_approval(card, room), _find_description_limit(room)
     lines = _describe_card(card, most)
+    # A card that must fit shows all of its rows.
     if len(card.rows) > DISCORD_CARD_ROWS and not must_fit(card):
         more = len(card.rows) - DISCORD_CARD_ROWS
         lines.append(plural("…and {count} more row.", "…and {count} more rows.", more))
@@ -439,8 +454,9 @@ def build_embed(card: Card, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
 def _describe_card(card: Card, most: int) -> list[str]:
     """Return the lines with a card's text and rows, those of an open proposal uncut: a narrow
     table, or each row's name and its changes. The values are other people's data, so Markdown in
-    them is escaped."""
+    them is escaped. `most`: the characters of all lines."""
     lines = [_make_safe(card.text)] if card.text else []
+    # The longest value; None leaves all uncut, as a card must be that a person may approve.
     longest = None if must_fit(card) else DISCORD_CELL_CHARACTERS
     rows = read_rows(card.rows[:DISCORD_CARD_ROWS] if longest else card.rows)
     row_lines: list[str] = []
@@ -460,7 +476,7 @@ def _describe_card(card: Card, most: int) -> list[str]:
         free_characters = most - sum(len(line) + 1 for line in lines) - _AFTER_ROWS
         if text_table.is_narrow and len(block := text_table.code_block()) <= free_characters:
             row_lines = [block]
-    for row in () if row_lines else rows:
+    for row in () if row_lines else rows:  # without a table, line by line
         row_lines += [f"**{_escape_cell(row.name, longest)}**"] if row.name else []
         if row.is_new:
             row_lines += [
@@ -471,6 +487,7 @@ def _describe_card(card: Card, most: int) -> list[str]:
             continue
         values = []
         for change in row.changes:
+            # The old value and the new one; a deleted row has only the old one.
             sides = [_escape_cell(side, longest) for side in (change.before, change.after) if side]
             if change.after == NO_VALUE and marks_values(
                 card
@@ -495,8 +512,8 @@ def _find_description_limit(room: int) -> int:
 
 
 def _drop_unfit_approval(card: Card, room: int) -> Card:
-    """Return the card; without its button to approve if not all of it fits and it
-    must."""
+    """Return the card; without its button to approve if that button requires that all of the card
+    is shown, and not all fits into `room` characters."""
     most = _find_description_limit(room)
     fits = not must_fit(card) or len("\n".join(_describe_card(card, most))) + _AFTER_ROWS <= most
     return card if fits else without_approval(card)
@@ -518,8 +535,10 @@ def build_buttons(
 ) -> discord.ui.View:
     """Return the buttons of the first MAX_CARDS cards, in a row for each card; the button that
     shows the code of the turn `code_turn`, and the thumbs for that of `rated_turn`, if set."""
+    # The embeds of the cards are cut to this room, too, so their buttons must agree with them.
     room = _divide_characters(min(len(cards), MAX_CARDS))
     shown = [_drop_unfit_approval(card, room) for card in cards[:MAX_CARDS]]
+    # The other buttons get the row below the cards, or share the fifth one, which is the last.
     rows, last_row = enumerate(shown), min(len(shown), MAX_CARDS - 1)
     buttons = [button for row, card in rows for button in _build_card_buttons(card, row)]
     # Under cards that are not in this message no press could count as seen.
@@ -567,6 +586,7 @@ def redraw_card(
     if not mine:
         # Somebody removed the embed; the decision is shown all the same.
         card_embeds.append(fresh)
+    # All rows of buttons but those of this card, whose ids contain its id.
     rows = []
     for row in _button_rows(message):
         presses = [CARD_BUTTON_ID.fullmatch(button.custom_id or "") for button in row]
@@ -580,7 +600,8 @@ def redraw_card(
 
 
 def without_stop(message: discord.Message) -> discord.ui.View:
-    """Return the buttons of `message` without the stop button."""
+    """Return the buttons of `message` without the stop button, each in its row. An edit replaces
+    all buttons, so the others must be sent again."""
     return _build_view(
         _copy_button(button, number)
         for number, row in enumerate(_button_rows(message))
@@ -642,8 +663,8 @@ def split_fields(form: ChangeForm) -> tuple[list[int], list[FormField]]:
 
 
 def change_form(form: ChangeForm, positions: Sequence[int]) -> discord.ui.Modal:
-    """Return the form with the fields at up to MAX_FORM_FIELDS positions. The id of each input is
-    the position of its field."""
+    """Return the form that changes a proposal, with its fields at up to MAX_FORM_FIELDS positions.
+    The id of each input is the position of its field, because titles may be too long for an id."""
     labels = []
     for at in positions:
         field = form.fields[at]
@@ -664,7 +685,8 @@ def describe_left_out(form: ChangeForm, left_out: Sequence[FormField]) -> str:
 
 
 def build_field_menus(form: ChangeForm, positions: Sequence[int]) -> discord.ui.View:
-    """Return menus that offer the fields at these positions, to choose those of the form."""
+    """Return menus that offer the fields at these positions, to choose those of the form. A menu
+    holds MAX_MENU_OPTIONS fields, so there may be several."""
     menus: list[discord.ui.Select[Any]] = []
     for start in range(0, len(positions), MAX_MENU_OPTIONS):
         options = [
@@ -701,10 +723,12 @@ def feedback_form(turn: str, *, can_share: bool) -> discord.ui.Modal:
 
 
 def read_form_values(interaction: Interaction) -> dict[str, str]:
-    """Return the values of a submitted form by the ids of their fields."""
+    """Return the values of a submitted form by the ids of their fields. A checkbox gives "true" or
+    "false", a menu its one chosen option or ""."""
     data: Mapping[str, Any] = interaction.data or {}
     values = {}
     for item in _list_components(data.get("components") or []):
+        # A text field and a checkbox have `value`, a menu has `values`; other items have neither.
         if "value" in item or "values" in item:
             value = item.get("value", "".join(item.get("values") or ()))
             is_ticked = isinstance(value, bool)
@@ -727,7 +751,8 @@ def _build_card_buttons(card: Card, row: int) -> list[discord.ui.Button[Any]]:
 
 
 def _split_cells(line: str) -> tuple[str, ...]:
-    """Return the cells of a row. A pipe inside code separates none."""
+    """Return the cells of a row without their bold marks and links. A pipe inside code, or after a
+    backslash, separates none."""
     line = line.strip().removeprefix("|")
     if line.endswith("|") and not line.endswith("\\|"):
         line = line[:-1]
@@ -750,6 +775,8 @@ def _strip_ticks(cell: str) -> str:
 
 
 def _pad_row(cells: tuple[str, ...], widths: list[int], marks: tuple[str, ...]) -> str:
+    """Return a line of a code block with the cells of a row, filled up with spaces to `widths`. The
+    delimiter row (`marks`) aligns a column with colons; in others, numbers go to the right."""
     padded = []
     for cell, width, mark in zip(map(_strip_ticks, cells), widths, marks, strict=True):
         space = " " * (width - count_columns(cell))
@@ -760,9 +787,10 @@ def _pad_row(cells: tuple[str, ...], widths: list[int], marks: tuple[str, ...]) 
 
 def _convert_line(line: str, before: Fence | None, after: Fence | None) -> str:
     """Return a line in Discord's format. `before` and `after` are the code block that is open
-    before the line and after it. Inline code stays unchanged."""
+    before the line and after it: the line may be text (None twice), or begin a block, be in one or
+    end it. Inline code stays unchanged."""
     fence = after if before is None else before
-    if fence is None:
+    if fence is None:  # text
         # Discord has no horizontal lines.
         if _RULE.fullmatch(line):
             return ""
@@ -773,7 +801,7 @@ def _convert_line(line: str, before: Fence | None, after: Fence | None) -> str:
     if before and after:
         return _TICKS.sub("`\u200b", line)
     # It reads only one word as the language, and shows any other text as a line of code.
-    info = "" if before else fence.info.strip()
+    info = "" if before else fence.info.strip()  # a line that ends a block names no language
     code = f"{fence.indent}```{info if _INFO.fullmatch(info) else info.partition(' ')[0]}"
     marker = "" if before else line.partition(fence.mark)[0].rstrip()  # of a list item
     return f"{marker}\n{code}" if marker else code
@@ -786,6 +814,8 @@ def _convert_long_code(code: str) -> str:
 
 
 def _convert_prose(text: str) -> str:
+    """Return text outside code in Discord's format: tasks with a box, links and images with their
+    full address, bold text that Discord would underline."""
     text = _TASK.sub(lambda m: m[1] + ("☑ " if m[2] in "xX" else "☐ "), text)
     text = _IMAGE.sub(lambda m: _spell_out_link(m[1], m[2]), text)
     text = _LINK.sub(lambda m: _spell_out_link(m[1], m[2]), text)
@@ -873,8 +903,9 @@ def _build_text_field(
 
 
 def _build_input(field: FormField, id: str) -> discord.ui.Item[Any]:
-    """Return the input for a field. It is a text input if no other can hold the field's value."""
-    options = tuple(dict.fromkeys(field.options))
+    """Return the input for a field: a checkbox, a menu or a text field. It is a text field if no
+    other can hold the field's value, such as one that the menu does not offer."""
+    options = tuple(dict.fromkeys(field.options))  # without repetitions
     if field.type == "checkbox":
         return discord.ui.Checkbox(custom_id=id, default=field.value == "true")
     if field.type == "select" and field.value in ("", *options):
@@ -897,6 +928,8 @@ def _build_input(field: FormField, id: str) -> discord.ui.Item[Any]:
 
 
 def _list_components(components: list[Any]) -> list[Mapping[str, Any]]:
+    """Return all components of a form, also those inside others: a row has several in `components`,
+    a label has one in `component`."""
     items: list[Mapping[str, Any]] = []
     for item in components:
         items.append(item)

@@ -53,6 +53,8 @@ async def check(
             application = await client.application_info()
             name = client.user.name if client.user else "?"
             results = [Health("discord token", "on", f"{name} ({application.id})")]
+            # Ponte requests this intent, so Discord must have granted it to the app. The limited
+            # form is that of an app in fewer than 100 servers.
             if message_content:
                 flags = application.flags
                 granted = flags.gateway_message_content or flags.gateway_message_content_limited
@@ -64,6 +66,7 @@ async def check(
                 results.append(Health("discord intents", "on" if granted else "failing", words))
             else:
                 results.append(Health("discord intents", "on", say("no privileged intents")))
+            # All commands are registered together, so one of them tells about all.
             registered = await client.http.get_global_commands(application.id)
             names = sorted(command["name"] for command in registered)
             words = ", ".join(names) if ASK_MENU in names else say(UNREGISTERED)

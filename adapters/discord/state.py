@@ -38,8 +38,8 @@ after that."""
 class Location:
     """The place where a message was written, by Discord's ids.
 
-    `channel` is the parent channel if `thread` is set. `guild` is the server, 0 in a direct message
-    or a group DM. `is_shared`: several people can read there.
+    `channel` is the parent channel if `thread` is set; 0 is no thread. `guild` is the server, 0 in
+    a direct message or a group DM. `is_shared`: several people can read there.
     """
 
     channel: int
@@ -50,8 +50,8 @@ class Location:
     def address(self, person: int | str = "", thread: int = 0) -> Address:
         """Return the Address of the conversation at this location.
 
-        In a shared channel without a thread each `person` has a conversation of their own. `thread`
-        is used if the location has none.
+        In a shared channel without a thread each `person` has a conversation of their own; "" is
+        one for all. `thread` is used if the location has none, as for a message that begins one.
         """
         thread = self.thread or thread
         return Address(
@@ -89,8 +89,8 @@ class ThreadState(Participants):
 
     def hear(self, message: int) -> int:
         """Note that the conversation knows the thread up to `message`. Return the id up to which it
-        knew the thread before. A repeated call returns an equal result, because a turn may run
-        again after a crash."""
+        knew the thread before, 0 if it knew nothing. A repeated call returns an equal result,
+        because a turn may run again after a crash."""
         if message > self.last_message:
             self.previous_message, self.last_message = self.last_message, message
         return self.previous_message
@@ -140,7 +140,9 @@ class DiscordState(StoredState):
         super().__init__()
         self._peers = peers or Alone()
         self._row = self._peers.remembered_state(DISCORD_STATE_NAME, self._dump_data)
+        """The row of the database that holds the state."""
         self.leads = not self._peers.is_shared
+        """Whether this process holds the gateway's session, and so the newest state."""
         self._sharing: asyncio.Task[None] | None = None
         """The task that sends this process's changes to the one that leads."""
         self._peers.on("remembered", self._on_remembered)
@@ -151,13 +153,14 @@ class DiscordState(StoredState):
 
     async def forget(self, ids: frozenset[str]) -> None:
         """Erase these people and places and store the result. A thread keeps the number of its
-        participants."""
+        participants, because it decides whether Ponte needs a mention there."""
         stored_form = json.loads(json.dumps(self._dump_data()))  # with texts for keys, as `ids` are
         self._replace_data(remove_ids(stored_form, ids))
         await self.flush()
 
     def _replace_data(self, data: Mapping[str, Any]) -> None:
-        """Replace the stored part of the state. Its dictionaries stay, because others hold them."""
+        """Replace the stored part of the state by `data`, the JSON of a row. The dictionaries stay
+        the same objects with new entries, because other parts of the adapter hold them."""
         for name, value in vars(_STORED_FORM.validate_python(data)).items():
             if isinstance(value, dict):
                 entries = getattr(self, name)
@@ -167,7 +170,8 @@ class DiscordState(StoredState):
                 setattr(self, name, value)
 
     async def lead(self) -> None:
-        """Store our own changes, read those of the former leader, and lead from now on."""
+        """Store our own changes, which are merged into what the former leader stored, read the
+        result, and lead from now on."""
         await self.flush()
         await self.open()
         self.leads = True
@@ -177,6 +181,7 @@ class DiscordState(StoredState):
         await self._row.close()
 
     async def _on_remembered(self, name: str) -> None:
+        """Take in the changes that another process has stored, if this one leads."""
         if self.leads and name == DISCORD_STATE_NAME:
             await self._row.flush()
             await self.open()
@@ -216,9 +221,10 @@ class DiscordState(StoredState):
 
     def language_of(self, person: str, guild: discord.Guild | None, otherwise: str) -> str:
         """Return the person's language, else that of a community server, else `otherwise`. Only
-        community servers choose a language."""
+        interactions tell a person's language."""
         if language := self.languages.get(person):
             return language
+        # Other servers choose no language, and Discord reports en-US for them.
         has_language = guild is not None and "COMMUNITY" in guild.features
         return str(guild.preferred_locale) if guild and has_language else otherwise
 
@@ -260,6 +266,7 @@ class DiscordState(StoredState):
             channels = sorted(self.channels.items(), key=lambda item: item[1].updated_at)
             self.channels.clear()
             self.channels.update(channels)
+        # The first entries of a dictionary are the oldest: the last `most` of them are kept.
         for kind in fields(StoredState):
             if isinstance(entries := getattr(self, kind.name), dict):
                 most = MAX_REMEMBERED_FORMS if entries is self.form_files else MAX_REMEMBERED
@@ -288,7 +295,8 @@ TOKEN_SECONDS = 14.5 * 60
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """The token of an interaction, with which Ponte answers it.
+    """The token of an interaction, with which Ponte answers it. `app` is the id of our application,
+    which each call by the token names.
 
     It is a secret, because anybody who has it can write in the app's name. It is erased when the
     turn ends.
@@ -327,13 +335,15 @@ class Token:
 
 
 class Acks:
-    """A record of whether each turn's interaction was acknowledged.
+    """A record of whether each turn's interaction was acknowledged: Discord must get a first
+    response within three seconds, or its token is void.
 
     The answer waits for the acknowledgement, because before it there is nothing to edit.
     """
 
     def __init__(self) -> None:
         self._acknowledgements: OrderedDict[str, asyncio.Future[bool]] = OrderedDict()
+        """By turn, whether Discord accepted the acknowledgement, once that is known."""
 
     def expect(self, turn: str) -> None:
         """Note that the interaction of this turn will be acknowledged."""
@@ -359,8 +369,9 @@ class Acks:
 
 
 class OriginalResponse:
-    """The original response to an interaction, accessed by its token. Each call raises TokenOver
-    after the token has expired."""
+    """The first response to an interaction: the message of a command's answer, or the message that
+    was clicked. It is accessed by the interaction's token. Each call raises TokenOver after the
+    token has expired."""
 
     def __init__(self, client: discord.Client, token: Token, expires: float) -> None:
         self._expires = expires

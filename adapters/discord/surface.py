@@ -91,6 +91,9 @@ class DiscordSurface(Surface):
 
         `largest` is the largest size of one file in bytes in this place. A file that does not fit
         gets a sentence instead, and so does every file after MAX_UPLOAD_TRIES tries.
+
+        The edit replaces the text and all files of the post, so it also sends the answer's sheets,
+        the long tables that are attached there already.
         """
         if self._last is None:
             raise Undeliverable(reason="files before their answer")
@@ -124,6 +127,8 @@ class DiscordSurface(Surface):
         except FilesTooLarge:
             notes = [posts.explain_too_large(file, limit) for file in files]
             await attempt(lambda: put(posts.append_notes(text, notes), posts.attachments(sheets)))
+        # Refused for good, for example without the permission to attach files: the post goes
+        # without any.
         except Undeliverable as refused:
             notes = posts.explain_refusal(refused, [sheet.name for sheet in attached])
             await attempt(lambda: put(posts.append_notes(text, notes), []))
@@ -165,8 +170,8 @@ class ChannelSurface(DiscordSurface):
         """Set once Discord has refused a post of this answer for good."""
 
     async def show_activity(self, doing: str) -> None:
-        """Remove the hourglass from the message and start the typing indicator. `doing` is not
-        shown."""
+        """Remove the hourglass from the message, because its turn runs now, and start the typing
+        indicator. `doing` is not shown: the indicator has no text."""
         self.signs.marks.clear(self._to.turn)
         self.signs.start(self._to.turn, self.type)
 
@@ -188,9 +193,10 @@ class ChannelSurface(DiscordSurface):
         if self._refusal is not None:
             # Discord restricts bots that repeat requests which it refuses, so no call is made.
             raise self._refusal
-        self.signs.marks.clear(self._to.turn)
+        self.signs.marks.clear(self._to.turn)  # the hourglass goes before the answer appears
         channel = await self._channel()
-        # An earlier call for this part ended in doubt: its post may exist.
+        # `find` was called, because an earlier call for this part ended in doubt: its post may
+        # exist, also if `find` cannot tell which one it is.
         if part.number in self._doubtful_parts:
             own = await self._find_own(channel)
             same = posts.posts_with_text(own, part.text, self._source)
@@ -210,8 +216,10 @@ class ChannelSurface(DiscordSurface):
             raise
         self.signs.note_growth(self._to.turn)
         post = f"{channel.id}:{message.id}"
+        # So that no other turn takes this post for its own when it looks for one.
         self._owners.claim(post, self._to.turn)
         self._post_states[post] = ShownPost(form["content"])
+        # A growing post gets its stop button by the next edit, or by this one if none comes soon.
         if answer is None:
             self.signs.do_later(self._to.turn, EDIT_INTERVAL_SECONDS, self._offer_stop)
         await self._end_answer(post, part)
@@ -235,6 +243,8 @@ class ChannelSurface(DiscordSurface):
             )
 
         async def send(files: list[discord.File], notes: Sequence[str]) -> discord.Message:
+            """Send the post with these files, and with a note for each that Discord refused. The
+            nonce makes a repeated call harmless."""
             arguments = form | {"content": posts.append_notes(form["content"], notes)}
             arguments |= {"nonce": key, "files": files, "mention_author": False}
             return await channel.send(**arguments, **reference)
@@ -269,7 +279,11 @@ class ChannelSurface(DiscordSurface):
         self, post: str, target: ShownPost, form: dict[str, Any], answer: Answer | None = None
     ) -> None:
         """Edit a post, unless it already shows `target`: few edits are allowed
-        (EDIT_INTERVAL_SECONDS). A final answer with embeds, buttons or files is always written."""
+        (EDIT_INTERVAL_SECONDS). A final answer with embeds, buttons or files is always written.
+
+        `form` has the arguments of the edit; {} changes only the stop button. Discord leaves what
+        an edit does not name, so the button is named only where it comes or goes.
+        """
         # What the post shows is known again after the edit, unless that fails or is cancelled.
         before, self._post_states[post] = self._post_states.get(post), None
         is_plain = answer is None or (await self._renderer.rendering(answer)).is_plain
@@ -283,6 +297,7 @@ class ChannelSurface(DiscordSurface):
                 form = {"view": None} | form  # the buttons of the form, if it has some, else none
 
             async def change(files: list[discord.File], notes: Sequence[str]) -> discord.Message:
+                """Make the edit. Only the final answer has files."""
                 more: dict[str, Any] = {"attachments": files} if answer else {}
                 if notes:
                     more["content"] = posts.append_notes(form["content"], notes)
@@ -303,11 +318,13 @@ class ChannelSurface(DiscordSurface):
 
     async def find(self, number: int, key: str) -> str | None:
         """Return the id of the part `number`: our first post that answers `source` and is recorded
-        for no turn, because all earlier parts are recorded.
+        for no turn, because all earlier parts are recorded. `key` is not used: Discord's history
+        does not contain the nonce.
 
         Return None for a surface without `source`; `post` then looks for a post with the same text.
         """
         self._doubtful_parts.add(number)
+        # Numbers below 1 mean the answer's files, whose upload is an edit that can be repeated.
         if number < 1 or self._source is None:
             return None
         channel = await self._channel()
@@ -333,6 +350,7 @@ class ChannelSurface(DiscordSurface):
         largest = guild.filesize_limit if guild else posts.DEFAULT_FILE_BYTES
 
         async def put(text: str, attachments: list[discord.File]) -> None:
+            """Replace the text and the files of the post."""
             await message.edit(
                 content=text, attachments=attachments, allowed_mentions=MENTION_NOBODY
             )
@@ -340,6 +358,8 @@ class ChannelSurface(DiscordSurface):
         return await self._put_files(put, files, largest)
 
     async def _with_sheets(self, call: posts.Call, answer: Answer | None) -> discord.Message:
+        """Make a call with the files of the final answer, and without them if Discord refuses
+        them."""
         if answer is None:
             return await attempt(lambda: call([], ()))
         rendering = await self._renderer.rendering(answer)
@@ -356,6 +376,7 @@ class ChannelSurface(DiscordSurface):
                 await self._change(other, ShownPost(state.content if state else ""), {})
 
     async def _channel(self) -> discord.PartialMessageable:
+        """Return the channel to post in. A thread that the answer needs is created."""
         client = await self.client()
         guild = int(self._to.address.workspace or 0) or None
         where = await self._threads.answer_channel(self._to)
@@ -367,7 +388,9 @@ class ChannelSurface(DiscordSurface):
 
 
 class TokenSurface(DiscordSurface):
-    """A surface whose posts are made through the token of an interaction, or through `_channel`."""
+    """The base of the surfaces for an interaction (a command or a click): its posts are made
+    through the interaction's token while that is valid, else as messages of the channel
+    (`_channel`)."""
 
     def __init__(self, to: ReplyTo, token: Token, acks: Acks, channel: ChannelSurface) -> None:
         super().__init__(to, channel.signs, channel.files)
@@ -420,6 +443,7 @@ class ResponseSurface(TokenSurface):
                 return await self._edit(part.text, part.answer)
             except TokenOver:
                 self._is_token_lost = True
+        # Only by the token can a message be made that one person alone sees.
         if self._token.is_private and self._to.address.is_shared:
             raise Undeliverable(reason="the command's token is over")
         # The response exists, and only the token to edit it is over: the bot's own right edits it.
@@ -457,13 +481,14 @@ class ResponseSurface(TokenSurface):
     async def upload(self, key: str, files: Sequence[File]) -> str:
         """Add the files to the original response, or to the post in the channel that replaced it.
         Return the post's id."""
+        # `_last` is the answer that was written into the original response.
         over = await self._is_over()
         if over and self._last is not None:
-            # The token expired after the answer was complete: the channel's surface does not know
-            # the post yet.
+            # The token expired after the answer was complete. The channel's surface does not know
+            # the post yet, and learns of it by editing it once.
             post, part, answer = self._last
             await self.edit(post, AnswerPart(ORIGINAL_PARTS, part, answer, is_final=True))
-        if over or self._last is None:
+        if over or self._last is None:  # None: the answer was posted in the channel
             return await self._channel.upload(key, files)
         original = await self._open_original()
         return await self._put_files(
@@ -474,9 +499,10 @@ class ResponseSurface(TokenSurface):
 
     async def _is_over(self) -> bool:
         """Return whether the token cannot be used: it has expired, or Discord refused the
-        acknowledgement."""
+        acknowledgement. Wait for the acknowledgement if it is under way."""
         if self._is_token_lost or time.time() > self._to.token_expires_at:
             return True
+        # None: a former process made the acknowledgement. The first edit shows whether it counted.
         self._is_token_lost = await self._acks.wait_for(self._to.turn) is False
         return self._is_token_lost
 
@@ -492,6 +518,7 @@ class ResponseSurface(TokenSurface):
             sheets = (await self._renderer.rendering(answer)).sheets
 
         async def edit(files: list[discord.File], notes: Sequence[str]) -> discord.Message:
+            """Write the response with these files, and a note for each that Discord refused."""
             arguments = form | {"content": posts.append_notes(form["content"], notes)}
             return await original.edit(**arguments, attachments=files)
 
@@ -507,6 +534,7 @@ class ResponseSurface(TokenSurface):
         cannot be read."""
         client = await self.client()
         channel = client.get_partial_messageable(self._where)
+        # `source` is the id of the interaction. Ids grow with time, and the response came later.
         after = discord.Object(int(self._to.source))
         try:
             messages = await history(channel, after=after, limit=100, oldest_first=True)
@@ -542,6 +570,7 @@ class ClickSurface(TokenSurface):
         if part.answer is not None and not part.answer.has_own_post:
             await self._show_outcome(part.text, part.answer)
             return self._card
+        # An ephemeral message cannot be found or edited later, so the card's id stands for it.
         if part.is_private:
             await self._whisper(part.text)
             return self._card
@@ -554,7 +583,8 @@ class ClickSurface(TokenSurface):
 
     async def _show_outcome(self, part: str, answer: Answer) -> None:
         """Redraw the answer's cards. Send the text as an ephemeral message if it is private,
-        reports a failure, or comes without a card."""
+        reports a failure, or comes without a card. Otherwise the card says enough."""
+        # Before the acknowledgement, there is no original response to edit.
         await self._acks.wait_for(self._to.turn)
         for card in answer.cards:
             await self._redraw(card)
