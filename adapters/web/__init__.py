@@ -105,6 +105,7 @@ class WebSettings(SettingsPart):
     @field_validator("ponte_sign_in_slack_secret")
     @classmethod
     def _check_sign_in(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
+        # Pydantic checks fields in their order, so the id is known here.
         if bool(value) != bool(info.data.get("ponte_sign_in_slack_id")):
             raise ValueError("set it together with PONTE_SIGN_IN_SLACK_ID, or neither of them")
         return value
@@ -125,7 +126,9 @@ class WebSettings(SettingsPart):
         """Return the address of the page that listens at `listening`, as a browser opens it.
         Without it, return the address at which the settings let it listen.
 
-        It is the public origin if one is set. Port 0 stands for a port that the system chooses.
+        It is the public origin if one is set. Port 0 stands for a port that the system chooses. An
+        address that means all of the machine's addresses cannot be opened, so loopback takes its
+        place.
         """
         if not listening:
             host = self.ponte_web_host
@@ -170,7 +173,11 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         find_hook: FindHook,
     ) -> Platform:
         """Return the page's platform. The imports are here, because a Ponte without the page needs
-        none of them."""
+        none of them.
+
+        `routes` and `find_hook` are handlers of other parts that the page's server also serves: of
+        chat platforms that send HTTP requests, and of webhooks.
+        """
         from adapters.web.hub import Hub, WebAdapter
         from adapters.web.oidc.client import ProviderClient
         from adapters.web.oidc.flow import SignIn
@@ -189,9 +196,12 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             people.owner,
             is_generated=not chosen and has_generated_form(token),
         )
+        # Only a connected Slack can tell whether somebody who signs in with it is still there.
         find_workspace = people.policy.people.workspaces.get(SLACK_NAME)
 
         def list_current() -> Mapping[str, Provider]:
+            """Return the providers of sign-in. They are read each time, because `ponte reload` may
+            change them."""
             return list_providers(own, shared, deps.config, has_slack=find_workspace is not None)
 
         auth.methods = SignInMethods(
@@ -224,8 +234,9 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         return {"ponte_web_token": home.web_token()} if is_generated else {}
 
     async def check(self, deps: IntegrationDependencies[WebSettings]) -> Sequence[Health]:
-        """Return whether the port is free. Raise OSError if the address is not one of this
-        machine."""
+        """Return whether the port is free, or used by the running Ponte, and whether each sign-in
+        provider can be used. Raise OSError if the address is not one of this machine, PonteError
+        if another program uses the port."""
         own = deps.own
         host, port = own.ponte_web_host, own.ponte_web_port
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -248,7 +259,8 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         return [Health("web", "on", words), *await self._check_sign_in(deps)]
 
     async def _check_sign_in(self, deps: IntegrationDependencies[WebSettings]) -> Sequence[Health]:
-        """Return whether each provider's discovery document can be used."""
+        """Return for each sign-in provider whether its discovery document can be used, and why
+        sign-in with Slack is off although its secret is set."""
         from adapters.web.oidc.client import ProviderClient
         from adapters.web.oidc.provider import SignInRefused, list_providers
 
@@ -303,6 +315,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             else:
                 text = "the page's token has {count} characters"
                 yield SafetyFinding("token", say(text, count=len(token)))
+        # Who can open the page depends on the address that it listens on and on its public origin.
         public = urlsplit(own.ponte_web_url or "")
         here = is_loopback(own.ponte_web_host)
         is_local_url = not public.hostname or is_loopback(public.hostname)

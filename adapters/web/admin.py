@@ -121,11 +121,13 @@ class OperatorRoutes(RouteGroup):
 
 
 class AdminView:
-    """The page /admin as one visitor may see it."""
+    """The page /admin as one visitor may see it, for one request. Each method `_overview` and so on
+    draws a tab (TABS)."""
 
     def __init__(
         self, visitors: Visitors, operator: Operator, visitor: Visitor, query: Json
     ) -> None:
+        """`query` has the parameters of the address, such as the first day of a report."""
         self._operator = operator
         self._person = visitor.person
         self._query = query
@@ -145,6 +147,7 @@ class AdminView:
         browser opens the tab again after that time."""
         title, links = SETUP_TITLE, ""
         titles = {name: words for name, (words, _) in TABS.items()}
+        # The set-up page uses this frame, too; only the owner may open it.
         if self._is_owner:
             titles["setup"] = SETUP_TITLE
         for name, words in titles.items():
@@ -205,6 +208,7 @@ class AdminView:
             for name, value in form.items()
             if name.startswith(prefix) and value
         }
+        # The operator checks whether this person may run it.
         result = await self._operator.describe(do, arguments, self._person)
         # These two return a link to pass on, which is shown in a field to copy.
         if do not in ("people add", "people renew"):
@@ -218,10 +222,13 @@ class AdminView:
         )
 
     async def _run(self, operation: str, **arguments: Any) -> Any:
+        """Run an operation of `ponte` in the visitor's name, and return its result."""
         return await self._operator.run(operation, arguments, self._person)
 
     async def _list(self, name: str, rows: Sequence[Json] | None = None) -> str:
-        """Return a list of the operator as a table, with the operations that its rows offer."""
+        """Return the HTML of a table with a list of the operator, such as `people list`, and with
+        the operations that its rows offer. `rows` are its entries, if the caller has them already.
+        """
         rows = await self._run(name) if rows is None else rows
         may_change = self._is_owner or not name.startswith("people ")
         actions = ROW_ACTIONS.get(name, ()) if may_change else ()
@@ -234,7 +241,7 @@ class AdminView:
     async def _overview(self) -> str:
         """Return the first tab: what fails or is nearly used up, and what waits for a person."""
         warning = limits = ""
-        if await self._run("config check"):
+        if await self._run("config check"):  # the faults of the file; none if it is valid
             words = say("ponte.toml has errors. Ponte is still using the last valid version.")
             link = f'<a href="/admin/config">{escape(say("Show the errors"))}</a>'
             warning = f'<p class="notice bad">{escape(words)} {link}</p>'
@@ -257,8 +264,8 @@ class AdminView:
         return section(say("Checks"), await self._list("doctor", findings), "ponte doctor")
 
     async def _usage(self) -> str:
-        """Return the tab of usage. A first day that cannot be read is named, and the usual time is
-        shown."""
+        """Return the tab of usage: a report by person, by day, by channel and by model. If the
+        first day in the address cannot be read, a notice says so above the default period."""
         problem, since = "", self._query.get("since", "")
         try:
             reports = [await self._run("usage", by=by, since=since) for by in USAGE_TITLES]
@@ -273,6 +280,7 @@ class AdminView:
             newest_first = rows[::-1] if by == "day" else rows
             table = await self._list(f"usage {by}", newest_first[:MAX_USAGE_ROWS])
             table = _draw_days(rows, table) if by == "day" and rows else table
+            # Costs that are of no person or channel, and models without a price, are named once.
             names = ("server_costs", "unpriced") if by == "model" else ()
             words = describe_usage_notes(rows, *(report[name] for name in names))
             notes = "".join(f"<p>{escape(note)}</p>" for note in words)
@@ -297,8 +305,8 @@ class AdminView:
         return f'<div class="wide">{await self._section("Schedules", "schedules list")}</div>'
 
     async def _feedback(self) -> str:
-        """Return the tab of votes on answers, with a filter for the first day and for bad
-        answers."""
+        """Return the tab of votes on answers, with a filter for the first day and for thumbs down.
+        If the first day cannot be read, a notice says so and no vote is listed."""
         problem, since = "", self._query.get("since", "")
         only_down = bool(self._query.get("down"))
         try:
@@ -315,7 +323,8 @@ class AdminView:
 
     async def _audit(self) -> str:
         """Return the tab of the audit log, a page of its lines with filters. Without a first day,
-        it begins some days ago, because the log can be very long."""
+        it begins some days ago, because the log can be very long. `after` in the address is where
+        the next page begins."""
         names = ("since", "until", "person", "event", "after")
         query = {name: str(self._query.get(name, "")).strip()[:100] for name in names}
         if not (query["since"] or query["until"]):
@@ -341,7 +350,8 @@ class AdminView:
         return problem + form + section(say("Audit log"), table + more, command)
 
     async def _config(self) -> str:
-        """Return the tab of ponte.toml: its errors, and the button that loads it again."""
+        """Return the tab of ponte.toml: its errors, the button that loads it again, and examples to
+        copy. The file itself can be edited only on the machine."""
         faults = await self._run("config check")
         listed = "".join(f"<li><code>{escape(fault)}</code></li>" for fault in faults)
         words = say("The file has no errors.")
@@ -358,7 +368,8 @@ class AdminView:
         return section("ponte.toml", body, "ponte reload")
 
     async def _operations(self) -> str:
-        """Return a form for each operation that no other tab shows."""
+        """Return a form for each operation that no other tab shows. The operation describes its
+        fields: one with options is a menu, a long one a text area."""
         sections = []
         for one in self._operator.list_forms():
             if one["name"] in IN_OTHER_TABS:
@@ -402,6 +413,7 @@ TABS = {
 def _render_examples() -> str:
     """Return an HTML list of the headings of ponte.toml. Each opens to an example in a text area,
     so that it can be copied as text, by keyboard too."""
+    # The examples of one heading are joined. `start` is the beginning of a heading, `[[rules`.
     examples: dict[str, str] = {}
     for lines, start in _EXAMPLE.findall(CONFIG_EXAMPLE):
         examples[start] = examples.get(start, "") + _COMMENTED_OUT.sub("", lines)
@@ -417,8 +429,8 @@ def _render_examples() -> str:
 
 
 def _draw_days(rows: Sequence[Json], table: str) -> str:
-    """Return a chart of the cost of each day, or of the messages if no cost is known. Days without
-    any are shown too."""
+    """Return a chart of the cost of each day, or of the messages if no cost is known, above
+    `table`. Days without any message are shown too, so that the axis has no gaps."""
     has_cost = any(row.get("cost") for row in rows)
     title = say("US dollars") if has_cost else say("messages")
     by_day = {date.fromisoformat(str(row["name"])): row for row in rows}

@@ -78,15 +78,16 @@ ROW_ACTIONS: Mapping[str, Sequence[RowAction]] = {
 
 @dataclass(frozen=True, slots=True)
 class Forms:
-    """Builds the forms of /admin. `token` stands in each of them and proves that this page, in the
-    visitor's session, has sent the form."""
+    """Builds the forms of /admin. A hidden field of each has `token`, which proves that this page,
+    in the visitor's session, has sent the form, and not another site."""
 
     token: str
 
     def build(
         self, tab: str, operation: str, fields: str, button: str, style: str = "", kind: str = ""
     ) -> str:
-        """Return a form whose button has the class `style`. `kind` is the class of the form."""
+        """Return the HTML of a form that runs an operation and then shows a tab. `fields` is the
+        HTML of its arguments. `style` is the CSS class of its button, `kind` that of the form."""
         hidden = hidden_field("do", operation) + hidden_field("form", self.token)
         return (
             f'<form class="{kind}" method="post" action="/admin/{tab}">{hidden}'
@@ -96,8 +97,9 @@ class Forms:
     def build_table(
         self, table: ListTable, rows: Sequence[Row], actions: Sequence[RowAction]
     ) -> str:
-        """Return a list as a table, with the forms of each row's `actions` in the last column. On a
-        phone each cell shows its heading."""
+        """Return a list as an HTML table, with the forms of each row's `actions` in the last
+        column. `table` has its texts, `rows` the values behind them, in the same order. Each cell
+        names its heading in `data-head`, which the style sheet shows on a phone."""
         if not rows:
             return f"<p>{escape(table.empty)}</p>" if table.empty else ""
         headings = [*map(escape, table.headings), *([escape(say("actions"))] if actions else [])]

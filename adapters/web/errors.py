@@ -101,7 +101,8 @@ class WrongToken(Unauthorized):
 
 
 class ForeignHost(Refusal):
-    """The Host header names another site. This prevents DNS rebinding."""
+    """The Host header names another site. Refusing such requests prevents DNS rebinding, by which a
+    page of another site reaches Ponte under its own host name."""
 
     code = "foreign_origin"
     sentence = (
@@ -110,7 +111,8 @@ class ForeignHost(Refusal):
 
 
 class ForeignOrigin(Refusal):
-    """The Origin header names another site. This prevents cross-site requests."""
+    """The Origin header names another site. Refusing such requests prevents that a page of another
+    site acts in a visitor's name."""
 
     code = "foreign_origin"
     sentence = "Request rejected: it came from another site ({origin})."
@@ -235,13 +237,14 @@ PLAIN_PAGE = (Path(__file__).parent / "page" / "plain.html").read_text("utf-8")
 
 
 def error_page(error: PonteError) -> str:
-    """Return the HTML of an error, with commands between backticks as code."""
+    """Return the page that shows an error, with commands between backticks as code."""
     words = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(error.words()))
     return plain_page("error", f"<h1>Ponte</h1><p>{words}</p>")
 
 
 def plain_page(kind: str, words: str) -> str:
-    """Return a page without a script. `kind` is a class of its style, `words` its HTML."""
+    """Return an HTML page without a script. `kind` is the CSS class of its body, `words` the HTML
+    in it. A link leads to Ponte's page."""
     language, link = LANGUAGE.get(), say("Open Ponte")
     return PLAIN_PAGE.format(language=language, kind=kind, words=words, link=link)
 

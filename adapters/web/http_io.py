@@ -143,9 +143,12 @@ class Endpoint:
 
 
 def endpoint(method: str, path: str, **more: Any) -> Callable[[H], H]:
-    """Return a decorator that declares a handler's route. `more` are fields of `Endpoint`."""
+    """Return a decorator that declares a handler's route. `more` are fields of `Endpoint`. A
+    handler may have several, for several routes."""
 
     def declare(handler: H) -> H:
+        """Add the declaration to the handler, where `RouteGroup.routes` reads it. Decorators run
+        from the last to the first, so each is put in front."""
         own = Endpoint(method, path, **more)
         vars(handler)["endpoints"] = (own, *vars(handler).get("endpoints", ()))
         return handler
@@ -154,14 +157,16 @@ def endpoint(method: str, path: str, **more: Any) -> Callable[[H], H]:
 
 
 def format_disposition(how: str, name: str) -> str:
-    """Return the header Content-Disposition of a file with this name, made safe."""
+    """Return the header Content-Disposition of a file with this name, made safe. `how` is `inline`
+    or `attachment`. Old clients read the first name, in ASCII, others the second (RFC 6266)."""
     name = safe_file_name(name)
     plain = re.sub(r'[^ -~]|["\\]', "_", name)
     return f"{how}; filename=\"{plain}\"; filename*=UTF-8''{quote(name)}"
 
 
 class DeclaredRoute(Route):
-    """A route of Starlette with its declaration and its handler."""
+    """A route of Starlette with its declaration, its handler, and the form of the body that the
+    handler reads (None for none)."""
 
     def __init__(self, declaration: Endpoint, handler: Handler) -> None:
         """Make the route that Starlette serves: read the handler's body in the form of its
@@ -174,6 +179,7 @@ class DeclaredRoute(Route):
             self.body_model = get_type_hints(handler)["body"]
 
         async def serve(request: Request) -> Response:
+            """Call the handler. What it returns is JSON, unless it is a Response."""
             if reads_body and self.body_model:
                 answer = await handler(request, await read_json(request, self.body_model))
             else:
@@ -218,13 +224,18 @@ class MessageRoutes(RouteGroup):
         clicked: bool = False,
         replaces: str = "",
     ) -> Message:
-        """Return the message of the authenticated person. Without the client's `event_key`, a
-        random one is made."""
+        """Return the message of the authenticated person in their `conversation`.
+
+        `event_key` is the client's key by which a repeated request counts once; without one, a
+        random one is made. `clicked`: `text` stands for a click. `replaces`: the turn whose message
+        is sent again.
+        """
         visitor = visitor_of(request)
         person = visitor.person
         # Programs use the home's socket. A page or token is a person's unless the header denies it.
         typed_default = "" if person.platform == "terminal" else "true"
         is_typed = request.headers.get(TYPED_HEADER, typed_default) == "true"
+        # A preference may have parameters after a semicolon (RFC 7240).
         preferences = request.headers.get("prefer", "").lower().split(",")
         names = [each.partition(";")[0].strip() for each in preferences]
         key = self.visitors.make_event_key(person, event_key or uuid.uuid4().hex)
@@ -258,6 +269,7 @@ class MessageRoutes(RouteGroup):
         if not self.hub.is_accepting:
             raise errors.ServerStopping
         receipt = await self.conversations.inbox.accept(message)
+        # Tabs of this process, then those that another process serves.
         self.hub.watch(message.address.conversation, receipt.seq, message)
         await self.hub.notify_peers("asked", message.turn)
         first = None if receipt.is_new else await self.find_accepted_turn(message.event_key)
@@ -328,8 +340,9 @@ class UploadedFile:
 class EventStream(StreamingResponse):
     """A response of server-sent events.
 
-    When the stream has ended or the client has disconnected, `resources` is closed, then `on_close`
-    is awaited. `on_close` may raise a PonteError, which is ignored: nobody is there to read it.
+    When the stream has ended or the client has disconnected, `resources` (such as the stream's
+    follower) is closed, then `on_close` is awaited. `on_close` may raise a PonteError, which is
+    ignored: nobody is there to read it.
     """
 
     def __init__(
@@ -372,6 +385,7 @@ class Guard:
             return
 
         async def safely(event: Event) -> None:
+            """Send an event of the response, its first one with the headers that it lacks."""
             if event["type"] == "http.response.start":
                 headers = MutableHeaders(scope=event)
                 # A response that signs in or out sets its own cookie.
@@ -385,6 +399,8 @@ class Guard:
             await send(event)
 
         async def receive_in_time() -> Event:
+            """Return a piece of the body. Raise SessionEnded at its end if the visitor lost access
+            while it arrived."""
             event = await receive()
             is_whole = event["type"] == "http.request" and not event.get("more_body")
             is_late = is_whole and time.monotonic() - began > SLOW_BODY_SECONDS
@@ -393,6 +409,7 @@ class Guard:
             return event
 
         visit, visitor, began = read_visit(scope), None, time.monotonic()
+        # Before authentication, because its errors are in the reader's language, too.
         LANGUAGE.set(nearest_locale(requested_locale(visit.headers) or self._visitors.locale))
         try:
             visitor = await self._visitors.auth.admit(visit)
@@ -416,13 +433,15 @@ def visitor_of(request: Request) -> Visitor:
 
 
 async def read_json(request: Request, form: type[M]) -> M:
-    """Return the validated JSON body. Raise WrongMediaType, TooLarge, BadRequest."""
+    """Return the validated JSON body as an object of `form`, which may set a limit of its own
+    (`max_bytes`). Raise WrongMediaType, TooLarge, BadRequest."""
     if _media_type(request) != "application/json":
         raise errors.WrongMediaType
     body = bytearray()
     limit = getattr(form, "max_bytes", MAX_JSON_BODY_BYTES)
     async for piece in limit_body(request, limit).stream():
         body += piece
+    # A large body is parsed in a thread, so that other requests do not wait for it.
     if len(body) < THREADED_JSON_BYTES:
         return _parse_json(form, body)
     return await asyncio.to_thread(_parse_json, form, body)
@@ -432,7 +451,9 @@ async def read_json(request: Request, form: type[M]) -> M:
 async def read_chat_request(
     request: Request,
 ) -> AsyncIterator[tuple[ChatRequest, list[UploadedFile]]]:
-    """Yield a message and its files, from a JSON body or from multipart/form-data."""
+    """Yield a message and its files, from a JSON body or from multipart/form-data. The files that
+    Starlette has stored for a form are deleted after the `with` block. Raise WrongMediaType,
+    TooLarge, BadRequest."""
     if _media_type(request) != "multipart/form-data":
         yield await read_json(request, JsonChatRequest), []
         return
@@ -442,6 +463,7 @@ async def read_chat_request(
             max_files=MAX_FILES, max_fields=8, max_part_size=2 * MAX_TEXT_BYTES
         )
     except HTTPException as error:
+        # Starlette tells only by this word that a text field was too long.
         if "exceeded" in error.detail:
             size, limit = size_of(2 * MAX_TEXT_BYTES), size_of(MAX_TEXT_BYTES)
             raise TooLarge(size=size, limit=limit) from None
@@ -496,7 +518,8 @@ def requested_locale(headers: Mapping[str, str]) -> str:
 
 def error_response(error: PonteError, visit: Visit) -> Response:
     """Return an error as JSON, or as a page to a browser that opens an address. Under
-    COMPATIBLE_PREFIX it is JSON in the form of OpenAI's errors."""
+    COMPATIBLE_PREFIX it is JSON in the form of OpenAI's errors. Retry-After says after how many
+    seconds a client may try again."""
     status, accepted = errors.status_of(error), visit.headers.get("accept", "")
     headers = {"Vary": "Accept"} | ({"Retry-After": "2"} if status == 503 else {})
     if isinstance(error, errors.TooManyTries):
@@ -544,7 +567,8 @@ INVALID_FIELDS = {
 
 
 def read_visit(scope: Scope) -> Visit:
-    """Return the request's headers with names in lower case.
+    """Return the path, method, client and headers of a request, for authentication. Names of
+    headers are in lower case.
 
     Two Host or Origin headers are joined, so that they match none of ours.
     """
@@ -581,9 +605,9 @@ def validate(form: type[M], data: Any) -> M:
         first = error.errors(include_url=False, include_input=False)[0]
         if first["type"] == "value_error":  # a validator of our own raised it
             raise BadRequest(why=str(first["ctx"]["error"])) from None
-        # The place ends with the type if several are possible.
+        # Where several types are possible, pydantic adds the tried one, as `str` or `list[…]`.
         names = [each for each in first["loc"] if not re.fullmatch(r"str|\w+\[.*", str(each))]
-        if not names:
+        if not names:  # the error is about the whole body
             raise BadRequest(why="it isn't a JSON object") from None
         parts = [f"[{each}]" if isinstance(each, int) else f".{each}" for each in names]
         where = clean_text("".join(parts).lstrip("."))[:60]
@@ -592,7 +616,8 @@ def validate(form: type[M], data: Any) -> M:
 
 
 def limit_body(request: Request, limit: int) -> Request:
-    """Return the request with a body that raises TooLarge above `limit` bytes."""
+    """Return the request with a body that raises TooLarge above `limit` bytes. Raise TooLarge at
+    once if the request declares a larger body. It need not declare its length, or the true one."""
     declared = request.headers.get("content-length", "")
     # 18 digits suffice, since a longer number is above every limit.
     if declared.isdecimal() and int(declared[:18]) > limit:

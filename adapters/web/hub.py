@@ -51,10 +51,11 @@ MAX_ENDED_TURNS_IN_MEMORY = 64
 
 @dataclass(slots=True)
 class LiveTurn:
-    """The present state of a turn.
+    """The present state of a turn, as the streams of its conversation show it.
 
     `seq` is 0 while only another process knows it. With `cards`, the entry only says that these
-    cards of an ended turn have changed.
+    cards of an ended turn have changed. `version` is the conversation's version at the turn's last
+    change, by which a stream finds out what is new to it.
     """
 
     turn: str
@@ -73,7 +74,11 @@ class LiveTurn:
 
 @dataclass(slots=True)
 class LiveConversation:
-    """The turns that run in one conversation, and the browsers and programs that follow them."""
+    """The turns that run in one conversation, and the browsers and programs that follow them.
+
+    `version` counts the changes of all its turns. `evicted` is the version of the newest ended turn
+    that was dropped before every stream had seen it.
+    """
 
     turns: dict[str, LiveTurn] = field(default_factory=dict)
     followers: set[Follower] = field(default_factory=set)
@@ -89,9 +94,12 @@ class Follower:
         self.seen_version = 0
         """The version of the conversation that the stream has seen."""
         self.has_missed_turns = False
+        """Turns ended unseen and were dropped from memory, so the journal must be read."""
         self.closed = False
+        """The stream must end: its visitor is not allowed any more, or the server stops."""
         self._channel = channel
         self._has_changed = asyncio.Event()
+        """Set while there may be changes that the stream has not taken."""
         self._urgent = asyncio.Event()
         """Set by a change for which the stream does not pause, such as a turn's end."""
         if channel.turns:
@@ -114,6 +122,7 @@ class Follower:
         The list is empty once the follower is `closed`. `has_missed_turns` then says whether turns
         ended unseen and were dropped from memory.
         """
+        # Cleared before the turns are read: a change that comes after that sets them again.
         await self._has_changed.wait()
         self._has_changed.clear()
         self._urgent.clear()
@@ -159,6 +168,7 @@ class Hub:
         self._peers.on("asked", self._on_peer_message)
         self._peers.on("cards", self._on_peer_cards)
         self._channels: dict[str, LiveConversation] = {}
+        """The conversations that have followers or running turns here, by their keys."""
         self._watches: dict[int, asyncio.Task[None]] = {}
         """By `seq`: the task that waits for the end of a turn."""
         self._streams = 0
@@ -184,7 +194,9 @@ class Hub:
         follower = Follower(channel, visitor)
         channel.followers.add(follower)
         if visitor.can_expire:
-            self.recheck_visitors()  # they were let in before this stream was known
+            # Their access may have ended between their authentication and this line, when the check
+            # did not know this stream yet.
+            self.recheck_visitors()
             if self._visitor_check is None or self._visitor_check.done():
                 check = self._end_streams_of_departed()
                 self._visitor_check = asyncio.create_task(check, name="who may follow")
@@ -202,7 +214,8 @@ class Hub:
 
     async def _end_streams_of_departed(self) -> None:
         """Close the streams of visitors who are not allowed any more, while any stream has a
-        visitor that can expire."""
+        visitor that can expire. They are checked when that is due, and every few seconds. If it
+        cannot be found out now, the streams stay open until the next check."""
         while visitors := {one.visitor for one in self._followers if one.visitor.can_expire}:
             self._visitor_check_due.clear()
             for visitor in visitors:
@@ -234,11 +247,12 @@ class Hub:
 
     def watch(self, conversation: str, seq: int, message: Message) -> None:
         """Show this turn to all followers of the conversation until it has an answer."""
+        # Nobody follows the conversation, or the turn is watched already.
         channel = self._channels.get(conversation)
         if channel is None or seq in self._watches or self._closed:
             return
         live = channel.turns.setdefault(message.turn, LiveTurn(message.turn))
-        if not live.seq:
+        if not live.seq:  # its progress came first, from another process
             live.seq, live.message = seq, message
             self._publish(channel, live)
         task = asyncio.create_task(self._await_answer(conversation, live), name=f"watch {seq}")
@@ -267,6 +281,7 @@ class Hub:
                 await self._peers.save_progress(turn, progress)
 
     async def _on_peer_progress(self, turn: str) -> None:
+        """Show the progress of a turn that runs in another process to followers in this one."""
         for conversation, channel in list(self._channels.items()):
             # A turn in `_shared_at` runs in this process, which shows its progress itself.
             if channel.followers and turn in channel.turns and turn not in self._shared_at:
@@ -305,6 +320,7 @@ class Hub:
         """Send the present state of cards of an ended turn."""
         channel = self._channels.get(conversation)
         if channel is not None and cards:
+            # An entry of its own, because the turn's entry may be there still, or gone already.
             live = channel.turns.setdefault(f"{turn} cards", LiveTurn(turn))
             live.cards = tuple(cards)
             self._publish(channel, live)
@@ -320,6 +336,7 @@ class Hub:
         await cancel_all([*self._watches.values(), *checks])
 
     async def _await_answer(self, conversation: str, live: LiveTurn) -> None:
+        """Wait for the end of a turn, in whichever process it runs, and show it."""
         try:
             outcome: Answer | PonteError = await self.conversations.inbox.wait_for_answer(live.seq)
         except PonteError as error:
@@ -327,6 +344,7 @@ class Hub:
         self.finish_turn(conversation, live.turn, outcome)
 
     def _publish(self, channel: LiveConversation, live: LiveTurn) -> None:
+        """Mark a turn as changed, and wake all streams of its conversation."""
         channel.version += 1
         live.version = channel.version
         for follower in channel.followers:
@@ -335,15 +353,17 @@ class Hub:
     def _drop_ended_turns(self, conversation: str, channel: LiveConversation) -> None:
         """Drop ended turns that all followers have seen, and the oldest above
         MAX_ENDED_TURNS_IN_MEMORY."""
+        # Without followers, everything counts as seen.
         versions = (follower.seen_version for follower in channel.followers)
         oldest_seen_version = min(versions, default=channel.version)
-        ended = [key for key, live in channel.turns.items() if live.is_ended]
+        ended = [key for key, live in channel.turns.items() if live.is_ended]  # the oldest first
         surplus = len(ended) - MAX_ENDED_TURNS_IN_MEMORY
         for number, key in enumerate(ended):
             live = channel.turns[key]
             if live.version <= oldest_seen_version:
                 del channel.turns[key]
             elif number < surplus:
+                # A follower that has not seen this version must read the journal.
                 channel.evicted = max(channel.evicted, live.version)
                 del channel.turns[key]
         if not channel.followers and not channel.turns:
@@ -364,6 +384,7 @@ class RequestWatch:
         self._counts: dict[Person, tuple[str, ...]] = {}
         """The ids of the requests that wait for each person, as counted last."""
         self._tasks: dict[Person, asyncio.Task[None]] = {}
+        """The count that is under way for each person."""
         self._outdated: set[Person] = set()
         """People whose requests may be others by now."""
 
@@ -377,7 +398,8 @@ class RequestWatch:
         return self._counts.get(person, ())
 
     def refresh(self, person: Person) -> None:
-        """Count the person's requests again, and wake their streams if the number differs."""
+        """Count the person's requests again, and wake their streams if other ones wait. A count
+        that is under way is repeated, because it may have read the old ones."""
         self._outdated.add(person)
         if person not in self._tasks:
             task = asyncio.create_task(self._count(person), name="count requests")
@@ -398,7 +420,7 @@ class RequestWatch:
         People without an open stream are forgotten."""
         while person in self._outdated:
             self._outdated.discard(person)
-            with suppress(PonteError):
+            with suppress(PonteError):  # the number that was shown last stays
                 waiting = tuple(one.change.id for one in await self.list_requests(person))
                 if waiting != self.waiting_for(person):
                     self._counts[person] = waiting
@@ -434,12 +456,16 @@ class WebAdapter(Platform):
         find_hook: FindHook | None = None,
     ) -> None:
         self.address = ""
+        """The address on which the server listens; "" before `start` and after `close`."""
         self.hub = hub
         self._own = (board, operator, notices, people)
+        """The arguments of `server.list_routes` besides the hub."""
         self._listener = listener
         self._mounted = (routes or {}, find_hook)
+        """The handlers of other adapters and of webhooks."""
         self._server: Any = None
         self._is_handed_over = False
+        """The listening socket belongs to the process that follows this one."""
         self._tasks = BackgroundTasks("web")
         if people is not None:
             people.accounts.on_change(hub.recheck_visitors)
@@ -466,9 +492,12 @@ class WebAdapter(Platform):
             await self._serve()
 
     def _on_connection(self, listening: socket.socket) -> None:
+        """Load and start the server, because the first connection has arrived. The connection waits
+        in the socket's queue until then."""
         asyncio.get_running_loop().remove_reader(listening)
 
         def wait(error: Exception, failed: int) -> float:
+            """Log the first failure, and return the seconds until the next attempt."""
             if failed == 1:
                 log.error("could not start the server for commands; retrying", exc_info=error)
             return SERVER_RETRY_SECONDS
@@ -491,6 +520,7 @@ class WebAdapter(Platform):
 
     async def stop_intake(self) -> None:
         """Refuse new messages with 503 from now on. Reading goes on."""
+        # Requests that arrived before the handover can be answered by this process only.
         if self._is_handed_over:
             await self._server.finish_requests()
         self.hub.is_accepting = False

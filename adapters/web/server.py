@@ -84,7 +84,9 @@ class HttpConnection(H11Protocol):
     the one that has waited longest is closed. A request that arrives without delay is complete
     before that (see ACCEPT_BATCH).
 
-    `_phase` is what the connection waits for now, and `_since` when that began.
+    `_phase` is what the connection waits for now: the head of a request, its body, the next request
+    (`idle`), or the end of the answer. `_since` is when that began, and `_byte_count` the bytes
+    that have arrived since then.
     """
 
     def __init__(self, *args: Any, **more: Any) -> None:
@@ -104,6 +106,7 @@ class HttpConnection(H11Protocol):
         one."""
         super().connection_made(transport)
         self._enter_phase("head", HEAD_TIMEOUT_SECONDS)
+        # Connections whose request was not authenticated, or that have sent none yet.
         strangers = [
             one
             for one in self.connections
@@ -112,6 +115,7 @@ class HttpConnection(H11Protocol):
             and not (one.scope and one.scope["state"].get(http_io.VISITOR_KEY))
         ]
         if len(strangers) > MAX_UNAUTHENTICATED_CONNECTIONS:
+            # One that is being answered is closed only if there is no other.
             waiting = [one for one in strangers if one._phase != "answer"]
             min(waiting or strangers, key=lambda one: one._since).transport.abort()
 
@@ -163,9 +167,12 @@ class HttpConnection(H11Protocol):
         return self.transport.is_closing()
 
     def _update_phase(self) -> None:
-        """Set the phase by what the client has to send next."""
+        """Set the phase by what the client has to send next, which h11's state machine knows
+        (`conn.their_state`). `cycle` is uvicorn's object for the present request, None before the
+        first."""
         if self._is_closing:
             return
+        # The server stops: uvicorn then closes the connection after this answer.
         if self._is_leaving and self.cycle:
             self.cycle.keep_alive = False
         # A client that has sent nothing yet, or the beginning of its next request, owes the rest of
@@ -183,6 +190,8 @@ class HttpConnection(H11Protocol):
     def _enter_phase(
         self, phase: Literal["head", "body", "idle", "answer"], seconds: float | None
     ) -> None:
+        """Begin a phase, in which the client has so many seconds to send something; None for no
+        limit. A phase that goes on keeps its timer, so that slow bytes do not extend it."""
         if phase == self._phase:
             return
         self._phase, self._since, self._byte_count = phase, self.loop.time(), 0
@@ -201,6 +210,7 @@ class HttpConnection(H11Protocol):
             if remaining_seconds > 0:
                 self._deadline = self.loop.call_later(remaining_seconds, self._on_deadline)
                 return
+        # 408, but not in the middle of an answer that has begun, and not to a client that rests.
         unanswered = self._phase == "body" and not self.cycle.response_started
         if self._phase == "head" or unanswered:
             self.transport.write(_LATE % (len(_WORDS), _WORDS))
@@ -218,6 +228,7 @@ class _UvicornServer(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
         self.leaving = asyncio.Event()
+        """Set to end the main loop at once."""
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -243,6 +254,8 @@ class HttpServer:
     """
 
     def __init__(self, app: ASGIApp, listener: socket.socket) -> None:
+        """Prepare the server; `start` runs it. Ponte has its own log, and reads the headers of a
+        proxy itself where they matter, so uvicorn's parts for both are off."""
         config = uvicorn.Config(
             app,
             http=HttpConnection,
@@ -311,6 +324,8 @@ def bind_socket(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
+        # A restart by the set-up page hands its socket over. The new settings may name another
+        # address.
         if inherited := _take_inherited_socket():
             own_host, own_port = inherited.getsockname()[:2]
             # A restart with the same address goes on with the socket, so that no connection is
@@ -341,13 +356,15 @@ def bind_socket(host: str, port: int) -> socket.socket:
 def _take_inherited_socket() -> socket.socket | None:
     """Return the listening socket that a restart has handed over. None without one, also if
     somebody else has set the variable."""
+    # The variable has the number of the socket's descriptor. It is removed, because processes that
+    # this one starts must not read it.
     try:
         inherited = socket.socket(fileno=int(os.environ.pop(LISTENER_VARIABLE, "")))
     except (OSError, OverflowError, ValueError):
         return None
     is_internet = inherited.family in (socket.AF_INET, socket.AF_INET6)
     if not is_internet or not inherited.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-        inherited.detach()  # such as stdout, if that is a socket
+        inherited.detach()  # such as stdout, if that is a socket; it must stay open
         return None
     inherited.set_inheritable(False)
     inherited.setblocking(False)
@@ -409,7 +426,13 @@ def list_routes(
     notices: PersonNoticeService,
     people: People | None,
 ) -> list[DeclaredRoute]:
-    """Return the routes of the page, or without `people` those of the home's socket."""
+    """Return the routes of the page or, without `people`, those of the Unix socket in the home
+    folder, by which commands of the shell talk to the running Ponte.
+
+    Both have the routes of conversations. Accounts, set-up and `/admin` are for the page alone, the
+    operations as JSON for the socket alone. The first route that matches a request is used, in the
+    order of this list.
+    """
     visitors, conversations = hub.visitors, hub.conversations
     page = PageRoutes(visitors, board)
     groups: list[RouteGroup] = [
@@ -440,7 +463,7 @@ def make_application(
     `mounted` are other adapters' handlers by exact path, and `find_hook` finds those of webhooks.
     They authenticate their callers by a signature, so they come before the guard.
     """
-    signed = [*mounted, *([HOOKS_PATH] if find_hook else [])]
+    signed = [*mounted, *([HOOKS_PATH] if find_hook else [])]  # their paths
     app = Starlette(
         routes=[*routes, *DocumentRoutes(routes, signed).routes],
         exception_handlers={
@@ -450,7 +473,7 @@ def make_application(
             Exception: _respond_to_error,
         },
     )
-    app.router.redirect_slashes = False
+    app.router.redirect_slashes = False  # an address with another slash is unknown, with 404
     guarded = http_io.Guard(app, hub.visitors)
     return PathRouter(hub, mounted, find_hook, guarded) if signed else guarded
 
@@ -476,7 +499,8 @@ class DocumentRoutes(RouteGroup):
 
 
 async def serve_mounted(handler: HttpHandler, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer a POST request with a handler that authenticates its callers itself."""
+    """Answer a POST request with a handler that authenticates its callers itself. The handler gets
+    the whole body, because a signature is over all of it. Other methods get 405."""
     request = Request(scope, receive)
     try:
         if request.method != "POST":
@@ -538,12 +562,12 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
         case _:
             refusal = UnexpectedError()
     response = http_io.error_response(refusal, http_io.read_visit(request.scope))
-    # A client reads our answer only when its body was read, so a small rest is read and discarded;
-    # uvicorn would read an endless body without a limit.
+    # A client reads our answer only when its body was read, so uvicorn reads and discards the rest,
+    # without a limit. If that may be much, the connection is closed instead.
     length = request.headers.get("content-length", "")
     is_small = length.isdecimal() and int(length[:18]) <= MAX_DISCARDED_BODY_BYTES
     if response.status_code == 413 and not is_small:
         response.headers["Connection"] = "close"
-    if isinstance(error, HTTPException) and error.headers:
+    if isinstance(error, HTTPException) and error.headers:  # such as Allow, with a 405
         response.headers.update(error.headers)
     return response

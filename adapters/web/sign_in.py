@@ -130,8 +130,14 @@ class Visitor:
 
 @dataclass(frozen=True, slots=True)
 class BrowserSession:
-    """The session of a browser's cookie. `began_at` and `until`, after which no cookie of it is
-    valid, are in seconds since the epoch. `known` is a person of a provider."""
+    """A session of the page that a browser's cookie has proven.
+
+    - `visitor`: whose session it is.
+    - `began_at`: when they signed in, in seconds since the epoch.
+    - `until`: when the session ends at the latest, however often its cookie is renewed.
+    - `accounts`: the account of a person with a sign-in link, whose visit is recorded; else empty.
+    - `known`: the record of a person whom a provider has confirmed, such as Slack; else None.
+    """
 
     visitor: Visitor
     began_at: float
@@ -171,6 +177,7 @@ class SignInMethods:
             async with asyncio.timeout(CONFIRMATION_TIMEOUT_SECONDS):
                 place = Address(WEB_PLATFORM, "main", person=person.key)
                 find_workspace = self._policy.people.workspaces.get(person.platform)
+                # "": the platform does not tell which workspace it is.
                 if find_workspace and await find_workspace() not in ("", person.workspace):
                     return True  # Ponte is connected to another workspace now
                 if (has_left := await self._policy.has_left(person, place, 0.0)) is not None:
@@ -221,6 +228,7 @@ class TokenAuthentication:
         self._token = token.encode()
         self._is_generated = is_generated
         self._key = hmac.digest(self._token, b"ponte session", "sha256")
+        """The key that seals the owner's sessions. Those of other people are derived from it."""
         # Browsers keep cookies by host and not by port: two Pontes of one machine need two names.
         self.cookie = f"ponte-{_seal(self._key, '')[:8]}"
         self._clock = clock
@@ -232,14 +240,18 @@ class TokenAuthentication:
         """Wrong tokens of the last minute: when they came, and from where."""
         public = urlsplit(url)
         self.secure = public.scheme == "https"
+        """Whether cookies are sent over https only."""
         self._hosts = {host.lower(), (public.hostname or "").lower()} - {""}
+        """The names, besides loopback, that a Host header may have."""
         self.origin = f"{public.scheme}://{public.netloc}".lower() if public.netloc else ""
+        """The public origin, as in `https://ponte.example.com`; "" without one."""
 
     async def admit(self, visit: Visit) -> Visitor | None:
         """Return the visitor, or None on a path that is open to everybody.
 
         Raise the Refusal that the visitor reads, or NotStored if accounts cannot be read.
         """
+        # Monitoring may ask under any host name, and needs no token.
         if visit.path in HEALTH_PATHS:
             return None
         host = visit.headers.get("host", "")
@@ -260,6 +272,7 @@ class TokenAuthentication:
         if visit.path in OPEN_PATHS or visit.path.startswith(OPEN_PREFIXES):
             return None
         visitor = await self.find_visitor(visit.headers, self._client_address(visit))
+        # Each kind of token opens its own paths and no others. `/mcp` does not come through here.
         is_for_programs = visit.path.startswith(COMPATIBLE_PREFIX)
         if visitor.program == MCP_TOKEN_KIND:
             raise Refusal("This token works only for `/mcp`.")
@@ -274,7 +287,8 @@ class TokenAuthentication:
         return visitor
 
     async def identify(self, visit: Visit) -> Visitor | None:
-        """Return the visitor on an open path, or None for a stranger."""
+        """Return the visitor on an open path, or None for a stranger and for a program. Nothing is
+        raised, because such a path answers everybody."""
         try:
             visitor = await self.find_visitor(visit.headers, self._client_address(visit))
         except (Refusal, NotStored, errors.NotConfirmed):
@@ -282,9 +296,11 @@ class TokenAuthentication:
         return None if visitor.program else visitor
 
     async def has_session(self, visit: Visit) -> bool:
-        """Return whether this browser is signed in, or may be again without its person."""
+        """Return whether this browser is signed in, or may be again without its person: the page
+        then shows no sign-in form."""
         try:
             return not (await self.find_visitor(visit.headers, "")).program
+        # Not known now, or the provider has to confirm the person, which needs no question to them.
         except (NotStored, errors.NotConfirmed, errors.ConfirmAgain):
             return True
         except Refusal:
@@ -315,6 +331,7 @@ class TokenAuthentication:
         Raise Unauthorized, WrongToken, TooManyTries after too many wrong tokens, and NotStored.
         """
         session = await self._read_session(headers)
+        # A valid seal is not enough: the person may have signed out, or lost their access.
         if session and not await self._is_ended(session.visitor):
             if session.known:
                 await self._check_access(session.known)
@@ -335,8 +352,11 @@ class TokenAuthentication:
         Raise WrongToken; Unauthorized for an expired API token; LinkRenewed and AccessRemoved for a
         token that the owner ended; TooManyTries after too many wrong tokens; NotStored if the token
         is not the owner's and accounts cannot be read.
+
+        First come the tokens that Ponte has generated: nobody can guess one, so no limit of tries
+        holds for them. Then the limit is checked, and only after it a token that the owner chose.
         """
-        source, unread = address, None
+        source, unread = address, None  # `unread`: the error with which accounts were not read
         with suppress(ValueError):
             ip = ipaddress.ip_address(address)
             if ip.version == 6:  # a network of 64 bits belongs to one household
@@ -353,8 +373,7 @@ class TokenAuthentication:
             except NotStored as error:  # its owner still comes in, to see what is wrong
                 unread = error
             visitor = None
-            # Generated tokens cannot be guessed, so the limit of tries does not hold for them. A
-            # token that the owner chose could be; it comes below.
+            # All tokens are compared, so that the time of the answer does not tell which one fits.
             if hmac.compare_digest(_bytes(token), self._token) and self._is_generated:
                 visitor = self._owner
             digest = hash_token(token)
@@ -398,6 +417,7 @@ class TokenAuthentication:
         api_token = await self._people.find_api_token(digest)
         if api_token is None:
             return None
+        # An expired token is named as such only to who has it.
         if api_token.is_expired(self._now()):
             raise Unauthorized(
                 "This API token has expired. Create a new one on the page or with `ponte people`."
@@ -407,8 +427,10 @@ class TokenAuthentication:
         if api_token.last_use < today:
             with suppress(NotStored):
                 await self._people.record_api_token_use(api_token.id, today)
-        _, _, id = api_token.person.partition(":")
+        _, _, id = api_token.person.partition(":")  # a person's key is PLATFORM:ID
         person = self._owner.person if id == OWNER_ID else Person(WEB_PLATFORM, id, name=id)
+        # A person of a provider must have signed in not too long ago. A program cannot do that for
+        # them, so the limit is longer than that of a session.
         if is_provider_key(api_token.person):
             known = await self._people.find_sign_in(api_token.person)
             if known is None:
@@ -471,7 +493,12 @@ class TokenAuthentication:
         return not visitor.token or bool(account and account.token_hash == visitor.token)
 
     def new_session(self, visitor: Visitor | None = None) -> str:
-        """Return the cookie value of a new session. It expires by itself and with a new token."""
+        """Return the cookie value of a new session of the owner (None), or of a person with a
+        sign-in link. It expires by itself and with a new token.
+
+        The value is a claim and its seal: `END-RANDOM-SEAL` for the owner, `END-RANDOM-NAME-SEAL`
+        for others. Nothing is stored.
+        """
         claim = f"{int(self._now()) + SESSION_SECONDS:x}-{secrets.token_hex(8)}"
         if visitor and visitor.token:
             claim = f"{claim}-{visitor.person.id}"
@@ -485,7 +512,7 @@ class TokenAuthentication:
         """
         now, is_new = self._now(), not began_at
         known = await self._people.record_sign_in(identity, now, is_new=is_new)
-        if known.removed_at:
+        if known.removed_at:  # the owner has removed this person
             raise errors.AccessRemoved
         rest = f"{int(began_at or now):x}.{secrets.token_hex(8)}-{known.person.key}"
         return self._seal_session(Visitor(known.person, known.session_key), rest)
@@ -500,7 +527,8 @@ class TokenAuthentication:
 
     def _seal_session(self, visitor: Visitor, rest: str) -> str:
         """Return the cookie value of a provider's session that ends if it is not used. `rest` is
-        the part of the claim after its end, which stays when the cookie is replaced."""
+        the part of the claim after its end, which stays when the cookie is replaced. It begins with
+        the time of the sign-in, after which the session lasts PROVIDER_SESSION_SECONDS at most."""
         latest = int(rest.partition(".")[0], 16) + PROVIDER_SESSION_SECONDS
         claim = f"{min(int(self._now()) + IDLE_SECONDS, latest):x}-{rest}"
         return f"{claim}-{_seal(self._sealing_key(visitor), claim)}"
@@ -527,6 +555,7 @@ class TokenAuthentication:
             if age > confirmed_seconds:
                 raise errors.ConfirmAgain(provider=provider)
             return
+        # A person of Slack: its directory is asked, but not for each request.
         if age <= CONFIRMATION_SECONDS:
             return
         if has_left := await self.methods.has_left(person, now):
@@ -563,8 +592,10 @@ class TokenAuthentication:
         return claim, seal
 
     async def _why_ended(self, claim: str, seal: str) -> Refusal:
-        """Return why a session is not valid. Only its cookie proves that the reader may know."""
-        name = claim.split("-", 2)[2:]
+        """Return why the session of a cookie is not valid. Somebody who makes up a cookie must not
+        find out who has an account, so the seal is compared with those of ended tokens: only a
+        cookie that was once valid leads to the reason."""
+        name = claim.split("-", 2)[2:]  # a claim is END-RANDOM, with -NAME for all but the owner
         if name and is_provider_key(name[0]):
             return errors.SessionEnded(PROVIDER_SESSION_ENDED)
         if name:
@@ -588,6 +619,7 @@ class TokenAuthentication:
         claim, seal = self._read_cookie(headers) or ("", "")
         if not claim:
             return None
+        # A claim is END-RANDOM, with -NAME for all but the owner. END is in hexadecimal seconds.
         visitor, accounts = self._owner, list[PageAccount]()
         name = claim.split("-", 2)[2:]
         known = None
@@ -600,6 +632,7 @@ class TokenAuthentication:
             if account is None:
                 return None
             visitor, accounts = self._visitor_of(account), [account]
+        # From here on, the claim is one that Ponte has made.
         if not hmac.compare_digest(_bytes(seal), _bytes(_seal(self._sealing_key(visitor), claim))):
             return None
         end, _, rest = claim.partition("-")
@@ -609,6 +642,8 @@ class TokenAuthentication:
         if known is None:
             visitor = replace(visitor, session=hash_token(claim), until=until)
             return BrowserSession(visitor, until - SESSION_SECONDS, until, accounts)
+        # A provider's session: its random part begins with the time of the sign-in, and `rest`
+        # names the session, because the end before it changes with each renewal.
         began_at = int(rest.partition(".")[0], 16)
         visitor = replace(visitor, session=hash_token(rest), until=until)
         renewed = self._seal_session(visitor, rest)
@@ -649,7 +684,8 @@ class TokenAuthentication:
         return hmac.digest(self._key, visitor.token.encode(), "sha256")
 
     async def _record_visit(self, visitor: Visitor, accounts: Sequence[PageAccount]) -> None:
-        """Store the day of the visit, once a day."""
+        """Store the day of the visit of a person with an account, once a day. `accounts` are those
+        that were read already. If it cannot be stored, the visit goes on."""
         today = self._today()
         for account in accounts:
             if account.person == visitor.person.key and account.last_visit < today:
@@ -729,7 +765,8 @@ class Visitors:
         return not self.policy or (await self.policy.may(person, place, action)).allowed
 
     async def list_models(self, person: Person) -> Sequence[str]:
-        """Return the models that a rule of the operator gives this person by name."""
+        """Return the models that a rule of the operator gives this person by name. The model that
+        everybody has by default is none of them, because it need not be named."""
         if self.policy is None:
             return ()
         place, models = self.address_of(person, "main"), []
@@ -771,7 +808,8 @@ class Visitors:
         return f"{self.auth.platform}{'@' if name else ''}{name}:{key}"
 
     def owns(self, person: Person, conversation: str) -> bool:
-        """Return whether the conversation with this key is the person's."""
+        """Return whether the conversation with this key is the person's. A key ends with `:@` and
+        the person, unless it is the owner's."""
         place, _, own = conversation.partition(":@")
         return place.startswith(f"{self.auth.platform}:") and own == self.address_person(person)
 

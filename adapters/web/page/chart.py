@@ -27,7 +27,8 @@ Scale = Callable[[float], float]
 
 
 def draw_chart(chart: Chart, table: str) -> str:
-    """Return a figure. `table` is the HTML of the values."""
+    """Return the HTML of a figure: the title, the drawing, a legend if there are several colours,
+    and `table`, the HTML of the values, to unfold."""
     names: Sequence[str] = [each.name for each in chart.series]
     if chart.kind == "pie":
         names = list(map(": ".join, zip(chart.labels, chart.series[0].texts, strict=True)))
@@ -57,10 +58,12 @@ def _draw_plot(chart: Chart) -> str:
         line = unit * next(n for n in (1, 2, 2.5, 5, 10) if unit * n >= line * 0.999)
         low, high = math.floor(low / line) * line, math.ceil(round(high / line, 9)) * line
         count = round((high - low) / line) + 1
+    # Pixels of one unit of the values, and of one label of the axis.
     height = (HEIGHT - TOP_SPACE - BOTTOM_SPACE) / ((high - low) or 1)
     step = (WIDTH - LEFT_SPACE - RIGHT_SPACE) / len(chart.labels)
 
     def scale(value: float) -> float:
+        """Return the height of a value in the drawing, in pixels from its top."""
         return TOP_SPACE + (high - value) * height
 
     parts = []
@@ -70,6 +73,8 @@ def _draw_plot(chart: Chart) -> str:
         parts.append(f'<path class="grid" d="M{LEFT_SPACE} {y:.1f}H{WIDTH - RIGHT_SPACE}"/>')
         text = escape(_format_tick(at, chart))
         parts.append(f'<text x="{LEFT_SPACE - 6}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
+    # The pixels that a label needs: so many that there are at most MAX_X_LABELS, and that the
+    # longest one does not touch its neighbour. Labels in between are left out.
     longest = min(X_LABEL_CHARACTERS, max(map(len, chart.labels)))
     room = max(len(chart.labels) * step / MAX_X_LABELS, longest * LETTER_WIDTH)
     # Less a tiny part: a rounding error must not skip every second label.
@@ -95,7 +100,9 @@ def _draw_plot(chart: Chart) -> str:
 def _draw_bars(
     chart: Chart, series: Series, colour: str, scale: Scale, step: float, n: int
 ) -> Iterator[str]:
-    """Yield a bar for each value, with the value above it if they are few."""
+    """Yield the SVG of a bar for each value, with the value above it if they are few. `scale`
+    returns the height of a value in pixels, `step` is the room of a label with the bars of all
+    series beside each other, and `n` the number of this series."""
     width = step * 0.8 / len(chart.series)
     shows_values = len(chart.labels) * len(chart.series) <= MAX_VALUES_SHOWN
     for at, value in enumerate(series.values):
@@ -115,7 +122,9 @@ def _draw_bars(
 def _draw_line(
     chart: Chart, series: Series, colour: str, scale: Scale, step: float
 ) -> Iterator[str]:
-    """Yield a line through the values, which ends where one is missing, and a point for each."""
+    """Yield the SVG of a line through the values, which ends where one is missing, and of a point
+    for each. In a chart of areas, the area under the line comes first. `scale` returns the height
+    of a value in pixels, `step` is the room of a label."""
     points = {
         at: (LEFT_SPACE + step * (at + 0.5), scale(value))
         for at, value in enumerate(series.values)
@@ -149,12 +158,14 @@ def _tip(chart: Chart, series: Series, at: int) -> str:
 
 
 def _format_tick(value: float, chart: Chart) -> str:
-    """Return a round number of the axis, with the unit that all series share."""
-    number = float(f"{value:.4g}")
+    """Return a round number of the axis, with the unit that all series share. Series with several
+    units, or with a format that has none, give a plain number."""
+    number = float(f"{value:.4g}")  # without the rounding errors of a sum
     formats = {each.format for each in chart.series}
     format = formats.pop() if len(formats) == 1 else ""
     if format_kind(format) not in ("currency", "percent", "duration"):
         return format_number(number)
+    # A format may end with the number of decimals, which a whole number does not need.
     places = format.rpartition(" ")[2]
     if places.isdecimal() and number.is_integer():
         format = f"{format.removesuffix(places)}0"

@@ -84,7 +84,7 @@ def _parse_inline_math(state: StateInline, silent: bool) -> bool:
     """Parse a formula inside a line, in `$…$`, `$$…$$`, `\\(…\\)` or `\\[…\\]`. A rule of
     markdown-it: return whether one begins here, and add its token unless `silent`."""
     source, begin = state.src, state.pos
-    opener = source[begin : begin + 2]
+    opener = source[begin : begin + 2]  # `$$`, `\[` and `\(` have two characters
     if closer := _CLOSERS.get(opener):
         end = source.find(closer, begin + 2, begin + MAX_FORMULA_CHARS)
         if end < 0 or not source[begin + 2 : end].strip():
@@ -110,8 +110,10 @@ def _parse_inline_math(state: StateInline, silent: bool) -> bool:
 
 
 def _parse_block_math(state: StateBlock, start: int, end: int, silent: bool) -> bool:
-    """Recognize a formula that begins a line and ends one, with no empty line in it."""
-    begin = state.bMarks[start] + state.tShift[start]
+    """Parse a formula that begins a line and ends one, with no empty line in it. A rule of
+    markdown-it: return whether one begins at the line `start`, and add its token unless `silent`.
+    """
+    begin = state.bMarks[start] + state.tShift[start]  # the line's first character after blanks
     closer = _CLOSERS.get(state.src[begin : begin + 2])
     # `\(…\)` is for formulas inside a line.
     if closer is None or closer == r"\)":
@@ -124,6 +126,7 @@ def _parse_block_math(state: StateBlock, start: int, end: int, silent: bool) -> 
             return False
         at = text.find(closer, 2)
         if at >= 0:
+            # Text follows the end in its line, or the formula is empty.
             if text[at + 2 :].strip() or not text[2:at].strip():
                 return False
             break
@@ -138,8 +141,8 @@ def _parse_block_math(state: StateBlock, start: int, end: int, silent: bool) -> 
 
 def _parse_footnote(state: StateBlock, start: int, end: int, silent: bool) -> bool:
     """Parse the text of a footnote, as in `[^1]: …`, and keep it for the end of the page. A rule of
-    markdown-it."""
-    begin = state.bMarks[start] + state.tShift[start]
+    markdown-it: return whether the line `start` is one. `silent` only asks for that."""
+    begin = state.bMarks[start] + state.tShift[start]  # the line's first character after blanks
     match = _FOOTNOTE.match(state.src[begin : state.eMarks[start]])
     notes: dict[str, str] = state.env.setdefault("footnotes", {})
     if match is None or match[1] in notes or len(notes) >= MAX_FOOTNOTES:
@@ -152,7 +155,8 @@ def _parse_footnote(state: StateBlock, start: int, end: int, silent: bool) -> bo
 
 def _parse_footnote_reference(state: StateInline, silent: bool) -> bool:
     """Parse the reference to a footnote, as in `[^1]`, if the text has such a footnote. References
-    are numbered in the order of the footnotes. A rule of markdown-it."""
+    are numbered in the order of the footnotes. A rule of markdown-it: return whether one begins
+    here, and add its token unless `silent`."""
     match = _REFERENCE.match(state.src, state.pos)
     labels = list(state.env.get("footnotes", ()))
     if match is None or match[1] not in labels:
@@ -173,7 +177,8 @@ def _parse_line_break(state: StateInline, silent: bool) -> bool:
 
 
 def _append_footnotes(state: StateCore) -> None:
-    """Append a numbered list of the footnotes. Their text is parsed with the rest."""
+    """Append a numbered list of the footnotes to the page, if there are any. A rule of markdown-it:
+    the rules that follow parse the text of the footnotes with the rest."""
     notes = state.env.get("footnotes")
     if not notes:
         return
@@ -189,9 +194,10 @@ def _append_footnotes(state: StateCore) -> None:
 
 
 def _link_addresses(state: StateCore) -> None:
-    """Make links of plain addresses, except in the text of a link."""
+    """Make links of plain addresses, except in the text of a link. A rule of markdown-it, which has
+    divided the text into tokens."""
     for inline in state.tokens:
-        depth, children = 0, list[Token]()
+        depth, children = 0, list[Token]()  # `depth`: above 0 in the text of a link
         for token in inline.children or ():
             depth += token.nesting if token.type.startswith("link_") else 0
             is_plain = token.type == "text" and not depth
@@ -211,6 +217,7 @@ def _mark_tasks(state: StateCore) -> None:
     for token in state.tokens:
         for part in (token, *(token.children or ())):
             part.content = part.content.replace(HAIR_SPACE, "")
+    # The text of a list item comes as three tokens in a row: the item, a paragraph, its content.
     for item, paragraph, inline in zip(
         state.tokens, state.tokens[1:], state.tokens[2:], strict=False
     ):
@@ -276,6 +283,7 @@ class GrowingHtml:
         if placed or "]:" in text or is_too_complex(text):
             return await render(text, placed)
         text = nest_items(text)
+        # `_source` is the text of the blocks that have ended, `_html` what they became.
         if not text.startswith(self._source):
             self._source = self._html = ""
         tail = text[len(self._source) :]
@@ -319,6 +327,7 @@ def _render_data(text: str, data: RowsResult | Chart | None) -> str:
     page = to_html(text)
     if data is None:
         return page
+    # By these the page sorts a column; None where a value is no number.
     numbers = (
         column.sort_number(value)
         for row in data.values
@@ -329,7 +338,8 @@ def _render_data(text: str, data: RowsResult | Chart | None) -> str:
         number = next(numbers, None)
         return cell[0] if number is None else f'{cell[0]} data-value="{number!r}"'
 
-    # Markup in cells is escaped, so these are the cells of the rows, in their order.
+    # Markup in cells is escaped, so these are the cells of the rows, in their order. Those of a row
+    # with totals come last, when `numbers` is empty.
     page = re.sub("<td", add_value, page)
     if isinstance(data, RowsResult) and data.total:  # below the rows, however they are sorted
         above, _, total = page.rpartition("<tr>")
@@ -338,9 +348,9 @@ def _render_data(text: str, data: RowsResult | Chart | None) -> str:
 
 
 def find_tables(text: str, placed: tuple[Placed, ...] = ()) -> list[ExportSource]:
-    """Return the tables of an answer in their order on the page: the columns, the rows and the
-    title of each. The cells of rows that a tool read have types; those of a table in Markdown are
-    text, without markup."""
+    """Return the tables of an answer in their order on the page, for a download: the columns, the
+    rows and the title of each. The cells of rows that a tool read have types; those of a table in
+    Markdown are text, without markup. A chart is a table of its values."""
     tables: list[ExportSource] = []
     for piece, data in split_placed(text, placed):
         if is_too_complex(piece):
@@ -354,7 +364,8 @@ def find_tables(text: str, placed: tuple[Placed, ...] = ()) -> list[ExportSource
 
 
 def _read_markdown_tables(text: str) -> list[ExportSource]:
-    """Return the tables of a text for a download: for each its columns, its rows and no caption."""
+    """Return the tables of a Markdown text for a download: for each its columns, its rows and no
+    caption. The first row of a table holds the titles of its columns."""
     tables = list[list[list[Cell]]]()
     tokens = _make_parser().parse(text)
     for at, token in enumerate(tokens):
@@ -404,8 +415,8 @@ def _make_parser() -> MarkdownIt:
 
 
 def _render_code(tokens: Sequence[Token], at: int) -> str:
-    """Return code. An address that is not linked is plain text: only this page needs no code to
-    keep it from becoming a link."""
+    """Return the HTML of code within a line. An address in it is plain text: answers write
+    addresses that must not be links as code, which other platforms need and this page does not."""
     content = tokens[at].content
     words = html.escape(content)
     return words if is_address(content) or _MAIL.fullmatch(content) else f"<code>{words}</code>"
@@ -413,7 +424,8 @@ def _render_code(tokens: Sequence[Token], at: int) -> str:
 
 def _filter_attribute(tag: str, name: str, value: str) -> str | None:
     """Return the value of an attribute that may stay in the page's HTML, else None: addresses of
-    allowed kinds, and classes that the page's own renderer sets."""
+    allowed kinds, and classes that the page's own renderer sets. nh3 calls it for each attribute of
+    _ATTRIBUTES; others are gone already."""
     match tag, name:
         case "a", "href":
             return value if _LINK.fullmatch(value) else None
@@ -440,15 +452,15 @@ def _render_image(tokens: Sequence[Token], at: int) -> str:
 
 
 def _render_link_open(tokens: Sequence[Token], at: int) -> str:
-    """Set the title to the address, so that the reader sees where a link leads whatever its text
-    says."""
+    """Return the tag of a link with the address as its title, so that the reader sees where a link
+    leads whatever its text says."""
     address = html.escape(str(tokens[at].attrGet("href") or ""))
     return f'<a href="{address}" title="{address}">'
 
 
 def _render_cell_open(tokens: Sequence[Token], at: int) -> str:
-    """Set a class instead of the renderer's style attribute, which our content security policy
-    forbids."""
+    """Return the tag of a cell of a table, with classes for its alignment and for a long text.
+    markdown-it sets a style attribute instead, which our content security policy forbids."""
     align = str(tokens[at].attrGet("style") or "").removeprefix("text-align:")
     limit = LONG_FIRST_CELL_CHARS if tokens[at - 1].type == "tr_open" else LONG_CELL_CHARS
     long = "long" if len(tokens[at + 1].content) > limit else ""
@@ -457,7 +469,8 @@ def _render_cell_open(tokens: Sequence[Token], at: int) -> str:
 
 
 def _render_math(tokens: Sequence[Token], at: int) -> str:
-    """Keep the formula as it was written: the page's script shows it, and all else can be read."""
+    """Return the HTML of a formula as it was written. The page's script draws it; what it cannot
+    draw can still be read."""
     tag = "span" if tokens[at].type == "math_inline" else "div"
     return f'<{tag} class="math">{html.escape(tokens[at].content)}</{tag}>'
 

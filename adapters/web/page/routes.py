@@ -102,6 +102,8 @@ class ConversationRoutes(MessageRoutes):
         platform, journal = self.visitors.auth.platform, self.conversations.journal
         own = self.visitors.address_person(visitor_of(request).person)
         words = clean_text(request.query_params.get("search", "")).strip()[:MAX_SEARCH_CHARS]
+        # Conversations in which a turn has the words, by key. Titles are compared below. Without
+        # words, every title fits.
         hits = await journal.search(platform, words, own) if words else {}
         folded_words = fold_case(words).split()
         conversations: list[answers.ListedConversation] = []
@@ -137,6 +139,7 @@ class ConversationRoutes(MessageRoutes):
         address = self._find_address(request)
         if not await self.conversations.journal.list_entries(address.conversation):
             raise NotFound(what="conversation")
+        # "yes" answers the question that the command would ask first.
         answer = await self.send_click(request, "forget yes", address.channel)
         return {"status": "forgotten", "text": answer.text}
 
@@ -153,6 +156,7 @@ class ConversationRoutes(MessageRoutes):
         for one in entries:
             at = format_moment(datetime.fromtimestamp(one.created_at, UTC))
             author = one.message.author.name or say("You")
+            # An open code block would take in the headings that follow.
             paragraphs = [f"## {author} · {at} UTC", _close_code_block(one.message.text)]
             paragraphs += [f"- {attached.name}" for attached in one.message.attachments]
             if one.answer is not None:
@@ -174,9 +178,11 @@ class ConversationRoutes(MessageRoutes):
     @endpoint("GET", "/conversations/{id}", query=http_io.HTML_QUERY, refuses=(404,))
     async def show(self, request: Request) -> answers.Transcript:
         """Messages and cards so far, oldest first. `events` continues from `cursor`."""
+        # The thread is read before its entries: if it is replaced in between, the tab's cursor
+        # names the old one, and the stream of events tells the tab to read everything again.
         address = self._find_address(request)
         key = address.conversation
-        thread = await self.conversations.journal.find_thread_id(key)  # before its entries
+        thread = await self.conversations.journal.find_thread_id(key)
         entries = await self.conversations.journal.list_entries(key)
         changed = {card.id: card for card in await self.board.changes(key)}
         answers_by_turn = {one.turn: one.answer for one in entries if one.answer is not None}
@@ -187,6 +193,7 @@ class ConversationRoutes(MessageRoutes):
                     turn: to_html(one.text, one.placed) for turn, one in answers_by_turn.items()
                 }
             )
+        # The reader's own votes, by turn.
         votes: Mapping[str, str] = {}
         if any(answer.is_rateable for answer in answers_by_turn.values()):
             person = visitor_of(request).person
@@ -226,6 +233,7 @@ class ConversationRoutes(MessageRoutes):
         that header use `?after=`."""
         last = request.headers.get("last-event-id", "") or request.query_params.get("after", "")
         id = str(request.path_params["id"])
+        # `pop_all` hands what was opened over to the response, which closes it at its end.
         with ExitStack() as stack:
             events = self._follow(request, id, last, stack)
             return http_io.EventStream(events, stack.pop_all())
@@ -243,6 +251,7 @@ class ConversationRoutes(MessageRoutes):
     async def events_of_several(self, request: Request) -> Response:
         """Stream the events of several conversations. The name of an event begins with the number
         of its `follow`, as in `0.delta`."""
+        # If one stream cannot be opened, `stack` closes the others. Else the response closes all.
         with ExitStack() as stack:
             streams = []
             for followed in request.query_params.getlist("follow"):
@@ -275,15 +284,20 @@ class ConversationRoutes(MessageRoutes):
         id = str(request.path_params["id"])
         if not http_io.ID_PATTERN.fullmatch(id):
             raise NotFound(what="file")
-        # Files of Slack and Discord are in no conversation of the reader's.
+        # A file of another person is answered as an unknown one. Files of Slack and Discord are in
+        # no conversation of the reader's.
         conversation = await self.conversations.files.conversation_of(id)
         if not self.visitors.owns(visitor_of(request).person, conversation):
             raise NotFound(what="file")
+        # The bytes of a file never change, so its id is the tag of its content. A browser that has
+        # them asks each time all the same (`no-cache`), because the reader may have lost access.
         tag = f'"{id}"'
         headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
         if request.headers.get("if-none-match") == tag:
             return Response(status_code=304, headers=headers)
         file, data = await self.conversations.files.get(id)
+        # Only pictures are shown in place. Anything else could run scripts on this site, so it is a
+        # download of unknown type, and a sandbox keeps a browser that opens it from running them.
         is_picture = file.type in http_io.INLINE_IMAGE_TYPES
         how = "inline" if is_picture else "attachment"
         headers |= {
@@ -302,7 +316,7 @@ class ConversationRoutes(MessageRoutes):
     ) -> AsyncIterator[bytes]:
         """Return the events of a conversation after `cursor`. `stack` closes the stream."""
         address, visitor = self._find_address(request, id), visitor_of(request)
-        if request.method == "HEAD":
+        if request.method == "HEAD":  # only the headers are wanted, so nothing is followed
             return stream.merge_streams([])
         events = ConversationEvents(
             self.hub, address, ReadCursor.parse(cursor), http_io.wants_html(request), visitor.person
@@ -332,10 +346,10 @@ class PageRoutes(RouteGroup):
         return self._serve_file(request, "index.html")
 
     def serve_sign_in(self, request: Request, sentence: str) -> Response:
-        """Return the page with a sentence on its sign-in form, at an address of which nothing is
-        kept."""
+        """Return the page with a sentence on its sign-in form. The response is not cached, because
+        its address has the values of one sign-in."""
         place = b'<p id="trouble" role="alert">'
-        page = self._files[1]["index.html"]
+        page = self._files[1]["index.html"]  # the second item has the files by name
         body = page.replace(place, place + escape(sentence).encode())
         headers = {"Content-Security-Policy": PAGE_SECURITY_POLICY}
         return HTMLResponse(body, headers=headers)
@@ -354,6 +368,7 @@ class PageRoutes(RouteGroup):
         with use_locale(locale if locale in LOCALES else ""):
             name = "privacy" if is_privacy else LANGUAGE.get()
             text = (PAGE_FOLDER / f"guide.{name}.md").read_text("utf-8")
+            # Links between the documents become those of this route.
             text = text.replace("](../explanation/privacy.md)", "](/guide?page=privacy)")
             text = re.sub(rf"\]\(({'|'.join(LOCALES)})\.md\)", r"](/guide?locale=\1)", text)
             text = re.sub(r"\[([^]]+)\]\((?!/guide)\S+\)", r"\1", text)  # pages not served here
@@ -386,6 +401,7 @@ class PageRoutes(RouteGroup):
         here = self.visitors.address_of(person, "main")
         start = await find_starting_points(self.board, self.visitors.policy, person, here)
         parts = start.parts if await self.visitors.is_operator(person) else ()
+        # Only a visitor who may use the set-up page is offered to connect something.
         if gate and not gate.why_closed(http_io.read_visit(request.scope), visitor):
             connect = [
                 *(["model"] if start.is_demo else []),
@@ -471,6 +487,7 @@ class SessionRoutes(RouteGroup):
         """
         visitor = visitor_of(request)
         person, owner = visitor.person, visitor.person.id == OWNER_ID
+        # Without the database, the page opens without notices.
         notices: Sequence[PersonNotice] = ()
         with suppress(NotStored):
             notices = await self.notices.list_waiting(person)
@@ -502,8 +519,8 @@ class SessionRoutes(RouteGroup):
 
 
 def conversation_title(one: ConversationSummary) -> str:
-    """Return its title, else the first words of its first message without Markdown, else the name
-    of that message's first file."""
+    """Return the title of a conversation, else the first words of its first message without
+    Markdown, else the name of that message's first file."""
     files = one.first.attachments
     return one.title or first_words(one.first.text) or shorten_title(files[0].name if files else "")
 
