@@ -84,18 +84,24 @@ class McpEndpoint:
         self._tools = tools
         self.hub: Hub | None = None
         self._queues: dict[str, _TokenQueue] = {}
+        """The unanswered requests of each token, by its id."""
         self._client_names: BoundedDict[str, str] = BoundedDict(MAX_CLIENTS_IN_MEMORY)
         """The name that the last client with a token gave itself, by the token's id."""
         self._manager: Any = None
         """The SDK's handler of requests; None until the SDK is loaded."""
         self._starting = asyncio.Lock()
+        """Held while the SDK is started, so that it is started once."""
         self._closing = asyncio.Event()
         """Set when Ponte stops."""
         self._serving: asyncio.Task[None] | None = None
         """The task in which the SDK runs. It answers only while `_manager.run()` is entered."""
 
     async def handle(self, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
-        """Return status, headers and body for a request. `headers` have names in lower case."""
+        """Return status, headers and body for a request. `headers` have names in lower case.
+
+        The checks come in this order: is MCP on, may this site ask, whose token is it, is the body
+        small and well-formed, and has the token a place. Only then does the SDK read the body.
+        """
         hub, auth = self.hub, self.hub.visitors.auth if self.hub else None
         if self._tools is None or hub is None or not isinstance(auth, TokenAuthentication):
             return _refuse("off")
@@ -129,7 +135,7 @@ class McpEndpoint:
             return _refuse("many")
         except Refusal:  # expired, or its person may not come in any more
             return _refuse("wrong_token")
-        except PonteError:
+        except PonteError:  # such as a database that does not answer
             return _refuse("not_ready")
         except asyncio.CancelledError:  # uvicorn cancels what still runs when Ponte stops
             if hub.is_accepting:
@@ -149,12 +155,14 @@ class McpEndpoint:
         any program can give any name."""
         info: Mapping[str, Any] = {}
         match request:
-            # Protocol 2026-07-28; older clients send the name only with `initialize`.
+            # Protocol 2026-07-28 has the name in each request; older clients send it only with
+            # `initialize`. Either pattern puts it into `info`.
             case {"params": {"_meta": {"io.modelcontextprotocol/clientInfo": dict(info)}}} | {
                 "method": "initialize",
                 "params": {"clientInfo": dict(info)},
             }:
                 pass
+        # Remembered for later requests with this token, which may not have it.
         token = visitor.person.api_token
         if name := clean_client_name(str(info.get("title") or info.get("name") or "")):
             self._client_names[token] = name
@@ -189,6 +197,7 @@ class McpEndpoint:
         status, answer_headers, parts = 500, dict[str, str](), list[bytes]()
 
         async def receive() -> Any:
+            """Return the whole body at the first call."""
             if not unread:
                 # The SDK listens for a disconnect while it answers, which ends its answer.
                 await self._closing.wait()
@@ -196,6 +205,7 @@ class McpEndpoint:
             return unread.pop()
 
         async def send(event: Any) -> None:
+            """Take the head of the answer, or a part of its body."""
             nonlocal status
             if event["type"] == "http.response.start":
                 status = event["status"]
@@ -204,6 +214,8 @@ class McpEndpoint:
             else:
                 parts.append(event.get("body", b""))
 
+        # ASGI has headers as bytes, in the encoding of HTTP. The state is how the SDK's handlers
+        # learn who calls.
         encoded = [
             (name.encode("latin-1"), value.encode("latin-1", "replace"))
             for name, value in headers.items()
@@ -234,6 +246,7 @@ class McpEndpoint:
         log.info("MCP server started")
 
     async def _serve(self, is_ready: asyncio.Event) -> None:
+        """Keep the SDK running until `close`."""
         async with self._manager.run():
             is_ready.set()
             await self._closing.wait()

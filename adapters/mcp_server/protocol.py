@@ -29,11 +29,13 @@ TOOLS_FRESH_MS = 60_000
 
 def build_manager(tools: McpTools) -> StreamableHTTPSessionManager:
     """Return the SDK's handler of HTTP requests, for all versions of the protocol. It keeps no
-    sessions, so that any process can answer any request."""
+    sessions, so that any process can answer any request. Each answer is one JSON body and no
+    stream."""
 
     async def list_tools(
         ctx: ServerRequestContext[Any], params: mcp_types.PaginatedRequestParams | None
     ) -> mcp_types.ListToolsResult:
+        """Answer `tools/list`. All tools fit on one page, so `params` is not used."""
         return mcp_types.ListToolsResult(
             tools=[_describe_tool(each) for each in await tools.list_tools(_caller_of(ctx))]
         )
@@ -41,6 +43,7 @@ def build_manager(tools: McpTools) -> StreamableHTTPSessionManager:
     async def call_tool(
         ctx: ServerRequestContext[Any], params: mcp_types.CallToolRequestParams
     ) -> mcp_types.CallToolResult:
+        """Answer `tools/call`. The text of the outcome comes first, then each source of it."""
         outcome = await tools.call(_caller_of(ctx), params.name, dict(params.arguments or {}))
         texts = [outcome.text, *outcome.sources]
         content: list[Any] = [mcp_types.TextContent(type="text", text=text) for text in texts]

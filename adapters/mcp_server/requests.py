@@ -94,8 +94,8 @@ def refuse(code: str, why: str, hint: str = "") -> ToolError:
 
 @dataclass(slots=True)
 class ChangeRequests:
-    """Stores the changes that programs request over MCP, each as a message whose turn makes the
-    proposal, and finds them again."""
+    """Stores the changes that programs request over MCP, and finds them again. Each becomes a
+    message in the inbox, whose turn makes the proposal; so a crash loses no request."""
 
     inbox: Inbox
     changes: ChangeService
@@ -103,9 +103,14 @@ class ChangeRequests:
     config: OperatorConfig
 
     async def find_destination(self, caller: Caller, turn: str = "") -> ReplyTo:
-        """Return where the card of a request is posted: where the operator says, or else in the
-        asker's direct message, or on the page. Raise ToolError."""
+        """Return where the card of a request is posted: where the operator says (`post_to` of
+        ponte.toml), or else in the asker's direct message, or on the page. Raise ToolError if it
+        cannot be posted there.
+
+        `turn` is the turn that will post it; without one, only the place is of interest.
+        """
         person, post_to = caller.person, self.config.mcp_server.post_to
+        # A person with an account of the page has no direct message.
         if not post_to and person.platform not in self.destinations.messengers:
             return ReplyTo(caller.own_address, person, source="", turn=turn)
         try:
@@ -118,13 +123,14 @@ class ChangeRequests:
 
     async def find_latest(self, caller: Caller, digest: str) -> Change | None:
         """Return the newest change that was requested with this token and the same arguments
-        (`digest` is their hash); None if there is none."""
+        (`digest` is their hash); None if there is none among the person's newest changes."""
         changes = await self.changes.ledger.list_of_person(caller.person.key, MAX_SEARCHED_CHANGES)
         same = (one for one in changes if one.proposal.origin.id == f"{caller.token}:{digest}")
         return next(same, None)
 
     async def propose(self, caller: Caller, digest: str, tool: str, draft: Draft) -> Change:
-        """Store a request and return its proposal. Raise ToolError.
+        """Store a request and return its proposal. `digest` is the hash of the tool and its
+        arguments, `draft` the change that they would make. Raise ToolError.
 
         The inbox stores a message of each key once. So two calls with the same arguments at the
         same moment have the same key, and make one proposal.
@@ -135,8 +141,11 @@ class ChangeRequests:
         # The key names the latest decided request, so that a new one can follow it.
         key = f"mcp:{caller.token}:{digest}:{latest.id if latest else ''}"
         change = await self._store(caller, key, digest, tool, draft)
-        if change is None or change.state != "open":  # an earlier one failed, or was decided now
-            key = f"{key}.{time.time() // 60:.0f}"  # the same for clients that repeat at once
+        # The message of this key was stored before, and its turn failed, or its change was decided
+        # just now. So the request needs another key. It has the minute in it, and so is equal for
+        # clients that repeat at once.
+        if change is None or change.state != "open":
+            key = f"{key}.{time.time() // 60:.0f}"
             change = await self._store(caller, key, digest, tool, draft)
         if change is None:
             why = "nothing was proposed: an allowance is used up, or the request was withdrawn"
@@ -146,8 +155,12 @@ class ChangeRequests:
     async def _store(
         self, caller: Caller, key: str, digest: str, tool: str, draft: Draft
     ) -> Change | None:
-        """Store the message of a request, wait for its turn, and return its proposal; None if it
-        ended without one. Raise ToolError, also while the turn still waits."""
+        """Store the message of a request under `key`, wait for its turn, and return its proposal;
+        None if it ended without one. Raise ToolError, also if the turn takes longer than
+        PROPOSAL_SECONDS.
+
+        The message carries the draft in its origin, from which the turn makes the proposal.
+        """
         to = await self.find_destination(caller, turn_id(key))
         origin = MessageOrigin(
             MCP_ORIGIN,
@@ -177,7 +190,8 @@ class ChangeRequests:
             pass
         except TimeoutError:
             is_late = True
-        # A message that was stored before can belong to an older change.
+        # The proposal has the number (`seq`) of its message. A message that was stored before can
+        # belong to an older change.
         count = MAX_SEARCHED_CHANGES if receipt.is_new else MAX_SEARCHED_FOR_REPEAT
         changes = await self.changes.ledger.list_of_person(caller.person.key, count)
         change = next((one for one in changes if one.proposal.seq == receipt.seq), None)

@@ -97,7 +97,9 @@ class McpTools:
     zone: str
 
     async def list_tools(self, caller: Caller) -> Sequence[OfferedTool]:
-        """Return the tools that the caller may use now, always in the same order."""
+        """Return the tools that the caller may use now, always in the same order, so that clients
+        can cache the list. They are those of the model, by the caller's rights, under other names
+        where they propose changes."""
         tools = await self._find_tools(caller, caller.own_address)
         offered = [
             OfferedTool(
@@ -128,7 +130,8 @@ class McpTools:
     async def call(self, caller: Caller, name: str, arguments: Json) -> Outcome:
         """Return the outcome of a call. Refusals and failures are outcomes too: the program reads
         them in English, while cards and tables are in the language of the installation."""
-        # A program can name any tool; each new name in a metric would need memory for ever.
+        # For the log and the metric. A program can name any tool, and each new name in a metric
+        # would need memory for ever.
         known = name if name in _CALLS or name in _READ_TOOLS else "unknown"
         try:
             with use_locale(self.locale):
@@ -180,7 +183,8 @@ class McpTools:
     async def _read(
         self, caller: Caller, name: str, arguments: Json, result_id: str = "", **results: Outcome
     ) -> Outcome:
-        """Call a tool that reads, with the rights that the person has in a private conversation.
+        """Call a tool that reads, with the rights that the person has in their own conversation on
+        the page, which nobody else reads. Raise ToolError, and the errors of `_find_tools`.
 
         `result_id` names the outcome's rows, so that a chart can refer to them; `results` are the
         outcomes to which a chart may refer.
@@ -200,6 +204,7 @@ class McpTools:
         both tools run in one, and "r1" is the name under which the chart finds the figures.
         """
         rows = arguments.pop("rows", None)
+        # One limit for both, because the client waits for both.
         async with asyncio.timeout(MCP_CALL_SECONDS):
             own = rows if isinstance(rows, dict) else {}
             figures = await self._read(caller, _SUMMARY_TOOL, own, "r1")
@@ -213,6 +218,8 @@ class McpTools:
         return Outcome("ok", compact_json(data), sources=figures.sources)
 
     async def _propose_change(self, caller: Caller, arguments: Json) -> Outcome:
+        """Propose a change of rows with the tool for the `action`, which gets the other
+        arguments."""
         action = str(arguments.get("action"))
         if action not in _WRITE_TOOLS:
             raise refuse("bad_arguments", f"`action` is one of {', '.join(_WRITE_TOOLS)}")
@@ -241,6 +248,9 @@ class McpTools:
     async def _make_draft(self, caller: Caller, name: str, arguments: Json) -> Draft:
         """Run a tool that proposes a change, and return the proposal instead of storing it. Raise
         ToolError, also for a call that would write without a proposal.
+
+        The person's rights are those at the place where the card will be posted, since others may
+        read it there.
         """
         address = (await self.requests.find_destination(caller)).address
         tool = await self._find_tool(caller, address, name)
@@ -250,6 +260,7 @@ class McpTools:
         drafts = list[Draft]()
 
         async def keep_draft(draft: Draft) -> Outcome:
+            """Keep a draft for the caller, in place of storing it as a proposal."""
             # Refused now, so that the program learns why; it is checked again when the request is
             # stored.
             await self.changes.approval.allow_draft(caller.person, address, draft)
@@ -259,6 +270,7 @@ class McpTools:
         ctx = await self._make_context(caller, address, tool, arguments)
         ctx = replace(ctx, turn=replace(ctx.turn, propose=keep_draft))
         outcome = await tool.run(ctx, ctx.call.arguments)
+        # The tool found nothing to change, or something wrong; its text says what.
         if not drafts:
             raise refuse("not_proposed", outcome.text[:500])
         return drafts[0]
@@ -267,7 +279,7 @@ class McpTools:
         self, caller: Caller, address: Address, tool: Tool, arguments: Json
     ) -> ToolContext:
         """Return what a tool gets when a program calls it: there is no turn, no transcript and no
-        progress to show."""
+        progress to show. The message is empty, with the person and the place alone."""
         text = compact_json(arguments)
         message = Message("", "", caller.person, address, ReplyTo(address, caller.person, "", ""))
         call = ToolCall("mcp", tool.spec.name, text, tool.effect_of(text))
@@ -381,7 +393,9 @@ def _describe_parameters(tool: Tool, hidden: Collection[str] = (), **more: Json)
 
 
 def _describe_changes(tools: Mapping[str, Tool]) -> OfferedTool:
-    """Return the tool `propose_change`, which takes the arguments of all tools that write."""
+    """Return the description of `propose_change`, one tool in place of all that write. `tools` are
+    these, by their `action`. It takes the arguments of all of them; which ones an action needs is
+    in the text."""
     lines = [f"- {action}: {tool.spec.description}" for action, tool in tools.items()]
     properties: Json = {"action": {"type": "string", "enum": list(tools)}}
     for tool in tools.values():

@@ -47,7 +47,8 @@ class TerminalIntegration(OwnerIntegration[SettingsPart]):
         routes: Mapping[str, HttpHandler],
         find_hook: FindHook,
     ) -> Platform:
-        """Return the web adapter, listening on the home's socket, that is not started yet."""
+        """Return the web adapter, listening on the home's socket, that is not started yet. `routes`
+        and `find_hook`, which other machines call, are served by the page's server only."""
         from adapters.web.hub import Hub, WebAdapter
         from adapters.web.sign_in import SocketAuthentication, Visitors
 

@@ -70,7 +70,8 @@ class Unreadable(PonteError):
 
 
 class InterruptHandler:
-    """Handles Ctrl-C while `catch_interrupts` is active. There is one for each terminal."""
+    """Handles Ctrl-C while `catch_interrupts` is active. There is one for each terminal. The first
+    Ctrl-C stops an answer, the next one leaves the chat."""
 
     def __init__(self) -> None:
         self._interrupted = asyncio.Event()
@@ -88,6 +89,7 @@ class InterruptHandler:
     async def run(self, work: Coroutine[Any, Any, T], stop: StopWork = lambda: None) -> T:
         """Return the result of `work`. The first Ctrl-C runs `stop` and waits for `work`; another
         one raises Quit. If there is nothing to stop, the first one raises Quit."""
+        # The work, and once Ctrl-C was pressed, the task that stops it.
         task = asyncio.create_task(work)
         tasks: list[asyncio.Task[Any]] = [task]
         try:
@@ -100,6 +102,7 @@ class InterruptHandler:
                 self._interrupted.clear()
                 if task.done():
                     break
+                # Ctrl-C. The first one begins to stop the work, which then ends by itself.
                 stopping = stop() if len(tasks) == 1 else None
                 if stopping is None:
                     raise Quit
@@ -134,7 +137,9 @@ class PipeInput:
     def __init__(self, stdin: TextIO) -> None:
         self._stdin = stdin
         self._data = b""
+        """What was read and not returned yet."""
         self._ended = False
+        """The end of the input was read."""
 
     async def read_line(self, in_code: bool = False) -> str | None:
         """Return the next line without its end, or None at the end of the input. Raise BadInput if
@@ -143,6 +148,7 @@ class PipeInput:
             data = await self._read()
             self._ended = not data
             self._data += data
+        # The last line may have no line break.
         line, newline, self._data = self._data.partition(b"\n")
         text = decode_input(line)
         if text is None:
@@ -152,7 +158,8 @@ class PipeInput:
         return text.removesuffix("\r") if line or newline else None
 
     async def _read(self) -> bytes:
-        """Return the next bytes, b"" at the end of the input."""
+        """Return the next bytes, b"" at the end of the input. A pipe is waited for by the event
+        loop, so that Ctrl-C can end the wait; what cannot be polled is read in a thread."""
         try:
             descriptor = self._stdin.fileno()
         except (OSError, ValueError):  # a stream in memory has no descriptor
@@ -192,7 +199,8 @@ class DownloadFolder:
     _folder: Path = DOWNLOAD_FOLDER
 
     async def fetch(self, file: Mapping[str, Any], headers: Mapping[str, str]) -> DownloadedFile:
-        """Download a file and save it. A file that cannot be downloaded or saved has no `path`."""
+        """Download a file of an answer and save it. A file that cannot be downloaded or saved has
+        no `path`. Code that Ponte ran is not saved, but returned to be shown."""
         name, size = safe_file_name(str(file["name"])), int(file["size"])
         try:
             data = await self._http.get_bytes(f"{SOCKET_ORIGIN}{file['url']}", headers)
@@ -218,6 +226,7 @@ class DownloadFolder:
                     with create_file(each, folder) as out:
                         out.write(data)
                 except FileExistsError:
+                    # A file of these contents was saved before, so it is not saved twice.
                     if not has_content(each, folder, data):
                         continue
                 return self._folder / each
@@ -239,10 +248,12 @@ def read_attachments(text: str) -> list[tuple[str, bytes]]:
     """
     attachments = []
     for word in _WORD.findall(text):
+        # A file name may end with a punctuation mark; else that is part of the sentence.
         name = word.strip('"')
         if not _expand_home(name).is_file():
             name = name.rstrip(".,;:!?)")
         path = _expand_home(name)
+        # No such file, and the word does not look like one.
         if not (path.is_file() or _PATH.match(name) or _SUFFIX.search(name)):
             continue
         try:
@@ -292,6 +303,7 @@ async def read_events(
     http: HttpClient, method: str, path: str, headers: Mapping[str, str], **content: Any
 ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
     """Yield the events of a stream with their data until it ends. Raise HttpError."""
+    # The format of server-sent events: a line with the name of an event, one with its data.
     async with http.stream_lines(
         method,
         f"{SOCKET_ORIGIN}{path}",
@@ -327,11 +339,12 @@ async def turn_stream(
 async def chat(
     socket_path: Path, stdin: TextIO, stdout: TextIO, folder: Path = DOWNLOAD_FOLDER
 ) -> int:
-    """Run a dialogue until `sair`, `exit`, `quit`, Ctrl-D or the end of a pipe, and return the exit
-    code.
+    """Run a dialogue with the Ponte that listens at `socket_path`, until `sair`, `exit`, `quit`,
+    Ctrl-D or the end of a pipe, and return the exit code.
 
     It is 1 if Ponte could not be reached, and for a pipe also if any message failed. Files of
-    answers are saved in `folder`.
+    answers are saved in `folder`. Where input is a pipe, cards name commands of the shell: what
+    comes from a pipe is never a command.
     """
     screen = Screen(stdout, shows_shell_commands=not stdin.isatty())
     async with HttpClient(socket=str(socket_path)) as http:
@@ -368,7 +381,9 @@ class TerminalChat:
         self.has_failed = False
         """Whether any message so far was not answered. Scripts read it from the exit code."""
         self._turn = ""
+        """The turn that is shown now, which Ctrl-C stops; "" for none."""
         self._doing = ""
+        """The words of the line of progress."""
         self._typed_seq = 0
         """The number of the last message in the conversation that no schedule sent."""
         self._screen_lock = asyncio.Lock()
@@ -399,7 +414,8 @@ class TerminalChat:
         return []
 
     async def talk(self, source: LineSource) -> None:
-        """Send each line until the input ends. Raise Quit or Unreachable."""
+        """Send each message until the input ends, and show its answer before the next one is read.
+        Raise Quit or Unreachable. At a terminal, begin with the keys and with suggestions."""
         if self._screen.live:
             keys = say("Press Ctrl-C to stop an answer. Type exit or press Ctrl-D to quit.")
             self._screen.write_line(keys)
@@ -421,6 +437,7 @@ class TerminalChat:
                     self._screen.write_line("")
                 return
             if text:
+                # Keys that are pressed during an answer must not show up in it.
                 with disable_echo() if source.shows_prompt else nullcontext():
                     async with self._screen_lock:
                         await self.say(text)
@@ -428,6 +445,8 @@ class TerminalChat:
     async def show_reminders(self, source: LineSource) -> None:
         """Show the answers of schedules in this conversation since the last typed message, above
         the prompt, until cancelled. A script has no prompt: then return at once."""
+        # The turns of schedules whose message came, and those whose answer was shown: after a lost
+        # connection, the stream begins again and sends them once more.
         waiting, shown = set[str](), set[str]()
         path = f"/conversations/main/events?after={self._typed_seq}"
         while isinstance(source, LineEditor):
@@ -462,26 +481,31 @@ class TerminalChat:
             counting.cancel()
 
     async def _show_elapsed_time(self) -> None:
+        """Add the time to the line of progress each second, once the turn takes long."""
         for seconds in itertools.count(1):
             await asyncio.sleep(1)
             if seconds >= SHOW_TIME_AFTER_SECONDS:
                 self._screen.show_progress(f"{seconds} s · {self._doing}")
 
     def _update_progress(self, words: str) -> None:
+        """Show words in the line of progress, also later beside the time."""
         self._doing = words
         self._screen.show_progress(words)
 
     async def _send(self, text: str, key: str) -> None:
-        """Send the message. After a lost connection it is sent again with the key unchanged, so
-        that it remains one turn."""
+        """Send the message with the files that it names, and show its answer. After a lost
+        connection it is sent again with the key unchanged, so that it remains one turn. A refusal
+        is shown. Raise Unreachable if no attempt succeeds."""
         try:
             files = await asyncio.to_thread(read_attachments, text)
         except PonteError as error:
             self._fail(error.words())
             return
+        # The first line has only names of files, and a block of code follows. The block alone is
+        # sent: Ponte runs it on the files, without a model.
         head, _, block = text.partition("\n")
         if files and not _WORD.sub("", head).strip() and block.startswith(("```", "~~~")):
-            text = block  # with nothing beside it, it runs without a model
+            text = block
         body = {
             "message": text,
             "conversation": "main",
@@ -491,6 +515,7 @@ class TerminalChat:
         self._update_progress(say("Ponte is thinking…"))
 
         def wait(error: HttpError, pause: float) -> float | None:
+            """Return the pause before the message is sent again; None for an error that stays."""
             # 503: Ponte stops or starts. Any other answer is a refusal, which stays one.
             if isinstance(error, HttpAnswer) and error.status != 503:
                 return None
@@ -522,7 +547,7 @@ class TerminalChat:
                     case "progress":
                         self._turn = data["turn"]
                         self._update_progress(data["text"] or thinking)
-                    case "delta":
+                    case "delta":  # text to add, or with `reset` text in place of all so far
                         text = data["text"] if data.get("reset") else text + data["text"]
                         self._screen.show_text(text)
                     case "done":
@@ -532,10 +557,12 @@ class TerminalChat:
                         self._fail(data["message"])
 
     def _fail(self, words: str) -> None:
+        """Write why a message was not answered, and note it for the exit code."""
         self.has_failed = True
         self._screen.write_line(words)
 
     async def _stop(self, turn: str) -> None:
+        """Ask Ponte to stop a turn. Its stream then ends by itself."""
         self._update_progress(say("Stopping…"))
         with suppress(HttpError):
             url = f"{SOCKET_ORIGIN}/turns/{turn}/stop"
@@ -565,6 +592,7 @@ async def _read_message(source: LineSource) -> str | None:
     text = await source.read_line()
     if text is None:
         return None
+    # `fence` is that of a code block which is open after the lines so far.
     lines, fence = text.split("\n"), None
     for line in lines:
         fence = fence_after_line(line, fence, len(line))

@@ -57,6 +57,9 @@ class LineEditor:
     shows_prompt = True
 
     def __init__(self, past: Sequence[str], slugs: Sequence[str]) -> None:
+        """`past` are earlier messages, which the arrow keys bring back; `slugs` are the names of
+        quick commands, which the tab key completes. Enter sends, Alt-Enter begins a new line (a
+        terminal sends Alt as Escape)."""
         history = InMemoryHistory()
         for text in past[-HISTORY_SIZE:]:
             history.append_string(text)
@@ -64,6 +67,7 @@ class LineEditor:
         keys.add("enter")(lambda event: event.current_buffer.validate_and_handle())
         keys.add("escape", "enter")(lambda event: event.current_buffer.newline(copy_margin=False))
         self._message = say("You: ")
+        """The prompt."""
         self._session: PromptSession[str] = PromptSession(
             history=history,
             completer=CommandCompleter(slugs),
@@ -76,7 +80,8 @@ class LineEditor:
         )
 
     async def read_line(self, in_code: bool = False) -> str | None:
-        """Return the next message, or None after Ctrl-C or Ctrl-D. It may have several lines."""
+        """Return the next message, or None after Ctrl-C or Ctrl-D. It may have several lines.
+        `in_code`: a code block is open, so the prompt and its hint say how to close it."""
         hint = say("Close the code with ```, or press Ctrl-C to discard it.")
         hint = hint if in_code else say("Alt-Enter: new line")
         try:
@@ -105,13 +110,15 @@ class CommandCompleter(Completer):
     def get_completions(
         self, document: Document, complete_event: CompleteEvent
     ) -> Iterable[Completion]:
-        """Yield the completions of the text before the cursor."""
+        """Yield the completions of the text before the cursor: of a path after @, of the name of a
+        quick command after `quick-command`, or of a command at the beginning."""
         text = document.text_before_cursor
         if match := _FILE.search(text):
             yield from self._paths.get_completions(Document(match["path"]), complete_event)
             return
         head, space, rest = text.lstrip("/!").partition(" ")
         is_quick = head in ("quick-command", localize_command("quick-command"))
+        # Words after any other command are not completed.
         names = self._slugs if space and is_quick else () if space else self._names
         typed = rest if space else head
         yield from (
@@ -170,6 +177,7 @@ class Screen:
 
     def __init__(self, stdout: TextIO, *, shows_shell_commands: bool = False) -> None:
         self.live = stdout.isatty()
+        """The output is a terminal, on which text can be replaced."""
         self._shows_shell_commands = shows_shell_commands
         """Whether a card names the commands of the shell instead of those of the chat."""
         self._stdout = stdout
@@ -211,6 +219,7 @@ class Screen:
         if not self.live or self._shown.startswith(text):
             return
         self._erase_progress()
+        # What is on the screen in its final form has changed, so all of it is written once more.
         if not text.startswith(self._shown[: self._rendered]):
             self._write("\n")
             self._rendered, self._preview = 0, ""
@@ -220,6 +229,7 @@ class Screen:
         is_in_formula = ended.count("$$") % 2 or ended.count(r"\[") > ended.count(r"\]")
         if ended and not is_in_formula:
             self._render_block(text[:end])
+        # The preview has one row less than the window. What has scrolled away cannot be erased.
         columns, height = shutil.get_terminal_size()
         lines = text[self._rendered :].split("\n")[1 - height :]
         rows = split_rows("\n".join(lines), columns)
@@ -235,6 +245,8 @@ class Screen:
         """Write `text` in place of the preview. It stays if its rows are no longer all on the
         screen, because the window became smaller."""
         columns, height = shutil.get_terminal_size()
+        # Text that continues the preview is written after it. Else the cursor goes up to the
+        # preview's first row, and the screen is erased from there (ANSI escape sequences).
         if not text.startswith(self._preview):
             rows = len(split_rows(self._preview, columns))
             erase = f"\r\x1b[{rows - 1}A\x1b[J" if rows > 1 else _WIPE
@@ -249,6 +261,7 @@ class Screen:
         if self.live:
             self.show_text(text)
             self._erase_progress()
+            # The last block has no end by which `show_text` could know it.
             if self._shown[self._rendered :].strip():
                 self._render_block(self._shown, last=True)
         else:
@@ -281,13 +294,18 @@ class Screen:
         self._write(f"  [{to_one_line(file.name)}, {size} kB] {where}\n")
 
     def _card(self, card: Mapping[str, Any]) -> None:
-        """Write a card: its title, text and changes, when it expires, and the commands to type."""
+        """Write a card: its title, text and changes, when it expires, and the commands to type.
+
+        Its rows become a table if they are several. On a terminal it is fitted to the window; in a
+        pipe, each row is one line, with columns of equal width.
+        """
         rows = read_rows(card["rows"])
         self._card_line(2, f"# {card['title']} · {describe_state(card['state'])}")
         if card["text"]:
             self._card_line(4, card["text"])
         if (table := tabulate(rows)) is None:
             for row in rows:
+                # A changed row is one line; a new one has a line for each field.
                 if not row.is_new:
                     self._card_line(4, to_one_line(": ".join(filter(None, [row.name, row.text]))))
                     continue
@@ -319,7 +337,8 @@ class Screen:
             last = f"{say('Expires on {when}.', when=when) if is_open else when} "
         self._card_line(4, f"{last}({card['id']})")
         if card["actions"]:
-            # Text after `ponte chat` is never a command.
+            # Text that a pipe sends to `ponte chat` is never a command, so the commands of the
+            # shell are named there, which are English.
             before = "ponte changes " if self._shows_shell_commands else ""
             with use_locale("en" if self._shows_shell_commands else ""):
                 typed = list_typed(card["id"], card["actions"])
@@ -384,6 +403,7 @@ def split_rows(text: str, columns: int) -> list[str]:
         start = at = width = 0
         for begin, end, _ in split_graphemes(line)[0]:
             piece = line[begin:end]
+            # The larger of both widths: drawn as one character, or as its parts.
             cells = max(cell_len(piece), sum(map(cell_len, piece)))
             if width + cells > columns:  # a wide character is not split over two rows
                 rows.append(line[start:at])
@@ -420,7 +440,8 @@ class FittingTable:
         self._table = table
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield the table, or its cells with their headings."""
+        """Yield the table if it fits, as rich asks for it, or else its cells with their headings:
+        columns narrower than MIN_COLUMN_COLUMNS could not be read."""
         table = self._table
         for column in table.columns:
             column.overflow = "fold"  # a long word continues in the next line
@@ -462,7 +483,7 @@ def render_markdown(text: str) -> str:
         elements: ClassVar = {**Markdown.elements, "table_open": WideTable}
 
     document = WideMarkdown(text, hyperlinks=False)
-    # rich's own parser would drop HTML
+    # Rich's own parser would drop HTML, so its tokens are replaced by those of ours.
     document.parsed = list(_simplify_tokens(_make_parser().parse(text)))
     return _draw(document, min(columns, MAX_MARKDOWN_COLUMNS))
 
@@ -481,13 +502,15 @@ def _make_parser() -> MarkdownIt:
 
 
 def _simplify_tokens(tokens: Iterable[Token]) -> Iterable[Token]:
-    """Return the tokens as others where rich would draw less than the model wrote, or an address
-    twice."""
+    """Return the tokens of Markdown, changed where rich would draw less than the model wrote, or an
+    address twice."""
     for token in tokens:
+        # A picture becomes its description and its address.
         if token.type == "image":
             token.content = f"{token.content} ({token.attrGet('src')})".lstrip()
             token.tag, token.children = "", None
         children = list(_simplify_tokens(token.children or ()))
+        # A link whose text is its address is plain text.
         for opener, label, closer in zip(children, children[1:], children[2:], strict=False):
             if closer.type == "link_close" and label.content == opener.attrGet("href"):
                 opener.type = closer.type = "text"
@@ -496,7 +519,8 @@ def _simplify_tokens(tokens: Iterable[Token]) -> Iterable[Token]:
 
 
 def _draw(renderable: RenderableType, columns: int) -> str:
-    """Return what rich draws in that width, without empty lines around it."""
+    """Return what rich draws in that width, as text with escape sequences for colors, without empty
+    lines around it."""
     out = io.StringIO()
     console = Console(file=out, force_terminal=True, color_system="standard", width=max(columns, 1))
     console.print(renderable, crop=False)

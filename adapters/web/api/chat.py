@@ -98,6 +98,7 @@ class ChatRoutes(MessageRoutes):
         conversation = message.address.channel
         if streams:
             key, hub = message.address.conversation, self.hub
+            # `pop_all` hands the follower over to the response, which closes it at its end.
             with ExitStack() as stack:
                 follower = stack.enter_context(hub.follow(key, visitor_of(request)))
                 hub.watch(key, receipt.seq, message)
@@ -161,7 +162,7 @@ class ChatRoutes(MessageRoutes):
             case "deny" if body.reason.strip():
                 words += f" {body.reason}"
         answer = await self.send_click(request, words, body.conversation, body.event_key)
-        # The answer has the card of the new proposal, under another id.
+        # The answer of "again" has the card of the new proposal, under another id.
         is_new = body.action == "again"
         card = next((one for one in answer.cards if is_new or one.id == id), None)
         change = next((one.id for one in answer.cards if one.kind == "change"), None)
@@ -190,6 +191,8 @@ class ChatRoutes(MessageRoutes):
         entry = await self._find_own_turn(request)
         if entry.state in FINAL_STATES:
             return {"turn": entry.turn, "status": entry.state, "text": ""}
+        # A turn that waits is withdrawn without an answer, so its streams are told here. One that
+        # runs is stopped as by the typed command; `cancel` returns False if it has just begun.
         if entry.state == "new" and await self.conversations.inbox.cancel(entry.seq):
             answer = Answer(say("Stopped."), "stopped")
             self.hub.finish_turn(entry.message.address.conversation, entry.turn, answer)
@@ -309,8 +312,9 @@ class ChatRoutes(MessageRoutes):
     async def _accept(
         self, request: Request, body: http_io.ChatRequest, uploads: list[http_io.UploadedFile]
     ) -> tuple[Receipt, Message]:
-        """Store the message of the request. A repeat returns the first turn, whatever else it
-        carries."""
+        """Store the message of the request. A repeat of its `event_key`, or of its Idempotency-Key,
+        returns the first turn, whatever else it carries. Raise NoSuchModel, Empty, NotStored, and
+        what `_take_over_replaced` raises."""
         own_key = body.event_key or http_io.read_idempotency_key(request)
         key = self.visitors.make_event_key(visitor_of(request).person, own_key)
         # Before anything is checked: what was accepted once is not refused at its repetition.
@@ -325,6 +329,7 @@ class ChatRoutes(MessageRoutes):
             time_zone=body.time_zone,
             replaces=body.replaces,
         )
+        # Only the page lists conversations by their titles; the terminal shows none.
         message = replace(message, has_conversation_title=self.visitors.auth.platform == "web")
         if body.replaces:
             message = await self._take_over_replaced(message, body.keep_files)
@@ -340,8 +345,9 @@ class ChatRoutes(MessageRoutes):
         return await self.accept(message)
 
     async def _take_over_replaced(self, message: Message, keep_files: str | None) -> Message:
-        """Return `message` with the files of the message that is sent again, all or those of
-        `keep_files`, and with the same trust if its text is the same: nobody typed it now.
+        """Return `message` with the files of the message that it replaces, all or those of
+        `keep_files`. If its text is the same, nobody has typed it now, so it is trusted as much as
+        the first one was.
 
         Raise NotFound, and BadRequest if it is not the last message or is not answered yet.
         """
@@ -370,6 +376,7 @@ class ChatRoutes(MessageRoutes):
         # A person typed it: then, or now in its place.
         if old.origin.is_authored or message.text.split() != old.text.split():
             return message
+        # Otherwise a program sent it, and its text stays that of a program.
         may_be_command = message.may_be_command and old.may_be_command
         return replace(message, origin=replace(PROGRAM, may_be_command=may_be_command))
 

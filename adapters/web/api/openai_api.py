@@ -76,6 +76,7 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 
 
 def _is_other(*neutral: object) -> Callable[[object], bool]:
+    """Return a test for values of a parameter other than None and those that change nothing."""
     return lambda value: value is not None and value not in neutral
 
 
@@ -134,8 +135,8 @@ class CompletionRequest(LenientBody):
 
 @dataclass(slots=True)
 class PromptMessage:
-    """One message of a request. `files` are tuples of a data: URL or base64 data, a name, and the
-    place in the request."""
+    """One message of a request, read but not decoded. `files` are tuples of a data: URL or base64
+    data, the file's name ("" for none), and its place in the request, which errors name."""
 
     role: str
     text: str
@@ -149,7 +150,9 @@ class PromptMessage:
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """A checked request. The answer ends before the first of the texts in `stops`."""
+    """A checked request for a completion. `streams`: the answer comes in pieces.
+    `includes_usage`: these end with the numbers of tokens. The answer ends before the first of the
+    texts in `stops`."""
 
     messages: Sequence[PromptMessage]
     model: str
@@ -177,7 +180,8 @@ async def read_completion_request(request: Request) -> ModelRequest:
 
 
 def _read_message(message: RequestMessage, param: str) -> PromptMessage:
-    """Return the text and files of a message. Raise UnsupportedParameter."""
+    """Return the text and files of a message. `param` is its place in the request. Raise
+    UnsupportedParameter for what Ponte cannot honor, such as the result of a client's own tool."""
     if message.role not in (*INSTRUCTION_ROLES, "user", "assistant"):
         raise errors.UnsupportedParameter(param=f"{param}.role: {clean_text(message.role)[:40]}")
     for name in ("tool_calls", "function_call"):
@@ -327,6 +331,7 @@ class CompletionWriter:
         yield  # makes this an iterator
 
     async def write_progress(self, progress: Progress) -> AsyncIterator[bytes]:
+        """Yield the text that was added, if the new text continues what was sent."""
         text = without_begun_stop(progress.text, self._accepted.request.stops)
         if text != self._text and text.startswith(self._text):
             yield self._accepted.chunk({"content": text[len(self._text) :]})
@@ -340,6 +345,7 @@ class CompletionWriter:
         the whole of it follows as a new paragraph.
         """
         accepted = self._accepted
+        # The HTTP status was sent already, so the error is an event.
         if isinstance(outcome, PonteError) or outcome.status == "failed":
             yield _format_event({"error": _status_and_error(outcome)[1]})
             yield DONE_EVENT
@@ -355,8 +361,8 @@ class CompletionWriter:
 
 
 class ConcurrencyLimit:
-    """Counts what is under way, in all and for each person, and refuses more than `limit` or
-    `limit_of_person`."""
+    """Counts what is under way (requests, or bytes of their bodies), in all and for each person,
+    and refuses more than `limit` in all or `limit_of_person` for one."""
 
     def __init__(self, limit: int, limit_of_person: int) -> None:
         self._limit = limit
@@ -419,6 +425,7 @@ class OpenAiRoutes(MessageRoutes):
     async def complete(self, request: Request) -> answers.Completion | Response:
         """Send a message in the format of OpenAI's Chat Completions. The answer is streamed or
         whole."""
+        # The request counts until its answer is sent: a stream takes `resources` over.
         with ExitStack() as resources:
             resources.enter_context(self._requests.hold(visitor_of(request).person.key))
             accepted = await self._read_and_accept(request)
@@ -448,7 +455,7 @@ class OpenAiRoutes(MessageRoutes):
         return AcceptedTurn(
             receipt,
             message,
-            replace(model_request, messages=()),
+            replace(model_request, messages=()),  # stored by now; their memory is freed
             self._turn_url(request, message),
             (lambda: self.conversations.inbox.cancel(receipt.seq)) if stops else _do_nothing,
         )
@@ -457,7 +464,8 @@ class OpenAiRoutes(MessageRoutes):
         self, request: Request, model_request: ModelRequest
     ) -> tuple[Receipt, Message]:
         """Store the request as a message of its person. A repeat of an `Idempotency-Key` returns
-        the first turn. Raise NotFound for a conversation of another person, too."""
+        the first turn. Raise NoSuchModel, and NotFound for an invalid name of a conversation.
+        Whatever the name, the conversation is one of this person's."""
         person = visitor_of(request).person
         await self._check_model(person, model_request.model)
         own_key = http_io.read_idempotency_key(request)
@@ -470,6 +478,7 @@ class OpenAiRoutes(MessageRoutes):
         channel = request.headers.get("x-ponte-conversation", "")
         if not channel:
             channel = ONE_REQUEST_PREFIX + hashlib.sha256(event_key.encode()).hexdigest()[:32]
+        # A name with that prefix is Ponte's own: it can only go on with a conversation that exists.
         elif not http_io.ID_PATTERN.fullmatch(channel) or (
             channel.startswith(ONE_REQUEST_PREFIX)
             and not await self.conversations.journal.list_entries(
@@ -489,6 +498,8 @@ class OpenAiRoutes(MessageRoutes):
         attached as data. In a conversation that Ponte remembers, only those are attached that came
         after its last answer or that it has not received yet.
         """
+        # A client sends the whole conversation with each request. What Ponte remembers of it is
+        # left out: earlier questions and answers, and instructions that it has received.
         messages = list(model_request.messages)
         if request.headers.get("x-ponte-conversation"):
             journal = self.conversations.journal
@@ -535,8 +546,9 @@ class OpenAiRoutes(MessageRoutes):
     async def _answer_whole(
         self, request: Request, accepted: AcceptedTurn, resources: ExitStack
     ) -> Response:
-        """Wait for the answer and return it as one completion. A client that leaves meanwhile stops
-        the turn, which nobody else could read."""
+        """Wait for the answer and return it as one completion. If the client disconnects meanwhile,
+        a turn whose answer nobody else could read is stopped (`on_client_left`). `resources` is not
+        used here: the caller closes it after this."""
         wait = self.conversations.inbox.wait_for_answer(accepted.receipt.seq)
         waiting = asyncio.ensure_future(wait)
         leaving = asyncio.ensure_future(_wait_for_disconnect(request))
@@ -587,6 +599,7 @@ class OpenAiRoutes(MessageRoutes):
                 return failure
 
             async def all_events() -> AsyncIterator[bytes]:
+                """Yield the head that clients expect, the event that was waited for, the rest."""
                 yield accepted.chunk({"role": "assistant", "content": "", "refusal": None})
                 if event := await first:
                     yield event
@@ -594,11 +607,13 @@ class OpenAiRoutes(MessageRoutes):
                     yield event
 
             async def on_close() -> None:
+                """Run when the stream has ended or the client has disconnected."""
                 first.cancel()
                 # A client that disconnects early does not want the answer any more.
                 if not (turn.has_ended or follower.closed):
                     await accepted.on_client_left()
 
+            # From here on the response closes the follower, and then what the request holds.
             stack.push(resources.pop_all())
             return http_io.EventStream(all_events(), stack.pop_all(), on_close)
 
@@ -630,6 +645,7 @@ def without_begun_stop(text: str, stops: Sequence[str]) -> str:
     """Return the text that can be shown while it grows: without an end that may become a stop
     sequence."""
     cut = cut_at_stop(text, stops)
+    # At most all but the last character of a stop sequence can be there.
     longest = max((len(stop) for stop in stops), default=1) - 1
     for size in range(min(longest, len(cut)), 0, -1):
         if any(stop.startswith(cut[-size:]) for stop in stops):
@@ -653,7 +669,9 @@ def files_text(files: Sequence[File], page_url: str) -> str:
 
 
 def card_text(card: Card, page_url: str) -> str:
-    """Return a card as text: what would be done, and the page on which a person decides."""
+    """Return a card as text for a client of OpenAI's API, which has no buttons: what would be done,
+    and the page on which a person decides. Addresses in it are defanged, because they come from
+    other people's data and clients link them."""
     rows = [
         "- " + to_one_line(": ".join(filter(None, [row.name and f"**{row.name}**", row.text])))
         for row in read_rows(card.rows)

@@ -49,6 +49,8 @@ _RAISES = re.compile(r"(?:^| )Raises? [A-Z].*")
 def build_document(routes: Sequence[DeclaredRoute], signed: Iterable[str] = ()) -> Json:
     """Return the description of `routes`, and of the paths `signed`, which authenticate their
     callers by a signature."""
+    # The schemas of all JSON that routes return ("serialization") or read ("validation"). They are
+    # made together, so that types of the same name get different names in the document.
     forms: list[tuple[object, JsonSchemaMode, TypeAdapter[Any]]] = [
         (kind, "serialization", TypeAdapter(kind)) for kind in (Error, OpenAiError)
     ]
@@ -95,7 +97,8 @@ def build_document(routes: Sequence[DeclaredRoute], signed: Iterable[str] = ()) 
 
 
 def answer_type(route: DeclaredRoute) -> Any:
-    """Return the type of a route's JSON; None if it answers no JSON."""
+    """Return the type of a route's JSON; None if it answers no JSON. A handler's annotation may be
+    a union with Response, for answers in another form."""
     returned = get_type_hints(route.handler)["return"]
     kinds = get_args(returned) if get_origin(returned) in (Union, UnionType) else (returned,)
     is_response = [inspect.isclass(kind) and issubclass(kind, Response) for kind in kinds]
@@ -112,6 +115,7 @@ def _describe_route(route: DeclaredRoute, path: str, schemas: Any) -> Json:
     """Return the description of one route in OpenAPI's form. Summary and description come from the
     handler's docstring, schemas from its annotations, errors from its declaration."""
     own = route.declaration
+    # The first sentence is the summary. Sentences on what a handler raises are for its readers.
     docstring = " ".join((route.handler.__doc__ or "").split())
     summary, _, rest = _RAISES.sub("", docstring).partition(". ")
     answers: Json = {kind: {"schema": {"type": "string"}} for kind in own.media}
@@ -137,6 +141,7 @@ def _describe_route(route: DeclaredRoute, path: str, schemas: Any) -> Json:
             files = {"type": "object", "properties": {"file": {"type": "array", "items": file}}}
             content["multipart/form-data"] = {"schema": {"allOf": [body, files]}}
         described["requestBody"] = {"required": True, "content": content}
+    # Refusals that any request may get. An open path needs no token, so it refuses none.
     common = {400, 403} if is_open(route.path) else {400, 401, 403, 429}
     if is_open(route.path):
         described["security"] = []

@@ -48,6 +48,7 @@ async def stream_events(
     """Yield the events of `source` until it or the follower ends, and keep-alives in between.
 
     Every stream of the server runs in this loop: the page's, that of `POST /chat`, and OpenAI's.
+    The follower ends when its visitor loses access or the server stops.
     """
     async for event in source.begin():
         yield event
@@ -62,6 +63,7 @@ async def stream_events(
             return
         async for event in source.on_changes(turns, follower.has_missed_turns):
             yield event
+        # Changes that come during the pause become one event.
         if not source.has_ended:
             await follower.pause(source.interval_seconds)
 
@@ -71,6 +73,8 @@ async def merge_streams(streams: Sequence[AsyncIterator[bytes]]) -> AsyncIterato
 
     The name of an event gets the number of its stream, as in `0.delta`.
     """
+    # By read of the next event that is under way: the number of its stream. A stream that has ended
+    # returns b"", and is not read again.
     reads = {asyncio.ensure_future(anext(one, b"")): n for n, one in enumerate(streams)}
     try:
         while reads:
@@ -128,6 +132,7 @@ class TurnEvents:
     async def on_changes(self, turns: Sequence[LiveTurn], missed: bool) -> AsyncIterator[bytes]:
         """Yield the events for changes of the turn. `missed` says that some turns ended between
         two calls; the journal has them."""
+        # An entry with cards is about cards that were redrawn after the end.
         changed = (live for live in turns if live.turn == self._turn and not live.cards)
         live = next(changed, None)
         self.outcome = live.outcome if live else None
@@ -161,7 +166,8 @@ class PageWriter:
         self.interval_seconds = FRAME_INTERVAL_SECONDS
 
     async def begin(self) -> AsyncIterator[bytes]:
-        """Yield a `progress` event with the number of queued messages before this one."""
+        """Yield a `progress` event that names the turn, so that it can be stopped. Its text says
+        how many messages are queued before this one; "" for none."""
         count, text = self._turns_before, ""
         if count:
             text = say("Messages queued ahead of this one: {count}.", count=count)
@@ -229,6 +235,7 @@ class ReadCursor:
     ) -> None:
         self.thread = thread
         self._base = base
+        """Up to this turn, the tab has seen the end of all but those of `_open`."""
         self._ended = set(beyond)
         """Turns after `_base` whose end the tab has seen, although an earlier one still runs."""
         self._open: set[int] = set()
@@ -268,6 +275,8 @@ class ReadCursor:
         self._ended.add(seq)
 
     def __str__(self) -> str:
+        """Return the text form, which `parse` reads: the turn before the first one that still runs,
+        then the later ones that have ended."""
         highest = max(self._ended, default=0)
         base = min(self._open) - 1 if self._open else max(self._base, highest)
         beyond = sorted(seq for seq in self._ended if seq > base)
@@ -288,6 +297,8 @@ class ConversationEvents:
     def __init__(
         self, hub: Hub, address: Address, cursor: ReadCursor | None, has_html: bool, person: Person
     ) -> None:
+        """`cursor`: up to where the tab has read. `has_html`: texts also come as HTML. `person`:
+        the reader, who is told how many requests wait for them."""
         self._hub = hub
         self._journal = hub.conversations.journal
         self._conversation = address.channel
@@ -311,6 +322,7 @@ class ConversationEvents:
         self._requests = self._hub.requests.waiting_for(self._person)
         ready = {"conversation": self._conversation, "requests": len(self._requests)}
         yield format_event("ready", ready, str(self._cursor))
+        # The count may be old. A new one, which the stream does not wait for, wakes it.
         self._hub.requests.refresh(self._person)
 
     async def on_changes(self, turns: Sequence[LiveTurn], missed: bool) -> AsyncIterator[bytes]:
@@ -324,6 +336,7 @@ class ConversationEvents:
                 yield event
         async for event in self._write_requests():
             yield event
+        # The slowest of the turns that run decides, because rendering its text takes longest.
         intervals = (writer.interval_seconds for writer in self._writers.values())
         self.interval_seconds = max(intervals, default=FRAME_INTERVAL_SECONDS)
 
@@ -336,13 +349,16 @@ class ConversationEvents:
 
     async def _catch_up(self) -> AsyncIterator[bytes]:
         """Yield from the journal the turns that ended unseen, and watch those that run. Yield a
-        `reset` if one of them replaced what the tab shows, or if the thread is another one."""
+        `reset` if one of them replaced what the tab shows, or if the thread is another one: the tab
+        then loads the conversation again."""
+        # The commands `new` and `forget` begin another thread. "": the cursor names none.
         thread = await self._journal.find_thread_id(self._key)
         resets = bool(self._cursor.thread) and self._cursor.thread != thread
         self._cursor.thread = thread
         for entry in await self._journal.list_entries(self._key):
             if _is_over(entry):
                 is_unseen = not (self._skips_ended or self._cursor.has_seen(entry.seq))
+                # A turn with a writer has begun in this tab, which has its message.
                 if is_unseen and entry.turn not in self._writers:
                     message = message_json(entry.message, entry.seq, entry.created_at, entry.state)
                     yield format_event("message", message)
@@ -385,6 +401,8 @@ class ConversationEvents:
             yield format_event("message", message)
         writer = self._writers[live.turn]
         if outcome := live.outcome:
+            # The last event of the turn has the cursor, so that it is not sent again after a
+            # reconnection.
             del self._writers[live.turn]
             self._cursor.mark_ended(live.seq)
             if not self._cursor.thread:  # the first turn of a conversation begins its thread
@@ -438,7 +456,9 @@ def _quote_block(block: re.Match[str]) -> str:
 
 
 def card_json(card: Card) -> CardState:
-    """Return the body of a card. Page and terminal show quotes, not code blocks.
+    """Return a card as JSON for the page and the terminal. They show other people's texts as
+    quotes, so code blocks of the card's text become quotes.
+
     Each row has `before` and `after` as raw values, and its `name`, `name_field` and `changes`
     (`field`, `before`, `after`) in words."""
     rows = [
@@ -464,7 +484,9 @@ def card_json(card: Card) -> CardState:
 def answer_json(
     answer: Answer, conversation: str, turn: str, html: str | None = None
 ) -> ChatAnswer:
-    """Return the body of `POST /chat` and of the event `done`, with `html` if it is given."""
+    """Return an answer as JSON: the body of `POST /chat` and of the event `done`. `html` is its
+    rendered text, None to leave it out. A field that has no value is left out, too; an empty `vote`
+    says that the answer can be rated."""
     body: ChatAnswer = {
         "response": answer.text,
         "conversation": conversation,
@@ -485,9 +507,11 @@ def answer_json(
 
 
 def message_json(message: Message, seq: int, at: float, state: str = "new") -> Json:
-    """Return a person's message with the `state` of its turn. `at` is in seconds since the epoch.
+    """Return a person's message as JSON, with the `state` of its turn. `at` is in seconds since the
+    epoch.
 
-    `event_key` is the one that the client sent: a tab recognizes a message that it already shows.
+    `event_key` is the one that the client sent: by it, a tab recognizes a message that it already
+    shows. `make_event_key` has put the person and a colon before it.
     """
     return {
         "role": "user",

@@ -52,6 +52,7 @@ class ProviderClient:
     """By address: when it was read, until when it counts (both by `clock`), and the JSON or the
     refusal."""
     _locks: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
+    """By address: held while it is requested, so that one request serves all who wait."""
 
     async def discover(self, provider: Provider) -> Discovery:
         """Return a provider's discovery document. Raise SignInRefused."""
@@ -63,7 +64,8 @@ class ProviderClient:
     ) -> Mapping[str, Any]:
         """Exchange the code that a visitor brought back from the provider for an ID token, and
         return the token's claims about them. `verifier` proves that this Ponte began the sign-in
-        (PKCE, RFC 7636). Raise SignInRefused."""
+        (PKCE, RFC 7636). `redirect` is the address of the redirect that brought the code, which the
+        provider compares. Raise SignInRefused."""
         form = {"grant_type": "authorization_code", "code": code, "redirect_uri": redirect}
         form |= {"code_verifier": verifier} if found.has_pkce else {}
         headers = {"Accept": "application/json"}
@@ -73,6 +75,7 @@ class ProviderClient:
             pair = f"{quote(provider.client_id, safe='')}:{quote(provider.secret, safe='')}"
             headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
         answer = await self._request("POST", found.token, form=form, headers=headers)
+        # Slack answers an error with the status 200 and no token.
         token = answer.get("id_token") if isinstance(answer, dict) else None
         if not isinstance(token, str):
             raise _explain_error(answer)
@@ -103,6 +106,7 @@ class ProviderClient:
         asked_at = self.clock()
         async with self._locks[url]:
             read_at, until, answer = self._answers.get(url, (0.0, 0.0, None))
+            # The cached answer has expired, or was read before this call asked for a newer one.
             if until <= asked_at or (is_new and read_at < asked_at):
                 try:
                     answer, seconds = await self._request("GET", url), CACHE_SECONDS
@@ -111,6 +115,7 @@ class ProviderClient:
                     answer, seconds = refused, FAILURE_SECONDS
                 read_at = self.clock()
                 self._answers[url] = (read_at, read_at + seconds, answer)
+        # A new exception for each visitor: one that is raised again would collect tracebacks.
         if isinstance(answer, SignInRefused):
             raise refusal(answer.reason, answer.detail)
         return answer
@@ -132,7 +137,8 @@ class ProviderClient:
 
 def _explain_error(answer: Any, status: str = "HTTP 200") -> SignInRefused:
     """Return the refusal for an error in a provider's answer: the code is too old, or the set-up is
-    wrong. `status` is the HTTP status for the log."""
+    wrong. `status` is the HTTP status for the log. The error's name comes from outside, so it is
+    cut, and what looks like a secret in it is left out."""
     error = str(answer.get("error", "")) if isinstance(answer, dict) else ""
     if error in ("invalid_grant", "invalid_code"):  # the latter is Slack's
         return refusal("expired", error)

@@ -59,12 +59,16 @@ class SignIn:
         the provider is to confirm (`TokenAuthentication.describe_session`)."""
         found = await self.client.discover(provider)
         team = await self._find_team(provider)
+        # The cookie's value. The others are derived from it, so that nothing has to be stored:
+        # `state` comes back in the redirect, `nonce` in the token, and both must fit the cookie.
         claim = f"{int(self.now()) + SIGN_IN_SECONDS:x}-{session}-{secrets.token_hex(32)}"
         parameters = {
             "redirect_uri": redirect,
             "state": self._derive("state", provider, claim),
             "nonce": self._derive("nonce", provider, claim),
         }
+        # The provider gets a hash of the verifier now and the verifier later, with the code. So a
+        # stolen code is of no use (RFC 7636).
         if found.has_pkce:
             digest = hashlib.sha256(self._derive("verifier", provider, claim).encode()).digest()
             challenge = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
@@ -84,7 +88,8 @@ class SignIn:
         its person: whoever else is signed in at the provider presses the button.
         """
         # `state` is derived from the cookie, so an address with the `state` of another browser's
-        # sign-in does not fit.
+        # sign-in does not fit. A match has the end of the sign-in, when the session began that it
+        # confirms, and the hash of that session's person.
         match, expected = _CLAIM.fullmatch(cookie), self._derive("state", provider, cookie)
         state = query.get("state", "").encode(errors="replace")
         is_own = match and hmac.compare_digest(state, expected.encode())
@@ -98,7 +103,8 @@ class SignIn:
         claims = await self.client.redeem(provider, found, code, verifier, redirect)
         nonce = self._derive("nonce", provider, cookie)
         identity = identify(claims, provider, nonce, self.now(), team)
-        # The claim can name the person whose session is to go on.
+        # The cookie names the person whose session is to go on. Without one (None), anybody signs
+        # in.
         if match[3] not in (None, hash_token(identity.person.key)):
             raise refusal("again", "another account")
         return identity, int(match[2], 16)

@@ -91,8 +91,12 @@ def refusal(reason: str, detail: str = "", **values: object) -> SignInRefused:
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A service whose accounts can sign in. Only `domains`, `groups` or `anyone` is set. For Slack,
-    whose people must be of one workspace, none is."""
+    """A service whose accounts can sign in: Slack, or an OpenID Connect provider of ponte.toml.
+
+    `label` is its name for people, `issuer` its address, `client_id` and `secret` those of Ponte
+    there. Who of its accounts may sign in: those of `domains`, the members of `groups`, or
+    `anyone`; only one of these is set. For Slack, whose people must be of one workspace, none is.
+    """
 
     name: str
     label: str
@@ -114,8 +118,9 @@ class Discovery:
     """The parts of a provider's discovery document that Ponte uses: the addresses for the browser
     (`authorization`), for tokens, and of its keys.
 
-    `algorithms` can sign ID tokens. `names_issuer`: the provider names itself in its redirect (RFC
-    9207).
+    `algorithms` can sign ID tokens. `has_pkce`: it checks a verifier (RFC 7636). `posts_secret`: it
+    takes the client's secret in the body, and not in a header. `names_issuer`: it names itself in
+    its redirect (RFC 9207). `has_groups`: it has a scope for the groups of an account.
     """
 
     authorization: str
@@ -131,9 +136,11 @@ class Discovery:
 def list_providers(
     own: WebSettings, shared: SharedSettings, config: OperatorConfig, *, has_slack: bool = True
 ) -> Mapping[str, Provider]:
-    """Return the providers that are set up now, by name. `has_slack`: Ponte answers in Slack."""
+    """Return the providers that are set up now, by name, Slack first. `has_slack`: Ponte answers in
+    Slack, which alone can tell later whether a person of Slack is still there."""
     providers = {name: one.provider(name, shared.variable) for name, one in config.sign_in.items()}
     if own.has_slack_sign_in and has_slack:
+        # The issuer is the origin of Slack's API, https://slack.com, or that of a test server.
         parts = urlsplit(shared.slack_api_url)
         issuer, secret = f"{parts.scheme}://{parts.netloc}", own.ponte_sign_in_slack_secret
         id = own.ponte_sign_in_slack_id
@@ -154,8 +161,9 @@ def is_allowed_url(url: object, issuer: str) -> bool:
 
 
 def read_discovery(document: object, issuer: str) -> Discovery:
-    """Check a provider's discovery document and return the parts that are used. Raise
-    SignInRefused: it names the addresses to which Ponte sends secrets, so each must be safe."""
+    """Check a provider's discovery document and return the parts that are used. It names the
+    addresses to which Ponte sends secrets, so each must be safe. Raise SignInRefused if one is not,
+    or if the document is of another issuer."""
     if not isinstance(document, dict):
         raise refusal("set-up", "the discovery document is not a JSON object")
     if document.get("issuer") != issuer:
@@ -164,6 +172,7 @@ def read_discovery(document: object, issuer: str) -> Discovery:
     for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
         if not is_allowed_url(document.get(name), issuer):
             raise refusal("set-up", f"{name} is not an https address")
+    # Every provider must support RS256, so that counts where the field is missing.
     algorithms = document.get("id_token_signing_alg_values_supported", ["RS256"])
     allowed = SIGNING_ALGORITHMS.intersection(_texts(algorithms))
     if not allowed:
@@ -184,8 +193,9 @@ def read_discovery(document: object, issuer: str) -> Discovery:
 def authorization_url(
     provider: Provider, found: Discovery, parameters: Mapping[str, str], team: str = ""
 ) -> str:
-    """Return the provider's address to which the browser goes, with `parameters` besides those that
-    never change."""
+    """Return the provider's address to which the browser goes to sign in, with `parameters` besides
+    those that never change. Groups are asked for only where they decide who may sign in. `team`:
+    the Slack workspace, whose sign-in Slack then shows."""
     scope = "openid profile email"
     query = {
         "response_type": "code",
@@ -223,6 +233,7 @@ def identify(
     """Return who signed in by the claims of an ID token whose signature is valid. Raise
     SignInRefused. `team` is the id of Ponte's Slack workspace."""
     _check_token(claims, provider, nonce, now)
+    # `sub` is the id of the account at the provider. Names can change, it does not.
     subject = claims.get("sub")
     subject = subject if isinstance(subject, str) else ""
     # U+FFFD stands for halves of surrogate pairs, which may have differed.
@@ -261,6 +272,7 @@ def _check_token(claims: Mapping[str, Any], provider: Provider, nonce: str, now:
     for name, is_right in rules.items():
         if not is_right:
             raise refusal("token", f"{name} is another one")
+    # `iat` is when it was issued, `exp` its end, `nbf` its beginning, which may be missing.
     issued, expires = _read_time(claims, "iat"), _read_time(claims, "exp")
     begins = _read_time(claims, "nbf") if "nbf" in claims else issued
     is_early = max(issued, begins) > now + CLOCK_TOLERANCE_SECONDS
@@ -273,10 +285,12 @@ def _check_token(claims: Mapping[str, Any], provider: Provider, nonce: str, now:
 def _check_admission(claims: Mapping[str, Any], provider: Provider) -> tuple[str, ...]:
     """Return the groups of somebody who may sign in by the rule of ponte.toml for this provider:
     anyone, accounts of some domains, or members of some groups. Raise SignInRefused."""
+    # Some providers send one group as a text and not as a list.
     value, elsewhere = claims.get("groups"), claims.get("_claim_names")
     groups = tuple(_texts([value] if isinstance(value, str) else value))
     # Entra leaves the groups out if there are too many, and names an address of theirs instead.
     is_cut = "hasgroups" in claims or (isinstance(elsewhere, dict) and "groups" in elsewhere)
+    # An incomplete list is worth nothing: it may lack the group that decides.
     if is_cut or len("".join(groups)) > MAX_GROUPS_CHARACTERS:
         groups, is_cut = (), True
     if provider.groups and (is_cut or "groups" not in claims):

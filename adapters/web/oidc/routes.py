@@ -66,6 +66,7 @@ class SignInRoutes(RouteGroup):
         redirect, silent = self._redirect(request, provider), "again" in request.query_params
         try:
             visit = http_io.read_visit(request.scope)
+            # A silent sign-in confirms the session that the browser has; "0-" begins a new one.
             session = await auth.describe_session(visit) if silent else "0-"
             url, cookie = await sign_in.start(provider, redirect, silent=silent, session=session)
         except (SignInRefused, NotStored) as refused:
@@ -91,6 +92,7 @@ class SignInRoutes(RouteGroup):
         redirect = self._redirect(request, provider)
         cookie = request.cookies.get(self._cookie_name(provider), "")
         try:
+            # The person, and when the session began that the provider has confirmed.
             came_back = await sign_in.finish(provider, redirect, request.query_params, cookie)
             session = await auth.open_session(*came_back)
         except (Refusal, NotStored) as refused:

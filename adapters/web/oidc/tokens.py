@@ -25,7 +25,10 @@ def read_claims(
     token: str, keys: Sequence[Mapping[str, Any]], algorithms: Collection[str]
 ) -> Mapping[str, Any]:
     """Return the claims of an ID token that one of the provider's `keys` has signed. Raise
-    SignInRefused. A key in the token's own header is never used. Runs in a thread.
+    SignInRefused. A key in the token's own header is never used: anybody could put one there. Runs
+    in a thread, because it computes for a while.
+
+    The detail UNKNOWN_KEY tells the caller that newer keys of the provider may help.
     """
     from joserfc.errors import JoseError
     from joserfc.jwk import JWKRegistry
@@ -53,6 +56,7 @@ def read_claims(
     ]
     if not candidates:
         raise refusal("token", UNKNOWN_KEY)
+    # Without the name of a key in the token, several may fit, and each is tried.
     for key in candidates[:MAX_TRIED_KEYS]:
         with suppress(*faults):  # also for a key of another curve
             signer = JWKRegistry.import_key(dict(key))

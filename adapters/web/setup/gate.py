@@ -44,8 +44,9 @@ NEEDS_HTTPS_SENTENCE = (
 
 @dataclass(frozen=True, slots=True)
 class SetupGate:
-    """Decides who may use the set-up page. `why_off` says why nobody may, "" if somebody can.
-    `is_local`: only requests from this machine may, which came through no proxy."""
+    """Decides who may use the set-up page. `why_off` is a sentence on why nobody may, "" if
+    somebody can. `is_local`: only requests from this machine may use it, which came through no
+    proxy."""
 
     why_off: str
     is_local: bool
@@ -58,7 +59,7 @@ class SetupGate:
         allows it, and over HTTPS.
         """
         url = own.ponte_web_url or ""
-        is_local = is_loopback(own.ponte_web_host) and not url
+        is_local = is_loopback(own.ponte_web_host) and not url  # nobody else can reach the page
         why = ""
         if shared.database_url is not None:
             why = DATABASE_SENTENCE

@@ -72,7 +72,10 @@ class SetupView:
 
     def _state(self, setup: Json) -> str:
         """Return the HTML about the newest settings: whether they wait for the next start, with
-        buttons to start again or to undo, or why a start with them failed."""
+        buttons to start again or to undo, or why a start with them failed. The result of the last
+        step comes first, unless it stands on its card."""
+        # `trial` is about stored settings that the running Ponte does not use; None: there are
+        # none. `can_apply`: this Ponte can start itself again.
         trial, above = setup["trial"], "" if self.open_card else self.result
         if trial is None:
             return above
@@ -91,6 +94,8 @@ class SetupView:
         """Return the HTML of one service (the model, Slack, tables): its state, what it needs, and
         the form to connect it. Only the card whose form was sent last is unfolded."""
         is_open = card["name"] == self.open_card
+        # Saved settings take effect after a restart; until then, the card's own state is the old
+        # one.
         state = "saved" if card["is_new"] else card["state"]
         # The state says enough of a service that is off or only saved.
         words = translate_word(card["words"]) if state in ("on", "failing", "note") else ""
@@ -105,6 +110,7 @@ class SetupView:
         )
         body = f"<p>{escape(card['purpose'])}</p>" if words else ""
         body += f"<p>{escape(card['needs'])}</p>" + (f"<ul>{links}</ul>" if links else "")
+        # `locked` is a sentence on why the card cannot be changed here; "" if it can.
         if card["locked"]:
             body += notice("note", card["locked"])
         else:
@@ -125,6 +131,7 @@ class SetupView:
         """Return the form of a card. Its hidden field `draft` has the id of what was entered
         before, so that secrets need not be typed, or sent to the browser, again. `since` is when
         the settings were stored, in seconds since the epoch."""
+        # The draft is of the card whose form was sent last.
         draft = self.draft if is_open else {}
         fields = "".join(self._field(each, draft, since, is_open) for each in card["fields"])
         name, buttons = card["name"], self._button("check", say("Check"))
@@ -143,7 +150,11 @@ class SetupView:
 
     def _people(self, card: Json, people: Json) -> str:
         """Return the HTML of a chat platform's card that shows who may change data and who
-        approves, with forms to add and remove people."""
+        approves, with forms to add and remove people.
+
+        The owner first claims to be somebody on the platform, and proves it by sending a word from
+        there. Then they can give rights to that account, and to others that a search finds.
+        """
         platform = card["name"]
         lists = "".join(
             f"<li>{escape(say(PEOPLE_LISTS[setting], people=', '.join(people[setting])))}</li>"
@@ -154,6 +165,7 @@ class SetupView:
         if people["locked"]:
             return body + notice("note", people["locked"])
         hidden = hidden_field("card", platform)
+        # Without a claim, only the search is shown.
         if claim := people["claims"].get(platform):
             id = hidden_field("id", claim["id"])
             if claim["is_proven"]:
@@ -272,7 +284,8 @@ class SetupView:
 
 
 def _render_sign_in(page_url: str) -> str:
-    """Return the card with the lines that turn on sign-in, which the page does not write."""
+    """Return the HTML of the card about sign-in with Slack or another provider. The page does not
+    store these settings; the card shows the lines to add to the files."""
     purpose = say("People sign in to the page with Slack or their company account.")
     origin = page_url or "https://ponte.example.com"
     steps = [
@@ -308,7 +321,8 @@ def _render_people(people: Mapping[str, str]) -> str:
 
 
 def render_findings(findings: Sequence[Json]) -> str:
-    """Return what a check found, a line each, with the addresses in it as links."""
+    """Return the HTML of what a check found, a line each, with the addresses in it as links. The
+    notice as a whole is bad if one finding fails, and a note if one is off."""
     lines = []
     for each in findings:
         words = _LINK.sub(

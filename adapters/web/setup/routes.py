@@ -61,6 +61,7 @@ class SetupRoutes(RouteGroup):
         visitor = visitor_of(request)
         page = AdminView(self.visitors, self.operator, visitor, request.query_params)
         if why := self._why_closed(request, visitor):
+            # The owner reads on the page itself why it cannot be used here; others get an error.
             if visitor.person.id != OWNER_ID or not visitor.session:
                 raise NotAllowed(why)
             return page.frame("setup", notice("note", say(why)))
@@ -75,6 +76,7 @@ class SetupRoutes(RouteGroup):
             raise NotAllowed(why)
         form = await self._read_form(request, visitor)
         page = AdminView(self.visitors, self.operator, visitor, {})
+        # `do` is the button that was pressed, `draft` the id under which the entries are stored.
         card, do, draft = form.get("card", ""), form.get("do", ""), ""
         values = {
             name.removeprefix("value-"): value
@@ -83,7 +85,8 @@ class SetupRoutes(RouteGroup):
         }
         try:
             if do in ("check", "save"):
-                # Before the token is asked for: what was typed must not be lost by that.
+                # Before the token is asked for: what was typed must not be lost by that. `earlier`
+                # is the draft that the form showed; secrets that were not typed again stay there.
                 earlier = form.get("draft", "")
                 draft = await self._run(visitor, "draft", card=card, values=values, earlier=earlier)
             if do in NEEDS_TOKEN and (fault := await self._confirm(request, visitor, form)):
@@ -98,8 +101,9 @@ class SetupRoutes(RouteGroup):
     async def _act(
         self, request: Request, page: AdminView, visitor: Visitor, form: Form, draft: str
     ) -> Response:
-        """Carry out the button of a form (`do`), and return the page as it is then. Raise BadInput,
-        UnknownPath."""
+        """Carry out the button of a form (`do`), and return the page as it is then. `draft` is the
+        id of the card's entries, which `act` has stored. The caller has checked the owner's token
+        where that is needed. Raise BadInput, UnknownPath."""
         card, id, do = form.get("card", ""), form.get("id", ""), form.get("do", "")
         match do:
             case "look":
@@ -208,6 +212,7 @@ class SetupRoutes(RouteGroup):
         if token := form.get("token", ""):
             if not await self.auth.is_owner_token(token, http_io.read_visit(request.scope)):
                 return WRONG_LINK_SENTENCE
+            # Noted for this session; old notes of all sessions are dropped.
             now = time.monotonic()
             for session, at in list(self._confirmed.items()):
                 if at < now - FRESH_SECONDS:
