@@ -159,8 +159,8 @@ class Discord(ChatIntegration[DiscordSettings]):
         # A server is open to strangers, so a missing limit is unsafe and not only worth a note.
         if has_daily_turns(shared):
             return
-        # A limit was set, and it is none. Without the setting, strangers have a default limit, but
-        # those of PONTE_ALLOW have none.
+        # PONTE_DAILY_TURNS is set, and sets no limit. If it is not set, strangers have a limit by
+        # default, but the people of PONTE_ALLOW have none.
         if shared.ponte_daily_turns is not None:
             words = "people on Discord have no daily message limit"
             yield SafetyFinding(

@@ -155,7 +155,8 @@ class DiscordAdapter(ChatPlatform):
     # The port `Platform`.
 
     def reply(self, to: ReplyTo, posts: PostJournal) -> Reply:
-        """Return the Reply to a message."""
+        """Return the object that posts the answer to a message. `posts` is the journal of the
+        answer's posts, by which a post is not made twice."""
         return GrowingReply(self.surface(to), posts, to.turn)
 
     def surface(self, to: ReplyTo) -> Surface:
@@ -215,7 +216,8 @@ class DiscordAdapter(ChatPlatform):
         return await self._context(message, pointed)
 
     async def membership(self, person: Person, max_age: float) -> frozenset[str] | None:
-        """Return the ids of the person's roles, as `Roles.roles_of` does."""
+        """Return the ids of the person's roles on all servers of the bot, confirmed within
+        `max_age` seconds; None if a server refuses to report them."""
         return await self.roles.roles_of(person, max_age)
 
     async def forget(self, ids: frozenset[str]) -> None:
@@ -237,7 +239,8 @@ class DiscordAdapter(ChatPlatform):
     # The port `Messenger`.
 
     async def members(self, names: Collection[str]) -> Sequence[Person]:
-        """Return the people with these names (`discord:ID`); see `find_people`."""
+        """Return the people with these names (`discord:ID`), without bots and unknown ids. Raise
+        PlatformBusy if Discord does not answer now."""
         return await discord_people.find_people(await self.connection.client(), names)
 
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
@@ -279,7 +282,8 @@ class DiscordAdapter(ChatPlatform):
         return messages, len(earlier) > most
 
     async def can_read(self, person: Person, address: Address) -> bool | None:
-        """Return whether the person can read the channel of `address`."""
+        """Return whether the person can see the channel of `address`; None if Discord does not
+        tell. Raise PlatformBusy if it does not answer now."""
         client = await self.connection.client()
         return await discord_people.can_read_channel(client, person, address)
 
@@ -426,7 +430,7 @@ class DiscordAdapter(ChatPlatform):
         self._queues.put(message.channel.id, take)
 
     def on_edit(self, event: discord.RawMessageUpdateEvent) -> None:
-        """Queue the edit of a message for the intake."""
+        """Queue the edit of a message for the intake, behind the message itself."""
 
         async def take() -> None:
             await self._intake.on_edit(await self.connection.client(), event.message)
@@ -434,7 +438,7 @@ class DiscordAdapter(ChatPlatform):
         self._queues.put(event.channel_id, take)
 
     def on_delete(self, channel: int, messages: set[int]) -> None:
-        """Queue the deletion of messages for the intake."""
+        """Queue the deletion of messages for the intake, behind the messages themselves."""
         self._queues.put(channel, lambda: self._intake.on_delete(channel, messages))
 
     async def on_interaction(self, interaction: Interaction) -> None:

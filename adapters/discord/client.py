@@ -341,7 +341,8 @@ class DiscordClient(discord.Client):
         await self._events.on_login(self)
 
     async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
-        """Note the exception of an event handler."""
+        """Note the exception of an event handler. The SDK calls this method while it handles the
+        exception."""
         if isinstance(error := sys.exception(), Exception):
             self._events.on_failure(error, event_method)
 
@@ -386,7 +387,7 @@ class ChannelQueues:
         self.tasks = BackgroundTasks("discord")
 
     def put(self, channel: int, work: Work) -> None:
-        """Run `work` after all work that was queued for this channel before."""
+        """Run `work` in a task, after all work that was queued for this channel before."""
         queue = self._waiting.get(channel)
         if queue is not None:
             queue.append(work)

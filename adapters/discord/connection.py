@@ -70,6 +70,7 @@ class GatewayConnection:
         on_failure: Callable[[Exception, str], None],
         proxy: str = "",
     ) -> None:
+        """Prepare the connection; `start` or `hold` makes it."""
         self._on_failure = on_failure
         self._proxy = proxy
         self._token = token

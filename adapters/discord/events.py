@@ -262,7 +262,8 @@ class ReferencedNames:
         return _TIMESTAMP.sub(_write_moment, _COMMAND_LINK.sub(r"\1", text))
 
     def list_mentions(self, content: str) -> tuple[tuple[str, str], ...]:
-        """Return the people and channels that the text refers to, as (name, id)."""
+        """Return the people and channels that the text refers to, as (name, id). References whose
+        name is not known or is to be left out, and those to roles, are not among them."""
         return tuple(
             (text.clean_text(name), found[2])
             for found in _REFERENCE.finditer(content)
@@ -293,7 +294,8 @@ def _write_moment(found: re.Match[str]) -> str:
 
 
 def names_of(message: discord.Message, me: int) -> ReferencedNames:
-    """Return the names for the text of a message; our own are left out."""
+    """Return the names by which a message's text is written readably: those of the people that it
+    mentions, and "" for us and our role, so that our own mention is left out."""
     names = {f"@{user.id}": f"@{user.display_name}" for user in message.mentions}
     ours = [f"@{me}", *(f"@&{role}" for role in own_roles(message, me))]
     return ReferencedNames(message.guild, names | dict.fromkeys(ours, ""))
@@ -372,7 +374,8 @@ def _component_texts(components: Iterable[Any]) -> Iterator[str]:
 
 
 def _replied_message(message: discord.Message) -> discord.Message | None:
-    """Return the message that this one replies to, if the event contains it."""
+    """Return the message that this one replies to, if the event contains it; else None. A deleted
+    one is not in it, nor one that Discord did not fetch."""
     resolved = message.reference.resolved if message.reference else None
     return resolved if isinstance(resolved, discord.Message) else None
 

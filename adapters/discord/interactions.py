@@ -201,7 +201,8 @@ class DiscordInteraction:
 
 @dataclass(slots=True)
 class DiscordHandlers:
-    """Handles each command, click and filled-in form."""
+    """Handles each command, click and filled-in form of Discord: turns it into the text that a
+    person could have typed, and submits that as a message."""
 
     interactions: Interactions
     board: StatusBoard
@@ -341,11 +342,12 @@ class DiscordHandlers:
         await self._submit(interaction, InteractionRequest(word, is_private=word in PRIVATE_WORDS))
 
     async def undo(self, interaction: Interaction, change: str) -> None:
-        """Handle `/undo`."""
+        """Handle `/undo`: submit the command that undoes the change with this id."""
         await self._submit(interaction, InteractionRequest(f"undo {change.lower()}"))
 
     async def find_slugs(self, interaction: Interaction, typed: str) -> Sequence[tuple[str, str]]:
-        """Return the quick commands whose slug or title contains `typed`, as (shown, slug)."""
+        """Return the quick commands whose slug or title contains `typed`, as pairs of the text that
+        is shown and the slug, for Discord's autocomplete."""
         typed = typed.lower()
         user = self._make_interaction(interaction)
         commands = await self.board.commands(user.person, user.address)
@@ -360,7 +362,8 @@ class DiscordHandlers:
     async def find_undoable(
         self, interaction: Interaction, typed: str
     ) -> Sequence[tuple[str, str]]:
-        """Return the changes of this conversation that can be undone, as (shown, id)."""
+        """Return the changes of this conversation that can be undone and whose id or title contains
+        `typed`, as pairs of the text that is shown and the id, for Discord's autocomplete."""
         typed = typed.lower()
         conversation = self._make_interaction(interaction).address.conversation
         return [
@@ -458,6 +461,7 @@ class DiscordHandlers:
             positions = [at for at in positions if str(at) in chosen][: render.MAX_FORM_FIELDS]
         with use_locale(str(interaction.locale)):
             note = render.describe_left_out(form, left_out)
+            # No field fits into a form, or none of those that were chosen is there any more.
             if not positions:
                 await asking.notify(note or say(FORM_UNREADABLE))
             # A form has at most MAX_FORM_FIELDS fields, and no place for the note. So with more

@@ -44,12 +44,13 @@ Put = Callable[[str, list[discord.File]], Awaitable[object]]
 
 @dataclass(frozen=True, slots=True)
 class DiscordFiles:
-    """Reads the bytes of files that people attached."""
+    """Downloads the files that people attached to messages, from Discord's servers."""
 
     client: Callable[[], Awaitable[discord.Client]]
 
     async def read(self, attachment: Attachment) -> tuple[Attachment, bytes]:
-        """Return a file and its bytes. Raise as `attempt` does."""
+        """Return a file's description and its bytes. If its address has expired, ask for its
+        message, which has a new one. Raise as `attempt` does."""
         client = await self.client()
         # A reference is `CHANNEL/MESSAGE/FILE ADDRESS`, or the address alone.
         where, _, url = attachment.reference.rpartition(" ")
@@ -144,7 +145,8 @@ def files_of(message: discord.Message) -> tuple[Attachment, ...]:
 
 
 def own_files_of(message: discord.Message) -> tuple[Attachment, ...]:
-    """Return the files of a message as `files_of` does, with the recordings of its author."""
+    """Return the files of a message as `files_of` does, with voice messages marked as the author's
+    recordings. Forwarded files, which come last, are of somebody else."""
     files = files_of(message)
     pairs = zip(files, message.attachments, strict=False)
     recordings = [mark_recording(file, own.duration) for file, own in pairs]

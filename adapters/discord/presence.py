@@ -37,6 +37,8 @@ class DiscordSigns:
         state: DiscordState,
         tasks: BackgroundTasks,
     ) -> None:
+        """`state` remembers which messages have an hourglass, so that it is removed after a
+        restart, too."""
         self._client = client
         self.marks = WaitingMarks(
             tasks,

@@ -204,7 +204,7 @@ class TextTable:
 
     @property
     def is_narrow(self) -> bool:
-        """Return True if the table fits on a phone as a code block."""
+        """Return True if the table fits on a phone as a code block, whose lines do not wrap."""
         return len(self.header) <= MAX_CODE_BLOCK_COLUMNS and self.width <= PHONE_LINE_CHARACTERS
 
     def code_block(self) -> str:
@@ -273,7 +273,7 @@ class Sheet:
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
-    """Text in Discord's format, and the tables that became files."""
+    """Text in Discord's format, and the tables that became files, because they are too long."""
 
     text: str
     sheets: tuple[Sheet, ...] = ()
@@ -501,7 +501,8 @@ def _describe_card(card: Card, most: int) -> list[str]:
 
 
 def _divide_characters(cards: int) -> int:
-    """Return the characters of each of so many cards of a message."""
+    """Return the characters that each of so many cards of one message may have. Discord limits all
+    embeds of a message together."""
     return MAX_EMBEDS_CHARACTERS // max(1, cards)
 
 
@@ -704,7 +705,8 @@ def build_field_menus(form: ChangeForm, positions: Sequence[int]) -> discord.ui.
 
 
 def reason_form(press_id: str) -> discord.ui.Modal:
-    """Return the form that asks why a change was denied."""
+    """Return the form that asks why a change was denied. `press_id` is the id of its card, with its
+    revision."""
     most = MAX_REASON_CHARACTERS
     field = _build_text_field(say(REASON_LABEL), REASON_FIELD, max_characters=most)
     return _build_modal(say(REASON_TITLE), f"ponte:reason:{press_id}", [field])
@@ -761,6 +763,7 @@ def _split_cells(line: str) -> tuple[str, ...]:
     cells = [line[a + 1 : b] for a, b in pairwise([-1, *pipes, len(line)])]
 
     def drop_markup(text: str) -> str:
+        """Return text outside code without bold marks, with a link as its label and address."""
         # A code block shows bold and links as they are written, and a cell has one line.
         return _BOLD.sub(r"\2", _CELL_LINK.sub(r"\1 \2", BREAK.sub(" ", text)))
 

@@ -137,6 +137,7 @@ class DiscordState(StoredState):
     """
 
     def __init__(self, peers: Peers | None = None) -> None:
+        """`peers`: the other processes of Ponte; None if there are none."""
         super().__init__()
         self._peers = peers or Alone()
         self._row = self._peers.remembered_state(DISCORD_STATE_NAME, self._dump_data)
@@ -148,7 +149,7 @@ class DiscordState(StoredState):
         self._peers.on("remembered", self._on_remembered)
 
     async def open(self) -> None:
-        """Read the stored state."""
+        """Read the stored state into this object."""
         self._replace_data(await self._row.read())
 
     async def forget(self, ids: frozenset[str]) -> None:
@@ -319,7 +320,8 @@ class Token:
     def of(
         cls, interaction: Interaction, kind: Literal["command", "click"], private: bool = False
     ) -> Token:
-        """Return the token of an interaction."""
+        """Return the token of an interaction, with the language of its person and the size that a
+        file may have in its place."""
         locale = str(interaction.locale)
         app, largest = interaction.application_id, interaction.filesize_limit
         return cls(interaction.token, app, kind, locale, private, largest)
@@ -380,12 +382,13 @@ class OriginalResponse:
         self._hook.type = discord.WebhookType.application
 
     async def edit(self, **form: Any) -> discord.WebhookMessage:
-        """Edit the response to a command or a click, and return it."""
+        """Change the response to a command, or the message that was clicked, and return it. `form`
+        has the SDK's arguments of an edit."""
         self._check_expiry()
         return await self._hook.edit_message(_ORIGINAL, **form)
 
     async def read(self) -> discord.WebhookMessage:
-        """Return the response."""
+        """Fetch the response and return it, with its present embeds and buttons."""
         self._check_expiry()
         return await self._hook.fetch_message(_ORIGINAL)
 

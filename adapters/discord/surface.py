@@ -63,6 +63,7 @@ class DiscordSurface(Surface):
     """The largest number of posts of an answer."""
 
     def __init__(self, to: ReplyTo, signs: DiscordSigns, files: Files) -> None:
+        """`to` is the message or interaction that is answered, `files` the stored files."""
         self._to = to
         self.signs = signs
         self.files = files
@@ -154,6 +155,7 @@ class ChannelSurface(DiscordSurface):
         owners: posts.PostOwners,
         source: int | None,
     ) -> None:
+        """`owners` knows which turn each post belongs to; the others are as in the base class."""
         super().__init__(to, signs, files)
         self.client = threads.client
         self._threads = threads
@@ -260,7 +262,8 @@ class ChannelSurface(DiscordSurface):
             return await self._with_sheets(send, answer)
 
     async def edit(self, post: str, part: AnswerPart) -> None:
-        """Change a post. The stop button is under the last part while the answer grows."""
+        """Change a post to show `part`. While the answer grows, its last part has a stop button;
+        the final one has none."""
         if part.answer is not None:
             await self.end_activity()
         form = await self._renderer.make_form(part.text, part.answer)
@@ -311,7 +314,7 @@ class ChannelSurface(DiscordSurface):
         self._post_states[post] = target
 
     async def delete(self, post: str) -> None:
-        """Delete a post of ours."""
+        """Delete a post of ours. Raise as `attempt` does, PostRemoved if it is gone already."""
         message = message_at(await self.client(), post)
         self._post_states.pop(post, None)
         await attempt(message.delete)
@@ -466,7 +469,7 @@ class ResponseSurface(TokenSurface):
         await self._channel.edit(post, part)
 
     async def delete(self, post: str) -> None:
-        """Delete a post of ours."""
+        """Delete a post of ours, as any message of the channel."""
         await self._channel.delete(post)
 
     async def find(self, number: int, key: str) -> str | None:

@@ -81,6 +81,7 @@ class McpEndpoint:
     token is valid."""
 
     def __init__(self, tools: McpTools | None) -> None:
+        """Load nothing yet: the SDK is loaded with the first valid token."""
         self._tools = tools
         self.hub: Hub | None = None
         self._queues: dict[str, _TokenQueue] = {}
@@ -143,7 +144,7 @@ class McpEndpoint:
             return _refuse("not_ready")
 
     async def close(self) -> None:
-        """End the SDK's task."""
+        """End the SDK's task, and with it the answers that are under way."""
         self._closing.set()
         if self._serving is not None:
             await asyncio.gather(self._serving, return_exceptions=True)

@@ -174,7 +174,8 @@ class Slack(ChatIntegration[SlackSettings]):
         people: People,
         board: StatusBoard,
     ) -> ChatPlatform:
-        """Return the adapter, not yet started. Its module is imported in a thread."""
+        """Return the adapter, not yet started. Its module is imported in a thread, because it loads
+        Slack's SDK, which takes a while."""
         own, config = deps.own, deps.config
         slack: Any = await asyncio.to_thread(importlib.import_module, "adapters.slack.adapter")
         adapter: ChatPlatform = slack.SlackAdapter(
@@ -198,7 +199,8 @@ class Slack(ChatIntegration[SlackSettings]):
         return adapter
 
     def creation_link(self, shared: SharedSettings) -> str:
-        """Return the address that creates Ponte's app, with its manifest."""
+        """Return the address at which Slack offers to create Ponte's app. It contains the app's
+        manifest."""
         setup: Any = importlib.import_module("adapters.slack.setup")
         return str(setup.link(setup.manifest(page_url=shared.ponte_web_url or "")))
 

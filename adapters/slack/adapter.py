@@ -151,7 +151,8 @@ class SlackAdapter(ChatPlatform):
         self.failures = incoming.FailedEvents(self.name)
 
     def reply(self, to: ReplyTo, posts: PostJournal) -> GrowingReply:
-        """Return the reply that posts an answer to `to`."""
+        """Return the object that posts the answer to `to`. `posts` is the journal of the answer's
+        posts, by which a post is not made twice."""
         return GrowingReply(self.surface(to, posts.is_resumed), posts, to.turn)
 
     def surface(self, to: ReplyTo, resumed: bool = False) -> SlackSurface:
@@ -261,7 +262,7 @@ class SlackAdapter(ChatPlatform):
         return await self.workspace.directory.membership(person, max_age)
 
     async def forget(self, ids: frozenset[str]) -> None:
-        """Remove these people from memory."""
+        """Remove the people with these ids from memory, because they asked to be forgotten."""
         self.workspace.directory.forget(ids)
 
     async def guest(self, person: Person, max_age: float) -> bool | None:
@@ -292,7 +293,9 @@ class SlackAdapter(ChatPlatform):
     async def read_messages(
         self, to: ReplyTo, since: float, most: int
     ) -> tuple[Sequence[PlaceMessage], bool]:
-        """Return the newest messages of a thread or channel, and whether there are more."""
+        """Return the newest messages, at most `most`, of the thread or channel of the message that
+        `to` answers, since `since` (Unix seconds), and whether there are more. Raise Undeliverable.
+        """
         return await self._context_of.read_messages(to, since, most)
 
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:

@@ -398,7 +398,8 @@ class RateLimiter:
         )
 
     async def has_spare(self, method: str) -> bool:
-        """Return whether an optional call of this method may be made. It takes no place."""
+        """Return whether the rate limit of this method leaves room for an optional call. No call is
+        counted by that."""
         return await self._with_limits([method], lambda limits, now: limits[0].has_spare(now), not_)
 
     async def claim(self, *methods: str) -> bool:

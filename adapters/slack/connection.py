@@ -86,7 +86,8 @@ async def _is_stored(store: StoreEvent, body: Payload) -> bool:
 
 
 class SlackSocket(AsyncSocketModeHandler):
-    """A Socket Mode connection that keeps track of the events it is still handling."""
+    """A Socket Mode connection: the WebSocket on which Slack sends events and interactions. It
+    keeps track of the events that it is still handling, so that `stop` can wait for them."""
 
     client: SocketModeClient
 
@@ -98,6 +99,8 @@ class SlackSocket(AsyncSocketModeHandler):
         store: StoreEvent,
         on_failure: OnFailure,
     ) -> None:
+        """`store` stores an event, `on_failure` notes an exception. `proxy` is the address of the
+        proxy to use, None for none."""
         self._store = store
         self._on_failure = on_failure
         super().__init__(app, app_token, sdk_log(), ping_interval=PING_SECONDS)
@@ -108,6 +111,7 @@ class SlackSocket(AsyncSocketModeHandler):
         client.enqueue_message = self._start_frame
         client.on_message_listeners.append(self._on_frame)  # notes the time for `health`
         self._frames = BackgroundTasks("slack")
+        """The tasks that handle frames."""
         self._last_frame_at = time.time()
         self._handling: set[asyncio.Task[Any] | None] = set()
         """Tasks that store and acknowledge an event."""

@@ -136,8 +136,8 @@ def author_text(message: Payload) -> str:
 
 
 def attached_texts(message: Payload) -> Sequence[str]:
-    """Return the texts of a message's attachments, without forwarded messages and previews of
-    links."""
+    """Return the texts of a message's attachments, in which apps put their content. Forwarded
+    messages and previews of links are attachments too, but are left out."""
     return [
         _attachment_text(one)
         for one in _mappings_in(message.get("attachments"))

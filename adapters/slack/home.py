@@ -49,7 +49,7 @@ class SlackHome:
     inbox: Inbox
 
     async def on_opened(self, body: Payload, event: Payload) -> None:
-        """Show the tab that a person has opened."""
+        """Draw the tab of the App Home that a person has opened, by Slack's event about that."""
         team = self.signs.workspace.team
         person = Person("slack", str(event["user"]), author_home(team, body, event))
         await self.show(person, str(event.get("channel", "")), str(event.get("tab")))

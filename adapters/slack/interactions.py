@@ -106,7 +106,8 @@ class SlackInteraction:
 
     @property
     def limits(self) -> InteractionLimits:
-        """The deadlines of this interaction."""
+        """How long the rights for a form may take to find out, and what the person reads if that
+        takes longer."""
         # There is no deadline for storing. A message that is stored late can still be answered,
         # because the response_url is valid for half an hour.
         return InteractionLimits(
@@ -197,7 +198,8 @@ class SlackInteraction:
 
 @dataclass(frozen=True, slots=True)
 class SlackHandlers:
-    """The handlers of slash commands, shortcuts, forms and buttons."""
+    """The handlers of slash commands, shortcuts, forms and buttons, which Bolt calls. Each turns
+    what a person did into the text of a message, or opens a form."""
 
     interactions: Interactions
     workspace: Workspace
@@ -261,7 +263,8 @@ class SlackHandlers:
         await self.interactions.show_form(interaction, show)
 
     async def on_shortcut(self, ack: AsyncAck, shortcut: dict[str, Any]) -> None:
-        """Open the form of a message shortcut."""
+        """Open the form of a message shortcut, by which a person asks about a message or runs a
+        quick command on it."""
         about = shortcut.get("message") or {}
         channel = shortcut["channel"]["id"]
         thread = str(about.get("thread_ts") or "")  # the message may be in a thread already
@@ -621,7 +624,7 @@ class SlackHandlers:
 
 
 def _parse_quick_command(text: str) -> TypedCommand | None:
-    """Return the command in the text; None if it is incomplete."""
+    """Return the quick command that a text names; None if the text is no complete command."""
     try:
         return parse_command(text)
     except BadInput:
@@ -641,7 +644,8 @@ def _find_missing(command: QuickCommand | None, typed_command: TypedCommand) -> 
 
 
 def _memory(place: SlackPlace) -> dict[str, Any]:
-    """Return the data that a form carries until it is submitted."""
+    """Return the data that every form carries until it is submitted: where the person was, because
+    Slack does not send that with a submitted form."""
     return {"channel": place.channel, "thread": place.thread, "url": place.url}
 
 

@@ -100,7 +100,8 @@ class SlackPeople:
         peers: Peers | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`rows` stores people across restarts."""
+        """`rows` stores people across restarts; `peers` are the other processes of Ponte, of which
+        one lists everybody."""
         self._api = api
         self._rows = rows
         self._peers = peers or Alone()
@@ -297,8 +298,8 @@ class SlackPeople:
         return people
 
     async def take_event(self, user: Any) -> None:
-        """Store the person that a `team_join` or `user_change` event describes. An event without
-        guest status is ignored."""
+        """Store the person that a `team_join` or `user_change` event describes. An event that does
+        not tell whether they are a guest is ignored: the record decides on rights."""
         if not isinstance(user, Mapping) or not user.get("id") or "is_restricted" not in user:
             return
         id = str(user["id"])

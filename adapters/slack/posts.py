@@ -230,7 +230,7 @@ class SlackPosts:
     """
 
     def __init__(self, lookup: PostLookup) -> None:
-        """`lookup` finds the posts of the turn in that place."""
+        """`lookup` names the place and the turn, and finds the turn's posts there."""
         self._lookup = lookup
         self._workspace = lookup.workspace
         self._api = lookup.workspace.api
@@ -492,7 +492,8 @@ def _list_forms(content: PostContent, flags: client.FeatureFlags) -> Iterator[Js
 
 
 def _list_features(blocks: Sequence[Json]) -> list[client.Feature]:
-    """Return the features that the blocks need."""
+    """Return the optional features of Slack that these blocks use, of which this workspace may have
+    none."""
     uses: list[tuple[client.Feature, bool]] = [
         ("tables", has_table(blocks)),
         ("data", has_data(blocks)),

@@ -155,7 +155,8 @@ class SlackSigns:
         tasks: BackgroundTasks,
         has_open: Callable[[str], Awaitable[bool]],
     ) -> None:
-        """`has_open` returns whether a request in a conversation waits for a decision."""
+        """`has_open` returns whether in a conversation, given by its key, a request for approval
+        waits for a decision."""
         self.workspace = workspace
         self._has_open = has_open
         self.tasks = tasks
@@ -248,6 +249,8 @@ class Presence:
     def __init__(
         self, workspace: Workspace, signs: SlackSigns, to: ReplyTo, source: Source, resumed: bool
     ) -> None:
+        """`to` and `source` are the message or interaction that the turn answers. `resumed`: a
+        former process may have begun the turn."""
         self._workspace = workspace
         self._signs = signs
         self._to = to
@@ -385,7 +388,8 @@ class Presence:
         self._session = self._signs.tasks.start(self._start_session())
 
     async def _mark(self) -> None:
-        """Add the waiting reaction if the rate limit leaves a call to remove it."""
+        """Add the reaction that marks a message as waiting, unless the rate limit leaves no call to
+        remove it later, or the answer is being posted."""
         spare = await self._workspace.api.limiter.has_spare("reactions.remove")
         if spare and not self._is_answered:  # it may have been posted during the question
             self._signs.marks.put(self._to.turn, self._place)

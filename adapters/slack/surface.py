@@ -57,6 +57,8 @@ class SlackSurface(Surface):
         to: ReplyTo,
         resumed: bool = False,
     ) -> None:
+        """`to` is the message or interaction that is answered. `resumed`: a former process may have
+        begun the answer."""
         self._workspace = workspace
         self._signs = signs
         self._api = workspace.api
@@ -113,7 +115,8 @@ class SlackSurface(Surface):
         return GROWTH_RETRY_SECONDS
 
     async def show_activity(self, doing: str) -> None:
-        """Show that the turn is in progress, and what it is `doing`."""
+        """Show that the turn is in progress, and what it is `doing`. A "quiet" click, such as
+        "stop", shows nothing; one on a card ends without a post."""
         if self._source.kind != "quiet":
             self._presence.show_soon(posts=self._source.kind != "card")
         await self._presence.show(doing)

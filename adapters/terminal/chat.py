@@ -368,7 +368,8 @@ async def chat(
 
 
 class TerminalChat:
-    """The dialogue of one terminal or pipe with Ponte. `is_typed`: a person types the messages."""
+    """The dialogue of one terminal or pipe with Ponte: sends messages over its HTTP API and shows
+    the answers. `is_typed`: a person types the messages."""
 
     def __init__(
         self, http: HttpClient, screen: Screen, downloads: DownloadFolder, *, is_typed: bool

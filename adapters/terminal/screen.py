@@ -176,6 +176,7 @@ class Screen:
     """
 
     def __init__(self, stdout: TextIO, *, shows_shell_commands: bool = False) -> None:
+        """`stdout` is a terminal or a pipe."""
         self.live = stdout.isatty()
         """The output is a terminal, on which text can be replaced."""
         self._shows_shell_commands = shows_shell_commands
@@ -414,7 +415,8 @@ def split_rows(text: str, columns: int) -> list[str]:
 
 
 def wrap_text(text: str, columns: int) -> list[str]:
-    """Return the text in lines of at most `columns` columns, broken between words."""
+    """Return the text in lines of at most `columns` columns, broken between words. A terminal too
+    narrow for that gets lines of MIN_COLUMN_COLUMNS."""
     console = Console(file=io.StringIO(), width=max(columns, MIN_COLUMN_COLUMNS))
     return [line.plain.rstrip() for line in Text(text).wrap(console, console.width)]
 
@@ -490,6 +492,8 @@ def render_markdown(text: str) -> str:
 
 @functools.cache
 def _make_parser() -> MarkdownIt:
+    """Return the parser of answers, with the page's extensions, such as formulas. It is imported
+    here, because a pipe needs none."""
     from markdown_it import MarkdownIt
 
     from adapters.web.page.render import add_markdown_extensions

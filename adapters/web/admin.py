@@ -71,7 +71,7 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class AdminRoutes(RouteGroup):
-    """The routes of the operator's page."""
+    """The HTTP routes of the page `/admin`, for the owner and admins."""
 
     visitors: Visitors
     operator: Operator
@@ -136,7 +136,8 @@ class AdminView:
         self._forms = Forms(visitors.auth.form_token(visitor))
 
     async def show(self, tab: str, notice: str = "", status: int = 200) -> Response:
-        """Return a tab as HTML, below a notice. Raise UnknownPath, BadInput."""
+        """Return the page with a tab, below the HTML of a notice, which says what a form did. Raise
+        UnknownPath, BadInput."""
         if tab not in TABS:
             raise UnknownPath
         _, draw = TABS[tab]
@@ -198,8 +199,8 @@ class AdminView:
             return await self.show(tab, notice("bad", *error.words().splitlines()), status)
 
     async def _run_action(self, form: Mapping[str, str]) -> str:
-        """Do what a form asks for and return HTML about the result. Raise NotAllowed,
-        UnknownPath, BadInput, SettingsError."""
+        """Run the operation of a form (`do`) with the fields `argument-…` as its arguments, and
+        return HTML about the result. Raise NotAllowed, UnknownPath, BadInput, SettingsError."""
         do, prefix = form.get("do", ""), "argument-"
         if do not in {one["name"] for one in self._operator.list_forms()}:
             raise UnknownPath

@@ -145,18 +145,19 @@ def section(title: str, body: str, command: str) -> str:
 
 
 def notice(kind: str, *lines: str) -> str:
-    """Return lines as a notice, which is `good` or `bad`."""
+    """Return the HTML of a notice with these lines. `kind` is `good`, `bad` or `note`, and gives it
+    its color."""
     words = "<br>".join(map(to_html, lines))
     return f'<p class="notice {kind}" role="status">{words}</p>'
 
 
 def hidden_field(name: str, value: str) -> str:
-    """Return a field that nobody sees."""
+    """Return the HTML of a hidden field, by which a form carries a value."""
     return f'<input type="hidden" name="{name}" value="{escape(value)}">'
 
 
 def field(name: str, label: str, value: str = "", type: str = "text", more: str = "") -> str:
-    """Return a field below its label, with `more` attributes."""
+    """Return the HTML of a field below its label. `more` are further attributes of the input."""
     return (
         f'<label>{escape(label)}<input type="{type}" name="{name}" value="{escape(value)}" {more}>'
         "</label>"
@@ -164,7 +165,8 @@ def field(name: str, label: str, value: str = "", type: str = "text", more: str 
 
 
 def filter_form(tab: str, fields: str) -> str:
-    """Return a form that shows the tab again with other values of its query."""
+    """Return the HTML of a form that opens the tab again with the values of `fields` in its
+    address, such as another first day."""
     button = f"<button>{escape(say('Show'))}</button>"
     return f'<form class="filter" method="get" action="/admin/{tab}">{fields}{button}</form>'
 

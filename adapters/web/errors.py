@@ -47,8 +47,8 @@ class Unauthorized(Refusal):
 class SessionEnded(Unauthorized):
     """The browser has a session that is no longer valid (401).
 
-    It says the same whatever the reason, so that nobody can find out who has an account. Only the
-    cookie of a session that the owner ended leads to the reason.
+    The sentence is the same for all reasons, so that nobody can find out who has an account. Only
+    the cookie of a session that the owner ended leads to the reason.
     """
 
     code = "session_ended"
@@ -67,7 +67,8 @@ class ConfirmAgain(Unauthorized):
 
 
 class NotConfirmed(StatusUnknown):
-    """The provider has not confirmed the person for too long (503)."""
+    """The sign-in provider has not confirmed for too long that the person still has an account
+    there (503)."""
 
     sentence = (
         "Ponte can't confirm with {provider} right now that you still have access. Your "

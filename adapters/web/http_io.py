@@ -115,7 +115,7 @@ EventKey = Annotated[str, Field(pattern=r"^[!-~]{1,200}$")]
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """The declaration of a route.
+    """The declaration of an HTTP route: its method, its path, and what its handler does not say.
 
     The handler's annotations say the rest: its parameter `body` is the JSON that it reads, and what
     it returns is the JSON of the answer, unless it is a Response.
@@ -193,7 +193,8 @@ class DeclaredRoute(Route):
 
 
 class RouteGroup:
-    """Handlers of one subject, whose routes are declared with `endpoint`."""
+    """The base of classes whose methods handle the HTTP requests of one subject. `endpoint`
+    declares the route of each method."""
 
     @property
     def routes(self) -> list[DeclaredRoute]:
@@ -207,7 +208,8 @@ class RouteGroup:
 
 @dataclass(frozen=True)
 class MessageRoutes(RouteGroup):
-    """A group whose handlers send messages. `hub` shows them to the tabs of their conversations."""
+    """The base of groups of routes whose handlers send messages. `hub` shows a message to the tabs
+    of its conversation."""
 
     visitors: Visitors
     conversations: Conversations
@@ -278,7 +280,7 @@ class MessageRoutes(RouteGroup):
     async def send_click(
         self, request: Request, words: str, conversation: str, event_key: str | None = None
     ) -> Answer:
-        """Send the words of a button as a message and return the answer."""
+        """Send the command that a button stands for as a message, and return its answer."""
         message = self.make_message(request, words, conversation, event_key, clicked=True)
         receipt, _ = await self.accept(message)
         return await self.conversations.inbox.wait_for_answer(receipt.seq)
@@ -286,7 +288,8 @@ class MessageRoutes(RouteGroup):
     async def store_uploads(
         self, uploads: list[UploadedFile], message: Message
     ) -> tuple[Attachment, ...]:
-        """Store the bytes of files before their message is accepted. Raise NotStored."""
+        """Store the files that came with a message, before the message itself, and return them as
+        its attachments. Raise NotStored."""
         key, author, conversation = message.event_key, message.author, message.address.conversation
         files = [
             await self.conversations.files.put(
@@ -490,7 +493,8 @@ async def read_chat_request(
 
 
 async def clean_message_text(text: str) -> str:
-    """Return the cleaned text. Long text is cleaned in a thread. Raise TooLarge."""
+    """Return the text of a message without control characters and the like. Long text is cleaned in
+    a thread, so that other requests do not wait. Raise TooLarge."""
     size = len(text.encode(errors="replace"))
     if size >= MAX_TEXT_BYTES:
         raise TooLarge(size=size_of(size), limit=size_of(MAX_TEXT_BYTES))
@@ -598,7 +602,8 @@ def _parse_json(form: type[M], body: bytearray) -> M:
 
 
 def validate(form: type[M], data: Any) -> M:
-    """Return the data as `form`. Raise BadRequest, which names the first invalid field."""
+    """Return the data from a request as an object of the class `form`. Raise BadRequest, which
+    names the first invalid field."""
     try:
         return form.model_validate(data)
     except ValidationError as error:

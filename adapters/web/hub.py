@@ -90,6 +90,7 @@ class Follower:
     """One open stream of events to a visitor's browser, which follows one conversation."""
 
     def __init__(self, channel: LiveConversation, visitor: Visitor) -> None:
+        """If turns run already in the conversation `channel`, the stream begins with them."""
         self.visitor = visitor
         self.seen_version = 0
         """The version of the conversation that the stream has seen."""
@@ -112,7 +113,7 @@ class Follower:
             self._urgent.set()
 
     def close(self) -> None:
-        """End the stream at its next step."""
+        """Make the stream end instead of waiting for further changes."""
         self.closed = True
         self.wake(urgent=True)
 
@@ -260,7 +261,8 @@ class Hub:
         task.add_done_callback(lambda _: self._watches.pop(seq, None))
 
     def show_progress(self, conversation: str, turn: str, progress: Progress) -> None:
-        """Store the progress of a turn and wake the streams of its conversation."""
+        """Note the newest progress of a turn, and wake the streams of its conversation. A stream
+        that is slow sees only the newest one."""
         channel = self._channels.setdefault(conversation, LiveConversation())
         live = channel.turns.setdefault(turn, LiveTurn(turn))
         live.progress = progress
@@ -317,7 +319,7 @@ class Hub:
         self._drop_ended_turns(conversation, channel)
 
     def redraw_cards(self, conversation: str, turn: str, cards: Sequence[Card]) -> None:
-        """Send the present state of cards of an ended turn."""
+        """Show the present state of cards of an ended turn to all followers of the conversation."""
         channel = self._channels.get(conversation)
         if channel is not None and cards:
             # An entry of its own, because the turn's entry may be there still, or gone already.

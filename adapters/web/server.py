@@ -90,6 +90,7 @@ class HttpConnection(H11Protocol):
     """
 
     def __init__(self, *args: Any, **more: Any) -> None:
+        """uvicorn makes one for each connection, with arguments of its own."""
         super().__init__(*args, **more)
         self._phase: Literal["head", "body", "idle", "answer"] = "idle"
         self._since = 0.0
@@ -120,13 +121,13 @@ class HttpConnection(H11Protocol):
             min(waiting or strangers, key=lambda one: one._since).transport.abort()
 
     def data_received(self, data: bytes) -> None:
-        """Parse received bytes and restart the timers of the request."""
+        """Parse received bytes, and begin the next phase if they end the present one."""
         super().data_received(data)
         self._byte_count += len(data)
         self._update_phase()
 
     def on_response_complete(self) -> None:
-        """Start the timer for the next request."""
+        """Begin to wait for the next request, for a limited time."""
         super().on_response_complete()
         self._update_phase()
 
@@ -373,7 +374,8 @@ def _take_inherited_socket() -> socket.socket | None:
 
 @dataclass(frozen=True)
 class HealthRoutes(RouteGroup):
-    """The routes for monitoring."""
+    """The HTTP routes for monitoring: whether the process runs, whether it can answer, its metrics,
+    and the state of its parts."""
 
     hub: Hub
     visitors: Visitors

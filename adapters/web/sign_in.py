@@ -124,7 +124,8 @@ class Visitor:
 
     @property
     def can_expire(self) -> bool:
-        """Return whether they may lose access while this process runs."""
+        """Return whether the visitor may lose access while this process runs. The owner on the Unix
+        socket cannot: they have neither token nor session."""
         return bool(self.token or self.session)
 
 
@@ -247,9 +248,11 @@ class TokenAuthentication:
         """The public origin, as in `https://ponte.example.com`; "" without one."""
 
     async def admit(self, visit: Visit) -> Visitor | None:
-        """Return the visitor, or None on a path that is open to everybody.
+        """Authenticate a request. Return who sent it, or None on a path that is open to everybody.
 
-        Raise the Refusal that the visitor reads, or NotStored if accounts cannot be read.
+        First the request must come from a page of ours or from no page; then its session or token
+        is checked, and whether that kind of token may open the path. Raise the Refusal that the
+        visitor reads, or NotStored if accounts cannot be read.
         """
         # Monitoring may ask under any host name, and needs no token.
         if visit.path in HEALTH_PATHS:
@@ -455,8 +458,8 @@ class TokenAuthentication:
         return "0-"
 
     async def is_owner_token(self, token: str, visit: Visit) -> bool:
-        """Return whether this is the owner's token, or the page's link with it. Raise TooManyTries,
-        NotStored."""
+        """Return whether a text that somebody typed is the owner's token, or the page's link with
+        it. Raise TooManyTries, NotStored."""
         token = unquote(token.strip().rpartition("#token=")[2])
         try:
             visitor = await self.find_token_visitor(token, self._client_address(visit))

@@ -272,7 +272,7 @@ class AcceptedTurn:
     on_client_left: Callable[[], Awaitable[object]]
 
     def head(self) -> answers.CompletionHead:
-        """Return the fields that an answer and each piece of it have."""
+        """Return the fields that OpenAI's clients expect in an answer and in each piece of it."""
         return {
             "id": f"chatcmpl-{self.message.turn}",
             "created": int(self.message.sent_at),
@@ -282,7 +282,8 @@ class AcceptedTurn:
         }
 
     def chunk(self, delta: Json, finish_reason: str | None = None) -> bytes:
-        """Return the event of a piece of a streamed answer."""
+        """Return the event of a piece of a streamed answer. `delta` has what is new;
+        `finish_reason` is set in the last piece only."""
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         usage = {"usage": None} if self.request.includes_usage else {}
         return self.format_chunk([choice], usage)
@@ -371,7 +372,8 @@ class ConcurrencyLimit:
 
     @contextmanager
     def hold(self, person: str, count: int = 1) -> Iterator[None]:
-        """Count `count` more for the person while the block runs. Raise TooManyRequests."""
+        """Count `count` more for the person (their key) while the block runs. Raise TooManyRequests
+        if that is above a limit."""
         too_many = self._count.total() + count > self._limit
         if too_many or self._count[person] + count > self._limit_of_person:
             raise errors.TooManyRequests
@@ -386,7 +388,7 @@ class ConcurrencyLimit:
 
 @dataclass(frozen=True)
 class OpenAiRoutes(MessageRoutes):
-    """The routes of OpenAI's API."""
+    """The HTTP routes under `/v1`, in the form of OpenAI's API, for programs."""
 
     _requests: ConcurrencyLimit = field(
         default_factory=lambda: ConcurrencyLimit(MAX_REQUESTS, MAX_REQUESTS_OF_PERSON)
@@ -677,6 +679,7 @@ def card_text(card: Card, page_url: str) -> str:
         for row in read_rows(card.rows)
     ]
     head = f"**{to_one_line(card.title)}** ({say(CARD_STATES.get(card.state, card.state))})"
+    # The rule of Discord leaves e-mail addresses and host names as they are.
     body = defang_for_discord(
         "\n".join(filter(None, [head, card.text and f"\n{card.text}", "", *rows]))
     )

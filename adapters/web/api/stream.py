@@ -89,7 +89,8 @@ async def merge_streams(streams: Sequence[AsyncIterator[bytes]]) -> AsyncIterato
 
 
 class TurnWriter(Protocol):
-    """Writes one turn as events in the format of its client."""
+    """Writes one turn as server-sent events in the format that its client expects: that of the
+    page, or that of OpenAI's API."""
 
     @property
     def interval_seconds(self) -> float:
@@ -107,7 +108,8 @@ class TurnWriter(Protocol):
 
 @dataclass
 class TurnEvents:
-    """The stream of one turn until its end, written by `writer`."""
+    """The stream of one turn until its end, for a script that sent one message. The writer gives
+    the events their format."""
 
     _journal: Journal
     _turn: str
@@ -261,7 +263,7 @@ class ReadCursor:
         return cursor
 
     def has_seen(self, seq: int) -> bool:
-        """Return whether the end of this turn was sent."""
+        """Return whether the tab has seen the end of the turn with this number."""
         return seq in self._ended or (seq <= self._base and seq not in self._open)
 
     def mark_running(self, seq: int) -> None:

@@ -109,7 +109,8 @@ class Provider:
 
     @property
     def is_slack(self) -> bool:
-        """Return whether this is Slack."""
+        """Return whether this is Slack, whose tokens have claims of their own, and which is asked
+        later whether a person is still there."""
         return self.name == SLACK_NAME
 
 

@@ -98,13 +98,15 @@ class SignInRoutes(RouteGroup):
         except (Refusal, NotStored) as refused:
             response = self._refuse(request, provider, refused)
         else:
-            response = self.serve_page(request, "")
+            response = self.serve_page(request, "")  # the page without a sentence
             http_io.set_session(response, auth, session, SESSION_SECONDS)
+        # The sign-in is over, so its own cookie is deleted.
         self._set_cookie(response, provider, "", 0)
         return response
 
     def _find(self, request: Request) -> tuple[SignIn, Provider]:
-        """Return the provider in the path. Raise UnknownPath."""
+        """Return the object that signs visitors in, and the provider that the path names. Raise
+        UnknownPath if there is no such provider."""
         sign_in, name = self.visitors.sign_in, request.path_params["name"]
         provider = sign_in.list_providers().get(name) if sign_in else None
         if sign_in is None or provider is None:

@@ -49,9 +49,10 @@ def _draw_plot(chart: Chart) -> str:
     values = [value for each in chart.series for value in each.values if value is not None]
     # Zero is always in the picture: bars that begin elsewhere mislead.
     low, high = min([0.0, *values]), max([0.0, *values])
-    if high - low < MIN_SPAN:
+    if high - low < MIN_SPAN:  # drawn as zeros
         low = high = 0.0
-    # Four to six lines at round numbers; one where all values are 0, or where they overflow.
+    # Four to six lines at round numbers; one where all values are 0, or where they overflow. 0.999
+    # and the rounding keep an error of floating point from adding a line.
     line, count = (high - low) / 4, 1
     if 0 < line < MAX_SPAN:
         unit = 10.0 ** math.floor(math.log10(line))

@@ -269,7 +269,8 @@ async def render(text: str, placed: tuple[Placed, ...] = ()) -> str:
 
 
 class GrowingHtml:
-    """Renders a text that grows. Blocks that have ended are not rendered again."""
+    """Renders the Markdown of one answer while it grows. Blocks that have ended are not rendered
+    again."""
 
     def __init__(self) -> None:
         self._source = self._html = ""

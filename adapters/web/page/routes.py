@@ -90,7 +90,7 @@ class OwnerNameRequest(RequestBody):
 
 @dataclass(frozen=True)
 class ConversationRoutes(MessageRoutes):
-    """The routes of conversations and their files."""
+    """The HTTP routes for a person's conversations, their events, and their files."""
 
     board: StatusBoard
 
@@ -148,6 +148,7 @@ class ConversationRoutes(MessageRoutes):
         """Export a conversation as a Markdown file with the title that `list_all` gives it."""
         key = self._find_address(request).conversation
         entries = await self.conversations.journal.list_entries(key)
+        # The list has the title. It leaves out conversations of a single request over `/v1`.
         listed = {one.conversation: one for one in await self._list_own(request)}
         if not entries or key not in listed:
             raise NotFound(what="conversation")
@@ -314,7 +315,8 @@ class ConversationRoutes(MessageRoutes):
     def _follow(
         self, request: Request, id: str, cursor: str, stack: ExitStack
     ) -> AsyncIterator[bytes]:
-        """Return the events of a conversation after `cursor`. `stack` closes the stream."""
+        """Return the stream of a conversation's events after `cursor`, the position up to which the
+        client has read. What the stream holds is closed with `stack`."""
         address, visitor = self._find_address(request, id), visitor_of(request)
         if request.method == "HEAD":  # only the headers are wanted, so nothing is followed
             return stream.merge_streams([])
@@ -450,7 +452,7 @@ class PageRoutes(RouteGroup):
 
 @dataclass(frozen=True)
 class SessionRoutes(RouteGroup):
-    """The visitor's sign-in, permissions and notices."""
+    """The HTTP routes for the visitor's sign-in, permissions and notices."""
 
     visitors: Visitors
     notices: PersonNoticeService

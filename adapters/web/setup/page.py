@@ -312,7 +312,8 @@ def _render_sign_in(page_url: str) -> str:
 
 
 def _render_people(people: Mapping[str, str]) -> str:
-    """Return the HTML of a choice of one person among these, who are given by id."""
+    """Return the HTML of radio buttons by which one of these people is chosen. `people` maps their
+    keys to their names."""
     return "".join(
         f'<label class="choice"><input type="radio" name="id" value="{escape(id)}" required>'
         f"{escape(name)}</label>"
@@ -337,7 +338,8 @@ def render_findings(findings: Sequence[Json]) -> str:
 
 
 def render_servers(servers: Sequence[Json]) -> str:
-    """Return the model servers that were found."""
+    """Return the HTML about the model servers that were found on this machine, or that there are
+    none."""
     if not servers:
         return notice("note", say("No model server responds on the usual ports of this machine."))
     words = [f"{one['name']}: {one['address']}" for one in servers]
