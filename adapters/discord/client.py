@@ -364,6 +364,7 @@ def complete_polls(value: Any) -> None:
     if isinstance(value, dict):
         poll, option = (value.get(name) for name in ("poll", "poll_media"))
         if isinstance(poll, dict):
+            # The SDK reads a time there. Ponte does not use it, so that of the message will do.
             poll["expiry"] = poll.get("expiry") or value.get("timestamp")
             poll["results"] = poll.get("results") or {}
         elif poll is None:

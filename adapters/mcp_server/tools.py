@@ -101,6 +101,8 @@ class McpTools:
         can cache the list. They are those of the model, by the caller's rights, under other names
         where they propose changes."""
         tools = await self._find_tools(caller, caller.own_address)
+        # A description tells the model how an answer in a chat places the rows. A program gets no
+        # such place, but a text that names their source, so the rule about that takes its place.
         offered = [
             OfferedTool(
                 name,
@@ -110,7 +112,8 @@ class McpTools:
             for name in _READ_TOOLS
             if name in tools
         ]
-        # Over MCP, results have no ids, so a chart gets its rows by a question of its own.
+        # Over MCP, results have no ids, so a chart gets its rows by a question of its own (`rows`)
+        # in place of the parameter `result`.
         if _CHART_TOOL in tools and _SUMMARY_TOOL in tools:
             rows = _describe_parameters(tools[_SUMMARY_TOOL])
             parameters = _describe_parameters(tools[_CHART_TOOL], {"result"}, rows=rows)

@@ -413,7 +413,7 @@ class SlackAdapter(ChatPlatform):
         source = Source.read(to.source)
         if post:
             ts = post.rpartition(":")[2]
-            source = Source(ts, ts)
+            source = Source(ts, ts)  # our post is the root of the thread
         elif source.kind in ("card", "quiet"):  # else it would redraw the card, or be private
             source = Source(source.ts, source.thread, "command")
         # The token, a response_url, is for the answer to the command alone.

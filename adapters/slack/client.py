@@ -415,6 +415,7 @@ class RateLimiter:
                 limit.take(now)
             return True
 
+        # `not_`: a result of False means that the claim is refused.
         return await self._with_limits(methods, take, not_)
 
     async def reserve(self, method: str, places: int) -> bool:
@@ -431,6 +432,7 @@ class RateLimiter:
                 limit.take(now)
             return True
 
+        # `not_`: a result of False means that the reservation is refused.
         return await self._with_limits([method], take, not_)
 
     async def _with_limits(

@@ -232,11 +232,15 @@ class SlackHandlers:
 
         # `trigger_id` is the only id that a command has, so it marks a repeated delivery.
         key = f"slack:{self.workspace.team}:{place.channel}:command:{command['trigger_id']}"
+        # Words in the acknowledgement of a command are shown to this person only.
         interaction = self._make_interaction(
             place, key, ack, lambda words: ack(text=words), notices=self.notices
         )
         typed_text = self.workspace.readable(command.get("text", ""))
+        # None: the text is no complete command, for example empty.
         typed_command = _parse_quick_command(f"quick-command {typed_text}")
+        # Those that the person may run. `_find_missing` returns a sentence about inputs that this
+        # one requires and the text lacks; "" if nothing is known of it, so that the turn checks it.
         commands = await self._find_quick_commands(interaction)
         chosen = commands.get(typed_command.slug) if typed_command else None
         is_incomplete = typed_command and _find_missing(chosen, typed_command)
@@ -251,6 +255,7 @@ class SlackHandlers:
             command. Return why it could not be opened, or ""."""
             with use_locale(interaction.locale):
                 if typed_command and chosen:
+                    # Without any input, the form itself asks, and nothing was wrong.
                     missing = _find_missing(chosen, typed_command) if typed_command.input else ""
                     view = forms.inputs_form(chosen, _memory(place), missing)
                 else:

@@ -59,6 +59,7 @@ class SlackStream:
         only when the stream stops.
         """
         channel = to.address.channel
+        # Slack must know who reads the stream. A person of unknown workspace counts as one of ours.
         began = await api.call(
             "chat.startStream",
             channel=channel,

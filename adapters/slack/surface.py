@@ -69,8 +69,11 @@ class SlackSurface(Surface):
         self._thread = self._source.thread
         self._presence = Presence(workspace, signs, to, self._source, resumed)
         self._rotation = render.Rotation(lambda text: render.split_answer(text, workspace.part))
+        """Splits the answer into posts, also where a stream is too old to go on."""
         self._lookup = PostLookup(workspace, self._channel, self._thread, self._source.ts, to.turn)
+        """Finds posts of this turn that a former process made."""
         self._posts = SlackPosts(self._lookup)
+        """Makes and edits the posts."""
         self._stream: SlackStream | None = None
         """The open stream of the newest post; None if the answer is not streamed."""
         self._stopped = False

@@ -310,8 +310,9 @@ class Hub:
         A later outcome of that turn changes nothing.
         """
         channel = self._channels.get(conversation)
-        if channel is None:
+        if channel is None:  # nobody follows it, and none of its turns runs here
             return
+        # Both the turn's reply and the task that waits for its end call this; the first one counts.
         live = channel.turns.setdefault(turn, LiveTurn(turn))
         if not live.is_ended:
             live.outcome = outcome

@@ -517,6 +517,7 @@ class TokenAuthentication:
         known = await self._people.record_sign_in(identity, now, is_new=is_new)
         if known.removed_at:  # the owner has removed this person
             raise errors.AccessRemoved
+        # The part of the cookie's claim that stays when the cookie is renewed.
         rest = f"{int(began_at or now):x}.{secrets.token_hex(8)}-{known.person.key}"
         return self._seal_session(Visitor(known.person, known.session_key), rest)
 

@@ -175,11 +175,13 @@ class ChatRoutes(MessageRoutes):
         }
         if card:
             result["card"] = card_json(card)
+        # A decision that everybody in the conversation should read is a message there (`aloud`).
         if answer.has_own_post:
             result["change"], result["aloud"] = id, True
         elif change:
             result["change"] = change
-        # Without the card, the decision failed and the card stays as it was.
+        # Without the card, the decision failed and the card stays as it was. With it, a failure of
+        # the change is shown on the card and is no error of the request.
         if answer.status == "failed" and (answer.code in STATUS_BY_CODE or card is None):
             error = {"code": answer.code, "message": answer.text}
             return JSONResponse({**result, "error": error}, STATUS_BY_CODE.get(answer.code, 409))

@@ -442,7 +442,7 @@ class OpenAiRoutes(MessageRoutes):
         and for each person, by the length that the client declares."""
         declared, size = request.headers.get("content-length", ""), MAX_COMPATIBLE_BODY_BYTES
         if declared.isdecimal():
-            size = min(int(declared[:18]), size)
+            size = min(int(declared[:18]), size)  # more digits are above any limit
         person = visitor_of(request).person.key
         # Small bodies are not counted: they need little memory.
         with self._bytes.hold(person, size if size > SMALL_BODY_BYTES else 0):

@@ -185,6 +185,7 @@ class ConversationRoutes(MessageRoutes):
         key = address.conversation
         thread = await self.conversations.journal.find_thread_id(key)
         entries = await self.conversations.journal.list_entries(key)
+        # The cards as they are now. A stored answer has them as they were when it was given.
         changed = {card.id: card for card in await self.board.changes(key)}
         answers_by_turn = {one.turn: one.answer for one in entries if one.answer is not None}
         rendered: dict[str, str] = {}
