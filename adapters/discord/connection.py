@@ -137,7 +137,7 @@ class GatewayConnection:
         self._client.set_result(client)
 
     def on_connected(self) -> None:
-        """Note that a session began."""
+        """Note that a connection was made, which ends the wait of `start`."""
         self._trouble = ""
         self._connected.set()
 

@@ -378,7 +378,8 @@ class DiscordHandlers:
         )
 
     async def _submit_prompt(self, interaction: Interaction, request: InteractionRequest) -> None:
-        """Submit what a person wrote, with the names of people, roles and channels in it."""
+        """Submit a prompt that a person wrote, with the names of people, roles and channels in
+        place of their ids."""
         names = await self._find_names(interaction, request.text)
         mentions = names.list_mentions(request.text)
         request = replace(request, text=names.write(request.text), mentions=mentions)
@@ -559,7 +560,8 @@ class Translations(app_commands.Translator):
         locale: discord.Locale,
         context: app_commands.TranslationContextTypes,
     ) -> str | None:
-        """Return the translation of a text, or None if it stays as it is."""
+        """Return a command's description in the language of a Discord client; None if it stays as
+        it is, in English. The SDK calls this for each text of a command."""
         # A text in lower case is the name of a command or option. Discord's locales pt-BR and fr
         # are ours too; the texts themselves are English.
         if locale.value not in LOCALES or string.message.islower():

@@ -145,6 +145,7 @@ async def can_post(client: discord.Client, address: Address) -> bool:
     guild = client.get_guild(int(address.workspace or 0))
     if guild and (channel := guild.get_channel(int(address.channel))):
         may = channel.permissions_for(guild.me)
+        # Either may suffice: the post may go into a thread of the channel.
         return may.send_messages or may.send_messages_in_threads
     # A direct message, or a server that this process does not list: Discord returns only channels
     # that the bot has access to.

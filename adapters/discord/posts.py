@@ -215,7 +215,8 @@ class Renderer:
         """The answer that was rendered last, and its form."""
 
     def paginate(self, text: str) -> DiscordPages:
-        """Return the text as posts. Those of the last text are kept."""
+        """Return the text as posts. The result is kept for a next call with the same text, because
+        a long text takes time."""
         last = self._last_pages
         if last is None or last[0] != text:
             last = self._last_pages = text, paginate(text, self._most)

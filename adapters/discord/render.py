@@ -631,7 +631,7 @@ def about_form(text: str, message: int, files: Sequence[str]) -> discord.ui.Moda
     if files:
         along = say("Files included: {names}", names=", ".join(files))
         quoted.description = along[:MAX_HINT_CHARACTERS]
-    id = f"ponte:about:{message or ''}".strip(":")
+    id = f"ponte:about:{message or ''}".strip(":")  # without files, it names no message
     return _build_modal(say("Ask about this message"), id, [question, quoted])
 
 

@@ -300,7 +300,8 @@ class ChannelSurface(DiscordSurface):
                 form = {"view": None} | form  # the buttons of the form, if it has some, else none
 
             async def change(files: list[discord.File], notes: Sequence[str]) -> discord.Message:
-                """Make the edit. Only the final answer has files."""
+                """Send the edit with these files, and with a note for each that Discord refused.
+                Before the final answer there are none, and the edit names no files."""
                 more: dict[str, Any] = {"attachments": files} if answer else {}
                 if notes:
                     more["content"] = posts.append_notes(form["content"], notes)

@@ -81,7 +81,7 @@ class McpEndpoint:
     token is valid."""
 
     def __init__(self, tools: McpTools | None) -> None:
-        """Load nothing yet: the SDK is loaded with the first valid token."""
+        """Nothing is loaded yet: the SDK is loaded with the first valid token."""
         self._tools = tools
         self.hub: Hub | None = None
         self._queues: dict[str, _TokenQueue] = {}

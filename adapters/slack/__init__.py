@@ -39,7 +39,7 @@ def _must_not_begin(prefix: str, words: str) -> AfterValidator:
     raises ValueError with `words` if a token begins with `prefix`."""
 
     def check(token: SecretStr) -> SecretStr:
-        """Return the token as it is, unless it is the other one."""
+        """Return the token unchanged. Raise ValueError if it is the other one."""
         if plain_value(token).startswith(prefix):
             raise ValueError(words)
         return token

@@ -200,7 +200,7 @@ def _build_modal(callback: str, title: str, submit: str, blocks: list[Json], dat
 
 
 def _build_input(name: str, label: str, element: Json, *, optional: bool = False) -> Json:
-    """Return a field of a form."""
+    """Return the block of a form with one input below its label. `name` is its block id."""
     return {
         "type": "input",
         "block_id": name,
@@ -259,7 +259,8 @@ def _build_choice(type: str, values: Sequence[str], labels: Sequence[str], chose
 
 
 def _read_element(element: Mapping[str, Any]) -> str:
-    """Return the value of an input as a person would type it."""
+    """Return the value of an input as a person would type it: `true` or `false` for a checkbox, the
+    chosen option of a menu, a date as in 2026-11-20, or the text; "" for none."""
     if element.get("type") == "checkboxes":
         return "true" if element.get("selected_options") else "false"
     chosen = element.get("selected_option") or {}

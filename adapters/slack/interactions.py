@@ -106,8 +106,8 @@ class SlackInteraction:
 
     @property
     def limits(self) -> InteractionLimits:
-        """How long the rights for a form may take to find out, and what the person reads if that
-        takes longer."""
+        """The time that the check of rights for a form may take, and the sentence that the person
+        reads if it takes longer."""
         # There is no deadline for storing. A message that is stored late can still be answered,
         # because the response_url is valid for half an hour.
         return InteractionLimits(

@@ -147,7 +147,7 @@ def add_token(page: str, token: str) -> str:
 
 
 class WebIntegration(OwnerIntegration[WebSettings]):
-    """The page and its HTTP API."""
+    """The integration of the web page and its HTTP API: settings, checks, and how it is built."""
 
     name = "web"
     settings = WebSettings

@@ -236,7 +236,8 @@ class AdminView:
         return self._forms.build_table(await self._operator.tabulate(name, rows), rows, actions)
 
     async def _section(self, title: str, name: str, command: str = "") -> str:
-        """Return a section with the list of that name, which is its command unless one is given."""
+        """Return the HTML of a section with a list of the operator. `name` is that of the list,
+        and of the command of `ponte` that prints it, unless `command` names another one."""
         return section(say(title), await self._list(name), f"ponte {command or name}")
 
     async def _overview(self) -> str:

@@ -415,7 +415,7 @@ class RequestWatch:
             self.refresh(person)
 
     async def close(self) -> None:
-        """Cancel the tasks."""
+        """Stop counting."""
         await cancel_all(self._tasks.values())
 
     async def _count(self, person: Person) -> None:
@@ -529,7 +529,8 @@ class WebAdapter(Platform):
         self.hub.is_accepting = False
 
     async def hand_over(self) -> int:
-        """Accept no more connections and return a descriptor of the listening socket."""
+        """Accept no more connections, and return a descriptor of the listening socket for the
+        process that follows after a restart. Connections that arrive meanwhile wait in it."""
         self._is_handed_over = True
         descriptor: int = await self._server.hand_over()
         return descriptor

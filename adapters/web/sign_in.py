@@ -188,7 +188,8 @@ class SignInMethods:
 
 
 def owner_visitor(platform: str, owner: OwnerName) -> Visitor:
-    """Return the owner under their current name."""
+    """Return the owner as a visitor of this platform, under their current name. They have no token
+    and no session, so nothing of theirs can expire."""
     return Visitor(Person(platform, OWNER_ID, name=owner.current))
 
 
@@ -666,7 +667,7 @@ class TokenAuthentication:
         try:
             return await self._people.is_session_ended(visitor.session)
         except NotStored:
-            if visitor.token:
+            if visitor.token:  # the owner has none
                 raise
             return False
 
@@ -718,14 +719,14 @@ class SocketAuthentication:
     identify = admit
 
     async def is_still_allowed(self, visitor: Visitor) -> bool:
-        """Return True."""
+        """Return True: whoever has opened the socket is the owner."""
         return True
 
     async def sign_out_everywhere(self, visitor: Visitor) -> None:
         """Do nothing: there are no sessions."""
 
     async def has_session(self, visit: Visit) -> bool:
-        """Return True."""
+        """Return True: everybody on the socket counts as signed in."""
         return True
 
     async def sign_in(self, token: str, visit: Visit) -> str:

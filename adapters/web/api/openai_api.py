@@ -628,7 +628,8 @@ class OpenAiRoutes(MessageRoutes):
         return f"{origin}/#{message.address.channel}/{message.turn}"
 
     async def _model_names(self, person: Person) -> Sequence[str]:
-        """Return our name, and the models that a rule of the operator gives this person by name."""
+        """Return the names of models that the person may use: the one under which clients ask for
+        the operator's model, and those that a rule of the operator gives this person by name."""
         return [DEFAULT_MODEL_NAME, *await self.visitors.list_models(person)]
 
     async def _check_model(self, person: Person, name: str) -> None:

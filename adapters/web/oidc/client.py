@@ -55,7 +55,8 @@ class ProviderClient:
     """By address: held while it is requested, so that one request serves all who wait."""
 
     async def discover(self, provider: Provider) -> Discovery:
-        """Return a provider's discovery document. Raise SignInRefused."""
+        """Return what Ponte uses of a provider's discovery document, such as its addresses. Raise
+        SignInRefused."""
         url = provider.issuer.rstrip("/") + DISCOVERY_PATH
         return read_discovery(await self._read(url), provider.issuer)
 

@@ -104,6 +104,7 @@ def _draw_bars(
     """Yield the SVG of a bar for each value, with the value above it if they are few. `scale`
     returns the height of a value in pixels, `step` is the room of a label with the bars of all
     series beside each other, and `n` the number of this series."""
+    # A tenth of the room stays free on each side.
     width = step * 0.8 / len(chart.series)
     shows_values = len(chart.labels) * len(chart.series) <= MAX_VALUES_SHOWN
     for at, value in enumerate(series.values):
