@@ -646,7 +646,7 @@ async def register(
     payloads = [await one.get_translated_payload(tree, Translations()) for one in commands]
     body = json.dumps(payloads, sort_keys=True)
     digest = hashlib.sha256(f"{application}\n{body}".encode()).hexdigest()
-    if digest == state.commands:
+    if digest == state.commands:  # Discord has them already
         return False
     try:
         await tree.sync()

@@ -538,7 +538,8 @@ def cut_unescaped(text: str, limit: int) -> str:
     """Cut an unescaped text to `limit` bytes after escaping. A cut text ends with "…"."""
     if escaped_size(text) <= limit:
         return text
-    # A search by halves: `fits` characters fit, `over` characters do not.
+    # A search by halves: `fits` characters fit, `over` characters do not. A character has at least
+    # one byte.
     fits, over = 0, min(len(text), limit) + 1
     while over - fits > 1:
         middle = (fits + over) // 2

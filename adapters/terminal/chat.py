@@ -473,6 +473,8 @@ class TerminalChat:
         self._doing = say("Ponte is thinking…")
         counting = asyncio.create_task(self._show_elapsed_time())
         try:
+            # The key makes one turn of repeated requests. Before the turn is known there is nothing
+            # to stop, so Ctrl-C leaves the chat.
             await self.interrupts.run(
                 self._send(text, uuid.uuid4().hex),
                 lambda: self._stop(self._turn) if self._turn else None,

@@ -430,6 +430,7 @@ def draw_card_table(table: CardTable, columns: int) -> list[str]:
     for name, cells in table.rows:
         values = [to_one_line(cell.value) if cell else "" for cell in cells]
         rich_table.add_row(Text(to_one_line(name)), *map(Text, values))
+    # Four columns are for the indentation. Rich's styles are removed: a card is plain text.
     lines = _draw(FittingTable(rich_table), columns - 4).split("\n")
     return [f"    {_STYLE.sub('', line)}".rstrip() for line in lines]
 
