@@ -140,12 +140,14 @@ class SlackAdapter(ChatPlatform):
         )
         self._started_at = time.time()
         self._app: AsyncApp | None = None
+        """None until Slack has identified the bot, and in a process that does not listen."""
         self._socket: SlackSocket | None = None
         self._connecting: asyncio.Task[None] | None = None
         """The connection attempt that `start` did not wait for."""
         self.is_open = False
         """Whether the adapter accepts events."""
         self._warnings = OncePerMinute()
+        """Limits how often the log warns of requests with a wrong signature."""
         self._lookups = BoundedDict[str, asyncio.Task[Payload]](100)
         """The newest look-up of each channel, which callers of `is_public` share."""
         self.failures = incoming.FailedEvents(self.name)

@@ -213,6 +213,7 @@ class ThreadParticipants:
         """Post the notice that Ponte now waits for mentions, in the language of the person who
         joined."""
         directory = self._workspace.directory
+        # `locale` below answers from what this has read.
         await directory.profiles([user])
         with suppress(*FAILURES):
             await self._workspace.api.call(
@@ -220,7 +221,7 @@ class ThreadParticipants:
                 channel=channel,
                 thread_ts=thread,
                 text=say(WAITS_FOR_MENTION, directory.locale(user)),
-                # By this, Ponte finds the notice after a restart.
+                # By the event type, Ponte finds the notice after a restart.
                 metadata={"event_type": NOTICE_EVENT_TYPE, "event_payload": {"kind": "company"}},
                 unfurl_links=False,
                 unfurl_media=False,

@@ -109,10 +109,10 @@ _MARKS = re.compile(
 )
 
 CARD_ACTION_PREFIX = "ponte_card_"
-TOGETHER_ACTION = "ponte_together"
-"""The button that approves all open cards of a message."""
 """The prefix of the action ids of a card's buttons. The card action follows it; the button's value
 is the card's id."""
+TOGETHER_ACTION = "ponte_together"
+"""The action id of the button that approves all open cards of a message. Its value: their ids."""
 CODE_ACTION = "ponte_code"
 """The action id and block id of the button that shows the code of runs. Its value is the turn."""
 VOTE_ACTION = "ponte_vote"
@@ -478,7 +478,7 @@ def cards_blocks(
     approve = f"{CARD_ACTION_PREFIX}approve"
     pressed = {each["value"] for each in buttons if each["action_id"] == approve}
     ids = together_id(cards)
-    # One button approves all, but only if each card's own button is there to see.
+    # One button approves all, but only if each card's own button is still there after the cut.
     if ids and pressed.issuperset(ids.split()):
         label = say(APPROVE_ALL, count=len(ids.split()))
         together = _build_button(TOGETHER_ACTION, ids, label)
