@@ -70,7 +70,7 @@ Messengers = Mapping[str, Messenger]
 
 class PlacePosts:
     """Makes the posts in other channels, and to people, that somebody approved (the port
-    `CheckedApplier`)."""
+    `CheckedApplier`). `messengers` are the connected chat platforms by name."""
 
     name = POST_APPLIER
     patience = POST_TIMEOUT_SECONDS
@@ -79,7 +79,7 @@ class PlacePosts:
         self._messengers = messengers
 
     def batch(self, draft: Draft) -> int:
-        """Return 1: each post is a batch."""
+        """Return 1: each post is a batch of its own, so that its outcome is known by itself."""
         return 1
 
     def open(self, draft: Draft) -> Batch:
@@ -95,14 +95,18 @@ class PlacePosts:
             raise NotAllowed(error.sentence) from error
 
     def revert(self, change: Change) -> Draft:
-        """Raise ToolError: a post cannot be undone."""
+        """Raise ToolError: a post cannot be undone, because people may have read it."""
         raise ToolError(NO_UNDO)
 
     async def revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
-        """Return the draft with another text, as a post of the changer. Raise ToolError unless they
-        can write in the place, also if that is not known."""
+        """Return the draft with another text, as a post of the changer: the post then says that
+        they requested it. Raise ToolError unless they can write in the place, also if that is not
+        known."""
         draft, asker = change.draft, changer.person
+        # "typed" is the text as a person typed it, without the quote marks and the last line that
+        # the post has.
         text = values.get(TEXT_KEY, str((draft.rows[0].after or {}).get("typed", "")))
+        # Names of people are not stored with a draft: only their ids are needed.
         target = {**draft.target, "asker": encode_json(replace(asker, name=""))}
         revised = replace(draft, target=target, rows=(_build_row(text, asker),))
         await _PostBatch(revised, self._messengers).check_asker()
@@ -110,12 +114,14 @@ class PlacePosts:
 
 
 class _PostBatch:
-    """The `Batch` that posts one text to another place."""
+    """The `Batch` that posts one text to another place. Its only row has the text; the row's id is
+    that of the post, once it is made."""
 
     def __init__(self, draft: Draft, messengers: Mapping[str, Messenger]) -> None:
         target = draft.target
         self._asker = decode_json(Person, str(target["asker"]))
         self._address = decode_json(Address, str(target["address"]))
+        # None for a post in a channel, else who gets it as a direct message.
         self._person = decode_json(Person, str(target["person"])) if target["person"] else None
         self._platform = messengers.get(self._address.platform)
         self._may_arrive = False
@@ -135,8 +141,11 @@ class _PostBatch:
             raise ToolError(NOT_KNOWN if may is None else NO_MEMBER)
 
     async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
-        """Return "after" for a row whose post was made, else "before", with the key of the post.
-        Raise ToolError if that is not known."""
+        """Return the state "after" for a row whose post was made, else "before". Raise ToolError if
+        that is not known.
+
+        It is called before the post and after it, and after a crash again. The first call makes the
+        key of the post (the turn's id in `applier_data`), by which later calls find the post."""
         (row,) = rows
         # Not begun yet: the key is made now and stored before the post, to find the post after a
         # crash.
@@ -145,6 +154,7 @@ class _PostBatch:
             if self._person is None:
                 to = self._messenger.destination_in(self._address, self._asker)
             else:
+                # A direct message has its own channel, whose id only the platform knows.
                 try:
                     to, _ = await self._messenger.open_direct_message(self._person)
                 except PonteError as error:
@@ -153,9 +163,12 @@ class _PostBatch:
             place = encode_json(replace(to, turn=turn))
             return [RowCheck("before", replace(row, applier_data=place))]
         id = row.id or await self._find(row)
+        # This process got no answer to its post, so the outcome stays unknown.
         if not id and self._may_arrive:
             raise ToolError(_UNFINISHED)
-        if not id:  # the request of a process that has died may still take effect
+        # Another process began the post and died. Its request may still take effect, so the post
+        # is searched for once more before it is made again.
+        if not id:
             await asyncio.sleep(ARRIVAL_SECONDS)
             id = await self._find(row)
         if not id:
@@ -166,6 +179,7 @@ class _PostBatch:
         """Make the post. Return its row with the id of the post. Raise ToolError if nothing was
         posted, WriteUnsure if that is not known."""
         (row,) = rows
+        # The asker may have left the channel since the approval.
         await self.check_asker()
         to, text = self._read(row)
         part = AnswerPart(1, text, Answer(text, parts=(text,)), is_final=True)
@@ -180,6 +194,7 @@ class _PostBatch:
                 max_wait_seconds=BUSY_POST_SECONDS,
             )
         except (PlatformBusy, Undeliverable) as refused:
+            # The platform refused it, so no post can arrive later.
             self._may_arrive = False
             log.info("platform refused a post", error=str(refused))
             raise ToolError(_BUSY if isinstance(refused, PlatformBusy) else NO_MEMBER) from refused
@@ -205,10 +220,13 @@ class _PostBatch:
 
 
 def _build_row(text: str, asker: Person) -> RowWrite:
-    """Return the row of a post with this text. Raise ToolError if it is empty or too long."""
+    """Return the row of a post: `text` as a quote, and a last line that names who requested it.
+    Raise ToolError if the text is empty, or too long for the card that people approve."""
+    # Invisible characters alone are no text.
     if not clean_text(text).strip():
         raise ToolError("The text is empty.")
-    # The text is a quote, so that no line of it can be taken for the last line.
+    # The text is a quote, so that no line of it can be taken for the last line. A name must not
+    # mention anybody, so its @ is replaced by a similar character.
     by = escape_markdown(to_one_line(asker.name or asker.id, 80)).replace("@", "＠")
     body = f"{quote_inert(text)}\n\n{say('Requested by {name}.', name=by)}"
     is_long = len(body) > MAX_POST_CHARACTERS
@@ -226,7 +244,8 @@ async def may_write(
     messenger: Messenger, person: Person, address: Address, other: Person | None
 ) -> bool | None:
     """Return whether the person can write at the address, or to the `other` person if there is one;
-    None if that is not known soon."""
+    None if the platform cannot tell, or not within `PLACE_CHECK_SECONDS`. Callers refuse a post
+    then."""
 
     async def ask() -> bool | None:
         if other is not None:
@@ -257,16 +276,18 @@ _NOT_MENTIONED = "Mention the channel or the person in your message, so that I k
 
 
 class _PostTool(FunctionTool):
-    """A tool whose calls post nothing before a person approves, so that they may run again."""
+    """A tool whose calls post nothing before a person approves, so that a call may run again after
+    a crash. `messengers` are the chat platforms by name."""
 
     messengers: Messengers = MappingProxyType({})
 
     def only_proposes(self, arguments: str) -> bool:
-        """Return True."""
+        """Return True: no call posts anything itself."""
         return True
 
     def is_offered(self, message: Message) -> bool:
-        """Return whether a person of a chat platform wrote the message just now."""
+        """Return whether a person of a chat platform wrote the message just now, because only
+        mentions in such a message say where to post."""
         is_typed_now = message.origin.is_authored and not message.author.is_bot
         return is_typed_now and message.address.platform in self.messengers
 
@@ -296,6 +317,8 @@ class PlacePostSource(FixedToolSource):
         # Only mentions that the platform reports in the asker's own message count. Text, also the
         # display name of a person who is mentioned, can therefore not choose where a model posts.
         name = to.strip().strip("<>").partition("|")[0]
+        # `to` may be the words of a mention (#sales), its id, or the raw form (<#C1|sales>).
+        # `words` then gets one sign, # or @, by which a person is told from a channel below.
         matches = {
             (words[:1] + words.lstrip("#@!"), id)
             for words, id in ctx.message.mentions
@@ -329,6 +352,7 @@ class PlacePostSource(FixedToolSource):
             words = f"@{person.name or id}"
         elif may:
             words = await messenger.title(address) or words
+        # The name of the place in rules of ponte.toml; a direct message has no workspace there.
         place = ":".join([address.platform, *([] if person else [address.workspace]), id])
         target = {
             "asker": encode_json(replace(ctx.asker, name="")),
@@ -357,7 +381,7 @@ class PlacePost(Kind):
     no_undo = NO_UNDO
 
     def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
-        """Return the rights to propose and to post in the place."""
+        """Return the rights that the asker needs: to propose, and to post in this place."""
         return [("propose",), ("post", draft.view.place)]
 
     def describe(self, change: Change) -> str:

@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 
 
 def _origin_or_bridge(value: SecretStr) -> SecretStr:
-    """Return NocoDB's origin, or the URL of a bridge. Accept addresses copied from a browser's
-    address bar."""
+    """Return NocoDB's origin, or the URL of a bridge, which ends in /execute. Of an address copied
+    from a browser's address bar (`/dashboard`, `#/nc/BASE/TABLE`), only the origin counts."""
     value = SecretStr(add_scheme(plain_value(value)))
     parts = parse_url(plain_value(value), "https", "http")
     path = parts.path.rstrip("/")
@@ -132,12 +132,14 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
             return Health("nocodb", "on", "through its REST API")
         if own.nocodb_url:
             return Health("nocodb", "failing", "NOCODB_TOKEN is missing. NocoDB needs it.")
+        # A token alone: somebody meant to connect NocoDB, so it is not merely off.
         return Health("nocodb", "failing" if own.nocodb_token else "off", "set NOCODB_URL")
 
     def build(
         self, deps: IntegrationDependencies[NocodbSettings], quick: QuickCommands
     ) -> ToolBundle:
-        """Return the tools and the applier of approved writes."""
+        """Return the tools and the applier of approved writes: over NocoDB's REST API or a bridge,
+        whichever NOCODB_URL names. A bridge attaches no files, so it needs no `read_file`."""
         from core.tools.nocodb.bridge import BridgeSource
         from core.tools.nocodb.source import NocoSource
 
@@ -162,7 +164,8 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
                 return {"tool": REST_TOOLS | _BRIDGE_TOOLS}
 
     async def check(self, deps: IntegrationDependencies[NocodbSettings]) -> Sequence[Health]:
-        """Ask NocoDB or the bridge. Raise PonteError if it fails or a rule names no table."""
+        """Return what NocoDB or the bridge reports about itself, for `ponte doctor`. Raise
+        PonteError if it does not respond, or if a rule names a table that does not exist."""
         from core.tools.nocodb.api import NocoApi, NocoError
         from core.tools.nocodb.bridge import list_table_names
         from core.tools.nocodb.bridge_api import BridgeApi
@@ -179,6 +182,7 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         if own.nocodb == "bridge":
             bridge = BridgeApi(url, token, deps.http, pauses=())  # a check does not try again
             tools = await bridge.list_tools(timeout=CHECK_TIMEOUT_SECONDS)
+            # Not all bridges list their tools; their health check shows that they respond.
             if tools is None:
                 await bridge.check_health(timeout=CHECK_TIMEOUT_SECONDS)
                 words = say("the bridge responds, but doesn't list its tools")
@@ -199,6 +203,7 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         words = say("NocoDB responds; {sight}", sight=sight.describe())
         if sight.is_read_only:
             words += "; " + say("read-only")
+        # The version is only shown, so a failure to read it is no failure of NocoDB.
         with suppress(NocoError):
             if version := await api.fetch_version():
                 words += "; " + say(VERSION_WORDS, version=version)
@@ -208,7 +213,8 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
     async def list_choices(
         self, deps: IntegrationDependencies[NocodbSettings]
     ) -> Mapping[str, Sequence[str]]:
-        """Return the bases that the token can read."""
+        """Return the bases that the token can read, as choices for NOCODB_BASE_ID. Each is named by
+        its title; by its id if the title is not unique or cannot be shown."""
         from core.tools.nocodb.api import NocoApi
 
         own = deps.own
@@ -227,7 +233,8 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
 
 
 def check_names(file: str, unknown: Sequence[str], tables: Sequence[NamedTable]) -> None:
-    """Raise PonteError if rules name tables that do not exist."""
+    """Raise PonteError if there are `unknown` names in the rules of `file`, with the most similar
+    title of `tables` for each. A misspelled rule protects nothing."""
     names, titles = [], [table.title for table in tables]
     for name in unknown:
         near = difflib.get_close_matches(name, titles, 1)
@@ -265,8 +272,8 @@ _ADMIN_DELETE = "{id} deletes rows, so an admin must approve it."
 
 
 class RowsKind(Kind):
-    """The base of all writes to rows. `titles`: the titles of the card for one row, and for
-    several."""
+    """The base of the kinds of change that write rows of a table. `titles`: the titles of the card
+    for one row, and for several."""
 
     titles: tuple[str, str]
     can_be_undone = True
@@ -289,7 +296,8 @@ class RowsKind(Kind):
 
     def describe_outcome(self, change: Change, *, shows_names: bool) -> list[str]:
         """Return the sentences about the result: first what happened to the change as a whole, then
-        one for each kind of failure, with its rows."""
+        one for each kind of failure, with its rows. Without `shows_names`, rows go by their ids."""
+        # The steps by row: a row with links or files has several steps.
         groups = change.rows
         whole = sum(all(step.state in WRITTEN_STATES for step in steps) for steps in groups)
         outcome = say(_OUTCOMES[change.state], done=whole, count=len(groups), undo=change.undone_by)
@@ -313,12 +321,14 @@ class RowsKind(Kind):
             rows = rows or plural("{count} of the new rows", "{count} of the new rows", count)
             # Rows of one request share their explanation. Of several, the sentence has the first.
             words = next((step.explanation for step in steps if step.explanation), "")
+            # Without an explanation, two spaces are left in the sentence.
             told = say(sentence, rows=rows, words=to_one_line(words, 300))
             sentences.append(told.replace("  ", " ").strip())
         return sentences
 
     def build_note(self, change: Change, outcome: str) -> str:
-        """Return the outcome, with the number of rows and the ids of new ones."""
+        """Return the outcome for the model, with the number of rows. It learns the ids of new rows
+        here; it knows those of other rows."""
         draft, ids = change.draft, _join_names(_list_ids(change.written_steps))
         what = f"{draft.kind} {len(change.rows)} row(s) in {clip_line(draft.title)!r}"
         lines = [f"Proposal {change.id} ({what}): {outcome}"]
@@ -327,11 +337,11 @@ class RowsKind(Kind):
 
 
 class _EditableRows(RowsKind):
-    """The rows whose proposed values can be changed."""
+    """The base of the kinds of change whose proposed values a person can change in a form."""
 
     def form_fields(self, change: Change) -> Sequence[FormField]:
-        """Return an input for each proposed value; () for a draft whose values cannot be changed in
-        a form."""
+        """Return an input for each proposed value. Return () for a change whose values cannot be
+        changed in a form: an undo, an update of links, and rows with files."""
         draft = change.draft
         # By a field's title: the kind of its input and the options to choose from.
         inputs: Mapping[str, Any] = draft.target.get("inputs", {})
@@ -347,7 +357,7 @@ class _EditableRows(RowsKind):
             for title, value in cells.items():
                 kind: Any
                 kind, options = inputs.get(title, ["", ()])
-                # It holds files, which nobody can type.
+                # Without a kind, it holds files, which nobody can type.
                 if not kind:
                     return ()
                 # Rows can have one name, or none. The number is that of the key.
@@ -404,7 +414,7 @@ class DeleteRows(RowsKind):
     titles = ("Delete a row in {table}", "Delete {count} rows in {table}")
 
     def needs_admin(self, draft: Draft) -> str:
-        """Return that an admin must approve each deletion."""
+        """Return the reason why an admin must approve: it deletes rows."""
         return _ADMIN_DELETE
 
 

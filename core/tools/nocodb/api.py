@@ -87,7 +87,7 @@ class TableId:
 
 @dataclass(frozen=True, slots=True)
 class NamedTable:
-    """A table as the list of tables describes it."""
+    """The id and the title of a table, which are all that NocoDB's list of tables tells."""
 
     id: str
     title: str
@@ -121,7 +121,8 @@ Ids = Sequence[str]
 
 @dataclass(frozen=True, slots=True)
 class RecordPage:
-    """A page of rows, and whether another page follows. `NocoApi.count_rows` returns the total."""
+    """A page of rows, and whether another page follows. It does not have the number of all rows,
+    which `NocoApi.count_rows` returns."""
 
     records: tuple[NocoRecord, ...]
     has_more: bool = False
@@ -169,9 +170,9 @@ def seconds_between_calls(url: str) -> float:
 
 
 class NocoError(RemoteError):
-    """A failure of NocoDB. `reason` is NocoDB's own code, or "".
+    """A failure of NocoDB. `reason` is NocoDB's own code, such as ERR_FIELD_NOT_FOUND, or "".
 
-    NocoDB tells errors as `{"error": CODE, "message": TEXT}`, older parts of it `{"msg": TEXT}`
+    NocoDB reports errors as `{"error": CODE, "message": TEXT}`, older parts of it `{"msg": TEXT}`
     (https://nocodb.com/docs/apis/errors, and as 0.301.3 answers). Most things that are missing are
     422. Texts are from outside and may hold what stands in cells.
 
@@ -191,7 +192,8 @@ _LOOK_AGAIN = "look at nocodb_tables again"
 
 
 def error_reason(answer: HttpAnswer) -> str:
-    """Return NocoDB's own code for the failure; "" where it gives none."""
+    """Return NocoDB's own code for the failure, such as ERR_FIELD_NOT_FOUND; "" where it gives
+    none."""
     return _read_body(answer)[0]
 
 
@@ -201,7 +203,7 @@ def error_text(answer: HttpAnswer) -> str:
 
 
 def seconds_to_wait(answer: HttpAnswer) -> float:
-    """Return the seconds that NocoDB asks for; or a default."""
+    """Return the seconds that NocoDB asks to wait (Retry-After), or a default."""
     seconds = parse_retry_after(answer.headers)
     return NOCODB_DEFAULT_WAIT_SECONDS if seconds is None else seconds
 
@@ -330,13 +332,14 @@ NOCODB_ERRORS = ErrorTable(
 def explain_nocodb_error(error: HttpError) -> NocoError:
     """Return the error of a call in words, without addresses and without what was sent."""
     problem = NOCODB_ERRORS.explain(error)
+    # A proxy answers with these statuses, so the body has no code of NocoDB.
     if isinstance(error, HttpAnswer) and error.status not in AWAY_STATUSES:
         problem.reason = error_reason(error)
     return problem
 
 
 def unreadable_answer() -> NocoError:
-    """Return the error for an answer that is not as documented."""
+    """Return the error for an answer of NocoDB that does not have the documented form."""
     return explain_nocodb_error(HttpUnreadable("not as documented"))
 
 
@@ -354,7 +357,7 @@ def seconds_before_write_retry(error: HttpError, pause: float) -> float | None:
     """Return the seconds until a write may be repeated, or None if it must not be.
 
     A write is repeated only after a 429: then NocoDB did nothing. After any other failure it may
-    have written the rows.
+    have written the rows. If NocoDB asks for more than `NOCODB_DEFAULT_WAIT_SECONDS`, nobody waits.
     """
     if not isinstance(error, HttpAnswer) or error.status != 429:
         return None
@@ -370,7 +373,8 @@ def require_object(answer: object) -> Json:
 
 
 def parse_record(answer: object) -> NocoRecord:
-    """Return the row in {"id", "fields"}. Raise NocoError."""
+    """Return the row in a JSON object {"id", "fields"} of NocoDB's. Raise NocoError for anything
+    else. A row whose fields are missing has none."""
     one = require_object(answer)
     fields = one.get("fields")
     if one.get("id") is None:
@@ -506,7 +510,9 @@ class NocoApi:
         return other
 
     async def list_bases(self) -> Sequence[NocoBase]:
-        """Return the bases that the token's user sees. Raise NocoError."""
+        """Return the bases that the token's user sees, each with the ids of its foreign databases:
+        those that are neither `is_meta` nor `is_local`, as NocoDB marks its own. Raise
+        NocoError."""
         bases = []
         for one in _object_list(await self._read("/api/v2/meta/bases"), "list"):
             sources = one.get("sources")
@@ -527,6 +533,7 @@ class NocoApi:
         try:
             me = await self._read("/api/v1/auth/user/me", {"base_id": base})
         except NocoError as error:
+            # A version that has no such route, or refuses it. The role then stays unknown.
             if error.code in ("nocodb_missing", "bad_call", "nocodb_forbidden"):
                 return ""
             raise
@@ -575,7 +582,8 @@ class NocoApi:
         return parse_record(await self._read(f"{_data_path(at)}/records/{_quote_step(id)}", query))
 
     async def count_rows(self, at: TableId, where: str = "") -> int:
-        """Return how many rows match `where`; "" matches all rows. Raise NocoError."""
+        """Return how many rows match `where`; "" matches all rows. Raise NocoError. NocoDB may send
+        the number as a text."""
         query = {"where": where} if where else {}
         count = (await self._read(f"{_data_path(at)}/count", query)).get("count")
         if not isinstance(count, int | str) or not str(count).isdecimal():
@@ -611,7 +619,8 @@ class NocoApi:
             # A server or proxy that ignores the number returns the first page for ever.
             is_new = any(each.id not in rows for each in page.records)
             rows |= {each.id: each for each in page.records}
-            # Behind the last page is an error, and `next` is told after some last ones too.
+            # To ask for a page after the last one is an error. `next` is no proof of another page,
+            # because some last pages have it too; only a full page can have one.
             if not (page.has_more and is_new) or len(page.records) < MAX_PAGE_ROWS:
                 break
         return list(rows.values())
@@ -669,6 +678,7 @@ class NocoApi:
 
         The title of the result is the name, but its path is another one. This is v2: v3 uploads
         into a row, where a second attempt would attach the file twice, and it changes the title.
+        A failure is never WriteUnsure, because no row has changed.
         """
         try:
             answer = await retry(
@@ -697,6 +707,7 @@ class NocoApi:
         its own server are read, without the token, and no redirect is followed.
         """
         path = str(file.get("signedPath") or file.get("path") or "")
+        # NocoDB stores files under these two. A step "", "." or ".." could lead elsewhere.
         steps = path.split("/")
         if steps[0] not in ("dltemp", "download") or not all(step.strip(".") for step in steps):
             raise NocoError(_STORED_ELSEWHERE, code="file_elsewhere", hint=_NO_RETRY)
@@ -712,8 +723,8 @@ class NocoApi:
             raise self._explain(error) from None
 
     async def _write_rows(self, method: str, at: TableId, body: Sequence[Json], by: str) -> Records:
-        """Write rows and return those that NocoDB reports as saved. Raise WriteUnsure if it does
-        not report all of them."""
+        """Write rows and return them as NocoDB saved them. Raise WriteUnsure if its answer cannot
+        be read or does not have all of them: it accepted the write, so some may be saved."""
         answer = await self._write(method, f"{_data_path(at)}/records", body, by)
         try:
             rows = parse_page(answer).records
@@ -768,8 +779,8 @@ class NocoApi:
         by: str = "",
         timeout: float = 0.0,
     ) -> Any:
-        """Send one request, not faster and not more at once than NocoDB allows. Its log shows `by`,
-        who asked, as a part of the user agent."""
+        """Send one request, not faster and not more at once than NocoDB allows. NocoDB's audit of
+        rows shows `by`, the person who asked, as a part of the user agent."""
         headers = {"xc-token": self._token}
         if by:
             headers["User-Agent"] = f"ponte-bot ({_NOT_IN_A_NAME.sub('', by)[:100]})"

@@ -43,15 +43,19 @@ async def chart(
     if source is None or not isinstance(source.data, RowsResult):
         known = [id for id, one in ctx.results.items() if isinstance(one.data, RowsResult)]
         raise _refuse(f"`result` is one of {', '.join(known) or 'none: read rows first'}")
+    # `source` is the outcome of the earlier call, and `rows` its table: `rows.rows` has the cells
+    # as people read them, `rows.values` the same cells as numbers or ISO dates.
     rows = source.data
     # The chart shows these rows, so whoever reads it needs the rights that they needed.
     ctx.viewer.needs.update(source.needs)
     labels = [row[_find_column(rows, x)] for row in rows.rows]
     distinct = list(dict.fromkeys(labels))
-    if days := _read_days(rows, _find_column(rows, x)):  # also those without a row
+    # A time axis has every day from the first to the last, also those without a row.
+    if days := _read_days(rows, _find_column(rows, x)):
         labels = [format_date(day, length="MMMd") for day in days]
         length = (days[-1] - days[0]).days + 1
         distinct = [format_date(days[0] + timedelta(n), length="MMMd") for n in range(length)]
+    # By the name of a series, then by label: the number and its text.
     groups: dict[str, dict[str, tuple[Value, str]]] = {}
     if series and len(y) != 1:
         raise _refuse("with `series`, give one column `y`")
@@ -59,6 +63,7 @@ async def chart(
         at = _find_column(rows, column)
         if rows.columns[at].kind != "number":
             raise _refuse(f"`{column}` has no numbers")
+        # With `series`, the row's cell names its series; else each column `y` is one.
         names = [row[_find_column(rows, series)] for row in rows.rows] if series else []
         for number, label in enumerate(labels):
             group = groups.setdefault(names[number] if series else rows.columns[at].title, {})
@@ -90,8 +95,9 @@ async def chart(
 
 
 def _read_days(rows: RowsResult, at: int) -> list[date]:
-    """Return the day of each row; [] if the column holds other values than days in their order, or
-    if there are too many from the first to the last."""
+    """Return the day of each row, for an axis of time; [] if the column holds other values than
+    days in their order, or if the first and the last are more than `MAX_CHART_DAYS` apart. Then the
+    labels are those of the rows alone."""
     try:
         days = [date.fromisoformat(str(values[at])) for values in rows.values]
     except ValueError:
@@ -101,7 +107,8 @@ def _read_days(rows: RowsResult, at: int) -> list[date]:
 
 
 def _find_column(rows: RowsResult, name: str) -> int:
-    """Return the index of a column by the name that the model reads. Raise ToolError."""
+    """Return the index of a column by the name that the model reads. Raise ToolError with the names
+    that there are."""
     names = [column.name or column.title for column in rows.columns]
     if name not in names:
         raise _refuse(f"the columns are {', '.join(names)}")

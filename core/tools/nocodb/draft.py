@@ -64,7 +64,9 @@ class RowChange:
 
 
 class DraftBuilder:
-    """Builds drafts of changes. Raises ToolError. An untyped driver gets values unchanged."""
+    """Builds drafts of changes to rows, with each row before and after. Raises ToolError. Values
+    for an untyped driver (a bridge) are not checked or converted, because nobody knows the types
+    of its fields."""
 
     def __init__(self, driver: TableDriver) -> None:
         self._driver = driver
@@ -73,7 +75,7 @@ class DraftBuilder:
         self, schema: TableSchema, rows: Sequence[Cells], zone: tzinfo, *, keeps_all: bool = False
     ) -> Draft:
         """Return a draft that creates these rows. With `keeps_all`, it also has the fields that are
-        empty."""
+        empty: a person is changing a proposal, and the form must show these fields again."""
         writes: list[RowWrite] = []
         for row in rows:
             values: RowImage = {}
@@ -85,7 +87,8 @@ class DraftBuilder:
                 if field.holds_one and len(ids) > 1:
                     raise _single_link_error(field)
                 owned = await self._fetch_linkable(schema, field, ids)
-                # No other row may own what it leads to.
+                # No row to be linked may belong to another row: a new row has no card that shows
+                # where it is taken from.
                 hint = "create the row without it, then move it with nocodb_link"
                 _check_unowned(owned.values(), hint)
                 values[field.title] = [owned[id].row for id in ids]
@@ -112,6 +115,8 @@ class DraftBuilder:
         snapshots = await self._fetch_existing(schema, list(changes), titles)
         holds_value = self._driver.holds_value
         # Links and files come first: their rows are told by names that the other values may change.
+        # Each link and each field of files is a write of its own (`apart`), so that its outcome is
+        # known by itself.
         writes, apart_writes = list[RowWrite](), list[RowWrite]()
         unchanged = 0
         for id, cells in changes.items():
@@ -132,6 +137,7 @@ class DraftBuilder:
             same = {n for n, v in after.items() if holds_value(v, snapshot.get(n))}
             # A secret counts as new: otherwise its value could be guessed.
             new = {n: v for n, v in after.items() if n not in same or (v and is_secret_name(n))}
+            # Moments before the change are shown in the asker's zone, as those after it.
             if written := after if keeps_all else new:
                 before = {
                     f.title: in_time_zone(f, snapshot.get(f.title), zone)
@@ -154,8 +160,10 @@ class DraftBuilder:
         return self._build_draft(schema, "update", [*apart_writes, *writes]), unchanged
 
     async def draft_delete(self, schema: TableSchema, ids: Ids) -> Draft:
-        """Return a draft that deletes these rows."""
+        """Return a draft that deletes these rows. It has each row with all its fields, so that an
+        undo can create it again."""
         snapshots = await self._fetch_existing(schema, ids, None)
+        # Of a typed system, all fields are known, so the empty ones need not be stored.
         keep = without_empty if self._driver.typed else dict
         writes = [RowWrite(id, before=keep(snapshots[id])) for id in ids]
         return replace(self._build_draft(schema, "delete", writes), note=self._driver.recreated)
@@ -163,7 +171,8 @@ class DraftBuilder:
     async def draft_link(
         self, schema: TableSchema, id: str, field: Field, add: Ids, remove: Ids
     ) -> Draft:
-        """Return a draft that adds rows to a link field and removes others."""
+        """Return a draft that adds the rows of `add` to a link field of row `id`, and removes those
+        of `remove`. Raise ToolError if both are so already."""
         snapshots = await self._fetch_existing(schema, [id], {field.title})
         writes = await self._link_writes(schema, id, field, add, remove, snapshots[id])
         if not writes:
@@ -175,6 +184,7 @@ class DraftBuilder:
         the form that changes it, and the tables whose rows change with it, because their rules
         count too."""
         names = dict.fromkeys(name for write in writes for name in write.after or ())
+        # A bridge describes no fields: they then count as fields of unknown type.
         fields = {name: schema.fields.get(name, Field("", name, "")) for name in names}
         inputs = {name: [_input_type(each), each.options] for name, each in fields.items()}
         # A link to many rows is stored in these rows, or in a table between both.
@@ -194,7 +204,8 @@ class DraftBuilder:
     async def _fetch_existing(
         self, schema: TableSchema, ids: Ids, titles: set[str] | None
     ) -> Mapping[str, RowImage]:
-        """Return the rows' images. Raise ToolError `not_found` if one is missing."""
+        """Return the rows' images by id. Raise ToolError `not_found` if one is missing. `titles`
+        are the fields to read, None for all; the field that names a row on the card is added."""
         names = None if titles is None else titles | ({schema.name.title} if schema.name else set())
         snapshots = await self._driver.rows(schema, ids, names)
         if missing := [id for id in ids if id not in snapshots]:
@@ -204,9 +215,11 @@ class DraftBuilder:
     async def _link_writes(
         self, schema: TableSchema, id: str, field: Field, add: Ids, remove: Ids, image: RowImage
     ) -> Sequence[RowWrite]:
-        """Return the writes for one link field of a row; each is one call.
+        """Return the writes for one link field of row `id`; each is one call.
 
-        Existing links are not added again, and missing ones are not removed.
+        Existing links are not added again, and missing ones are not removed. A row to be linked may
+        belong to another row. NocoDB would move it without a word, so the draft has a write that
+        takes it from there: the card shows it, and an undo gives it back.
         """
         title = field.title
         stand: list[RowImage] = image.get(title) or []
@@ -256,7 +269,8 @@ class DraftBuilder:
 
 
 def _input_type(field: Field) -> str:
-    """Return the `FormField.type` of a field; "" for links and files."""
+    """Return the type of the form's input for a field: a `FormField.type`, "link" for a link, and
+    "" for files, which nobody can type."""
     if field.is_link or field.type == "Attachment":
         return "" if field.type == "Attachment" else "link"
     by_type = {"LongText": "lines", "SingleSelect": "select"}
@@ -272,7 +286,8 @@ def parse_row_ids(value: object) -> list[str]:
 
 
 def parse_row_id(value: object) -> str:
-    """Return the id in a model's argument. Raise ToolError."""
+    """Return the id in a model's argument: a text, a number, or a row as {"id"} or {"Id"}. Raise
+    ToolError for anything else."""
     id = value.get("id", value.get("Id")) if isinstance(value, Mapping) else value
     text = str(id).strip() if isinstance(id, str | int) and not isinstance(id, bool) else ""
     if not _ID.fullmatch(text):
@@ -300,12 +315,14 @@ def check_most_rows(count: int, *, hint: str) -> None:
 
 
 def parse_cells(table: TableDescription, values: Mapping[str, Any]) -> Cells:
-    """Return the fields and values of a row. Raise for an unknown, repeated or computed field."""
+    """Return the fields and values of a row, by the names that the model gave. Raise ToolError for
+    an unknown, repeated or computed field, and for a link to rows that a secret field names."""
     fields = [(table.field(name), value) for name, value in values.items()]
     if not fields:
         raise _bad_call("a row has no fields")
     for link in (field for field, _ in fields if field.is_link):
         check_not_withheld(link)
+    # One field under two names, such as its id and its title.
     if len({field.id for field, _ in fields}) < len(fields):
         raise _bad_call("a field is given twice in a row")
     if own := [field.title for field, _ in fields if field.is_computed]:
@@ -335,8 +352,9 @@ async def find_files(ctx: ToolContext, cells: Cells) -> Cells:
 
 
 async def _find_file(store: ContextFiles | None, name: str) -> Mapping[str, Any]:
-    """Return a file of the conversation as a draft stores it: with its digest, so that what a
-    person approves is what is uploaded. Raise ToolError, which names the files that there are."""
+    """Return the file of the conversation with this name or id as a draft stores it: with its
+    digest, so that what a person approves is what is uploaded. Raise ToolError if no file or
+    several have the name; its hint lists the files, so that the model can choose one by its id."""
     files = await store.list_files() if store else ()
     found = [file for file in files if file.id == name or fold_case(file.name) == fold_case(name)]
     if store is None or len(found) != 1:
@@ -360,7 +378,9 @@ async def _find_file(store: ContextFiles | None, name: str) -> Mapping[str, Any]
 
 
 class WriteTools:
-    """The methods that become the write tools of NocoDB. `now` returns seconds since the epoch."""
+    """The methods that become the write tools of NocoDB. They only propose changes, and change
+    nothing. `driver` reads the rows of drafts; None: a `RestDriver`. `now` returns seconds since
+    the epoch."""
 
     def __init__(
         self,
@@ -376,7 +396,8 @@ class WriteTools:
         self._now = now
 
     def tools(self) -> Sequence[Tool]:
-        """Return the write tools."""
+        """Return the write tools. None is strict, because rows are open maps of fields, which a
+        strict schema cannot express."""
         functions = (
             (self.nocodb_create, False, f"Propose new rows: values by field.\n\n{_ENTRIES}"),
             (
@@ -498,11 +519,13 @@ class WriteTools:
 
     async def revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
         """Return the draft of a proposal with other values, by `FormField.key`. Values come as a
-        person typed them.
+        person typed them. A key that is missing leaves the proposed value.
 
-        The error for a wrong value names its key, so that the form can show it at the field.
+        The error for a wrong value names its key, so that the form can show it at the field. The
+        rows are read again, with the rights of the person who changes them.
         """
         draft = change.draft
+        # A form is only made for rows with one step each: not with files or changed links.
         proposed = [steps[0].write for steps in change.rows]
         names = dict.fromkeys(name for write in proposed for name in write.after or ())
         layout = await self._find_writable_table(changer.viewer, draft.view.table_id, names)
@@ -519,6 +542,7 @@ class WriteTools:
                         cells[name] = await self._find_link_ids(changer, field, new, old)
                     else:
                         cells[name] = list(filter(None, words)) if isinstance(old, list) else new
+                        # For its error alone: the draft below converts the value again.
                         parse_value(field, cells[name], changer.zone)
                 except ToolError as error:
                     error.values["key"] = key
@@ -537,15 +561,18 @@ class WriteTools:
     async def _find_link_ids(
         self, changer: Changer, field: Field, text: str, proposed: Sequence[RowImage]
     ) -> Sequence[str]:
-        """Return the ids in a form's links: rows that the proposal links to as the form or the card
-        shows them, titles of other rows, or ids. Raise ToolError."""
+        """Return the ids of the rows that a person typed into a form's link field, separated by
+        commas. Each is a row of the proposal as the form (title) or the card ("title (id)") shows
+        it, the title of another row of the linked table, or an id. Raise ToolError for a title of
+        no row or of several rows."""
         known: dict[str, list[str]] = {}  # several proposed rows can have one title
         text = compose_letters(text)
         for row in proposed or ():
             title, id = compose_letters(str(row["title"])), str(row["id"])
             known.setdefault(title, []).append(id)
             known[f"{title} ({id})"] = [id]
-        # A title can have commas.
+        # A title can have commas, so the known titles are matched first, the longest before the
+        # others; then anything up to a comma. `(?!)` matches nothing.
         titles = "|".join(re.escape(title) for title in sorted(known, key=len, reverse=True))
         words = re.findall(rf"\s*({titles or '(?!)'}|[^,]*[^,\s])\s*(?:,|$)", text)
         # Each is used once, so that two rows with one title are both found.
@@ -566,8 +593,9 @@ class WriteTools:
     async def _find_titled_rows(
         self, changer: Changer, field: Field, titles: Sequence[str]
     ) -> Mapping[str, Sequence[str]]:
-        """Return the ids of the rows with these titles in the table that `field` leads to. Several
-        rows can have one title. A table whose titles cannot be searched gives none."""
+        """Return the ids of the rows with these titles in the table that `field` leads to, by
+        title. Several rows can have one title. A table whose rows are named by a field that cannot
+        be searched (such as a date or a file) gives none."""
         table = await self._schemas.describe_table(changer.viewer, field.related_id)
         display = table.display_field
         if display is None or display.kind not in ("words", "mixed", "number"):
@@ -589,7 +617,9 @@ class WriteTools:
     async def _find_writable_table(
         self, viewer: Viewer, name: str, fields: Iterable[str]
     ) -> TableDescription:
-        """Return the table, described afresh. Raise if it or a linked table is read-only."""
+        """Return the table, described afresh: a draft must not rest on a cached description. Raise
+        ToolError if the table, or one that a field of `fields` links to, may not be changed here;
+        a link changes rows of both tables."""
         names = tuple(fields)
         layout = await self._schemas.describe_afresh(viewer, name, names)
         named = [layout.field(each) for each in names]
@@ -661,8 +691,8 @@ def _bad_call(why: str) -> ToolError:
 
 
 def _parse_unique(ids: Sequence[Id]) -> list[str]:
-    """Return the ids. Raise ToolError if one comes twice, because its changes would be
-    ambiguous."""
+    """Return the rows' ids as text. Raise ToolError if one comes twice, because its changes would
+    be ambiguous."""
     row_ids = [parse_row_id(id) for id in ids]
     twice = sorted({id for id in row_ids if row_ids.count(id) > 1})
     if twice:

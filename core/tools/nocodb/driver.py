@@ -76,7 +76,12 @@ class TableSchema:
 
     @classmethod
     def of(cls, table: TableDescription) -> TableSchema:
-        """Return the schema for writes to a described table."""
+        """Return the schema for writes to a described table.
+
+        `target` is stored with each draft. It tells cards and rules about the table later, when it
+        is not described again: titles, formats, fields that NocoDB fills, and the hash of each
+        field, by which a change of the table since then is noticed. Concealed links are in it too,
+        because the undo of a deletion restores whole rows."""
         own = {each.title: each for each in table.fields if not (each.is_computed or each.is_link)}
         links = {each.title: each for each in (*table.links, *table.concealed)}
         key = next((each for each in table.fields if each.type == "ID"), None)
@@ -119,7 +124,8 @@ class TableSchema:
         return replace(self, own=own, links=links)
 
     def changed_fields(self, target: Mapping[str, Any], names: Iterable[str]) -> frozenset[str]:
-        """Return those of these fields that differ from the draft's description."""
+        """Return those of `names` that were changed or removed in the table since the draft was
+        made. `target` has the hash that each field had then."""
         hashes, fields = target.get("fields", {}), self.fields
         return frozenset(
             name
@@ -129,7 +135,8 @@ class TableSchema:
 
 
 def _fingerprint(field: Field) -> str:
-    """Return a hash that changes when the field is replaced or accepts other values."""
+    """Return a hash that changes when the field is replaced by another one, or accepts other values
+    than before. It is short, because each draft stores one for each field."""
     relation = field.relation, field.related_id
     text = repr((field.id, field.title, field.type, field.options, *relation))
     return hashlib.sha256(text.encode()).hexdigest()[:8]
@@ -249,7 +256,8 @@ class RestDriver(TableDriver):
         self._read_file = read_file
 
     def batch(self, draft: Draft) -> int:
-        """Return 10, or 1 if a row needs several calls (links, files)."""
+        """Return how many rows one batch writes: 10, as many as one call of NocoDB takes, or 1 if a
+        row of the draft has links or files, each of which needs a call of its own."""
         if draft.kind == "delete":
             return MAX_ROWS_PER_WRITE
         links = set(draft.target.get("link_fields", ()))
@@ -267,8 +275,10 @@ class RestDriver(TableDriver):
         self, schema: TableSchema, ids: Ids, names: Collection[str] | None = None
     ) -> Mapping[str, RowImage]:
         """Return the existing rows by their ids. They are fetched in one filtered request for many,
-        or one by one where the table or the server cannot filter by id."""
+        or one by one where the table or the server cannot filter by id. `names` None: all fields.
+        A row that does not exist is left out."""
         fields = [f for title, f in schema.fields.items() if names is None or title in names]
+        # The key is always among them: asked for no fields, NocoDB would return hidden columns.
         field_ids = [each.id for each in (*fields, *([schema.key] if schema.key else []))]
         unique = list(dict.fromkeys(ids))
         records: list[NocoRecord] = []
@@ -451,8 +461,9 @@ class RestDriver(TableDriver):
     ) -> RowImage:
         """Return a row's image with all its links.
 
-        In a one-to-one relation, NocoDB 0.301.3 lists no rows under the link; only the row's cell
-        has them.
+        The linked rows are taken from the row's cell if it surely has all of them, because each
+        further request costs time. In a one-to-one relation they must be: there, NocoDB 0.301.3
+        lists no rows under the link.
         """
         snapshot = _stored_values([each for each in fields if not each.is_link], record)
         for each in fields:

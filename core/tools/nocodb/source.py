@@ -64,7 +64,8 @@ _EXCEPT = " These tables can only be read: {tables}."
 
 @dataclass(frozen=True, slots=True)
 class VisibleBase:
-    """The base of NocoDB as one turn may see it: visible tables and the role of the token's user.
+    """The base of NocoDB as the asker of one turn may see it: the titles of visible tables, and the
+    role that the token's user has in NocoDB.
 
     `read_only_titles`: tables that the operator's file protects from changes. `unknown_names`:
     names in that file that match no table. `may_propose`: whether the asker may propose changes.
@@ -90,7 +91,7 @@ class VisibleBase:
         return [title for title in self.titles if title not in self.read_only_titles]
 
     def describe(self) -> str:
-        """Return a line for the operator."""
+        """Return a line for the operator: the base, the number of its tables, and the role."""
         tables = plural(
             "base {base}: {count} table",
             "base {base}: {count} tables",
@@ -111,7 +112,8 @@ class BaseOverview:
     id: str = ""
 
     def visible_part(self, rules: TableRules, viewer: Viewer) -> VisibleBase:
-        """Return what this person may see."""
+        """Return the part of the base that the rules let this person see, and which of its tables
+        they may only read."""
         part = [each for each in self.all_tables if rules.is_visible(viewer, each.title, each.id)]
         return VisibleBase(
             base=self.title,
@@ -134,7 +136,10 @@ async def fetch_overview(api: TableApi, schemas: Schemas) -> BaseOverview:
 
 async def find_gaps(api: TableApi, overview: BaseOverview) -> Sequence[str]:
     """Ask NocoDB for one of each thing that older versions cannot do, and return the names (in
-    `_GAPS`) of what it lacks."""
+    `_GAPS`) of what it lacks.
+
+    Only the error for a missing route (`nocodb_missing`) counts. Any other answer shows that the
+    route exists, so the aggregate needs no field."""
     gaps = [] if overview.role else ["role"]
     if not overview.all_tables:
         return gaps
@@ -154,7 +159,8 @@ async def find_gaps(api: TableApi, overview: BaseOverview) -> Sequence[str]:
 
 
 def describe_gap(name: str) -> Health:
-    """Return the line about something that NocoDB lacks. Without rows and counts, nothing works."""
+    """Return the line about something that this version of NocoDB lacks (a name in `_GAPS`).
+    Without rows and counts, nothing works."""
     is_needed = name in ("rows", "counts")
     return Health(f"nocodb {name}", "failing" if is_needed else "off", say(_GAPS[name]))
 
@@ -189,6 +195,7 @@ class TableSource:
         self._tables_api = api
         self._reading = build_read_tools(api, self.schemas, clock=now)
         writing = WriteTools(api, self.schemas, drafting, now)
+        # The write tools also draft a proposal that a person changes, because they know the fields.
         self._writing, self.rows.revise_draft = writing.tools(), writing.revise
         self._overview = BaseOverview()
         self._tables_tools = BoundedDict[VisibleBase, Tool](MAX_VISIBLE_SETS)
@@ -197,11 +204,14 @@ class TableSource:
         """Until when the overview of the base counts (by `clock`)."""
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
-        """Return the tools, also while NocoDB is down: a call then explains the failure."""
+        """Return the tools, also while NocoDB is down: a call then explains the failure.
+
+        The description of the tool that lists tables names those that this person may see. It is
+        made once for each set of tables, so that equal prompts stay equal and can be cached."""
         if self._clock() >= self._until:
-            # Set before the look, so that no other turn waits for it too.
+            # Set before NocoDB is asked, so that no other turn waits for the answer too.
             self._until = self._clock() + LOOK_INTERVAL_SECONDS
-            # What was seen last still counts.
+            # If NocoDB does not answer in time, the tables that it named last still count.
             with suppress(NocoError, TimeoutError):
                 async with asyncio.timeout(NOCODB_LOOK_TIMEOUT_SECONDS):
                     self._overview = await fetch_overview(self._tables_api, self.schemas)
@@ -219,14 +229,15 @@ class TableSource:
         return [self._tables_tools[sight], *self._reading, chart, *write_tools]
 
     async def titles(self, viewer: Viewer, to_change: bool = False) -> Sequence[str]:
-        """Return the titles of the tables that this person may see, or may propose to change, as
-        last read."""
+        """Return the titles of the tables that this person may see, or with `to_change` may propose
+        to change, as NocoDB last named them."""
         await self.tools(viewer)  # reads them again if they are old
         sight = self._overview.visible_part(self._config.table_rules, viewer)
         return sight.changeable_titles if to_change else sight.titles
 
     async def health(self) -> Health:
-        """Return the state of the base."""
+        """Return the state of the base: failing if NocoDB does not answer, or if a rule names a
+        table that does not exist, and so protects nothing."""
         try:
             overview = await fetch_overview(self._tables_api, self.schemas)
             now = overview.visible_part(self._config.table_rules, Viewer())
@@ -259,6 +270,7 @@ class NocoSource(TableSource):
         read_file: ReadFile = read_no_file,
     ) -> None:
         self.api = NocoApi(url, token, http, pauses=pauses)
+        # An approved change retries its reads for longer than a turn: NocoDB may be restarting.
         driver = RestDriver(self.api.with_pauses(APPLYING_PAUSES_SECONDS), read_file)
         super().__init__(self.api, driver, base_id=base_id, config=config, clock=clock)
         self.probing = BackgroundTasks("nocodb")
@@ -270,6 +282,7 @@ class NocoSource(TableSource):
         """Return the state of the base, NocoDB's version and the routes that it lacks. Both are
         asked once, in the background."""
         health = await super().health()
+        # Set at once, so that the questions are not asked again while they are under way.
         if self._gaps is None and health.state == "on":
             self._gaps = ()
             self.probing.start(self._probe())

@@ -49,7 +49,8 @@ log = structlog.get_logger("nocodb")
 
 
 class TableWriter:
-    """Applies approved changes to rows of tables by way of one driver (the port `Applier`)."""
+    """Applies approved changes to rows of tables, by way of the driver of one system: NocoDB's REST
+    API, a bridge, or the sample base (the port `Applier`)."""
 
     patience = 120.0
 
@@ -64,11 +65,12 @@ class TableWriter:
         return self.driver.batch(draft)
 
     def open(self, draft: Draft) -> TableBatch:
-        """Return the batch that applies a draft."""
+        """Return a batch that applies some rows of this draft. No request is sent yet."""
         return TableBatch(self.driver, draft)
 
     async def revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
-        """Return the draft with other values. Raise ToolError."""
+        """Return the draft with other values, by `FormField.key`. Raise ToolError, also if the
+        driver describes no fields, so that nothing can be checked."""
         if self.revise_draft is None:
             raise ToolError(NOT_CHANGEABLE, id=change.id)
         return await self.revise_draft(change, values, changer)
@@ -77,7 +79,10 @@ class TableWriter:
         """Return the draft that undoes the written rows. Raises ToolError where nothing can be
         undone.
 
-        Fields that changed in the meantime are left alone; the others can still be restored.
+        Fields that changed in the meantime are left alone; the others can still be restored. A
+        typed driver knows which field is a link or holds files, so each field is restored by a
+        write of its own (`CELL_BY_CELL`). The values are compared with the table when the undo is
+        applied; here only with those that were read back after the write.
         """
         steps, draft = change.written_steps, change.draft
         if self.driver.typed:
@@ -105,7 +110,8 @@ class TableWriter:
                         value = new if is_link else now.get(name, new)
                         if is_files := holds_files(new) or holds_files(before.get(name)):
                             value = _own_files(value, before.get(name), new)
-                        # One write for each cell that still holds what we wrote.
+                        # One write for each cell that still holds what we wrote. A secret is
+                        # written back even if it is the same: to leave it out would reveal that.
                         is_ours = is_link or is_files or is_same_entry(value, new)
                         is_undoable = not is_same_entry(value, before.get(name))
                         if is_ours and name in before and (is_undoable or is_secret_name(name)):
@@ -135,9 +141,13 @@ class TableBatch:
         """`write` was called, so that a check now reads the result."""
 
     async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
-        """Compare each row with the table as it is now: is it as before the write, as after it, or
-        otherwise? Raise ToolError `drift` if fields of the table changed since the draft was
-        made."""
+        """Compare each row with the table as it is now, and return for each one whether it is as
+        before the write, as after it, or otherwise. Raise ToolError `drift` if fields of the table
+        changed since the draft was made.
+
+        It is called before the write and after it (`_is_written`). First come created rows, then
+        deleted ones, then updates. An undo (`CELL_BY_CELL`) goes on although fields changed, and
+        leaves those alone."""
         draft, schema = self._draft, await self._read_schema()
         names = dict.fromkeys(name for row in rows for name in _field_names(row))
         changed = schema.changed_fields(draft.target, names)
@@ -159,6 +169,7 @@ class TableBatch:
             typed = self._driver.typed
             for row in rows:
                 image, image_before = now.get(row.id), row.before or {}
+                # The row is gone, which is what the deletion wants.
                 if image is None:
                     checks.append(RowCheck("after", row))
                     continue
@@ -181,11 +192,13 @@ class TableBatch:
             if own := changed & set(_field_names(row)):
                 checks.append(RowCheck("other", row, now.get(row.id), tuple(own)))
                 continue
+            # Before the write, files that others added meanwhile join those to be written.
             if not self._is_written:
                 row = self._rebase_files(schema, row, now.get(row.id))
             check = self._compare_update(schema, row, now.get(row.id))
             if row.changes_nothing and not self._is_written and check.state == "after":
-                # The time of the row's last change must not reveal that it is the same secret.
+                # A row that has its new values already is not written. One with a secret is:
+                # otherwise an unchanged "last modified" would reveal that a guess was right.
                 has_secret = any(map(is_secret_name, row.after or ()))
                 check = replace(check, state="before" if has_secret else "after")
             before, after = row.before or {}, row.after or {}
@@ -206,8 +219,9 @@ class TableBatch:
         """Write rows and return them, with the ids of created rows. Raise ToolError,
         WriteUnsure.
 
-        A refusal is believed only if no row has its new values. Bridges write row by row, and
-        report only the first row that failed.
+        A refusal counts as "nothing was written" only if no row has its new values: bridges write
+        row by row, and report only the first row that failed. So the rows are read again after it.
+        If they cannot be read, the refusal counts.
         """
         schema = await self._read_schema()
         rows = [await self._upload_files(schema, row) for row in rows]
@@ -228,8 +242,9 @@ class TableBatch:
     async def _write_uploaded(
         self, schema: TableSchema, rows: Sequence[RowWrite]
     ) -> Sequence[RowWrite]:
-        """Make the calls that write these rows, whose files are uploaded already. Links and files
-        need calls of their own, besides that for the plain values."""
+        """Make the calls that write these rows, whose files are uploaded already, and return the
+        rows with their ids. Links and files need calls of their own, besides that for the plain
+        values. Each call names who asked (`asker_key`), for NocoDB's audit."""
         draft = self._draft
         match draft.kind:
             case "create":
@@ -271,14 +286,15 @@ class TableBatch:
         return rows
 
     async def _read_schema(self) -> TableSchema:
-        """Return the table's description; a failed read is repeated by the next call."""
+        """Return the table's description, read once for a batch; a failed read is repeated by the
+        next call."""
         if self._schema is None:
             self._schema = await self._driver.describe(self._draft.target)
         return self._schema
 
     async def _write_files_and_links(self, schema: TableSchema, row: RowWrite, by: str) -> None:
-        """Add files and links to a row that was just created. Rows that another row owns are not
-        linked."""
+        """Add files and links to a row that was just created. Rows that belong to another row are
+        not linked, because NocoDB would take them from there; the check afterwards reports them."""
         after = row.after or {}
         files = {title: value for title, value in after.items() if _is_file(schema, title)}
         if any(files.values()):
@@ -289,7 +305,8 @@ class TableBatch:
                 await self._driver.link(schema, field, row.id, free, (), by)
 
     async def _upload_files(self, schema: TableSchema, row: RowWrite) -> RowWrite:
-        """Return the row with its new files uploaded. A value of another field is never a file."""
+        """Return the row with its new files uploaded to the system, and all other values as they
+        are. Only fields that hold files are looked at: a text may look like a file."""
         after = row.after or {}
         files = {name: value for name, value in after.items() if _is_file(schema, name)}
         if not files:
@@ -305,9 +322,12 @@ class TableBatch:
         return [id for id in ids if id in rows and (rows[id].owner or {"id": row})["id"] == row]
 
     def _rebase_files(self, schema: TableSchema, row: RowWrite, now: RowImage | None) -> RowWrite:
-        """Return the update with the files that others added or removed since. As of links, only
-        the files that the update itself adds or removes are compared. One that clears a field is
-        left as it is, unless it is an undo."""
+        """Return the update with the files that others added or removed since it was proposed, so
+        that these changes are no conflict and are not overwritten.
+
+        A cell is written as a whole list. `old` are the files when it was proposed, `new` those
+        that the update wants, `current` those of now. An update that clears a field means all its
+        files, so it is left as it is; then other files are a conflict, except for an undo."""
         before, after = dict(row.before or {}), dict(row.after or {})
         is_undo = self._draft.target.get(CELL_BY_CELL)
         for name in [name for name in after if now is not None and _is_file(schema, name)]:
@@ -322,11 +342,15 @@ class TableBatch:
         return replace(row, before=before, after=after)
 
     def _compare_update(self, schema: TableSchema, row: RowWrite, now: RowImage | None) -> RowCheck:
-        """Compare a row with its update. A typed field that already has its new value is no
-        conflict.
+        """Compare a row with its update, and return "after" if it has all new values, "before" if
+        it still has the earlier ones, else "other", which is a conflict.
 
-        Of a link to many rows, only the rows that the update adds or removes are compared.
+        A typed field that already has its new value is no conflict. Of a link to many rows, only
+        the rows that the update adds or removes are compared. Without an earlier value of a field
+        (`is_described` False), nobody can say that it is unchanged. A bridge (not typed) writes all
+        fields at once, so each must be unchanged.
         """
+        # The row was deleted.
         if now is None:
             return RowCheck("other", row)
         reads, stands = self._driver.holds_value, self._driver.is_unchanged
@@ -351,10 +375,11 @@ class TableBatch:
 
     async def _check_created(self, schema: TableSchema, rows: Sequence[RowWrite]) -> list[RowCheck]:
         """Look for rows that may have been created among the newest, and compare those found with
-        their values.
+        their values. After a crash or a lost answer, nobody knows the id of a created row.
 
-        A row's mark lists the ids of equal rows that existed before the write; an equal row that is
-        not in it is the created one. A row without a mark was not written yet, and gets one.
+        `applier_data` of a row lists the ids of equal rows that existed before the write, as JSON;
+        an equal row that is not in it is the created one. A row without this list was not written
+        yet, and gets it. `likes` are the equal rows of now, the newest first.
         """
         holds_value = self._driver.holds_value
         if not all(row.id for row in rows):
@@ -415,8 +440,9 @@ def _is_link(value: Any) -> bool:
 
 
 def _own_files(current: Any, before: Any, after: Any) -> list[Any] | None:
-    """Return the files as the update alone left them, without what others added or removed. New
-    ones are as NocoDB stores them."""
+    """Return the files of a cell as the update alone left them, without what others added or
+    removed. `before` and `after` are the cell's files in the update, `current` those that were read
+    back: new files are taken from there, because NocoDB gave them paths."""
     current, before, after = current or [], before or [], after or []
     added, surplus = subtract_files(after, before), subtract_files(current, before)
     own = subtract_files(surplus, subtract_files(surplus, added))
