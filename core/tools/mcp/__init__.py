@@ -59,13 +59,15 @@ CARRIES_ROWS = (
 
 
 def name_mcp_tool(server: str, tool: str) -> str:
-    """Return the name by which models and rules know a server's tool."""
+    """Return the name by which models and rules know a server's tool, as in "crm__find": model
+    servers accept few characters in it, and two servers may have tools of one name."""
     name = re.sub(r"[^A-Za-z0-9_-]", "_", f"{server}__{tool}")
     return name[:MAX_TOOL_NAME_CHARACTERS]
 
 
 def hash_definition(definition: str) -> str:
-    """Return the SHA-256 of a tool's definition."""
+    """Return the SHA-256 of a tool's definition. A proposal stores it, so that the call is made
+    only while the tool is the one that was approved."""
     return hashlib.sha256(definition.encode()).hexdigest()
 
 
@@ -97,7 +99,8 @@ class McpCall(QuickCommandRun):
     noun = "tool"
 
     def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
-        """Return the right that the effect needs, and the right to this tool."""
+        """Return the rights that the asker needs: for the tool's effect (to read, propose or
+        spend), and to this tool."""
         effect: Effect = draft.target["effect"]
         return [(RIGHT_OF_EFFECT[effect],), ("tool", draft.view.slug)]
 
@@ -106,8 +109,8 @@ class McpCall(QuickCommandRun):
         return PaidRun("mcp", draft.view.slug) if draft.target["effect"] == "spend" else None
 
     def describe(self, change: Change) -> str:
-        """Return the server, the tool, all arguments as JSON, and the price. Characters that nobody
-        sees are escaped."""
+        """Return the text of the card: the server, all arguments as JSON, and the price. Characters
+        that nobody sees are escaped, so that people approve what is really sent."""
         target, after = change.draft.target, change.steps[0].write.after
         if after is None:  # erased
             return ""
@@ -128,7 +131,7 @@ class McpCall(QuickCommandRun):
         return super().build_note(change, outcome.replace(f" {reason}", "") if reason else outcome)
 
     def build_rows(self, change: Change) -> tuple[dict[str, Any], ...]:
-        """Return no rows: the text says all."""
+        """Return no rows: the text of the card has all arguments."""
         return ()
 
     def form_fields(self, change: Change) -> Sequence[FormField]:
@@ -147,15 +150,15 @@ class McpCalls:
         self._source = source
 
     def batch(self, draft: Draft) -> int:
-        """Return 1: each call is a batch."""
+        """Return 1: each call is a batch of its own."""
         return 1
 
     def open(self, draft: Draft) -> McpCallBatch:
-        """Return the batch that makes the call."""
+        """Return the batch that makes this draft's call. Nothing is sent yet."""
         return McpCallBatch(self._source, draft)
 
     def revert(self, change: Change) -> Draft:
-        """Raise ToolError: a call cannot be undone."""
+        """Raise ToolError: nobody knows what a call has changed, so it cannot be undone."""
         raise ToolError(MCP_NO_UNDO)
 
 
@@ -168,7 +171,8 @@ class McpCallBatch:
     draft: Draft
 
     async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
-        """Return what the server answered; "before" if it has not."""
+        """Return the state of the row from what `write` stored in it: "failed" or "after", with the
+        server's text as the result; "before" if the server has not answered."""
         (row,) = rows
         if not row.id:
             return [RowCheck("before", row)]
@@ -196,7 +200,7 @@ class McpToolSource(FixedToolSource):
 
     @property
     def servers(self) -> McpServers:
-        """The servers of ponte.toml."""
+        """The servers of ponte.toml. Their module is imported when they are first needed."""
         if self._servers is None:
             from core.tools.mcp.source import McpServers
 
@@ -234,7 +238,7 @@ class McpToolsIntegration(ToolIntegration[SettingsPart]):
     def build(
         self, deps: IntegrationDependencies[SettingsPart], quick: QuickCommands
     ) -> ToolBundle:
-        """Return the tools. No server is asked yet."""
+        """Return the tools and the applier of approved calls. No server is asked before `start`."""
         source = McpToolSource(deps)
         return ToolBundle(source, [McpCalls(source)], start=source.start)
 

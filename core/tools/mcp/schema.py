@@ -33,8 +33,9 @@ class _Keywords(BaseModel, strict=True):
 
 
 def fit_schema(schema: object) -> Schema:
-    """Return the schema of a tool's arguments with references replaced, for a tool that is not
-    strict. Raise UnfitSchema with the reason."""
+    """Return the schema of a tool's arguments in the form that model servers accept for a tool that
+    is not strict: with references replaced, and only with keywords that they know. Raise
+    UnfitSchema with the reason if that is impossible."""
     if not isinstance(schema, Mapping) or schema.get("type", "object") != "object":
         raise UnfitSchema("its inputs are no object")
     fitted = _Fitting(schema).fit(schema, 0)
@@ -44,8 +45,8 @@ def fit_schema(schema: object) -> Schema:
 
 
 class _Fitting:
-    """The state of `fit_schema`. A few references can mean any number of copies, so the size is
-    limited while they are replaced."""
+    """One run of `fit_schema` over a schema (`root`). References are replaced by copies, so a small
+    schema can mean one without end: `_bytes` counts the result while it grows, to stop in time."""
 
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._root, self._bytes = root, 0
@@ -56,7 +57,8 @@ class _Fitting:
         UnfitSchema."""
         if depth > MAX_SCHEMA_DEPTH:
             raise UnfitSchema("it is nested too deeply, or contains itself")
-        if not isinstance(schema, Mapping):  # True: any value
+        # A schema can be True, which allows any value, as {} does.
+        if not isinstance(schema, Mapping):
             schema = {}
         if "$ref" in schema:
             beside = {key: value for key, value in schema.items() if key != "$ref"}
@@ -88,7 +90,8 @@ class _Fitting:
         return fitted
 
     def _resolve(self, reference: str) -> Mapping[str, Any]:
-        """Return the definition inside the schema that a reference means."""
+        """Return the definition inside the schema that a reference (`#/$defs/Name`) means. Raise
+        UnfitSchema for one that leads nowhere, or out of the schema: nothing is fetched."""
         found: Any = self._root
         for part in reference.removeprefix("#/").split("/"):
             found = found.get(part) if isinstance(found, Mapping) else None

@@ -97,12 +97,15 @@ class _CappedStream(httpx2.AsyncByteStream):
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         count = lines = 0
+        # The event that is not complete yet. It is checked before its last chunk is passed on,
+        # because the SDK parses it then.
         event = bytearray()
         async for chunk in self._stream:
             count += len(chunk)
             lines += chunk.count(b"\n")
             if count > MAX_RESPONSE_BYTES or lines > MAX_ANSWER_LINES:
                 raise httpx2.ReadError("too large")
+            # The end of an event (two line breaks, at most four bytes) may begin in the last chunk.
             start = max(0, len(event) - 3)
             event += chunk
             while end := _EVENT_END.search(event, start):
@@ -145,7 +148,9 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         self.status = self._redirects = 0
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send a request, and check the answer as far as it is read."""
+        """Send a request of the SDK, and check the answer as far as it is read: its size, the
+        number of its values, redirects. By the protocol, GET opens a stream for notices, POST makes
+        a call, and DELETE ends a session. Raise httpx2's errors, as the SDK expects them."""
         if request.method == "GET":
             # The SDK opens a stream for notices of the server by GET. 405 is how a server says that
             # it has none, so the SDK goes on without.
@@ -168,6 +173,8 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
                 raise httpx2.ReadError("redirected twice")
         if "content-encoding" in response.headers:  # a small body may become GBs
             raise httpx2.ReadError("compressed")
+        # An answer of JSON is read whole, and checked before the SDK parses it; events are checked
+        # one by one as they come.
         response.stream = stream = _CappedStream(
             response.stream, self._on_stream_end if request.method == "GET" and not status else None
         )
@@ -187,7 +194,9 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
 async def _open_session(
     server: McpServer, transport: GuardedTransport, on_message: Any = None
 ) -> AsyncIterator[Client]:
-    """Open a session with a server through `transport`. `on_message` gets its notices."""
+    """Open a session with a server through `transport`. `on_message` gets its notices. A read has
+    no timeout of its own, because a stream for notices may be silent for hours: callers limit their
+    work. Proxies come from the transport, and not from the environment (`trust_env`)."""
     headers = {"Accept-Encoding": "identity", "User-Agent": "ponte-bot"}
     if server.token:
         headers["Authorization"] = f"Bearer {server.token}"
@@ -215,7 +224,8 @@ async def _guard(
     """Open a session, do `work` in it, and return its result. Raise McpServerError.
 
     `seconds` is the time for both, None if the work may take any time. Once `work` has a result,
-    that counts, even if the end of the session fails or is late.
+    that counts, even if the end of the session fails or is late: a call that was made must not be
+    reported as failed.
     """
     results, limit = list[T](), seconds or HANDSHAKE_SECONDS
     try:
@@ -236,7 +246,8 @@ async def _guard(
 def _explain(
     server: McpServer, transport: GuardedTransport, error: BaseException, limit: float
 ) -> Exception:
-    """Return the error for a failure of the SDK, which may be in a group of errors."""
+    """Return the error for a failure of the SDK, in words for operators and without the token. The
+    SDK runs its parts as tasks, so its errors may come in groups; the first one counts."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, ToolError):
@@ -288,7 +299,8 @@ async def _list(server: McpServer, client: Client) -> Definitions:
 
 
 async def list_definitions(server: McpServer, proxies: Proxies, seconds: float) -> Definitions:
-    """Return the tools of a server. Raise McpServerError."""
+    """Return the definitions of a server's tools, asked in a session of its own of at most
+    `seconds`. Raise McpServerError."""
     transport = GuardedTransport(server.url, proxies)
     return await _guard(_add_address(server), transport, seconds, partial(_list, server))
 
@@ -322,6 +334,7 @@ async def watch_definitions(
         if isinstance(message, mcp_types.ToolListChangedNotification):
             noticed.set()
 
+    # A server that knows no subscriptions refuses them; its notices come by `on_message` then.
     async def listen(client: Client) -> None:
         try:
             async with client.listen(tools_list_changed=True) as events:
@@ -398,7 +411,9 @@ async def call_tool(
 
 
 def _read_result(server: McpServer, result: mcp_types.CallToolResult) -> McpResult:
-    """Return the texts and files of a result. Addresses in it are named, and never fetched."""
+    """Return the texts and files of a result, without the token that Ponte sent. Addresses in it
+    are named, and never fetched. Structured content counts only if there is no text: by the
+    protocol, servers repeat it there. A file that is no valid base64 is left out."""
     texts, files = list[str](), list[tuple[str, bytes]]()
 
     def add_file(data: str, type: str | None) -> None:

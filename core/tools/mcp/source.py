@@ -65,7 +65,8 @@ class McpServerError(RemoteError):
 
 @dataclass(frozen=True, slots=True)
 class McpResult:
-    """The answer of an MCP server's tool. `files` are media types and bytes."""
+    """The answer of an MCP server's tool. `files` are media types and bytes. `is_error`: the tool
+    reported an error, which `text` describes."""
 
     text: str
     files: Sequence[tuple[str, bytes]] = ()
@@ -115,6 +116,7 @@ class McpServers:
     def watch(self) -> None:
         """Begin to watch the servers of ponte.toml, and stop watching others: the file may have
         been loaded again since the last call."""
+        # `variable` reads the environment variables that hold the servers' tokens.
         variable = self.deps.shared.variable
         servers = {name: own.server(name, variable) for name, own in self.deps.config.mcp.items()}
         for name, state in list(self._states.items()):
@@ -131,7 +133,8 @@ class McpServers:
     async def list_tools(self) -> Sequence[Tool]:
         """Return the tools that an operator has accepted and that no server is known to have
         changed since. A server could otherwise give the model new instructions in a tool's
-        description."""
+        description. A server that has not listed its tools yet (`offered` None) counts as
+        unchanged, because a turn waits for no server."""
         self.watch()
         await self._load()
         tools = list[Tool]()
@@ -168,20 +171,23 @@ class McpServers:
         return self._tools[key]
 
     async def list_states(self) -> Sequence[Health]:
-        """Return the state of each server, as it was when it was asked last."""
+        """Return the state of each server, as it was when it was asked last. No server is waited
+        for."""
         self.watch()
         await self._load()
         return [self._describe(state) for state in self._states.values()]
 
     async def check_all(self, accepted: dict[str, dict[str, str]]) -> Sequence[Health]:
-        """Return the state of each server, asked now. `accepted` are the stored definitions."""
+        """Return the state of each server, asked now, for `ponte doctor`. `accepted` are the
+        definitions that an operator accepted, by server and tool; doctor has read them itself."""
         self._accepted, self._is_loaded = accepted, True
         variable = self.deps.shared.variable
         servers = [own.server(name, variable) for name, own in self.deps.config.mcp.items()]
         return await asyncio.gather(*map(self._check, servers))
 
     async def _check(self, server: McpServer) -> Health:
-        """Ask a server for its tools now, and return its state."""
+        """Ask a server for its tools now, and return its state in words. A server that does not
+        answer is "failing"."""
         state = ServerState(server)
         try:
             state.offered = await self._ask(server, CHECK_TIMEOUT_SECONDS)
@@ -255,6 +261,7 @@ class McpServers:
         What the operator has seen counts, even if the server has changed its tools in between.
         """
         offered = self._shown.pop(name, None) or await self._list_offered(name)
+        # "" stands for a tool that ponte.toml does not name, which nobody accepts.
         changed = [each["tool"] for each in self._list_differences(name, offered)]
         self._accepted[name] = {tool: words for tool, words in offered.items() if words}
         await self._remembered.flush()
@@ -263,7 +270,8 @@ class McpServers:
         return changed
 
     async def _list_offered(self, name: str) -> Definitions:
-        """Return the tools of ponte.toml that the server has now."""
+        """Return the definitions of the tools that the server has now. Raise NotFound if ponte.toml
+        does not name the server, and McpServerError."""
         self.watch()
         await self._load()
         if (state := self._states.get(name)) is None:
@@ -283,6 +291,7 @@ class McpServers:
         # The operator has removed the tool or changed its effect since.
         if state is None or (tool, target["effect"]) not in state.server.effects:
             raise ToolError(_REMOVED, tool=tool)
+        # The tool was accepted anew since the proposal: people approved another definition.
         definition = self._accepted.get(state.server.name, {}).get(tool, "")
         if hash_definition(definition) != target["definition"]:
             raise ToolError(_NOT_ACCEPTED, tool=tool)
@@ -312,7 +321,8 @@ class McpServers:
         """
         state = self._states.get(server.name)
         session: Any = await _load_session()
-        # A reload of ponte.toml may have changed the server's address; then its list is of another.
+        # A reload of ponte.toml may have changed the server's address. The list is of another
+        # server then, and does not count.
         offered = state.offered if state and state.server == server else None
         asks = lists or offered is None
         result: McpResult | None = None
@@ -347,7 +357,9 @@ class McpServers:
         return offered
 
     async def _watch(self, state: ServerState) -> None:
-        """Ask a server for its tools, and again whenever it says that they changed."""
+        """Ask a server for its tools, and again whenever it says that they changed, until the task
+        is cancelled. A server that fails, or ends its stream for notices, is asked again after
+        `MCP_RETRY_SECONDS`; an error is logged once until it changes."""
         session: Any = await _load_session()
         while True:
             try:
@@ -363,7 +375,9 @@ class McpServers:
             await asyncio.sleep(MCP_RETRY_SECONDS)
 
     def _note_listing(self, state: ServerState, offered: Definitions) -> None:
-        """Note what a server offers now, and log which tools are off."""
+        """Note what a server offers now, and log which tools are off until they are accepted, once
+        for each set of tools. Before the accepted definitions are loaded, nobody knows; `_load`
+        notes the lists again then."""
         state.offered, state.fault = offered, ""
         off = self._find_unaccepted(state) if self._is_loaded else ()
         if off and off != state.logged:
@@ -372,7 +386,9 @@ class McpServers:
         state.logged = off
 
     async def _load(self) -> None:
-        """Read which definitions were accepted."""
+        """Read from the database which definitions were accepted, once for a process and again
+        after a notice. If the database fails, what was read before still counts, and the next call
+        reads again."""
         async with self._loading:
             if not self._is_loaded:
                 try:
@@ -396,7 +412,8 @@ async def _load_session() -> Any:
 
 
 class McpTool(FunctionTool):
-    """A tool of an MCP server, with the definition that was accepted."""
+    """A tool of an MCP server for the model, with the definition that an operator accepted. Its
+    schema comes from the server, so it has no Python function."""
 
     def __init__(
         self,
@@ -414,7 +431,8 @@ class McpTool(FunctionTool):
         self._definition = definition
 
     def only_proposes(self, arguments: str) -> bool:
-        """Return whether the call needs an approval in every conversation."""
+        """Return whether a call of this tool needs an approval in every conversation. A tool that
+        reads needs one only in some (see `run`)."""
         return self.effect != "read"
 
     async def run(self, ctx: ToolContext, arguments: str) -> Outcome:
@@ -437,7 +455,8 @@ class McpTool(FunctionTool):
         return cap_text(Outcome("ok", f"{result.text}{names}" or "Done.", files))
 
     def _draft(self, values: Mapping[str, Any]) -> Draft:
-        """Return the proposal of this call."""
+        """Return the draft of this call, which people approve: the server and the tool by name, the
+        hash of its accepted definition, its price in ponte.toml, and the arguments as its row."""
         server, tool = self._server, self._tool
         target = {
             "server": server.name,
@@ -452,7 +471,8 @@ class McpTool(FunctionTool):
         return Draft(MCP_CALL_KIND, MCP_CALL_KIND, target, title, (RowWrite(after=values),), note)
 
     def _read_arguments(self, arguments: str) -> dict[str, Any]:
-        """Return the arguments. The server checks them; only what is missing is refused here."""
+        """Return the arguments of a call. The server checks them; only missing ones are refused
+        here, so that no person is asked to approve a call that must fail."""
         try:
             values = parse_arguments(arguments)
         except ValueError:
@@ -466,7 +486,9 @@ class McpTool(FunctionTool):
 
 
 async def _save_files(ctx: ToolContext, result: McpResult) -> tuple[File, ...]:
-    """Store the pictures and other files of a result, for the person."""
+    """Store the pictures and other files of a result in the conversation, and return them: the
+    person gets them with the answer. At most `MAX_RESULT_FILES`, and none where no files can be
+    sent."""
     if ctx.files is None:
         return ()
     saved = list[File]()

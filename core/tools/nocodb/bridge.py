@@ -150,7 +150,8 @@ class BridgeDriver(TableDriver):
         self._gate = asyncio.Semaphore(MAX_PARALLEL_BRIDGE_CALLS)
 
     def batch(self, draft: Draft) -> int:
-        """Return 10 if the bridge has the bulk tool, otherwise 1."""
+        """Return how many rows one call writes: 10 if the bridge has the tool for several rows,
+        otherwise 1. The tool that creates a row takes several."""
         bulk = draft.kind == "create" or f"bulk_{draft.kind}_records" in self._tool_names()
         return MAX_ROWS_PER_WRITE if bulk else 1
 
@@ -165,6 +166,7 @@ class BridgeDriver(TableDriver):
         The public bridge cannot describe tables. Then some rows of the table are read, and their
         fields and values tell what they can: names, links, the key.
         """
+        # Any failure counts as "cannot describe"; if the bridge is down, the next call says so.
         try:
             args = {"base_id": self._base_id, "table_id": id}
             description = await self._api.call_with_retries("get_table", args)
@@ -176,6 +178,7 @@ class BridgeDriver(TableDriver):
             rows = _list_rows(await self._api.call_with_retries("list_records", sample))
             names = list(dict.fromkeys(name for row in rows for name in row))
             links = {name for row in rows for name in row if _is_link(row[name])}
+            # Fields that NocoDB fills itself, known by their usual names.
             own = links.union(name for name in names if name in _SYSTEM or name in _KEYS)
             cells = {name: cell for row in rows for name, cell in without_empty(row).items()}
             return BridgeTable(
@@ -209,8 +212,9 @@ class BridgeDriver(TableDriver):
         )
 
     async def is_link(self, table: BridgeTable, name: str) -> bool:
-        """Return whether the field is a link. A row that fills it shows it where the bridge does
-        not describe the table. Raise BridgeError."""
+        """Return whether the field is a link. If the bridge does not describe the table, and no row
+        read so far fills the field (`samples`), one row that fills it is read: its value shows the
+        type. Raise BridgeError."""
         is_unseen = table.samples is not None and name in table.fields - table.samples.keys()
         if name in table.links or not is_unseen:
             return name in table.links
@@ -244,7 +248,9 @@ class BridgeDriver(TableDriver):
         return ToolError("Rows not found in this table: {ids}.", code="not_found", ids=some)
 
     async def fetch_newest(self, schema: TableSchema) -> Mapping[str, RowImage]:
-        """Return the last rows in the table's own order, in which new rows come last."""
+        """Return the last rows in the table's own order, in which new rows come last, the newest
+        first. The number of rows is asked for, to read the last page. A bridge that does not tell
+        it returns its first page."""
         table = schema.at.table
         page = await self._api.call_with_retries("list_records", {"table_id": table, "limit": 1})
         info = page.get("pageInfo") if isinstance(page, dict) else None
@@ -291,7 +297,8 @@ class BridgeDriver(TableDriver):
         return bool(now == remove_signed_urls(before))
 
     def restorable_values(self, target: Mapping[str, Any], before: Row | None) -> Row | None:
-        """Return the values without links and without fields that NocoDB fills."""
+        """Return the values of a deleted row that can be written again: without links, which a
+        bridge cannot write, and without fields that NocoDB fills. None if nothing is left."""
         computed = target.get("computed", ())
         return {
             name: value
@@ -310,7 +317,7 @@ async def list_table_names(
     api: BridgeApi, base_id: str, *, timeout: float = LISTING_TIMEOUT_SECONDS
 ) -> Sequence[NamedTable] | None:
     """Return the tables of all bases and of `base_id`, or None if the bridge does not list all of
-    them.
+    them: names in rules cannot be checked then. `base_id` may be missing in the list of bases.
 
     The published bridge cannot list tables of newer NocoDB versions.
     """
@@ -353,36 +360,44 @@ class BridgeTableFilter:
     """A view's id → its table's."""
 
     async def check(self, viewer: Viewer, tool: str, args: Mapping[str, Any]) -> None:
-        """Raise ToolError if the call would read a hidden table or view. Raise BridgeError.
+        """Raise ToolError if the call would read a hidden table or view. Raise BridgeError. Also
+        record which rights the readers of the result need (`note_need`).
 
-        The error does not reveal whether that table exists.
+        The error does not reveal whether that table exists. If nothing is hidden from this person,
+        nothing is asked of the bridge, and a table that it has not described yet may be any one:
+        the result then needs the right to read all tables (`ANY_TABLE`), because somebody else who
+        reads it later may have fewer rights. A call with neither a table nor a view, such as
+        list_tables, is checked by its result (`remove_hidden`).
         """
         table, view = (str(args.get(name, "")) for name in ("table_id", "view_id"))
         if not self.config.table_rules.hides_some(viewer.rights):
             table = table or self._views.get(view, "")
             if table in self._names:
                 viewer.note_need("read", *self._names[table])
-            # Not described, so the whole answer needs the right to all tables.
             elif table or view:
                 viewer.note_need("read", table, ANY_TABLE)
             return
         if table:
             await self._check_table(viewer, table, _no_such_table())
         if view:
+            # Its table is known only if `list_views` returned it.
             if view not in self._views:
                 raise _no_such_view()
             await self._check_table(viewer, self._views[view], _no_such_view())
 
     async def _check_table(self, viewer: Viewer, table: str, hidden: ToolError) -> None:
-        """Raise `hidden` if the person may not know the table.
+        """Raise `hidden` if the person may not know the table, and record that readers of the
+        result need the right to read it.
 
         Some bridges take a title in place of an id. So a table that the bridge does not describe
-        must be named by its id, and so must all hidden tables in ponte.toml.
+        must be named by its id, and so must all hidden tables in ponte.toml: otherwise nobody knows
+        whether a rule means this table.
         """
         rules = self.config.table_rules
         names = self._names.get(table)
         if names is None:
             description = await self.tables.describe_table(table)
+            # An undescribed table has its own name twice.
             names = (description.title, description.id)
             if names != (table, table):
                 self._names[table] = names
@@ -402,8 +417,9 @@ class BridgeTableFilter:
         viewer.note_need("read", *names)
 
     def remove_hidden(self, viewer: Viewer, tool: str, args: Mapping[str, Any], result: Any) -> Any:
-        """Return a result of the bridge without hidden tables. Raise ToolError if it is one. Views
-        are noted with their tables, because later calls name only the view."""
+        """Return a result of the bridge without the tables that rules hide from the reader. Raise
+        ToolError if the result itself is a hidden table. Views are noted with their tables, because
+        later calls name only the view."""
         if tool == "list_views":
             table = str(args.get("table_id", ""))
             self._views |= {str(view["id"]): table for view in _list_rows(result) if view.get("id")}
@@ -425,8 +441,9 @@ class BridgeTableFilter:
         return {**result, "list": visible_tables} if isinstance(result, dict) else visible_tables
 
     def _is_hidden(self, viewer: Viewer, table: Any) -> bool:
-        """Return whether the rules hide this entry of the bridge's list of tables from the reader.
-        An entry of an unknown form is hidden if the rules hide anything."""
+        """Return whether the rules hide this entry of the bridge's list of tables from the reader,
+        and note its names. An entry of an unknown form is hidden if the rules hide anything. The
+        readers of a visible one need the right to read that table."""
         if not isinstance(table, dict):
             visible = isinstance(table, str) and self.config.table_rules.is_visible(viewer, table)
             return self.config.table_rules.hides_some(viewer.rights) and not visible
@@ -480,7 +497,8 @@ class BridgeSource:
         """Held while the tools are listed for the first time. Other turns wait for that list."""
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
-        """Return the tools, also while the bridge is down: a call then explains the failure."""
+        """Return the tools, also while the bridge is down: a call then explains the failure. They
+        are the same for everybody: `BridgeTableFilter` checks each call."""
         if self._tool is not None:
             return await self._find_tools()
         # Turns of a process that has just started wait for the first list. Without it, a turn could
@@ -492,7 +510,8 @@ class BridgeSource:
         """Return the tools, and list them anew if the list is old."""
         tool_names = self._tool_names
         if self._clock() >= self._until:
-            # Set before the look, so that no other turn waits for it too.
+            # Set before the bridge is asked, so that no other turn waits for it too. If it fails,
+            # it is asked again after this time.
             self._until = self._clock() + TOOL_LIST_SECONDS / 10
             with suppress(BridgeError):
                 names = await self.api.list_tools()
@@ -556,7 +575,8 @@ class BridgeSource:
 
     async def _revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
         """Return the draft of a proposal with other values, by `FormField.key`. The bridge names no
-        types, so a new value has the type of the one that it replaces, where it can."""
+        types, so a new value has the type of the one that it replaces, where it can. Whoever
+        changes it must be allowed to read the table."""
         draft, target = change.draft, change.draft.target
         await self._hiding.check(changer.viewer, "get_record", {"table_id": target["table_id"]})
         schema = TableSchema(
@@ -611,9 +631,11 @@ class BridgeSource:
         return {"cut": cut, **page, "list": head}
 
     async def _check_conditions(self, args: Data) -> None:
-        """Raise ToolError if `where` or `sort` would reveal the values of a secret field.
+        """Raise ToolError if `where` or `sort` would reveal the values of a secret field: by which
+        rows are found, or by their order.
 
-        NocoDB compares a link by a field of the other table, which may be secret.
+        NocoDB compares a link by a field of the other table, which may be secret, so a link can
+        only be blank or not. A field must be named by its title, by which secret ones are known.
         """
         table = await self._driver.describe_table(str(args.get("table_id", "")))
         sort = args.get("sort") or ""
@@ -635,7 +657,8 @@ class BridgeSource:
                 raise filter_error("links can only be blank or notblank here")
 
     async def health(self) -> Health:
-        """Return the bridge's state."""
+        """Return the bridge's state: failing if it does not respond, or if a rule names a table
+        that it does not have. A bridge that lists no tools has its health check asked."""
         try:
             names = await self.api.list_tools()
             if names is None:
@@ -653,7 +676,9 @@ class BridgeSource:
         """Do nothing: the source holds nothing open."""
 
     def _build_tool(self, function: Function, names: Sequence[str]) -> ExecuteTool:
-        """Return the tool, with a description of those of `names` that the bridge offers."""
+        """Return the tool `nocodb_execute`, which calls `function`. Its description lists those
+        tools of `names` that the bridge offers, with their arguments, and says whether changes can
+        be proposed."""
         usable_names = [each for each in self._tool_names if each in names]
         writing = ", ".join(each for each in usable_names if each in BRIDGE_WRITE_TOOLS)
         description = _DESCRIPTION.format(
@@ -672,11 +697,14 @@ class BridgeSource:
         )
 
     def _find_permitted(self, tool: str, most: BridgeEffect) -> BridgeTool:
-        """Return the tool's entry. Raise ToolError for an unknown or forbidden tool.
+        """Return the entry of a tool of the bridge. Raise ToolError for a tool that is unknown or
+        forbidden, that this bridge does not have, or that does more than `most` ("read": no
+        writes).
 
         Only known names are ever sent: the public code would run any of its own methods by name.
         """
         entry = BRIDGE_TOOLS.get(tool)
+        # Its refusal says what to do instead.
         if tool == "upload_file":
             raise _not_offered(_NO_UPLOAD)
         if entry is None:
@@ -749,7 +777,8 @@ def _native_id(id: str) -> int | str:
 
 
 def _describe_tools(names: Collection[str] | None) -> str:
-    """Return a line for the operator. None means that the bridge does not list its tools."""
+    """Return a line for the operator about the tools that the bridge lists. `names` None: it does
+    not list its tools."""
     if names is None:
         return say("bridge; it doesn't list its tools")
     count = len(set(names).intersection(BRIDGE_READ_TOOLS))

@@ -118,15 +118,16 @@ class BridgeError(RemoteError):
 
 
 def _error_detail(answer: HttpAnswer) -> str:
-    """Return the bridge's own text for a failure; it begins with NocoDB's status, where it gives
-    one."""
+    """Return the bridge's own text for a failure; "" if it gives none. It may begin with the status
+    of NocoDB's answer, as in "404: …"."""
     body = answer.json
     detail = body.get("detail") if isinstance(body, Mapping) else None
     return detail if isinstance(detail, str) else ""
 
 
 def _malformed_fields(answer: HttpAnswer) -> str:
-    """Return what FastAPI's list of {"loc", "msg"} says."""
+    """Return which fields of a call the bridge's web framework (FastAPI) found malformed, from its
+    list of {"loc", "msg"}."""
     detail = answer.json.get("detail") if isinstance(answer.json, Mapping) else None
     listed = detail if isinstance(detail, list) else []
     problems = [each for each in listed if isinstance(each, Mapping)]
@@ -233,6 +234,7 @@ BRIDGE_ERRORS = ErrorTable(
 def explain_bridge_error(error: HttpError, tool: str) -> BridgeError:
     """Return the error of a call of `tool`, in words and without addresses."""
     problem = BRIDGE_ERRORS.explain(error, tool=tool)
+    # With the tool's signature, so that the model can correct its call.
     if problem.code == "bad_arguments":
         problem.hint = f"{BRIDGE_TOOLS.get(tool, tool)}: {problem.hint}"
     return problem
@@ -331,8 +333,12 @@ def read_bridge_id(value: object) -> str:
 
 
 def parse_write(tool: BridgeTool, kind: str, args: Data) -> dict[str, Data] | list[Data]:
-    """Return the rows that a call of a write tool names, by id, or the values of new rows. Raise
-    ToolError with the tool's signature as hint."""
+    """Return the rows that a call of a write tool names: for `kind` "create" the values of new
+    rows, else new values by the row's id (none for "delete"). Raise ToolError with the tool's
+    signature as hint.
+
+    Tools named bulk_… take a list of rows, whose ids are in "id" or "Id"; the others take one. A
+    create takes a list, too, as the public bridge does."""
     unknown = args.keys() - set(tool.argument_names)
     if unknown or not all(name in args for name in tool.argument_names):
         raise _bad_call(tool, "an argument is missing or unknown")

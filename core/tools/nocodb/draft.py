@@ -87,8 +87,8 @@ class DraftBuilder:
                 if field.holds_one and len(ids) > 1:
                     raise _single_link_error(field)
                 owned = await self._fetch_linkable(schema, field, ids)
-                # No row to be linked may belong to another row: a new row has no card that shows
-                # where it is taken from.
+                # A row that belongs to another row is moved by `draft_link` alone, whose card shows
+                # from where it is taken.
                 hint = "create the row without it, then move it with nocodb_link"
                 _check_unowned(owned.values(), hint)
                 values[field.title] = [owned[id].row for id in ids]

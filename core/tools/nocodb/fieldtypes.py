@@ -74,7 +74,8 @@ Total = Literal["", "exact", "rounded", "time"]
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A column. `type` is NocoDB's name of its type (SingleLineText, Decimal, SingleSelect …).
+    """A column of a table. `type` is NocoDB's name of its type (SingleLineText, Decimal,
+    SingleSelect …).
 
     `options`: the titles that a select accepts; NocoDB compares them case-sensitively. `related_id`
     and `related_title`: the table that a link leads to. `relation`: NocoDB's name of the relation
@@ -144,7 +145,7 @@ def build_format(type: str, options: Mapping[str, Any]) -> str:
     """Return how a field's values are written, from its options in NocoDB's description.
 
     NocoDB 0.301.3 names a currency `currency_code`, its documentation of v3 `code`. A currency
-    without one has no sign.
+    without one has no sign. `locale_string` is the option to separate thousands.
     """
     precision = options.get("precision")
     places = f" {precision}" if isinstance(precision, int) and 0 <= precision <= 15 else ""
@@ -282,7 +283,8 @@ _parse_url = partial(
 
 
 def parse_option(field: Field, value: object, zone: Zone = None) -> str:
-    """Return an option of a select. Raise ToolError with the most similar options as hint."""
+    """Return `value` if it is an option of the select, written exactly as there. Raise ToolError
+    with the most similar options as hint: those that differ only in case and accents, else one."""
     text = parse_text(field, value)
     if text in field.options:
         return text
@@ -332,7 +334,8 @@ def _parse_files(field: Field, value: object, zone: tzinfo) -> list[Any]:
 
 
 def value_error(field: Field, sentence: str, **values: object) -> ToolError:
-    """Return the error for a value that the field cannot hold."""
+    """Return the error for a value that the field cannot hold. `sentence` says what to write
+    instead; its `{field}` becomes the field's title."""
     hint = "ask the person where you are not sure"
     return ToolError(sentence, code="bad_value", hint=hint, field=field.title, **values)
 
@@ -491,7 +494,8 @@ def in_time_zone(field: Field, value: Any, zone: tzinfo) -> Any:
 def is_same_value(expected: Any, actual: Any) -> bool:
     """Return whether two values are equal as JSON, or as numbers, truth values or moments.
 
-    A table may return "79" as 79, or a day as a moment.
+    A table may return "79" as 79, a day as a moment, or a checkbox as 1 or "true". `expected` is
+    what was written, and `actual` what the table returns.
     """
     if bool(expected == actual) or (expected in _EMPTY and actual in _EMPTY):
         return True
@@ -514,8 +518,9 @@ def is_same_value(expected: Any, actual: Any) -> bool:
 
 
 def is_same_entry(one: Any, other: Any) -> bool:
-    """Return whether two values in the form of `parse_value` are equal. Lists are compared without
-    order."""
+    """Return whether two values in the form of `parse_value` are equal. Lists (options, people,
+    links, files) are compared without order. Two texts are also equal if they are one moment in
+    different time zones."""
     if isinstance(one, list) and isinstance(other, list):
         key = _find_entry_key([*one, *other])
         return sorted(map(key, one)) == sorted(map(key, other))
@@ -530,12 +535,13 @@ def is_same_entry(one: Any, other: Any) -> bool:
 
 
 def is_new_file(value: object) -> bool:
-    """Return whether it is a file of a draft that is uploaded when the change is applied."""
+    """Return whether `value` is a file that a draft will upload when the change is applied. Only
+    such a file has a digest; one that NocoDB stores has a path or an address."""
     return isinstance(value, Mapping) and "sha256" in value
 
 
 def holds_files(value: object) -> bool:
-    """Return whether it is a list of files of a draft, stored or new ones."""
+    """Return whether `value` is a list of files: stored in NocoDB, or to be uploaded."""
     each = value if isinstance(value, list) else []
     return any(isinstance(one, dict) and {"path", "url", "sha256"} & one.keys() for one in each)
 
@@ -577,7 +583,8 @@ def cell_of(record: NocoRecord, field: Field) -> object:
 
 
 def open_cell(record: NocoRecord, field: Field) -> object:
-    """Return a field's cell without signed addresses, or a mark if the field is secret."""
+    """Return a field's cell without signed addresses, or a mark in place of a secret field's
+    value."""
     cell = record.fields.get(field.title)
     return say(WITHHELD_MARK) if cell and field.is_secret else redact(cell)
 
@@ -591,7 +598,8 @@ def lists_linked_rows(cell: object) -> bool:
 
 
 def linked_ids(cell: object) -> frozenset[str]:
-    """Return the ids in a link's cell, or in a draft's link value: [{"id", "title"}]."""
+    """Return the ids of the rows in a link's cell, or in a draft's link value: [{"id", "title"}].
+    A link to one row may be an object instead of a list."""
     each = cell if isinstance(cell, list) else [cell]
     return frozenset(str(one["id"]) for one in each if isinstance(one, Mapping) and "id" in one)
 
@@ -603,7 +611,7 @@ def is_blank(field: Field, cell: object) -> bool:
 
 
 def counts_rows(field: Field) -> bool:
-    """Return whether the field is a link whose cell is a number."""
+    """Return whether the field is a link whose cell is the number of its linked rows."""
     return field.is_link and field.kind == "number"
 
 
@@ -694,12 +702,12 @@ def format_row(
 def format_display_row(
     record: NocoRecord, fields: Sequence[Field], zone: Zone, this_year: int | None = None
 ) -> list[str]:
-    """Return a row for people: whole cells as text in the reader's language. With `this_year`, days
-    are short, except several in one cell: a file has them as they are shown."""
+    """Return a row for people: whole cells as text in the reader's language. With `this_year`, a
+    day of that year is written without it."""
 
     def format(field: Field, cell: object, year: int | None = this_year) -> str:
-        """Return a cell as a person reads it in a list. A lookup holds several values; their dates
-        have no year left out, because they may be of different years."""
+        """Return a cell as a person reads it in a list. A lookup can hold several values: each is
+        formatted by itself, and dates then keep their years, which may differ."""
         if field.type == "Lookup" and isinstance(cell, list | tuple):
             return ", ".join(format(field, each, year if len(cell) == 1 else None) for each in cell)
         value = export_cell(field, cell, zone)
@@ -731,7 +739,10 @@ def export_row(record: NocoRecord, fields: Sequence[Field], zone: Zone) -> list[
 
 def export_cell(field: Field, cell: object, zone: Zone) -> Cell:
     """Return a cell as a number, truth value, day, moment (in `zone`) or text; None if it is
-    empty. A text is a number only in a field of numbers. A lookup of one row is its cell."""
+    empty. A spreadsheet then gets cells of these types.
+
+    A text becomes a number only in a field of numbers: "007" elsewhere stays text. A lookup that
+    shows one value is that value."""
     if field.type == "Lookup" and isinstance(cell, list | tuple) and len(cell) == 1:
         (cell,) = cell
     if field.kind == "check" and cell is not None:
@@ -770,9 +781,10 @@ def describe_file(file: object) -> str:
 
 
 def _format_cell(field: Field, cell: object, zone: Zone) -> str:
-    """Return a cell as text: links, files and people by title, moments in `zone`.
+    """Return a cell as text: links, files and people by title, moments in `zone`, several values
+    separated by commas.
 
-    A link ends in "…" if NocoDB may have left rows out.
+    A link ends in "…" if NocoDB may have left rows out. A text that is no moment stays as it is.
     """
     if "moment" in (field.kind, field.format):
         members = cell if isinstance(cell, list | tuple) else [cell]

@@ -186,7 +186,8 @@ class TimeSpan:
                 moment = datetime.fromisoformat(term)
                 start = moment.astimezone(zone) if moment.tzinfo else moment.replace(tzinfo=zone)
                 start = start.replace(microsecond=0)
-                # It lasts as long as its last unit: a second, or a minute.
+                # It lasts as long as its last unit: a second, or a minute if the text has no
+                # seconds (`match[1]`).
                 end = start + timedelta(seconds=1 if match[1] else 60)
             else:
                 if term in _NEAR:
@@ -199,6 +200,7 @@ class TimeSpan:
                     count = int(match[2]) * _DAY
                     if not _DAY <= count <= _MAX_RELATIVE_DAYS * _DAY:
                         raise ValueError
+                    # Both include today: the last 7 days end with it, the next 7 begin with it.
                     first = today + _DAY - count if match[1] == "last" else today
                     after = first + count
                 elif match := _DATE.fullmatch(term):
@@ -211,7 +213,8 @@ class TimeSpan:
                 else:
                     raise ValueError
                 start, end = (datetime.combine(day, time(), zone) for day in (first, after))
-            # Both are converted to UTC later, and a datetime has only the years 1 to 9999.
+            # Both are converted to UTC later, which may lead into the year before or after, and a
+            # datetime has only the years 1 to 9999.
             is_valid = 1 < start.year < end.year + 1 < 9999
         except (ValueError, OverflowError):
             is_valid = False
@@ -225,7 +228,8 @@ class TimeSpan:
         return cls(start, end)
 
     def __str__(self) -> str:
-        """Return the year, month, day or minute, else the first and the last day."""
+        """Return the span as a person would write it: the year, month, day or minute if it is
+        exactly that, else its first and last day. It is shown in the line about the source."""
         if self.start.time() != time() or self.end.time() != time():
             return self.start.isoformat(" ", "minutes")[: len("2026-11-20 09:30")]
         first, after = self.first_day, self.day_after
@@ -345,6 +349,7 @@ class RowSelection:
         if by_link and match == "any" and len(filters) > 1:
             raise filter_error("filters on fields of linked rows need match all")
         for link, linked in by_link.items():
+            # `blank` on the link itself beside filters on its rows: no linked row may fit them.
             own = [each for each in conditions if each.field != link or each.op != "blank"]
             is_absent = len(own) < len(conditions)
             conditions = [*own, _linked_condition(table, link, linked, now, is_absent)]
@@ -352,7 +357,9 @@ class RowSelection:
 
     @property
     def where(self) -> WhereClause:
-        """The filter to send. Empty if there are no filters, or if it would be too long."""
+        """The filter to send to NocoDB. It is empty, so that all rows are read and checked, if
+        there are no filters, if the filter would be too long for an address, or if the system takes
+        no filters."""
         whole = self._full_where
         return whole if self.is_sent and whole.is_sendable else WhereClause()
 
@@ -387,8 +394,9 @@ class RowSelection:
 
 
 def build_clause(field: str, op: str, *values: str, word: str = "") -> WhereClause:
-    """Return a filter for one field, by id, quoted for v3 and bare for v2, if it fits. `word` comes
-    before the values, as in exactDate.
+    """Return a filter for one field, by id: with quoted values for v3 of NocoDB's API, and without
+    quotes for v2, if the values need none. `word` comes before the values: for dates, NocoDB wants
+    `exactDate` there.
 
     Raise ValueError for a value that no quotes can hold.
     """
@@ -440,7 +448,9 @@ def filter_error(why: str) -> ToolError:
 
 def date_condition(field: Field, op: Op, terms: Sequence[object], now: datetime) -> FilterCondition:
     """Return a condition on dates. Every date is a span: `gt` a month is after its end, `eq` within
-    it."""
+    it. `between` has two, of which the start of the first and the end of the last count.
+
+    `where` is the filter for NocoDB, and `holds` decides the same for rows that Ponte checks."""
     spans = tuple(TimeSpan.of(str(each), now) for each in terms)
     span = TimeSpan(spans[0].start, spans[-1].end)
     if field.kind == "day":  # as NocoDB compares them: plain days, or moments in UTC
@@ -488,7 +498,10 @@ def date_condition(field: Field, op: Op, terms: Sequence[object], now: datetime)
 
 
 def text_condition(field: Field, op: Op, operands: Sequence[object]) -> FilterCondition:
-    """Return a condition on texts, options, people or links. Raise ToolError."""
+    """Return a condition on texts, options, people or links. Raise ToolError.
+
+    `holds` decides it for rows that Ponte checks. `where` is the filter for NocoDB: exact if all
+    values can be quoted; else a `like` that finds more rows; else None, which finds all rows."""
     parsed: list[str] = []
     for operand in operands:
         text = str(operand).lower() if isinstance(operand, bool) else compose_letters(str(operand))
@@ -505,6 +518,7 @@ def text_condition(field: Field, op: Op, operands: Sequence[object]) -> FilterCo
             text = alike[0] if len(alike) == 1 else fieldtypes.parse_option(field, text)
         parsed.append(text)
     values = tuple(parsed)
+    # `contains` looks for a part of a text; of options, for a whole one among those of the cell.
     wide = op in ("contains", "not_contains") and field.kind != "options"
     people = field.kind == "people"
 
@@ -548,7 +562,11 @@ def text_condition(field: Field, op: Op, operands: Sequence[object]) -> FilterCo
 
 
 def build_condition(field: Field, op: Op, value: Value, now: datetime) -> FilterCondition:
-    """Return the condition for one filter. `now` is in the asker's zone. Raise ToolError."""
+    """Return the condition for one filter. `now` is in the asker's zone. Raise ToolError for an
+    operator that the type of the field does not have, or for values that do not fit it.
+
+    The kind of the field decides how values are compared: checkboxes first, then `blank`, dates,
+    numbers, and texts last."""
     values = [] if value is None else [*value] if isinstance(value, list) else [value]
     if op in _BLANK_OPS:
         values = []  # they need none, so one that is given does no harm
@@ -574,6 +592,7 @@ def build_condition(field: Field, op: Op, value: Value, now: datetime) -> Filter
         return FilterCondition(
             field, "eq", (checked,), where, True, lambda cell: bool(cell) == checked
         )
+    # Equal to the empty text means blank, too.
     if op in _BLANK_OPS or (values == [""] and op in ("eq", "neq")):
         is_wanted = op in ("blank", "eq")
         op = "blank" if is_wanted else "notblank"
@@ -620,15 +639,18 @@ def _linked_condition(
         for each in filters
     )
     op: Op = "blank" if is_absent else "notblank"
+    # NocoDB cannot filter by fields of linked rows (None, False). `bool` is not called: the linked
+    # rows decide in `_matches_row`.
     return FilterCondition(link, op, (), None, False, bool, tuple(linked))
 
 
 def _matches_row(condition: FilterCondition, row: NocoRecord) -> bool:
-    """Return whether a row fits a condition. One on a linked table was decided before: the row has
-    the linked rows that fit under the link's id."""
+    """Return whether a row fits a condition. For a condition on linked rows, the row holds those
+    linked rows that fit under the link's id: the reader of rows put them there (`_join_rows`)."""
     field = condition.field
     if not condition.linked:
         return condition.matches(fieldtypes.cell_of(row, field))
+    # A row without its one linked row fits what an empty cell fits: "Customer.City isn't Lyon".
     if field.holds_one and fieldtypes.is_blank(field, row.fields.get(field.title)):
         fits = all(each.matches(None) for each in condition.linked)
     else:
@@ -674,7 +696,7 @@ def _describe_conditions(conditions: Sequence[FilterCondition], joined: str) -> 
 
 def _join_clauses(parts: Sequence[WhereClause], by: str) -> WhereClause:
     """Join clauses of NocoDB's `where` by "~and" or "~or". Versions 2 and 3 of its API have a
-    syntax each; None means that one of them cannot say it."""
+    syntax each. A clause that v2 cannot express (None) makes the whole inexpressible in v2."""
     clauses = [part for part in parts if part.v3]
     if len(clauses) < 2:
         return clauses[0] if clauses else WhereClause()
@@ -686,7 +708,8 @@ def _join_clauses(parts: Sequence[WhereClause], by: str) -> WhereClause:
 
 
 def _find_quote(value: str) -> str:
-    """Return the quote that can enclose the value, or ""."""
+    """Return the quote that can enclose the value in NocoDB's filter: one that is not in it. Return
+    "" if both are, or if the value has a backslash, which would continue it beyond its quote."""
     return next((mark for mark in _QUOTES if mark not in value and "\\" not in value), "")
 
 
@@ -725,7 +748,8 @@ def _require_operator(field: Field, op: Op, ops: Sequence[Op]) -> Op:
 
 def _number_condition(field: Field, op: Op, values: Sequence[object]) -> FilterCondition:
     """Return the condition on a field of numbers, both as a clause for NocoDB and as a function
-    over a cell, for rows that Ponte filters itself."""
+    over a cell, for rows that Ponte filters itself. Raise ToolError for values that are no numbers,
+    or have more than 30 digits before or after the decimal sign."""
     parsed = map(fieldtypes.parse_number, values)
     # 1E+400 is a number too; written out it would be a text of 400 digits.
     numbers = tuple(each for each in parsed if each is not None and abs(each.adjusted()) <= 30)

@@ -151,7 +151,8 @@ def export_rows(
     form: ExportFormat,
     title: str = "",
 ) -> ExportedTable:
-    """Return rows as a file. Their ids come first if no field holds them."""
+    """Return rows as a file of this form. Their ids come first if no field holds them, so that a
+    row of the file can be found in the table."""
     if not any(each.type == "ID" for each in fields):
         fields = [Field("", "id", "ID"), *fields]
     columns = [ExportColumn(each.title, each.format) for each in fix_formats(records, fields)]
@@ -159,8 +160,9 @@ def export_rows(
 
 
 def fix_formats(records: Sequence[NocoRecord], fields: Sequence[Field]) -> list[Field]:
-    """Return the fields with the same number of decimal places in all cells of a column. A column
-    without a type is one of numbers if it holds nothing else."""
+    """Return the fields with formats that write all numbers of a column with the same number of
+    decimal places. NocoDB does not tell the type of a formula's values; its column is one of
+    numbers if these rows hold nothing else."""
 
     def fix(field: Field) -> Field:
         cells = [each.fields.get(field.title) for each in records]
@@ -175,7 +177,9 @@ def fix_formats(records: Sequence[NocoRecord], fields: Sequence[Field]) -> list[
 def build_table(
     records: Sequence[NocoRecord], fields: Sequence[Field], now: datetime, caption: str
 ) -> RowsResult:
-    """Return rows for people. Long cells are cut. `now` is in the asker's zone."""
+    """Return rows as a table for people, with the cells twice: as text in their language, where
+    long ones are cut, and as values, for charts and files. `now` is in the asker's zone; days of
+    its year are written without the year."""
     fields, zone = fix_formats(records, fields), now.tzinfo
     texts = [format_display_row(record, fields, zone, now.year) for record in records]
     columns = [
@@ -197,7 +201,8 @@ def build_table(
 
 
 def _to_value(column: RowColumn, cell: Cell) -> Value:
-    """Return a cell as `RowsResult` stores it."""
+    """Return a cell as `RowsResult` stores its value: numbers and days. Exact decimals are text,
+    because a float would round them. Other texts have no value besides the cell's text: None."""
     if isinstance(cell, date):
         return cell.isoformat()
     if isinstance(cell, Decimal):
@@ -215,7 +220,9 @@ LinkedRows = tuple[SelectedRows, Mapping[str, Sequence[NocoRecord]]]
 
 
 def _among_ids(selection: RowSelection, ids: Sequence[str]) -> RowSelection:
-    """Return the selection among the rows of these ids, if NocoDB can filter so few."""
+    """Return the selection narrowed to the rows of these ids, so that fewer rows are read. It stays
+    as it is if the system takes no filters, the table has no single id field, or there are more ids
+    than one filter holds. Without ids, no row may fit; an id is never blank."""
     keys = [each for each in selection.table.fields if each.type == "ID"]
     if not selection.is_sent or len(keys) != 1 or len(ids) > MAX_FILTER_VALUES:
         return selection
@@ -228,9 +235,11 @@ def _among_ids(selection: RowSelection, ids: Sequence[str]) -> RowSelection:
 def _join_rows(
     records: Sequence[NocoRecord], join: Join, by_row: Mapping[str, Sequence[NocoRecord]]
 ) -> list[NocoRecord]:
-    """Return the rows with the rows that they link to, and with a cell for each of `join.fields`:
-    the values that are not blank, unless the link holds one row. They are a tuple, because a list
-    may be one that NocoDB cut."""
+    """Return the rows, each with its linked rows under the link's id, and with a cell for each
+    field of `join.fields`, such as "Customer.City".
+
+    If the link holds one row, that is its value; else the values that are not blank, as a tuple: a
+    list would count as one that NocoDB may have cut. `by_row` has the linked rows by row id."""
 
     def cells(rows: Sequence[NocoRecord]) -> Iterator[tuple[str, object]]:
         yield join.link.id, rows
@@ -256,12 +265,17 @@ class RowReader:
     async def fetch_page(
         self, selection: RowSelection, wish: ColumnChoice, *, number: int, size: int
     ) -> SelectedRows:
-        """Return one page, counted from 1. After the last page there are no rows."""
+        """Return one page, counted from 1. After the last page there are no rows.
+
+        If NocoDB cannot filter exactly, all rows are read and checked, and the page is cut from
+        them."""
         if not selection.is_exact:
             every = await self.fetch_all(selection, wish)
             start = (number - 1) * size
             return replace(every, records=every.records[start : start + size])
-        joins = tuple(replace(join, back=None) for join in selection.joins)  # from these rows on
+        # Linked rows are read for the rows of this page alone, and not by the links back (`back`)
+        # of the whole other table.
+        joins = tuple(replace(join, back=None) for join in selection.joins)
         selection = replace(selection, joins=joins)
         page = await self._fetch_page(selection, wish, number, size)
         records = page.records
@@ -276,8 +290,13 @@ class RowReader:
 
     async def fetch_all(self, selection: RowSelection, wish: ColumnChoice) -> SelectedRows:
         """Return all matching rows among the first `max_rows` that NocoDB returns. Raise NocoError,
-        and ToolError if not all linked rows that a filter needs can be read."""
+        and ToolError if not all linked rows that a filter needs can be read.
+
+        Linked tables with a link back (`back`) are read first: the rows that fit name the rows
+        that they belong to, so fewer of these need to be read. Then come the rows themselves, twice
+        if somebody changed the table meanwhile, and last the linked rows that are still missing."""
         found: dict[Field, LinkedRows] = {}
+        # What NocoDB is asked for: the selection, narrowed to the rows that can fit.
         read = selection
         for join in selection.joins:
             # `back` is the link's other side, a field of the linked table; None: it cannot be read
@@ -317,6 +336,7 @@ class RowReader:
             is_stable = is_stable and rows.is_stable
             records = _join_rows(records, join, by_row)
         fitting = tuple(record for record in records if selection.matches(record))
+        # Of an exact filter, NocoDB's count is the total, even if not all rows were read.
         is_exact, is_complete = selection.is_exact, match_count <= self.max_rows
         return SelectedRows(
             fitting,
@@ -360,6 +380,7 @@ class RowReader:
         wanted = list(dict.fromkeys(one for each in ids.values() for one in each))
         found = await self._fetch_linked_table(selection, join, wanted)
         by_id = {record.id: record for record in found.records}
+        # In the order in which NocoDB returned them, which does not depend on the cell's.
         order = {id: number for number, id in enumerate(by_id)}
         by_row = {
             id: [by_id[one] for one in sorted(by_id.keys() & each, key=order.__getitem__)]
@@ -370,7 +391,12 @@ class RowReader:
     async def _fetch_linked_table(
         self, selection: RowSelection, join: Join, ids: Sequence[str] | None = None
     ) -> SelectedRows:
-        """Return the linked rows that fit the filters on them: those of `ids`, if they are few."""
+        """Return the rows of the linked table that fit the filters on them. With `ids`, only those
+        rows are wanted; NocoDB is asked for them alone if they are few. Each row has its display
+        field first, because that names it.
+
+        Raise ToolError if not all of them can be read: a row must not count as one without linked
+        rows only because they were not read."""
         condition = selection.linked_condition(join.link)
         conditions = condition.linked if condition else ()
         linked = RowSelection(join.table, conditions, "all", self.api.filters_rows)
@@ -387,7 +413,6 @@ class RowReader:
                     for each in rows.records
                 ),
             )
-        # Rows must not be said to have no linked row for one that was not read.
         if not rows.is_complete and (condition or ids is not None):
             raise filter_error(
                 f"more than {self.max_rows} rows of {join.table.title} would have to be looked "
@@ -398,8 +423,8 @@ class RowReader:
     async def _fetch_page(
         self, selection: RowSelection, wish: ColumnChoice, number: int, size: int
     ) -> RecordPage:
-        """Fetch one page of the rows that match, with the fields that are needed, in an order that
-        stays the same from page to page."""
+        """Fetch one page of the rows that match, in an order that stays the same from page to page,
+        with the fields to show, those to check filters by, and the links to follow."""
         table = selection.table
         links = (join.link for join in selection.joins if not join.back)
         fields = [f for f in (*wish.columns(table), *selection.checked_fields, *links) if not f.via]
@@ -412,7 +437,7 @@ class RowReader:
             query = PageQuery(ids, selection.where.v3, sort, number, size)
             page = await self.api.fetch_page(table.at, query)
         except NocoError as error:
-            if error.code == "bad_page":  # NocoDB's word for a page past the end
+            if error.code == "bad_page":  # NocoDB's error for a page after the last one
                 return RecordPage(())
             raise
         check_titles(self.api, table, fields, page.records)
@@ -448,14 +473,17 @@ class TableQuestion:
     def describe_source(self, rows: SelectedRows, row_count: int, more: str = "") -> str:
         """Return one line of Markdown: table, filter, number of rows, time, more and link.
 
-        `row_count` is the number of rows that the answer is based on. `more` is Markdown.
+        It is shown below the answer, so that people see what the figures are based on: `row_count`
+        rows. `more` is Markdown.
         """
         caption = escape_markdown(self.describe_rows(rows, row_count))
         sentence = say(_SOURCE, caption=caption, **_describe_time(self.now))
         return " ".join(filter(None, [sentence, more, self.link]))
 
     def describe_rows(self, rows: SelectedRows, row_count: int) -> str:
-        """Return the caption of a table: what `describe_source` says, without time and link."""
+        """Return the caption of a table: its title, the filter, and how many rows are shown of how
+        many. The last depends on what is known: of all, of the first that were read, or of at least
+        so many."""
         what = self.table.title
         for title, read_count, count in rows.linked:
             what = plural(*_WITH_LINKED, count, what=what, title=title, shown=read_count)
@@ -477,14 +505,16 @@ class TableQuestion:
 
 def _find_back_link(table: TableDescription, link: Field, other: TableDescription) -> Field | None:
     """Return the link of the other table that is the other end of `link`, or None. NocoDB does not
-    say which one it is, so there must be just one between the two tables."""
+    say which one it is, so there must be just one link of each direction between the two tables:
+    `hm` (has many) here, `bt` (belongs to) there."""
     links = [f for f in table.links if f.related_id == other.id and f.relation == "hm"]
     backs = [f for f in other.links if f.related_id == table.id and f.relation == "bt"]
     return backs[0] if links == [link] and len(backs) == 1 else None
 
 
 async def check_filter_field(schemas: Schemas, viewer: Viewer, field: Field) -> None:
-    """Raise ToolError for a secret field, and for a link to rows that a secret field names."""
+    """Raise ToolError for a secret field, and for a link to rows that a secret field names: what a
+    filter finds would reveal its value."""
     check_not_withheld(field.in_own_table)
     if field.is_link:
         table = await schemas.describe_table(viewer, field.related_id)
@@ -521,10 +551,12 @@ class QueryTools:
         names: Iterable[str] = (),
         links: Collection[str] = (),
     ) -> TableQuestion:
-        """Return the question with checked fields. `names` are other fields that it uses; those in
-        `links` need the linked rows, if they are links.
+        """Return the question with checked fields. `names` are fields that it uses besides those of
+        the filters, to show them or to compute figures; those in `links` need the linked rows, if
+        they are links.
 
-        Raise ToolError, NocoError.
+        Raise ToolError for a secret field, and if filters leave out the linked rows (`blank`) that
+        a field shows. Raise NocoError.
         """
         now, names = self.current_time(ctx), list(names)
         field_names = [*(each.field for each in filters), *names]
@@ -542,6 +574,7 @@ class QueryTools:
                 join = joins.get(link) or Join(
                     link, other, (), _find_back_link(layout, link, other)
                 )
+                # A field that only a filter uses is not read: the filter is checked before.
                 more = [field.in_own_table] if field.via and each in names else []
                 joins[link] = replace(join, fields=(*join.fields, *more))
         selection = RowSelection.of(layout, filters, match, now, self.api.filters_rows)
@@ -588,7 +621,9 @@ class QueryTools:
                 hint="leave it out of sort, or take a lookup of it",
             )
         columns = ColumnChoice(tuple(map(find, fields))).columns(query.table)
-        columns = [  # the type ID stands for a row's own id
+        # Such a cell is the value of a linked row, or a tuple of several, as a lookup's is. A field
+        # of type ID would show the row's own id instead.
+        columns = [
             replace(each, type="Lookup")
             if each.via and (each.type == "ID" or not each.via.holds_one)
             else each
@@ -645,7 +680,8 @@ class QueryTools:
         self, ctx: ToolContext, query: TableQuestion, wish: ColumnChoice, form: ExportFormat
     ) -> tuple[SelectedRows, tuple[File, ...], int]:
         """Return all rows that are selected, the file of them (none without rows), and how many of
-        its cells are cut. Raise ToolError where files cannot be sent."""
+        its cells are cut, because Excel limits a cell. Raise ToolError where files cannot be sent,
+        before any row is read."""
         if ctx.files is None:
             raise ToolError("Files can't be sent here.", code="no_files", hint="leave export out")
         await ctx.turn.show_progress(say("is exporting rows to a file…"))
@@ -711,7 +747,7 @@ class QueryTools:
             for one in cell
             if isinstance(one, Mapping)
         ]
-        # The model has read the names without invisible characters.
+        # The model has read the names without invisible characters, so they are compared without.
         wanted = fold_case(clean_text(name))
         found = [one for one in entries if fold_case(clean_text(cell_title(one))) == wanted]
         if not found:

@@ -72,7 +72,8 @@ class CachedValue(Generic[T]):
         return self._clock() - self._value[1] if self._value else float("inf")
 
     async def value(self) -> T:
-        """Return the value, requested anew if it is too old."""
+        """Return the value, requested anew if it is older than `DESCRIPTION_SECONDS`. Its age
+        counts from the request, because the answer shows the state of then."""
         async with self._lock:
             if self._value is None or self.age >= DESCRIPTION_SECONDS:
                 asked_at = self._clock()
@@ -85,7 +86,8 @@ Titled = TypeVar("Titled", NamedTable, Field)
 
 def find_by_name(name: str, among: Sequence[Titled]) -> Titled | None:
     """Return the item whose id or title is `name`, else the only one with a similar title, else
-    None."""
+    None. Similar is a title in another case, then one with other accents, then one that begins like
+    a name that was cut ("…"), as a model has read it."""
     exact = name.strip()
     for each in among:
         if exact in (each.id, each.title):
@@ -103,7 +105,8 @@ def find_by_name(name: str, among: Sequence[Titled]) -> Titled | None:
 
 
 def suggest_names(name: str, among: Iterable[NamedTable | Field]) -> str:
-    """Return a hint: the titles most similar to `name`, or all titles."""
+    """Return a hint for the model about a `name` that was not found: the titles most similar to it,
+    else the first `_MAX_SUGGESTED_NAMES` of all titles."""
     titles = [each.title for each in among]
     key = fold_to_letters(name[:MAX_TITLE])
     near = [title for title in titles if fold_to_letters(title) == key]
@@ -186,7 +189,9 @@ def parse_table(
     """Return a table from NocoDB's description.
 
     `by_id` holds the visible tables by id, `foreign` the ids of databases that NocoDB did not
-    create. Links to hidden tables, and lookups through them, are not among the fields.
+    create. Links to hidden tables, and lookups through them, are not among the fields; the links
+    are in `concealed`, because an undo must restore whole rows. NocoDB adds CreatedAt and UpdatedAt
+    to its own tables, and does not describe them.
     """
     fields = []
     for each in body["fields"]:
@@ -242,7 +247,8 @@ def parse_table(
 
 @dataclass(slots=True)
 class _RawDescription:
-    """A table's JSON description, and its parsed forms by visible tables."""
+    """NocoDB's JSON description of a table, and its parsed forms: people who may see other tables
+    see other links of this one, so there is a form for each set of visible tables."""
 
     base: NocoBase
     body: Mapping[str, Any]
@@ -302,6 +308,7 @@ class Schemas:
     async def describe_table(self, viewer: Viewer, name: str) -> TableDescription:
         """Return a table by id, title or similar title. Raise NocoError `unknown_table`."""
         table = find_by_name(name, await self.visible_tables(viewer))
+        # It may be a new table, so the list is read once more, unless it is seconds old.
         if table is None:
             self._drop_old(self._names)
             table = find_by_name(name, await self.visible_tables(viewer))
@@ -328,6 +335,7 @@ class Schemas:
         """
         names = tuple(fields)
         table = await self.describe_table(viewer, name)
+        # A missing field may be a new one, so the table is read once more.
         if any(find_by_name(each, table.fields) is None for each in names):
             self._drop_old(self._tables.get(table.id))
             table = await self.describe_table(viewer, name)
@@ -339,10 +347,14 @@ class Schemas:
         self, viewer: Viewer, name: str, fields: Iterable[str]
     ) -> TableDescription:
         """Return a table that has these fields, or finds them in linked rows, such as
-        Customer.City. Raise NocoError `unknown_table`, `unknown_field`."""
+        Customer.City. Raise NocoError `unknown_table`, `unknown_field`.
+
+        Titles may have dots themselves. So a field of the table comes first, then each dot is tried
+        as the end of a link's title. Fields of linked rows get into `paths` by the model's name."""
         table = await self.describe_table(viewer, name)
         own, paths = list[str](), dict[str, Field]()
         for each in dict.fromkeys(fields):
+            # Dots beyond the longest title are not tried: a model chose the text.
             is_own = find_by_name(each, table.fields) is not None
             dots = [] if is_own else [at for at, mark in enumerate(each[:MAX_TITLE]) if mark == "."]
             for at in reversed(dots):  # the longest title of a link first
@@ -367,8 +379,8 @@ class Schemas:
     async def fill_formats(
         self, viewer: Viewer, table: TableDescription, fields: Iterable[Field]
     ) -> list[Field]:
-        """Return fields of a table. A lookup or rollup gets the format of the field whose values it
-        shows, where that can be read."""
+        """Return these fields with their formats. NocoDB gives a lookup or rollup none, so it gets
+        that of the field whose values it shows, if this person may see that field."""
         visible = await self.visible_tables(viewer)
         return [
             replace(each, format=await self._find_format(table, each, visible)) for each in fields
@@ -381,7 +393,12 @@ class Schemas:
         self._tables: dict[str, CachedValue[_RawDescription]] = {}
 
     async def _describe(self, viewer: Viewer, named: NamedTable) -> TableDescription:
-        """Return a table as this person may see it. All share the cached description."""
+        """Return a table as this person may see it. All share the cached description.
+
+        `note_need` records the rights that every reader of the result needs: also those for the
+        tables that links lead to. A field that shows values of a secret field, through lookups or
+        formulas, becomes secret itself; one that shows values of a hidden table is left out, and a
+        link among these is kept as `concealed`."""
         table = (await self._fetch_raw(named.id)).visible_to(await self.visible_tables(viewer))
         viewer.note_need("read", named.title, named.id)
         for link in table.links:  # they show values of other tables
@@ -405,7 +422,8 @@ class Schemas:
         self, viewer: Viewer, table: TableDescription, field: Field
     ) -> tuple[Sequence[Field], bool]:
         """Return the fields whose values the field shows, over any number of links, lookups and
-        formulas, and whether this person may see all of them."""
+        formulas, and whether this person may see all of them. `waiting` are the fields still to be
+        followed, each with its table; the first one is the field itself."""
         visible, waiting = await self.visible_tables(viewer), [(table, field)]
         may_see_all = True
         for table, each in waiting:  # it grows
@@ -426,6 +444,8 @@ class Schemas:
         return [each for _, each in waiting[1:]], may_see_all
 
     async def _fetch_raw(self, id: str) -> _RawDescription:
+        """Return NocoDB's description of a table by id, from the cache if it is not too old. The
+        caller decides whether a person may see the table."""
         self._drop_after_drift()
         if id not in self._tables:
 
@@ -443,7 +463,9 @@ class Schemas:
         visible: Sequence[NamedTable],
         depth: int = MAX_LOOKUP_STEPS,
     ) -> str:
-        """Return the format of a field, or of the field behind it."""
+        """Return the format of a field; of a lookup or rollup, that of the field behind it, which
+        may be a lookup again. `depth` is how many of these are still followed. A count of values
+        has its own format."""
         if field.via:
             table = (await self._fetch_raw(field.via.related_id)).visible_to(visible)
         link = next((each for each in table.fields if each.id == field.link_id), None)
@@ -470,7 +492,8 @@ class Schemas:
                     name=self._base_id[:60],
                     bases=", ".join(f"{base.title} ({base.id})" for base in bases[:10]),
                 )
-            # A base can be open to a token without being in its list (shared, or by another role).
+            # A base can be open to a token without being in its list (shared, or by another role),
+            # so anything that looks like an id is tried.
             return match or NocoBase(self._base_id, self._base_id)
         if not bases:
             raise NocoError(
@@ -553,8 +576,8 @@ def format_outline(
 
 
 def _join_fitting(parts: Sequence[str], glue: str, room: int, more: str, none_fits: str) -> str:
-    """Return as many parts as fit into `room` characters, and `more` with the number of the others;
-    `none_fits` if not even one fits."""
+    """Return as many whole parts, joined by `glue`, as fit into `room` characters, followed by
+    `more` with the number of the others in place of its `{}`; `none_fits` if not even one fits."""
     for count in range(len(parts), 0, -1):
         rest = more.format(len(parts) - count) if count < len(parts) else ""
         text = glue.join(parts[:count]) + rest
@@ -566,9 +589,11 @@ def _join_fitting(parts: Sequence[str], glue: str, room: int, more: str, none_fi
 def build_tables_tool(
     schemas: Schemas, what: str, titles: Sequence[str], writing: str
 ) -> FunctionTool:
-    """Return `nocodb_tables`. Equal descriptions stay equal, so that prompts can be cached.
+    """Return the tool `nocodb_tables`, which describes tables to the model.
 
-    `what` names the tables as a whole, at the beginning of the description.
+    Its own description begins with `what`, names the tables of `titles`, and ends with `writing`:
+    whether changes may be proposed. It depends on nothing else, so that equal prompts stay equal
+    and model servers can cache them.
     """
 
     async def nocodb_tables(ctx: ToolContext, tables: Sequence[str] = ()) -> str:

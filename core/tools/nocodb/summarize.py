@@ -142,7 +142,8 @@ class RowSummary:
 
 
 def compute_figure(field: Field, fn: Fn, column: Sequence[object], zone: tzinfo | None) -> Figure:
-    """Return a figure. `column` holds the field's cell of every row."""
+    """Return a figure, such as a sum or the earliest date. `column` holds the field's cell of every
+    row. None: no cell has a value of which the figure could be made."""
     filled = [cell for cell in column if not fieldtypes.is_blank(field, cell)]
     counts = {"count": len(column), "filled": len(filled), "empty": len(column) - len(filled)}
     if fn in counts:
@@ -163,8 +164,9 @@ def compute_figure(field: Field, fn: Fn, column: Sequence[object], zone: tzinfo 
 
 
 def _identity(field: Field, cell: object) -> object:
-    """Return what two equal values have in common: linked rows and people can have one name, and
-    numbers, lists and files several forms."""
+    """Return a key that equal values share and others do not, to count different values. Linked
+    rows and people are told apart by id or address, because two can have one name; numbers and
+    lists are equal in any form or order."""
     if isinstance(cell, list):
         return frozenset(_identity(field, each) for each in cell)
     if isinstance(cell, Mapping) and ("fields" in cell or "email" in cell):
@@ -174,7 +176,8 @@ def _identity(field: Field, cell: object) -> object:
 
 
 def compute_number(fn: Fn, numbers: Sequence[Decimal]) -> Decimal | None:
-    """Return a figure of numbers. The sum of none is 0, any other figure of none is None."""
+    """Return a figure of numbers. The sum of none is 0, any other figure of none is None. An
+    average gets as many decimal places as the numbers have, and two more."""
     with decimal.localcontext(prec=_DIGITS):
         total = sum(numbers, Decimal())
         if fn == "sum" or not numbers:
@@ -197,11 +200,13 @@ def divide_exactly(total: Decimal, count: int, places: int) -> Decimal:
 def group_records(
     records: Sequence[NocoRecord], field: Field, bucket: Bucket | None, zone: tzinfo | None
 ) -> dict[str, list[NocoRecord]]:
-    """Return rows by label: times in order, other labels by number of rows, the largest first.
+    """Return the rows of each group by its label: times in order, other labels by number of rows,
+    the largest first.
 
-    A row with several options, links or people is in each of their groups, but of its linked rows
-    each group has only those with its value. Moments are assigned to their day in `zone`. Raise
-    ToolError if `bucket` is given for a field without dates.
+    A row with several options, links or people is in each of their groups. If the field belongs to
+    linked rows (`via`), each group has the row with only those linked rows that have its value.
+    Moments are assigned to their day in `zone`. Raise ToolError if `bucket` is given for a field
+    without dates. Different groups can look alike; their labels then get the row's id or a number.
     """
     if bucket and not field.is_time:
         raise ToolError(
@@ -240,7 +245,8 @@ def group_records(
 def _group_keys(
     field: Field, cell: object, bucket: Bucket | None, zone: tzinfo | None
 ) -> list[GroupKey]:
-    """Return the keys of a cell's groups."""
+    """Return the keys of the groups that a row with this cell belongs to: one for each linked row,
+    option or person in it, and none for an empty cell."""
     # A linked row: its id keeps apart rows with one title.
     if isinstance(cell, Mapping) and "fields" in cell:
         title = fieldtypes.cell_title(redact(dict(cell)))
@@ -278,14 +284,16 @@ def _field_cells(records: Sequence[NocoRecord], field: Field) -> list[object]:
 
 
 def _read_cell(row: NocoRecord, field: Field, link: Field | None) -> object:
-    """Return the cell of a field in a row; for a link itself, the rows that it leads to."""
+    """Return the cell of a field in a linked row. If the field is the link itself, the row stands
+    for itself: its id and its first field, which names it."""
     if field == link:
         return {"id": row.id, "fields": dict(islice(row.fields.items(), 1))}
     return fieldtypes.cell_of(row, field)
 
 
 def can_aggregate(selection: RowSelection, pairs: Sequence[FieldFunction], *, exact: bool) -> bool:
-    """Return whether NocoDB can compute all figures. `exact`: without floats."""
+    """Return whether NocoDB can compute all figures itself, so that no rows need to be read.
+    `exact`: only without floats, which it uses for sums of decimal numbers."""
     # NocoDB's filter finds too many rows, or its route for aggregates (v2) cannot express it.
     if not selection.is_exact or selection.where.v2 is None:
         return False
@@ -337,6 +345,7 @@ async def fetch_figures(
             return None
         cells[each] = answer[key]
     figures: list[Figure] = []
+    # Each figure is checked with the number of filled cells, which was asked for beside it.
     for column, fn in pairs:
         if fn == "count":
             figures.append(Decimal(row_count))
@@ -351,6 +360,7 @@ async def fetch_figures(
             figures.append(compute_figure(column, fn, [cell] if filled else [], zone))
             continue
         number = fieldtypes.parse_number(cell)
+        # A whole number so large was rounded on its way as a JSON number.
         if number and total == "exact" and abs(number) >= fieldtypes.EXACT:
             return None
         if number and total == "rounded":
@@ -393,6 +403,7 @@ class ReadTools(QueryTools):
 
         joined = [join.link for join in query.selection.joins]
 
+        # A link whose linked rows are read stands for those rows: `via` is then the link itself.
         def find_field(name: str, *, stands_for_rows: bool = True) -> Field:
             field = query.table.field(name)
             return replace(field, via=field) if stands_for_rows and field in joined else field
@@ -403,6 +414,7 @@ class ReadTools(QueryTools):
         for column, fn in pairs:
             _check_function(column, fn)
         group = find_field(group_by) if group_by else None
+        # NocoDB has no groups, so rows are read for them, and for figures that it cannot compute.
         summary = None if group else await self._ask_nocodb(query, pairs)
         if summary is None:
             fields = fields + ([group] if group else [])
@@ -426,9 +438,11 @@ class ReadTools(QueryTools):
     async def _ask_nocodb(
         self, query: TableQuestion, pairs: Sequence[FieldFunction]
     ) -> RowSummary | None:
-        """Return the figures that NocoDB computes, or None if it cannot, or rounds sums of rows
-        that are few enough to read."""
+        """Return the figures that NocoDB computes, or None if rows must be read instead: because it
+        cannot compute them, or would round sums of rows that are few enough to be added up exactly
+        here. Of more rows, a rounded sum is better than one of the first rows only."""
         selection = query.selection
+        # The count of rows needs no aggregate, but the count of linked rows does.
         asked = [pair for pair in pairs if pair[1] != "count" or pair[0].via]
         if not asked and not selection.is_exact:  # the rows are checked here, and counted
             wish = ColumnChoice(selection.checked_fields)
@@ -436,7 +450,8 @@ class ReadTools(QueryTools):
             return RowSummary(rows, [Decimal(rows.total)] * len(pairs))
         if asked and not can_aggregate(selection, asked, exact=False):
             return None
-        # The count comes first: it refuses a filter that the aggregates would ignore.
+        # The count comes first: it refuses a filter with unknown fields, which the aggregates would
+        # ignore, so that they would be of all rows.
         count = await self.api.count_rows(selection.table.at, selection.where.v3)
         is_rounded = bool(asked) and not can_aggregate(selection, asked, exact=True)
         # Few enough to add up exactly here.
@@ -449,7 +464,8 @@ class ReadTools(QueryTools):
 
 
 def _check_function(column: Field, fn: Fn) -> None:
-    """Raise ToolError if the function cannot be computed of the field."""
+    """Raise ToolError if the function cannot be computed of the field. Its hint names those that
+    can, for the model."""
     functions, hint = _ANY_FNS, ""
     if column.kind == "number" or column.field_type.may_hold_numbers:
         functions = _NUMBER_FNS
@@ -532,6 +548,7 @@ def _build_outcome(
         }
         for label, each in summary.groups.items()
     ]
+    # Fields of linked rows: of these, groups may overlap even if each row is in one group.
     linked = [column for column, _ in pairs if column.via]
 
     def count_cells(records: Sequence[NocoRecord]) -> int:
@@ -552,7 +569,8 @@ def _build_outcome(
 
 
 def _group_title(group: Field) -> str:
-    """Return the name of the labels in a row of groups, beside "rows"."""
+    """Return the key of a group's label in the JSON of that group: the field's title. "rows" is the
+    key of the number of rows, so a field of that title gets another one."""
     title = format_label(group.title)
     return "rows (field)" if title == "rows" else title
 
@@ -565,8 +583,9 @@ def _build_table(
     caption: str,
     this_year: int,
 ) -> RowsResult:
-    """Return the groups for people. `data` is what the model reads. Counts and sums have a total,
-    unless groups overlap, or some are left out."""
+    """Return the groups as a table for people. `data` is what the model reads: `rows` are the
+    groups, `all` the figures over all rows. Counts and sums have a total in the last row, unless a
+    note in `data` (`_NO_TOTAL`) says that groups overlap or are incomplete."""
     rows, label = data["rows"], _group_title(group)
     has_total = len(rows) > 1 and not data.keys() & _NO_TOTAL
     totals = {**data.get("all", {}), "rows": data.get("total")}
@@ -621,7 +640,8 @@ def _round(cell: Any, coin: Decimal | None) -> Any:
 
 
 def _to_value(column: RowColumn, cell: Any) -> Value:
-    """Return a figure or the label of a group as `RowsResult` stores it."""
+    """Return a figure or the label of a group as `RowsResult` stores its value: numbers, days and
+    moments; a month as its first day. Other labels have no value besides their text: None."""
     if column.format == "month":
         return f"{cell}-01" if _MONTH.fullmatch(str(cell)) else None
     is_time = bool(column.format) and _DAY_OR_MOMENT.fullmatch(str(cell))
@@ -637,7 +657,7 @@ def _format_cell(column: RowColumn, cell: Any, this_year: int) -> str:
 
 
 def _format_figures(pairs: Sequence[FieldFunction], figures: Sequence[Figure]) -> dict[str, object]:
-    """Return figures by what they are, as in "sum of Total"."""
+    """Return figures for the model, by what they are, as in "sum of Total"."""
     values: dict[str, object] = {}
     for (column, fn), figure in zip(pairs, figures, strict=True):
         value: object = figure

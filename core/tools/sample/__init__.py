@@ -62,9 +62,10 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
         return shared.is_personal or own.ponte_sample == "on"
 
     def summary(self, own: NocodbSettings, shared: SharedSettings) -> Health | None:
-        """Return the line about the sample base on the start screen; None if it is off, unless only
-        because a chat platform is connected."""
+        """Return the line about the sample base on the start screen; None if it is off. If it is
+        off only because a chat platform is connected, the line says how to turn it on."""
         if not self.is_used(own, shared):
+            # Would PONTE_SAMPLE=on suffice?
             on = own.model_copy(update={"ponte_sample": "on"})
             is_unset = own.ponte_sample != "off" and self.is_used(on, shared)
             return Health(self.name, "off", "set PONTE_SAMPLE=on") if is_unset else None
@@ -87,8 +88,9 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
         return {"tool": REST_TOOLS if own.nocodb == "off" else ()}
 
     async def check(self, deps: IntegrationDependencies[NocodbSettings]) -> Sequence[Health]:
-        """Read the file, if there is one. Raise NocoError if it cannot be used, PonteError if a
-        rule names no table."""
+        """Return the state of the sample base and the number of its rows, without creating the
+        file. Raise NocoError if the file cannot be used, PonteError if a rule names a table that
+        does not exist."""
         from core.tools.nocodb.schema import ids_and_titles
 
         base = _open(deps)

@@ -114,7 +114,9 @@ def translate_table(table: SampleTable) -> SampleTable:
 
 
 def translate_cells(cells: Cells) -> dict[str, Any]:
-    """Return cells with titles and values in the language of the task. Names and dates stay."""
+    """Return cells with titles and values in the language of the task. Names and dates stay,
+    because no catalogue has them. A text of several parts ("2 × Desk lamp") is translated part by
+    part."""
 
     def translate(value: Any) -> Any:
         if not isinstance(value, str):
@@ -166,7 +168,9 @@ class _Snapshot:
         return number
 
     def children(self, link: Json) -> Mapping[int, Sequence[int]]:
-        """Return the rows that a link to many rows leads to, by the row with the link."""
+        """Return the ids of the rows that a link to many rows leads to, by the id of the row with
+        the link. Only the other side is stored, in the linked rows; this one is computed once for a
+        snapshot."""
         inverse, title = link["options"]["inverse_field_id"], self.inverse_title(link)
         if inverse not in self._children:
             ids_by_owner: dict[int, list[int]] = {}
@@ -212,7 +216,9 @@ class _Snapshot:
         return {"id": id, "fields": {display: self.rows[table][id].cells.get(display)}}
 
     def cell(self, table: SampleTable, column: Json, id: int) -> Any:
-        """Return a cell in the form of NocoDB's API."""
+        """Return a cell in the form of NocoDB's API. Links to many rows, lookups and rollups are
+        computed, as NocoDB does; a link to one row is stored as that row's id. A rollup here is
+        always a sum."""
         row, options = self.rows[table.id][id], column.get("options", {})
         match column["type"]:
             case "Links":
@@ -254,7 +260,8 @@ class _Snapshot:
         return NocoRecord(str(id), {**cells, **{n: t for n, t in times.items() if n in keys}})
 
     def sort_key(self, table: SampleTable, name: str, id: int) -> tuple[bool, float, str]:
-        """Return a key that sorts empty cells first, numbers by value and texts without case."""
+        """Return a key that sorts empty cells first, then numbers by value, or texts without case.
+        A link sorts by the display value of its row."""
         column = table.find_field(name)
         if column is None or column["type"] == "ID":
             cell = id if column else self.record(table, id, [name]).fields.get(name)
@@ -308,8 +315,9 @@ class SampleApi:
         return say("Sample data.")
 
     def reset(self, language: str = "") -> None:
-        """Restore the first content, also over a damaged file, in this language or the present one.
-        Raise NocoError, WriteUnsure."""
+        """Restore the first content, in `language`, or for "" in that of the file. Raise NocoError,
+        WriteUnsure. A usable file is filled again in one transaction; a damaged one is deleted
+        first."""
         self._new_language = language or self._find_language()
         with suppress(NocoError):  # raised for a damaged file, which is deleted below
             self._transact(lambda state: self._fill(state.connection))
@@ -338,7 +346,8 @@ class SampleApi:
         return self.name_tables()
 
     def name_tables(self) -> Sequence[NamedTable]:
-        """Return the tables without creating the file."""
+        """Return the tables without creating the file. Their titles are in the file's language;
+        after a reset in another one, cached descriptions are outdated (`drift_count`)."""
         if (language := self._find_language()) != self._language:
             self._language = language
             self.drift_count += 1
@@ -381,6 +390,8 @@ class SampleApi:
         _refuse_filter(query.where)
         state = await self._read()
         table = state.find_table(at)
+        # Sorted by the last field first: a sort keeps the order of equal rows, so the first field
+        # decides in the end, and equal rows stay in the order of their ids.
         ids = sorted(state.rows.get(table.id, {}))
         for each in reversed(query.sort):
             ids.sort(
@@ -518,7 +529,9 @@ class SampleApi:
         return await asyncio.to_thread(self._transact, write)
 
     def _transact(self, work: Callable[[_Snapshot], T], *, writes: bool = True) -> T:
-        """Run `work` in one transaction. The file is created first if it does not exist.
+        """Run `work` on all rows in one transaction, and return its result. The file is created and
+        filled first if it does not exist. Without `writes`, no lock is taken, so that others can
+        read at the same time.
 
         Raise NocoError if nothing was written, WriteUnsure if the commit failed.
         """
@@ -575,7 +588,8 @@ class SampleApi:
         return state
 
     def _fill(self, connection: sqlite3.Connection) -> None:
-        """Replace everything by the first content, under a new id of the base."""
+        """Replace everything by the first content, under a new id of the base, by which drafts from
+        before are refused. `PRAGMA user_version` stores the language of the content."""
         for name in ("base", "last_ids", "table_rows"):
             connection.execute(f"DELETE FROM {name}")  # noqa: S608 - a constant
         connection.execute("INSERT INTO base VALUES (?)", (secrets.token_hex(_BASE_ID_BYTES),))
@@ -697,10 +711,11 @@ class SampleSource(TableSource):
         driver = SampleDriver(api)
         self._sample, self._title, self._for_invited = api, title, for_invited
         super().__init__(api, driver, drafting=driver, config=config)
+        # The tables are never asked for: `tools` sets them.
         self._until = float("inf")
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
-        """Return the tools for people who see the tables, otherwise none."""
+        """Return the tools for people who may see the sample tables, otherwise none."""
         # The tables are known, so that a turn that uses none of them does not create the file.
         self._overview = BaseOverview(self._title, tuple(self._sample.name_tables()))
         return await super().tools(viewer) if self._is_offered(viewer) else ()

@@ -149,7 +149,9 @@ SHOP_TABLES: Sequence[SampleTable] = (
 def make_shop(zone: str, now: datetime | None = None) -> Content:
     """Return the rows of all tables. Their dates count back from `now`, in that time zone.
 
-    Remainders of the row's number vary the rows, because the same day must give the same rows.
+    The rows vary by remainders of their numbers (`number * 5 % 3`) and not by chance, because the
+    same day must give the same rows. The factors have no meaning. A link is the other row's id,
+    which counts from 1.
     """
     now = (now or datetime.now(UTC)).astimezone(ZoneInfo(zone))
     orders: list[NewRow] = []

@@ -116,7 +116,8 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
         quick: QuickCommands,
         clock: Clock | None = None,
     ) -> ToolBundle:
-        """Return the tools. Connect the typed commands."""
+        """Return StackSpot's tools and the applier of approved runs. Typed quick commands get their
+        way to run here: without StackSpot, `quick` can run none."""
         from core.tools.stackspot.source import StackSpotCommands, StackSpotRuns, StackSpotSource
 
         client = deps.own.client(deps.http, clock)
@@ -130,7 +131,8 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
         return {"tool": tools, "command": config.quick_commands, "agent": config.known_agents}
 
     async def check(self, deps: IntegrationDependencies[StackSpotSettings]) -> Sequence[Health]:
-        """Request a token. Raise PonteError if StackSpot gives none."""
+        """Request a token, for `ponte doctor`, which starts no command: each run costs money. Raise
+        PonteError if StackSpot gives none."""
         client, config = deps.own.client(deps.http), deps.config
         try:
             async with asyncio.timeout(CHECK_TIMEOUT_SECONDS):
@@ -186,7 +188,8 @@ class QuickCommandRun(Kind):
     """What runs, in the note for the model."""
 
     def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
-        """Return the right to this command, and to spend or, if it changes data, to propose."""
+        """Return the rights that the asker needs: to this command, and to spend; to propose instead
+        if the command changes data."""
         spends = draft.target.get("effect") == "spend"
         return [("spend",) if spends else ("propose",), ("command", draft.view.slug)]
 
@@ -195,7 +198,9 @@ class QuickCommandRun(Kind):
         return PaidRun("quick_commands", draft.view.slug)
 
     def form_fields(self, change: Change) -> Sequence[FormField]:
-        """Return the inputs that the command declared when it was proposed; else those given."""
+        """Return an input of the form for each input that the command declared when it was
+        proposed; for a command that declares none, for each value that was given. Return () for a
+        draft whose values were erased, or that stores no inputs."""
         given, inputs = change.steps[0].write.after or {}, change.draft.target.get("inputs")
         if inputs is None or not given:
             return ()
@@ -212,7 +217,8 @@ class QuickCommandRun(Kind):
         ]
 
     def build_note(self, change: Change, outcome: str) -> str:
-        """Return the outcome, and the run's result in a code block."""
+        """Return the note for the model: the outcome, and the run's result in a code block, so that
+        the result cannot be taken for words of Ponte."""
         title = clip_line(change.draft.title)
         note = _RUN_NOTE.format(id=change.id, noun=self.noun, title=title, outcome=outcome)
         if not (result := self.read_result(change)):

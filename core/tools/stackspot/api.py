@@ -163,7 +163,8 @@ STACKSPOT_URLS = StackSpotUrls()
 
 @dataclass(frozen=True, slots=True)
 class StackSpotAccount:
-    """A client's credentials in one realm. The portal calls the secret "client key"."""
+    """A client's credentials in one realm of StackSpot, and the addresses of its services. The
+    portal calls the secret "client key"."""
 
     client_id: str = field(repr=False)
     client_secret: str = field(repr=False)
@@ -191,7 +192,8 @@ class StackSpotRequest:
 
 
 class StackSpotError(RemoteError):
-    """A failure of StackSpot. `after`: seconds that StackSpot asks us to wait.
+    """A failure of StackSpot, or of a request to it. `after`: seconds that StackSpot asks us to
+    wait.
 
     Its `code`: bad_credentials, wrong_realm, refused, not_allowed, unknown_command, unknown_agent,
     unknown_run, bad_slug, bad_agent, bad_input, proxy, limit, busy, down, silent, unreadable,
@@ -228,9 +230,10 @@ class StillRunning(StackSpotError):
 
 
 def is_daily_limit(answer: HttpAnswer) -> bool:
-    """Return whether a 429 is about a limit that outlasts all our waiting.
+    """Return whether a 429 is about a limit that outlasts all our waiting, so that no retry helps.
 
-    A daily limit says "Your limit is 100 requests in the last 1440 minutes".
+    A daily limit says "Your limit is 100 requests in the last 1440 minutes". Without such words,
+    the code RATE_LIMIT_EXCEEDED means one.
     """
     if window := _WINDOW.search(answer.text):
         return int(window[2]) > _SHORT_LIMIT_MINUTES
@@ -325,6 +328,7 @@ def seconds_before_retry(error: HttpError, attempt: int, kind: Kind) -> float | 
     A request that costs money is repeated only if it cannot have been accepted: it was never sent,
     or StackSpot itself (and no gateway before it) said that it did not serve it.
     """
+    # `row.retry` says whether this failure may pass, and for a paid request whether it is safe.
     row = STACKSPOT_ERRORS[kind].find(error)
     least = 0.0
     if isinstance(error, HttpAnswer):
@@ -359,7 +363,9 @@ class StackSpotApi:
         return await asyncio.shield(self._token_request)
 
     async def send_with_retries(self, request: StackSpotRequest) -> Any:
-        """Return the answer's JSON, after several attempts if needed. Raise StackSpotError."""
+        """Return the answer's JSON, after several attempts if needed. Raise StackSpotError. A body
+        that cannot be JSON is refused before anything is sent: models also write NaN, or half of a
+        surrogate pair."""
         try:
             json.dumps(request.body, ensure_ascii=False, allow_nan=False).encode()
         except (TypeError, ValueError, RecursionError):
@@ -397,14 +403,16 @@ class StackSpotApi:
             raise explain_stackspot_error(error, request) from None
 
     async def _send_with_token(self, request: StackSpotRequest) -> Any:
-        """Send with the token. A refused token is replaced once: it may have been revoked."""
+        """Send with the shared token, and return the answer's JSON. A refused token is replaced
+        once: it may have been revoked."""
         token = await self.token()
         try:
             return await self._send(request, token)
         except HttpAnswer as error:
             if error.status != 401:
                 raise
-        if token == self._token:  # else another one was had meanwhile
+        # Unless another request has replaced it meanwhile.
+        if token == self._token:
             self._token = ""
         return await self._send(request, await self.token())
 
@@ -428,7 +436,8 @@ class StackSpotApi:
             raise
 
     async def _new_token(self) -> str:
-        """Get an access token for the account, and keep it until shortly before it expires."""
+        """Get an access token for the account, store it until shortly before it expires, and return
+        it. Raise StackSpotError."""
         account = self._account
         form = {
             "grant_type": "client_credentials",
@@ -462,7 +471,8 @@ class StackSpotApi:
     def _forget_request(self, task: asyncio.Task[str]) -> None:
         self._token_request = None
         if not task.cancelled():
-            task.exception()  # every waiter may have gone
+            # Read, so that asyncio reports no lost error: every waiter may have been cancelled.
+            task.exception()
 
 
 def derive_ulid(*key: str) -> str:

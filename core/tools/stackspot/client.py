@@ -109,13 +109,15 @@ class RunStatus:
 
 
 def parse_status(execution: str, answer: Mapping[str, Any]) -> RunStatus:
-    """Return a status from StackSpot's JSON. Missing and malformed parts are left out."""
+    """Return a status from StackSpot's JSON. Missing and malformed parts are left out, because
+    StackSpot publishes no schema: a part that is unknown must not stop the wait for a run."""
     progress, raw = answer.get("progress"), answer.get("steps")
     progress = progress if isinstance(progress, Mapping) else {}
     numbered: list[tuple[float, RunStep]] = []
     for step in raw if isinstance(raw, list) else []:
         if not isinstance(step, Mapping):
             continue
+        # A model's step has an answer, a web request's the body that came back.
         order, result = step.get("execution_order"), step.get("step_result")
         if isinstance(result, Mapping):
             texts = (_to_text(result.get(key)) for key in ("answer", "json_data", "data"))
@@ -157,7 +159,8 @@ class Result:
 
     @property
     def without_fence(self) -> str:
-        """The text without a fence around JSON. Code keeps its fence, which names the language."""
+        """The text, without the fence if it consists of fenced JSON alone. Code keeps its fence,
+        which names the language."""
         block = _only_block(self.text)
         return block[1].strip() if block and self.data is not None else self.text
 
@@ -172,7 +175,8 @@ class Document:
 
 
 def parse_json_text(text: str) -> Any:
-    """Return the JSON in a text, also inside a fence that may be unclosed; None otherwise."""
+    """Return the JSON that a whole text consists of, also in a fence, which may be unclosed: the
+    result of a command is a model's text. None for anything else."""
     block = _only_block(text)
     if block is not None and block[0].lower() not in _JSON:
         return None
@@ -183,7 +187,8 @@ def parse_json_text(text: str) -> Any:
 
 
 def build_document(text: str, stem: str) -> Document:
-    """Return `text` as a file of the matching type, named after `stem`, without its fence."""
+    """Return `text` as a file named after `stem`: JSON laid out in lines, the code of a fence with
+    the ending of its language, and anything else as Markdown."""
     data = parse_json_text(text)
     if isinstance(data, dict | list):
         laid_out = json.dumps(data, ensure_ascii=False, indent=2)
@@ -271,7 +276,8 @@ class StackSpot:
         self.deadline = deadline
 
     async def check(self) -> None:
-        """Get a token, or check that the current one is still valid."""
+        """Get a token, which shows that StackSpot accepts the credentials; a token that is still
+        valid is not asked for again. Raise StackSpotError."""
         await self._api.token()
 
     async def run(
@@ -289,7 +295,7 @@ class StackSpot:
     async def create(
         self, slug: str, input: str | Mapping[str, Any] = "", *, conversation_id: str = ""
     ) -> str:
-        """Start a quick command and return the execution's id.
+        """Start a quick command and return the execution's id, by which its state is asked for.
 
         It costs money: if the answer is lost, the error's code is "unknown", and nothing is started
         again.
@@ -336,10 +342,11 @@ class StackSpot:
         return parse_status(execution, answer)
 
     async def wait(self, execution: str, *, on_progress: OnProgress | None = None) -> Result:
-        """Wait until a run has completed, and return its result.
+        """Wait until a run has completed, and return its result. `on_progress` is called when the
+        state, the completed share or the step has changed.
 
-        Raise code "failed" if it failed, and StillRunning after the deadline, a refusal or too many
-        failures.
+        Raise StackSpotError "failed" if it failed, and StillRunning after the deadline, a refusal,
+        or too many failed requests in a row: StackSpot may still finish the run then.
         """
         end = self._clock.now() + self.deadline
         pauses, least_pause, misses = iter(STACKSPOT_POLL_BACKOFF), 0.0, 0
@@ -348,6 +355,7 @@ class StackSpot:
             pause = max(next(pauses), least_pause)
             await self._clock.sleep(min(pause * self._clock.jitter(), seconds))
             least_pause = 0.0
+            # The last request gets enough time for an answer, even beyond the deadline.
             patience = max(end - self._clock.now(), MIN_POLL_TIMEOUT_SECONDS)
             try:
                 status = await self.status(execution, timeout=min(POLL_TIMEOUT_SECONDS, patience))
@@ -381,7 +389,9 @@ class StackSpot:
         raise StillRunning(late, execution)
 
     async def ask_agent(self, agent: str, prompt: str, *, conversation_id: str = "") -> AgentAnswer:
-        """Ask an agent one question in a continuing conversation. It costs money, like `create`."""
+        """Ask an agent one question and return its answer. With `conversation_id`, the agent
+        remembers what it was asked before. It costs money, so a question whose answer was lost is
+        not asked again. Raise StackSpotError."""
         if not _AGENT_ID.fullmatch(agent):
             raise StackSpotError(
                 "`{agent}` isn't an agent's ID.", code="bad_agent", agent=agent[:40]

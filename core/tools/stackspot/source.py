@@ -73,7 +73,8 @@ instruction.
 
 
 def describe_commands(commands: Sequence[QuickCommand]) -> str:
-    """Return the description of `stackspot_quick_command`: one line for each command."""
+    """Return the description of the tool `stackspot_quick_command` for the model: one line for each
+    command, with its inputs. A command that changes data is marked: it is only proposed."""
     lines, asks = list[str](), ""
     for command in commands[:_MAX_LISTED_COMMANDS]:
         inputs = []
@@ -94,7 +95,8 @@ def describe_commands(commands: Sequence[QuickCommand]) -> str:
 
 
 class StackSpotCommands:
-    """Runs quick commands for the `QuickCommands` port, which checks the rights."""
+    """Runs quick commands at StackSpot. The `QuickCommands` port calls it, after it has checked the
+    rights."""
 
     def __init__(self, stackspot: StackSpot) -> None:
         self._stackspot = stackspot
@@ -102,8 +104,9 @@ class StackSpotCommands:
     async def run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome:
         """Run a command and return its result, JSON without its fence. Raise StackSpotError.
 
-        The execution's id is journalled before waiting. If the context already has one, the run
-        continues from there. Cancelling stops only the waiting.
+        The execution's id is journalled before waiting. If the context already has one
+        (`ctx.call.handle`), an earlier attempt of this call began the run before a crash, and only
+        its end is awaited. Cancelling stops only the waiting.
         """
         execution = ctx.call.handle or await self._start_run(ctx, slug, input)
         result = await self._stackspot.wait(
@@ -114,9 +117,11 @@ class StackSpotCommands:
         return Outcome("ok", bare if bare.strip() else say(_NOTHING, slug=slug))
 
     async def _start_run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> str:
-        """Start a run and return its id.
+        """Start a run, journal its id, and return it.
 
-        If it is cancelled, it waits a little, so that a run that was started is also journalled.
+        If this call is cancelled, it waits up to `NAMING_TIMEOUT_SECONDS` for both: a run that was
+        started, and costs money, should not be lost. `begin` runs in a task of its own, which the
+        cancellation does not reach.
         """
 
         async def begin() -> str:
@@ -163,7 +168,8 @@ class AgentConversations:
         """The id of a conversation at the server, where it is not Ponte's own, by Ponte's id."""
 
     async def ask(self, ctx: ToolContext, agent: str, prompt: str) -> str:
-        """Return the agent's answer. Raise StackSpotError."""
+        """Return the agent's answer to a question in this thread's conversation with it. Raise
+        StackSpotError."""
         ours = conversation_ulid(ctx, agent)
         id = self._server_ids.get(ours, ours)
         answer = await self._stackspot.ask_agent(agent, prompt, conversation_id=id)
@@ -183,20 +189,21 @@ class StackSpotRuns:
         self.patience = stackspot.deadline + RUN_MARGIN_SECONDS
 
     def batch(self, draft: Draft) -> int:
-        """Return 1: each run is a batch."""
+        """Return 1: each run is a batch of its own."""
         return 1
 
     def open(self, draft: Draft) -> RunBatch:
-        """Return the batch that runs a draft."""
+        """Return the batch that runs this draft's command. Nothing is sent yet."""
         return RunBatch(self._stackspot, draft)
 
     def revert(self, change: Change) -> Draft:
-        """Raise ToolError: a run cannot be undone."""
+        """Raise ToolError: nobody knows what a run has changed, so it cannot be undone."""
         raise ToolError(NO_WAY_BACK)
 
     async def revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
         """Return the draft with other inputs, checked against the command as the changer may use it
-        now. An empty value is no input. Raise BadInput, or a Refusal if they may not."""
+        now. An empty value means that the input is left out. Raise BadInput, or a Refusal if the
+        changer may not run the command. The conversation stays that of the first asker's thread."""
         target, given = change.draft.target, dict(change.draft.rows[0].after or {})
         command = await self._commands.find(changer.person, changer.address, str(target["slug"]))
         given = {name: value for name, value in (given | dict(values)).items() if value != ""}
@@ -214,7 +221,8 @@ class RunBatch:
         self._draft = draft
 
     async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
-        """Wait for the end of a started run. Without an id there is nothing to look for."""
+        """Wait for the end of the run whose id the row has, and return the state of the row. A row
+        without an id was not started."""
         return [await self._read_outcome(row) for row in rows]
 
     async def watch(self, rows: Sequence[RowWrite], doing: Doing) -> Sequence[RowCheck]:
@@ -310,7 +318,10 @@ class StackSpotSource:
         """Tools by their descriptions, which name the commands and agents that a person may use."""
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
-        """Return the tools, also while StackSpot is down: a call then explains the failure."""
+        """Return the tools, also while StackSpot is down: a call then explains the failure.
+
+        Their descriptions name the commands and agents that this person may use. `asks_first` and
+        `costs` tell for a call whether it is only proposed, and what it costs."""
         everybodys = self._commands.everybodys
         listed = tuple(each for each in everybodys if viewer.may("command", each.slug))
         agents = self._known_agents(viewer)
@@ -415,7 +426,8 @@ class QuickCommandTool(FunctionTool):
     asks_first: Callable[[str], bool]
 
     def effect_of(self, arguments: str) -> Effect:
-        """Return the effect of a call. A command marked as writing is only proposed."""
+        """Return the effect of a call: "write" for a command that ponte.toml marks as writing, else
+        "spend", because each run costs money."""
         command = self.listed.get(read_text_argument(arguments, "slug"))
         return "write" if command and command.effect == "write" else "spend"
 
@@ -424,7 +436,8 @@ class QuickCommandTool(FunctionTool):
         return self.asks_first(read_text_argument(arguments, "slug"))
 
     def estimate_cost(self, arguments: str) -> PaidRun | None:
-        """Return what the call costs. A proposed command is paid for when it is approved."""
+        """Return the paid run of this call, by which ponte.toml prices it; None for a command that
+        is only proposed, because its run is paid for when it is approved."""
         slug = read_text_argument(arguments, "slug")
         return None if self.asks_first(slug) else PaidRun("quick_commands", slug)
 
