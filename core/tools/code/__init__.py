@@ -96,7 +96,9 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
     def _build_local(
         self, deps: IntegrationDependencies[CodeSettings], folder: Path | None = None
     ) -> LocalBackend:
-        """Return the local backend. `folder` replaces the home's folder for environments."""
+        """Return the local backend. Starts nothing. `folder` replaces the home's folder for
+        environments: `ponte doctor` uses a temporary one. Another process that takes over a thread,
+        or forgets it, sends the notice "kernel", which ends the thread's kernel here."""
         from core.tools.code.environment import PythonEnvironment, environments_folder
         from core.tools.code.local import Kernels, LocalBackend, max_kernels
         from core.tools.code.sandbox.sandbox import SandboxLimits
@@ -123,7 +125,9 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
         return {"tool": ("run_python",)}
 
     async def check(self, deps: IntegrationDependencies[CodeSettings]) -> Sequence[Health]:
-        """The local sandbox is proved as `run` does it; the hosted one is the model's server."""
+        """Return the state of the code tool for `ponte doctor`. A local sandbox is started and
+        tried, as `ponte run` does it. Hosted Python is not tried: it is at the model's server,
+        which is checked elsewhere, and a container costs money."""
         if self.choose_place(deps.own, deps.shared) != "local":
             return [self.summary(deps.own, deps.shared)]
         with tempfile.TemporaryDirectory(prefix="ponte-doctor-") as folder:
@@ -134,9 +138,10 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
                 await backend.close()
 
     async def prepare(self, home: Path, proxies: Proxies, write: Callable[[str], None]) -> None:
-        """Make the environment with its libraries, in a `home` that is there.
+        """Build the sandbox's Python with its libraries in the folder `home`, which exists, so that
+        the first run need not wait for it. `write` prints the progress.
 
-        Raises PonteError with the reason where it cannot be made.
+        Raise PonteError with the reason if it cannot be built.
         """
         from core.tools.code.environment import PythonEnvironment, environments_folder
         from core.tools.code.sandbox.sandbox import SandboxFailed

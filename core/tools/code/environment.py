@@ -83,7 +83,8 @@ class NoPython(PonteError):
 
 
 class InstallationFailed(PonteError):
-    """The packages of the sandbox could not be installed. `cause` is the error of the installer."""
+    """The packages of the sandbox could not be installed. `cause` is the reason for people, as far
+    as the installer's output shows it."""
 
     code = "installation_failed"
     sentence = "the packages couldn't be installed: {cause}"
@@ -108,6 +109,7 @@ async def find_base_python() -> BasePython:
     If Ponte runs as root, its kernels are other users, who cannot read a Python under /root. Raise
     NoPython, and OSError if root cannot become another user.
     """
+    # In a virtual environment, this is the Python from which that was made.
     own = getattr(sys, "_base_executable", None) or sys.executable
     for path in dict.fromkeys((own, *_FALLBACKS)):
         if version := await _read_version(path):
@@ -143,6 +145,7 @@ async def install_libraries(folder: Path, proxies: Proxies) -> None:
         str(REQUIREMENTS_FILE),
     ]
     await _run_program(command, None, proxy_settings.encode())
+    # Ponte's own backend of matplotlib, which kernels import from there.
     for library in (folder / "lib").glob("python3*/site-packages"):
         await asyncio.to_thread(shutil.copyfile, FIGURES_FILE, library / "ponte_figures.py")
         (library / "ponte_figures.py").chmod(0o644)
@@ -152,7 +155,8 @@ async def install_libraries(folder: Path, proxies: Proxies) -> None:
 
 
 def find_cause(output: str) -> str:
-    """Return a reason for people, from pip's output."""
+    """Return the reason of a failed installation for people, from pip's output: one of the usual
+    ones (`_CAUSES`), else the last line."""
     causes = (words for mark, words in _CAUSES if mark in output)
     lines = output.strip().splitlines()
     return next(causes, lines[-1][:300] if lines else "pip ended without a word")
@@ -191,10 +195,11 @@ class PythonEnvironment:
         """Why the libraries are not there, as the last try found."""
 
     async def python(self, tell: Tell) -> SandboxPython:
-        """Return the Python with libraries, built now if needed; else a bare one.
+        """Return the Python with libraries, built now if needed. If that fails, or takes longer
+        than `INSTALL_WAIT_SECONDS`, return a bare one, with which code without libraries runs.
 
         `tell` gets words for the person meanwhile. Raise SandboxFailed if there is no Python at
-        all.
+        all. After a failure, nothing is installed for `INSTALL_RETRY_SECONDS`.
         """
         with as_sandbox_failure():
             # `whole` is the folder of the environment with all libraries; it may not exist yet.
@@ -261,8 +266,9 @@ class PythonEnvironment:
 
 
 async def _read_version(path: str) -> str:
-    """Ask a Python for its version, as the user who runs kernels. Return "" if it is too old or
-    that user cannot run it."""
+    """Ask a Python for its version, as the user who runs kernels: another one than root. Return ""
+    if it is too old or that user cannot run it. Raise OSError if root cannot become another user,
+    which no other Python would change."""
     try:
         process = await start_program(
             path,
@@ -316,7 +322,7 @@ async def _run_program(
     command: Sequence[str], environment: Mapping[str, str] | None, stdin_data: bytes = b""
 ) -> None:
     """Run one step of the installation to its end. Raise InstallationFailed with what the program
-    says about the cause."""
+    says about the cause. `environment` None: that of Ponte."""
     # Kernels can be other users, who must be able to read the files that this makes.
     shell = ("/bin/sh", "-c", 'umask 022 && exec "$@"', "sh")
     process = await start_program(
@@ -351,7 +357,8 @@ async def _build_folder(whole: Path) -> AsyncIterator[Path]:
 
 
 def _open_to_all(folder: Path) -> None:
-    """Make folders readable to other users, whatever the umask. Kernels can be other users."""
+    """Make `folder` and its parent if they are missing, and readable to other users, whatever the
+    umask: kernels can be other users. An existing parent, such as Ponte's home, keeps its mode."""
     for each in (folder.parent, folder):
         is_new = not each.exists()
         each.mkdir(exist_ok=True)

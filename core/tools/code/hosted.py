@@ -174,7 +174,8 @@ class CodeInterpreter:
         return self._lock.locked()
 
     async def execute_code(self, prompt: str, files: InputFiles = ()) -> Executed:
-        """Run Python code, bare or fenced, or a request in words.
+        """Run Python code, bare or fenced, or do what a request in words asks for. Of code, the
+        text is what it printed, else the model's answer.
 
         Raise ToolError: no prompt, refused code, server down.
         """
@@ -209,21 +210,27 @@ class CodeInterpreter:
             await asyncio.wait({deletion}, timeout=CONTAINER_FORGET_TIMEOUT_SECONDS)
 
     async def close(self) -> None:
-        """Delete the container of a single interpreter."""
+        """Delete the container, and wait for deletions under way. For an interpreter that is used
+        alone: `HostedBackend` keeps its containers for the next process."""
         await self.forget()
         await self._containers.close()
 
     async def _execute(
         self, prompt: CodePrompt, files: InputFiles, ctx: ToolContext | None, person: str
     ) -> tuple[RunResult, str]:
-        """Return the outcome and the model's own words. Raises ToolError."""
+        """Return the outcome and the model's own words. Raises ToolError.
+
+        Whatever ends a run early, its code must not go on in the container: after a timeout or a
+        person's stop, the container is deleted. If only this process stops, the container stays,
+        and the next process waits for the run by its handle (`ctx.call.handle`)."""
         async with self._lock:
             # With a handle, an earlier process has sent the request.
             self._is_forgotten, self._was_sent = False, bool(ctx and ctx.call.handle)
             try:
                 async with asyncio.timeout(self._choice.seconds):
                     return await self._run_once(prompt, files, ctx, person)
-            except TimeoutError:  # nothing of it goes on; what its tokens cost is not known
+            except TimeoutError:
+                # Nothing says what its tokens cost, so the cost is marked as an estimate.
                 container = self._container
                 self._delete_container("")
                 unknown = self._add_cost(Usage(is_estimated=self._was_sent), container)
@@ -231,7 +238,8 @@ class CodeInterpreter:
             except asyncio.CancelledError:
                 if ctx is None or ctx.turn.is_stopped():
                     self._delete_container(CONTAINER_STOPPED)
-                else:  # what goes on there is to be looked up before it is used again
+                # The run may go on there, so the container is looked up before it is used again.
+                else:
                     self._earlier_id, self._container = self.container, None
                 raise
             except ModelServerFault as fault:
@@ -247,7 +255,8 @@ class CodeInterpreter:
     async def _run_once(
         self, prompt: CodePrompt, files: InputFiles, ctx: ToolContext | None, person: str
     ) -> tuple[RunResult, str]:
-        """Wait for the run that an earlier process started, or start one."""
+        """Wait for the run that an earlier process started, or start one, in the conversation's
+        container or a new one. Return its result and the model's own words."""
         if ctx and ctx.call.handle:
             execution = parse_execution(await poll_response(self._client, ctx.call.handle))
             if self._container is None or self._container.id != execution.container:
@@ -257,6 +266,8 @@ class CodeInterpreter:
             ran = await self._build_result(self._container, execution, prompt, since=execution.at)
             return ran, execution.text
 
+        # A response that the server stores is recorded, to erase it with the conversation, and to
+        # wait for it by its id after a crash.
         async def record_id(response: str) -> None:
             if ctx and self._choice.store:
                 await ctx.turn.record_object_to_erase(Remote("response", response))
@@ -298,7 +309,9 @@ class CodeInterpreter:
     async def _build_result(
         self, container: Container, execution: HostedExecution, prompt: CodePrompt, since: int = 0
     ) -> RunResult:
-        """Return the result of a run. Raise ToolError if no code ran."""
+        """Return the result of a run, with the files that it made and its cost. Raise ToolError if
+        no code ran: the model declined, or its answer was cut off. With `since` (the server's
+        seconds), older files in the container do not belong to the run."""
         if not execution.codes:
             error = ToolError(NOT_RUN, code="not_run", hint=execution.text[:500])
             if execution.ended == "content_filter":
@@ -365,7 +378,7 @@ class CodeInterpreter:
         cost = prices.highest_cost((self._choice.model, model), usage)
         costs = [] if cost is None else [cost]
         if container and session is not None:
-            # A new session is paid for if the last one is over.
+            # OpenAI charges for a container by sessions: a new one begins when the last is over.
             now = self._containers.now()
             costs.append(0.0 if now < container.paid_until else session)
             if now >= container.paid_until:
@@ -374,7 +387,8 @@ class CodeInterpreter:
 
     def _build_body(self, container: Container, prompt: CodePrompt, person: str) -> Json:
         """Return the request with which the model's server runs the code in this container. The
-        model only has to pass the code on, so little reasoning is asked for."""
+        model only has to pass the code on, so little reasoning is asked for. Some fields exist at
+        OpenAI alone (`official`); other servers may refuse them."""
         choice, official = self._choice, self._client.place.is_official
         body: Json = {
             "model": choice.model,
@@ -421,8 +435,9 @@ class HostedBackend:
         """Do nothing: this backend needs no preparation."""
 
     def costs(self, arguments: str) -> PaidRun:
-        """Return the largest cost of a call: a container session, and the model that runs the
-        code."""
+        """Return the paid run of a call: a container's session, and the tokens of the model that
+        runs the code. The code counts twice as input and once as output, with a token for each
+        byte, the most that it can need."""
         code = len(arguments.encode())
         input, output = RESERVED_INPUT_TOKENS + 2 * code, RESERVED_OUTPUT_TOKENS + code
         return PaidRun("container", "", self._choice.model, input, output)
@@ -458,7 +473,8 @@ class HostedBackend:
             await interpreter.forget()
 
     async def health(self) -> Health:
-        """Return the backend's state."""
+        """Return the backend's state, without a request: off without a key, failing if the last run
+        failed for a reason that concerns the server (`SERVER_CODES`)."""
         about = {"model": self._choice.model, "host": self._client.place.host}
         if not await self.is_available():
             return Health("code", "off", say("hosted: OPENAI_API_KEY isn't set"))
@@ -480,9 +496,10 @@ class CodePrompt:
 
     @classmethod
     def of(cls, prompt: object, *, words: bool = False) -> CodePrompt:
-        """Return the checked prompt. Raise ToolError if it is empty or too long.
+        """Return the checked prompt, without a fence around it. Raise ToolError if it is empty or
+        too long.
 
-        With `words`, text that is not Python is a request.
+        With `words`, text that is not Python is a request. Fenced text is always code.
         """
         text = prompt if isinstance(prompt, str) else ""
         block = _FENCED_CODE.fullmatch(text)
@@ -494,7 +511,8 @@ class CodePrompt:
             raise ToolError(CODE_TOO_LONG, code="too_long", size=size, limit=limit)
         if not words or block:
             return cls(text)
-        # The parser puts the combining marks of a name in their order.
+        # Python's parser sorts the combining marks of a name, which takes long for thousands of
+        # them. No real code has so many.
         if limit_combining_marks(text) != text:
             return cls(text, verbatim=False)
         try:
@@ -507,7 +525,7 @@ class CodePrompt:
         """Return the code that ran, if it differs from the prompt; otherwise "".
 
         Blanks at the ends of lines do not count. The result is also "" if the server does not say
-        what ran.
+        what ran. A model may change code instead of passing it on, or run it in several parts.
         """
 
         def plain(code: str) -> str:

@@ -67,10 +67,11 @@ _TRACEBACK = re.compile(
 async def ask_for_response(
     client: ModelServerClient, body: Json, on_id: Callable[[str], Awaitable[None]]
 ) -> Json:
-    """Send `body` and return its final response. `on_id` gets the id before anything else.
+    """Send `body` and return its final response. `on_id` gets the response's id as soon as it is
+    known, so that it is recorded before anything can fail.
 
-    The request is repeated only if it surely was not begun. Raise ModelServerFault; `lost` if it
-    may have run.
+    The request is repeated only if it surely was not begun. If the stream breaks later, the
+    response is asked for by its id. Raise ModelServerFault; `lost` if it may have run.
     """
 
     async def open_stream() -> tuple[Json | None, AsyncGenerator[Json, None]]:
@@ -144,7 +145,8 @@ class HostedExecution:
 
 
 def parse_execution(response: Json) -> HostedExecution:
-    """Return a final response, parsed."""
+    """Return a final response, parsed. What the server does not say, or says in another form, is
+    empty. The output of code comes as one text, in which the error is the last traceback."""
     items = read_objects(response.get("output"))
     calls = [item for item in items if item.get("type") == "code_interpreter_call"]
     messages = [item for item in items if item.get("type") == "message"]
@@ -180,7 +182,8 @@ def parse_execution(response: Json) -> HostedExecution:
 
 
 def without_container_links(text: str) -> str:
-    """Return `text` without links into a container, which nobody can open; their labels stay."""
+    """Return the model's `text` without links into a container (`sandbox:/mnt/data/…`), which
+    nobody can open. Their labels stay, and a bare link becomes the name of its file."""
     text = _LINK.sub(lambda match: match["label"], text)
     return _BARE_LINK.sub(lambda match: posixpath.basename(match["path"]), text)
 
@@ -217,14 +220,15 @@ class OutputCollection:
         self._total = 0
 
     def has_room(self, name: str) -> bool:
-        """Return whether another file is allowed; otherwise record that it was left out."""
+        """Return whether another file is allowed. If not, record that this one was left out."""
         if len(self.files) < MAX_OUTPUT_FILES:
             return True
         self.leave_out(name, f"one run gives {MAX_OUTPUT_FILES} files at most")
         return False
 
     def add_file(self, name: str, data: bytes | None) -> None:
-        """Add a file. `data` None means that it is larger than the limit."""
+        """Add a file. `data` None means that it is larger than the limit. One with the same bytes
+        as an earlier one is the same file, which came in two ways."""
         if data is None or len(data) > MAX_OUTPUT_FILE_BYTES:
             self.leave_out(name, f"a file may have {MAX_OUTPUT_FILE_BYTES >> 20} MiB")
         elif data in [file.data for file in self.files]:
@@ -236,7 +240,9 @@ class OutputCollection:
             self.files.append(OutputFile(name, detect_type(name, data), data))
 
     def add_picture(self, number: int, url: str) -> None:
-        """Add a picture that the answer contains. No address is opened (pydantic-ai issue 2391)."""
+        """Add a picture that the answer contains as a data URL. No address is opened (pydantic-ai
+        issue 2391); one is only mentioned if no picture came as a file, because it may be the same
+        one."""
         match = _PICTURE.fullmatch(url)
         name = f"figure-{number}.{match[1] if match else 'png'}"
         if match is None:
@@ -300,7 +306,8 @@ class ContainerClient:
         return Container(str(answer["id"]), self.now(), paid_until=self.now())
 
     def assume_alive(self, id: str) -> Container:
-        """Return a container that an earlier process used; it may have expired."""
+        """Return a container that an earlier process used, without asking the server: it may have
+        expired. Its session counts as paid for, and its variables as alive."""
         return Container(id, self.now(), self.now() + CONTAINER_SESSION_SECONDS, holds_state=True)
 
     async def find(self, id: str) -> Container | None:
@@ -344,7 +351,9 @@ class ContainerClient:
     ) -> OutputCollection:
         """Return every file and picture that the run created.
 
-        Only files created at `since` (in the server's seconds) or later belong to this run.
+        Only files created at `since` (in the server's seconds) or later belong to this run, and of
+        these, those that were not listed before and that code made ("assistant"; uploads are of the
+        "user"). Files that the answer cites are among them even if the list fails.
         """
         outputs = OutputCollection()
         new = {id: name for id, name in execution.cited.items() if id}
@@ -389,7 +398,8 @@ class ContainerClient:
                 log.warning("could not delete a container", error=str(fault), container_id=id)
 
     def discard(self, id: str) -> asyncio.Task[None]:
-        """Delete a container in the background."""
+        """Delete a container in the background, and return the task of it, which a caller may wait
+        for."""
         task = asyncio.create_task(self.delete(id))
         self._deletions.add(task)
         task.add_done_callback(self._deletions.discard)
@@ -400,7 +410,8 @@ class ContainerClient:
         await asyncio.gather(*self._deletions, return_exceptions=True)
 
     async def _list_files(self, container: Container) -> Sequence[Json]:
-        """Return all files in it, and remember them as known. Raise ModelServerFault."""
+        """Return all files in a container, page by page, and remember them as known. A server that
+        repeats a page ends the list. Raise ModelServerFault."""
         files: dict[str, Json] = {}
         query: dict[str, object] = {"limit": 100, "order": "asc"}
         while len(files) < MAX_LISTED_FILES:

@@ -65,7 +65,8 @@ programs (also no asyncio); threads work. At most 30 seconds, 1 GiB."""
 
 @dataclass(slots=True)
 class _KernelSlot:
-    """The place of a thread's kernel: the kernel, or why there is none."""
+    """The place of a thread's kernel in this process: the kernel, or why there is none. Whoever
+    uses it holds the `lock`, because a kernel runs one code at a time."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     session: KernelSession | None = None
@@ -119,8 +120,10 @@ class Kernels:
         files: InputFiles,
         zone: str = "UTC",
     ) -> RunResult:
-        """Run code in the thread's kernel and that time zone. Raise SandboxFailed if none could be
-        started."""
+        """Run code in the thread's kernel and that time zone. A kernel that has ended, that has
+        another Python than `python`, or whose thread ran newer code in another process, is replaced
+        by a new one; the result then says why earlier variables are gone. Raise SandboxFailed if
+        none could be started."""
         self._sweeping = self._sweeping or asyncio.create_task(self._sweep())
         slot = self._slots.setdefault(thread, _KernelSlot())
         async with slot.lock, self._room:
@@ -155,7 +158,8 @@ class Kernels:
             finally:
                 slot.busy = False
                 slot.used_at = self._clock()
-                if self._slots.get(thread) is not slot:  # forgotten meanwhile
+                # The thread was forgotten during the run, so nothing of it may stay.
+                if self._slots.get(thread) is not slot:
                     await slot.end(ENDED)
                     await self._places.forget(thread)
 
@@ -175,7 +179,8 @@ class Kernels:
             await self.drop(thread)
 
     async def evict_idle(self) -> None:
-        """End kernels that are idle, or that another process has replaced."""
+        """End kernels that are idle, or whose thread has run newer code in another process, so that
+        their variables are old. A kernel that runs code is left alone."""
         before = self._clock() - KERNEL_IDLE_SECONDS
         for thread, slot in list(self._slots.items()):
             if slot.session and not slot.busy:
@@ -197,7 +202,8 @@ class Kernels:
 
     async def _make_room(self) -> None:
         """End the longest idle kernels, so that one more can start."""
-        # A busy slot has a kernel or is about to, ours too; there are at most `most` of them.
+        # A busy slot has a kernel or is about to start one, ours too. The semaphore `_room` admits
+        # at most `most` of them, so ending idle ones makes enough room.
         idle = [(name, s) for name, s in self._slots.items() if s.session and not s.busy]
         for name, other in sorted(idle, key=lambda each: each[1].used_at):
             busy_count = sum(bool(each.session) or each.busy for each in self._slots.values())
@@ -212,7 +218,8 @@ class Kernels:
 
 
 def max_kernels(limits: SandboxLimits) -> int:
-    """Return how many kernels can use all their memory and still leave half of the machine's."""
+    """Return how many kernels can use all their memory and still leave half of the machine's, or of
+    the container's, if that has a limit."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     with suppress(OSError, ValueError):  # no container, or one without a cap ("max")
         memory = min(memory, int(_CGROUP.read_text()))
@@ -256,7 +263,8 @@ class LocalBackend:
         return self._choice is not None and self._choice.sandbox is not None
 
     async def run(self, ctx: ToolContext, code: str, files: InputFiles) -> RunResult:
-        """Run code. Raise SandboxFailed if there is no safe sandbox."""
+        """Run code in the thread's kernel, and log how it went. Raise SandboxFailed if there is no
+        safe sandbox."""
         try:
             return await measure_run(self.name, self._run(ctx, code, files))
         except ToolError as error:
@@ -268,7 +276,8 @@ class LocalBackend:
         await self._kernels.forget(thread)
 
     async def health(self) -> Health:
-        """Return the backend's state."""
+        """Return the backend's state: which sandbox it uses, or why there is none, and what is
+        missing of its libraries. Without a sandbox it is failing only if the operator chose it."""
         choice = await self._wait_for_proof()
         words = say("local: {words}", words=choice.reason.words())
         if choice.sandbox is None:

@@ -141,7 +141,8 @@ class CodeBackend(Protocol):
 
 
 async def measure_run(name: str, running: Awaitable[RunResult]) -> RunResult:
-    """Return the result of a run, and count and log it for that backend, however it ends."""
+    """Await a run and return its result. Log how it ended and how long it took, also if it fails or
+    is cancelled. `name` is the backend's."""
     began, outcome = time.monotonic(), "cancelled"
     try:
         ran = await running
@@ -156,8 +157,9 @@ async def measure_run(name: str, running: Awaitable[RunResult]) -> RunResult:
 
 
 def detect_type(name: str, data: bytes) -> str:
-    """Return a media type. Pictures are detected by their first bytes only, because a name proves
-    nothing."""
+    """Return the media type of a file that code made. Pictures are detected by their first bytes
+    only, because a name proves nothing. Types that can contain script are never returned: such a
+    file counts as text, so that no browser runs it."""
     for magic, kind in _MAGIC.items():
         if data.startswith(magic):
             return kind
@@ -171,7 +173,8 @@ def detect_type(name: str, data: bytes) -> str:
 
 
 async def list_input_files(ctx: ToolContext) -> tuple[InputFile, ...]:
-    """Return the files of the conversation, the oldest first.
+    """Return the files of the conversation that code can read, the oldest first. Files with code
+    that ran before are not among them.
 
     Of several files with one name, the newest keeps it. An older `a.csv` becomes `a-1.csv`.
     """
@@ -184,7 +187,7 @@ async def list_input_files(ctx: ToolContext) -> tuple[InputFile, ...]:
     named = []
     for file in candidates:
         name = safe_file_name(file.name)
-        # What is left are newer files of that name.
+        # Now the count of newer files with this name; the newest itself is left with 0.
         copies[name] -= 1
         if copies[name]:
             older[name] += 1
@@ -196,7 +199,8 @@ async def list_input_files(ctx: ToolContext) -> tuple[InputFile, ...]:
 
 
 def strip_fence(code: str) -> str:
-    """Return `code` without the fence that some models put around it."""
+    """Return `code` without the Markdown fence that some models put around it. Code with anything
+    else beside one fence stays as it is: the fence may be part of a text in it."""
     blocks, beside = _split_blocks(code)
     return blocks[0][1] if len(blocks) == 1 and not beside.strip() else code
 
@@ -220,6 +224,7 @@ def _split_blocks(text: str) -> tuple[list[tuple[str, str]], str]:
     blocks, beside, lines = list[tuple[str, str]](), "", list[str]()
     fence: Fence | None = None
     for line in text.splitlines():
+        # The fence that is open before this line, and after it; None outside of blocks.
         before, fence = fence, fence_after_line(line, fence, len(line))
         if before is None and fence is None:
             beside += line

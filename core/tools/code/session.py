@@ -74,7 +74,8 @@ Text = Annotated[str, StringConstraints(max_length=100_000)]
 
 
 class BrokenFrame(Exception):
-    """A line that is no valid frame. Nothing more is read from that kernel."""
+    """A line from a kernel that is no valid frame, or not one that an honest kernel would send now.
+    Nothing more is read from that kernel."""
 
 
 class FloodedOut(Exception):
@@ -128,7 +129,8 @@ def parse_frame(line: bytes) -> Frame:
 class PrintedOutput:
     """The output of one run: kept up to a limit, counted beyond it.
 
-    The kernel writes `mark` after the run; what follows belongs to the next run.
+    The kernel writes `mark` after the run; what follows (`rest`) belongs to the next run, to which
+    it comes as `before`: threads of an earlier run may go on printing.
     """
 
     def __init__(self, mark: bytes, before: bytes = b"") -> None:
@@ -139,10 +141,10 @@ class PrintedOutput:
         self.rest = b""
 
     def feed(self, chunk: bytes) -> bool:
-        """Add output. Return True once the mark was read."""
+        """Add output. Return True once the mark was read. The mark can come in two pieces, so the
+        last bytes, as many as it has, wait in `_pending` for the next piece."""
         data = self._pending + chunk
         before, mark, self.rest = data.partition(self._mark)
-        # The end may be the beginning of the mark.
         partial_mark = b"" if mark else before[-len(self._mark) :]
         self._pending = partial_mark
         data = before[: len(before) - len(partial_mark)]
@@ -178,8 +180,9 @@ class KernelRun:
         self._left_out_count = 0
 
     def add_frame(self, came: Frame) -> None:
-        """Add what the kernel reports. Code of the person can write into the same pipe, so a frame
-        that no honest kernel sends now raises BrokenFrame."""
+        """Add what the kernel reports: a file, a file that it left out, or the end of the run. Code
+        of the person can write into the same pipe, so a frame that no honest kernel sends now
+        raises BrokenFrame: one beyond the kernel's own limits, or the end of another run."""
         match came:
             case FileMade(file=name, data=data):
                 total = len(data) + sum(len(file.data) for file in self.files)
@@ -198,14 +201,17 @@ class KernelRun:
                 raise BrokenFrame
 
     def add_output(self, chunk: bytes) -> bool:
-        """Add output and return True once all of it was read. Raise FloodedOut."""
+        """Add output and return True once all of the run's output was read. Raise FloodedOut if it
+        is too much."""
         ended = self.printed.feed(chunk)
         if self.printed.total > MAX_PRINTED_BYTES:
             raise FloodedOut
         return ended
 
     def build_result(self, fault: Fault, *, is_state_lost: bool) -> RunResult:
-        """Return the result of the run."""
+        """Return the result of the run, as far as it came. `fault` says why it was ended from
+        outside; the kernel then reported neither a value nor an error. Only the first files that
+        were left out are named."""
         left_out = list(self.left_out)
         if self._left_out_count > _MAX_NAMED_LEFT_OUT:
             unnamed = self._left_out_count - _MAX_NAMED_LEFT_OUT
@@ -224,7 +230,8 @@ class KernelRun:
 
 
 class KernelSession:
-    """A running kernel and what was sent to it. The caller must run one code at a time."""
+    """A running kernel of one conversation, and which files it has. The caller must run one code at
+    a time."""
 
     def __init__(self, process: RunningProgram) -> None:
         self._process = process
@@ -241,7 +248,8 @@ class KernelSession:
 
     @classmethod
     async def start(cls, sandbox: Sandbox, python: Path, limits: SandboxLimits) -> Self:
-        """Start a kernel. Raise SandboxFailed."""
+        """Start a kernel in the sandbox, and return it once it reports that it is ready. Otherwise
+        its process is killed, and SandboxFailed raised with the end of its output."""
         process = await sandbox.start(KERNEL_PROGRAM, python, limits)
         first: object = None
         try:
@@ -268,7 +276,11 @@ class KernelSession:
 
     async def run(self, code: str, files: InputFiles) -> RunResult:
         """Run code. This ends soon after `RUN_SECONDS` whatever the code does; sooner if
-        cancelled."""
+        cancelled.
+
+        `following` sends the code and reads what comes. When the time is over, the code is
+        interrupted first, which keeps the kernel's variables; a kernel that does not report the
+        end of the run (`run.done`) then is killed."""
         run = KernelRun(secrets.token_hex(8), self._early_output)
         following = asyncio.create_task(self._follow_run(run, code, files))
         fault: Fault = ""
@@ -287,6 +299,7 @@ class KernelSession:
             following.cancel()
             await asyncio.gather(following, return_exceptions=True)
         self._early_output = run.printed.rest
+        # The sandbox itself may have ended it, for a limit on files or the disk.
         if overran := self._process.overran:
             run.left_out.append(f"the sandbox ended it: {overran}")
         for file in run.files:
@@ -294,13 +307,15 @@ class KernelSession:
         return run.build_result(fault or following.result(), is_state_lost=not self.alive)
 
     async def _interrupt(self, run: KernelRun, following: asyncio.Task[Fault]) -> None:
-        """Ask the code to end, and wait a moment."""
+        """Ask the kernel to interrupt the code, and wait a moment for the end of the run."""
         if not self._process.stdin.is_closing():
             self._process.stdin.write(_request_line(interrupt=run.name))
         await asyncio.wait({following}, timeout=INTERRUPT_GRACE_SECONDS)
 
     async def _follow_run(self, run: KernelRun, code: str, files: InputFiles) -> Fault:
-        """Wait until the kernel reports the end of the run, or fails."""
+        """Send the code and read all that comes, until the kernel reports the end of the run or
+        fails. Return why it failed, or "". Frames and output are read at the same time, because a
+        full pipe stops the kernel."""
         fault: Fault = ""
         try:
             async with asyncio.TaskGroup() as parts:
@@ -311,7 +326,7 @@ class KernelSession:
             fault = "flooded"
         except* (BrokenFrame, ConnectionError):
             fault = "died"
-            # What the ended kernel left in the pipe. Before Python 3.11.3 `asyncio.timeout` takes a
+            # What the ended kernel left in the pipe is read for a moment. Before Python 3.11.3 `asyncio.timeout` takes a
             # task group's end for its own task's (https://github.com/python/cpython/issues/102780).
             reading = asyncio.create_task(self._read_output(run))
             try:

@@ -60,7 +60,8 @@ NO_CODE_GIVEN = "There is no code to run. Write Python code, or put it in a code
 
 
 def format_for_model(ran: RunResult, files: Sequence[File]) -> str:
-    """Return a result as plain text. Output is cut in its middle, so that everything else fits."""
+    """Return a result for the model as plain text: what was lost or changed, the output, the value,
+    the error, and the names of files. Output is cut in its middle, so that everything else fits."""
     with use_locale("en"):
         limits = _describe_limits(ran)
     changed = f"[Different code ran instead of yours:]\n{ran.changed_code}"
@@ -101,14 +102,17 @@ def cut_middle(printed: str, max_characters: int) -> str:
 
 
 def shorten_output(printed: str) -> str:
-    """Return what was printed as a terminal shows it: of a line that overwrites itself, such as
-    progress, the last state. A line that comes again and again is there once, with its count."""
+    """Return what was printed as a terminal shows it: of a line that overwrites itself, such as a
+    progress bar, the last state. That saves tokens. Such programs write a carriage return,
+    backspaces, or a sequence that moves the cursor up. A line that comes more than
+    `MAX_EQUAL_LINES` times is there once, with its count."""
     lines = list[str]()
     for line in printed.split("\n"):
         state = _LINE_UP.sub("", line)
         if state and state != line:
             # The line moves the cursor up, so it replaces the one before.
             del lines[-1:]
+        # What follows the last return to the line's start; one backspace alone is kept.
         lines.append(state.rstrip("\r\b").rpartition("\r")[2].rpartition("\b\b")[2])
     counts = {
         line: count for line, count in Counter(lines).items() if line and count > MAX_EQUAL_LINES
@@ -117,6 +121,7 @@ def shorten_output(printed: str) -> str:
     for line in lines:
         if count := counts.get(line, 1):
             shown_lines.append(line if count == 1 else f"{line} (×{count})")
+        # 0: it was shown, and is left out from here on.
         if line in counts:
             counts[line] = 0
     return "\n".join(shown_lines)
@@ -139,7 +144,8 @@ class CodeRunner:
         self.backend = backend
 
     async def run(self, ctx: ToolContext, code: str, message: str = "") -> CodeRun:
-        """Run `code`, or the code block in the person's `message` if `code` is empty.
+        """Run `code`, or the code block in the person's `message` if `code` is empty, and store the
+        files that it made, a long output, and the code itself, named by its hash.
 
         Raise ToolError, and NotStored if a file cannot be stored.
         """
@@ -148,7 +154,9 @@ class CodeRunner:
         if not source.strip():
             raise ToolError(NO_CODE_GIVEN, code="bad_arguments", hint="pass the code as `code`")
         inputs = await list_input_files(ctx)
-        for file in inputs:  # its name has composed letters in the work folder
+        # Names have composed letters (é as one character) in the work folder, but a model may write
+        # them in two.
+        for file in inputs:
             source = source.replace(unicodedata.normalize("NFD", file.name), file.name)
         ran = await self.backend.run(ctx, source, inputs)
         ran = replace(ran, printed=shorten_output(ran.printed))
@@ -179,7 +187,7 @@ class CodeSource:
         self._tool.costs = getattr(backend, "costs", None)
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
-        """Return the tool if the backend can run code now."""
+        """Return the tool `run_python` if the backend can run code now, else none."""
         return (self._tool,) if await self.backend.is_available() else ()
 
     async def health(self) -> Health:

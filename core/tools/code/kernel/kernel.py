@@ -124,7 +124,9 @@ class WorkFolder:
         return True
 
     def list_changed(self) -> Iterator[tuple[str, str]]:
-        """Yield name and path of each regular file that is new or changed since the last call."""
+        """Yield name and path of each regular file that is new or changed since the last call: the
+        files that a run made. A file in a folder is named by its whole path, with underscores,
+        because files for people have no folders."""
         stamps = {}
         for path in self._walk():
             try:
@@ -204,7 +206,11 @@ class Interpreter:
         vars(self._main)["display"] = _display
 
     def run(self, name: str, code: str, zone: str) -> None:
-        """Run code and send its results. The last frame is "done", whatever the code does."""
+        """Run code and send its results: files and pictures, then the mark that ends its output,
+        and last the frame "done", whatever the code does.
+
+        Code of the person also runs while figures are drawn, so these parts can be interrupted and
+        fail too, and what all runs need is restored after each."""
         _allow_cpu()
         signal.signal(signal.SIGINT, self._on_interrupt)
         value, error = self._run_part(name, lambda: self._interpret(code, zone))
@@ -221,7 +227,8 @@ class Interpreter:
         """Run one part of the code. Return its value and its error as text; one is empty."""
         try:
             self.running = name
-            if self.interrupted == name:  # before it began
+            # The interrupt came before this part began, so no signal has reached the code.
+            if self.interrupted == name:
                 raise KeyboardInterrupt
             return part(), ""
         except SystemExit as leaving:
@@ -271,7 +278,8 @@ class Interpreter:
         raise KeyboardInterrupt
 
     def _restore_state(self) -> None:
-        """Undo what a run may have done to what all runs stand on."""
+        """Undo what a run may have changed and all runs need: tracing, builtins, the lines for
+        tracebacks, and the streams."""
         sys.settrace(None)
         sys.setprofile(None)
         vars(builtins).clear()
@@ -293,7 +301,8 @@ class Interpreter:
             return type(error).__name__
 
     def _trim_traceback(self, node: traceback.TracebackException | None, ids: set[int]) -> None:
-        """Leave the lines that the person's code holds, in what caused it too."""
+        """Remove all lines of a traceback but those of the person's code, also in the errors that
+        caused this one. `ids` are the errors that were seen: they can refer to each other."""
         if node is None or id(node) in ids:
             return
         ids.add(id(node))
@@ -336,7 +345,9 @@ def _allow_cpu() -> None:
 
 
 def _listen(pipe: int, requests: queue.SimpleQueue[Frame | None], running: Interpreter) -> None:
-    """Queue the bot's requests, and interrupt the code that runs. This needs its own thread."""
+    """Read the bot's requests, queue them for the main thread, and interrupt the code that runs
+    there. It needs a thread of its own, because the main thread is busy with that code. None in the
+    queue: the bot has closed the pipe."""
     main = threading.main_thread().ident or 0
     with open(pipe, "rb") as lines:
         for line in lines:
@@ -345,8 +356,9 @@ def _listen(pipe: int, requests: queue.SimpleQueue[Frame | None], running: Inter
                 requests.put(request)
                 continue
             name = running.interrupted = str(request["interrupt"])
-            # A signal between the last check for signals and the start of a wait, as in
-            # time.sleep, does not end the wait.
+            # Repeated until the code has raised KeyboardInterrupt (`raised_in`): a signal between
+            # the last check for signals and the start of a wait, as in time.sleep, does not end
+            # the wait.
             while running.running == name != running.raised_in:
                 _interrupt(main)
                 time.sleep(_INTERRUPT_INTERVAL_SECONDS)
@@ -381,7 +393,8 @@ def _prepare_matplotlib() -> None:
 
 
 def _own(handle: int) -> int:
-    """Return a copy of `handle` that user code does not know. It reads an empty stdin (0)."""
+    """Return a copy of the descriptor `handle` that user code does not know. If it is stdin (0),
+    user code gets an empty one in its place, so that `input()` does not take the bot's requests."""
     own = os.dup(handle)
     if handle == 0:
         ended, writing = os.pipe()
@@ -392,14 +405,16 @@ def _own(handle: int) -> int:
 
 
 def _hide_modules() -> None:
-    """Let user code that imports these modules get new ones, so that it cannot change ours."""
+    """Forget which modules this program has imported. User code that imports one of them gets a new
+    copy, and cannot change the one that this program uses."""
     for loaded in list(sys.modules):
         if loaded.partition(".")[0] in ("ast", "base64", "json", "queue", "traceback"):
             del sys.modules[loaded]
 
 
 def main() -> None:
-    """Answer requests until their pipe is closed."""
+    """Answer requests until their pipe is closed: "run" runs code, "file" puts a file into the work
+    folder. A thread (`_listen`) reads them, and hands them over by the queue `waiting`."""
     # User code runs in this process too and may change whatever it imports.
     _hide_modules()
     _prepare_matplotlib()

@@ -92,7 +92,9 @@ class Bubblewrap:
         self._runtime = runtime
 
     async def start(self, kernel: Path, python: Path, limits: SandboxLimits) -> RunningProgram:
-        """Start a program. Raise SandboxFailed."""
+        """Start a program in namespaces of its own, as a user of its own if this process is root.
+        What was made for it is undone at its end, or if its start fails. Raise SandboxFailed, also
+        if its files cannot be counted from outside: it must not run without that limit."""
         with as_sandbox_failure():
             async with contextlib.AsyncExitStack() as tidy:
                 program = await asyncio.to_thread(self._runtime.program, kernel)
@@ -113,7 +115,8 @@ class Bubblewrap:
                 if child is None:
                     raise ProcessLookupError("it has ended")
                 running.first = os.pidfd_open(child)
-                # bwrap's tmpfs limits bytes but not the number of files: counted from outside.
+                # bwrap's tmpfs limits bytes but not the number of files: counted from outside. One
+                # count now, only for its OSError: it shows that counting works on this machine.
                 entries = EntryMeter(child, (MEMORY, TEMPORARY, WORK), limits.entries)
                 await asyncio.to_thread(entries.too_much)
             except BaseException:
@@ -124,8 +127,9 @@ class Bubblewrap:
 
 
 def mount_arguments(program: Path, python: Path, limits: SandboxLimits) -> Iterator[str]:
-    """Yield the arguments for the file system: what Python reads, and three small writable
-    tmpfs."""
+    """Yield bubblewrap's arguments for the file system: what Python reads, and three small writable
+    tmpfs. Ponte's own modules within are hidden by an empty one. The order counts: a later mount
+    covers earlier ones, and everything is made read-only last."""
     system, own = trees.system_folders(), trees.python_folders(python)
     hidden = trees.find_hidden((*system, *own))
     for tree in system:
@@ -147,7 +151,7 @@ def mount_arguments(program: Path, python: Path, limits: SandboxLimits) -> Itera
     yield from ("--ro-bind", str(program), str(PROGRAM_FOLDER))
     for name, value in {**KERNEL_ENVIRONMENT, "HOME": WORK, "TMPDIR": TEMPORARY}.items():
         yield from ("--setenv", name, value)
-    # Both are memories of half the machine's, and writable, as bwrap makes them.
+    # bwrap makes both as writable tmpfs, which may take half of the machine's memory.
     yield from ("--remount-ro", "/dev", "--remount-ro", "/", "--chdir", WORK)
 
 
@@ -173,6 +177,7 @@ class Landlock:
                 tidy.callback(USERS.give_back, user)
                 session = await asyncio.to_thread(self._runtime.session, user)
                 tidy.push_async_callback(asyncio.to_thread, remove, session)
+                # A user of its own runs nothing else; Ponte's user does, and Linux counts all.
                 beside = 0 if user is not None else await asyncio.to_thread(running_threads)
                 fence = await asyncio.to_thread(landlock_rules, program, python, session)
                 work, tmp = session / "work", session / "tmp"
@@ -232,7 +237,10 @@ NEITHER = "no sandbox is available; bubblewrap: {what}; Landlock: {why}"
 
 async def prove_sandbox(sandbox: Sandbox, python: Path, limits: SandboxLimits | None = None) -> str:
     """Return why the sandbox must not be used, in English for the operator, or "" if every check
-    passed. A machine that lacks it gives a reason, not an exception."""
+    passed. A machine that lacks it gives a reason, not an exception.
+
+    A program in the sandbox tries what it must prevent (`CHECKS`). It must print ANSWER and report
+    each check, so that a program which does not run at all never counts as a passed proof."""
     limits = limits or SandboxLimits()
     outside = await asyncio.to_thread(_prepare_outside, limits)
     try:
@@ -281,7 +289,8 @@ class SandboxChoice:
 async def choose_sandbox(
     python: Path, runtime: RuntimeFolder, limits: SandboxLimits | None = None
 ) -> SandboxChoice:
-    """Prove each sandbox in turn. Takes tens of milliseconds; the result is not cached."""
+    """Return the first sandbox that is proven to work on this machine, bubblewrap before Landlock.
+    Takes tens of milliseconds; the result is not cached."""
     if obstacle := _find_obstacle():
         return SandboxChoice(None, obstacle)
     bubblewrap = Bubblewrap(runtime)

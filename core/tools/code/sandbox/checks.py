@@ -20,7 +20,8 @@ ANSWER = 6 * 7
 
 class Outside(TypedDict):
     """Things outside the sandbox that the checks try to reach. The modes of `file` and `folder` let
-    everybody read and write."""
+    everybody read and write, so that only the sandbox can prevent it. `bot` is the id of Ponte's
+    process, `memory` the kernel's limit in bytes."""
 
     file: str
     folder: str
@@ -120,7 +121,8 @@ def _is_permitted(attempt: Callable[[], object]) -> bool:
 
 
 def main() -> None:
-    """Run all checks and write their results as one line of JSON to the pipe in `sys.argv[1]`."""
+    """Run all checks and write their results as one line of JSON to the pipe whose descriptor is in
+    `sys.argv[1]`. ANSWER is printed first: it shows that Python computes and its output arrives."""
     outside: Outside = json.loads(sys.stdin.readline())
     sys.stdout.write(f"{ANSWER}\n")
     sys.stdout.flush()

@@ -68,7 +68,8 @@ class ProgramPipes:
         """The reading ends of the pipes."""
 
     async def open(self) -> ProgramEnds:
-        """Make all four; ours are `stdin`, `output`, `frames` and `life` from here on."""
+        """Make all four pipes, and return the program's ends. The bot's ends are `stdin`, `output`,
+        `frames` and `life` from here on."""
         stdin, write = os.pipe()
         loop = asyncio.get_running_loop()
         transport, protocol = await loop.connect_write_pipe(
@@ -82,12 +83,13 @@ class ProgramPipes:
         return ProgramEnds(stdin, output, frames, life)
 
     def close(self) -> None:
-        """Close all pipes now."""
+        """Close the bot's ends of all pipes now."""
         for each in self._transports:
             each.close()
 
     async def end(self) -> None:
-        """Close them after the program's end; what it said last can still be read from ours."""
+        """Close the pipes after the program's end. Its last output is read into the streams first,
+        for up to `LAST_OUTPUT_SECONDS`: a reader gets it even after this."""
         ends = [asyncio.ensure_future(each.ended.wait()) for each in self._reading]
         _, late = await asyncio.wait(ends, timeout=LAST_OUTPUT_SECONDS)
         for each in late:
@@ -125,10 +127,12 @@ def kernel_command_line(
     landlock: LandlockPaths | None = None,
     beside: int = 0,
 ) -> list[str]:
-    """Run `program / KERNEL`; `-I` keeps the environment and the folder out of its modules.
+    """Return the command that fences itself and then runs the kernel in the folder `program`. `-I`
+    keeps the environment and the current folder out of Python's modules.
 
-    Under Landlock the program watches over its parent, the bot; elsewhere bubblewrap does.
-    `beside`: the threads that its user runs elsewhere, as the kernel counts them together.
+    Under Landlock the program ends itself when its parent, the bot, ends; elsewhere bubblewrap ends
+    it. `beside`: the threads that its user runs elsewhere. Linux counts them together with the
+    program's, so they are added to its limit.
     """
     configuration: Configuration = {
         "kernel": str(program / KERNEL_FILE),
@@ -186,7 +190,7 @@ class RunningProgram:
 
     @property
     def returncode(self) -> int | None:
-        """The exit code; negative for a signal; None while it runs."""
+        """The exit code of the program, negative if a signal ended it; None while it runs."""
         code = self._process.returncode
         return code if code is None else _signal_code(code)
 
@@ -234,7 +238,7 @@ class RunningProgram:
             await self._follow()
             os.close(self.first)
         await self._process.wait()
-        # The end of this pipe comes when the last process of the program has gone.
+        # Bytes that the program wrote there mean nothing.
         while await self._pipes.life.read(MAX_FAILURE_BYTES):
             pass
         await self._pipes.end()
@@ -251,7 +255,9 @@ class RunningProgram:
                 self._process.kill()
 
     def _strike(self) -> None:
-        """Send SIGKILL to the program, in a way that hits no other process whose id it had."""
+        """Send SIGKILL to the program, in a way that hits no other process: the ids of ended ones
+        are given to new ones. With a pidfd (`first`), the process cannot be confused. Without one,
+        bubblewrap is just starting."""
         with contextlib.suppress(ProcessLookupError):
             if self._process.returncode is not None:
                 return
@@ -293,7 +299,8 @@ def children_of(pid: int) -> list[int]:
 
 
 def _signal_code(code: int) -> int:
-    """Return a negative signal number for 128 + signal, which shells and bubblewrap return."""
+    """Return the exit code as Python writes it: a negative signal number for 128 + signal, which
+    shells and bubblewrap return for a program that a signal ended."""
     return 128 - code if 128 < code < 128 + signal.NSIG else code
 
 
@@ -338,8 +345,8 @@ async def launch(
     """Start `command`, which puts a program into a sandbox, as `user` (None: our own) in `folder`.
     Of this process, the program gets only the four pipes.
 
-    Return when the program reports from inside the sandbox. If that fails, end all its processes
-    and raise SandboxFailed or OSError.
+    Return when the program reports from inside the sandbox. If that fails, or this call is
+    cancelled, end all its processes and raise the error: SandboxFailed, OSError or CancelledError.
     """
     starting = asyncio.ensure_future(_start(command, environment, folder, user))
     try:
@@ -402,7 +409,7 @@ class EntryMeter:
 
     def too_much(self) -> str:
         """Return which limit is exceeded, in English, or "". Blocking. Raise OSError after the
-        program's end."""
+        program's end, and if the machine does not let Ponte look into its file system."""
         count = 0
         for folder in self.folders:
             about = os.statvfs(f"/proc/{self.pid}/root{folder}")
@@ -411,7 +418,8 @@ class EntryMeter:
 
 
 def running_threads() -> int:
-    """Return the number of our user's threads: RLIMIT_NPROC counts all of them. Blocking."""
+    """Return the number of threads that Ponte's user runs on this machine. RLIMIT_NPROC counts all
+    of them, so the limit of a kernel that runs as this user must allow for them. Blocking."""
     count = 0
     for process in os.listdir("/proc"):
         with contextlib.suppress(OSError):
@@ -443,7 +451,9 @@ class DiskMeter:
     limits: SandboxLimits
 
     def too_much(self) -> str:
-        """Return which limit is exceeded, in English, or ""."""
+        """Return which limit is exceeded, in English, or "". If files disappeared during the
+        measurement, the program is stopped and measured again: it could otherwise move files from
+        folders that are still to be counted to counted ones."""
         use = self._measure()
         if use.moved and not self._find_excess(use):
             self._signal(signal.SIGSTOP)
@@ -524,9 +534,10 @@ class DiskMeter:
 
 
 async def watch_limits(running: RunningProgram, meter: EntryMeter | DiskMeter) -> None:
-    """End the program when it exceeds a limit."""
+    """End the program when it exceeds a limit that only measuring can enforce (`meter`). It is
+    measured only after it has used processor time: `clock` is Linux's clock of that time."""
     clock = ~meter.pid << 3 | 2  # as clock_getcpuclockid(3) makes it, of all threads together
-    measured_at = -1.0
+    measured_at = -1.0  # the processor time at the last measurement
     while running.returncode is None:
         try:
             # Without processor time since the last look, the program has stored nothing.

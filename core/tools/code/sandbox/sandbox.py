@@ -174,7 +174,9 @@ def python_folders(python: Path) -> tuple[Path, ...]:
 
 
 def find_hidden(trees: Iterable[Path]) -> tuple[Path, ...]:
-    """Return where Ponte's own modules lie within `trees`. Kernels must not read them."""
+    """Return where Ponte's own modules lie within `trees`, which kernels can read otherwise. They
+    are in the folders of `sys.path`, except those of the standard library: kernels need these.
+    Installed packages below the standard library are Ponte's again."""
     standard = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
     packages = {"site-packages", "dist-packages"}
     ours = set[Path]()
@@ -266,8 +268,8 @@ class RuntimeFolder:
             return self._programs[kernel]
 
     def session(self, owner: int | None) -> Path:
-        """Return a new folder with `work` and `tmp` in it, owned by `owner` (None: Ponte's
-        user)."""
+        """Return a new folder for one kernel, with `work` and `tmp` in it, owned by the user
+        `owner` as whom the kernel runs (None: Ponte's user)."""
         with self._making:
             runtime = self._make_folder()
         folder = Path(tempfile.mkdtemp(prefix="session-", dir=runtime))
@@ -282,7 +284,7 @@ class RuntimeFolder:
         return [each.name for each in self._folder.glob("session-*")] if self._folder else []
 
     def close(self) -> None:
-        """Remove everything."""
+        """Remove the folder with everything in it, then release its lock."""
         if self._folder is not None:
             remove(self._folder)
             os.close(self._lock)
@@ -296,6 +298,7 @@ class RuntimeFolder:
             sweep()
             self._programs.clear()
             new = Path(tempfile.mkdtemp(prefix=f".{RUNTIME_PREFIX}"))
+            # Kernels that run as other users may enter it, but not list it.
             new.chmod(0o711)
             self._lock = _lock_folder(new)
             # Under its name, where others sweep, only once it is locked.
@@ -308,6 +311,7 @@ def remove(folder: Path) -> None:
 
     `shutil.rmtree` fails at 1,000 levels before Python 3.13, and a path at 4,096 bytes.
     """
+    # Each folder found deeper gets a new name at the top: ".0.moved", ".1.moved" and so on.
     moved = itertools.count()
     with os.scandir(folder) as top:
         waiting = [_remove_or_move(entry, folder) for entry in top]
@@ -322,7 +326,8 @@ def remove(folder: Path) -> None:
 
 
 def _remove_or_move(entry: os.DirEntry[str], top: Path, name: str = "") -> Path | None:
-    """Remove a file and return None, or return where the folder now is."""
+    """Remove a file and return None. Of a folder, return its path, after moving it to `top` under
+    `name`, if there is a name."""
     if not entry.is_dir(follow_symlinks=False):
         os.unlink(entry.path)
         return None
@@ -330,7 +335,8 @@ def _remove_or_move(entry: os.DirEntry[str], top: Path, name: str = "") -> Path 
 
 
 def sweep() -> None:
-    """Remove what killed Ponte processes of this user left."""
+    """Remove the folders that killed Ponte processes of this user left. One that is locked belongs
+    to a living process: the lock fails, and the folder is passed over."""
     for folder in Path(tempfile.gettempdir()).glob(RUNTIME_PREFIX + "*"):
         with contextlib.suppress(OSError):
             about = folder.lstat()

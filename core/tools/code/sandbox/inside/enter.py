@@ -45,7 +45,9 @@ class Configuration(TypedDict):
 
 
 def main() -> None:
-    """Read the configuration, fence the process and run the kernel program."""
+    """Read the configuration, fence the process and run the kernel program. The folder from which
+    this module was imported leaves Python's path first, so that the kernel imports nothing of it.
+    The byte tells the bot that the fence holds."""
     configuration: Configuration = json.loads(sys.argv[2])
     sys.path.remove(sys.argv[1])
     sys.argv = [configuration["kernel"], str(configuration["frames"])]
@@ -55,10 +57,13 @@ def main() -> None:
 
 
 def fence(configuration: Configuration) -> None:
-    """Fence this process. Raise, and so end the process, if any part fails."""
+    """Fence this process. Raise, and so end the process, if any part fails. The seccomp filter
+    comes last, because it denies the system calls of the other steps."""
     if os.geteuid() == 0:
         raise PermissionError("the sandbox must not be root")
     if configuration["parent"]:
+        # Linux kills this process when its parent ends. A parent that ended before that call is
+        # noticed by its id.
         kernel_calls.prctl(kernel_calls.PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != configuration["parent"]:
             raise ProcessLookupError("the bot has ended")

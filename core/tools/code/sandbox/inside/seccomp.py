@@ -30,8 +30,9 @@ ARCHITECTURES: Mapping[str, tuple[int, int]] = {
 
 
 def parse_numbers(table: str, column: int) -> dict[str, int]:
-    """Return the system calls in `table` by name, each with its number on one kind of machine.
-    `column` is the column of that machine in the table."""
+    """Return the system calls in `table` (`name=x86_64/aarch64`) by name, each with its number on
+    one kind of machine: that of `column`, 0 or 1. A call that the machine lacks (`-`) is left
+    out."""
     numbers = {}
     for entry in table.split():
         name, both = entry.split("=")
@@ -178,7 +179,11 @@ class FilterStep(NamedTuple):
 
 def build_filter(machine: str, pid: int) -> list[FilterStep]:
     """Return the seccomp filter that process `pid` of the sandbox loads, on the kind of machine
-    that `uname -m` calls `machine`. Raise UnknownMachine."""
+    that `uname -m` calls `machine`. Raise UnknownMachine.
+
+    First it kills a process that uses another architecture's numbers. Then each call's number is
+    compared in turn: a comparison (JUMP_EQUAL) skips so many steps if it holds, or if it does not.
+    """
     if machine not in ARCHITECTURES:
         raise UnknownMachine(machine)
     column, architecture = ARCHITECTURES[machine]
@@ -209,7 +214,8 @@ _ANSWER_BY_TABLE = (
 
 
 def _check_arguments(name: str, pid: int) -> list[FilterStep]:
-    """Return the steps that check a call's arguments. They always end in a return."""
+    """Return the steps that check the arguments of the call `name`, and always end in a return.
+    `pid` is the only process to which the sandbox may send signals: itself."""
     match name:
         case "open" | "openat":
             # Before Linux 6.2 Landlock lets a file be emptied that can only be read.
