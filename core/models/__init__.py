@@ -134,7 +134,8 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
     def build(
         self, deps: IntegrationDependencies[ModelSettings], read: ReadFile, late: RecordLateRemote
     ) -> tuple[Model, Callable[[], None]]:
-        """Return the model, and the function that starts its background work."""
+        """Return the model that the settings choose, and the function that starts its background
+        work. `late` records what the server stores after a turn has ended, to erase it later."""
         own = deps.own
         if own.demo:
             from core.models.demo_model import DemoModel
@@ -148,7 +149,11 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         return model, model.start
 
     async def check(self, deps: IntegrationDependencies[ModelSettings]) -> Sequence[Health]:
-        """Ask the server for its models. Raise PonteError if it refuses or lacks PONTE_MODEL."""
+        """Return the state of the model for `ponte doctor`: ask its server for the list of models,
+        which costs nothing. Raise PonteError if the server refuses or lacks PONTE_MODEL.
+
+        A server without such a list may still be right: then only its Chat Completions are tried,
+        and the line says that the model could not be looked up."""
         from core.models.context_size import (
             CONTEXT_ASK_SECONDS,
             ContextSizes,
@@ -175,6 +180,7 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
                     MESSAGE_BY_STATUS.get(status, UNEXPECTED_STATUS), s=status
                 ) from None
             listed = {}
+        # No JSON, such as a web page: there is no API at this address.
         except HttpUnreadable:
             listed = None
         # Some servers send the list alone.
@@ -202,7 +208,8 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
     async def list_choices(
         self, deps: IntegrationDependencies[ModelSettings]
     ) -> Mapping[str, Sequence[str]]:
-        """Return the models that the server lists."""
+        """Return the models that the server lists, as choices for PONTE_MODEL on the set-up
+        page."""
         from core.models.context_size import read_models
 
         if deps.own.demo:
@@ -214,8 +221,9 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         return {"ponte_model": sorted(str(one["id"]) for one in models)}
 
     def describe_requests(self, deps: IntegrationDependencies[ModelSettings]) -> str:
-        """Return what `send_requests` sends and that it costs money; "" if the demo model
-        answers."""
+        """Return the words with which `ponte doctor --model` asks before `send_requests`: what is
+        sent, and that it costs money; "" if the demo model answers. A context whose size is in the
+        table of OpenAI's models is not tested."""
         if deps.own.demo:
             return ""
         from core.models.context_size import ContextSizes
@@ -229,7 +237,8 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
     async def send_requests(
         self, deps: IntegrationDependencies[ModelSettings]
     ) -> AsyncIterator[DoctorFinding]:
-        """Send the model three paid requests and yield what works and what does not."""
+        """Send the model three or four paid requests and yield what works and what does not. What
+        the server stores for them is erased at the end."""
         if deps.own.demo:
             yield DoctorFinding("model requests", "off", say(NOTHING_TO_CHECK))
             return
@@ -257,8 +266,9 @@ def _model_list_request(own: ModelSettings) -> tuple[str, RequestOptions]:
 
 
 async def _find_chat_status(http: HttpClient, url: str, options: RequestOptions) -> int:
-    """Return the HTTP status of Chat Completions; 0 if that is no API. The request is empty and so
-    free."""
+    """Return the HTTP status of Chat Completions; 0 if that is no API. The request is empty, so it
+    costs nothing, and a server that has this API refuses it with a status of its own
+    (`EMPTY_REQUEST_STATUSES`)."""
     try:
         await http.post_json(f"{url}/chat/completions", {}, **options)
     except HttpAnswer as error:
@@ -274,7 +284,7 @@ def _serve_model(
     late: RecordLateRemote,
     read: ReadFile | None = None,
 ) -> ServedModel:
-    """Return the model of the settings, at their level."""
+    """Return the model of the settings, with the API that they name (its level)."""
     from core.models.served_model import ServedModel
 
     own = deps.own

@@ -134,7 +134,8 @@ _BARE_CALL = re.compile(
 
 
 def remove_thoughts(text: str) -> str:
-    """Return the text of an answer without the model's thoughts, and calls that it wrote there."""
+    """Return the text of an answer without the model's thoughts, and without calls that the model
+    wrote into it."""
     return _read_whole(text).text if _TAG.search(text) else text
 
 
@@ -188,6 +189,8 @@ class GrowingAnswer:
         """
         text, self._held, at = self._held + piece, "", 0
         part_count = len(self._parts)
+        # `at` is the index up to which the text has been read. Each pass shows text, skips a
+        # thought, or reads one tag.
         while at < len(text):
             if self.calls:
                 self.calls += text[at:]
@@ -234,11 +237,14 @@ class GrowingAnswer:
                     continue
                 self._code.ticks = 0
             self._read_tag(tag[0], text[at : at + 2])
+            # The tag may have withdrawn all parts: what came before it was a thought.
             part_count = min(part_count, len(self._parts))
         return "".join(self._parts[part_count:])
 
     def end(self) -> None:
-        """Add the rest of the text, once the answer has ended."""
+        """Add the rest of the text, once the answer has ended. A thought that is still open counts
+        as text, unless the answer began with it; a call that the model wrote into such a thought is
+        read as one."""
         self.add("", is_last=True)
         thought = "".join(self._thought)
         if not self._is_blank:  # nothing closes the tag
@@ -249,7 +255,8 @@ class GrowingAnswer:
         self._held, self._closing = "", None
 
     def _skip_thought(self, text: str, at: int, closing: re.Pattern[str], is_last: bool) -> int:
-        """Return the index after the open thought, or after the text if it goes on."""
+        """Return the index after the open thought, or after the text if it goes on. The last
+        characters wait in `_held`, because they may be the beginning of the closing tag."""
         if match := closing.search(text, at):
             self._closing, self._thought = None, []
             self.has_thoughts = self._skips_space = True
@@ -260,8 +267,12 @@ class GrowingAnswer:
         return len(text)
 
     def _read_tag(self, tag: str, after: str) -> None:
-        """Read a tag, which begins or ends a thought, is a mark, or is text. `after` has the next
-        characters."""
+        """Read a tag, which begins or ends a thought, begins a call, is a mark that is not shown,
+        or is text. `after` has the next characters.
+
+        In code, in a word, or between spaces and quotes, a tag is text that a person reads. A
+        closing tag that nothing opened ends a thought that began with the answer, so all that was
+        shown before it is withdrawn (`is_unopened`)."""
         name = tag.lower()
         closings = TAGS.get(name, ())
         is_code = self._code.is_block and not self._is_blank
@@ -300,7 +311,8 @@ class GrowingAnswer:
 
 
 def _find_tag_begin(text: str, start: int) -> int:
-    """Return the index at which a tag begins that the text ends in; its length if none does."""
+    """Return the index at the end of the text from which on a tag may begin, whose rest is still to
+    come; the length of the text if none may."""
     for match in _TAG_BEGIN.finditer(text, max(start, len(text) - _MAX_TAG_CHARACTERS)):
         if text[match.start() :].lower() in _BEGINNINGS:
             return match.start()
@@ -395,7 +407,8 @@ class ModelAnswer:
 
 @dataclass(slots=True)
 class TextPart:
-    """The text of a message, or of one of its parts. `key` is the message's and the part's."""
+    """The text of a message, or of one of its parts, while its pieces arrive. `key` are the numbers
+    of the message and of the part. `growing` has the same text without thoughts."""
 
     key: tuple[object, object]
     pieces: list[str] = field(default_factory=list)
@@ -476,7 +489,11 @@ class AnswerReader:
 
     def read_answer(self) -> ModelAnswer:
         """Return the answer after a clean end. Raise ModelServerFault if it failed or is
-        incomplete."""
+        incomplete.
+
+        `finish` is the server's word for the end, "" if the stream ended without one. Then text
+        counts as whole; calls count only if their arguments are complete JSON, because half a call
+        must not run. A failed answer whose text came is taken as one that was broken off."""
         if self._has_failed:
             fault = ModelServerFault("broken", body=self.error or {"message": self.finish})
             if rescued_answer := self.rescue(fault):
@@ -492,6 +509,7 @@ class AnswerReader:
         if end == "unknown" and not calls:
             cut = "length"  # nobody can tell whether text is whole
         for call in () if cut else calls:
+            # Pieces of a call may be missing: neither the server nor the end says otherwise.
             is_unsure = not call.is_whole and self.finish in ("", END_OF_STREAM)
             is_cut = not call.read_objects() or not (self.finish or call.arguments.strip())
             if not call.name or (is_unsure and is_cut):
@@ -563,7 +581,9 @@ class AnswerReader:
         text.size += len(piece)
         was_unopened = text.growing.is_unopened
         new_text = text.growing.add(self._joiner.add(piece))
-        if self._holds_start:  # until a thought has ended, all of it may be one
+        # This model's last answer began with a thought that no tag opened. So nothing is shown
+        # until a thought has ended; then all of the text after it is.
+        if self._holds_start:
             if not text.growing.has_thoughts:
                 return ()
             self._holds_start, was_unopened, new_text = False, True, text.growing.text
@@ -599,7 +619,10 @@ class AnswerReader:
     def add_call(
         self, index: object = None, id: str = "", name: str = "", arguments: object = None
     ) -> CallPart:
-        """Add a piece of a call and return the call. `index` and `id` may be missing."""
+        """Add a piece of a call and return the call. `index` and `id` may be missing.
+
+        A piece that comes after its call is complete is either the same call again, which is only
+        marked (`may_be_two`), or the beginning of another call with the same index and id."""
         words = dump_arguments(arguments)
         self._count(len(name) + len(words))
         call = self._find_call(index, id, name, words)
@@ -610,7 +633,8 @@ class AnswerReader:
             if name or id:
                 call = self._add_call_part(CallPart(index, id, name or call.name))
                 call.is_repeated = True
-        if not call and not (id or name or words):  # an empty field beside the text (Snowflake)
+        # An empty field beside the text (Snowflake): this call is not added to the answer.
+        if not call and not (id or name or words):
             return CallPart(index)
         call = call or self._add_call_part(CallPart(index, id))
         call.id = call.id or id
@@ -636,9 +660,11 @@ class AnswerReader:
         completed. An equal call that is complete already is marked, not added.
         """
         words = dump_arguments(arguments)
-        # An empty field beside the text.
+        # An empty field beside the text: this call is not added to the answer.
         if not (id or name or words):
             return CallPart(index)
+        # The call at this index counts first, then the one with this id, then, without both, the
+        # last one of this name.
         open_calls = [call for call in reversed(self.calls) if not call.is_whole]
         at_index = (each for each in open_calls if each.index == index is not None)
         call = next((each for each in at_index if not id or each.id in ("", id)), None)
@@ -699,9 +725,11 @@ class AnswerReader:
                     self._sources[url] = self._sources.get(url) or title
 
     def take_whole(self, read: Callable[[], Sequence[ModelEvent]]) -> Sequence[ModelEvent]:
-        """Take the whole answer that `read` adds, in place of the parts so far.
+        """Take the whole answer that `read` adds, in place of the parts so far: some servers repeat
+        at the end, as a whole, what they sent in pieces.
 
-        Kinds of parts that it lacks stay. Its text is shown if none was shown before.
+        Kinds of parts (text, calls, opaque items) that it lacks stay. Its text is shown if none was
+        shown before.
         """
         before, carried, has_shown = self.parts, self._carried, self.has_shown
         self.parts, self._carried, self._characters = [], {}, 0
@@ -727,7 +755,8 @@ class AnswerReader:
         return next((text for text in self.texts if text.key == (message, part)), None)
 
     def _find_call(self, index: object, id: str, name: str, words: str) -> CallPart | None:
-        """Return the call to which a piece belongs, None for another call."""
+        """Return the call to which a piece belongs; None if the piece begins another call. The last
+        call at the index counts, then the one with the id, then, without both, the last call."""
         calls = self.calls[::-1]
         same_id = [call for call in calls if id and call.id == id]
         call = next((call for call in calls if call.index == index is not None), None)
@@ -753,7 +782,8 @@ class AnswerReader:
 
     def _continues(self, call: CallPart, name: str, words: str) -> bool:
         """Return whether a piece with another id continues a call: some servers send a new id with
-        each piece."""
+        each piece. It does not if the call is complete, if it names another tool, or if it begins
+        arguments of its own."""
         if not words.strip() or name not in ("", call.name) or self._is_object(call):
             return False
         return not name or not (call.arguments.strip() and words.lstrip().startswith("{"))
@@ -782,8 +812,9 @@ class AnswerReader:
             raise ModelServerFault("excess", message=f"{MAX_ANSWER_CHARACTERS:,} characters")
 
     def _build(self, cut: CutReason, fault: ModelServerFault | None = None) -> ModelAnswer:
-        """Return the finished answer with the parts that were read. If the answer was `cut`, its
-        last call may be incomplete, too."""
+        """Return the finished answer with the parts that were read, as items of the transcript. If
+        the answer was `cut`, it has no calls: one that was cut could run with half of its
+        arguments."""
         raw: Json
         texts: dict[object, str] = {}
         items: dict[object, Item] = {}
@@ -797,7 +828,7 @@ class AnswerReader:
                     items[key] = Item("message", "assistant", texts[key], raw=raw)
             elif isinstance(part, Item):
                 items[len(items)] = part
-            # A call that was cut could run with half of its arguments.
+            # A repeated call without arguments is an echo of the one before.
             elif not cut and (part.arguments.strip() or not part.is_repeated):
                 name, objects = self._offered_name(part.name), part.read_objects()
                 raw = {"id": part.id, **({"call": part.carried} if part.carried else {})}
@@ -825,7 +856,8 @@ class AnswerReader:
         return ModelAnswer(tuple(output), usage, cut, self.model, fault)
 
     def _offered_name(self, name: str) -> str:
-        """Return the name of the offered tool that is meant: `functions.tables:0` is `tables`."""
+        """Return the name of the offered tool that is meant: `functions.tables:0` is `tables`. A
+        name of which no offered tool can be meant stays as it is, and the call is refused later."""
         is_odd = name not in self._tools and len(name) <= MAX_NAME_CHARACTERS
         match = TOOL_NAME.fullmatch(name) if is_odd else None
         bare = match[1].lower() if match else ""
@@ -855,7 +887,8 @@ def read_call_id(call: Json, *names: str) -> str:
 
 
 def read_text(content: object) -> str:
-    """Return the text in a message's content: a text, or parts. Thoughts are left out."""
+    """Return the text in a message's content: a text, or parts under any of the names that servers
+    have for them. Thoughts and calls among the parts are left out."""
     if isinstance(content, list):
         return "".join(map(read_text, content))
     if not isinstance(content, dict):
@@ -887,7 +920,8 @@ def find_objects(words: str) -> list[str]:
     """Return the JSON objects in the arguments of a call, without what servers and models put
     around them: a code block, a list, another text of JSON, or words. None of them if one is cut.
 
-    There are several if a server sends several calls of one tool as one.
+    There are several if a server sends several calls of one tool as one. Arguments may be wrapped
+    several times, as JSON in a text in a list; `MAX_WRAPPERS` bounds that.
     """
     for _ in range(MAX_WRAPPERS):
         words = words.strip().removeprefix("\ufeff")
@@ -914,7 +948,7 @@ def find_objects(words: str) -> list[str]:
             objects = [each for each in objects if each != "{}"]
             objects.append(json.dumps(value, ensure_ascii=False))
         at = end + len(words[end:]) - len(words[end:].lstrip())
-    # More of an object may be missing.
+    # What follows looks like the middle of JSON, so the object that was found is a part of it.
     return [] if words[at : at + 1] in (",", ":", '"') and objects else objects
 
 

@@ -210,7 +210,7 @@ class ContextSizes:
     async def wait(self, model: str, seconds: float = CONTEXT_WAIT_SECONDS) -> None:
         """Make the size of a model known: ask the server, unless its latest answer is younger than
         CONTEXT_KNOWN_SECONDS. Wait at most `seconds` for the answer; a later answer is used by
-        later turns.
+        later turns. The question goes on in a task (`_questions`), which all turns share.
 
         OpenAI's own server is not asked: it does not tell sizes, and OPENAI_CONTEXT_TOKENS has
         them.
@@ -236,11 +236,14 @@ class ContextSizes:
         await asyncio.gather(*self._questions.values(), return_exceptions=True)
 
     def scale(self, model: str) -> float:
-        """Return the tokens that the server counts for an estimated one."""
+        """Return the number of tokens that the server counts for one of Ponte's estimated tokens:
+        1.0 until a request of this model has been counted."""
         return self._scales.get(model, 1.0)
 
     def record_count(self, model: str, estimate: int, counted: int) -> None:
-        """Correct later estimates by what the server counted for a request."""
+        """Correct later estimates by what the server counted for a request. The correction grows at
+        once, with a margin of a tenth, and falls by a twentieth at a time, so that estimates stay
+        on the safe side."""
         scale = min(1.1 * counted / max(estimate, 1), MAX_SCALE)
         self._scales[model] = max(scale, self.scale(model) * 0.95, MIN_SCALE)
 
@@ -260,12 +263,13 @@ class ContextSizes:
         self._refused[model] = size, until
 
     async def _ask(self, model: str) -> None:
-        """Ask all paths where servers tell the size. A model that is not loaded yet is asked for
-        again, because only then its size is sure."""
+        """Ask all paths where servers tell the size of a model, and store it. If no answer is sure,
+        such as that of a server that has not loaded the model yet, the next turn asks again."""
         try:
             async with asyncio.timeout(CONTEXT_ASK_SECONDS):
                 self.model_list = listed = self.model_list or await self._get("/models")
                 tokens = find_size(_entry_of(listed, model))
+                # The server answered, if only that it has no such path: it was reached.
                 is_sure = bool(listed) or self._is_refused
                 if not tokens:
                     tokens, is_loaded = await self._ask_native(model)
@@ -281,8 +285,9 @@ class ContextSizes:
             self._questions.pop(model, None)
 
     async def _ask_native(self, model: str) -> tuple[int, bool]:
-        """Ask the paths where local servers (Ollama, LM Studio, llama.cpp) tell the size, besides
-        OpenAI's API. Return the tokens, 0 for none, and whether they are sure."""
+        """Ask the paths where local servers (Ollama, LM Studio, llama.cpp) and the proxy LiteLLM
+        tell the size, besides OpenAI's API. Return the tokens, 0 for none, and whether they are
+        sure: a model that is not loaded may be loaded with a smaller context than it could have."""
         props, running, shown, studio, proxy = await asyncio.gather(
             self._get("/../props"),
             self._get("/../api/ps"),
@@ -312,8 +317,9 @@ class ContextSizes:
 
 
 def describe_size(size: ContextSize, tools: Sequence[ToolSpec] | None = None) -> str:
-    """Return what the operator should know about a size; "" if it is large enough, and known.
-    `tools` are those that are on; None for all that Ponte has."""
+    """Return what the operator should know about a size; "" if it is large enough, and in the table
+    of OpenAI's models. `tools` are those that are on; None for all that Ponte has. `needed` is the
+    context in which they take no more than their share, rounded up to whole 1,024 tokens."""
     needed = TOOLS_CONTEXT_TOKENS
     if size.source == "limit":
         return say(SIZE_LIMITED, tokens=format_number(size.tokens))
@@ -329,8 +335,9 @@ def describe_size(size: ContextSize, tools: Sequence[ToolSpec] | None = None) ->
 
 
 def find_size(value: object) -> int:
-    """Return the smallest context size (in tokens) that the JSON of a model server names; 0 if it
-    names none."""
+    """Return the smallest context size (in tokens) that the JSON of a model server names anywhere;
+    0 if it names none. The smallest counts, because servers name the size that a model could have
+    beside the one with which it is loaded."""
     if isinstance(value, list):
         value = dict(enumerate(value))
     if not isinstance(value, Mapping):
@@ -343,7 +350,8 @@ def find_size(value: object) -> int:
 
 
 def read_models(listed: Json) -> list[Json]:
-    """Return what a server lists of its models, each with its `id`. Some lists have only names."""
+    """Return a server's entries about its models, each with its `id`. Lists differ: in the key of
+    the list, in the field of the name, and some have only names."""
     values = (listed[key] for key in ("data", "models", "result", "results") if listed.get(key))
     models = [read_object(each) or {"id": each} for each in read_list(next(values, ()))]
     names = [next(filter(None, map(each.get, MODEL_NAME_FIELDS)), None) for each in models]
@@ -362,7 +370,8 @@ def _entry_of(listed: Json, model: str) -> Json:
 
 
 def told_size(fault: ModelServerFault, sent: int) -> int:
-    """Return the size that a refusal names, if the request was larger; else 0."""
+    """Return the context size in tokens that a refusal names; 0 if it names none that is smaller
+    than the request of `sent` tokens: another number would be of something else."""
     found = (n for pattern in TOLD_SIZE_PATTERNS for n in re.findall(pattern, fault.message))
     numbers = (int(number.replace(",", "")) for number in found)
     return next((n for n in numbers if MIN_REQUEST_TOKENS <= n < sent), 0)
@@ -382,8 +391,8 @@ def told_limit(fault: ModelServerFault, sent: int = 0) -> int:
 
 
 def shorten_tool(tool: ToolSpec) -> ToolSpec:
-    """Return a tool without the second paragraph of its description, which has details, and without
-    descriptions in its schema."""
+    """Return a tool that takes fewer tokens, for a small context: without the second paragraph of
+    its description, which has details, and without descriptions in its schema."""
     first, *more = tool.description.split("\n\n")
     parameters = _without_descriptions(tool.parameters)
     return replace(tool, description="\n\n".join([first, *more[1:]]), parameters=parameters)
@@ -414,7 +423,11 @@ def fit_request(
     ask: RoundRequest, items: Sequence[Item], room: int, most_items: int
 ) -> tuple[RoundRequest, Sequence[Item], int]:
     """Return a request and items that fit into `room` tokens together, and their tokens. Raise
-    TooLong. The items have at most `most_items` tokens, unless the last message has more."""
+    TooLong. The items have at most `most_items` tokens, unless the last message has more.
+
+    Tools and instructions get their share first (`FIXED_SHARE`), or less if the last message needs
+    it, but never less than a quarter of the room. The items get the rest."""
+    # What of the last turn cannot be cut: the person's message and the turn's calls.
     own = [item for item in keep_newest_turns(items, 0) if not is_cuttable(item)]
     message = estimate_tokens([LEFT_OUT_NOTE, *own])
     ask = fit_tools(ask, items, min(int(room * FIXED_SHARE), max(room - message, room // 4)))
@@ -428,7 +441,8 @@ def fit_tools(ask: RoundRequest, items: Sequence[Item], most: int) -> RoundReque
 
     All of them are shortened if they are too long. If that is not enough, some are left out: first
     those whose name the last message does not mean, then those that the conversation did not use,
-    by the fewest words that it shares with their description. The instructions name them.
+    by the fewest words that it shares with their description. The instructions name them, so that
+    the model can tell the person to name one.
     """
     room = most - count_tokens(ask.instructions + ask.preface)
     if tool_tokens(ask.tools) <= room:
@@ -442,6 +456,7 @@ def fit_tools(ask: RoundRequest, items: Sequence[Item], most: int) -> RoundReque
     newest = next((item.text for item in reversed(items) if item.role == "user"), "").lower()
     newest = compose_letters(newest[:MAX_COMPARED_CHARACTERS])
 
+    # The tools to keep come first in the order of this key.
     def rank(tool: ToolSpec) -> tuple[int, bool, int]:
         parts = [NAME_WORDS.get(part, rf"{part}\w*") for part in tool.name.split("_")]
         named = sum(re.search(rf"\b({part})\b", newest) is not None for part in parts)
@@ -482,6 +497,7 @@ def fit_items(items: Sequence[Item], room: int) -> list[Item]:
     """
     if estimate_tokens(items) <= room:
         return list(items)
+    # The index at which the last turn begins.
     last = (find_turn_starts(items) or [0])[-1]
     texts = list(map(describe_files, items))
     # What must not be cut: the last message itself, and the calls of its turn.
@@ -504,6 +520,7 @@ def fit_items(items: Sequence[Item], room: int) -> list[Item]:
         own = [item for item in items[last:] if not is_cuttable(item)]
         rest = room - estimate_tokens([LEFT_OUT_NOTE, *own])
         if rest < 0:
+            # Which sentence helps depends on whether the person's own message is too long.
             size = sum(count_tokens(item.text) for item in own if item.kind == "message")
             if room > estimate_tokens([item for item in own if item.kind == "message"]):
                 # The message fits; what the turn's own calls have grown to does not.
@@ -513,6 +530,7 @@ def fit_items(items: Sequence[Item], room: int) -> list[Item]:
                 size=format_number(size),
                 limit=format_number(max(rest + size, 0)),
             )
+        # To half of the room was not enough, so now to what is left beside the turn itself.
         items[last:] = _cut_long_texts(items[last:], rest)
         kept = keep_newest_turns(items, room - estimate_tokens([LEFT_OUT_NOTE]))
         items = [LEFT_OUT_NOTE, *kept] if len(kept) < len(items) else list(kept)
@@ -527,8 +545,8 @@ def is_cuttable(item: Item) -> bool:
 
 
 def _cut_long_texts(items: Sequence[Item], most: int) -> list[Item]:
-    """Return the items with results and quotes that have at most `most` tokens together. Long ones
-    are cut, a result to its beginning and a quote to its end."""
+    """Return the items with results and quotes that have at most `most` tokens together, each an
+    equal share. Long ones are cut, a result to its beginning and a quote to its end."""
     texts = [item for item in items if is_cuttable(item)]
     if not texts or estimate_tokens(texts) <= most:
         return list(items)

@@ -99,6 +99,7 @@ async def add_items(server: ModelServer, conversation: str, items: Sequence[Item
     """Add items to a conversation, in batches of at most 20 that keep a call with its output where
     possible. Raise ModelServerFault."""
     rest = await server.input.build_items(items)
+    # Each batch ends where no call lacks its output, if there is such a place within 20 items.
     while rest:
         end = min(MAX_ITEMS_PER_CALL, len(rest))
         cut = next((at for at in range(end, 0, -1) if _has_all_outputs(rest[:at])), end)
@@ -138,11 +139,12 @@ def reconcile(
     was_asked: bool,
     is_complete: bool,
 ) -> Reconciliation | None:
-    """Compare a conversation with the transcript and return what it lacks, or None to create a new
-    one.
+    """Compare a conversation on the server with the transcript and return what it lacks, or None to
+    create a new one.
 
     `tail` holds the conversation's newest items, oldest first; `is_complete`: it has no others.
-    `was_asked`: this question was sent before, so items after it may be its answer.
+    `was_asked`: this question was sent before, so items after it may be its answer. Both are cut
+    into a part that they have in common, and the items that each has after it.
     """
     own_items = [
         item
@@ -186,7 +188,9 @@ class BackgroundStream:
         self.task = asyncio.create_task(self._read())
 
     async def events(self) -> AsyncGenerator[Json, None]:
-        """Yield the events. Raise what broke the stream."""
+        """Yield the events. Raise the error that broke the stream. `_read` puts the end of the
+        stream into the queue as None, or as an error. A listener who has got the response's id
+        records it, so it need not be reported."""
         while (event := await self._events.get()) is not None:
             self._has_room.set()
             if isinstance(event, Exception):
@@ -233,7 +237,7 @@ class BackgroundStream:
                     self._has_room.clear()
                     await self._has_room.wait()
         except Exception as error:
-            # Raised again where the stream is listened to; drained streams have no use for it.
+            # Raised again by `events`, for a listener. Nobody else needs it.
             end = error
         finally:
             self.has_ended = True
@@ -256,7 +260,9 @@ class OpenStreams:
     def open(
         self, source: AsyncIterator[Json], conversation: str, silence: float, late: OnResponseId
     ) -> BackgroundStream:
-        """Start reading a stream of that conversation."""
+        """Start reading a stream of that conversation of the server, and return it. It is removed
+        from the open ones when its task ends. `silence`: seconds without a byte that end it;
+        `late` gets the response's id if nobody listens any more."""
         stream = BackgroundStream(source, silence, self._grace, late)
         self._open.setdefault(conversation, set()).add(stream)
         stream.task.add_done_callback(lambda _: self._remove(stream, conversation))
@@ -267,7 +273,9 @@ class OpenStreams:
         return any(not stream.has_ended for stream in self._open.get(conversation, ()))
 
     def stop_listening(self, stream: BackgroundStream, conversation: str) -> None:
-        """Leave a stream, before or after its end."""
+        """Leave a stream, before or after its end. Before it, the conversation's content counts as
+        uncertain: the server may add the answer or not. The next round compares it with the
+        transcript."""
         if stream.task.done():
             return
         stream.stop_listening()
@@ -375,7 +383,11 @@ class ConversationRound:
         stream that is not known, so the next round reads the conversation's end."""
 
     async def events(self) -> AsyncGenerator[ModelEvent, None]:
-        """Ask the round and yield its events. Raise ModelError."""
+        """Ask the round and yield its events. Raise ModelError.
+
+        Each pass of the loop does what `_step` demands, then sends the request. After a fault,
+        `_recover_or_raise` sets the next step, or finds the answer. `paying` reserves the cost of
+        each request, and says how many tokens its answer may have (None: no limit)."""
         paying = self._ask.payment
         body: Json = {}
         if self._ask.response:  # asked before a crash: the server may still have the answer
@@ -392,6 +404,7 @@ class ConversationRound:
                 # The comparison may have found the answer on the server.
                 if self._answer is None:
                     body = await self._build_body()
+                    # The conversation cannot take these items (see `_build_body`).
                     if self._step == "anew":
                         continue
                     if paying and (most := await paying(estimate_max_tokens(body))) is not None:
@@ -413,6 +426,7 @@ class ConversationRound:
         answer = self._answer
         # A turn whose tools still run is not complete in the conversation.
         upto = self._ask.previous_seq if answer.has_calls else self._ask.seq
+        # Otherwise the next round must read the conversation's end before it sends anything.
         if self._is_certain and not answer.cut_reason:
             self._streams.uncertain.discard(self._thread.remote)
         else:
@@ -447,7 +461,9 @@ class ConversationRound:
         )
 
     async def _create_conversation(self) -> RemoteStored:
-        """Use a new conversation. It is created empty, so that a lost id loses no content."""
+        """Use a new conversation from now on, a spare one if there is one, and return the event
+        that records its id. It is created empty, so that an id that is lost in a crash leaves
+        nothing of the thread behind. `is_listed`: a spare one is recorded for erasure already."""
         spare = self._spares.take()
         id = spare or str((await self._server.client.post("/conversations", {}))["id"])
         log.info(
@@ -459,7 +475,8 @@ class ConversationRound:
         return RemoteStored(Remote("conversation", id), self._thread, is_listed=bool(spare))
 
     async def _add_transcript(self) -> None:
-        """Add everything before the current turn. The turn itself is sent as the question."""
+        """Add everything before the current turn to the new conversation. The turn itself is sent
+        with the request (`_items`)."""
         items = self._history.choose(await self._transcript())
         turn = (find_turn_starts(items) or [0])[-1]
         await add_items(self._server, self._thread.remote, items[:turn])
@@ -520,8 +537,9 @@ class ConversationRound:
             self._streams.stop_listening(stream, remote)
 
     async def _adopt_response(self, response: str, patience: float) -> bool:
-        """Take the round's answer from a response that the server still has; return whether it had
-        one."""
+        """Take the round's answer from a response that the server still has, which was paid for
+        already. Return whether it had one. `patience`: seconds to wait for a response that is still
+        being written."""
         try:
             answer = await fetch_response(self._server, response, patience)
             if answer is None:
@@ -537,13 +555,14 @@ class ConversationRound:
     async def _recover_or_raise(
         self, fault: ModelServerFault, body: Json, reader: ResponsesReader
     ) -> None:
-        """Return if the round can continue at `_step`; raise ModelError otherwise."""
+        """Return if the round can continue: with an answer (`_answer`), or at `_step`. Raise
+        ModelError otherwise. An answer that the server has is fetched, and what came of a broken
+        one is kept, because to ask again would pay twice."""
         self._tries["all"] += 1
         patience = 0.0 if fault.kind == "silent" else self._server.options.drain_seconds
         broken = fault.kind in ("lost", "broken", "silent")
         if broken and reader.response and await self._adopt_response(reader.response, patience):
             return
-        # What a broken stream left behind is taken over: asking again would pay twice.
         if rescued := reader.rescue(fault):
             self._answer, self._response_id = rescued, reader.response
             self._is_certain = False
@@ -554,12 +573,17 @@ class ConversationRound:
 
     async def _prepare_retry(self, fault: ModelServerFault, body: Json) -> bool:
         """Set `_step` to what may help against this fault, after a pause where that may help, and
-        return True. Return False if nothing does."""
+        return True. Return False if nothing does.
+
+        In this order: a conversation that another request uses, one that is gone, one with a call
+        without output, something in the request that the server refuses, and a fault that may
+        pass. `_tries` counts the attempts against each, so that they end."""
         remote = self._thread.remote
         if is_locked(fault):
             # After `CONVERSATION_LOCK_SECONDS`, a new one is used.
             self._tries["locked"] += 1
             wait = LOCK_BACKOFF.seconds_after(self._tries["locked"])
+            # The pauses double from 1 s on, so all of them until now take `2 * wait - 1` seconds.
             if 2 * wait - 1 > CONVERSATION_LOCK_SECONDS:
                 self._step = "anew"
             else:
@@ -583,7 +607,8 @@ class ConversationRound:
 
     async def _leave_out_refused(self, fault: ModelServerFault, body: Json) -> bool:
         """Leave out what the server refused, here or in the items of a new conversation. Return
-        whether there is something."""
+        whether there is something. `body` is {} if the refusal came while items were added to a new
+        conversation; then these items are looked at."""
         transcript = await self._transcript()
         if not body and fault.status:
             items = self._history.choose(transcript)
@@ -630,7 +655,9 @@ def _has_all_outputs(items: Sequence[Json]) -> bool:
 def _find_overlaps(
     own_items: Sequence[Item], server_items: Sequence[Json], whole: bool
 ) -> Iterator[int]:
-    """Yield the positions in `own_items` where `server_items` may end, the likeliest first."""
+    """Yield the positions in `own_items` (the transcript) where `server_items` may end, the
+    likeliest first. The server's items are compared from their end, because the beginning of a
+    conversation may be missing in them; `whole` says that it is not."""
     if not server_items:
         if whole:
             yield 0
@@ -645,9 +672,9 @@ def _find_overlaps(
 def _reconcile_rest(
     missing: Sequence[Item], extra: Sequence[Json], was_asked: bool
 ) -> Reconciliation | None:
-    """Decide by what follows the common part: `missing` items of the transcript that the server
-    lacks, and `extra` items of the server that the transcript lacks. None: create a new
-    conversation.
+    """Return what to do with the items that follow the common part: `missing` items of the
+    transcript that the server lacks, and `extra` items of the server that the transcript lacks.
+    None: create a new conversation.
 
     Extra items alone are the answer, if the question was sent. Calls without outputs, of an answer
     that was lost, must be answered before anything else can be sent.
@@ -675,8 +702,9 @@ def _is_transcript_item(item: Json) -> bool:
 
 
 def _is_same_item(item: Item, raw: Json) -> bool:
-    """Return whether an item of the transcript and one of the server are the same. The server has
-    no ids of ours, so messages are compared by their text, with or without the speaker's name."""
+    """Return whether an item of the transcript and one of the server are the same. Calls and
+    outputs are compared by the call's id. The server has no ids of Ponte's messages, so these are
+    compared by their text, with or without the speaker's name before it."""
     kind = raw.get("type", "message")
     if kind in ("function_call", "function_call_output"):
         is_same_kind = item.kind == ("call" if kind == "function_call" else "output")

@@ -153,7 +153,8 @@ if path.suffix.lower() in (".csv", ".tsv"):
 
 
 def find_tour_step(text: str) -> TourStep | None:
-    """Return the step that a message asks for, or None."""
+    """Return the step of the tour that a message asks for by its keywords; None for another or a
+    long message. Accents and case do not count."""
     if len(text) > _MAX_SENTENCE_CHARACTERS:
         return None
     plain = fold_to_letters(text)
@@ -204,6 +205,7 @@ def answer_step(step: TourStep, turn: DemoTurn) -> Decision | None:
         case "pay" if turn.is_sample:
             return _propose_payment(turn)
         case "undo":
+            # By the id of a change: the outcome that Ponte's note tells.
             outcomes = {m[1]: m[2] for note in turn.notes if (m := _CHANGE_NOTE.search(note))}
             outcomes = {id: o for id, o in outcomes.items() if not o.startswith("Requested by")}
             applied = [id for id, outcome in outcomes.items() if "Done." in outcome]
@@ -232,7 +234,8 @@ def answer_step(step: TourStep, turn: DemoTurn) -> Decision | None:
 
 
 def _with_next(turn: DemoTurn, step: TourStep, decision: Decision) -> Decision:
-    """Return an answer with the step that comes after `step`; calls unchanged."""
+    """Return an answer with a line that suggests the sentence of the next step of the tour. Calls
+    are returned unchanged: the answer follows them."""
     steps = list_steps(turn)
     if isinstance(decision, list) or step not in steps[:-1]:
         return decision
@@ -241,7 +244,8 @@ def _with_next(turn: DemoTurn, step: TourStep, decision: Decision) -> Decision:
 
 
 def _draw_sales(turn: DemoTurn) -> Decision:
-    """Return the chart of the sales by month, or the call that reads or draws them."""
+    """Return the answer with the chart of the sales by month. Before that, in one round each,
+    return the call that sums up the invoices by month, and the call that draws these rows."""
     if (summary := turn.find_reply(SUMMARY_TOOL)) is None:
         args = {
             "table": turn.translate("Invoices"),
@@ -255,6 +259,7 @@ def _draw_sales(turn: DemoTurn) -> Decision:
     if summary.error:
         return describe_failure(summary)
     if (chart := turn.find_reply(CHART_TOOL)) is None:
+        # The columns of the first row: the month, the number of rows, and the sum.
         month, *_, amount = summary.rows[0]
         args = {
             "result": summary.result_id,
@@ -269,8 +274,9 @@ def _draw_sales(turn: DemoTurn) -> Decision:
 
 
 def _propose_payment(turn: DemoTurn) -> Decision:
-    """Propose to mark the named invoice as paid. A proposal ends the turn, so there is an answer
-    here only if nothing could be proposed."""
+    """Return the call that proposes to mark the named invoice as paid; in the round before it, the
+    call that reads this invoice. A proposal ends the turn, so there is an answer here only if
+    nothing could be proposed."""
     if UPDATE_TOOL not in turn.tools:
         return say("You don't have permission to change rows here.")
     if not (number := find_invoice(turn.now.text)):
@@ -319,7 +325,7 @@ def _query_invoices(
 
 def make_file_code(name: str) -> str:
     """Return Python that describes the file of that name, or the newest one, in the reader's
-    language."""
+    language. A CSV file is described by its columns."""
     words = (name, say("lines"), say("rows"), say("filled"), say("sum"))
     return _FILE_CODE.format(words=words)
 
@@ -386,7 +392,11 @@ class DemoModel(Model):
     level = "demo"
 
     async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
-        """Yield the answer, or the calls of this round."""
+        """Yield the events of this round: the answer in pieces, as a real model streams it, or the
+        calls of tools. A title is the first line of the message.
+
+        Arguments that the offered tool does not have are left out: the demo model knows the tools
+        of NocoDB, and a bridge or an older tool may take fewer."""
         if ask.for_title:
             words = ask.input[0].text.strip().partition("\n")[0].rstrip("?!.… ")
             yield RoundCompleted((Item(kind="message", role="assistant", text=words),))
@@ -427,7 +437,8 @@ class DemoModel(Model):
 
 
 def _decide(turn: DemoTurn) -> Decision:
-    """Return the answer's text or the calls for this round."""
+    """Return the answer's text, or the calls for this round if their outcomes are needed first. A
+    step of the tour that does not exist here is answered like any other message."""
     kind, rest = _parse_message(turn)
     match kind:
         case "history":
@@ -491,7 +502,9 @@ def _introduce(turn: DemoTurn) -> str:
 
 
 def _call_nocodb(turn: DemoTurn, rest: str) -> Decision:
-    """Call a NocoDB tool, named with or without `nocodb_`, or one of the bridge's tools."""
+    """Return the call of the NocoDB tool that the person named, with or without `nocodb_`, or of
+    one of the bridge's tools; its outcome once that is there. `rest` is the name and the arguments
+    as JSON."""
     tool, _, text = rest.partition(" ")
     name = f"{NOCODB_PREFIX}{tool.removeprefix(NOCODB_PREFIX)}"
     if name not in turn.tools and BRIDGE_TOOL not in turn.tools:
@@ -550,7 +563,8 @@ def _describe_outlines(text: str) -> str:
 
 
 def _show_table(turn: DemoTurn, name: str) -> Decision:
-    """Return the first rows of a table, or the calls that read them."""
+    """Return the first rows of the table that the person named, or the calls that read them. A
+    bridge takes ids of tables only, so its tables are listed first, unless the name is an id."""
     if QUERY_TOOL in turn.tools:
         if (reply := turn.find_reply(QUERY_TOOL)) is None:
             args = {

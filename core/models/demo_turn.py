@@ -131,9 +131,13 @@ class DemoTurn:
 
     @classmethod
     async def read(cls, request: RoundRequest) -> DemoTurn:
-        """Return the turn of a round's request. The date is in the preface. The language of the
-        sample tables is seen by the title of a table in the tools' descriptions, as a real model
-        would see it."""
+        """Return the turn of a round's request, with all that the demo model needs: it stores
+        nothing itself.
+
+        Ponte writes the date into the preface before the last message. Sample tables are recognized
+        by a phrase in the tools' descriptions, and their language by the title of the invoices
+        there, "en" if it is in none: a real model reads these texts, too. A request without any
+        message counts as an empty one."""
         items = [*await request.history(), *request.input]
         *earlier, now = _split_exchanges(items) or [DemoExchange("", "")]
         day = _DAY_IN_PREFACE.search(request.preface)
@@ -167,7 +171,8 @@ class DemoTurn:
 
 
 def run_python(turn: DemoTurn, code: str) -> Decision:
-    """Return the output of the code, or the call that runs it."""
+    """Return the output of the code, or the call that runs it, if it did not run in this turn yet.
+    `code` may be in a fence."""
     code = re.sub(r"\A(`{3,}|~{3,})[^\n]*\n(.*?)\n?\1\Z", r"\2", code, flags=re.DOTALL)
     if PYTHON_TOOL not in turn.tools:
         return say(_NO_PYTHON)
@@ -187,7 +192,8 @@ def format_reply(name: str, reply: ToolReply) -> str:
 
 def format_rows(name: str, reply: ToolReply) -> str:
     """Return the rows that a call read as a sentence and a table, or its failure in words. If the
-    call says how, the table is placed and not typed."""
+    outcome names a reference (`show`, as in "[table: r1]"), that takes the place of the table: Ponte
+    shows the rows there. `name` is the table's."""
     if reply.error:
         return describe_failure(reply)
     rows, total, title = reply.rows, reply.total, escape_inline(name)
@@ -257,7 +263,9 @@ def _find_cell_title(value: object) -> str:
 
 
 def _split_exchanges(items: Sequence[Item]) -> list[DemoExchange]:
-    """Return the thread as exchanges, oldest first, without quotes and notes."""
+    """Return the thread as exchanges, oldest first: a message of a person, with the calls and the
+    answer that followed. Quotes and notes of Ponte are left out, and what comes before the first
+    message. `calls` are the calls so far, to find the one of an output."""
     thread: list[DemoExchange] = []
     calls: dict[str, Item] = {}
     for item in items:
@@ -287,7 +295,9 @@ def _parse_call(call: Item, output: str) -> AnsweredCall:
 
 
 def _parse_output(output: str) -> ToolReply:
-    """Parse a tool's output. The bridge sends {"result": …}, or {"detail": text} for a failure."""
+    """Return a tool's output as a reply: rows or other JSON, a text, or the words of a failure.
+    Ponte writes a failure as {"error": {"code", "message", "hint"}}; the bridge sends {"result": …},
+    or {"detail": text} for a failure."""
     value = _parse_json(output)
     if value == output:
         return ToolReply(text_for_person(output))

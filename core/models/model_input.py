@@ -89,6 +89,7 @@ def pair_calls(items: Sequence[Item]) -> list[Item]:
     call alone.
     """
     whole: list[Item] = []
+    # The ids of calls that have no output yet, in their order.
     open_calls: dict[str, None] = {}
     call_ids: set[str] = set()
     for item in items:
@@ -151,10 +152,11 @@ def find_turn_starts(items: Sequence[Item]) -> list[int]:
 
 
 def keep_newest_turns(items: Sequence[Item], limit: int) -> Sequence[Item]:
-    """Return the newest turns that fit `limit` tokens, and always the last one.
+    """Return the newest turns that fit `limit` tokens, and always the last one (alone for 0).
 
-    The cut is at a user message, so that calls and their outputs stay together. A message that is
-    too long and got no answer is left out alone.
+    The cut is at a user message, so that calls and their outputs stay together. Turns before the
+    first one that does not fit are left out, too. But a message that is too long and got no answer
+    is left out alone: it is in no other turn's way.
     """
     room, end = limit, len(items)
     kept: list[Item] = []
@@ -169,10 +171,11 @@ def keep_newest_turns(items: Sequence[Item], limit: int) -> Sequence[Item]:
 
 
 def drop_unanswered_turns(items: Sequence[Item]) -> list[Item]:
-    """Return the items without earlier turns that got no answer, and with a note in their place.
+    """Return the items without earlier turns that got no answer, and with a note before the last
+    turn.
 
     A server refuses a message again if it refused it before. A turn that ends with the output of a
-    tool counts as unanswered, too.
+    tool counts as unanswered, too. The last turn is the question itself, and stays.
     """
     begins = [*find_turn_starts(items), len(items)]
     result = list(items[: begins[0]])
@@ -186,8 +189,9 @@ def drop_unanswered_turns(items: Sequence[Item]) -> list[Item]:
 
 
 def describe_calls(items: Sequence[Item]) -> list[Item]:
-    """Return the items with calls and their outputs told in words, for a server that does not take
-    them back. What servers sent with items is left out, too."""
+    """Return the items with each call and its output as one message in words, for a server that
+    does not take them back. Fields that servers sent with items (`raw`) are left out, too. The
+    items are paired: each output has its call."""
     calls = {item.call_id: item for item in items if item.kind == "call"}
     described_items: list[Item] = []
     for item in items:
@@ -216,9 +220,9 @@ def describe_files(item: Item, shown: Sequence[File] = ()) -> Item:
 def fit_files(
     items: Sequence[Item], room: int, measure: Callable[[File], int], most_pictures: float
 ) -> list[Item]:
-    """Return the items with files of at most `room` in all, as `measure` counts them, and at most
-    so many pictures. The files of the newest message come first, in their order. Others are
-    described in words."""
+    """Return the items with files of at most `room` in all, as `measure` counts them (tokens or
+    bytes), and at most `most_pictures` pictures. The files of the newest message come first, in
+    their order, because the question is about them. Others are described in words."""
     fitted = list[Item]()
     for item in reversed(items):
         shown = list[File]()
@@ -232,7 +236,8 @@ def fit_files(
 
 
 class ModelInput:
-    """Builds the input for one server and remembers which types of input that server accepts."""
+    """Builds the input for one model server and remembers which types of input that server accepts.
+    `read` returns the bytes of a file. `host` marks items that only this server can read."""
 
     def __init__(self, read: ReadFile | None, host: str, official: bool) -> None:
         self._read = read
@@ -260,14 +265,16 @@ class ModelInput:
         return {at: item.raw[at] for at in ("message", "call") if mine and item.raw.get(at)}
 
     def name_calls(self, items: Sequence[Item], model: str) -> list[Item]:
-        """Return paired items with the ids by which this server knows their calls.
+        """Return paired items with the ids by which this server knows their calls, in place of
+        Ponte's own.
 
-        Its own id goes back to it if it is unique in the thread. Only an empty, doubled or too long
-        one is replaced, and that of another server: by the next one in the form of its own.
+        The server's id goes back to it if it is unique in the thread. An empty, doubled or too long
+        one is replaced, and that of another server: by the next free one in the form (`form`) that
+        this server or the model uses.
         """
         calls = [item for item in items if item.kind == "call"]
         own = self.server_call_ids(calls)
-        # Reversed, so that of two calls with one id the first one keeps it.
+        # By the server's id: Ponte's id of the call that keeps it, the newest call first. Reversed, so that of two calls with one id the first one keeps it.
         owners = {id: key for key, id in reversed(own.items()) if self.call_id.fullmatch(id)}
         newest, form = next(iter(owners), ""), "call_{number:05}"
         counted = _COUNTED_ID.fullmatch(newest)
@@ -325,8 +332,9 @@ class ModelInput:
         return False
 
     def refuse_files(self, body: Json, *, only_last: bool = False) -> set[int]:
-        """Describe the files of a request, or only those of its last message with files, in words
-        from now on. Return their hashes."""
+        """Send the files of this request no more, or only those of its last message with files:
+        from now on, the model reads a line about them. Files are known again by the hash of their
+        data URL. Return these hashes; none if the request has no files."""
         messages = (body.get("input") or body.get("messages") or ()) if only_last else [body]
         url_lists = (urls for each in reversed(messages) if (urls := find_data_urls(each)))
         hashes = {hash(url) for url in next(url_lists, ())}
@@ -350,10 +358,11 @@ class ModelInput:
         with_names: bool = False,
         with_carried: bool = False,
     ) -> list[Json]:
-        """Return Responses input items. The last user message begins with `preface`.
+        """Return the items in the form of the Responses API's input, with the files that people
+        sent. The last user message begins with `preface`.
 
         With `with_names`, each user message begins with its sender's name. With `with_carried`,
-        items have the field `carried`: see `carried_fields`.
+        items have the field `carried`: what the server wants back with them (`carried_fields`).
         """
         last = max((n for n, item in enumerate(items) if item.role == "user"), default=-1)
         items_sent, files_shown = list[Json](), list[Json]()
@@ -378,7 +387,7 @@ class ModelInput:
                 for file in read_files(item):
                     files_shown.append(_text_part(f"[The file {file.name!r}:]"))
                     files_shown.append(await self._file_part(file))
-            # Encrypted thoughts, which only the host that made them can read.
+            # An opaque item (encrypted thoughts), which only the server that made it can read.
             elif self.takes_opaque_items and item.raw.get("host") == self._host:
                 # What only answers carry is no input (ResponseReasoningItemParam of the package).
                 fields = item.raw["item"].items()
@@ -393,7 +402,8 @@ class ModelInput:
 
     async def _file_part(self, file: File) -> Json:
         """Return a file as a part of a message: a picture, a document, its text, or words in place
-        of a file that the server does not take."""
+        of a file that the model cannot read: an audio clip, a type that the server does not take, a
+        file that was deleted, that is no text, or that the server refused."""
         kind = file.type.split(";")[0].strip().lower()
         if kind.startswith("audio/"):
             return _text_part(
@@ -436,9 +446,11 @@ class ModelInput:
 
 
 def estimate_max_tokens(body: object) -> int:
-    """Return the largest number of tokens that a request can have.
+    """Return the largest number of tokens that a request, or a part of it, can have. A limit on
+    spending reserves so many.
 
     Each byte of text counts as a token, and each picture or document as the most expensive one.
+    Each field gets 8 more, because servers add tokens of their own around messages.
     """
     if isinstance(body, dict):
         return sum(len(str(key)) + 8 + estimate_max_tokens(value) for key, value in body.items())
@@ -453,7 +465,8 @@ def estimate_max_tokens(body: object) -> int:
 
 
 def user_text(item: Item, with_names: bool) -> str:
-    """Return a user message as the model reads it. Quoted messages are fenced."""
+    """Return a user message as the model reads it. Quoted messages and words of a voice message are
+    fenced, because they may hold anything."""
     if item.name == CONTEXT_NAME:
         return fence_untrusted("quoted", item.text)
     if item.name == NOTE_NAME:

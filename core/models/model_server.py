@@ -235,7 +235,9 @@ class NoEndpoint(ModelDown):
 
 
 def lacks_endpoint(fault: ModelServerFault) -> bool:
-    """Return whether the server does not have this path at all."""
+    """Return whether the server does not have this path at all, so that another API is to be tried.
+    Servers also answer 404 for an unknown model, a model without tools or pictures, a conversation
+    that is gone, and OpenRouter for a model without a provider ("endpoints found")."""
     return (
         (fault.status in (404, 405, 501) or "unexpected endpoint" in fault.message.lower())
         and not (fault.is_unknown_model or fault.lacks_tools or fault.is_not_loaded)
@@ -245,7 +247,8 @@ def lacks_endpoint(fault: ModelServerFault) -> bool:
 
 
 def is_too_long(fault: ModelServerFault) -> bool:
-    """Return whether the input is longer than the model accepts."""
+    """Return whether the server refused the request because its input is longer than the model
+    accepts: by its status or code, else by its words."""
     if fault.lacks_tools or fault.is_policy_refusal:
         return False
     is_named = fault.code in ("context_length_exceeded", "string_above_max_length")
@@ -299,8 +302,10 @@ def is_broken_picture(fault: ModelServerFault) -> bool:
 
 
 def find_refused_fields(fault: ModelServerFault, body: Json) -> set[str]:
-    """Return the optional fields of a request that the server does not take. If it says so without
-    a name, these are all."""
+    """Return the fields of a request that the server does not take and that may be left out: one
+    optional field that the refusal names, or keys of the tools' schemas. If the server says that it
+    does not know a field, and names none, all optional fields are returned. Empty: the refusal is
+    about something else."""
     if fault.status not in (400, 422):
         return set()
     optional_fields = {name for name in OPTIONAL_FIELDS if name in body}
@@ -318,14 +323,16 @@ def find_refused_fields(fault: ModelServerFault, body: Json) -> set[str]:
 
 
 def is_unexplained(fault: ModelServerFault) -> bool:
-    """Return whether the server refused the request for a reason that Ponte does not know. Leaving
-    parts of the conversation out may help."""
+    """Return whether the server refused the request for a reason that Ponte does not know: the
+    table of errors (`MODEL_ERRORS`) has only a general sentence for it. Leaving parts of the
+    conversation out may help."""
     is_known = MODEL_ERRORS.find(fault).sentence not in (REQUEST_REFUSED, UNREADABLE_PICTURE)
     return fault.status in (400, 413, 415, 422, 424, 500) and not (is_known or fault.may_pass)
 
 
 def limit_seconds(fault: ModelServerFault) -> float:
-    """Return the seconds until a rate limit ends."""
+    """Return the seconds until a rate limit ends: as the server names them, or a default, which is
+    longer for a limit of a day."""
     is_daily = DAILY_PATTERN.search(f"{fault.code} {fault.message}")
     return fault.wait or (UNKNOWN_DAILY_WAIT_SECONDS if is_daily else DEFAULT_MODEL_WAIT_SECONDS)
 
@@ -397,7 +404,8 @@ def unknown_model_error(model: str, models: Sequence[str]) -> UnknownModel:
 
 
 class ModelServer:
-    """The base of all API levels: client, options, and the input that this server accepts."""
+    """What all API levels share about one server: its client, the options, and what this process
+    has learned about it from refusals: fields, tools, pictures and sizes that it does not take."""
 
     def __init__(
         self,
@@ -432,7 +440,8 @@ class ModelServer:
         """Tools whose strict schema the server has refused."""
 
     def without_refused_fields(self, body: Json) -> Json:
-        """Return `body` without the fields that this server refused before."""
+        """Return `body` without the fields that this server refused before, in the request itself
+        and in the schemas of its tools, and without streaming for a model that refused that."""
         refused = set(self._refused_fields)
         if body["model"] in self.unstreamed_models:
             refused |= {"stream", "stream_options"}
@@ -471,7 +480,8 @@ class ModelServer:
         }
 
     def reasoning_effort(self, ask: RoundRequest) -> str:
-        """Return the reasoning effort to send, or "" for the server's default."""
+        """Return the reasoning effort to send for this round, or "" to leave the field out, so that
+        the server's default counts. OpenAI gets "low" if the operator chose none."""
         if (ask.model or self.options.model) in self.models_without_reasoning:
             return "none"
         if ask.for_title:
@@ -498,7 +508,12 @@ class ModelServer:
         return definitions
 
     def adapt_to_refusal(self, fault: ModelServerFault, body: Json) -> bool:
-        """Change future requests after a refusal. Return whether the same question may work now."""
+        """Learn from a refusal what this server does not take, and leave it out of all further
+        requests. Return whether the same question may work now.
+
+        The clearest reasons come first: streaming, the answer's limit, the form of calls' ids, a
+        tool's schema, reasoning, fields, roles, encrypted items. Pictures come last, because
+        servers refuse them with the vaguest words."""
         if fault.refuses_stream and "stream" in body:
             log.info("model server rejected a request field", field="stream")
             self.unstreamed_models.add(body["model"])
@@ -546,7 +561,10 @@ class ModelServer:
         return self.input.stop_sending_files()
 
     async def wait_before_retry(self, fault: ModelServerFault, tries: Counter[str]) -> bool:
-        """Wait before another attempt, and return whether there may be one."""
+        """Wait before another attempt, and return whether there may be one. `tries` counts the
+        attempts of this round by the kind of fault, each with a limit of its own: a call that the
+        server could not read, a model that is being loaded, an answer that ended early, and other
+        faults that may pass."""
         if fault.is_bad_call:
             tries["bad call"] += 1
             return tries["bad call"] < MAX_BAD_CALLS
@@ -575,7 +593,8 @@ class ModelServer:
         return True
 
     async def explain_fault(self, fault: ModelServerFault) -> ModelError:
-        """Return the error for a person. For an unknown model, it names the most similar one."""
+        """Log a fault and return the error for a person. For an unknown model, it names the most
+        similar one that the server lists; if that list fails too, it names none."""
         log.warning("model call failed", error=str(fault), request_id=fault.request)
         models: Sequence[str] = ()
         if fault.is_unknown_model:
@@ -596,9 +615,12 @@ class ModelServer:
         answer: ModelAnswer,
         thread: Thread | None = None,
     ) -> RoundCompleted:
-        """Return the end of a round that was asked with `body`.
+        """Return the end of a round that was asked with `body`: the items of the answer, its cost,
+        and whether it is cut off. `thread` has the conversation on the server, if there is one.
 
-        Raise ModelError if the answer is empty, or if the server's content filter cut it.
+        Raise ModelError if the answer is empty, or if the server's content filter cut it. Token
+        counts that the server does not report are replaced by upper estimates, so that limits on
+        spending hold.
         """
         log.info(
             "model call ended",
@@ -640,7 +662,8 @@ class ModelServer:
 
     def _adapt_output_limit(self, fault: ModelServerFault, body: Json) -> bool:
         """Send another limit of the answer's tokens from now on, if the server refused it: a lower
-        one that the server names, or the same under the other name."""
+        one that the server names, or the same one in the other field of Chat Completions. Return
+        whether that changes the request."""
         field = next((name for name in OUTPUT_LIMIT_FIELDS if name in body), "")
         words = f"{fault.param} {fault.message}"
         if not field or fault.status not in (400, 422) or not re.search(rf"\b{field}\b", words):

@@ -78,7 +78,8 @@ class RoundHistory:
     the model's context."""
 
     def __init__(self, server: ModelServer, ask: RoundRequest, most: int = 0) -> None:
-        """`most`: the most tokens of items, unless the last message has more; 0 for no limit."""
+        """`most`: the most tokens of items, unless the last message has more; 0 for
+        `HISTORY_WINDOW_TOKENS`."""
         self._server = server
         self._full_request = self.request = ask
         """`request` has the tools that fit."""
@@ -98,7 +99,8 @@ class RoundHistory:
 
     def choose(self, transcript: Sequence[Item]) -> Sequence[Item]:
         """Return the items to send, and set `request`. Raise TooLong if the last message does not
-        fit."""
+        fit. After refusals, `omission` says what is left out (`CALLS` to `EARLIER_TURNS`, each with
+        those before it): from `CALLS` on, calls are told in words."""
         items: Sequence[Item] = self._server.input.name_calls(pair_calls(transcript), self.model)
         if self.omission >= EARLIER_TURNS:
             last = keep_newest_turns(items, 0)
@@ -108,12 +110,14 @@ class RoundHistory:
         if self.omission:
             with suppress(TooLong):
                 return self.fit(describe_calls(items))
-            # Only as items of their own can results be cut.
+            # It is too long. Results can only be cut as items of their own, so they are fitted
+            # first and put into words afterwards.
             return describe_calls(self.fit(items))
         return self.fit(items)
 
     def fit(self, items: Sequence[Item]) -> Sequence[Item]:
-        """Return the items that fit, and set `request`. Raise TooLong."""
+        """Return the items that fit into the model's context, and set `request` (the tools that
+        fit) and `unseen_files`. Raise TooLong if the last message does not fit."""
         sizes = self._server.sizes
         room = int(min(sizes.of(self.model).room / sizes.scale(self.model), self._most_tokens))
         try:
@@ -121,6 +125,7 @@ class RoundHistory:
                 self._full_request, items, room, self._most_items
             )
         except TooLong:
+            # The correction of the estimate may be too large: the next attempt uses a smaller one.
             sizes.doubt_count(self.model)
             raise
         items = self._server.input.fit_files(items)
@@ -137,7 +142,12 @@ class RoundHistory:
 
     def leave_out(self, fault: ModelServerFault, transcript: Sequence[Item], body: Json) -> bool:
         """Leave more out after a refusal. Return whether that changes the request. Raise TooLong if
-        the last message does not fit into the size that the server names."""
+        the last message does not fit into the size that the server names.
+
+        A request that is too long is shortened. After a refusal without a known reason, one step
+        after the other is tried, until one changes the request: the same request would be refused
+        again."""
+        # The tokens that this request reserves for the answer.
         answer = max(body.get(field, 0) for field in OUTPUT_LIMIT_FIELDS)
         before = list(self.choose(transcript))
         if is_too_long(fault) or told_limit(fault, self.sent_tokens + answer):
@@ -158,7 +168,9 @@ class RoundHistory:
 
     def on_answer(self, usage: Usage | None = None) -> None:
         """Remember what helped, for later requests, and correct the estimate by the server's
-        count."""
+        count. If halving the request helped, the server's size is guessed: a third more than the
+        half. Files and earlier turns are left out only of this round, so at most `FAILED_TURNS` is
+        remembered."""
         server = self._server
         if self.omission:
             server.omissions[self._full_request.thread.id] = min(self.omission, FAILED_TURNS)
@@ -171,8 +183,9 @@ class RoundHistory:
     def _shorten(
         self, fault: ModelServerFault, transcript: Sequence[Item], body: Json, answer: int
     ) -> bool:
-        """Fit the request to the size that the server names, or to half, once in a round. `answer`:
-        the tokens that are reserved for the answer."""
+        """Fit the request to the size that the server names, or else to half of itself, once in a
+        round. Return whether that changes the request. `answer`: the tokens that are reserved for
+        the answer; the server counts them, too."""
         if self._is_shortened:
             return False
         self._is_shortened = True
@@ -180,6 +193,7 @@ class RoundHistory:
         sent, server = self.sent_tokens, self._server
         counted = requested_tokens(fault)
         if size := told_size(fault, max(counted or sent + answer, MIN_REQUEST_TOKENS)):
+            # What the server counted for the request itself corrects the estimate.
             if counted > answer:
                 server.sizes.record_count(self.model, self._estimated_tokens, counted - answer)
             server.sizes.record_refusal(self.model, size, is_limit=fault.is_rate_limited)
@@ -220,10 +234,15 @@ class ResponsesReader(AnswerReader):
     """
 
     _last: object = None
+    """The number or id of the item to which the last event belonged."""
 
     def read_event(self, event: Json) -> Sequence[ModelEvent]:
-        """Add an event and return the events for the listener. Raise ModelServerFault for an error
-        event."""
+        """Add an event of the server and return the events for the listener. Raise ModelServerFault
+        if the server turns out not to have this API.
+
+        Events with pieces ("delta") are added as they come. Later events repeat them as a whole
+        ("done", then the whole response), from which only what is missing is taken, because some
+        servers send one of these alone."""
         kind, item = read_word(event.get("type")), read_object(event.get("item"))
         ids = (event.get("output_index"), event.get("item_id"), item.get("id"))
         # Servers number the parts of an answer in one of three ways, or not at all: then it is the
@@ -234,7 +253,8 @@ class ResponsesReader(AnswerReader):
         number, part = self._last, event.get("content_index", 0)
         if event is END_EVENT:
             self.finish = self.finish or END_OF_STREAM
-        elif not kind and "choices" in event:  # a gateway that has only Chat Completions
+        # A gateway that answers with Chat Completions. 404 makes Ponte change to that API.
+        elif not kind and "choices" in event:
             raise ModelServerFault("refused", status=404)
         elif kind in START_EVENTS:
             return self.add_start(read_object(event.get("response")))
@@ -279,6 +299,7 @@ class ResponsesReader(AnswerReader):
         output = response.get("output") or response.get("output_text")
         items = read_objects({"content": output} if isinstance(output, str) else output)
 
+        # It takes the place of what was streamed (`take_whole`).
         def read_output() -> Sequence[ModelEvent]:
             pairs = enumerate(items)
             return [event for n, item in pairs for event in self._read_item(item, str(n))]
@@ -286,8 +307,9 @@ class ResponsesReader(AnswerReader):
         return [*events, *self.take_whole(read_output)]
 
     def _read_item(self, item: Json, number: object) -> Sequence[ModelEvent]:
-        """Take an item of the response that is complete. Return the events for text that was not
-        streamed before."""
+        """Take a complete item of the response: a message, a call, or encrypted reasoning, which is
+        sent back with the next request. Return the events for text that was not streamed before.
+        Items of other types are left out."""
         kind, content = item.get("type", "message"), item.get("content")
         if kind == "message" and item.get("role", "assistant") == "assistant":
             self.phases[number] = read_word(item.get("phase"))
@@ -326,7 +348,7 @@ class OwnHistoryApi:
         self._server = server
 
     async def build_body(self, ask: RoundRequest, items: Sequence[Item]) -> Json:
-        """Return the request's JSON body."""
+        """Return the JSON body of the request for this round, which sends these items."""
         raise NotImplementedError
 
     async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
@@ -335,6 +357,8 @@ class OwnHistoryApi:
         A lost answer is asked for once more: the server keeps nothing, so a second request costs
         only money.
         """
+        # `tries` counts failed attempts by the kind of fault; `payment` reserves the cost of each
+        # request and says how many tokens its answer may have (None: no limit).
         server, tries = self._server, Counter[str]()
         transcript = [*await ask.history(), *ask.input]
         history = RoundHistory(server, ask)
@@ -363,7 +387,8 @@ class OwnHistoryApi:
                     yield TextWithdrawn()
                 if ask.payment and server.is_unpaid(fault, bool(reader.parts)):
                     ask.payment.on_refused_request()
-                # Each of the first two changes what is sent, so that the loop ends.
+                # Another attempt follows if one of these says so. The first two change what is
+                # sent, and the third counts attempts, so that the loop ends.
                 if not (
                     server.adapt_to_refusal(fault, body)
                     or history.leave_out(fault, transcript, body)
@@ -401,7 +426,8 @@ class ResponsesApi(OwnHistoryApi):
     new_reader = ResponsesReader
 
     async def build_body(self, ask: RoundRequest, items: Sequence[Item]) -> Json:
-        """Return the request's JSON body."""
+        """Return the JSON body of the request. The server is told to store nothing (`store`), and
+        OpenAI to send its reasoning encrypted, so that it can be sent back."""
         input = self._server.input
         input_items = await input.build_items(
             input.drop_compacted(items), preface=ask.preface, with_names=has_other_speakers(ask)
@@ -414,7 +440,8 @@ class ResponsesApi(OwnHistoryApi):
 
 
 def has_other_speakers(ask: RoundRequest) -> bool:
-    """Return whether anybody other than the asker takes part in this thread."""
+    """Return whether anybody other than the asker takes part in this thread, so that the model must
+    be told who wrote each message."""
     return any(person != ask.asker.key for person in ask.thread.participants)
 
 
@@ -422,6 +449,8 @@ def build_response_body(server: ModelServer, ask: RoundRequest, input: Sequence[
     """Return the body of `POST /responses`, without the fields that say where its history is.
 
     Fields that only OpenAI knows are sent only to OpenAI: other servers refuse or ignore them.
+    OpenAI compacts a long history itself from `compact_threshold` tokens on, and leaves out items
+    rather than to fail (`truncation`).
     """
     options = server.options
     body: Json = {
@@ -457,10 +486,15 @@ class ChatCompletionsReader(AnswerReader):
     """
 
     _choice = ""
+    """The number of the first choice of the answer, the only one that is read."""
 
     def read_event(self, event: Json) -> Sequence[ModelEvent]:
         """Add a chunk and return the events that it causes. Raise ModelServerFault for an oversized
-        answer."""
+        answer.
+
+        `delta` has the next pieces, `message` either pieces (servers that name them so), or the
+        whole answer: in place of a stream, or at its end, where it repeats the pieces. Token counts
+        come in one of several places. `finish` is the reason for the end."""
         if event is END_EVENT:
             self.finish = self.finish or END_OF_STREAM
             return ()
@@ -490,7 +524,10 @@ class ChatCompletionsReader(AnswerReader):
         return events
 
     def _is_whole(self, message: Json) -> bool:
-        """Return whether a message at the end repeats the pieces before it."""
+        """Return whether a message in the last chunk is the whole answer, which repeats the pieces
+        before it, or one more piece of it. It is whole if it begins with the text so far, and has
+        the calls so far with equal arguments, perhaps more. Taken as a piece, it would double the
+        answer."""
         calls = read_calls(message.get("tool_calls"))
         functions = [read_object(call.get("function")) for call in calls]
         is_same = all(
@@ -505,8 +542,10 @@ class ChatCompletionsReader(AnswerReader):
         )
 
     def _read_pieces(self, delta: Json) -> Sequence[ModelEvent]:
-        """Add the pieces of text and of tool calls in one part of a stream, and return their
-        events. Servers name a call's pieces by an index, by an id, or not at all."""
+        """Add the pieces of text and of tool calls in one part of a stream (`delta` or `message`),
+        and return the events for the text. Servers name a call's pieces by an index, by an id, or
+        not at all. Calls come in `tool_calls`, in the content, or in `function_call`, which is the
+        older form."""
         self.add_carried(delta)
         self.add_sources(delta)
         events = self.add_text(read_text(delta.get("content")) + read_text(delta.get("refusal")))
@@ -541,7 +580,8 @@ class ChatCompletionsApi(OwnHistoryApi):
         self.max_tokens_field = "max_completion_tokens" if server.official else "max_tokens"
 
     async def build_body(self, ask: RoundRequest, items: Sequence[Item]) -> Json:
-        """Return the request's JSON body."""
+        """Return the JSON body of the request. A server that has refused a system message, or two
+        messages of one role in a row, gets neither (`takes_roles`)."""
         server, model = self._server, ask.model or self._server.options.model
         input = await server.input.build_items(
             items, preface=ask.preface, with_names=has_other_speakers(ask), with_carried=True
@@ -565,7 +605,8 @@ class ChatCompletionsApi(OwnHistoryApi):
 
 
 def build_chat_messages(instructions: str, input: Sequence[Json]) -> list[Json]:
-    """Return chat messages for Responses input.
+    """Return messages of Chat Completions for items of the Responses API, the form in which
+    `ModelInput` builds every input.
 
     The only system message comes first, because some servers' chat templates demand that.
     """
@@ -593,7 +634,8 @@ def build_chat_messages(instructions: str, input: Sequence[Json]) -> list[Json]:
 
 def merge_roles(messages: Sequence[Json]) -> list[Json]:
     """Return chat messages without a system message, with one message of a role in a row: some
-    chat templates take nothing else."""
+    chat templates take nothing else. The instructions become the beginning of the first message of
+    the person."""
     merged: list[Json] = []
     for message in messages:
         role = "user" if message["role"] == "system" else message["role"]

@@ -112,8 +112,12 @@ class Trial:
     usages: list[Usage] = field(default_factory=list)
 
     async def check(self) -> AsyncIterator[DoctorFinding]:
-        """Send the requests and yield what works and what does not. After the first failure,
-        no further request is sent."""
+        """Send the requests and yield what works and what does not. After the first failure, no
+        further request is sent; `failing` is the part that an error then concerns.
+
+        A question for a text comes first, then one for a tool call (turn 2), its result (round 2 of
+        that turn), and a long text (turn 3). `turn` and `number` count as in a real thread, so that
+        each level sends the requests as it does there."""
         failing = STREAM
         self.model.start()
         try:
@@ -160,8 +164,10 @@ class Trial:
             yield DoctorFinding(USAGE, "on", words)
 
     async def _check_context(self, size: ContextSize) -> DoctorFinding:
-        """Return whether the model reads a long text from its beginning. Some servers drop what
-        does not fit without a word."""
+        """Ask a question whose answer is at the beginning of a long text, and return whether the
+        model read it. Some servers drop what does not fit without an error. The text has three
+        quarters of what Ponte would send at most: its tokens are only estimated (three bytes
+        each)."""
         most = min(size.room, MAX_TRIAL_TEXT_TOKENS) * 3 // 4
         filler, tokens = FILLER * (most * 3 // len(FILLER)), format_number(most)
         self.transcript = ()
@@ -216,7 +222,8 @@ class Trial:
 
 
 def _judge_calls(calls: Sequence[Item]) -> DoctorFinding:
-    """Return whether the model called the test tool with a city."""
+    """Return the finding on the calls of an answer: whether the model called the test tool with a
+    city."""
     if not calls:
         words = (
             "the model answered without calling the test tool; without tool calls it can't use "
@@ -259,11 +266,13 @@ PROBING = "{model} at {host}: checking"
 
 
 async def probe_level(client: ModelServerClient, model: str) -> Level:
-    """Return the level of a server, found out without paying for tokens.
+    """Return the level of a server (the best of the three APIs that it has), found out without
+    paying for tokens.
 
-    A 200 of `/responses` proves nothing: llama.cpp and others accept `conversation` there and
-    ignore it. A wrong key, an empty quota or a dead server say nothing about levels. Raise
-    ModelServerFault while the server cannot be asked, NoKey without a key.
+    A 200 of `/responses` does not show that a server has conversations: llama.cpp and others accept
+    the field `conversation` there and ignore it. A wrong key, an empty quota or a dead server say
+    nothing about levels. Raise ModelServerFault while the server cannot be asked, NoKey without a
+    key.
     """
     if await _supports_conversations(client):
         return "conversations"
@@ -327,13 +336,18 @@ class ServedModel(Model):
         return self._server.sizes.of(self.name)
 
     def start(self) -> None:
-        """Start the probe in the background."""
+        """Start to find out in the background which API the server has and how large the model's
+        context is, unless that is under way."""
         if self._probing is None or self._probing.done():
             self._probed_at = time.monotonic()
             self._probing = asyncio.create_task(self._probe(Counter()))
 
     async def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
-        """Ask one round and yield its events. Raise ModelError."""
+        """Ask one round and yield its events. Raise ModelError.
+
+        A server that turns out to lack the API of its level is asked at the next lower one. A limit
+        of a day that is used up refuses further rounds here, without a request. An error that
+        concerns the server is remembered for `health`."""
         clock, name = asyncio.get_running_loop().time, ask.model or self.name
         prices = self._options.config.price_list
         end, old_prices = self._limits.get(name, (0.0, prices))
@@ -379,7 +393,9 @@ class ServedModel(Model):
                 raise
 
     async def health(self) -> Health:
-        """Return the model's state. Waits at most a second, because readiness probes call it."""
+        """Return the model's state. Waits at most a second, because readiness probes call it. The
+        tools that are on are only compared with the context if that is small, because listing them
+        takes time."""
         stale = self._trouble and time.monotonic() - self._probed_at > PROBE_INTERVAL_SECONDS
         # Asked again after a while, because the fault may be over.
         if self._probing is None or stale:
@@ -428,9 +444,9 @@ class ServedModel(Model):
         await self._client.close()
 
     async def _probe(self, tries: Counter[str]) -> None:
-        """Find out which API the server has, whether it lists the model, and the model's size. The
-        result is `_trouble`, which the health line shows. A server that still loads the model is
-        asked again."""
+        """Find out which API the server has (`_level`), whether it lists the model, and the model's
+        size. `_trouble` gets the reason if the server cannot be used, which the health line shows.
+        A server that still loads the model is asked again; `tries` counts that."""
         try:
             if self._level is None:
                 self._level = await probe_level(self._client, self._options.model)
@@ -469,8 +485,9 @@ class ServedModel(Model):
 
 
 async def _supports_conversations(client: ModelServerClient) -> bool:
-    """Return whether the server has OpenAI's Conversations, by creating an empty one and deleting
-    it. Raise NoEndpoint if there is no API at this address, and ModelServerFault."""
+    """Return whether the server has OpenAI's Conversations, by creating an empty one, which costs
+    nothing, and deleting it. Raise NoEndpoint if there is no API at this address, and
+    ModelServerFault if the failure says nothing about that (a wrong key, a dead server)."""
     try:
         body = await client.post("/conversations", {})
     except ModelServerFault as fault:
@@ -492,7 +509,8 @@ async def _supports_conversations(client: ModelServerClient) -> bool:
 
 
 async def _supports_responses(client: ModelServerClient, model: str) -> bool:
-    """Return whether the server has `/responses`, at no cost.
+    """Return whether the server has `/responses`, at no cost. Raise ModelServerFault if the failure
+    says nothing about that.
 
     A server that knows the path refuses a question without `input`. aimock 1.43 answers 500 to it.
     """

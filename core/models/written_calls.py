@@ -150,7 +150,10 @@ _REST_OF_CALL = re.compile(r"\{|<invoke|<function=|<parameter|<arg_key>|call_beg
 def read_written_calls(markup: str, tools: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """Return the calls in a text with their names and arguments; none if a part of it is no call.
     `tools` are the schemas of the arguments, by the tool. A result that the model made up is
-    dropped."""
+    dropped.
+
+    Forms that differ only in prefixes (`antml:`) or in DeepSeek's characters (｜, ▁) become one
+    first."""
     if len(markup) > MAX_MARKUP_CHARACTERS or len(_MARK.findall(markup)) > MAX_MARKS:
         return []
     markup = _NAMESPACES.sub(r"\1", _DSML.sub("", markup))
@@ -159,7 +162,8 @@ def read_written_calls(markup: str, tools: Mapping[str, Any]) -> list[tuple[str,
 
 
 def read_bare_calls(text: str) -> list[tuple[str, Any]]:
-    """Return the calls that a text consists of, in JSON with names and arguments or in Python."""
+    """Return the calls of which a whole text consists, in JSON with names and arguments, or in
+    Python; none for any other text. An object with a name alone may be data, and is no call."""
     text = text.strip()
     if len(text) > MAX_BARE_CALL_CHARACTERS or not text.endswith(("}", "]")):
         return []
@@ -175,8 +179,8 @@ def _read_calls(markup: str, tools: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """Return the calls, each a name and its arguments, that a model has written as text in its own
     markup instead of calling a tool.
 
-    Each form of markup is tried. One counts only if it explains the whole text: anything left could
-    be an example that the model shows to the person.
+    Each form of markup is tried. One counts only if each of its matches is a call, and nothing that
+    looks like a call is left beside them (`_REST_OF_CALL`): half of the calls must not run.
     """
     for pattern, argument in _FORMS:
         calls = list[tuple[str, Any]]()
@@ -184,6 +188,7 @@ def _read_calls(markup: str, tools: Mapping[str, Any]) -> list[tuple[str, Any]]:
         for match in matches:
             name, content, *end = match.groups()
             arguments = dict(_read_arguments(argument, content, tools.get(name)))
+            # A call with arguments in tags has nothing else in it.
             rest = re.sub(argument, "", content, flags=re.DOTALL).strip()
             if arguments:
                 calls += [] if rest else [(name, arguments)]
@@ -213,8 +218,9 @@ def _read_arguments(pattern: str, content: str, schema: Any) -> Iterator[tuple[s
 
 
 def _read_json(name: str, words: str) -> list[tuple[str, Any]]:
-    """Return the calls in JSON: arguments of a tool, or objects with a name and arguments. Without
-    JSON, they may be calls in Python."""
+    """Return the calls in the content of a tag: with a `name`, the arguments of that tool as one
+    JSON object; without one (""), JSON objects that have a name and arguments, or calls in Python.
+    Return none for anything else."""
     words = re.sub(r"^(?:<\|tool_(?:sep|call_argument_begin)\|>|\s|```json)*", "", words)
     words = words.rstrip("` \n").removesuffix("[/TOOL_CALLS]")
     # Gemma writes names without quotes, and its own quotes around texts.
@@ -237,8 +243,8 @@ def _read_json(name: str, words: str) -> list[tuple[str, Any]]:
 
 
 def _name_calls(values: list[Any]) -> list[tuple[str, Any]]:
-    """Return the names and arguments of calls from JSON objects that have both; none if one of the
-    values is something else."""
+    """Return the names and arguments of calls from JSON objects; none if one of the values has no
+    name. Arguments that are missing are None. Models name both fields in several ways."""
     calls = list[tuple[str, Any]]()
     for each in values:
         each = each if isinstance(each, dict) else {}
@@ -307,7 +313,9 @@ class GrowingCode:
         return self._may_indent and len(line) - len(line.lstrip()) >= self._code_indent
 
     def add(self, text: str) -> None:
-        """Add text."""
+        """Add the next piece of the text. Of a line, only the beginning is kept, which decides on
+        blocks. Backticks and backslashes at the end of a piece wait (`_run`), because more may
+        follow: their number decides whether they open or close a code span."""
         for number, line in enumerate(text.split("\n")):
             if number:
                 self._end_line()
@@ -325,8 +333,9 @@ class GrowingCode:
         self._run = ""
 
     def find_span_end(self, text: str, start: int, *, is_last: bool) -> int | None:
-        """Return the end of the open code span in the text that follows, 0 if it has none, None if
-        that is not known yet."""
+        """Return the index after the code span that is open at `start`; 0 if nothing closes it, so
+        that its backticks are text; None if the text so far does not tell. It ends at as many
+        backticks as opened it, and never goes on over a blank line."""
         for match in _SPAN_END.finditer(text, start, start + MAX_SPAN_CHARACTERS):
             if "\n" in match[0]:
                 return 0
