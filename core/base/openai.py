@@ -571,8 +571,11 @@ class ModelServerClient:
 
 
 async def _read_transfer(request: Any, most: int = 0) -> bytes:
-    """Return the body of the SDK's answer to a request with a file: no more than one piece above
-    `most` bytes, or else at most MAX_ANSWER_BYTES."""
+    """Return the body of the SDK's answer to a request with a file.
+
+    With `most`, reading ends soon after so many bytes, and nothing is raised: the caller sees by
+    the length that the file is too large. Without it, an answer of more than MAX_ANSWER_BYTES
+    raises ModelServerFault."""
     data = bytearray()
     async with asyncio.timeout(FILE_DEADLINE_SECONDS), request as answer:
         async for piece in answer.iter_bytes():
@@ -611,7 +614,8 @@ def read_objects(value: object) -> Sequence[Json]:
 
 
 def read_object(value: object) -> Json:
-    """Return an object of the server; {} for other types."""
+    """Return a value of the server's JSON if it is an object; {} for any other type, so that its
+    fields can be read without a check of each one."""
     return value if isinstance(value, dict) else {}
 
 

@@ -395,8 +395,8 @@ class DemoModel(Model):
         """Yield the events of this round: the answer in pieces, as a real model streams it, or the
         calls of tools. A title is the first line of the message.
 
-        Arguments that the offered tool does not have are left out: the demo model knows the tools
-        of NocoDB, and a bridge or an older tool may take fewer."""
+        Calls are planned for the largest form of a tool. Arguments that the offered one does not
+        have are left out."""
         if ask.for_title:
             words = ask.input[0].text.strip().partition("\n")[0].rstrip("?!.… ")
             yield RoundCompleted((Item(kind="message", role="assistant", text=words),))

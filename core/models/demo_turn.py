@@ -192,8 +192,8 @@ def format_reply(name: str, reply: ToolReply) -> str:
 
 def format_rows(name: str, reply: ToolReply) -> str:
     """Return the rows that a call read as a sentence and a table, or its failure in words. If the
-    outcome names a reference (`show`, as in "[table: r1]"), that takes the place of the table: Ponte
-    shows the rows there. `name` is the table's."""
+    outcome names a reference (`show`, as in "[table: r1]"), that takes the place of the table:
+    Ponte shows the rows there. `name` is the table's."""
     if reply.error:
         return describe_failure(reply)
     rows, total, title = reply.rows, reply.total, escape_inline(name)
@@ -296,8 +296,8 @@ def _parse_call(call: Item, output: str) -> AnsweredCall:
 
 def _parse_output(output: str) -> ToolReply:
     """Return a tool's output as a reply: rows or other JSON, a text, or the words of a failure.
-    Ponte writes a failure as {"error": {"code", "message", "hint"}}; the bridge sends {"result": …},
-    or {"detail": text} for a failure."""
+    Ponte writes a failure as {"error": {"code", "message", "hint"}}; the bridge sends
+    {"result": …}, or {"detail": text} for a failure."""
     value = _parse_json(output)
     if value == output:
         return ToolReply(text_for_person(output))

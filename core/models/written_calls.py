@@ -180,7 +180,8 @@ def _read_calls(markup: str, tools: Mapping[str, Any]) -> list[tuple[str, Any]]:
     markup instead of calling a tool.
 
     Each form of markup is tried. One counts only if each of its matches is a call, and nothing that
-    looks like a call is left beside them (`_REST_OF_CALL`): half of the calls must not run.
+    looks like a part of one is left beside them (`_REST_OF_CALL`): of a text that is understood
+    only in part, nothing runs.
     """
     for pattern, argument in _FORMS:
         calls = list[tuple[str, Any]]()
