@@ -154,7 +154,9 @@ class GrowingAnswer:
     """
 
     def __init__(self) -> None:
+        # A thought has ended, and the first one had no opening tag.
         self.has_thoughts = self.is_unopened = False
+        # The text from the first call on that the model wrote as text.
         self.calls = ""
         self._parts: list[str] = []
         """The text that is shown, in pieces."""
@@ -167,6 +169,7 @@ class GrowingAnswer:
         """The parts of the open thought, with its tag."""
         self._skips_space = False
         """A thought has just ended: the space after it is not shown."""
+        # Follows whether the text is inside code, where a tag is text.
         self._code = GrowingCode()
         self._is_blank = True
         """Nothing but space is shown so far."""
@@ -462,7 +465,10 @@ class AnswerReader:
         holds_start: bool = False,
         is_continued: bool = False,
     ) -> None:
+        # The last event came, and a piece of text was shown to the person.
         self.has_ended = self.has_shown = False
+        # The id of the response, the model as the server names it, and the server's word for the
+        # end of the answer.
         self.response = self.model = self.finish = ""
         self.usage: Json = {}
         self.error: Json | None = None
@@ -474,6 +480,7 @@ class AnswerReader:
         self._holds_start, self._is_continued = holds_start, is_continued
         """`_holds_start`: the beginning is not shown until it is known to be no thought.
         `_is_continued`: a part of the answer came before."""
+        # Joins characters that a server cuts into two pieces.
         self._joiner = PieceJoiner()
         self._carried: dict[str, list[Any]] = {}
         """The pieces of each field of the message that the server wants back."""
@@ -521,9 +528,10 @@ class AnswerReader:
         return answer
 
     def _add_written_calls(self) -> None:
-        """Add the calls that the model wrote into its text. Raise ModelServerFault if one cannot be
-        read, or if its tool was not offered. A text that is nothing but calls of offered tools is
-        one without a mark."""
+        """Add the calls that the model wrote into its text, because its server has no parser for
+        that model. Raise ModelServerFault if one with a mark cannot be read, or if its tool was not
+        offered: the model is asked once more. Without a mark, a text counts as calls only if it is
+        nothing but calls of offered tools."""
         for text in self.texts:
             growing = _read_whole("".join(text.pieces))
             markup = growing.calls
@@ -545,8 +553,9 @@ class AnswerReader:
         return self.error is not None or classify_end(self.finish) == "failed"
 
     def rescue(self, fault: ModelServerFault) -> ModelAnswer | None:
-        """Return what stays of the answer after a fault: all of it if its last sign came, or its
-        text; None if nothing does."""
+        """Return what can be used of the answer after a fault: all of it if the server had named
+        the reason for the end before, else its text; None if nothing can. An answer with calls is
+        not used: the last one may be incomplete."""
         if self.finish and not self._has_failed and self.parts:
             with suppress(ModelServerFault):
                 return self.read_answer()
@@ -711,7 +720,8 @@ class AnswerReader:
         self.usage |= {name: count for name, count in counts if count or name not in self.usage}
 
     def add_sources(self, fields: Json) -> None:
-        """Add the sources that a chunk, a message or a part names outside its text."""
+        """Add the web addresses that a chunk, a message or a part names as its sources, outside its
+        text. They are listed below the answer, each once, with the first title."""
         # Zhipu names them `web_search`; DashScope and Azure put them into an object.
         fields = {**fields, **read_object(fields.get("search_info") or fields.get("context"))}
         for name in ("citations", "search_results", "annotations", "web_search"):
@@ -795,7 +805,8 @@ class AnswerReader:
         return call
 
     def _is_object(self, call: CallPart) -> bool:
-        """Return whether the arguments of the call are a complete JSON object."""
+        """Return whether the arguments of the call are a complete JSON object. It is asked for each
+        piece, so the end is looked at first, and what is parsed in all has a limit."""
         if not call.arguments[-20:].rstrip().endswith("}"):
             return False
         self._checked_characters += len(call.arguments)

@@ -190,6 +190,7 @@ class ContextSizes:
         """Return the size as it is known now, by the surest source: the operator's setting, the
         server's own answer, the table of OpenAI's models, or an assumption. A refusal of a smaller
         request by the server counts more than each of them."""
+        # Gateways put a provider before the name, as in "openai/gpt-5".
         name = model.rpartition("/")[2]
         known = [prefix for prefix in OPENAI_CONTEXT_TOKENS if name.startswith(prefix)]
         if self._setting and model == self._model:
@@ -202,6 +203,7 @@ class ContextSizes:
             tokens = 128_000 if is_chat else OPENAI_CONTEXT_TOKENS[max(known, key=len)]
             size = ContextSize(tokens, "table")
         else:
+            # The setting is of another model, but the best guess for this one.
             size = ContextSize(self._setting or ASSUMED_CONTEXT_TOKENS, "assumed")
         refused, until = self._refused.get(model, (size, 0.0))
         is_refused = refused.tokens < size.tokens and time.monotonic() < until

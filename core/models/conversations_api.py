@@ -173,6 +173,8 @@ class BackgroundStream:
         self, source: AsyncIterator[Json], silence: float, grace: float, late: OnResponseId
     ) -> None:
         self._source = source
+        # Seconds without a byte that end the stream, and seconds for which it is read on after its
+        # listener has left.
         self._silence = silence
         self._grace = grace
         self._on_late_id = late
@@ -344,6 +346,7 @@ class SpareConversations:
         try:
             while len(self._conversation_ids) < self._server.options.spare_conversations:
                 id = str((await self._server.client.post("/conversations", {}))["id"])
+                # "": it belongs to no thread yet.
                 await self._server.record_object_to_erase("", Remote("conversation", id))
                 self._conversation_ids.append(id)
         except (ModelServerFault, PonteError) as error:  # whoever needs one makes it then
@@ -365,7 +368,10 @@ class ConversationRound:
         self._history = RoundHistory(server, ask, COMPACT_TOKENS)
         remote = ask.thread.remote
         self._step: Literal["trusting", "looking", "anew", "ready"] = "trusting"
+        # The conversation is known to hold the thread only up to an earlier turn.
         is_behind = ask.thread.remote_upto < ask.previous_seq
+        # A new one: there is none, it holds what the server refuses (`omission`), or an earlier
+        # answer is still being written into it.
         if not remote or self._history.omission or streams.is_draining(remote):
             self._step = "anew"
         elif ask.response or is_behind or remote in streams.uncertain:
@@ -448,6 +454,7 @@ class ConversationRound:
         path = f"/conversations/{self._thread.remote}/items"
         page = await self._server.client.get(path, {"limit": TAIL_ITEMS, "order": "desc"})
         items = list(reversed(page.get("data") or ()))
+        # With the ids by which the server knows the calls, so that both can be compared.
         transcript = self._server.input.name_calls(await self._transcript(), self._history.model)
         is_complete = not page.get("has_more")
         plan = reconcile(transcript, items, was_asked=self._was_asked, is_complete=is_complete)

@@ -167,6 +167,7 @@ def find_invoice(text: str) -> str:
     `OLDEST_OVERDUE`. Return "" if any word is unknown, because it may name another row or change.
     """
     words: list[str] = re.findall(r"[^\W_]+(?:-[^\W_]+)*", fold_to_letters(text))
+    # The last word must be "paid"; what no other word explains is the invoice's name.
     *words, last = [word for word in words if word not in _POLITE] or [""]
     names = [word for word in words if not _PAYMENT_WORDS.fullmatch(word)]
     if last in _PAID and len(names) == 1 and re.search(r"\d", names[0]):

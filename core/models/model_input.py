@@ -244,6 +244,7 @@ class ModelInput:
         self._host = host
         self.takes_pictures = True
         """False once the server has refused pictures."""
+        # Of other servers than OpenAI's, it is not known whether they read PDF.
         self.takes_documents = official
         self.max_pictures = math.inf
         """The most pictures that the server takes in one request."""

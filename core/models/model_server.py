@@ -700,6 +700,7 @@ async def read_events(
             # The answer is complete; only what may come after it is missing.
             if until < math.inf:
                 return
+            # Which of the two limits ended the wait?
             if remaining > silence:
                 raise ModelServerFault("silent") from None
             minutes = f"{MAX_ROUND_SECONDS / 60:.0f} minutes"

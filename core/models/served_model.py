@@ -462,7 +462,8 @@ class ServedModel(Model):
             self._trouble = error
 
     async def _find_unlisted_model(self) -> UnknownModel | None:
-        """Return an error if OpenAI does not list the model. Raise ModelServerFault.
+        """Return an error if OpenAI does not list the model, else None. Raise ModelServerFault if
+        the server fails; one without a list of models ("foreign": no JSON there) is no failure.
 
         OpenAI lists every model that a key may use. Other servers may offer models that they do not
         list.
@@ -538,6 +539,7 @@ async def _erase_conversation(client: ModelServerClient, id: str) -> None:
         except ModelServerFault as fault:
             if fault.status not in NOT_FOUND_STATUSES:
                 raise
+            # The conversation does not exist (any more).
             return
         new_ids = {read_id(item) for item in read_objects(page.get("data"))} - {"", *seen_ids}
         for item in new_ids:

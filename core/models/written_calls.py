@@ -203,8 +203,9 @@ def _read_calls(markup: str, tools: Mapping[str, Any]) -> list[tuple[str, Any]]:
 
 
 def _read_arguments(pattern: str, content: str, schema: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the arguments between tags. A value is JSON or Python, unless the tag or the schema
-    says that it is text."""
+    """Yield the names and values of the arguments between tags (`pattern`) in a call's content. A
+    value is JSON or Python, unless the tag (`string="true"`, as DeepSeek writes it) or the tool's
+    schema says that it is text. What is neither is text, too."""
     properties = (schema or {}).get("properties", {})
     for name, attributes, words in re.findall(pattern, content, re.DOTALL):
         kind = str(properties.get(name, {}).get("type"))
@@ -267,6 +268,7 @@ def _read_python(words: str) -> list[tuple[str, Any]]:
             if not isinstance(call, ast.Call) or call.args:
                 return []
             arguments = {str(each.arg): ast.literal_eval(each.value) for each in call.keywords}
+            # The name may come as `tables.call(…)`.
             calls.append((ast.unparse(call.func).removesuffix(".call"), arguments))
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return []

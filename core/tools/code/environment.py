@@ -189,6 +189,7 @@ class PythonEnvironment:
         """The Python of this machine from which the sandbox's is made."""
         self._installation: asyncio.Task[None] | None = None
         """The installation of the libraries, which several runs may wait for."""
+        # So long ago that the first installation is due at once.
         self._failed_at = -INSTALL_RETRY_SECONDS
         """When the installation failed last (by `clock`)."""
         self.lacks = ""
@@ -259,6 +260,7 @@ class PythonEnvironment:
         except (InstallationFailed, OSError) as error:
             self._failed_at = self._clock()
             self.lacks = str(error)
+            # The text of an OSError has paths, which are of no use to people.
             if isinstance(error, OSError):
                 why = error.strerror or type(error).__name__
                 self.lacks = f"the libraries could not be installed: {why}"
@@ -344,8 +346,8 @@ async def _run_program(
 
 @asynccontextmanager
 async def _build_folder(whole: Path) -> AsyncIterator[Path]:
-    """Yield a temporary folder that is renamed to `whole` at the end, or removed after a
-    failure."""
+    """Yield the path of a temporary folder beside `whole`, to be built. At the end it is renamed to
+    `whole`, so that an unfinished one never has that name; after a failure it is removed."""
     await asyncio.to_thread(_open_to_all, whole.parent)
     folder = whole.with_name(f".{whole.name}-{secrets.token_hex(4)}")
     try:

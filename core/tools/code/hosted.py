@@ -157,6 +157,7 @@ class CodeInterpreter:
         """The container on the model's server in which the session's variables live."""
         self._reset_reason = ""
         """Why the session's variables are gone, for the next result."""
+        # Held during a run: runs of a conversation share its container and variables.
         self._lock = asyncio.Lock()
         self._is_forgotten = False
         """The conversation was forgotten during the run, so that nothing of it may be kept."""
@@ -427,6 +428,7 @@ class HostedBackend:
         self._choice = choice or HostedOptions()
         self._pseudonym = pseudonym
         self._containers = ContainerClient(client, clock)
+        # By the thread's id, the one used last at the end.
         self._threads: dict[str, CodeInterpreter] = {}
         self._trouble: ToolError | None = None
         """Why the last run failed at the server; None if it did not."""
@@ -460,6 +462,7 @@ class HostedBackend:
         try:
             ran = await measure_run(self.name, interpreter.run(code, files, ctx, person))
         except ToolError as error:
+            # It concerns the server, and not this code alone, so `health` shows it.
             if error.code in SERVER_CODES:
                 self._trouble = error
             raise

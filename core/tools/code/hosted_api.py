@@ -102,8 +102,9 @@ async def ask_for_response(
 
 
 async def poll_response(client: ModelServerClient, name: str) -> Json:
-    """Return a response by its id once it is final, however long that takes. Raise
-    ModelServerFault."""
+    """Return a response by its id once it is final, however long that takes: callers limit it.
+    Raise ModelServerFault, "lost" if the server no longer has it, so that nobody knows its
+    outcome."""
     pauses = iter(POLL_BACKOFF)
     while True:
         try:
@@ -303,6 +304,7 @@ class ContainerClient:
             lambda: self._client.post(CONTAINERS_PATH, body)
         )
         log.info("created a container", container_id=str(answer.get("id")))
+        # Nothing of its first session counts as paid yet.
         return Container(str(answer["id"]), self.now(), paid_until=self.now())
 
     def assume_alive(self, id: str) -> Container:
@@ -318,6 +320,7 @@ class ContainerClient:
             body = await self._client.get(f"{CONTAINERS_PATH}/{id}")
             if body.get("status") in ("expired", "deleted"):
                 return None
+            # Remembers its files as known, so that they are not taken for those of the next run.
             await self._list_files(container)
         except ModelServerFault as fault:
             if not fault.is_container_gone:
@@ -326,9 +329,8 @@ class ContainerClient:
         return container
 
     async def upload_missing(self, container: Container, files: InputFiles) -> list[str]:
-        """Upload files that the container lacks. Return sentences about missing files.
-
-        Raise ModelServerFault.
+        """Upload files of the conversation that the container lacks. Return sentences about those
+        that were deleted meanwhile. Raise ModelServerFault.
         """
         left_out = []
         for file in files:

@@ -76,6 +76,8 @@ class _CheckedBackend:
         self._backend, self._is_plain = backend, is_plain
 
     async def connect_tcp(self, *args: Any, **options: Any) -> Any:
+        """Connect, and close the connection again if its address is not allowed: link-local (the
+        credentials of clouds), multicast, or public without TLS."""
         stream = await self._backend.connect_tcp(*args, **options)
         host = stream.get_extra_info("server_addr")[0].partition("%")[0]
         address = ipaddress.ip_address(host)
@@ -138,7 +140,8 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         proxy = proxies.for_url(url)
         self._inner = httpx2.AsyncHTTPTransport(verify=load_tls_context(), proxy=proxy)
         if proxy is None:
-            # The transport has no argument for it.
+            # The addresses of connections are checked, for which the transport has no argument. A
+            # proxy connects by itself.
             pool: Any = self._inner._pool
             is_plain = url.startswith("http://")
             pool._network_backend = _CheckedBackend(pool._network_backend, is_plain=is_plain)
@@ -334,8 +337,9 @@ async def watch_definitions(
         if isinstance(message, mcp_types.ToolListChangedNotification):
             noticed.set()
 
-    # A server that knows no subscriptions refuses them; its notices come by `on_message` then.
     async def listen(client: Client) -> None:
+        """Subscribe to notices that the tools changed. A server that knows no subscriptions refuses
+        that; its notices come by `on_message`. Any other end of it ends the watching."""
         try:
             async with client.listen(tools_list_changed=True) as events:
                 async for _ in events:
@@ -348,6 +352,7 @@ async def watch_definitions(
         end()
 
     async def work(client: Client) -> None:
+        """List the tools, and again after each notice, with a pause between two lists."""
         listening = asyncio.create_task(listen(client))
         try:
             while True:
@@ -382,6 +387,8 @@ async def call_tool(
     is_called = False
 
     async def work(client: Client) -> tuple[Definitions, McpResult | None]:
+        """List the tools if they are to be compared, then call the tool. `is_called` is True
+        while the tool may have run."""
         nonlocal is_called
         listing = await _list(server, client) if definition is not None else {}
         if definition is not None and listing.get(tool) != definition:

@@ -240,8 +240,9 @@ class McpServers:
         return self._list_differences(name, offered)
 
     def _list_differences(self, name: str, offered: Definitions) -> Sequence[Mapping[str, str]]:
-        """Return the tools of a server whose definition is not the accepted one, as `compare`
-        returns them."""
+        """Return the tools of a server whose definition now is not the accepted one: their name,
+        what changed, and both definitions, "" for none. A tool that ponte.toml does not name has
+        the definition "", so it is listed only if it was accepted before."""
         accepted = self._accepted.get(name, {})
         return [
             {

@@ -490,6 +490,7 @@ class NocoApi:
         self._pauses = tuple(pauses)
         self._timeout = timeout
         self._sleep = sleep
+        # Both keep within NocoDB's limits: the time between two calls, and calls at the same time.
         self._pace = Pacer(seconds_between_calls(url), sleep=sleep)
         self._gate = asyncio.Semaphore(MAX_PARALLEL_NOCODB_CALLS)
         self.drift_count = 0

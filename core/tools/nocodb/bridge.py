@@ -535,6 +535,7 @@ class BridgeSource:
         if entry.effect != "write":
             return await self.nocodb_read(ctx, tool, args)
         await self._hiding.check(ctx.viewer, tool, args)
+        # create, update or delete: the tool's name has one of these in it.
         kind = next(each for each in _KINDS if each in tool)
         write = parse_write(entry, kind, args)
         table = await self._driver.describe_table(str(args["table_id"]))
@@ -564,6 +565,7 @@ class BridgeSource:
                 )
             if any(data.get(name) for name in table.files) or hides_address(list(data.values())):
                 raise _not_offered(_NO_UPLOAD)
+        # No value is converted (`typed` is False), so the time zone does not matter.
         if not isinstance(write, dict):
             draft = await self._drafts.draft_create(schema, [_cells(row) for row in write], UTC)
         elif kind == "delete":
@@ -604,6 +606,7 @@ class BridgeSource:
             args: its arguments, as {"table_id": "m…", "limit": 25}
         """
         entry = self._find_permitted(tool, "read")
+        # The operator's base (NOCODB_BASE_ID), if the model names none.
         if self._base_id and "base_id" in entry.argument_names and not args.get("base_id"):
             args = {**args, "base_id": self._base_id}
         for name, value in args.items():

@@ -472,8 +472,9 @@ def date_condition(field: Field, op: Op, terms: Sequence[object], now: datetime)
     }
 
     def holds(cell: object) -> bool:
-        """Return whether a cell's date or moment fits, as NocoDB's filter decides it. Both are
-        compared as ISO texts."""
+        """Return whether a cell's date or moment fits, as NocoDB's filter decides it. It is
+        compared with the `start` and `end` of the filter's span as ISO texts, which sort by
+        time."""
         if field.kind == "day":
             day = fieldtypes.parse_day(cell)
             at = day.isoformat() if day else None
@@ -523,8 +524,9 @@ def text_condition(field: Field, op: Op, operands: Sequence[object]) -> FilterCo
     people = field.kind == "people"
 
     def holds(cell: object) -> bool:
-        """Return whether one of a cell's texts fits, as NocoDB's filter decides it. Raise ToolError
-        if the cell may lack some of its values."""
+        """Return whether one of a cell's texts fits, as NocoDB's filter decides it: contains the
+        value (`wide`), or is one of the values. For `neq` and `not_contains`, none may. Raise
+        ToolError if the cell may lack some of its values."""
         texts = fieldtypes.people_texts(cell) if people else fieldtypes.cell_texts(cell)
         if fieldtypes.may_be_incomplete(field, cell):
             raise filter_error(f"rows link to more than I can look through in {field.title}")

@@ -647,6 +647,7 @@ def check_titles(
     titles = records[0].fields.keys() if records else set()
     own = {each.title for each in (*table.fields, *table.concealed)}
     if titles - own and any(each.title not in titles for each in fields if each.type != "ID"):
+        # Whoever has descriptions cached sees this number change, and drops them.
         api.drift_count += 1
         raise NocoError(
             "Fields of the table {table} were just renamed.",

@@ -434,7 +434,8 @@ class SampleApi:
         """Create rows and return them. Ids of deleted rows are never given again, as in NocoDB."""
 
         def write(state: _Snapshot) -> Records:
-            """Insert the rows in one transaction."""
+            """Insert the rows in one transaction. `last_ids` has the last id that each table gave,
+            also to rows that were deleted since."""
             table = state.find_table(at)
             query = "SELECT id FROM last_ids WHERE table_id = ?"
             (last,) = state.connection.execute(query, (table.id,)).fetchone()
@@ -468,7 +469,8 @@ class SampleApi:
         """Delete rows. Rows that belonged to them stay, and belong to none."""
 
         def write(state: _Snapshot) -> None:
-            """Delete the rows in one transaction."""
+            """Delete the rows in one transaction, and remove them as owners from their linked rows.
+            All ids are checked first, so that nothing is deleted if one is missing."""
             table = state.find_table(at)
             for id in [state.find_row_id(table.id, each) for each in ids]:
                 for link in filter(_leads_to_many, table.fields):
@@ -487,7 +489,8 @@ class SampleApi:
         only, a new link replaces the old one."""
 
         def write(state: _Snapshot) -> None:
-            """Write the links in one transaction."""
+            """Write the links in one transaction. A link to many rows is stored in those rows; a
+            link to one row holds the last of the ids."""
             table, link = state.find_link(at, field)
             id, other = state.find_row_id(table.id, row), _related_table(link)
             if remove and _leads_to_many(link):

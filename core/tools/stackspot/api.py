@@ -262,7 +262,7 @@ def _lost_answer(sentence: str) -> tuple[ErrorRow, ...]:
     may be working on it, so it is not sent again."""
     return (
         on(*GATEWAY_STATUSES).raises("unknown", sentence, outcome_unknown=True),
-        # StackSpot may have got the request, and no readable answer of its came.
+        # The request was sent, and no readable answer of StackSpot came back.
         on(when=lambda failure: was_sent(failure) and not isinstance(failure, HttpAnswer)).raises(
             "unknown", sentence, outcome_unknown=True
         ),
@@ -360,6 +360,7 @@ class StackSpotApi:
         if self._token_request is None:
             self._token_request = asyncio.create_task(self._new_token())
             self._token_request.add_done_callback(self._forget_request)
+        # A caller that is cancelled does not cancel the request for the others.
         return await asyncio.shield(self._token_request)
 
     async def send_with_retries(self, request: StackSpotRequest) -> Any:

@@ -208,7 +208,8 @@ def _to_text(value: object) -> str:
 
 
 def _only_block(text: str) -> tuple[str, str] | None:
-    """Return info and body if the whole text is one fenced block, closed or not."""
+    """Return the info (the word after the fence, such as json) and the body if the whole text is
+    one fenced block, closed or not. None for any other text."""
     match = _FENCE.fullmatch(text.strip())
     if match is None:
         return None

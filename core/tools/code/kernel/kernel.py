@@ -175,6 +175,7 @@ class OutputSender:
             handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:  # it has just gone, or become a link
             return
+        # A thread may still write to it: one byte more than allowed is read, to see that.
         with open(handle, "rb") as file:
             if not self._is_refused(name, os.fstat(handle).st_size):
                 self.send_file(name, file.read(KERNEL_MAX_OUTPUT_FILE_BYTES + 1))
@@ -194,13 +195,17 @@ class Interpreter:
     def __init__(self, frames: Frames, work: WorkFolder) -> None:
         self._frames = frames
         self._work = work
+        # The module in which code runs, so that its variables stay from run to run.
         self._main = types.ModuleType("__main__")
+        # How many runs there were.
         self._count = 0
         self._sources: set[str] = set()
         """Names of the person's code in tracebacks ("<run 3>"). Lines of other files are left
         out."""
         self._stream = sys.stdout
         self._lines = linecache.cache
+        # The id of the run whose code runs now, of the one that was to be interrupted last, and of
+        # the one in which that was raised; "" for none.
         self.running = self.interrupted = self.raised_in = ""
         sys.modules["__main__"] = self._main
         vars(self._main)["display"] = _display

@@ -195,8 +195,9 @@ class Landlock:
 async def _watch_disk(
     running: RunningProgram, session: Path, limits: SandboxLimits
 ) -> RunningProgram:
-    """Begin to watch how much of the disk a started program uses. The file descriptor of the
-    process (pidfd) means this process, even if its id is given to another one later."""
+    """Begin to watch how much of the disk a started program uses, and return the program. The file
+    descriptor of the process (pidfd) means this process, even if its id is given to another one
+    later. A program that cannot be watched is killed."""
     try:
         process = os.pidfd_open(running.pid)
     except BaseException:

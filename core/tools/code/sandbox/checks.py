@@ -39,6 +39,7 @@ def files(outside: Outside) -> str:
 
 def environment(outside: Outside) -> str:
     """Try to read the environment of processes outside. Return what succeeded, or ""."""
+    # The parent's id is 0 if it is outside of the process's namespace.
     for pid in {1, outside["bot"], os.getppid()} - {0, os.getpid()}:
         path = f"/proc/{pid}/environ"
         try:

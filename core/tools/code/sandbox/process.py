@@ -364,7 +364,8 @@ async def _start(
     command: Command, environment: Mapping[str, str], folder: Path, user: int | None
 ) -> RunningProgram:
     """Start the command with its four pipes. The ends that the program uses are closed in this
-    process, so that a pipe ends with the program."""
+    process, so that a pipe ends with the program. It gets a session of its own, so that all its
+    processes can be killed as one group."""
     pipes = ProgramPipes()
     ends = await pipes.open()
     try:

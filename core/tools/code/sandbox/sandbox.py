@@ -222,7 +222,9 @@ class Users:
 
     def take(self) -> int | None:
         """Reserve a user id under which one Python kernel runs. Return None if Ponte is not root
-        and so cannot change users; the kernel then runs as Ponte's own user."""
+        and so cannot change users; the kernel then runs as Ponte's own user. The search begins at
+        `first`, so that two Pontes on one machine seldom use the same ids. Raise SandboxFailed if
+        all are taken."""
         if os.geteuid() != 0:
             return None
         for turn in range(UID_COUNT):

@@ -68,7 +68,8 @@ def restrict(
     """Allow only these paths from now on: to read, to list, to do everything in, to write.
 
     Missing paths are ignored. Signals to processes outside, their abstract sockets, and TCP are
-    blocked if the kernel can do that. Raise OSError.
+    blocked if the kernel can do that. Raise OSError. Landlock forbids what is in `handled` and in
+    no rule; each version of it knows more rights.
     """
     abi = version()
     handled = (1 << _RIGHTS.get(abi, _LATEST_RIGHTS)) - 1
@@ -96,6 +97,7 @@ def _allow(rules: int, path: str, rights: int) -> None:
         folder = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except FileNotFoundError:
         return
+    # For a file, the kernel refuses rights that only folders have.
     try:
         of_files = rights if os.path.isdir(path) else rights & _OF_FILES
         call(ADD_RULE, rules, PATH_BENEATH, _address(_Beneath(of_files, folder)), 0)
