@@ -201,10 +201,12 @@ class GrowingAnswer:
             if self._closing:
                 at = self._skip_thought(text, at, self._closing, is_last)
                 continue
+            # Space after a thought is not shown.
             after_thought = self._skips_space
             if after_thought:
                 at = _SPACE.match(text, at).end()  # type: ignore[union-attr]
                 self._skips_space = at == len(text)
+            # An answer that begins like a bare call waits until it is known to be none.
             may_be_call = self._is_blank and len(text) - at < MAX_BARE_CALL_CHARACTERS
             if may_be_call and not is_last and _BARE_CALL.match(text, at):
                 self._held = text[at:]
@@ -214,6 +216,7 @@ class GrowingAnswer:
             # piece waits for the next one.
             if tag is None or (len(text[tag.end() :].strip(" ")) == 0 and not is_last):
                 end = tag.start() if tag else len(text) if is_last else _find_tag_begin(text, at)
+                # Blank space at the start waits, too: a thought may follow it.
                 if self._is_blank and end < MAX_BLANK_CHARACTERS and not text[at:end].strip():
                     end = at
                 self._held = text[end:]
@@ -635,10 +638,13 @@ class AnswerReader:
         words = dump_arguments(arguments)
         self._count(len(name) + len(words))
         call = self._find_call(index, id, name, words)
+        # The call is complete already.
         if call and (call.is_whole or self._is_object(call)) and (call.name or words):
+            # The same call again.
             if words.strip() and name in ("", call.name) and is_same_json(words, call.arguments):
                 call.may_be_two = True
                 return call
+            # Another call with the same index or id.
             if name or id:
                 call = self._add_call_part(CallPart(index, id, name or call.name))
                 call.is_repeated = True
@@ -647,6 +653,7 @@ class AnswerReader:
             return CallPart(index)
         call = call or self._add_call_part(CallPart(index, id))
         call.id = call.id or id
+        # A name that begins with the one so far replaces it: some servers send all of it again.
         if not call.name or name.startswith(call.name):
             call.name = name or call.name
         # The name itself may come in pieces.
@@ -680,6 +687,7 @@ class AnswerReader:
         call = call or next((each for each in open_calls if id and each.id == id), None)
         if call is None and index is None and not id:
             call = next((each for each in open_calls if each.name == name), None)
+        # No open call fits. An equal one that is complete was sent twice; else it is a new one.
         if call is None:
             for each in self.calls:
                 is_at_index = None in (index, each.index) or each.index == index
@@ -774,8 +782,11 @@ class AnswerReader:
             # Another index means another call, unless only its id says where the piece belongs.
             call = next((c for c in same_id if not name or None in (index, c.index)), None)
             last = calls[0] if calls else None
+            # A server without indexes, and a new id: does it continue the last call all the same?
             if call is None and last and id and index is last.index is None:
                 return last if self._continues(last, name, words) else None
+            # Neither id nor index: it belongs to the last call, unless that is complete and the
+            # piece names a tool again.
             if call is None and last and not id and (not name or index is last.index is None):
                 is_open = name in ("", last.name) and not self._is_object(last)
                 return last if not (name and last.name) or is_open else None
@@ -831,6 +842,7 @@ class AnswerReader:
         items: dict[object, Item] = {}
         for part in self.parts:
             if isinstance(part, TextPart):
+                # All parts of a message become one text.
                 key = ("text", part.key[0])
                 texts[key] = texts.get(key, "") + remove_thoughts("".join(part.pieces))
                 phase = self.phases.get(part.key[0])
@@ -940,6 +952,8 @@ def find_objects(words: str) -> list[str]:
             value = json.loads(words) if words not in NO_ARGUMENTS else None
         except (ValueError, RecursionError):
             break
+        # A list of one object is that object; a text may contain JSON again, so the loop goes on
+        # with it.
         value = value[0] if isinstance(value, list) and len(value) == 1 else value
         if isinstance(value, dict):
             return [words if words.startswith("{") else json.dumps(value, ensure_ascii=False)]
@@ -948,6 +962,7 @@ def find_objects(words: str) -> list[str]:
         if not value or not isinstance(value, str):
             return ["{}"] if not value else [words]
         words = value
+    # Not JSON as a whole: one object after the other, from the first brace on.
     objects, at = list[str](), words.find("{")
     while words.startswith("{", at):
         try:

@@ -504,6 +504,7 @@ def fit_items(items: Sequence[Item], room: int) -> list[Item]:
     texts = list(map(describe_files, items))
     # What must not be cut: the last message itself, and the calls of its turn.
     own = [item for item in texts[last:] if not is_cuttable(item)]
+    # Files may take what the texts leave, or half of the room, but never what must not be cut.
     file_room = max(room // 2, room - estimate_tokens(texts))
     file_room = min(file_room, room - estimate_tokens([LEFT_OUT_NOTE, *own]))
     items = fit_files(items, file_room, file_tokens, math.inf)
@@ -512,6 +513,7 @@ def fit_items(items: Sequence[Item], room: int) -> list[Item]:
     items[last:] = _cut_long_texts(items[last:], room // 2)
     names = {item.call_id: item.name for item in items if item.kind == "call"}
     excess = estimate_tokens(items) - room
+    # Only as many results as needed; a line that would be longer than the result is no gain.
     for number, item in enumerate(items[:last]):
         if excess > 0 and item.kind == "output":
             begin, name = " ".join(item.text[:120].split()), names.get(item.call_id, "")

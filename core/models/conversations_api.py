@@ -152,7 +152,8 @@ def reconcile(
         if item.kind != "opaque" and (item.text or item.call_id or item.role == "user")
     ]
     server_items = [item for item in tail if _is_transcript_item(item)]
-    # From the longest common part to the shortest, so that as little as possible is sent again.
+    # `end`: how many of the server's items belong to the common part; the longest is tried first,
+    # so that as little as possible is sent again. `upto`: where it ends in the transcript.
     for end in range(len(server_items), -1, -1):
         for upto in _find_overlaps(own_items, server_items[:end], is_complete):
             plan = _reconcile_rest(own_items[upto:], server_items[end:], was_asked)
@@ -374,6 +375,8 @@ class ConversationRound:
         # answer is still being written into it.
         if not remote or self._history.omission or streams.is_draining(remote):
             self._step = "anew"
+        # Or its end must be read first: this round was asked before a crash (`response`), or what
+        # the conversation holds is not known.
         elif ask.response or is_behind or remote in streams.uncertain:
             self._step = "looking"
         self._items: Sequence[Item] = ask.input
@@ -566,6 +569,7 @@ class ConversationRound:
         ModelError otherwise. An answer that the server has is fetched, and what came of a broken
         one is kept, because to ask again would pay twice."""
         self._tries["all"] += 1
+        # A server that was silent for long is not waited for once more.
         patience = 0.0 if fault.kind == "silent" else self._server.options.drain_seconds
         broken = fault.kind in ("lost", "broken", "silent")
         if broken and reader.response and await self._adopt_response(reader.response, patience):

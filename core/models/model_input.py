@@ -289,6 +289,7 @@ class ModelInput:
         ):
             form = "call{number:05}"
         ids, number = {key: id for id, key in owners.items()}, 0
+        # `number` goes on from call to call; ids that the server gave are passed over.
         for call in calls:
             while call.call_id not in ids:
                 id = form.format(name=_sendable_name(call.name), number=number)
@@ -366,6 +367,7 @@ class ModelInput:
         items have the field `carried`: what the server wants back with them (`carried_fields`).
         """
         last = max((n for n, item in enumerate(items) if item.role == "user"), default=-1)
+        # `files_shown` are the parts of files that tools read, which no output can hold.
         items_sent, files_shown = list[Json](), list[Json]()
         for number, item in enumerate(items):
             if item.kind == "message" and item.role == "assistant":

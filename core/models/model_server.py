@@ -309,6 +309,7 @@ def find_refused_fields(fault: ModelServerFault, body: Json) -> set[str]:
     if fault.status not in (400, 422):
         return set()
     optional_fields = {name for name in OPTIONAL_FIELDS if name in body}
+    # `param` names a field, such as "reasoning.effort" or "tools[0].type".
     root = re.split(r"[.\[]", fault.param)[0]
     words = set(re.findall(r"[\w$]+", f"{fault.param} {fault.message}"))
     named = {root} & optional_fields or words & optional_fields
@@ -317,6 +318,7 @@ def find_refused_fields(fault: ModelServerFault, body: Json) -> set[str]:
     if named or keys:
         # One field at a time: the next request shows whether the server takes the others.
         return {min(named, key=OPTIONAL_FIELDS.index)} if named else {*keys, "strict"}
+    # A refusal of a field that the request must have is not cured by leaving others out.
     is_unnamed = root not in body and not refuses_pictures(fault)
     is_unknown = UNKNOWN_FIELD_PATTERN.search(f"{fault.type} {fault.message}")
     return optional_fields if is_unnamed and is_unknown else set()
@@ -584,6 +586,7 @@ class ModelServer:
             # The answer ended early, and the server does not say why.
             tries["lost"] += 1
             return tries["lost"] == 1
+        # All other faults: only those that pass by themselves are worth another attempt.
         tries["passing"] += 1
         # Longer than a person waits: they read when to ask again.
         is_wait_too_long = limit_seconds(fault) > REQUEST_TIMEOUT_SECONDS or told_limit(fault)

@@ -119,6 +119,8 @@ class RoundHistory:
         """Return the items that fit into the model's context, and set `request` (the tools that
         fit) and `unseen_files`. Raise TooLong if the last message does not fit."""
         sizes = self._server.sizes
+        # In estimated tokens: the model's room by the server's count, and what a refusal has left
+        # (`_most_tokens`).
         room = int(min(sizes.of(self.model).room / sizes.scale(self.model), self._most_tokens))
         try:
             self.request, items, self._estimated_tokens = fit_request(
@@ -129,6 +131,7 @@ class RoundHistory:
             sizes.doubt_count(self.model)
             raise
         items = self._server.input.fit_files(items)
+        # Which files of the person's own message are not sent, to tell them.
         shown = {file.id for item in items for file in item.files}
         own = [item for item in self._full_request.input if item.kind == "message"]
         files = [file for item in own for file in item.files]
@@ -152,6 +155,7 @@ class RoundHistory:
         before = list(self.choose(transcript))
         if is_too_long(fault) or told_limit(fault, self.sent_tokens + answer):
             return self._shorten(fault, transcript, body, answer)
+        # A refusal for a known reason, such as a wrong key, is not cured by leaving anything out.
         steps: Sequence[int] = range(CALLS, EARLIER_TURNS + 1) if is_unexplained(fault) else ()
         if is_against_policy(fault):
             # What the server objects to may stand in earlier turns that it refused, too.
@@ -201,6 +205,7 @@ class RoundHistory:
         # The request has too many bytes, which are mostly those of files.
         if fault.status == 413 and self._refuse_files(body):
             return True
+        # The server names no size: half of what it refused may fit.
         self._halved_tokens, self._most_items = sent // 2, estimate_tokens(before[0]) // 2
         self._most_tokens = max(self._estimated_tokens // 2, MIN_REQUEST_TOKENS)
         with suppress(TooLong):
@@ -248,6 +253,7 @@ class ResponsesReader(AnswerReader):
         # Servers number the parts of an answer in one of three ways, or not at all: then it is the
         # last part.
         number: object = next((word for id in ids if (word := read_word(id))), None)
+        # An item without a number is a new one, too.
         if number or item:
             self._last = number
         number, part = self._last, event.get("content_index", 0)
@@ -365,6 +371,7 @@ class OwnHistoryApi:
         while True:
             items = history.choose(transcript)
             body = server.without_refused_fields(await self.build_body(history.request, items))
+            # Limits on spending may allow only a shorter answer.
             if ask.payment and (most := await ask.payment(estimate_max_tokens(body))) is not None:
                 room = server.sizes.of(history.model).tokens - history.sent_tokens
                 server.limit_output(body, self.max_tokens_field, min(most, room))
@@ -379,6 +386,7 @@ class OwnHistoryApi:
                 answer = reader.read_answer()
                 break
             except ModelServerFault as fault:
+                # The text of an answer that broke off is kept: to ask again would pay twice.
                 if rescued := reader.rescue(fault):
                     answer = rescued
                     break
@@ -511,6 +519,7 @@ class ChatCompletionsReader(AnswerReader):
             message, delta = read_object(choice.get("message")), read_object(choice.get("delta"))
             finish = read_word(choice.get("finish_reason")).lower()
             self.error = read_object(choice.get("error")) or self.error
+            # Some servers put these beside the message instead of into it.
             beside = {"content": choice.get("text"), "tool_calls": choice.get("tool_calls")}
             events += self._read_pieces({**beside, **delta})
             # Perplexity sends the whole message so far with each delta.
@@ -627,6 +636,7 @@ def build_chat_messages(instructions: str, input: Sequence[Json]) -> list[Json]:
         elif item["type"] == "function_call_output":
             output = {"tool_call_id": item["call_id"], "content": item["output"]}
             chat.append({"role": "tool", **output})
+        # Fields that the server wants back with its message; Ponte's own count more.
         if carried := item.get("carried", {}).get("message"):
             chat[-1] = {**carried, **chat[-1]}
     return chat

@@ -363,6 +363,7 @@ class ServedModel(Model):
                 await asyncio.shield(self._probing)
         if self._level is None:
             raise self._trouble or NoEndpoint()
+        # So that the request fits the context; a model chosen for this round was not asked for yet.
         if self._probing is not None or ask.model:
             await self._server.sizes.wait(name)
         level = self._level

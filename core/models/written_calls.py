@@ -154,6 +154,7 @@ def read_written_calls(markup: str, tools: Mapping[str, Any]) -> list[tuple[str,
 
     Forms that differ only in prefixes (`antml:`) or in DeepSeek's characters (｜, ▁) become one
     first."""
+    # Both limits bound the time that the patterns take.
     if len(markup) > MAX_MARKUP_CHARACTERS or len(_MARK.findall(markup)) > MAX_MARKS:
         return []
     markup = _NAMESPACES.sub(r"\1", _DSML.sub("", markup))
@@ -183,6 +184,7 @@ def _read_calls(markup: str, tools: Mapping[str, Any]) -> list[tuple[str, Any]]:
     looks like a part of one is left beside them (`_REST_OF_CALL`): of a text that is understood
     only in part, nothing runs.
     """
+    # `pattern` is a form's call with its name and content, `argument` an argument in that.
     for pattern, argument in _FORMS:
         calls = list[tuple[str, Any]]()
         matches = list(re.finditer(pattern, markup, re.DOTALL))
@@ -193,7 +195,8 @@ def _read_calls(markup: str, tools: Mapping[str, Any]) -> list[tuple[str, Any]]:
             rest = re.sub(argument, "", content, flags=re.DOTALL).strip()
             if arguments:
                 calls += [] if rest else [(name, arguments)]
-            # No arguments in tags: JSON, or a call without any that is closed.
+            # No arguments in tags: the content is JSON. Without content, it is a call without
+            # arguments, if its form has no end or the end is there (`end`).
             elif rest or end != [""]:
                 calls += _read_json(name, rest)
         rest = re.sub(pattern, "", markup, flags=re.DOTALL)
@@ -231,6 +234,7 @@ def _read_json(name: str, words: str) -> list[tuple[str, Any]]:
     values, rest = list[Any](), words or "{}"
     if not name and re.match(r"\[?[\w.]+\(", words):
         return _read_python(words)
+    # Several objects may follow each other, with or without a separator.
     while rest.startswith(("{", "[")):
         try:
             value, end = json.JSONDecoder(strict=False).raw_decode(rest)
@@ -349,6 +353,9 @@ class GrowingCode:
         return 0 if is_last or len(text) - start > MAX_SPAN_CHARACTERS else None
 
     def _read_ticks(self, words: str) -> None:
+        # An escaped backtick (an odd number of backslashes) opens nothing, but inside a code span
+        # backslashes are text. `ticks` becomes the number of backticks that opened a span, and 0
+        # where as many close it.
         for match in _SPAN_TICKS.finditer(words):
             size = len(match[2]) - (len(match[1]) % 2 if not self.ticks else 0)
             if size and self.ticks in (0, size):
@@ -360,6 +367,8 @@ class GrowingCode:
         self.end_run()
         content = _QUOTE_MARKS.sub("", self._line, count=1)
         before, item, is_blank = self._fence, _ITEM_MARK.match(content), not content.strip()
+        # Where the text of a list item begins: a fence may be there, and code is indented from
+        # there.
         start = item.end() if item and not before else 0
         self._fence = fence_after_line(content[start:], before, MAX_FENCE_LINE_CHARACTERS)
         # No code span goes on over a blank line or a fence.

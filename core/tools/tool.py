@@ -307,6 +307,7 @@ class Parameters:
                 code="bad_json",
                 hint=f"it is {_KINDS.get(type(raw_values), 'something else')}",
             )
+        # `wrong` collects what is wrong with all arguments, so that one more call can be right.
         values: dict[str, Any] = {}
         names = [each.name for each in self.each]
         # A model chose unknown names and keys, so they are cut.

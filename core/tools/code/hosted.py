@@ -260,6 +260,7 @@ class CodeInterpreter:
         container or a new one. Return its result and the model's own words."""
         if ctx and ctx.call.handle:
             execution = parse_execution(await poll_response(self._client, ctx.call.handle))
+            # The run may have been in another container than the one that is known here.
             if self._container is None or self._container.id != execution.container:
                 self._container = self._containers.assume_alive(execution.container)
                 self._earlier_id = ""
@@ -279,6 +280,7 @@ class CodeInterpreter:
             try:
                 if self._container is None and self._earlier_id:
                     self._container = await self._containers.find(self._earlier_id)
+                    # Gone: the server deletes idle containers.
                     self._reset_reason = self._reset_reason if self._container else CONTAINER_IDLE
                     self._earlier_id = ""
                 last = self._container
@@ -299,6 +301,7 @@ class CodeInterpreter:
                 response = await ask_for_response(self._client, body, record_id)
                 break
             except ModelServerFault as fault:
+                # For a conversation that was forgotten, no new container may be made.
                 is_final = attempt == MAX_NEW_CONTAINERS or self._is_forgotten
                 if is_final or not fault.is_container_gone:
                     raise

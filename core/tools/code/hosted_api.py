@@ -360,6 +360,7 @@ class ContainerClient:
         outputs = OutputCollection()
         new = {id: name for id, name in execution.cited.items() if id}
         try:
+            # A copy, because listing the files adds them to `known_files`.
             before = set(container.known_files)
             for file in await self._list_files(container):
                 made_at = _read_seconds(file.get("created_at"))

@@ -137,7 +137,9 @@ class Kernels:
                 # old.
                 if slot.session and not await self._places.is_here(thread):
                     await slot.end(self._places.why)
-                why = ""  # why earlier state is gone
+                # Why earlier variables are gone, for the result; "" if they are there, or if the
+                # thread never had any.
+                why = ""
                 if slot.session is None:
                     await self._make_room()
                     slot.session = await KernelSession.start(sandbox, python, self._limits)

@@ -167,6 +167,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
                 await (await self._inner.handle_async_request(request)).aclose()
             return httpx2.Response(200)
         response = await self._inner.handle_async_request(request)
+        # 0: no error, and no redirect.
         status = response.status_code if response.status_code >= 300 else 0
         if request.method == "POST":  # calls; that a server refuses streams is no fault of it
             self.status = status

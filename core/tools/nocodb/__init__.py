@@ -353,6 +353,7 @@ class _EditableRows(RowsKind):
         if change.proposal.undone_change or (is_update and links):
             return ()
         for number, (row_name, steps) in enumerate(zip(names, rows, strict=True), 1):
+            # All proposed values of the row.
             cells = {n: v for step in steps for n, v in (step.write.after or {}).items()}
             for title, value in cells.items():
                 kind: Any

@@ -690,6 +690,7 @@ class BridgeSource:
             base=" (its base_id may be left out)" if self._base_id else "",
             writing=_PROPOSES.format(tools=writing) if writing else _READS_ONLY,
         )
+        # "read": `effect_of` tells for each call whether it writes.
         return ExecuteTool(
             function,
             name="nocodb_execute",

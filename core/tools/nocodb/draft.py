@@ -122,6 +122,7 @@ class DraftBuilder:
         for id, cells in changes.items():
             snapshot, apart = snapshots[id], list[RowWrite]()
             after = {f.title: self._parse_value(f, v, zone) for f, v in cells if not f.is_link}
+            # A field of files is no part of the plain values (`after`), unless it is cleared.
             for field in (field for field, _ in cells if field.field_type.file):
                 if files := after[field.title]:  # they are added to those that the row has
                     old = snapshot.get(field.title)
@@ -187,7 +188,8 @@ class DraftBuilder:
         # A bridge describes no fields: they then count as fields of unknown type.
         fields = {name: schema.fields.get(name, Field("", name, "")) for name in names}
         inputs = {name: [_input_type(each), each.options] for name, each in fields.items()}
-        # A link to many rows is stored in these rows, or in a table between both.
+        # A link to many rows is stored in these rows, or in a table between both; one to one ("oo")
+        # may be stored in the other row, too.
         linked = {
             f.related_id: f.related_title
             for f in fields.values()
@@ -237,7 +239,8 @@ class DraftBuilder:
             if not added and not removed:
                 return []
             return [RowWrite(id, before={**named, title: stand}, after={title: added})]
-        # What other rows give up, before it is linked here.
+        # The rows to be linked that belong to other rows, by the id of the row that has to give
+        # them up first.
         by_owner: dict[str, list[RowImage]] = {}
         for one in owned.values():
             if one.owner is not None and one.owner["id"] != id:
@@ -533,6 +536,7 @@ class WriteTools:
         for number, write in enumerate(proposed, 1):
             cells = dict(write.after or {})
             for name, old in cells.items():
+                # As `form_fields` made the key: with the row's number if there are several rows.
                 key = name if len(proposed) == 1 else f"{number}.{name}"
                 if (new := values.get(key)) is None:
                     continue
@@ -624,6 +628,7 @@ class WriteTools:
         layout = await self._schemas.describe_afresh(viewer, name, names)
         named = [layout.field(each) for each in names]
         touched = [(layout.title, layout.id), *((f.related_title, f.related_id) for f in named)]
+        # A field that is no link has no related table ("").
         for title, id in touched:
             if id and self._schemas.config.table_rules.is_closed(viewer, title, id):
                 raise ToolError(

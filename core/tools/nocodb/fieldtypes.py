@@ -244,6 +244,7 @@ def _parse_day(field: Field, value: object, zone: tzinfo) -> str:
 
 
 def _parse_moment(field: Field, value: object, zone: tzinfo) -> str:
+    """Return a moment with its offset; one without an offset is in `zone`. Raise ToolError."""
     if isinstance(value, str) and _MOMENT.fullmatch(value.strip()):
         with suppress(ValueError, OverflowError):
             moment = datetime.fromisoformat(value.strip()).replace(microsecond=0)

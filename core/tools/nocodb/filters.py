@@ -512,6 +512,7 @@ def text_condition(field: Field, op: Op, operands: Sequence[object]) -> FilterCo
         # part of a text.
         of_options = field.kind == "options" or op in ("eq", "neq", "in")
         if field.options and of_options and text not in field.options:
+            # Without a single similar option, `parse_option` raises, and names the options.
             alike: list[str] = []
             for form in (fold_case, fold_to_letters):
                 key = form(text.strip())
@@ -558,6 +559,8 @@ def text_condition(field: Field, op: Op, operands: Sequence[object]) -> FilterCo
             join = all_of if op in ("neq", "not_contains") else any_of
             where = join([build_clause(field.id, by[op], form) for form in forms])
         is_exact = True
+    # A value that cannot be sent exactly: `like` finds more rows, which `holds` then checks. Of
+    # `neq` and the others, this would find too few.
     elif field.kind != "options" and op in ("eq", "contains") and pattern:
         where = build_clause(field.id, "like", pattern)
     return FilterCondition(field, op, values, where, is_exact, holds)
@@ -601,6 +604,7 @@ def build_condition(field: Field, op: Op, value: Value, now: datetime) -> Filter
         where = build_clause(field.id, op)
         if fieldtypes.counts_rows(field) or field.type == "Rating":  # 0 is not blank in NocoDB
             zero = build_clause(field.id, "eq" if is_wanted else "gt", "0")
+            # A rating is blank if it is 0 or empty; a number of linked rows is never empty.
             where = zero if field.is_link or not is_wanted else any_of([where, zero])
         return FilterCondition(
             field, op, (), where, True, lambda cell: fieldtypes.is_blank(field, cell) == is_wanted

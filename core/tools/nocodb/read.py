@@ -282,6 +282,7 @@ class RowReader:
         for join in selection.joins:
             _, by_row = await self._fetch_linked(selection, join, records)
             records = tuple(_join_rows(records, join, by_row))
+        # The rows before this page and on it.
         total = (number - 1) * size + len(records)
         # The rows of a last page tell the total; an empty page after it does not.
         if page.has_more or (number > 1 and not page.records):
@@ -316,11 +317,13 @@ class RowReader:
                     owned.setdefault(owner, []).append(record)
             found[join.link] = rows, owned
             condition = selection.linked_condition(join.link)
+            # Only rows with a linked row that fits can match, so only they are read.
             if condition and condition.op == "notblank":
                 read = _among_ids(read, list(owned))
         for _ in range(READ_ATTEMPTS):
             match_count = await self.api.count_rows(read.table.at, read.where.v3)
             most = min(match_count, self.max_rows)
+            # `-(-most // MAX_PAGE_ROWS)` is the number of pages, rounded up.
             numbers = range(1, -(-most // MAX_PAGE_ROWS) + 1)
             pages = [await self._fetch_page(read, wish, n, MAX_PAGE_ROWS) for n in numbers]
             by_id = {record.id: record for page in pages for record in page.records}
@@ -400,6 +403,7 @@ class RowReader:
         condition = selection.linked_condition(join.link)
         conditions = condition.linked if condition else ()
         linked = RowSelection(join.table, conditions, "all", self.api.filters_rows)
+        # The fields to read: the row's name, its id, the link back, and those that are asked for.
         keys = [each for each in join.table.fields if each.type == "ID"]
         first = [each for each in (join.table.display_field, *keys, join.back) if each]
         wish = ColumnChoice(tuple(dict.fromkeys((*first, *join.fields))))

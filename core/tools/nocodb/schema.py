@@ -202,6 +202,7 @@ def parse_table(
         choices = [c.get("title") for c in options.get("choices") or () if isinstance(c, Mapping)]
         related = str(options.get("related_table_id") or "")
         relation = str(options.get("relation_type") or "")
+        # `related_field_id` is the link that a lookup or rollup follows.
         parsed = Field(
             id=str(each.get("id") or ""),
             title=str(each.get("title") or ""),
@@ -227,6 +228,7 @@ def parse_table(
         for each in fields
         if each.id not in hidden and each.link_id not in hidden and not each.field_type.hidden
     ]
+    # Only tables in databases that NocoDB made have these fields for certain.
     if body.get("source_id") not in foreign:
         titles = {each.title for each in usable}
         usable += [
@@ -406,11 +408,13 @@ class Schemas:
         hides = self.config.table_rules.hides_some(viewer.rights)
         # Without hidden tables, only fields that show others are looked at, for secrets.
         readers = [each for each in table.fields if hides or each.sources]
+        # By field: the fields that it shows, and whether this person may see all of them.
         sources = await run_together(*(self._find_sources(viewer, table, f) for f in readers))
         by_field = dict(zip(readers, sources, strict=True))
         fields, links = list[Field](), list[Field]()
         for each in table.fields:
             shown, may_see_all = by_field.get(each, ((), True))
+            # A link shows the name of a row, which is withheld by itself; a count shows no value.
             is_secret = not (each.is_link or each.counts) and any(f.is_secret for f in shown)
             if may_see_all or not hides:
                 fields.append(replace(each, shows_secret=True) if is_secret else each)
@@ -434,11 +438,15 @@ class Schemas:
                 if link is None:
                     may_see_all = False
                     continue
+                # From here on, the sources are fields of the linked table, whose right a reader of
+                # the result needs. A link itself shows that table's display field.
                 table = (await self._fetch_raw(link.related_id)).visible_to(visible)
                 viewer.note_need("read", table.title, table.id)
                 sources = (table.display,) if each.is_link else sources
             for name in sources:
                 shown = [(table, f) for f in table.fields if name in (f.id, f.title)]
+                # A name that NocoDB knows (`names`) and this person does not see is hidden; one
+                # that nobody knows, such as a word in a formula, is no field.
                 may_see_all &= bool(shown) or name not in table.names
                 waiting += [each for each in shown if each not in waiting]
         return [each for _, each in waiting[1:]], may_see_all

@@ -225,6 +225,7 @@ def group_records(
             for key in dict.fromkeys(keys or [_EMPTY]):
                 members.setdefault(key, []).append(row)
         for key, rows in (members or {_EMPTY: []}).items():
+            # Of the linked rows, only those of this group.
             part = replace(record, fields={**record.fields, link.id: rows}) if link else record
             groups.setdefault(key, []).append(part)
     order = sorted(groups, key=lambda key: (0 if field.is_time else -len(groups[key]), key))
@@ -356,6 +357,8 @@ async def fetch_figures(
             figures.append(filled if fn == "filled" else row_count - filled)
             continue
         cell = cells[FieldAggregate(column.id, _aggregate_type(column, fn))]
+        # Without filled cells, NocoDB answers 0, where Ponte has none; dates only change their
+        # form.
         if not filled or total == "time":
             figures.append(compute_figure(column, fn, [cell] if filled else [], zone))
             continue
@@ -366,6 +369,7 @@ async def fetch_figures(
         if number and total == "rounded":
             # Later digits come from the float, not from the rows.
             number = round(number, _FLOAT_DIGITS - 1 - number.adjusted()).normalize()
+        # NocoDB was asked for the sum: its own average is a float.
         if number is not None and fn == "avg":
             number = divide_exactly(number, int(filled), _PLACES if total == "rounded" else 0)
         figures.append(number)
@@ -423,6 +427,7 @@ class ReadTools(QueryTools):
             summary = RowSummary(rows, _compute_figures(query, pairs, rows.records), groups)
         data = _build_outcome(query, pairs, summary, group)
         rows = summary.rows
+        # The rows that the figures are of: all, or those that were read.
         counted = rows.total if rows.is_complete else len(rows.records)
         cut, count = "", len(summary.groups)
         if group and len(data["rows"]) < count:
@@ -593,6 +598,7 @@ def _build_table(
     form = "month" if bucket == "month" else "date" if group.is_time else ""
     columns = {label: RowColumn(label, format=form)}
     columns["rows"] = RowColumn(say("Rows"), "number", "rows", "plain")
+    # Averages and medians of money, which have more decimal places than the currency.
     averages: dict[str, Decimal] = {}
     """The smallest coin of each column with averages of money, which people see rounded to it."""
     for column, fn in pairs:

@@ -224,6 +224,7 @@ class TableBatch:
         If they cannot be read, the refusal counts.
         """
         schema = await self._read_schema()
+        # Before any row is written: a file that is gone then refuses all of them.
         rows = [await self._upload_files(schema, row) for row in rows]
         try:
             rows = await self._write_uploaded(schema, rows)
@@ -382,6 +383,7 @@ class TableBatch:
         yet, and gets it. `likes` are the equal rows of now, the newest first.
         """
         holds_value = self._driver.holds_value
+        # A row without an id was not written yet, or its answer was lost.
         if not all(row.id for row in rows):
             newest = await self._driver.fetch_newest(schema)
             claimed_ids = {row.id for row in rows if row.id}
@@ -411,6 +413,7 @@ class TableBatch:
         checks = []
         for row in rows:
             image, differs = now.get(row.id), list[str]()
+            # Not found: not created yet ("before"), or deleted meanwhile ("other").
             if not row.id or image is None:
                 checks.append(RowCheck("other" if row.id else "before", row))
                 continue

@@ -337,6 +337,7 @@ class StackSpotSource:
                 description=descriptions[0],
                 patience=self._patience,
             )
+            # By these, the tool knows the effect and the price of a call before it runs.
             running.listed = {command.slug: command for command in listed}
             running.asks_first = self._commands.asks_first
             running.costs = running.estimate_cost

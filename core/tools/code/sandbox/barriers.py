@@ -107,6 +107,7 @@ class Bubblewrap:
                     return ["bwrap", *_NAMESPACES, *files, "--", *inner]
 
                 running = await launch(command, environment={}, folder=Path("/"), user=user)
+                # From here on, the end of the program undoes what was made for it.
                 running.tidy = tidy.pop_all().aclose
             try:
                 # The program's own process. Ended first, it is collected by bwrap; an orphan would
@@ -188,6 +189,7 @@ class Landlock:
                     folder=work,
                     user=user,
                 )
+                # From here on, the end of the program undoes what was made for it.
                 running.tidy = tidy.pop_all().aclose
             return await _watch_disk(running, session, limits)
 

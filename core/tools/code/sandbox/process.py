@@ -234,6 +234,7 @@ class RunningProgram:
             self.watch.cancel()
             await asyncio.wait([self.watch])
         self._strike()
+        # bubblewrap ends by itself after the program in it; only if it does not, it is killed.
         if self.first is not None:
             await self._follow()
             os.close(self.first)
