@@ -115,14 +115,16 @@ class ModelSettings(SettingsPart):
 
 
 class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
-    """Builds and checks the model that the settings choose."""
+    """Builds the language model that the settings choose (behind a server, or the demo model), and
+    checks it for `ponte doctor`."""
 
     name = "model"
     settings = ModelSettings
     sent_to: ClassVar = {"openai_base_url": ("openai_api_key",)}
 
     def summary(self, own: ModelSettings, shared: SharedSettings) -> Health:
-        """Return the line about the model on the start screen. Asks no server."""
+        """Return the line about the model on the start screen, from the settings alone: no server
+        is asked."""
         if own.ponte_model_api == "demo":
             return Health("model", "on", "the demo model, set by PONTE_MODEL_API")
         if own.demo:

@@ -178,7 +178,7 @@ class GrowingAnswer:
 
     @property
     def text(self) -> str:
-        """The text so far."""
+        """The text of the answer so far, without thoughts."""
         return "".join(self._parts)
 
     def add(self, piece: str, *, is_last: bool = False) -> str:
@@ -407,7 +407,8 @@ class ModelAnswer:
 
     @property
     def has_calls(self) -> bool:
-        """Return True if the model wants to call tools."""
+        """Return True if the model wants to call tools, so that the turn goes on with another
+        round."""
         return any(item.kind == "call" for item in self.items)
 
 
@@ -444,7 +445,8 @@ class CallPart:
     is_cumulative: bool = True
 
     def read_objects(self) -> list[str]:
-        """Return the JSON objects in the arguments; none if they are incomplete."""
+        """Return the JSON objects in the arguments of this call, as texts; none if they are
+        incomplete. If each piece repeated the one before, the last piece counts alone."""
         objects = find_objects(self.arguments)
         return objects or (find_objects(self.latest) if self.is_cumulative else [])
 
@@ -493,8 +495,8 @@ class AnswerReader:
         """How much was read, to end an answer that never ends."""
 
     def read_event(self, event: Json) -> Sequence[ModelEvent]:
-        """Add an event of the server and return the events that it causes. Raise
-        ModelServerFault."""
+        """Add an event of the server's stream to the answer, and return the events for the turn
+        that it causes (such as new text). Raise ModelServerFault."""
         raise NotImplementedError
 
     def read_answer(self) -> ModelAnswer:
@@ -568,20 +570,24 @@ class AnswerReader:
         return answer if answer.items else None
 
     def starts_with_known_text(self, text: str) -> bool:
-        """Return whether a text begins with the pieces of text so far."""
+        """Return whether `text` begins with all text that arrived so far, so that it may be the
+        whole of which pieces came before."""
         if len(text) < sum(part.size for part in self.texts):
             return False
         return text.startswith("".join(piece for part in self.texts for piece in part.pieces))
 
     def add_start(self, response: Json) -> Sequence[ModelEvent]:
-        """Take the id of the response. The first one counts."""
+        """Take the id of the response from the server's JSON. Return the event that tells it, once:
+        servers repeat it."""
         if self.response or not (id := read_id(response)):
             return ()
         self.response = id
         return (ResponseStarted(id),)
 
     def add_text(self, piece: str, message: object = 0, part: object = 0) -> Sequence[ModelEvent]:
-        """Add a piece of a message. Return the events for the listener."""
+        """Add a piece of the text of a message, and return the events for whoever shows it: new
+        text, or that text which was shown turned out to be a thought. `message` and `part` are the
+        server's numbers."""
         if not piece:
             return ()
         self._count(len(piece))
@@ -611,8 +617,8 @@ class AnswerReader:
         return events
 
     def add_whole_part(self, whole: object, message: object, part: object) -> Sequence[ModelEvent]:
-        """Add the sources of a whole part, and what is missing of its text, whose pieces may have
-        come before."""
+        """Add a part of a message that the server sent whole: its sources, and of its text only
+        what is missing, because its pieces may have come before."""
         self.add_sources(read_object(whole))
         text = read_text(whole)
         if not text.strip():
@@ -702,17 +708,20 @@ class AnswerReader:
         return call
 
     def add_opaque(self, item: Json) -> None:
-        """Add an item of the server that only the server can read."""
+        """Add an item that only the server can read, such as encrypted reasoning, to send it back
+        later."""
         self._count(len(dump_arguments(item)))
         self.parts.append(Item(kind="opaque", raw={"item": item}))
 
     def add_carried(self, message: Json) -> None:
-        """Keep the fields of a message that the server wants back with its calls."""
+        """Store the fields of a message that the server wants back with its calls in the next
+        request, such as a model's thoughts or signatures."""
         for name, value in self.carried_fields(message).items():
             self._carried.setdefault(name, []).append(value)
 
     def carried_fields(self, fields: Json) -> Json:
-        """Return the fields of a message or a call that the server wants back."""
+        """Return those fields of a server's message or call that the server wants back in the next
+        request, such as a model's thoughts or signatures."""
         carried = {
             name: value
             for name, value in fields.items()
@@ -761,12 +770,12 @@ class AnswerReader:
 
     @property
     def texts(self) -> list[TextPart]:
-        """The texts so far."""
+        """The parts of the answer so far that are text."""
         return [part for part in self.parts if isinstance(part, TextPart)]
 
     @property
     def calls(self) -> list[CallPart]:
-        """The calls so far."""
+        """The parts of the answer so far that are calls of tools."""
         return [part for part in self.parts if isinstance(part, CallPart)]
 
     def _find_text(self, message: object, part: object) -> TextPart | None:
@@ -923,8 +932,8 @@ def read_text(content: object) -> str:
 
 
 def dump_arguments(arguments: object) -> str:
-    """Return the arguments of a call, or another value, as JSON text. Some servers send arguments
-    as an object."""
+    """Return the arguments of a call, or another value, as JSON text; a text as it is, and None as
+    "". Some servers send arguments as an object."""
     if arguments is None or isinstance(arguments, str):
         return arguments or ""
     try:
@@ -934,7 +943,8 @@ def dump_arguments(arguments: object) -> str:
 
 
 def read_arguments(raw: Json) -> object:
-    """Return the arguments of a call, under any of the names that servers have for them."""
+    """Return the arguments in a server's JSON object of a call, under any of the names that servers
+    have for them; None if there are none."""
     names = ("arguments", "parameters", "input", "args")
     return next((raw[name] for name in names if raw.get(name) is not None), None)
 

@@ -151,14 +151,17 @@ SOME_TOOLS_LEFT_OUT = (
 
 @dataclass(frozen=True, slots=True)
 class ContextSize:
-    """The number of tokens that a model takes, and where that number comes from."""
+    """The number of tokens that a model takes in one request with its answer, and where that number
+    comes from (`source`). "limit": a rate limit of the account, which allows less than the
+    model."""
 
     tokens: int
     source: Literal["setting", "server", "table", "assumed", "limit"]
 
     @property
     def room(self) -> int:
-        """The largest number of tokens of a request, which leaves room for the answer."""
+        """The largest number of tokens that a request may have, so that enough of the context is
+        left for the answer."""
         return self.tokens - min(self.tokens // ANSWER_SHARE, MAX_ANSWER_TOKENS)
 
 
@@ -232,7 +235,7 @@ class ContextSizes:
             await asyncio.wait({self._questions[model]}, timeout=seconds)
 
     async def close(self) -> None:
-        """Stop asking."""
+        """Cancel the requests for sizes that are under way."""
         for task in self._questions.values():
             task.cancel()
         await asyncio.gather(*self._questions.values(), return_exceptions=True)
@@ -258,8 +261,8 @@ class ContextSizes:
     def record_refusal(
         self, model: str, tokens: int, *, is_guess: bool = False, is_limit: bool = False
     ) -> None:
-        """Record that a server refuses more than `tokens`. A guess, and a rate limit of the account
-        (`is_limit`), count for a while only."""
+        """Record that a server refuses more than `tokens` for this model. A guess of Ponte's, and a
+        rate limit of the account (`is_limit`), count only for a while."""
         until = time.monotonic() + CONTEXT_KNOWN_SECONDS if is_guess or is_limit else math.inf
         size = ContextSize(min(tokens, self.of(model).tokens), "limit" if is_limit else "server")
         self._refused[model] = size, until
@@ -363,7 +366,8 @@ def read_models(listed: Json) -> list[Json]:
 
 
 def _entry_of(listed: Json, model: str) -> Json:
-    """Return the entry of one model in a server's list of models; {} if there is none."""
+    """Return the entry of the model with this name in a server's list of models; {} if there is
+    none. Ollama adds ":latest" to names."""
     names = (model, f"{model}:latest")
     for entry in read_models(listed):
         if any(entry.get(key) in names for key in MODEL_NAME_FIELDS):
@@ -380,14 +384,16 @@ def told_size(fault: ModelServerFault, sent: int) -> int:
 
 
 def requested_tokens(fault: ModelServerFault) -> int:
-    """Return the tokens that a rate limit counted for the request; 0 if it does not say so."""
+    """Return how many tokens the server counted for a request, as its refusal by a rate limit
+    tells; 0 if it does not tell."""
     found = REQUESTED_PATTERN.search(fault.message) if fault.is_rate_limited else None
     return int(found[1].replace(",", "")) if found else 0
 
 
 def told_limit(fault: ModelServerFault, sent: int = 0) -> int:
-    """Return the tokens that a rate limit allows, if a request of `sent` tokens, or of as many as
-    the server counted, can never pass; else 0."""
+    """Return the tokens that a rate limit allows at a time, if a request of `sent` tokens can never
+    pass it, however long one waits; else 0. If the server tells how many tokens it counted, these
+    count."""
     is_of_tokens = fault.is_rate_limited and TOKEN_LIMIT_PATTERN.search(fault.message)
     return told_size(fault, requested_tokens(fault) or sent) if is_of_tokens else 0
 
@@ -417,7 +423,8 @@ def _without_descriptions(schema: Any) -> Any:
 
 
 def tool_tokens(tools: Iterable[ToolSpec]) -> int:
-    """Return the estimated tokens of tools: three bytes each, as in `count_tokens`."""
+    """Return how many tokens the descriptions and schemas of these tools take, estimated as three
+    bytes each."""
     return sum(16 - -tool.size // 3 for tool in tools)
 
 
@@ -544,7 +551,8 @@ def fit_items(items: Sequence[Item], room: int) -> list[Item]:
 
 
 def is_cuttable(item: Item) -> bool:
-    """Return whether the text of an item can be cut: a tool's result, or quotes."""
+    """Return whether the text of an item may be cut to make room: only results of tools and quoted
+    messages, never what a person wrote."""
     return item.kind == "output" or item.name == CONTEXT_NAME
 
 

@@ -96,8 +96,8 @@ class Reconciliation:
 
 
 async def add_items(server: ModelServer, conversation: str, items: Sequence[Item]) -> None:
-    """Add items to a conversation, in batches of at most 20 that keep a call with its output where
-    possible. Raise ModelServerFault."""
+    """Add items of the transcript to a conversation on the server, in batches of at most 20. A
+    batch ends with the output of a call rather than between both. Raise ModelServerFault."""
     rest = await server.input.build_items(items)
     # Each batch ends where no call lacks its output, if there is such a place within 20 items.
     while rest:
@@ -203,7 +203,8 @@ class BackgroundStream:
             yield event
 
     def stop_listening(self) -> None:
-        """Discard further events. The stream is read for at most `grace` more seconds."""
+        """Discard all further events: the caller has left. The stream is read on for at most
+        `grace` seconds, so that the server completes the answer."""
         self._is_abandoned = True
         self._has_room.set()
         while not self._events.empty():
@@ -211,7 +212,8 @@ class BackgroundStream:
         asyncio.get_running_loop().call_later(self._grace, self.task.cancel)
 
     async def report_late_id(self) -> None:
-        """Report the response's id if its reader left before it got the id."""
+        """Report the id of the response if the caller left before it got the id: the response must
+        be found again to be erased."""
         if self._is_abandoned and self._unreported_id:
             response, self._unreported_id = self._unreported_id, ""
             await self._on_late_id(response)
@@ -248,8 +250,8 @@ class BackgroundStream:
 
 
 class OpenStreams:
-    """All answers that the model's server still streams to this process, by the server's
-    conversation in which they are."""
+    """The answers that the model's server still streams to this process, by the conversation on the
+    server to which they belong. Some have no listener any more."""
 
     def __init__(self, grace: float) -> None:
         self._grace = grace
@@ -272,7 +274,8 @@ class OpenStreams:
         return stream
 
     def is_draining(self, conversation: str) -> bool:
-        """Return whether the server is still sending an answer in that conversation."""
+        """Return whether an answer in that conversation of the server is still being read, so that
+        no other request should go there."""
         return any(not stream.has_ended for stream in self._open.get(conversation, ()))
 
     def stop_listening(self, stream: BackgroundStream, conversation: str) -> None:
@@ -289,7 +292,7 @@ class OpenStreams:
             task.add_done_callback(self._late_reports.discard)
 
     async def wait_until_closed(self, conversation: str) -> None:
-        """Wait until no stream of that conversation is open."""
+        """Wait until no answer in that conversation of the server is being read any more."""
         if tasks := {stream.task for stream in self._open.get(conversation, ())}:
             await asyncio.wait(tasks)
 
@@ -329,7 +332,8 @@ class SpareConversations:
         return self._conversation_ids.popleft() if self._conversation_ids else ""
 
     def refill(self) -> None:
-        """Create spare conversations in the background. Call it once an answer has begun."""
+        """Create spare conversations in the background, if one was taken since. Call it once an
+        answer has begun, so that the answer does not wait."""
         if self._is_refill_due and (self._refill_task is None or self._refill_task.done()):
             self._is_refill_due = False
             self._refill_task = asyncio.create_task(self._create_spares())
@@ -493,7 +497,8 @@ class ConversationRound:
         self._items, self._step = items[turn:], "ready"
 
     async def _transcript(self) -> Sequence[Item]:
-        """Return the whole transcript without reasoning, which the conversation keeps itself."""
+        """Return the thread's whole transcript with this round's new items. Reasoning is left out,
+        because the conversation on the server has it."""
         items = [*await self._ask.history(), *self._ask.input]
         return pair_calls([item for item in items if item.kind != "opaque"])
 
@@ -641,19 +646,19 @@ class ConversationsApi:
         self.spares = SpareConversations(server)
 
     def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
-        """Ask one round and yield its events. Raise ModelError."""
+        """Ask one round of a turn in the thread's conversation on the server, and yield its events.
+        Raise ModelError."""
         return ConversationRound(self, ask).events()
 
     async def prepare_erasure(self, conversation: str) -> None:
-        """Wait until no abandoned stream of that conversation is open.
-
-        A stream that ends later would add items to a conversation that was just erased.
-        """
+        """Wait until no stream of that conversation is read any more, before it is erased. A stream
+        that ends later would add items to it."""
         await self.streams.wait_until_closed(conversation)
         self.streams.uncertain.discard(conversation)
 
     async def close(self) -> None:
-        """Stop all background work of this level."""
+        """Stop all background work of this API: creating spare conversations, and reading answers
+        to their end."""
         await self.spares.close()
         await self.streams.close()
 

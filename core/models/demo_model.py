@@ -187,8 +187,8 @@ def list_steps(turn: DemoTurn) -> list[TourStep]:
 
 
 def answer_step(step: TourStep, turn: DemoTurn) -> Decision | None:
-    """Return the answer of a step or the calls to make first, None if the step does not exist
-    here."""
+    """Return the answer to a sentence of the guided tour, or the calls of tools that it needs
+    first; None if the step does not exist here, for example without sample tables."""
     match step:
         case "overdue" | "export" if turn.is_sample:
             filters = (
@@ -310,7 +310,8 @@ def _equals(turn: DemoTurn, field: str, value: str) -> Mapping[str, str]:
 def _query_invoices(
     turn: DemoTurn, filters: Sequence[Mapping[str, str]], limit: int, export: str | None = None
 ) -> PlannedCall:
-    """Return the call that reads invoices, the one that is due first on top."""
+    """Return the call of a tool that reads invoices of the sample tables, the one that is due first
+    on top."""
     names = ("Number", "Customer", "Amount", "Status", "Due")
     args = {
         "table": turn.translate("Invoices"),
@@ -387,7 +388,8 @@ _IN_BASE = "I couldn't read the base {base}: {problem}"
 
 
 class DemoModel(Model):
-    """A `Model` that needs no key and no network."""
+    """A language model (the port `Model`) for trying Ponte: a small parser that needs no key and no
+    network."""
 
     name = "demo"
     level = "demo"
@@ -488,7 +490,8 @@ def _parse_message(turn: DemoTurn) -> tuple[Kind, str]:
 
 
 def _introduce(turn: DemoTurn) -> str:
-    """Return the tour's steps, if it has several, and the sentences that are understood."""
+    """Return the demo model's answer to anything that it does not understand: what it is, the steps
+    of its tour, and the sentences that it knows."""
     steps = list_steps(turn)
     parts = [say(_WHO)]
     if len(steps) > 1:

@@ -81,7 +81,8 @@ class ToolReply:
 
 @dataclass(frozen=True, slots=True)
 class AnsweredCall:
-    """A tool call in the demo model's conversation, with its arguments and its outcome."""
+    """A tool call of the demo model that has been answered, with its arguments and the tool's
+    outcome."""
 
     tool: str
     args: Mapping[str, Any]
@@ -106,7 +107,7 @@ class DemoExchange:
 
 @dataclass(frozen=True, slots=True)
 class PlannedCall:
-    """A tool call that the demo model makes in this round."""
+    """A tool call that the demo model wants to make in this round, before it can answer."""
 
     tool: str
     args: Mapping[str, Any]
@@ -161,11 +162,13 @@ class DemoTurn:
         return bool(self.sample_language)
 
     def translate(self, word: str) -> str:
-        """Return a title or a value of the sample tables in their language."""
+        """Return a title or a value of the sample tables, which is given in English, in the
+        language of these tables."""
         return say(word, self.sample_language)
 
     def find_reply(self, tool: str) -> ToolReply | None:
-        """Return the outcome of this turn's last call of `tool`, None if there is none yet."""
+        """Return the outcome of the last call of `tool` in this turn; None if it was not called
+        yet. The demo model goes by that from round to round."""
         calls = self.now.calls_of(tool)
         return calls[-1].reply if calls else None
 
@@ -233,7 +236,8 @@ def format_code_block(value: object) -> str:
 
 
 def describe_failure(reply: ToolReply) -> str:
-    """Return a tool's failure in words for a person."""
+    """Return the failure of a tool as a sentence for a person. A call that a crash interrupted has
+    one of its own: its effects are unknown."""
     if reply.error.startswith(INTERRUPTED_TEXT):
         return say(_INTERRUPTED)
     return say("That didn't work: {problem}", problem=escape_inline(reply.error, 500))

@@ -110,7 +110,8 @@ def pair_calls(items: Sequence[Item]) -> list[Item]:
 
 
 def interrupted_outputs(call_ids: Iterable[str]) -> list[Item]:
-    """Return an output for each call whose outcome is unknown."""
+    """Return an output for each of these calls that a crash interrupted: it tells the model that
+    the result is unknown."""
     return [Item(kind="output", call_id=call_id, text=INTERRUPTED_OUTPUT) for call_id in call_ids]
 
 
@@ -120,18 +121,20 @@ def count_tokens(text: str) -> int:
 
 
 def file_tokens(file: File) -> int:
-    """Return the estimated tokens of a file."""
+    """Return the estimated tokens of a file that is sent to the model: by its length if it is text,
+    else a fixed number for a picture or a document."""
     is_text = file_kind(file.type, file.name) == "text"
     return min(file.size, MAX_FILE_TEXT_CHARACTERS) // 3 if is_text else TOKENS_PER_FILE
 
 
 def read_files(item: Item) -> Sequence[File]:
-    """Return the files of an item that the model reads."""
+    """Return the files of an item that the model gets to read: those of messages, and those of a
+    tool's result that is meant to show them."""
     return item.files if item.kind == "message" or item.shows_files else ()
 
 
 def estimate_tokens(items: Sequence[Item]) -> int:
-    """Return the estimated tokens of items."""
+    """Return the estimated tokens of items of the transcript, with their files."""
     return sum(
         8
         + count_tokens(f"{item.text}{item.spoken}{item.arguments}{item.name}{item.raw or ''}")
@@ -211,7 +214,8 @@ def describe_calls(items: Sequence[Item]) -> list[Item]:
 
 
 def describe_files(item: Item, shown: Sequence[File] = ()) -> Item:
-    """Return an item with its files described in words, except those that fit (`shown`)."""
+    """Return an item in which each file is described in words, except those that fit into the
+    request (`shown`)."""
     why = ", which did not fit into the request"
     notes = [_describe_unseen_file(file, why) for file in item.files if file not in shown]
     return replace(item, files=tuple(shown), text="\n".join([item.text, *notes]))
@@ -257,7 +261,8 @@ class ModelInput:
         """Hashes of the data URLs of files that are described in words."""
 
     def mark_host(self, item: Item) -> Item:
-        """Return an item with the name of the server that alone can read what is in `raw`."""
+        """Return an item with the name of this server, because what is in `raw` can only be read by
+        the server that sent it."""
         return replace(item, raw={**item.raw, "host": self._host}) if item.raw else item
 
     def carried_fields(self, item: Item) -> Json:
@@ -303,7 +308,8 @@ class ModelInput:
         ]
 
     def server_call_ids(self, items: Iterable[Item]) -> dict[str, str]:
-        """Return the ids that this server gave to calls, by Ponte's ids. Some have none."""
+        """Return the ids that this server gave to the calls among these items, by Ponte's own ids.
+        "" for a call to which it gave none."""
         return {
             item.call_id: item.raw.get("id", "")
             for item in items
@@ -311,13 +317,16 @@ class ModelInput:
         }
 
     def stop_sending_files(self) -> bool:
-        """Send no more pictures or documents. Return whether that is a change."""
+        """Send this server no more pictures or documents from now on. Return whether any were sent
+        until now."""
         was_off = not self.takes_pictures and not self.takes_documents
         self.takes_pictures = self.takes_documents = False
         return not was_off
 
     def fit_files(self, items: Sequence[Item]) -> list[Item]:
-        """Return the items with the newest files that fit into one request."""
+        """Return the items with the newest files that fit into one request by their bytes and
+        number. The others are described in words. A file of a kind that the server does not take
+        needs no room."""
 
         def measure(file: File) -> int:
             return file.size if file_kind(file.type, file.name) in self.kinds else 0
@@ -443,7 +452,8 @@ class ModelInput:
 
     @property
     def kinds(self) -> frozenset[str]:
-        """The kinds of files that the server is sent."""
+        """The kinds of files that are sent to this server: "text", "picture" and "pdf", as far as
+        it takes them."""
         by_kind = {"text": True, "picture": self.takes_pictures, "pdf": self.takes_documents}
         return frozenset(kind for kind, is_taken in by_kind.items() if is_taken)
 
@@ -504,7 +514,8 @@ def _sendable_arguments(arguments: str) -> str:
 
 
 def find_data_urls(value: object) -> list[str]:
-    """Return the data URLs in a part, an item, a message or a request of either API."""
+    """Return all data URLs, which hold the bytes of files, in a request to a model's server or a
+    part of one."""
     if isinstance(value, dict):
         value = list(value.values())
     if isinstance(value, list):

@@ -229,7 +229,8 @@ class LimitReached(RateLimited):
 
 
 class NoEndpoint(ModelDown):
-    """The server has no API of this level (conversations, responses); a lower level may work."""
+    """The server has no API of the level that was asked (conversations, or responses). Another API,
+    of a lower level, may work."""
 
     sentence = NO_API
 
@@ -260,7 +261,8 @@ def is_too_long(fault: ModelServerFault) -> bool:
 
 
 def is_locked(fault: ModelServerFault) -> bool:
-    """Return whether another process is using the conversation (paulgmiller/careme issue 379)."""
+    """Return whether the conversation on the server is being used by another request, so that this
+    one must wait (paulgmiller/careme issue 379)."""
     return fault.code == "conversation_locked"
 
 
@@ -279,18 +281,20 @@ def has_unpaired_call(fault: ModelServerFault) -> bool:
 
 
 def is_against_policy(fault: ModelServerFault) -> bool:
-    """Return whether the request is against the server's usage policies."""
+    """Return whether the server refused the request because it violates its usage policies. A
+    person whom it has blocked is another case."""
     return fault.is_policy_refusal and not is_person_blocked(fault)
 
 
 def is_person_blocked(fault: ModelServerFault) -> bool:
-    """Return whether the server refuses this person's safety identifier."""
+    """Return whether the server refuses the safety identifier of this person, that is, all requests
+    of theirs."""
     words = f"{fault.code} {fault.message}".lower()
     return fault.status in (400, 403) and "identifier" in words and "block" in words
 
 
 def refuses_pictures(fault: ModelServerFault) -> bool:
-    """Return whether the server cannot take a picture or a document."""
+    """Return whether the server refused the request because of a picture or a document in it."""
     in_words = PICTURE_PATTERN.search(fault.message) is not None
     return in_words and fault.status in (400, 404, 415, 422, 500)
 
@@ -392,13 +396,15 @@ MODEL_ERRORS = ErrorTable(
 def explain_fault(
     fault: ModelServerFault, options: ModelOptions, models: Sequence[str] = ()
 ) -> ModelError:
-    """Return the error for a person. `models` are those that the server lists."""
+    """Return the error for a person that explains a failure of the model's server. `models` are
+    those that the server lists, to suggest one."""
     error = MODEL_ERRORS.explain(fault, model=options.model, seconds=round(options.silence_seconds))
     return unknown_model_error(options.model, models) if isinstance(error, UnknownModel) else error
 
 
 def unknown_model_error(model: str, models: Sequence[str]) -> UnknownModel:
-    """Return the error for an unknown model. It names the most similar one in `models`."""
+    """Return the error for a model that the server does not have. It names the most similar one in
+    `models`."""
     near = difflib.get_close_matches(model, models, n=1, cutoff=0.4)
     if not near:
         return UnknownModel(model=model)
@@ -456,17 +462,20 @@ class ModelServer:
         return body
 
     def limit_output(self, body: Json, field: str, most: int) -> None:
-        """Limit the tokens of the answer to `most` by `field`, or as the server wants it."""
+        """Limit the tokens of the answer to `most` in this request: by `field`, or by the field
+        that the server wanted instead, and never to more than the server takes."""
         body[self.output_limit_field or field] = min(most, self.max_output_tokens)
 
     def silence_seconds(self, body: Json) -> float:
-        """Return how long the server may send nothing. Without a stream, that is the whole time of
-        an answer."""
+        """Return for how many seconds the server may send nothing before the request fails. An
+        answer that is not streamed comes only at its end, so it may take the whole time of a
+        round."""
         return self.options.silence_seconds if "stream" in body else MAX_ROUND_SECONDS
 
     def is_unpaid(self, fault: ModelServerFault, has_begun: bool) -> bool:
-        """Return whether a failed request surely costs nothing. `has_begun`: parts of its answer
-        arrived. Some servers refuse a request by the first event of a stream."""
+        """Return whether a failed request surely costs nothing: it was never begun, or refused
+        before any part of its answer came (`has_begun`). Some servers refuse a request by the first
+        event of a stream."""
         is_refusal = fault.kind == "broken" and 400 <= fault.status < 500
         is_refusal = is_refusal or fault.refuses_stream
         return fault.is_undone or (is_refusal and not has_begun and not fault.is_bad_call)

@@ -140,7 +140,8 @@ class RoundHistory:
 
     @property
     def sent_tokens(self) -> int:
-        """The tokens of the request, as the server probably counts them."""
+        """The tokens of the request as the server probably counts them: Ponte's estimate, corrected
+        by earlier counts."""
         return int(self._estimated_tokens * self._server.sizes.scale(self.model))
 
     def leave_out(self, fault: ModelServerFault, transcript: Sequence[Item], body: Json) -> bool:
@@ -577,7 +578,8 @@ class ChatCompletionsReader(AnswerReader):
 
 
 class ChatCompletionsApi(OwnHistoryApi):
-    """Asks rounds over `POST /chat/completions`."""
+    """Asks rounds over `POST /chat/completions`, the API that nearly all model servers have. Ponte
+    sends the whole history with each request."""
 
     path = "/chat/completions"
     new_reader = ChatCompletionsReader
@@ -668,14 +670,16 @@ def _as_parts(content: str | list[Json] | None) -> list[Json]:
 
 
 def read_calls(value: object) -> Sequence[Json]:
-    """Return the pieces of calls in a delta: a list, one object, or objects by their numbers."""
+    """Return the pieces of tool calls in a delta of a stream: servers send a list, one object, or
+    an object of them by their numbers."""
     if isinstance(value, dict) and not {"function", "name"} & value.keys():
         return read_objects(list(value.values()))
     return read_objects(value)
 
 
 def _message_content(parts: Sequence[Json]) -> str | list[Json]:
-    """Return plain text if there is only text, because small servers accept nothing else."""
+    """Return the parts of a message as Chat Completions takes them: a plain text if there is only
+    text, because small servers accept nothing else."""
     if all(part["type"] == "input_text" for part in parts):
         return "\n\n".join(part["text"] for part in parts)
     return [_content_part(part) for part in parts]

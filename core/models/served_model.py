@@ -81,8 +81,8 @@ STREAM, CALL, RESULT, USAGE = "model stream", "model tool call", "model tool res
 
 
 class OnePayment:
-    """Pays for one request of a round. A request that the server rejected unprocessed costs nothing
-    and does not count."""
+    """The payment for one round of the test by `ponte doctor`: it allows one request that costs
+    money. A request that the server rejected unprocessed costs nothing and does not count."""
 
     def __init__(self) -> None:
         self._is_spent = False
@@ -102,8 +102,8 @@ class OnePayment:
 
 @dataclass
 class Trial:
-    """A thread that only tests the model, for `ponte doctor`. `remotes` are what the server stores
-    for it, to be deleted."""
+    """A test of the model for `ponte doctor`, in a thread that exists only for that. `remotes` are
+    what the server stores for it, to be erased at the end."""
 
     model: ServedModel
     thread: Thread = field(default_factory=lambda: Thread("doctor", "doctor"))
@@ -179,7 +179,7 @@ class Trial:
         return DoctorFinding(CONTEXT, "failing", say(BEGINNING_UNREAD, tokens=tokens))
 
     async def erase(self) -> None:
-        """Erase what the server stored for the test thread."""
+        """Erase what the server stored for this test."""
         for remote in self.remotes:
             await self.model.erase(remote)
 
@@ -327,7 +327,8 @@ class ServedModel(Model):
 
     @property
     def level(self) -> str:
-        """The level in use. Until it is known, the one that OpenAI itself offers."""
+        """The API of the server that is in use: conversations, responses or chat. Until it is
+        known, the one that OpenAI itself offers."""
         return self._level or "conversations"
 
     @property

@@ -310,7 +310,7 @@ class GrowingCode:
 
     @property
     def is_block(self) -> bool:
-        """True in a code block, and in the HTML element `code`."""
+        """True if the text ends in a code block, or in the HTML element `code`."""
         is_element = self._line.rfind("<code>") > self._line.rfind("</code>")
         return self._fence is not None or self._is_indented or is_element
 
@@ -335,7 +335,8 @@ class GrowingCode:
                 self.end_run()
 
     def end_run(self) -> None:
-        """Count the backticks at the end: another character follows."""
+        """Count the backticks with which the text ends: whatever comes next is another character,
+        so their number is final."""
         self._read_ticks(self._run)
         self._run = ""
 

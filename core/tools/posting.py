@@ -83,7 +83,7 @@ class PlacePosts:
         return 1
 
     def open(self, draft: Draft) -> Batch:
-        """Return the batch that posts the draft's text."""
+        """Return the batch that makes this draft's post. Nothing is posted yet."""
         return _PostBatch(draft, self._messengers)
 
     async def check_asker(self, draft: Draft) -> None:
@@ -203,8 +203,8 @@ class _PostBatch:
         return [replace(row, id=post)]
 
     async def _find(self, row: RowWrite) -> str:
-        """Return the id of the row's post; "" if there is certainly none. Raise ToolError if that
-        is not known."""
+        """Ask the platform for the row's post, by its key, and return its id; "" if there is
+        certainly none. Raise ToolError if that is not known."""
         to, text = self._read(row)
         try:
             return await self._messenger.find_post(to, _key(to), text) or ""
@@ -236,7 +236,8 @@ def _build_row(text: str, asker: Person) -> RowWrite:
 
 
 def _key(to: ReplyTo) -> str:
-    """Return the idempotency key of the post, by which it is found after a crash."""
+    """Return the idempotency key of the post: the platform stores it with the post where it can,
+    and finds the post by it after a crash."""
     return f"{to.turn}:1"
 
 
@@ -385,11 +386,11 @@ class PlacePost(Kind):
         return [("propose",), ("post", draft.view.place)]
 
     def describe(self, change: Change) -> str:
-        """Return the whole text of the post."""
+        """Return the text of the card: the whole post, because people approve it."""
         return str((change.steps[0].write.after or {}).get("text", ""))
 
     def build_rows(self, change: Change) -> tuple[dict[str, Any], ...]:
-        """Return no rows: the text says all."""
+        """Return no rows: the text of the card is the whole post."""
         return ()
 
     def form_fields(self, change: Change) -> Sequence[FormField]:
@@ -398,7 +399,7 @@ class PlacePost(Kind):
         return [FormField(TEXT_KEY, say("Text"), "lines", str(text))] if text else []
 
     def build_note(self, change: Change, outcome: str) -> str:
-        """Return the outcome with the name of the place."""
+        """Return the note for the model about this post: the outcome, and the name of the place."""
         what = f"post in {clip_line(change.draft.title)!r}"
         return NOTE_TEMPLATE.format(words=f"Proposal {change.id} ({what}): {outcome}")
 

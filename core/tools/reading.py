@@ -40,7 +40,8 @@ class _ReadingTool(FunctionTool):
     messengers: Mapping[str, Messenger] = MappingProxyType({})
 
     def is_offered(self, message: Message) -> bool:
-        """Return whether a person wrote the message in a shared place of a chat platform."""
+        """Return whether a person wrote the message in a shared place of a chat platform:
+        elsewhere, there are no messages of others to read."""
         address = message.address
         is_here = address.is_shared and address.platform in self.messengers
         return is_here and not message.author.is_bot

@@ -421,7 +421,8 @@ class FunctionTool:
         self._function = function
 
     def effect_of(self, arguments: str) -> Effect:
-        """Return the effect of a call with these arguments."""
+        """Return the effect of a call with these arguments. Here it is the same for all calls; some
+        tools derived from this one decide by the arguments."""
         return self.effect
 
     def only_proposes(self, arguments: str) -> bool:
@@ -429,7 +430,8 @@ class FunctionTool:
         return self.effect_of(arguments) == "write"
 
     def restrict_to(self, allowed: Collection[Action]) -> Tool | None:
-        """Return the tool if its right is among `allowed`; else None."""
+        """Return the form of the tool for a person who may do what is `allowed`: the tool itself,
+        or None if its effect needs another right."""
         return self if RIGHT_OF_EFFECT[self.effect] in allowed else None
 
     async def run(self, ctx: ToolContext, arguments: str) -> Outcome:
@@ -468,8 +470,8 @@ class FixedToolSource:
 
 
 def offered_tools(tools: Sequence[Tool], message: Message) -> Sequence[Tool]:
-    """Return the tools that the turn of this message is offered. A tool with a method `is_offered`
-    decides by the message."""
+    """Return those of the tools that the turn of this message is offered. A tool that has a method
+    `is_offered` decides by the message; the others are always offered."""
     return [tool for tool in tools if getattr(tool, "is_offered", lambda _: True)(message)]
 
 
@@ -481,7 +483,8 @@ def price_of_call(tool: Tool | None, arguments: str) -> PaidRun | None:
 
 
 def tool(*, effect: Effect, doing: str, strict: bool = True) -> Callable[[Function], FunctionTool]:
-    """Return a decorator that makes a tool of an async function."""
+    """Return a decorator that makes a tool for the model of an async function. `doing` is the text
+    that a person sees while it runs."""
     return functools.partial(FunctionTool, effect=effect, doing=doing, strict=strict)
 
 
@@ -514,8 +517,8 @@ SOURCE_HEALTH_TIMEOUT_SECONDS = 10.0
 
 
 def outcome_of_error(error: ToolError, status: Literal["error", "unknown"] = "error") -> Outcome:
-    """Return the outcome of a call that failed or did not run: one line of JSON with code, message
-    and hint."""
+    """Return what the model reads of a call that failed or did not run: one line of JSON with code,
+    message and hint. "unknown": it may have had its effect."""
     parts = {"code": error.code, "message": str(error), "hint": error.hint}
     words = compact_json({"error": {key: text for key, text in parts.items() if text}})
     return Outcome(status, words, usage=error.usage or Usage())
@@ -574,8 +577,8 @@ def compact_json(value: object) -> str:
 
 
 class Toolbox:
-    """The tools of all sources. They are collected again for each turn, because a source may change
-    them."""
+    """All tools that Ponte has, from all sources. They are collected again for each turn, because a
+    source may change them."""
 
     def __init__(self, sources: Sequence[ToolSource] = ()) -> None:
         self._sources = list(sources)
@@ -618,7 +621,7 @@ class Toolbox:
         return await asyncio.gather(*(_health(source) for source in self._sources))
 
     async def close(self) -> None:
-        """Close all sources."""
+        """Close all sources, which ends their connections."""
         await asyncio.gather(*(source.close() for source in self._sources))
 
     async def _all(self, viewer: Viewer) -> dict[str, Tool]:

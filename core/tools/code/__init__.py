@@ -51,7 +51,7 @@ class CodeSettings(SettingsPart):
 
 
 class CodeIntegration(ToolIntegration[CodeSettings]):
-    """Builds and checks the code tool."""
+    """Builds the tool that runs Python, and checks it for `ponte doctor`."""
 
     name = "code"
     settings = CodeSettings
@@ -68,7 +68,8 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
         return "hosted" if official and shared.openai_api_key and has_model else "local"
 
     def summary(self, own: CodeSettings, shared: SharedSettings) -> Health:
-        """Return the line about the code tool on the start screen. Starts nothing."""
+        """Return the line about Python on the start screen, from the settings alone: nothing is
+        started."""
         match self.choose_place(own, shared):
             case "off":
                 return Health("code", "off", "PONTE_CODE is off")
@@ -78,7 +79,8 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
                 return Health("code", "on", "Python in a sandbox on this machine")
 
     def build_backend(self, deps: IntegrationDependencies[CodeSettings]) -> CodeBackend:
-        """Return the backend of a tool that is on. Starts nothing."""
+        """Return what runs Python for the tool, as the settings choose it: the sandbox on this
+        machine, or OpenAI's containers. Nothing is started yet."""
         own, shared = deps.own, deps.shared
         if self.choose_place(own, shared) == "local":
             return self._build_local(deps)
@@ -113,7 +115,7 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
     def build(
         self, deps: IntegrationDependencies[CodeSettings], quick: QuickCommands
     ) -> ToolBundle:
-        """Return the code tool."""
+        """Return the tool `run_python`, and the function that starts slow preparations."""
         from core.tools.code.source import CodeSource
 
         backend = self.build_backend(deps)

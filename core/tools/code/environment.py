@@ -118,13 +118,15 @@ async def find_base_python() -> BasePython:
 
 
 async def make_bare(base: Path, folder: Path) -> None:
-    """Build an environment without libraries, which needs no network. Raise InstallationFailed."""
+    """Build a Python environment (venv) without libraries in `folder`, which needs no network.
+    Raise InstallationFailed."""
     command = [str(base), "-I", "-m", "venv", "--without-pip", str(folder)]
     await _run_program(command, _environment_variables(folder))
 
 
 async def install_libraries(folder: Path, proxies: Proxies) -> None:
-    """Install the pinned libraries, by hash and only as wheels, so that no setup code runs."""
+    """Install the pinned libraries into the environment in `folder`, by hash and only as wheels, so
+    that no setup code runs. Raise InstallationFailed."""
     environment = {"HTTPS_PROXY": proxies.https, "HTTP_PROXY": proxies.http, "NO_PROXY": proxies.no}
     # By stdin and not as an argument: other users of the machine can read arguments.
     proxy_settings = json.dumps({name: value for name, value in environment.items() if value})
@@ -171,7 +173,9 @@ class SandboxPython:
 
 
 def environments_folder(home: Path) -> Path:
-    """Return the folder for environments. If Ponte is root, other users cannot read its home."""
+    """Return the folder in which the sandbox's Python environments are built: in Ponte's home, or
+    if Ponte is root in a shared one, because kernels run as other users who cannot read root's
+    home."""
     return (SHARED_FOLDER if os.geteuid() == 0 else home) / "python"
 
 
@@ -217,7 +221,8 @@ class PythonEnvironment:
             return await self._find_python(base, whole)
 
     async def bare(self) -> SandboxPython:
-        """Return the Python that exists now, without waiting for an installation."""
+        """Return a Python for the sandbox at once, with libraries if they are installed, else
+        without."""
         with as_sandbox_failure():
             return await self._find_python(*await self._base_and_folder())
 
@@ -228,7 +233,9 @@ class PythonEnvironment:
             await asyncio.gather(self._installation, return_exceptions=True)
 
     async def _base_and_folder(self) -> tuple[BasePython, Path]:
-        """Return the base Python, and the folder named by a hash of all contents."""
+        """Return the Python of this machine from which the sandbox's is made, and the folder for
+        the environment. Its name is a hash of all that goes into the environment, so that a change
+        of anything builds a new one."""
         base = self._base = self._base or await find_base_python()
         parts = (base.version.encode(), str(base.path).encode(), platform.machine().encode())
         contents = (*parts, REQUIREMENTS_FILE.read_bytes(), FIGURES_FILE.read_bytes())
@@ -373,7 +380,8 @@ def _python_in(folder: Path) -> Path:
 
 
 def _remove_older(whole: Path) -> None:
-    """Remove environments of earlier versions, and unfinished ones of killed processes."""
+    """Remove the environments of earlier versions of Ponte, and unfinished ones of killed
+    processes, if nobody has changed them for a day: another Ponte may use them."""
     before = time.time() - OLD_FOLDER_SECONDS
     for other in whole.parent.iterdir():
         # The bare environment, and folders that are being built, begin with the same name.

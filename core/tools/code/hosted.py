@@ -166,7 +166,8 @@ class CodeInterpreter:
 
     @property
     def container(self) -> str:
-        """The id of the container that the next run would use, or ""."""
+        """The id of the container at OpenAI that the next run would use, or "" if it would make
+        one."""
         return self._container.id if self._container else self._earlier_id
 
     @property
@@ -359,7 +360,8 @@ class CodeInterpreter:
         return ran
 
     def _drop_container(self, why: str) -> None:
-        """Record that the container is gone. The next run reports `why` if state was lost."""
+        """Use this container no more. If its variables are lost by that, the next run reports
+        `why`."""
         if self._earlier_id or (self._container and self._container.holds_state):
             self._reset_reason = why
         self._container, self._earlier_id = None, ""
@@ -413,8 +415,8 @@ class CodeInterpreter:
 
 
 class HostedBackend:
-    """The `CodeBackend` at OpenAI. `pseudonym` names a person to OpenAI. The caller owns the
-    client."""
+    """Runs Python in containers at OpenAI, one for each thread (the port `CodeBackend`).
+    `pseudonym` gives the name by which OpenAI knows a person. The caller closes the client."""
 
     name: Literal["hosted"] = "hosted"
     description = HOSTED_DESCRIPTION
@@ -448,7 +450,8 @@ class HostedBackend:
         return PaidRun("container", "", self._choice.model, input, output)
 
     async def is_available(self) -> bool:
-        """Return whether there is a key. Servers other than OpenAI may need none."""
+        """Return whether Python can be offered: there is a key for OpenAI. Servers other than
+        OpenAI may need none."""
         return bool(self._client.place.key) or not self._client.place.is_official
 
     async def run(self, ctx: ToolContext, code: str, files: InputFiles) -> RunResult:
@@ -474,7 +477,8 @@ class HostedBackend:
         return ran
 
     async def forget(self, thread: str) -> None:
-        """Delete the thread's container. The journal lists what cannot be deleted now."""
+        """Delete the container of a thread. If that fails now, it is tried again: the journal lists
+        what is to be erased."""
         if interpreter := self._threads.pop(thread, None):
             await interpreter.forget()
 
@@ -489,7 +493,8 @@ class HostedBackend:
         return Health("code", "on", say("hosted: {model} at {host}", **about))
 
     async def close(self) -> None:
-        """Wait for deletions. Containers stay, because the next process uses them."""
+        """Wait for deletions of containers that are under way. Other containers stay, because the
+        next process uses them."""
         await self._containers.close()
 
 

@@ -256,7 +256,7 @@ class OutputCollection:
                 self.leave_out(name, "it can't be read")
 
     def leave_out(self, name: str, why: str) -> None:
-        """Record a file that was left out."""
+        """Record a sentence about an output file that the person does not get, and why."""
         self.left_out.append(f"{name[:100]!r} was not taken: {why}")
 
 
@@ -278,11 +278,8 @@ class Container:
 
 
 class ContainerClient:
-    """Creates and deletes the containers in which the model's server runs Python, and exchanges
-    files with them.
-
-    Whoever created `client` closes it. `clock` returns seconds.
-    """
+    """Creates and deletes the containers in which OpenAI runs Python, puts files into them, and
+    takes files out. The creator of `client` closes it. `clock` returns monotonic seconds."""
 
     def __init__(
         self, client: ModelServerClient, clock: Callable[[], float] = time.monotonic
@@ -393,7 +390,8 @@ class ContainerClient:
         return outputs
 
     async def delete(self, id: str) -> None:
-        """Delete a container. If that fails, it expires, and is erased with its thread."""
+        """Delete a container. A failure is only logged: the container expires by itself, and is
+        erased with its thread."""
         try:
             await self._client.delete(f"{CONTAINERS_PATH}/{id}")
         except ModelServerFault as fault:

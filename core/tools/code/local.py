@@ -108,7 +108,7 @@ class Kernels:
 
     @property
     def running(self) -> int:
-        """The number of kernels."""
+        """The number of kernels that this process has now."""
         return sum(slot.session is not None for slot in self._slots.values())
 
     async def run(
@@ -171,12 +171,13 @@ class Kernels:
         await self._places.forget(thread)
 
     async def drop(self, thread: str) -> None:
-        """End the thread's kernel if it runs in this process."""
+        """End the thread's kernel if it runs in this process. Its record in the database stays."""
         if slot := self._slots.pop(thread, None):
             await slot.end(ENDED)
 
     async def drop_forgotten(self, thread: str) -> None:
-        """End the thread's kernel here, unless its row still names this process."""
+        """End the thread's kernel in this process, unless the database still names this process:
+        another process runs the thread now, or it was forgotten."""
         if thread in self._slots and not await self._places.is_here(thread):
             await self.drop(thread)
 
@@ -192,7 +193,7 @@ class Kernels:
                     await slot.end(ENDED)
 
     async def close(self) -> None:
-        """End all kernels."""
+        """End all kernels of this process."""
         if self._sweeping:
             self._sweeping.cancel()
             await asyncio.gather(self._sweeping, return_exceptions=True)
@@ -229,8 +230,8 @@ def max_kernels(limits: SandboxLimits) -> int:
 
 
 class LocalBackend:
-    """The `CodeBackend` on this machine. `is_required`: the operator chose it, so a missing
-    sandbox is a failure."""
+    """Runs Python in a sandbox on this machine (the port `CodeBackend`). `is_required`: the
+    operator chose that, so a missing sandbox is a failure, and not only off."""
 
     name: Literal["local"] = "local"
     description = LOCAL_DESCRIPTION
@@ -254,11 +255,13 @@ class LocalBackend:
         """The proof of the sandbox, made once, which several callers may wait for."""
 
     def start(self) -> None:
-        """Prove the sandbox in the background. The tool is not offered before that."""
+        """Begin to prove the sandbox in the background, by trying to break out of it. The tool is
+        not offered before that."""
         self._proof = self._proof or asyncio.create_task(self._prove_sandbox())
 
     async def is_available(self) -> bool:
-        """Return whether a proven sandbox exists. Waits up to 2 s for the proof."""
+        """Return whether a sandbox was proven to hold on this machine. Waits up to 2 s for the
+        proof."""
         with suppress(TimeoutError):
             async with asyncio.timeout(PROOF_WAIT_SECONDS):
                 await self._wait_for_proof()

@@ -107,7 +107,7 @@ class CodeBackend(Protocol):
 
     @property
     def name(self) -> Literal["hosted", "local"]:
-        """The name of the backend."""
+        """The name of the backend: where Python runs."""
 
     @property
     def description(self) -> str:
@@ -115,7 +115,7 @@ class CodeBackend(Protocol):
         it."""
 
     def start(self) -> None:
-        """Start slow preparations in the background."""
+        """Start slow preparations of the backend in the background."""
 
     async def is_available(self) -> bool:
         """Return whether the tool can be offered now. Waits a moment if that is not known yet.
@@ -137,7 +137,7 @@ class CodeBackend(Protocol):
         """Return the state named "code": which backend it is, and why it is on or off."""
 
     async def close(self) -> None:
-        """Stop all runs."""
+        """Stop all runs and background work of the backend."""
 
 
 async def measure_run(name: str, running: Awaitable[RunResult]) -> RunResult:
@@ -206,7 +206,8 @@ def strip_fence(code: str) -> str:
 
 
 def find_python_block(text: str) -> str:
-    """Return the first block of Python in `text`, or ""."""
+    """Return the code of the first Markdown block of Python in `text`; "" if there is none. A block
+    without a language counts as Python."""
     blocks, _ = _split_blocks(text)
     python = (
         code for info, code in blocks if info.strip().lower() in _PYTHON_INFOS and code.strip()

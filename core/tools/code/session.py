@@ -119,7 +119,8 @@ _FRAMES: TypeAdapter[Frame] = TypeAdapter(Frame)
 
 
 def parse_frame(line: bytes) -> Frame:
-    """Return the frame in a line. Raise BrokenFrame, also for "" at the end of the pipe."""
+    """Return the frame (a message of the kernel) in a line. Raise BrokenFrame if it is none, also
+    for "" at the end of the pipe."""
     try:
         return _FRAMES.validate_json(line)
     except (ValidationError, ValueError, RecursionError):
@@ -154,22 +155,20 @@ class PrintedOutput:
 
     @property
     def text(self) -> str:
-        """The kept output so far."""
+        """What the run has printed so far, up to the limit."""
         room = MAX_KEPT_BYTES - len(self._output)
         output = bytes(self._output) + self._pending[:room]
         return output.decode(errors="replace")
 
     @property
     def discarded_bytes(self) -> int:
-        """The number of bytes that were not kept."""
+        """How many bytes of the run's output were not kept, because it printed too much."""
         return max(0, self.total - len(self._output))
 
 
 class KernelRun:
-    """The results of one run so far, within the limits.
-
-    `name` is random, so that output of an earlier run cannot end this one.
-    """
+    """The results of one run of code so far, within the limits. `name` is a random id, so that
+    output of an earlier run cannot end this one."""
 
     def __init__(self, name: str, printed_before: bytes = b"") -> None:
         self.name = name

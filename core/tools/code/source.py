@@ -87,14 +87,16 @@ def format_for_person(ran: RunResult, files: Sequence[File]) -> str:
 
 
 def notices(ran: RunResult) -> tuple[str, ...]:
-    """Return what a person must know about a run even if a model describes it."""
+    """Return the sentences that a person must read about a run even if a model describes it:
+    earlier variables were lost, or other code ran than was asked for."""
     sentences = [say(STATE_RESET, why=say(ran.why_reset))] if ran.reset else []
     sentences += [say(CODE_CHANGED)] if ran.changed_code else []
     return tuple(f"_{each}_" for each in sentences)
 
 
 def cut_middle(printed: str, max_characters: int) -> str:
-    """Return the beginning and the end of a text that is too long."""
+    """Return a text that is too long without its middle, with the number of characters left out:
+    the beginning and the end of an output say most."""
     if len(printed) <= max_characters:
         return printed
     head, tail = max_characters * 2 // 3, max_characters // 4
@@ -129,8 +131,8 @@ def shorten_output(printed: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class CodeRun:
-    """The result of running code, with the files it made already stored. `code` is the code itself
-    as a file."""
+    """The result of running code, with the files that the code made, which are stored already.
+    `code` is the code itself as a file."""
 
     ran: RunResult
     files: tuple[File, ...]

@@ -105,7 +105,8 @@ class McpCall(QuickCommandRun):
         return [(RIGHT_OF_EFFECT[effect],), ("tool", draft.view.slug)]
 
     def paid_run(self, draft: Draft) -> PaidRun | None:
-        """Return the run as ponte.toml prices it; None for a call without a price."""
+        """Return the paid run, by which ponte.toml prices this call; None for a tool that costs
+        nothing."""
         return PaidRun("mcp", draft.view.slug) if draft.target["effect"] == "spend" else None
 
     def describe(self, change: Change) -> str:
@@ -125,8 +126,9 @@ class McpCall(QuickCommandRun):
         return "\n\n".join(filter(None, [words, make_code_block(visible), cost]))
 
     def build_note(self, change: Change, outcome: str) -> str:
-        """Return the outcome without the reason of a failure, which may be words of the server, and
-        the call's result in a code block."""
+        """Return the note for the model about this call: the outcome, and the call's result in a
+        code block. The reason of a failure is left out of the outcome, because it may be the
+        server's own words, which must not stand in a note of Ponte."""
         reason = to_one_line(change.steps[0].explanation)
         return super().build_note(change, outcome.replace(f" {reason}", "") if reason else outcome)
 
@@ -180,8 +182,8 @@ class McpCallBatch:
         return [RowCheck(state, row, {"result": row.applier_data})]
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
-        """Call the tool once. Raise ToolError if it was not called, WriteUnsure if that is not
-        known."""
+        """Call the tool once, and return the row with the server's answer in it. Raise ToolError if
+        the tool was not called, WriteUnsure if that is not known."""
         (row,) = rows
         is_error, text = await self.source.servers.call_approved(
             self.draft.target, dict(row.after or {})
@@ -208,7 +210,7 @@ class McpToolSource(FixedToolSource):
         return self._servers
 
     def start(self) -> None:
-        """Begin to ask the servers for their tools."""
+        """Begin to watch the servers: ask each for its tools, and again when they change."""
         if self._deps.config.mcp:
             self.servers.watch()
 
@@ -217,17 +219,18 @@ class McpToolSource(FixedToolSource):
         return await self.servers.list_tools() if self._deps.config.mcp else ()
 
     async def list_states(self) -> Sequence[Health]:
-        """Return the state of each server, as it is known."""
+        """Return the state of each MCP server as it was when it was asked last, for `ponte
+        status`."""
         return await self.servers.list_states() if self._deps.config.mcp else ()
 
     async def close(self) -> None:
-        """Close the connections."""
+        """End all connections to MCP servers."""
         if self._servers is not None:
             await self._servers.close()
 
 
 class McpToolsIntegration(ToolIntegration[SettingsPart]):
-    """Builds the tools of the servers in ponte.toml."""
+    """Builds the tools of the MCP servers that ponte.toml names."""
 
     name = MCP_STATE_NAME
     settings = SettingsPart

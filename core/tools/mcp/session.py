@@ -124,7 +124,8 @@ class _CappedStream(httpx2.AsyncByteStream):
 
 
 async def _check_values(data: bytes | bytearray) -> None:
-    """Raise httpx2.ReadError for JSON, or an event with JSON, that would take long to read."""
+    """Raise httpx2.ReadError for JSON, or an event with JSON, that has so many or so deeply nested
+    values that reading it would take long."""
     if await asyncio.to_thread(check_json, data, MAX_ANSWER_VALUES, MAX_ANSWER_DEPTH):
         raise httpx2.ReadError("too many values")
 
@@ -310,8 +311,8 @@ async def list_definitions(server: McpServer, proxies: Proxies, seconds: float) 
 
 
 def _add_address(server: McpServer) -> McpServer:
-    """Return the server with its host beside its name, for errors that operators read. A path may
-    contain a secret."""
+    """Return the server with its host added to its name, for errors that operators read. Its path
+    is left out, because it may contain a secret."""
     url = httpx2.URL(server.url)
     return replace(server, name=f"{server.name} ({url.scheme}://{url.netloc.decode()})")
 

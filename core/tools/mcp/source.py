@@ -225,7 +225,8 @@ class McpServers:
         return Health(part, "on", plural("{count} tool", "{count} tools", len(usable)))
 
     def _find_unaccepted(self, state: ServerState) -> Sequence[str]:
-        """Return the tools of ponte.toml that the server has, but not as they were accepted."""
+        """Return those tools of ponte.toml that the server offers with another definition than the
+        accepted one. They are off until an operator accepts them."""
         accepted, offered = self._accepted.get(state.server.name, {}), state.offered or {}
         return [
             tool
@@ -234,8 +235,9 @@ class McpServers:
         ]
 
     async def compare(self, name: str) -> Sequence[Mapping[str, str]]:
-        """Return the tools of a server that `accept` would change, asked now: `tool`, `change`, and
-        the definitions `before` and `now`. Raise NotFound, and McpServerError."""
+        """Ask a server for its tools, and return those that `accept` would change: `tool`,
+        `change`, and the definitions `before` and `now`. What is returned is remembered: that is
+        what the operator then accepts. Raise NotFound, and McpServerError."""
         self._shown[name] = offered = await self._list_offered(name)
         return self._list_differences(name, offered)
 
@@ -284,8 +286,9 @@ class McpServers:
     async def call_approved(
         self, target: Mapping[str, Any], arguments: Mapping[str, Any]
     ) -> tuple[bool, str]:
-        """Call the tool of an approved change once. Return whether it reported an error, and its
-        text. Raise ToolError if it was not called, WriteUnsure if that is not known."""
+        """Call the tool of an approved change once. Return whether the tool reported an error, and
+        its text. Raise ToolError if it was not called: the tool is no longer set up, or is not the
+        one that was approved. Raise WriteUnsure if that is not known."""
         self.watch()
         await self._load()
         state, tool = self._states.get(str(target["server"])), str(target["tool"])
@@ -350,7 +353,8 @@ class McpServers:
         self._states.clear()
 
     async def _ask(self, server: McpServer, seconds: float) -> Definitions:
-        """Return the tools that a server lists now. Raise McpServerError."""
+        """Ask a server for its tools in a session of its own, and return their definitions. Raise
+        McpServerError."""
         session: Any = await _load_session()
         offered: Definitions = await session.list_definitions(
             server, self.deps.shared.proxies, seconds

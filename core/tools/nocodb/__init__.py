@@ -118,14 +118,16 @@ _NOT_CHECKED = (
 
 
 class NocodbIntegration(ToolIntegration[NocodbSettings]):
-    """Builds and checks the NocoDB tools."""
+    """Builds the tools over NocoDB's tables and what applies approved changes, and checks them for
+    `ponte doctor`."""
 
     name = "nocodb"
     settings = NocodbSettings
     sent_to: ClassVar = {"nocodb_url": ("nocodb_token",)}
 
     def summary(self, own: NocodbSettings, shared: SharedSettings) -> Health:
-        """Return the line about NocoDB on the start screen. Asks no server."""
+        """Return the line about NocoDB on the start screen, from the settings alone: no server is
+        asked."""
         if own.nocodb == "bridge":
             return Health("nocodb", "on", "through the bridge")
         if own.nocodb == "rest":
@@ -279,16 +281,17 @@ class RowsKind(Kind):
     can_be_undone = True
 
     def rule_names(self, draft: Draft) -> tuple[str, ...]:
-        """Return the table's title and id."""
+        """Return the names by which rules know what the draft changes: the table's title and id."""
         return tuple(filter(None, (draft.title, draft.view.table_id)))
 
     def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
-        """Return the right for the table, and for each table whose rows are linked."""
+        """Return the rights that the asker needs: to propose changes of the table, and of each
+        table whose rows are linked."""
         tables = (self.rule_names(draft), *draft.view.linked_tables)
         return [("propose", *names) for names in tables]
 
     def build_title(self, change: Change) -> str:
-        """Return what happens to how many rows of which table."""
+        """Return the title of the card: what happens to how many rows of which table."""
         count, table = len(change.rows), clip_line(change.draft.title)
         if change.draft.applier == SAMPLE_APPLIER:
             table = say("{table} (sample)", table=table)
@@ -374,7 +377,8 @@ class _EditableRows(RowsKind):
 
 
 def _type_value(value: Any, format: str) -> str:
-    """Return a proposed value as a person types it."""
+    """Return a proposed value in the form in which a person types it into a form: several options
+    or links are separated by commas."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return format_value(value, format)
     if isinstance(value, list):
@@ -390,7 +394,8 @@ class CreateRows(_EditableRows):
     is_repeatable = False
 
     def may_be_automatic(self, draft: Draft) -> bool:
-        """Return whether a rule may allow it without a person: one new row, no files."""
+        """Return whether a rule may let this draft be applied without a person: it creates one row,
+        and attaches no files."""
         has_files = any(not kind for kind, _ in draft.target.get("inputs", {}).values())
         return len(draft.rows) <= 1 and not has_files
 
@@ -401,8 +406,9 @@ class UpdateRows(_EditableRows):
     titles = ("Change a row in {table}", "Change {count} rows in {table}")
 
     def changes_only(self, draft: Draft, fields: Collection[str]) -> bool:
-        """Return whether all new values are of these fields, and each is a select, checkbox or
-        date."""
+        """Return whether the draft changes only these fields of few rows, and each is a select,
+        checkbox or date. Only then may a rule let it be applied without a person: such fields hold
+        no free text."""
         folded = {fold_case(name) for name in fields}
         allowed = {name for name in draft.view.choice_fields if fold_case(name) in folded}
         names = {name for row in draft.rows for name in row.after or {}}

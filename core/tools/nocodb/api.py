@@ -198,7 +198,7 @@ def error_reason(answer: HttpAnswer) -> str:
 
 
 def error_text(answer: HttpAnswer) -> str:
-    """Return NocoDB's own words, without addresses and tokens."""
+    """Return NocoDB's own text about an error, without addresses and tokens."""
     return withhold_secrets(_read_body(answer)[1])
 
 
@@ -219,7 +219,7 @@ def _has_reason(*reasons: str) -> Callable[[HttpAnswer], bool]:
 
 
 def _find_in_text(answer: HttpAnswer, pattern: re.Pattern[str]) -> str:
-    """Return what the pattern's group finds in NocoDB's own words, or ""."""
+    """Return what the group of the pattern matches in NocoDB's own text about an error, or ""."""
     match = pattern.search(_read_body(answer)[1])
     return match[1].strip() if match else ""
 
@@ -366,7 +366,7 @@ def seconds_before_write_retry(error: HttpError, pause: float) -> float | None:
 
 
 def require_object(answer: object) -> Json:
-    """Return `answer` if it is a JSON object. Raise NocoError otherwise."""
+    """Return NocoDB's answer if it is a JSON object. Raise NocoError otherwise."""
     if not isinstance(answer, Mapping):
         raise unreadable_answer()
     return answer
@@ -383,7 +383,8 @@ def parse_record(answer: object) -> NocoRecord:
 
 
 def parse_page(answer: object) -> RecordPage:
-    """Return the page in {"records": […], "next": address or null}. Raise NocoError."""
+    """Return the page of rows in a JSON object {"records": […], "next": address or null} of
+    NocoDB's. Raise NocoError for anything else."""
     answer = require_object(answer)
     records = tuple(map(parse_record, _object_list(answer, "records")))
     return RecordPage(records, has_more=bool(answer.get("next")))
@@ -404,10 +405,11 @@ class TableApi(Protocol):
     dropped."""
 
     def format_source_link(self, at: TableId, row: str = "") -> str:
-        """Return what ends the source line of an answer: in Markdown, about a table or a row."""
+        """Return the end of the line that names the source of an answer: a link in Markdown to the
+        table, or to the row `row`, or a sentence if there is no page."""
 
     async def list_bases(self) -> Sequence[NocoBase]:
-        """Return the bases."""
+        """Return the bases that Ponte can read."""
 
     async def fetch_role(self, base: str) -> str:
         """Return the role that our token has in that base, "" if the server does not tell it.
@@ -428,7 +430,7 @@ class TableApi(Protocol):
         """Return one row. Raise NocoError `not_found`."""
 
     async def count_rows(self, at: TableId, where: str = "") -> int:
-        """Return how many rows match."""
+        """Return how many rows of the table match `where`; "" matches all."""
 
     async def fetch_aggregates(self, at: TableId, figures: Aggregates, where: str = "") -> Json:
         """Return aggregates by the field's title. Called only if `filters_rows`."""
@@ -453,7 +455,8 @@ class TableApi(Protocol):
     async def set_attachments(
         self, at: TableId, row: str, key: str, files: Json, *, by: str = ""
     ) -> None:
-        """Set attachment fields of a row to files that are already stored."""
+        """Set attachment fields of the row `row` to files that `upload_file` has stored. `key` is
+        the title of the id field."""
 
     async def upload_file(self, name: str, type: str, data: bytes, *, by: str = "") -> Json:
         """Store a file that no row has yet, and return it as `set_attachments` takes it."""
@@ -498,14 +501,15 @@ class NocoApi:
         outdated."""
 
     def format_source_link(self, at: TableId, row: str = "") -> str:
-        """Return a link to the table or row. "nc" stands for the workspace (NocoDB's router,
-        0.301.3)."""
+        """Return a Markdown link to the table or the row on NocoDB's page. "nc" stands for the
+        workspace in the address (NocoDB's router, 0.301.3)."""
         step = "/".join(quote(each, safe="") for each in ("nc", at.base, at.table))
         row_query = f"?rowId={quote(row, safe='')}" if row else ""
         return f"[NocoDB]({self.url}/dashboard/#/{step}{row_query})"
 
     def with_pauses(self, pauses: Sequence[float]) -> NocoApi:
-        """Return a client with the same connections that retries reads after these pauses."""
+        """Return a client that shares this one's connections and limits, and retries reads after
+        these pauses."""
         other = copy.copy(self)
         other._pauses = tuple(pauses)
         return other
@@ -736,8 +740,8 @@ class NocoApi:
         raise WriteUnsure("NocoDB didn't report which rows it saved.", code="nocodb_unreadable")
 
     async def _read(self, path: str, query: Mapping[str, str] | None = None) -> Json:
-        """Return the JSON object at a path. A failed read is repeated, because it changes
-        nothing."""
+        """Return the JSON object at a path of NocoDB's API. A failed read is repeated, because it
+        changes nothing. Raise NocoError."""
         try:
             return require_object(
                 await retry(
@@ -751,8 +755,9 @@ class NocoApi:
             raise self._explain(error) from None
 
     async def _write(self, method: str, path: str, body: Sequence[Json], by: str) -> Any:
-        """Send a write and return the answer. It is repeated only after failures that show that
-        NocoDB did not take it. Raise ToolError, WriteUnsure."""
+        """Send a write and return NocoDB's answer. It is repeated only after failures that show
+        that NocoDB did nothing. Raise NocoError if nothing was written, WriteUnsure if something
+        may have been."""
         try:
             return await retry(
                 lambda: self._send(method, path, body=body, by=by),
@@ -820,7 +825,8 @@ def _quote_step(id: str) -> str:
 
 
 def _require_batch(rows: Sequence[T], most: int) -> Sequence[T]:
-    """Return the rows. Raise ValueError for too many: the caller must split them into batches."""
+    """Return the rows if one call may have so many. Raise ValueError otherwise, for none, too: the
+    caller must split them into batches."""
     if not 0 < len(rows) <= most:
         raise ValueError(f"{len(rows)} rows in one call, of 1 to {most}")
     return rows

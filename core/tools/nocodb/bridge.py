@@ -156,7 +156,8 @@ class BridgeDriver(TableDriver):
         return MAX_ROWS_PER_WRITE if bulk else 1
 
     async def describe(self, target: Mapping[str, Any]) -> TableSchema:
-        """Return the table without a request, because many bridges cannot describe tables."""
+        """Return the table of a draft from what the draft stores, without a request, because many
+        bridges cannot describe tables."""
         id, key = str(target["table_id"]), str(target.get("key", "Id"))
         return TableSchema(TableId("", id), id, key=Field("", key, "ID"), target=target)
 
@@ -323,7 +324,8 @@ async def list_table_names(
     """
 
     async def list_all(tool: str, **args: str) -> Sequence[Mapping[str, Any]] | None:
-        """Return the objects of a list, or None if it is not a list or only its first page."""
+        """Return the objects of a list of the bridge; None if it fails, if it is no list, or if it
+        is only the first page."""
         try:
             result = await api.call_with_retries(tool, args, timeout=timeout)
         except BridgeError:
@@ -456,10 +458,8 @@ class BridgeTableFilter:
 
 
 class BridgeSource:
-    """The tools of a bridge. `base_id` is used where the model leaves it out.
-
-    The caller owns the HTTP client and closes it.
-    """
+    """The tools and the applier over a bridge to NocoDB. `base_id` is used in calls in which the
+    model names no base. The caller closes the HTTP client."""
 
     name = "nocodb"
 
@@ -507,7 +507,8 @@ class BridgeSource:
             return await self._find_tools()
 
     async def _find_tools(self) -> Sequence[Tool]:
-        """Return the tools, and list them anew if the list is old."""
+        """Return the tools for the model. The bridge is asked which tools it has if its list is
+        old; the model's tool is built again if the list has changed."""
         tool_names = self._tool_names
         if self._clock() >= self._until:
             # Set before the bridge is asked, so that no other turn waits for it too. If it fails,
@@ -727,17 +728,19 @@ class BridgeSource:
 
 
 class ExecuteTool(FunctionTool):
-    """The tool `nocodb_execute`. Its effect depends on the bridge's tool that is called."""
+    """The tool `nocodb_execute`, with which the model calls a tool of the bridge. Its effect
+    depends on which one is called."""
 
     read_only_tool: Tool | None = None
     """The tool for people who may only read."""
 
     def effect_of(self, arguments: str) -> Effect:
-        """Return the effect of a call with these JSON arguments."""
+        """Return "write" for a call of a tool of the bridge that changes rows, else "read"."""
         return "write" if read_text_argument(arguments, "tool") in BRIDGE_WRITE_TOOLS else "read"
 
     def restrict_to(self, allowed: Collection[Action]) -> Tool | None:
-        """Return the tool that a person with these rights may use, or None."""
+        """Return the tool for a person whose rights allow these actions: itself, its form that only
+        reads, or None for somebody who may not even read."""
         if "read" not in allowed:
             return None
         return self if "propose" in allowed else self.read_only_tool
@@ -769,14 +772,16 @@ def _is_link(value: Any) -> bool:
 
 
 def _holds_ids(value: Any) -> bool:
-    """Return whether it is a list or an object, or the JSON text of one."""
+    """Return whether `value` is a list or an object, or the JSON text of one, as the ids of linked
+    rows are."""
     with suppress(ValueError, RecursionError):
         value = json.loads(value) if isinstance(value, str) else value
     return isinstance(value, list | dict)
 
 
 def _native_id(id: str) -> int | str:
-    """Return a numeric id as a number, as NocoDB does. "007" is another id than 7."""
+    """Return a row's id as the bridge sends it to NocoDB: a number if it is one, as NocoDB does.
+    "007" is another id than 7."""
     return int(id) if id.isdecimal() and (id == "0" or id[0] != "0") else id
 
 
@@ -815,7 +820,8 @@ def _cells(data: Data) -> Cells:
 
 
 def _retype(text: str, old: object) -> object:
-    """Return the text of a form as a value like `old`: a number, true or false, a list, or text."""
+    """Return the text that a person typed into a form as a value of the type of `old`: a number,
+    true or false, a list, or text. "" is no value (None). A text that is no JSON stays text."""
     if not isinstance(old, str):
         with suppress(ValueError):
             value = json.loads(text) if text else None

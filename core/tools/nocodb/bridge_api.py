@@ -68,7 +68,7 @@ class BridgeTool:
 
     @property
     def argument_names(self) -> tuple[str, ...]:
-        """Return the names of the arguments."""
+        """Return the names of the tool's arguments, from its signature."""
         return tuple(each.partition("=")[0] for each in self.arguments.split(", ") if each)
 
     def __str__(self) -> str:
@@ -144,7 +144,8 @@ def _nocodb_answered(*statuses: int) -> Callable[[HttpAnswer], bool]:
 
 
 def _wrong_arguments(answer: HttpAnswer) -> str:
-    """Return what Python says of arguments that do not fit a tool; "" for other failures."""
+    """Return the end of Python's error about arguments that do not fit a tool, such as "missing 1
+    required …"; "" for other failures. The bridge calls its tools as Python functions."""
     match = _PYTHON_SIGNATURE.search(_error_detail(answer))
     return withhold_secrets(match[1]) if match else ""
 
@@ -250,7 +251,8 @@ def _as_bridge_error(tool: str) -> Iterator[None]:
 
 
 def seconds_before_bridge_retry(error: HttpError, pause: float) -> float | None:
-    """Return the seconds until a read may be repeated; None where it is not to be repeated."""
+    """Return the seconds until a read may be repeated after this failure; None if another attempt
+    would not help."""
     return pause if BRIDGE_ERRORS.find(error).retry else None
 
 
@@ -287,7 +289,8 @@ class BridgeApi:
             return await self._execute(tool, args, BRIDGE_CALL_TIMEOUT_SECONDS)
 
     async def list_tools(self, *, timeout: float = 3.0) -> frozenset[str] | None:
-        """Return the names of the bridge's tools, or None if it lists none. Raise BridgeError."""
+        """Return the names of the tools that the bridge has; None if it has no list of them. Raise
+        BridgeError."""
         with _as_bridge_error("tools"):
             try:
                 body = await self._get_json("/tools", timeout)

@@ -264,7 +264,8 @@ class DraftBuilder:
     async def _fetch_linkable(
         self, schema: TableSchema, field: Field, ids: Ids
     ) -> Mapping[str, LinkableRow]:
-        """Return the rows to link by id. Raise NocoError `not_found` if one is missing."""
+        """Return the rows with these ids to which the field may link, by id, with the row to which
+        each belongs. Raise NocoError `not_found` if one does not exist."""
         rows = await self._driver.fetch_linkable_rows(schema, field, ids) if ids else {}
         if missing := [id for id in ids if id not in rows]:
             raise _missing_rows_error(field, missing)
@@ -299,14 +300,15 @@ def parse_row_id(value: object) -> str:
 
 
 def check_row_count(count: int) -> None:
-    """Raise ToolError for no rows, or for more rows than one proposal may have."""
+    """Raise ToolError if a proposal would have no rows, or more than one proposal may have."""
     if not count:
         raise _bad_call("no row is given")
     check_most_rows(count, hint="propose a part, and say so")
 
 
 def check_most_rows(count: int, *, hint: str) -> None:
-    """Raise ToolError for more rows than one proposal may have."""
+    """Raise ToolError if a proposal would have more rows than it may. `hint` tells the model what
+    to do."""
     if count > MAX_PROPOSAL_ROWS:
         raise ToolError(
             "That's {count} rows. The maximum is {most} per request.",

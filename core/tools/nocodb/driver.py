@@ -116,7 +116,7 @@ class TableSchema:
         return {title: snapshot[title]} if title in snapshot else {}
 
     def without(self, names: Collection[str]) -> TableSchema:
-        """Return the schema without these fields."""
+        """Return the schema without these fields, so that they are not written."""
         own, links = (
             {title: each for title, each in side.items() if title not in names}
             for side in (self.own, self.links)
@@ -144,7 +144,8 @@ def _fingerprint(field: Field) -> str:
 
 @dataclass(frozen=True, slots=True)
 class LinkableRow:
-    """A row to which a link could lead. `owner` is the row that it belongs to already, if any."""
+    """A row to which a link field could lead. `owner` is the row to which it belongs already; None
+    for none."""
 
     row: RowImage
     owner: RowImage | None = None
@@ -174,7 +175,8 @@ class TableDriver(Protocol):
         """Return how many rows one call writes."""
 
     async def describe(self, target: Mapping[str, Any]) -> TableSchema:
-        """Return the table of a draft as it is now, including concealed links."""
+        """Return the table of a draft as it is now, including links to tables that the asker may
+        not see."""
 
     async def rows(
         self, schema: TableSchema, ids: Ids, names: Collection[str] | None = None
@@ -183,7 +185,7 @@ class TableDriver(Protocol):
         fields."""
 
     def missing_rows_error(self, schema: TableSchema, ids: Ids) -> ToolError:
-        """Return the error for a draft that names missing rows."""
+        """Return the error for a proposal that names rows which do not exist."""
 
     async def fetch_newest(self, schema: TableSchema) -> Mapping[str, RowImage]:
         """Return the newest rows by id, the newest first. Links may be missing."""
@@ -198,13 +200,15 @@ class TableDriver(Protocol):
         """Delete rows."""
 
     def holds_value(self, expected: Any, actual: Any) -> bool:
-        """Return whether a cell holds the value that was to be written."""
+        """Return whether a cell holds the value that was to be written, in whatever form the system
+        returns it."""
 
     def is_unchanged(self, before: Any, now: Any) -> bool:
         """Return whether a cell still has its old value."""
 
     def restorable_values(self, target: Mapping[str, Any], before: Row | None) -> Row | None:
-        """Return the values of a deleted row that can be written again; None for no values."""
+        """Return the values of a deleted row that an undo can write again; None if there are
+        none."""
 
     async def upload(self, row: Row, by: str) -> Row:
         """Return the values with the new files in them uploaded. Raise ToolError; no row is changed
@@ -212,13 +216,13 @@ class TableDriver(Protocol):
         return row
 
     async def attach(self, schema: TableSchema, id: str, files: Row, by: str) -> None:
-        """Set attachment fields to files that the system already stores."""
+        """Set attachment fields of a row to files that the system stores already."""
         raise TypeError("this system has no links and no files to write")
 
     async def link(
         self, schema: TableSchema, field: Field, id: str, add: Ids, remove: Ids, by: str
     ) -> None:
-        """Add rows to a link field and remove others."""
+        """Add rows to a link field of the row `id`, and remove others from it."""
         raise TypeError("this system has no links and no files to write")
 
     async def fetch_linkable_rows(
@@ -238,8 +242,8 @@ They outlast a restart of NocoDB, which takes 3 to 7 s (0.301.3).
 
 
 class RestDriver(TableDriver):
-    """Reads and writes rows over NocoDB's REST API, for proposals and undo (the port
-    `TableDriver`)."""
+    """Reads and writes rows over NocoDB's REST API, for proposals, approved changes and their undo
+    (the port `TableDriver`)."""
 
     name = "nocodb"
     typed = True

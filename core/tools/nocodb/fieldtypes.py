@@ -104,19 +104,21 @@ class Field:
 
     @property
     def is_secret(self) -> bool:
-        """Return True if nobody may read the field's values here."""
+        """Return True if nobody may read the field's values through Ponte: its name is that of a
+        secret, such as a password, or it shows values of such a field."""
         return self.shows_secret or is_secret_name(self.in_own_table.title)
 
     @property
     def in_own_table(self) -> Field:
-        """The field as its own table has it."""
+        """The field as its own table has it: one of linked rows ("Customer.Country") is "Country"
+        there."""
         if self.via is None:
             return self
         return replace(self, title=self.title.removeprefix(f"{self.via.title}."), via=None)
 
     @property
     def field_type(self) -> FieldType:
-        """The properties of the field's type."""
+        """The properties of the field's type; those of text for a type that is not known."""
         return FIELD_TYPES.get(self.type, _UNKNOWN)
 
     @property
@@ -169,13 +171,15 @@ def build_format(type: str, options: Mapping[str, Any]) -> str:
 
 
 def describe_unit(field: Field) -> str:
-    """Return what a model must know to read a raw number of the field, "" if nothing."""
+    """Return the unit that a model must know to read a raw number of the field: a currency, "%", or
+    "seconds"; "" if there is none."""
     kind, _, rest = field.format.partition(" ")
     return {"currency": rest[:3], "percent": "%", "duration": "seconds"}.get(kind, "")
 
 
 def parse_checkbox(field: Field, value: object, zone: Zone = None) -> bool:
-    """Return a checkbox's value. Raise ToolError."""
+    """Return a value that a model or a person wrote for a checkbox as true or false; None is false.
+    Raise ToolError."""
     if value is None or isinstance(value, bool):
         return bool(value)
     truth = _TRUTH.get(str(value).strip().lower())
@@ -185,7 +189,8 @@ def parse_checkbox(field: Field, value: object, zone: Zone = None) -> bool:
 
 
 def parse_text(field: Field, value: object, zone: Zone = None) -> str:
-    """Return a text field's value. Raise ToolError."""
+    """Return a value that a model or a person wrote for a text field as text; a number is accepted.
+    Raise ToolError for other types, and for too long a text."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise value_error(field, "{field}: write text.")
     text = str(value)
@@ -207,7 +212,8 @@ def _parse_number(field: Field, value: object, zone: Zone = None, unit: str = ""
 def _parse_whole(
     field: Field, value: object, zone: Zone = None, *, among: range | None = None, rule: str = ""
 ) -> int:
-    """Return a whole number. `among`: the numbers that the field holds; `rule` says so."""
+    """Return a value for a field of whole numbers. `among`: the numbers that the field holds;
+    `rule` is the sentence for others. Raise ToolError."""
     number = _parse_number(field, value)
     if number != int(number):
         raise value_error(field, "{field}: write a whole number, such as 12.")
@@ -226,7 +232,8 @@ _parse_year = partial(
 
 
 def _parse_duration(field: Field, value: object, zone: tzinfo) -> int | float:
-    """Return seconds. NocoDB reads 1:30 as hours and minutes."""
+    """Return a duration in seconds, from a number or from a text such as 1:30, which NocoDB reads
+    as hours and minutes. Raise ToolError."""
     match = _LENGTH.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
         if (seconds := _parse_number(field, value)) < 0:
@@ -268,7 +275,8 @@ def _parse_time(field: Field, value: object, zone: tzinfo) -> str:
 def _parse_address(
     field: Field, value: object, zone: Zone = None, *, form: re.Pattern[str], rule: str
 ) -> str:
-    """Return a text of that form. `rule` is the sentence on it."""
+    """Return a mail or web address that has the form of the pattern. `rule` is the sentence for any
+    other text, which ToolError tells."""
     address = parse_text(field, value).strip()
     if not form.fullmatch(address):
         raise value_error(field, rule)
@@ -315,7 +323,8 @@ def _parse_people(field: Field, value: object, zone: tzinfo) -> list[str]:
 
 
 def _parse_json(field: Field, value: object, zone: tzinfo) -> str:
-    """Return the value's JSON text with sorted keys."""
+    """Return a value as JSON text with sorted keys, so that equal values are equal texts. Raise
+    ToolError."""
     try:
         return _sort_json(value)
     except (ValueError, RecursionError):
@@ -354,7 +363,8 @@ def _stored_files(cell: Any) -> Any:
 
 
 def normalise_file(file: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a file of NocoDB's without the keys that differ at each reading."""
+    """Return a file in a cell of NocoDB's without what differs at each reading, such as signed
+    addresses, so that two readings can be compared."""
     return {key: file[key] for key in _FILE if key in file}
 
 
@@ -369,7 +379,8 @@ def _stored_options(cell: Any) -> Any:
 
 
 def _stored_json(cell: Any) -> Any:
-    """Return JSON text with sorted keys. NocoDB stores the text as it was written."""
+    """Return JSON text of a cell with sorted keys, as drafts have it: NocoDB stores the text as it
+    was written."""
     try:
         return _sort_json(cell)
     except (ValueError, RecursionError):
@@ -484,7 +495,7 @@ def normalise_cell(field: Field, cell: object) -> Any:
 
 
 def in_time_zone(field: Field, value: Any, zone: tzinfo) -> Any:
-    """Return a moment in `zone`; any other value unchanged."""
+    """Return the value of a moment field with the offset of `zone`; any other value unchanged."""
     if field.kind == "moment" and isinstance(value, str):
         with suppress(ValueError, OverflowError):
             moment = datetime.fromisoformat(value)
@@ -579,7 +590,8 @@ def without_empty(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def cell_of(record: NocoRecord, field: Field) -> object:
-    """Return a field's cell. NocoDB's v3 returns a row's id beside its fields."""
+    """Return the cell of a field in a row. The id of a row is no field in v3 of NocoDB's API, but
+    beside them."""
     return record.id if field.type == "ID" else record.fields.get(field.title)
 
 
@@ -606,8 +618,8 @@ def linked_ids(cell: object) -> frozenset[str]:
 
 
 def is_blank(field: Field, cell: object) -> bool:
-    """Return whether the cell is blank. A link whose cell is the number of its rows is blank at 0,
-    and so is a rating, which NocoDB leaves out of its own figures then."""
+    """Return whether the cell is blank. A link whose cell is the number of its rows is blank at 0.
+    So is a rating of 0, which NocoDB leaves out of its own figures."""
     return cell in (*_EMPTY, {}) or (cell == 0 and (field.is_link or field.type == "Rating"))
 
 
@@ -617,7 +629,8 @@ def counts_rows(field: Field) -> bool:
 
 
 def may_be_incomplete(field: Field, cell: object) -> bool:
-    """Return whether the row may link to more rows than the cell lists. Lookups are cut too."""
+    """Return whether NocoDB may have cut the cell: a link or lookup that has just as many values as
+    NocoDB shows at most."""
     is_cut_there = field.is_link or field.type == "Lookup"
     return is_cut_there and isinstance(cell, list) and len(cell) in LINK_CELL_LIMITS
 
@@ -673,8 +686,7 @@ def cell_title(cell: Mapping[str, object]) -> str:
 
 
 def people_texts(cell: object) -> tuple[str, ...]:
-    """Return names and mail addresses in a cell: {"id", "email", "display_name"}, or a list of
-    them."""
+    """Return all names and mail addresses in a cell of people, by which a filter finds them."""
     each = cell if isinstance(cell, list) else [cell]
     texts = [one.get(key) for one in each if isinstance(one, Mapping) for key in _PERSON]
     return tuple(compose_letters(text) for text in texts if isinstance(text, str) and text)
@@ -765,7 +777,7 @@ def _parse_id(id: str) -> Cell:
 
 
 def format_label(text: str, max_characters: int = MAX_CELL_CHARACTERS) -> str:
-    """Return a name or label on one line."""
+    """Return a name or label on one line, cut to `max_characters`."""
     return to_one_line(text, max_characters)
 
 

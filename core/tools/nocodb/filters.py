@@ -273,7 +273,7 @@ class FilterCondition:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """One condition on one field of a table, as the model gives it."""
+    """One condition on one field of a table, as the model writes it in a call."""
 
     field: str
     op: Op
@@ -372,7 +372,8 @@ class RowSelection:
 
     @property
     def checked_fields(self) -> tuple[Field, ...]:
-        """The fields that `matches` reads."""
+        """The fields that must be read so that `matches` can check a row; none if NocoDB filters
+        exactly."""
         fields = (each.field for each in self.conditions if not each.linked)
         return () if self.is_exact else tuple(dict.fromkeys(fields))
 
@@ -384,7 +385,8 @@ class RowSelection:
         return all(checks) if self.match == "all" else any(checks)
 
     def linked_condition(self, link: Field) -> FilterCondition | None:
-        """Return the condition on the rows that a link leads to, or None."""
+        """Return the condition of this selection on the rows that the link leads to; None if there
+        is none."""
         return next((each for each in self.conditions if each.linked and each.field == link), None)
 
     @property
@@ -411,13 +413,13 @@ def build_clause(field: str, op: str, *values: str, word: str = "") -> WhereClau
 
 
 def all_of(parts: Sequence[WhereClause]) -> WhereClause:
-    """Join filters with "and"."""
+    """Join filters for NocoDB with "and": a row must match all of them."""
     return _join_clauses(parts, "~and")
 
 
 def any_of(parts: Sequence[WhereClause]) -> WhereClause:
-    """Join filters with "or". The result is empty if one is empty, because that one matches every
-    row."""
+    """Join filters for NocoDB with "or". If one of them is empty, it matches every row, and so does
+    the result."""
     return _join_clauses(parts, "~or") if all(part.v3 for part in parts) else WhereClause()
 
 
@@ -442,7 +444,8 @@ _PERIOD_STARTS: dict[str, Callable[[date, int], date]] = {
 
 
 def filter_error(why: str) -> ToolError:
-    """Return the error for a filter that is not valid."""
+    """Return the error for a filter of the model that is not valid. `why` tells what is wrong with
+    it."""
     return ToolError("Invalid filter: {why}.", code="bad_filter", why=why)
 
 
@@ -665,7 +668,8 @@ def _matches_row(condition: FilterCondition, row: NocoRecord) -> bool:
 
 
 def describe_selection(selection: RowSelection) -> str:
-    """Return the filters in words on one line, or "" if every row matches."""
+    """Return a question's filters in words on one line, for the person who asked; "" if every row
+    matches."""
     return _describe_conditions(selection.conditions, _AND if selection.match == "all" else _OR)
 
 
@@ -720,7 +724,8 @@ def _find_quote(value: str) -> str:
 
 
 def _first_of_month(year: int, month: int) -> date:
-    """Return the first day of a month. Months below 1 and above 12 belong to other years."""
+    """Return the first day of a month. `month` may be below 1 or above 12: month 0 is December of
+    the year before."""
     return date(year + (month - 1) // 12, (month - 1) % 12 + 1, 1)
 
 

@@ -138,7 +138,7 @@ class ColumnChoice:
 
 @dataclass(frozen=True, slots=True)
 class SortBy:
-    """One field to sort by, as the model gives it."""
+    """One field to sort by and the direction, as the model writes it in a call."""
 
     field: str
     direction: Literal["asc", "desc"]
@@ -211,7 +211,8 @@ def _to_value(column: RowColumn, cell: Cell) -> Value:
 
 
 def describe_placing(ctx: ToolContext) -> str:
-    """Return what the model reads about how to show the rows of this call."""
+    """Return the instruction with which the model can show the rows of this call in its answer: by
+    a reference that Ponte replaces by the table."""
     return f"[table: {ctx.result_id}] alone on a line of your answer shows these rows"
 
 
@@ -449,7 +450,7 @@ class RowReader:
 
 
 def describe_row_source(api: TableApi, table: TableDescription, id: str, now: datetime) -> str:
-    """Return the line that names a row as the source of an answer."""
+    """Return the line below an answer that names a row as its source, with the time and a link."""
     what, when = escape_markdown(table.title), _describe_time(now)
     sentence = say(_SOURCE_OF_ROW, what=what, id=escape_markdown(id), **when)
     return f"{sentence} {api.format_source_link(table.at, id)}"
@@ -539,7 +540,8 @@ def check_not_withheld(field: Field) -> None:
 
 @dataclass(frozen=True, slots=True)
 class QueryTools:
-    """The methods that become the tools for rows. `clock` returns seconds since the epoch."""
+    """The methods that become the tools `nocodb_query` and `nocodb_get`. `clock` returns seconds
+    since the epoch."""
 
     api: TableApi
     schemas: Schemas
@@ -593,7 +595,7 @@ class QueryTools:
         return TableQuestion(selection, now, self.api.format_source_link(layout.at))
 
     def current_time(self, ctx: ToolContext) -> datetime:
-        """Return the time in the asker's zone."""
+        """Return the time of now in the asker's zone."""
         return datetime.fromtimestamp(self.clock(), ZoneInfo(ctx.zone))
 
     async def nocodb_query(
@@ -783,7 +785,8 @@ class QueryTools:
 
 
 def _describe_time(now: datetime) -> dict[str, str]:
-    """Return the time and the zone's name. Its underscores are no markup within a word."""
+    """Return the time and the zone's name for the line about the source. The underscores in a
+    zone's name are no markup within a word."""
     # English dates are written in two orders, day first and month first, so ISO 8601 is used.
     is_english = LANGUAGE.get() == "en"
     time = now.strftime("%Y-%m-%d %H:%M") if is_english else format_moment(now)

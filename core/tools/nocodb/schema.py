@@ -57,8 +57,8 @@ T = TypeVar("T")
 
 
 class CachedValue(Generic[T]):
-    """A value that is fetched once and cached. Concurrent callers share one request; a failure is
-    not cached."""
+    """A value that is fetched when it is first needed, and again when it is old. Concurrent callers
+    share one request; a failure is not cached."""
 
     def __init__(self, ask: Callable[[], Awaitable[T]], clock: Callable[[], float]) -> None:
         self._ask = ask
@@ -122,7 +122,8 @@ def suggest_names(name: str, among: Iterable[NamedTable | Field]) -> str:
 
 
 def ids_and_titles(tables: Iterable[NamedTable]) -> set[str]:
-    """Return the ids and titles of tables: a rule may name either."""
+    """Return the ids and the titles of tables, because a rule in ponte.toml may name a table by
+    either."""
     return {name for table in tables for name in (table.id, table.title)}
 
 
@@ -156,7 +157,7 @@ class TableDescription:
 
     @property
     def at(self) -> TableId:
-        """The table's ids."""
+        """The ids of the table and of its base, by which the API finds it."""
         return TableId(self.base, self.id)
 
     @property
@@ -292,7 +293,8 @@ class Schemas:
         self.drop()
 
     async def find_base(self) -> NocoBase:
-        """Return the configured base, or the only one that the token sees."""
+        """Return NocoDB's base that the settings name, or the only one that the token sees. Raise
+        NocoError."""
         self._drop_after_drift()
         return await self._base.value()
 
@@ -303,7 +305,8 @@ class Schemas:
         return tuple(each for each in every if rules.is_visible(viewer, each.title, each.id))
 
     async def all_tables(self) -> Sequence[NamedTable]:
-        """Return all tables, hidden ones too. Only rules are checked against it; never show it."""
+        """Return all tables of the base, hidden ones too. Only to check rules against it: it must
+        never be shown."""
         self._drop_after_drift()
         return await self._names.value()
 
@@ -324,7 +327,8 @@ class Schemas:
         return await self._describe(viewer, table)
 
     async def describe_all(self, viewer: Viewer) -> Sequence[TableDescription]:
-        """Return all visible tables, described with one call each if not cached."""
+        """Return the descriptions of all tables that this person may see. Those that are not cached
+        take one request each."""
         tables = await self.visible_tables(viewer)
         return await run_together(*(self._describe(viewer, each) for each in tables))
 
@@ -373,7 +377,8 @@ class Schemas:
     async def describe_afresh(
         self, viewer: Viewer, name: str, fields: Iterable[str]
     ) -> TableDescription:
-        """Return a table as it is now, because a draft depends on it. Raise NocoError."""
+        """Return a table as it is now and not from the cache, because a draft depends on it. Raise
+        NocoError, also if it lacks one of the fields."""
         table = await self.describe_table(viewer, name)
         self._drop_old(self._tables.get(table.id))
         return await self.describe_with_fields(viewer, name, fields)
@@ -521,7 +526,8 @@ class Schemas:
         return await self._api.list_tables((await self.find_base()).id)
 
     def _drop_after_drift(self) -> None:
-        """Drop the cache if NocoDB reported a missing table or field since."""
+        """Drop the cached descriptions if NocoDB has reported a missing table or field since they
+        were read."""
         if self._api.drift_count != self._drifts:
             self._drifts = self._api.drift_count
             self.drop()

@@ -80,7 +80,7 @@ class VisibleBase:
 
     @property
     def is_read_only(self) -> bool:
-        """Return True if the token's user may change nothing."""
+        """Return True if the token's user may change nothing in NocoDB, by its role."""
         return self.role in _ONLY_READ
 
     @property
@@ -128,7 +128,8 @@ class BaseOverview:
 
 
 async def fetch_overview(api: TableApi, schemas: Schemas) -> BaseOverview:
-    """Return the overview of the base. Raise NocoError."""
+    """Return the overview of the base: its title, all its tables, and the role of the token's user.
+    Raise NocoError."""
     own = await schemas.find_base()
     every, role = await run_together(schemas.all_tables(), api.fetch_role(own.id))
     return BaseOverview(own.title, tuple(every), role, own.id)
@@ -252,7 +253,8 @@ class TableSource:
 
 
 class NocoSource(TableSource):
-    """The NocoDB tools. `url` is NocoDB's origin. The caller owns the HTTP client and closes it."""
+    """The tools over NocoDB's REST API, with what applies approved changes. `url` is NocoDB's
+    origin. The caller closes the HTTP client."""
 
     name = "nocodb"
     description = "The tables of the team's NocoDB base {base}"

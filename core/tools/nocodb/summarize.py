@@ -276,7 +276,8 @@ def _group_keys(
 
 
 def _field_cells(records: Sequence[NocoRecord], field: Field) -> list[object]:
-    """Return the field's cell of every row; of linked rows, each row's once."""
+    """Return the cell of the field in each row. If the field belongs to linked rows, return it for
+    each of these once, however many rows link to it."""
     if field.via is None:
         return [fieldtypes.cell_of(record, field) for record in records]
     own, link = field.in_own_table, field.via
@@ -377,7 +378,8 @@ async def fetch_figures(
 
 
 class ReadTools(QueryTools):
-    """The methods that become the read tools: those for rows, and one for figures."""
+    """The methods that become the tools that read rows: those for rows themselves, and
+    `nocodb_summarize` for figures."""
 
     async def nocodb_summarize(
         self,
@@ -493,8 +495,8 @@ def _check_function(column: Field, fn: Fn) -> None:
 def build_read_tools(
     api: TableApi, schemas: Schemas, clock: Callable[[], float], most: int = MAX_ROWS_READ
 ) -> Sequence[Tool]:
-    """Return `nocodb_query`, `nocodb_summarize` and `nocodb_get`. A call reads up to `most`
-    rows."""
+    """Return the tools `nocodb_query`, `nocodb_summarize` and `nocodb_get`. One call reads up to
+    `most` rows of a table."""
     tools = ReadTools(api, schemas, RowReader(api, max_rows=most), clock)
     return (
         _build_tool(tools.nocodb_query, _QUERY + FILTER_GUIDE),

@@ -61,7 +61,7 @@ class TableWriter:
         """Makes the draft of a changed proposal; None where the driver describes no fields."""
 
     def batch(self, draft: Draft) -> int:
-        """Return how many rows one call writes."""
+        """Return how many rows one call of the driver writes."""
         return self.driver.batch(draft)
 
     def open(self, draft: Draft) -> TableBatch:
@@ -318,7 +318,8 @@ class TableBatch:
     async def _find_unowned(
         self, schema: TableSchema, field: Field, ids: Sequence[str], row: str
     ) -> Sequence[str]:
-        """Return the ids of existing rows that no other row than `row` owns."""
+        """Return those of these ids whose rows exist and belong to no other row than `row`, so that
+        linking them takes them from nobody."""
         rows = await self._driver.fetch_linkable_rows(schema, field, ids)
         return [id for id in ids if id in rows and (rows[id].owner or {"id": row})["id"] == row]
 

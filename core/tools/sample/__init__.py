@@ -33,8 +33,8 @@ SAMPLE_SENTENCE = "sample tables of a small shop; set NOCODB_URL to use your own
 
 
 def open_sample_base(home: Path, zone: str, language: str = "en") -> SampleApi:
-    """Return the sample base of a home folder. Its dates count from today in that time zone. A new
-    one is in that language."""
+    """Return the sample base of a home folder. Its dates count back from today in the time zone
+    `zone`. If its file does not exist yet, its content will be in `language`."""
     from core.tools.sample.base import SampleApi
     from core.tools.sample.shop import BASE_TITLE, SHOP_TABLES, make_shop
 
@@ -43,19 +43,21 @@ def open_sample_base(home: Path, zone: str, language: str = "en") -> SampleApi:
 
 
 def may_use_sample(rights: PlaceRights, *, for_invited: bool) -> bool:
-    """Return True for the owner, and with `for_invited` for people whom the owner invited."""
+    """Return whether somebody with these rights may use the sample tables: the owner, and with
+    `for_invited` people whom the owner invited."""
     return rights.is_owner or (for_invited and rights.is_invited)
 
 
 class SampleIntegration(ToolIntegration[NocodbSettings]):
-    """Builds and checks the tools over the sample base. Its settings are those of NocoDB."""
+    """Builds the tools over the sample tables and checks them for `ponte doctor`. Its settings are
+    those of NocoDB."""
 
     name = "sample"
     settings = NocodbSettings
 
     def is_used(self, own: NocodbSettings, shared: SharedSettings) -> bool:
-        """Return True if neither real tables nor several processes are configured, and either no
-        chat platform is or PONTE_SAMPLE is on."""
+        """Return whether the sample tables are offered: neither real tables nor several processes
+        are configured, and either no chat platform is connected or PONTE_SAMPLE is on."""
         others = (own.nocodb_url, own.nocodb_token, own.nocodb_base_id, shared.database_url)
         if any(others) or own.ponte_sample == "off":
             return False

@@ -77,7 +77,7 @@ class SampleTable:
         return next(each for each in self.fields if each["type"] != "ID")
 
     def field(self, id: str) -> Json:
-        """Return the field of that id."""
+        """Return the field with this id, which must exist."""
         return next(each for each in self.fields if each["id"] == id)
 
     def find_field(self, name: str) -> Json | None:
@@ -159,7 +159,8 @@ class _Snapshot:
         return self.tables[at.table]
 
     def find_row_id(self, table: str, id: object) -> int:
-        """Return the key of an existing row. Raise NocoError `not_found`."""
+        """Return the id of an existing row as a number. Raise NocoError `not_found`, also for a
+        text that is no id."""
         text = str(id)
         # SQLite's integers have 63 bits, so any number of 18 digits fits.
         number = int(text) if text.isascii() and text.isdecimal() and len(text) < 19 else -1
@@ -199,7 +200,7 @@ class _Snapshot:
         return table, column
 
     def write_cells(self, table: str, id: int, cells: Cells) -> None:
-        """Write cells of a row, and the time of this change."""
+        """Write these cells of a row, and that it was changed now."""
         row = self.rows[table][id]
         row.cells |= cells
         row.updated_at = _format_utc(datetime.now(UTC))
@@ -211,7 +212,8 @@ class _Snapshot:
             self.write_cells(_related_table(link), id, {self.inverse_title(link): owner})
 
     def linked_row(self, table: str, id: int) -> Json:
-        """Return a linked row with the field that names it."""
+        """Return a linked row as a cell of NocoDB's API has it: its id, and the field that names
+        it."""
         display = self.tables[table].display["title"]
         return {"id": id, "fields": {display: self.rows[table][id].cells.get(display)}}
 
@@ -354,7 +356,8 @@ class SampleApi:
         return [NamedTable(each.id, each.title) for each in self._tables(language).values()]
 
     def _find_language(self) -> str:
-        """Return the language of the file, or else of a new one."""
+        """Return the language of the tables in the file, from the file's header; if there is no
+        file, that of a new one."""
         with suppress(OSError), self.path.open("rb") as file:
             # https://www.sqlite.org/fileformat2.html#user_version_number
             header = file.read(64)
@@ -608,7 +611,8 @@ class SampleApi:
                 _save_row(connection, table, id, stored_row)
 
     def _commit(self, connection: sqlite3.Connection) -> None:
-        """Commit. Raise WriteUnsure if that fails, because the rows may be on the disk by then."""
+        """Commit the transaction. Raise WriteUnsure if that fails, because the rows may be on the
+        disk by then."""
         try:
             connection.execute("COMMIT")
         except sqlite3.Error as error:
@@ -676,7 +680,8 @@ def _format_utc(moment: datetime) -> str:
 
 
 class SampleDriver(RestDriver):
-    """The `TableDriver` of the sample base."""
+    """The `TableDriver` that reads and writes the rows of the sample base. It refuses drafts from
+    before a reset."""
 
     name = SAMPLE_APPLIER
     recreated = "If you undo this, the rows get new IDs and keep their links. New values: {names}."
@@ -724,7 +729,7 @@ class SampleSource(TableSource):
         return await super().tools(viewer) if self._is_offered(viewer) else ()
 
     async def titles(self, viewer: Viewer, to_change: bool = False) -> Sequence[str]:
-        """Return the titles of the tables for people who see them, otherwise none."""
+        """Return the titles of the sample tables for people who may see them, otherwise none."""
         return await super().titles(viewer, to_change) if self._is_offered(viewer) else ()
 
     async def health(self) -> Health:

@@ -75,7 +75,8 @@ class StackSpotSettings(SettingsPart):
         return bool(self.stackspot_client_id and self.stackspot_client_secret)
 
     def client(self, http: HttpClient, clock: Clock | None = None) -> StackSpot:
-        """Return a client with these settings."""
+        """Return a client of StackSpot with these settings. It shares `http`, which the caller
+        closes."""
         return StackSpot(
             self.stackspot_client_id or "",
             plain_value(self.stackspot_client_secret),
@@ -90,7 +91,8 @@ class StackSpotSettings(SettingsPart):
 
 
 class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
-    """Builds and checks the StackSpot tools."""
+    """Builds the tools and the typed commands that run at StackSpot, and checks them for `ponte
+    doctor`."""
 
     name = "stackspot"
     settings = StackSpotSettings
@@ -100,7 +102,8 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
     }
 
     def summary(self, own: StackSpotSettings, shared: SharedSettings) -> Health:
-        """Return the line about StackSpot on the start screen. Sends nothing."""
+        """Return the line about StackSpot on the start screen, from the settings alone: nothing is
+        sent."""
         pair = (own.stackspot_client_id, own.stackspot_client_secret)
         if all(pair):
             return Health("stackspot", "on", say("realm {realm}", realm=own.stackspot_realm))
@@ -194,7 +197,7 @@ class QuickCommandRun(Kind):
         return [("spend",) if spends else ("propose",), ("command", draft.view.slug)]
 
     def paid_run(self, draft: Draft) -> PaidRun | None:
-        """Return the run as ponte.toml prices it."""
+        """Return the paid run that this draft begins, by which ponte.toml prices the command."""
         return PaidRun("quick_commands", draft.view.slug)
 
     def form_fields(self, change: Change) -> Sequence[FormField]:
@@ -234,7 +237,8 @@ class QuickCommandRun(Kind):
 
 
 def _type_input(value: Any) -> str:
-    """Return an input as a person types it."""
+    """Return the value of a command's input in the form in which a person types it: JSON for
+    anything but texts and numbers."""
     if isinstance(value, bool | list | dict):
         return json.dumps(value, ensure_ascii=False)
     return "" if value is None else format_value(value, "")

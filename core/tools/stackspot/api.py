@@ -340,7 +340,7 @@ def seconds_before_retry(error: HttpError, attempt: int, kind: Kind) -> float | 
 
 
 class StackSpotApi:
-    """A client of StackSpot's API. All callers share the connections and the token."""
+    """A client of StackSpot's HTTP API. All its requests share the connections and the token."""
 
     def __init__(self, account: StackSpotAccount, http: HttpClient, clock: Clock) -> None:
         self._account = account
@@ -351,10 +351,10 @@ class StackSpotApi:
         self._token_request: asyncio.Task[str] | None = None
 
     async def token(self) -> str:
-        """Return a valid token. Concurrent callers share one request, and its failure.
+        """Return a valid token, from the cache or from StackSpot. Concurrent callers share one
+        request, and its failure.
 
-        Raises StackSpotError.
-        """
+        Raises StackSpotError."""
         if self._token and self._clock.now() < self._token_valid_until:
             return self._token
         if self._token_request is None:
@@ -374,7 +374,8 @@ class StackSpotApi:
         return await self._retry_request(self._send_with_token, request)
 
     async def send_once(self, request: StackSpotRequest) -> Any:
-        """Return the answer's JSON after one attempt. Raise StackSpotError."""
+        """Return the JSON of StackSpot's answer after one attempt: the caller repeats it itself.
+        Raise StackSpotError."""
         try:
             return await self._send_with_token(request)
         except HttpError as error:
@@ -389,8 +390,9 @@ class StackSpotApi:
     async def _retry_request(
         self, send: Callable[[StackSpotRequest], Awaitable[Any]], request: StackSpotRequest
     ) -> Any:
-        """Send a request, and again after failures that may pass. Which failures these are depends
-        on whether the request may have started a paid run."""
+        """Send a request and return the JSON of the answer. After failures that may pass, send it
+        again; which ones these are depends on whether it may have started a paid run. Raise
+        StackSpotError."""
         clock = self._clock
         try:
             return await retry(
@@ -418,7 +420,8 @@ class StackSpotApi:
         return await self._send(request, await self.token())
 
     async def _send(self, request: StackSpotRequest, token: str = "") -> Any:
-        """Send once. Raises HttpError, whose text holds no secret of ours."""
+        """Send a request once and return the JSON of the answer. Raises HttpError, from whose text
+        the token and the client's secret are removed."""
         bearer = {"Authorization": f"Bearer {token}"} if token else {}
         try:
             return await self._http.request_json(

@@ -56,7 +56,8 @@ _AGENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
 
 @dataclass(frozen=True, slots=True)
 class StackSpotAgent:
-    """An agent that the operator listed: `id` is StackSpot's, `title` is for people."""
+    """An agent at StackSpot that the operator listed in ponte.toml: `id` is StackSpot's, `title` is
+    for people."""
 
     id: str
     title: str = ""
@@ -103,7 +104,8 @@ class RunStatus:
 
     @property
     def answer(self) -> str:
-        """The result, or the answer of the last step that has one."""
+        """The text of a completed run: its result, or if that is empty, the answer of the last step
+        that has one."""
         spoken = [step.answer for step in self.steps if step.answer]
         return self.result if self.result.strip() else next(reversed(spoken), "")
 
@@ -289,7 +291,8 @@ class StackSpot:
         conversation_id: str = "",
         on_progress: OnProgress | None = None,
     ) -> Result:
-        """Start a quick command and return its result. `conversation_id` is a ULID."""
+        """Start a quick command, wait for its end and return its result. `conversation_id` is a
+        ULID, or "" for no conversation."""
         execution = await self.create(slug, input, conversation_id=conversation_id)
         return await self.wait(execution, on_progress=on_progress)
 
@@ -324,7 +327,7 @@ class StackSpot:
         return id
 
     async def status(self, execution: str, *, timeout: float = POLL_TIMEOUT_SECONDS) -> RunStatus:
-        """Return the run's state now, from one request."""
+        """Return the state of a run now, from one request. Raise StackSpotError."""
         if not _ID.fullmatch(execution):
             raise StackSpotError("This isn't the ID of a quick command's run.", code="unknown_run")
         request = StackSpotRequest(

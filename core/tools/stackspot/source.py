@@ -142,7 +142,8 @@ class StackSpotCommands:
 
 
 def conversation_ulid(ctx: ToolContext, agent: str = "") -> str:
-    """Return the ULID of a thread's conversation, with quick commands or with one agent."""
+    """Return the id (a ULID) of this thread's conversation at StackSpot: with one agent, or for ""
+    with quick commands."""
     return derive_ulid("stackspot", ctx.memory_id, agent)
 
 
@@ -179,8 +180,8 @@ class AgentConversations:
 
 
 class StackSpotRuns:
-    """The `Applier` of quick commands. Each draft is one run, and the row's id is the
-    execution's."""
+    """The `Applier` that runs approved quick commands. Each draft is one run; the id of its row is
+    that of the run at StackSpot."""
 
     name = STACKSPOT_NAME
 
@@ -226,15 +227,16 @@ class RunBatch:
         return [await self._read_outcome(row) for row in rows]
 
     async def watch(self, rows: Sequence[RowWrite], doing: Doing) -> Sequence[RowCheck]:
-        """Like `check`, and report each step and percentage to `doing`."""
+        """Wait for the end of a run like `check`, and tell `doing` each new state, step and
+        percentage, which the person sees."""
         return [
             await self._read_outcome(row, lambda status: doing(describe_progress(status)))
             for row in rows
         ]
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
-        """Start the run and return its row with the execution's id. Raise ToolError,
-        WriteUnsure."""
+        """Start the run and return its row with the id of the run at StackSpot. Raise ToolError if
+        it was not started, WriteUnsure if that is not known."""
         (row,) = rows
         target, after = self._draft.target, dict(row.after or {})
         try:
@@ -291,7 +293,8 @@ def _draft_run(command: QuickCommand, inputs: Inputs, conversation: str) -> Draf
 
 
 class AgentsConfig(Protocol):
-    """The configuration of agents. It may change at any time."""
+    """The operator's configuration of agents at StackSpot (ponte.toml). It may change at any
+    time."""
 
     @property
     def known_agents(self) -> Mapping[str, tuple[str, str, str]]:
@@ -299,10 +302,8 @@ class AgentsConfig(Protocol):
 
 
 class StackSpotSource:
-    """The StackSpot tools.
-
-    `commands` checks and runs commands. The caller owns the client.
-    """
+    """The tools `stackspot_quick_command` and `stackspot_agent`. `commands` checks and runs
+    commands. The caller closes the client."""
 
     name = "stackspot"
 
@@ -359,7 +360,7 @@ class StackSpotSource:
         return {name: StackSpotAgent(*each) for name, each in listed if viewer.may("agent", name)}
 
     async def health(self) -> Health:
-        """Return StackSpot's state."""
+        """Return the state of StackSpot: failing if it gives no token."""
         try:
             await self._stackspot.check()
         except StackSpotError as error:
@@ -421,7 +422,8 @@ class StackSpotSource:
 
 
 class QuickCommandTool(FunctionTool):
-    """The tool `stackspot_quick_command`. Its effect is that of the command it runs."""
+    """The tool `stackspot_quick_command`. Its effect and its price depend on the command that a
+    call names."""
 
     listed: Mapping[str, QuickCommand]
     asks_first: Callable[[str], bool]
@@ -433,7 +435,7 @@ class QuickCommandTool(FunctionTool):
         return "write" if command and command.effect == "write" else "spend"
 
     def only_proposes(self, arguments: str) -> bool:
-        """Return whether the call needs an approval."""
+        """Return whether the call only proposes a run: its command asks for an approval first."""
         return self.asks_first(read_text_argument(arguments, "slug"))
 
     def estimate_cost(self, arguments: str) -> PaidRun | None:
@@ -449,7 +451,8 @@ def _describe_entry(title: str, description: str) -> str:
 
 
 async def _with_file(ctx: ToolContext, reply: str, stem: str) -> Outcome:
-    """Return the text for the model, and a long one also as a file for the person."""
+    """Return StackSpot's reply as an outcome for the model. If it is long, the person also gets it
+    as a file, named after `stem`."""
     if len(reply) <= FILE_FROM_CHARACTERS or ctx.files is None:
         return Outcome("ok", reply)
     document = await run_off_loop(lambda text: build_document(text, stem), reply)

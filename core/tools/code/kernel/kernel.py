@@ -68,7 +68,8 @@ Stamp = tuple[int, int, int]
 
 
 class Frames:
-    """Writes frames (JSON, one a line) to the pipe that the bot reads."""
+    """Writes what the kernel reports to the bot as frames (JSON, one a line) to a pipe of its own,
+    and marks the end of each run in the output."""
 
     def __init__(self, pipe: int, output: int) -> None:
         self._pipe = pipe
@@ -82,7 +83,8 @@ class Frames:
         self._write_all(self._pipe, json.dumps(plain).encode() + b"\n")
 
     def mark(self, run: str) -> None:
-        """Write a mark to stdout: nothing that the run printed comes after it."""
+        """Write the mark of this run to stdout: the bot reads there that nothing more of the run's
+        output follows."""
         self._write_all(self._output, f"\0{run}\0".encode())
 
     def restore_output(self) -> None:
@@ -159,7 +161,8 @@ class OutputSender:
         self._total = 0
 
     def send_file(self, name: str, data: bytes) -> None:
-        """Send a file, or the reason why it exceeds a limit."""
+        """Send a file that the run made to the bot; if it exceeds a limit, send the reason
+        instead."""
         if not self._is_refused(name, len(data)):
             self._count += 1
             self._total += len(data)

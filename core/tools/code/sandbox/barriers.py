@@ -84,7 +84,8 @@ _NAMESPACES = (
 
 
 class Bubblewrap:
-    """A `Sandbox` that uses bubblewrap."""
+    """Starts programs in namespaces that the program bubblewrap makes (the port `Sandbox`): they
+    see only files that they may read."""
 
     name: Literal["bubblewrap"] = "bubblewrap"
 
@@ -160,7 +161,8 @@ _DEVICES = ["/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"]
 
 
 class Landlock:
-    """A `Sandbox` that uses Landlock, for machines without bubblewrap."""
+    """Starts programs that Linux's Landlock keeps from opening other files (the port `Sandbox`),
+    for machines without bubblewrap."""
 
     name: Literal["landlock"] = "landlock"
 
@@ -212,11 +214,9 @@ async def _watch_disk(
 
 
 def landlock_rules(program: Path, python: Path, session: Path) -> LandlockPaths:
-    """Return the paths that the program may use. Blocking.
-
-    Python reads the lists of file types if it sees them, and fails if that is refused; so they are
-    readable.
-    """
+    """Return the paths that a sandboxed program may read, list or write; all others are closed to
+    it. Blocking. Python reads the machine's lists of file types if it sees them, and fails if that
+    is refused; so they are readable."""
     roots = [*trees.system_folders(), *trees.python_folders(python), program]
     hidden = trees.find_hidden(roots)
     pieces = [piece for root in roots for piece in trees.split_around(root, hidden)]

@@ -30,7 +30,8 @@ class Outside(TypedDict):
 
 
 def files(outside: Outside) -> str:
-    """Try to read files outside the sandbox. Return what succeeded, or ""."""
+    """Try to read files outside the sandbox. Return what was possible, such as "read /etc/passwd",
+    or ""."""
     for path in (outside["file"], "/etc/passwd", "/etc/hostname"):
         if _opens(path, "rb"):
             return f"read {path}"
@@ -38,7 +39,8 @@ def files(outside: Outside) -> str:
 
 
 def environment(outside: Outside) -> str:
-    """Try to read the environment of processes outside. Return what succeeded, or ""."""
+    """Try to read the environment variables of processes outside the sandbox, which may hold
+    secrets. Return what was possible, or ""."""
     # The parent's id is 0 if it is outside of the process's namespace.
     for pid in {1, outside["bot"], os.getppid()} - {0, os.getpid()}:
         path = f"/proc/{pid}/environ"
@@ -52,7 +54,7 @@ def environment(outside: Outside) -> str:
 
 
 def network(_: Outside) -> str:
-    """Try to create sockets. Return what succeeded, or ""."""
+    """Try to create sockets, without which there is no network. Return what was possible, or ""."""
     for name in ("AF_INET", "AF_INET6", "AF_UNIX", "AF_NETLINK", "AF_PACKET"):
         for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW):
             if _is_permitted(partial(socket.socket, getattr(socket, name), kind)):
@@ -61,7 +63,7 @@ def network(_: Outside) -> str:
 
 
 def processes(outside: Outside) -> str:
-    """Try to start processes and to signal others. Return what succeeded, or ""."""
+    """Try to start processes and to signal others. Return what was possible, or ""."""
     if _is_permitted(_fork):
         return "made a process"
     if _is_permitted(lambda: os.posix_spawn("/bin/true", ["true"], {})):
@@ -72,7 +74,7 @@ def processes(outside: Outside) -> str:
 
 
 def writing(outside: Outside) -> str:
-    """Try to write outside the work folder. Return what succeeded, or ""."""
+    """Try to write outside the work folder. Return what was possible, or ""."""
     for folder in (outside["folder"], os.path.dirname(sys.executable), "/usr", "/dev", "/"):
         path = os.path.join(folder, "ponte-probe")
         if _opens(path, "w"):
@@ -82,7 +84,7 @@ def writing(outside: Outside) -> str:
 
 
 def memory(outside: Outside) -> str:
-    """Try to allocate more memory than the limit. Return what succeeded, or ""."""
+    """Try to allocate more memory than the limit. Return what was possible, or ""."""
     size = outside["memory"] + (64 << 20)
     try:
         bytearray(size)

@@ -195,11 +195,12 @@ class RunningProgram:
         return code if code is None else _signal_code(code)
 
     async def wait(self) -> int:
-        """Wait for the end and return the exit code."""
+        """Wait until the program ends, and return its exit code."""
         return _signal_code(await self._process.wait())
 
     def overrun(self, why: str) -> None:
-        """End the program because it exceeded a limit that Ponte enforces."""
+        """Kill the program because it exceeded a limit that only Ponte measures. `why` is the
+        reason for people."""
         self.overran = why
         self._strike()
 
@@ -276,7 +277,8 @@ class RunningProgram:
 
 
 class Sandbox(Protocol):
-    """Starts programs with less than a user's rights."""
+    """Starts programs that can do less than Ponte's user: no network, no other programs, only their
+    own files."""
 
     @property
     def name(self) -> Literal["bubblewrap", "landlock"]:
@@ -307,7 +309,7 @@ def _signal_code(code: int) -> int:
 
 @contextlib.contextmanager
 def as_sandbox_failure() -> Iterator[None]:
-    """Raise SandboxFailed for an OSError or another PonteError."""
+    """Turn an OSError or another PonteError of the code in this context into SandboxFailed."""
     try:
         yield
     except SandboxFailed:

@@ -160,12 +160,14 @@ KERNEL_FILE = "kernel.py"
 
 
 def system_folders() -> tuple[Path, ...]:
-    """Return the existing system folders."""
+    """Return those folders of the operating system that exist here and that kernels can read:
+    programs and libraries."""
     return tuple(each for each in SYSTEM_FOLDERS if each.is_dir())
 
 
 def python_folders(python: Path) -> tuple[Path, ...]:
-    """Return the folders of a Python environment and its base, if they are not below /usr."""
+    """Return the folders that a kernel must be able to read for its Python: the environment and its
+    base, unless they are below /usr, which it reads anyway."""
     environment = python.parent.parent
     # The environment's `bin/python` is a link to the base's.
     base = python.resolve().parent.parent
@@ -235,7 +237,7 @@ class Users:
         raise SandboxFailed(NO_FREE_UID)
 
     def give_back(self, number: int | None) -> None:
-        """Release a user id."""
+        """Release a user id that a kernel has used. None: it ran as Ponte's own user."""
         self._busy_uids.discard(number or 0)
 
 
@@ -282,7 +284,7 @@ class RuntimeFolder:
         return folder
 
     def sessions(self) -> list[str]:
-        """Return the names of session folders that are not removed yet."""
+        """Return the names of the folders of kernels that are not removed yet."""
         return [each.name for each in self._folder.glob("session-*")] if self._folder else []
 
     def close(self) -> None:

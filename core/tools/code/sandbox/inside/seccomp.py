@@ -251,7 +251,8 @@ def _check_arguments(name: str, pid: int) -> list[FilterStep]:
 
 
 def _argument(index: int) -> list[FilterStep]:
-    """The low half of an argument: all of these are 32 bits wide for the kernel."""
+    """Return the step that loads the low half of a system call's argument with this index: all
+    arguments that are checked are 32 bits wide for the kernel."""
     return [FilterStep(LOAD, 0, 0, 16 + 8 * index)]
 
 
@@ -289,16 +290,18 @@ class _Program(ctypes.Structure):  # struct sock_fprog
 
 
 def install() -> None:
-    """Install the filter for all threads of this process, for good.
+    """Build the seccomp filter for this machine and load it for all threads of this process, for
+    good.
 
-    Raise OSError if the kernel has no filters, UnknownMachine for a processor without a table.
-    """
+    Raise OSError if the kernel has no filters, UnknownMachine for a processor without a table of
+    calls."""
     machine = os.uname().machine
     load(machine, build_filter(machine, os.getpid()))
 
 
 def load(machine: str, steps: Sequence[FilterStep]) -> None:
-    """Load these steps as the filter. Raise OSError."""
+    """Load these steps as the seccomp filter of this process. It can never be removed again. Raise
+    OSError."""
     array = (_Instruction * len(steps))(*(_Instruction(*step) for step in steps))
     whole = _Program(len(steps), array)
     prctl(PR_SET_NO_NEW_PRIVS, 1)
