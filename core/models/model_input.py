@@ -280,7 +280,8 @@ class ModelInput:
         """
         calls = [item for item in items if item.kind == "call"]
         own = self.server_call_ids(calls)
-        # By the server's id: Ponte's id of the call that keeps it, the newest call first. Reversed, so that of two calls with one id the first one keeps it.
+        # By the server's id: Ponte's id of the call that keeps it, the newest call first. Reversed,
+        # so that of two calls with one id the first one keeps it.
         owners = {id: key for key, id in reversed(own.items()) if self.call_id.fullmatch(id)}
         newest, form = next(iter(owners), ""), "call_{number:05}"
         counted = _COUNTED_ID.fullmatch(newest)

@@ -325,8 +325,9 @@ class KernelSession:
             fault = "flooded"
         except* (BrokenFrame, ConnectionError):
             fault = "died"
-            # What the ended kernel left in the pipe is read for a moment. Before Python 3.11.3 `asyncio.timeout` takes a
-            # task group's end for its own task's (https://github.com/python/cpython/issues/102780).
+            # What the ended kernel left in the pipe is read for a moment. Not by `asyncio.timeout`:
+            # before Python 3.11.3, that takes a task group's end for its own task's
+            # (https://github.com/python/cpython/issues/102780).
             reading = asyncio.create_task(self._read_output(run))
             try:
                 await asyncio.wait({reading}, timeout=_LAST_OUTPUT_SECONDS)
