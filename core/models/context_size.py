@@ -559,6 +559,7 @@ def is_cuttable(item: Item) -> bool:
 def _cut_long_texts(items: Sequence[Item], most: int) -> list[Item]:
     """Return the items with results and quotes that have at most `most` tokens together, each an
     equal share. Long ones are cut, a result to its beginning and a quote to its end."""
+    # All that can be cut.
     texts = [item for item in items if is_cuttable(item)]
     if not texts or estimate_tokens(texts) <= most:
         return list(items)
@@ -570,6 +571,7 @@ def _cut_long_texts(items: Sequence[Item], most: int) -> list[Item]:
         something."""
         if not is_cuttable(item) or estimate_tokens([item]) <= share:
             return item
+        # The bytes that are left beside the note; 1 token for rounding up.
         size = 3 * (share - estimate_tokens([replace(item, text=REST_LEFT_OUT)]) - 1)
         if size <= 0:
             return replace(item, text=SHORT_LEFT_OUT)

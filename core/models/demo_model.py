@@ -191,6 +191,7 @@ def answer_step(step: TourStep, turn: DemoTurn) -> Decision | None:
     first; None if the step does not exist here, for example without sample tables."""
     match step:
         case "overdue" | "export" if turn.is_sample:
+            # The first round reads the invoices; the next one, which has the reply, answers.
             filters = (
                 [] if step == "export" else [_equals(turn, "Status", turn.translate("Overdue"))]
             )
@@ -208,13 +209,14 @@ def answer_step(step: TourStep, turn: DemoTurn) -> Decision | None:
         case "undo":
             # By the id of a change: the outcome that Ponte's note tells.
             outcomes = {m[1]: m[2] for note in turn.notes if (m := _CHANGE_NOTE.search(note))}
+            # The note about a change that is an undo itself begins so; it is left out.
             outcomes = {id: o for id, o in outcomes.items() if not o.startswith("Requested by")}
             applied = [id for id, outcome in outcomes.items() if "Done." in outcome]
             if not applied:
                 return say(_NO_UNDO, message=say(PAY_SENTENCE))
             return _with_next(turn, "undo", say(_UNDO, id=applied[-1]))
         case "file":
-            # The newest file of the thread.
+            # The newest file of the thread: attached to a message, or exported by a query.
             exchanges = (*turn.earlier, turn.now)
             names = [name for exchange in exchanges for name in exchange.files]
             queries = [call for each in exchanges for call in each.calls_of(QUERY_TOOL)]
@@ -494,6 +496,7 @@ def _introduce(turn: DemoTurn) -> str:
     of its tour, and the sentences that it knows."""
     steps = list_steps(turn)
     parts = [say(_WHO)]
+    # Without tables and Python, quick commands are the only step, and no tour.
     if len(steps) > 1:
         lines = [
             f"{number}. `{say(TOUR[step][0])}` – {say(TOUR[step][1])}"
@@ -525,6 +528,7 @@ def _call_nocodb(turn: DemoTurn, rest: str) -> Decision:
         args = None
     if not re.fullmatch(r"\w+", tool) or not isinstance(args, dict):
         return say("Type `/nocodb TOOL {json}`: the name of a tool, then its arguments as JSON.")
+    # A tool that the model is offered, or one behind the bridge's single tool.
     if name in turn.tools and name != BRIDGE_TOOL:
         call = PlannedCall(name, args)
     else:
@@ -539,6 +543,7 @@ def _decide_on_tables(turn: DemoTurn) -> Decision:
     if TABLES_TOOL in turn.tools:
         if (reply := turn.find_reply(TABLES_TOOL)) is None:
             return [PlannedCall(TABLES_TOOL, {})]
+        # In words for people; an answer in another form, such as an error, as it is.
         answer = _describe_outlines(str(reply.value)) or format_reply("NocoDB", reply)
         return f"{say('These are sample tables:')}\n\n{answer}" if turn.is_sample else answer
     if BRIDGE_TOOL not in turn.tools:
@@ -557,6 +562,7 @@ def _describe_outlines(text: str) -> str:
     """Return the tables and their columns in words, from what `nocodb_tables` tells a model; "" if
     it names none."""
     lines = []
+    # A line is "Customers [m…]: Name*:text, Status:select(…), and 3 more".
     for title, _, outline in _OUTLINE.findall(text):
         columns = [match[1] for match in _OUTLINED_FIELD.finditer(outline)]
         if rest := _OUTLINE_REST.search(outline):
@@ -569,6 +575,7 @@ def _describe_outlines(text: str) -> str:
 def _show_table(turn: DemoTurn, name: str) -> Decision:
     """Return the first rows of the table that the person named, or the calls that read them. A
     bridge takes ids of tables only, so its tables are listed first, unless the name is an id."""
+    # NocoDB itself or the sample tables; else a bridge.
     if QUERY_TOOL in turn.tools:
         if (reply := turn.find_reply(QUERY_TOOL)) is None:
             args = {
@@ -593,6 +600,7 @@ def _show_table(turn: DemoTurn, name: str) -> Decision:
             return tables
         titles, problems = tables
         named = {title.casefold(): id for id, title in titles.items()}
+        # By title in any case, else by id.
         if (id := named.get(name.casefold(), name)) not in titles:
             names = ", ".join(escape_inline(each) for each in [*titles.values()][:MAX_ROWS]) or "–"
             missing = say(

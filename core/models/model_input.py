@@ -231,6 +231,7 @@ def fit_files(
     for item in reversed(items):
         shown = list[File]()
         for file in read_files(item):
+            # True counts as one picture.
             is_picture = file_kind(file.type, file.name) == "picture"
             if measure(file) <= room and most_pictures >= is_picture:
                 shown.append(file)
@@ -381,6 +382,7 @@ class ModelInput:
         items_sent, files_shown = list[Json](), list[Json]()
         for number, item in enumerate(items):
             if item.kind == "message" and item.role == "assistant":
+                # OpenAI wants the phase back (commentary or final answer).
                 phase = {"phase": item.raw["phase"]} if item.raw.get("phase") else {}
                 message = {"type": "message", "role": "assistant", "content": item.text, **phase}
                 # APIs refuse a message without text.
@@ -431,6 +433,7 @@ class ModelInput:
             _, data = await self._read(file.id)
         except NotFound:
             return _text_part(_describe_unseen_file(file, ", which is not kept any more"))
+        # A text file goes into the message as text, fenced because it may hold anything.
         if kind not in (*PICTURE_TYPES, DOCUMENT_TYPE):
             encoding = find_encoding(data)
             if not encoding:

@@ -426,6 +426,7 @@ class ModelServer:
         self.options = options
         self.record_object_to_erase = record_object_to_erase
         self.official = client.place.is_official
+        # From here on: what this process learns about the server from its answers and refusals.
         self.input = ModelInput(read, client.place.host, self.official)
         self.sizes = ContextSizes(client, options.model, options.context)
         self.thinking_models: set[str] = set()

@@ -295,6 +295,7 @@ class ResponsesReader(AnswerReader):
         reason = read_word(read_object(response.get("incomplete_details")).get("reason"))
         # Some servers repeat the status of the first event in the last one.
         self.finish = "stop" if status in ("queued", "in_progress") else status
+        # "incomplete" has a reason beside it: a content filter, or a limit of tokens.
         if status == "incomplete":
             self.finish = reason if classify_end(reason) == "filter" else "length"
         elif classify_end(status) == "failed":
@@ -303,6 +304,7 @@ class ResponsesReader(AnswerReader):
         self.model = read_word(response.get("model"))
         self.add_usage(response.get("usage"))
         events = list(self.add_start(response))
+        # Some servers send the text alone.
         output = response.get("output") or response.get("output_text")
         items = read_objects({"content": output} if isinstance(output, str) else output)
 

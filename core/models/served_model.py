@@ -230,6 +230,7 @@ def _judge_calls(calls: Sequence[Item]) -> DoctorFinding:
             "tables, quick commands or Python"
         )
         return DoctorFinding(CALL, "failing", say(words))
+    # A call without a city, or with arguments that are no JSON, is one of the wrong kind.
     try:
         mine = [call for call in calls if call.name == TRIAL_TOOL.name]
         cities = [json.loads(call.arguments)["city"] for call in mine]
@@ -309,6 +310,7 @@ class ServedModel(Model):
         """Returns the tools that are on, so that `health` can tell whether they fit."""
         self._fixed_level = level
         """The API that PONTE_MODEL_API names; None to find it out."""
+        # The API in use: one of `_levels`; None until it is found out.
         self._level = level
         self._limits: dict[str, tuple[float, object]] = {}
         """When a used-up limit of a model ends (loop time), and the prices in ponte.toml that

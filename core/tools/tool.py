@@ -401,6 +401,7 @@ class FunctionTool:
         description: str = "",
         patience: float = TOOL_TIMEOUT_SECONDS,
     ) -> None:
+        # A mistake in a tool's definition shows at the start, and not when a model calls it.
         name = name or getattr(function, "__name__", "")
         description = description or parse_docstring(inspect.getdoc(function) or "")[0]
         if not inspect.iscoroutinefunction(function):

@@ -148,6 +148,8 @@ class HostedExecution:
 def parse_execution(response: Json) -> HostedExecution:
     """Return a final response, parsed. What the server does not say, or says in another form, is
     empty. The output of code comes as one text, in which the error is the last traceback."""
+    # `calls` are the runs of code, `messages` the model's own words. `outputs` of runs are logs and
+    # pictures; `notes` in words name files of the container.
     items = read_objects(response.get("output"))
     calls = [item for item in items if item.get("type") == "code_interpreter_call"]
     messages = [item for item in items if item.get("type") == "message"]
@@ -415,6 +417,7 @@ class ContainerClient:
         repeats a page ends the list. Raise ModelServerFault."""
         files: dict[str, Json] = {}
         query: dict[str, object] = {"limit": 100, "order": "asc"}
+        # Each page begins after the last file of the one before.
         while len(files) < MAX_LISTED_FILES:
             page = await self._client.get(f"{CONTAINERS_PATH}/{container.id}/files", query)
             new = {id: file for file in read_objects(page.get("data")) if (id := read_id(file))}

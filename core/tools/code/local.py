@@ -189,6 +189,7 @@ class Kernels:
             if slot.session and not slot.busy:
                 if slot.used_at <= before:
                     await self._end_kernel(thread, slot, WAS_IDLE)
+                # Only here: the thread's row in the database is that of the other process.
                 elif not await self._places.is_here(thread):
                     await slot.end(ENDED)
 

@@ -67,6 +67,7 @@ class _Fitting:
             fitted = _Keywords.model_validate(schema).model_dump(exclude_unset=True)
         except ValidationError:  # model servers refuse each request that contains it
             raise UnfitSchema("it is no valid schema") from None
+        # Counted before the parts are fitted, so that it stops while the schema grows.
         properties, items = schema.get("properties"), schema.get("items")
         names = [*properties] if isinstance(properties, Mapping) else []
         self._bytes += len(compact_json([fitted, names]).encode())

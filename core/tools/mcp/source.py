@@ -212,6 +212,7 @@ class McpServers:
         if off := self._find_unaccepted(state):
             words = "off until accepted (`ponte mcp accept {server}`): {names}"
             faults.append(say(words, names=", ".join(off), server=name))
+        # Built as for a turn, to see whether models can be told its inputs (None: they cannot).
         usable = [
             (tool, self._build_tool(server, tool, effect, offered[tool]))
             for tool, effect in server.effects

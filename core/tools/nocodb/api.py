@@ -520,6 +520,7 @@ class NocoApi:
         NocoError."""
         bases = []
         for one in _object_list(await self._read("/api/v2/meta/bases"), "list"):
+            # The databases of the base; an answer without them is read as one without any.
             sources = one.get("sources")
             listed = sources if isinstance(sources, list) else []
             databases = [each for each in listed if isinstance(each, Mapping)]

@@ -191,6 +191,7 @@ class BridgeDriver(TableDriver):
                 links=frozenset(links),
                 samples=cells,
             )
+        # By a field's title: NocoDB's description of it. `pk` marks the id, `uidt` is the type.
         named = {str(c.get("title")): c for c in columns if isinstance(c, dict)}
         key = next((name for name, column in named.items() if column.get("pk")), "")
         computed = {name for name, column in named.items() if column.get("uidt") in _COMPUTED}
@@ -337,6 +338,7 @@ async def list_table_names(
         is_list = isinstance(rows, list) and all(isinstance(row, dict) for row in rows)
         return rows if is_list and not has_more else None
 
+    # A bridge that cannot list bases may still list the tables of `base_id`.
     bases = {str(base.get("id")) for base in await list_all("list_bases") or ()}
     bases |= {base_id} if base_id else set()
     pages = await run_together(*(list_all("list_tables", base_id=base) for base in sorted(bases)))
@@ -475,6 +477,7 @@ class BridgeSource:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.api = BridgeApi(url, token, http, pauses=pauses)
+        # A function, because the bridge lists its tools later, and again.
         self._driver = BridgeDriver(self.api, base_id, lambda: self._listed_names)
         self.rows = TableWriter(self._driver)
         """The applier of approved writes."""
@@ -526,7 +529,8 @@ class BridgeSource:
         return [self._tool] if tool_names else []
 
     async def nocodb_execute(self, ctx: ToolContext, tool: str, args: Data = _NOTHING) -> object:
-        """Read tables, and propose changes of rows.
+        """Call a tool of the bridge for the model: read tables, or propose a change of rows, which
+        is checked as far as the bridge describes the table.
 
         Args:
             tool: name of the bridge's tool, as list_records
@@ -588,6 +592,7 @@ class BridgeSource:
             key=Field("", target["key"], "ID"),
             target=target,
         )
+        # By the row's id; new rows have none, and count by their number.
         rows: dict[str, Cells] = {}
         for number, row in enumerate(draft.rows, 1):
             cells = dict(row.after or {})
@@ -600,7 +605,8 @@ class BridgeSource:
         return (await self._drafts.draft_update(schema, rows, UTC, keeps_all=True))[0]
 
     async def nocodb_read(self, ctx: ToolContext, tool: str, args: Data = _NOTHING) -> object:
-        """Read tables.
+        """Call a tool of the bridge that reads tables, and return its result without hidden tables
+        and signed addresses, cut to whole rows.
 
         Args:
             tool: name of the bridge's tool, as list_records

@@ -347,6 +347,7 @@ def parse_write(tool: BridgeTool, kind: str, args: Data) -> dict[str, Data] | li
         raise _bad_call(tool, "an argument is missing or unknown")
     if not BRIDGE_ID_PATTERN.fullmatch(str(args["table_id"])):
         raise _bad_call(tool, "`table_id` isn't a valid ID")
+    # The signature says how the tool takes rows: one, or a list of them.
     many = tool.name.startswith("bulk_")
     if kind == "create":
         records = args["records"] if many else args["record_data"]

@@ -70,6 +70,7 @@ async def chart(
             if label in group:
                 raise _refuse("rows share a label: sum them up by group first, or give `series`")
             group[label] = rows.values[number][at], rows.rows[number][at]
+    # How the numbers of a column are written, such as a currency.
     formats = {column: rows.columns[_find_column(rows, column)].format for column in y}
     data = Chart(
         kind,

@@ -395,6 +395,7 @@ class WriteTools:
         now: Callable[[], float] = time.time,
     ) -> None:
         self._schemas = schemas
+        # False for the sample tables, whose rows Ponte filters itself.
         self._filters_rows = api.filters_rows
         self._reading = RowReader(api)
         self._drafts = DraftBuilder(driver or RestDriver(api))
@@ -430,7 +431,8 @@ class WriteTools:
         ]
 
     async def nocodb_create(self, ctx: ToolContext, table: str, rows: Sequence[Values]) -> Outcome:
-        """Propose new rows."""
+        """Propose new rows of a table: return what the model reads about the proposal, which a
+        person must approve."""
         check_row_count(len(rows))
         names = (name for row in rows for name in row)
         layout = await self._find_writable_table(ctx.viewer, table, names)
@@ -447,7 +449,8 @@ class WriteTools:
         match: Match = "all",
         set: Values | None = None,
     ) -> Outcome:
-        """Propose new values for rows."""
+        """Propose new values for rows of a table. Return what the model reads about the proposal,
+        which a person must approve, and how many rows have these values already."""
         # Either rows by id with their values, or a filter and values for all rows that it finds.
         if bool(changes) == bool(filters or set) or bool(filters) != bool(set):
             raise ToolError(
@@ -455,11 +458,13 @@ class WriteTools:
                 "a table at once.",
                 code="bad_arguments",
             )
+        # All fields that the call names, so that the table is read again if it lacks one.
         names = [name for change in changes for name in change.fields]
         names += [*(set or ()), *(each.field for each in filters)]
         layout = await self._find_writable_table(ctx.viewer, table, names)
         if set:
             ids = await self._find_row_ids(ctx, layout, filters, match)
+            # Each of these rows gets the same values.
             cells = dict.fromkeys(ids, await find_files(ctx, parse_cells(layout, set)))
         else:
             ids = _parse_unique([change.id for change in changes])
@@ -482,7 +487,10 @@ class WriteTools:
         filters: LooseFilters = (),
         match: Match = "all",
     ) -> Outcome:
-        """Propose to delete rows."""
+        """Propose to delete rows of a table: return what the model reads about the proposal, which
+        a person must approve. A filter is evaluated now: the draft names the rows that it finds, so
+        that people approve these and no others."""
+        # Exactly one of both: without either, it would be all rows.
         if bool(ids) == bool(filters):
             raise ToolError(
                 "Specify either `ids` or `filters`. You can't delete all rows in a table at once.",
@@ -504,7 +512,8 @@ class WriteTools:
         add: Sequence[Id] = (),
         remove: Sequence[Id] = (),
     ) -> Outcome:
-        """Propose to change what a row links to."""
+        """Propose to add rows to a link field of one row, and to remove others. Return what the
+        model reads about the proposal, which a person must approve."""
         layout = await self._find_writable_table(ctx.viewer, table, [link_field])
         row, new, old = parse_row_id(id), parse_row_ids(list(add)), parse_row_ids(list(remove))
         field = layout.field(link_field)
@@ -644,8 +653,9 @@ class WriteTools:
     async def _find_row_ids(
         self, ctx: ToolContext, table: TableDescription, filters: Sequence[Filter], match: Match
     ) -> list[str]:
-        """Return the ids of the rows that match now. The draft names these rows and no later
-        ones."""
+        """Return the ids of the rows that match the filters now. The draft names these rows and no
+        later ones. Raise ToolError if there are none, or more than one proposal may have; also if
+        not all rows could be looked at, because others may match, too."""
         for each in filters:
             await check_filter_field(self._schemas, ctx.viewer, table.field(each.field))
         now = datetime.fromtimestamp(self._now(), _zone(ctx))
@@ -659,7 +669,7 @@ class WriteTools:
                 hint="look with nocodb_query which values there are, or tell the person",
             )
         if not rows.is_complete or rows.total > MAX_PROPOSAL_ROWS:
-            # Raises: more rows may match than were counted.
+            # Always raises: with the number of rows, or with one more than is allowed.
             check_row_count(max(rows.total, MAX_PROPOSAL_ROWS + 1))
         return [record.id for record in rows.records]
 

@@ -518,6 +518,7 @@ def is_same_value(expected: Any, actual: Any) -> bool:
         return one == other
     if not isinstance(expected, str | int | float) or not isinstance(actual, str | int | float):
         return False
+    # Compared as decimals: "79.0" is 79.
     numbers = parse_number(expected), parse_number(actual)
     if None not in numbers:
         return numbers[0] == numbers[1]
@@ -658,8 +659,9 @@ def parse_day(cell: object) -> date | None:
 
 
 def cell_texts(cell: object) -> tuple[str, ...]:
-    """Return all texts that represent the cell, in composed letters: its text, or the titles of
-    links, files and people."""
+    """Return all texts that represent the cell: its text, or the titles of links, files and people.
+    They are in composed letters, because é can be stored as one character or as two, and texts are
+    compared."""
     if cell is None:
         return ()
     if isinstance(cell, list | tuple):
@@ -679,6 +681,7 @@ def cell_title(cell: Mapping[str, object]) -> str:
         values = (value for name, value in fields.items() if not is_secret_name(name))
         named = next((text for value in values for text in cell_texts(value)), "")
         return named or str(cell.get("id", ""))
+    # A file has a title, a person a display name or only an address; some versions write it so.
     for key in ("title", "display_name", "email", "name", "Title", "Name"):
         if isinstance(title := cell.get(key), str) and title:
             return title
@@ -762,6 +765,7 @@ def export_cell(field: Field, cell: object, zone: Zone) -> Cell:
         return bool(normalise_cell(field, cell))
     if cell in _EMPTY:
         return None
+    # A lookup or formula has no kind of its own, but the format of the field whose values it shows.
     if "moment" in (field.kind, field.format):
         return parse_moment(cell, zone) or _format_cell(field, cell, zone)
     if field.kind == "day" or field.format == "date":

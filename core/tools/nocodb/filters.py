@@ -346,6 +346,7 @@ class RowSelection:
                 by_link.setdefault(field.via, []).append(each)
             else:
                 conditions.append(build_condition(field, each.op, each.value, now))
+        # "One of these fits" could mean different linked rows, so it is refused.
         if by_link and match == "any" and len(filters) > 1:
             raise filter_error("filters on fields of linked rows need match all")
         for link, linked in by_link.items():

@@ -490,6 +490,7 @@ class TableQuestion:
         many. The last depends on what is known: of all, of the first that were read, or of at least
         so many."""
         what = self.table.title
+        # Tables of linked rows, with how many of their rows were read.
         for title, read_count, count in rows.linked:
             what = plural(*_WITH_LINKED, count, what=what, title=title, shown=read_count)
         what = ", ".join(filter(None, [what, describe_selection(self.selection)]))
@@ -620,6 +621,7 @@ class QueryTools:
         query = await self.resolve_question(ctx, table, filters, match, names)
         find = query.table.field
         order = tuple(SortField(find(each.field).id, each.direction) for each in sort)
+        # NocoDB sorts only by a table's own fields.
         if any(find(each.field).via for each in sort):
             raise ToolError(
                 "Rows can't be sorted by a field of linked rows.",
@@ -636,6 +638,7 @@ class QueryTools:
             for each in await self.schemas.fill_formats(ctx.viewer, query.table, columns)
         ]
         wish = ColumnChoice(tuple(columns), order)
+        # With `export`, all rows are read for the file, and the model gets the page of them.
         files: tuple[File, ...] = ()
         cut_cells = 0
         if export:
@@ -644,6 +647,7 @@ class QueryTools:
             rows = replace(rows, records=records[start : start + limit])
         else:
             rows = await self.reading.fetch_page(query.selection, wish, number=page, size=limit)
+        # `head`: as many of the page's rows as fit into the outcome.
         each = [format_row(record, columns, query.zone) for record in rows.records]
         head = rows_that_fit(each, MAX_ROWS_CHARACTERS)
         # Counts come before the rows, so that a cut cannot remove them.
@@ -717,7 +721,7 @@ class QueryTools:
         check_titles(api, layout, layout.fields, [record])
         if file:
             return await self._read_file(ctx, layout, record, file)
-        # A link cell holds only some of its rows, or their number.
+        # A link cell holds only some of its rows, or their number, so all are read.
         many = [
             link for link in layout.links if not link.holds_one and record.fields.get(link.title)
         ]
@@ -745,6 +749,7 @@ class QueryTools:
     ) -> Outcome:
         """Return an attachment of the row as a file of the conversation, for the model to read. Of
         several with one name, the last one."""
+        # Those of secret fields are a mark instead of a list, and so not found.
         lists = [open_cell(record, each) for each in table.fields if each.field_type.file]
         entries = [
             one
@@ -768,6 +773,7 @@ class QueryTools:
             raise ToolError("Files can't be read here.", code="no_files")
         last = found[-1]
         type, size = str(last.get("mimetype") or ""), last.get("size")
+        # The same limit as for files that people send, before anything is read.
         one = Attachment(cell_title(last), type, size if isinstance(size, int) else 0)
         if refused := too_large(one):
             raise ToolError("{words}", code="too_large", words=refused.words())

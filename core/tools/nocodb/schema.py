@@ -109,6 +109,7 @@ def suggest_names(name: str, among: Iterable[NamedTable | Field]) -> str:
     else the first `_MAX_SUGGESTED_NAMES` of all titles."""
     titles = [each.title for each in among]
     key = fold_to_letters(name[:MAX_TITLE])
+    # Titles that are equal but for case and accents (several, else it would have been found).
     near = [title for title in titles if fold_to_letters(title) == key]
     if not near:
         plains = {fold_to_letters(title): title for title in titles}
@@ -622,6 +623,8 @@ def build_tables_tool(
             read_only = rules.is_closed(viewer, table.title, table.id)
             return format_outline(table, longest, read_only=read_only)
 
+        # Tables that are named get long descriptions, all tables short ones, or only their titles
+        # if they are many.
         if tables:
             names = tables[:MAX_TABLES_PER_CALL]
             unique = dict.fromkeys([await schemas.describe_table(viewer, name) for name in names])

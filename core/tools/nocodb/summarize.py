@@ -155,6 +155,7 @@ def compute_figure(field: Field, fn: Fn, column: Sequence[object], zone: tzinfo 
         cells = column if fieldtypes.counts_rows(field) else filled
         numbers = map(fieldtypes.parse_number, cells)
         return compute_number(fn, [number for number in numbers if number is not None])
+    # Of times, only the first and the last are left.
     pick = min if fn == "min" else max
     if field.kind == "day":
         days = [day for day in map(fieldtypes.parse_day, filled) if day]
@@ -182,6 +183,7 @@ def compute_number(fn: Fn, numbers: Sequence[Decimal]) -> Decimal | None:
         total = sum(numbers, Decimal())
         if fn == "sum" or not numbers:
             return total if fn == "sum" else None
+        # The negative exponent of a decimal is the number of its decimal places.
         if fn == "avg":
             exponents = [number.as_tuple().exponent for number in numbers]
             places = [-each for each in exponents if isinstance(each, int) and each < 0]
@@ -266,7 +268,7 @@ def _group_keys(
         return []
     if field.kind == "number" and (number := fieldtypes.parse_number(cell)) is not None:
         return [(format(number.normalize(), "f"), "", "")]  # without an exponent
-    # A person: the address keeps apart people with one name.
+    # Texts, options and people. A person's address keeps apart people with one name.
     name = str(cell.get("email", "")) if isinstance(cell, Mapping) else ""
     return [
         (format_label(text, MAX_GROUP_LABEL_CHARACTERS), "", name or to_one_line(text))
@@ -402,6 +404,7 @@ class ReadTools(QueryTools):
                 code="bad_aggregate",
                 most=MAX_FIGURES,
             )
+        # Links whose linked rows must be read: to count them, or to group by them.
         links = [each.field for each in aggregates if each.fn == "count"]
         links += [group_by] if group_by else []
         names = [*(each.field for each in aggregates), *links]
@@ -569,6 +572,7 @@ def _build_outcome(
     cells = _field_cells(rows.records, group)
     if any(fieldtypes.may_be_incomplete(group, cell) for cell in cells):
         data["links"] = "NocoDB may not tell all that a row links to: groups may lack some rows"
+    # Too many groups for one outcome: the first ones, which have the most rows, or the earliest.
     head = rows_that_fit(rows_of, MAX_ROWS_CHARACTERS)
     if len(head) < len(rows_of):
         data["cut"] = f"the first {len(head)} of {len(rows_of)} groups"

@@ -107,6 +107,7 @@ def translate_table(table: SampleTable) -> SampleTable:
         options = dict(each.get("options", {}))
         if "choices" in options:
             options["choices"] = [{"title": translate_word(c["title"])} for c in options["choices"]]
+        # The shop of the Portuguese tables is in Brazil.
         if LANGUAGE.get() == "pt-BR" and "currency_code" in options:
             options["currency_code"] = "BRL"
         fields.append({**each, "title": translate_word(each["title"]), "options": options})
@@ -222,6 +223,7 @@ class _Snapshot:
         computed, as NocoDB does; a link to one row is stored as that row's id. A rollup here is
         always a sum."""
         row, options = self.rows[table.id][id], column.get("options", {})
+        # Of a link, the cell is the number of its rows ("Links"), these rows, or one row.
         match column["type"]:
             case "Links":
                 return len(self.children(column).get(id, ()))
@@ -232,6 +234,7 @@ class _Snapshot:
                 if (owner := row.cells.get(column["title"])) is None:
                     return None
                 return self.linked_row(_related_table(column), owner)
+            # The field of the row that the link leads to, which may be a lookup again.
             case "Lookup":
                 link = table.field(options["related_field_id"])
                 if (owner := row.cells.get(link["title"])) is None:
@@ -253,6 +256,7 @@ class _Snapshot:
         """Return a row with the fields of these ids or titles; none means all."""
         row = self.rows[table.id][id]
         times = {"CreatedAt": row.created_at, "UpdatedAt": row.updated_at}
+        # NocoDB takes ids and titles of fields; the times have their titles as ids.
         keys = set(names) or {each["title"] for each in table.fields} | times.keys()
         cells = {
             each["title"]: self.cell(table, each, id)
@@ -496,6 +500,7 @@ class SampleApi:
             link to one row holds the last of the ids."""
             table, link = state.find_link(at, field)
             id, other = state.find_row_id(table.id, row), _related_table(link)
+            # Ids that are not linked are ignored, as NocoDB does.
             if remove and _leads_to_many(link):
                 linked = [each for each in state.children(link).get(id, ()) if str(each) in ids]
                 state.link_children(link, linked, None)

@@ -130,7 +130,7 @@ def parse_status(execution: str, answer: Mapping[str, Any]) -> RunStatus:
         numbered.append((order if isinstance(order, int | float) else 0, RunStep(name, text)))
     numbered.sort(key=itemgetter(0))  # steps with the same number stay in their order
     share = progress.get("execution_percentage")
-    # True is a number to Python.
+    # A share of another form is not known. True is a number to Python.
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 100:
         share = None
     return RunStatus(
@@ -192,6 +192,7 @@ def build_document(text: str, stem: str) -> Document:
     """Return `text` as a file named after `stem`: JSON laid out in lines, the code of a fence with
     the ending of its language, and anything else as Markdown."""
     data = parse_json_text(text)
+    # A bare number or text is JSON, too, but no document.
     if isinstance(data, dict | list):
         laid_out = json.dumps(data, ensure_ascii=False, indent=2)
         return Document(f"{stem}.json", "application/json", clean_text(laid_out).encode())
@@ -269,6 +270,7 @@ class StackSpot:
         proxies: Proxies | None = None,
         clock: Clock | None = None,
     ) -> None:
+        # A client that was made here is closed here.
         self._own_http = http is None
         self._http = http or HttpClient(proxies=proxies)
         self._clock = clock or Clock()

@@ -113,6 +113,7 @@ class StackSpotCommands:
             execution,
             on_progress=lambda status: ctx.turn.show_progress(describe_progress(status)),
         )
+        # To parse a long result would hold up the event loop.
         bare = await run_off_loop(lambda _: result.without_fence, result.text)
         return Outcome("ok", bare if bare.strip() else say(_NOTHING, slug=slug))
 
@@ -378,6 +379,7 @@ class StackSpotSource:
         Args:
             input: a text, or its inputs by name
         """
+        # Whoever reads the answer needs the right to this command, too.
         ctx.viewer.note_need("command", slug)
         # An earlier attempt of this call has begun the run.
         if ctx.call.handle:
@@ -398,6 +400,7 @@ class StackSpotSource:
             agent: the agent's name
             prompt: the question, with all that it needs to know
         """
+        # Whoever reads the answer needs the right to this agent, too.
         ctx.viewer.note_need("agent", agent)
         entry = self._known_agents(ctx.viewer).get(agent)
         if entry is None:

@@ -136,6 +136,7 @@ def mount_arguments(program: Path, python: Path, limits: SandboxLimits) -> Itera
     hidden = trees.find_hidden((*system, *own))
     for tree in system:
         yield from ("--ro-bind", str(tree), str(tree))
+    # On most systems /bin and the like are links into /usr; on others they are folders.
     for link in trees.SYSTEM_LINKS:
         if link.is_symlink():
             yield from ("--symlink", str(link.readlink()), str(link))
@@ -300,6 +301,7 @@ async def choose_sandbox(
     reason = await prove_sandbox(bubblewrap, python, limits)
     if not reason:
         return SandboxChoice(bubblewrap, PonteError(BUBBLEWRAP))
+    # `reason` says why bubblewrap does not work, `lacks` why Landlock does not; 0: no Landlock.
     version, lacks = ruleset.version(), say(NO_LANDLOCK, "en")
     landlock = Landlock(runtime)
     if version and not (lacks := await prove_sandbox(landlock, python, limits)):

@@ -351,7 +351,9 @@ def sweep() -> None:
 
 
 def _lock_folder(folder: Path) -> int:
-    """Lock a folder. Raise BlockingIOError if a living process holds it.
+    """Lock a folder as one that is in use, and return the descriptor that holds the lock: the
+    system releases it when the process ends, however it ends. Raise BlockingIOError if a living
+    process holds it.
 
     systemd-tmpfiles does not clean a folder that is locked like this (tmpfiles.d(5)).
     """
