@@ -513,13 +513,15 @@ class AnswerReader:
             raise fault
         end = classify_end(self.finish)
         cut: CutReason = end if end in ("length", "filter") else ""
+        # Some servers send a call without a name and arguments beside their text.
         self.parts = [part for part in self.parts if not (self.finish and is_no_call(part))]
         if not (cut or self.calls):
             self._add_written_calls()
         # A repeated call without arguments is an echo of the one before.
         calls = [each for each in self.calls if each.arguments or not each.is_repeated]
+        # For a word that Ponte does not know, nobody can tell whether text is whole.
         if end == "unknown" and not calls:
-            cut = "length"  # nobody can tell whether text is whole
+            cut = "length"
         for call in () if cut else calls:
             # Pieces of a call may be missing: neither the server nor the end says otherwise.
             is_unsure = not call.is_whole and self.finish in ("", END_OF_STREAM)

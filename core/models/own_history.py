@@ -85,14 +85,18 @@ class RoundHistory:
         """`request` has the tools that fit."""
         self.model = ask.model or server.options.model
         self.omission = server.omissions.get(ask.thread.id, 0)
-        """What else than old turns is left out: 0, or the last of the steps above."""
+        """What else than old turns is left out: 0 for nothing, else `CALLS`, `FAILED_TURNS`,
+        `FILES` or `EARLIER_TURNS`, each with those before it."""
+        # The most estimated tokens of the whole request, and of its items. A refusal lowers both.
         self._most_tokens = math.inf
         self._most_items = most or HISTORY_WINDOW_TOKENS
         self._is_shortened = False
         """The request was shortened once, because the server refused it as too long."""
+        # Half of a request that was refused as too long; 0 if none was halved.
         self._halved_tokens = 0
         self._estimated_tokens = 0
         """Ponte's own estimate of the request's tokens."""
+        # Hashes of files that this round left out after a refusal.
         self._refused_files: set[int] = set()
         self.unseen_files: tuple[str, ...] = ()
         """The names of the message's files that do not fit into the request."""

@@ -128,8 +128,9 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
 
     async def check(self, deps: IntegrationDependencies[CodeSettings]) -> Sequence[Health]:
         """Return the state of the code tool for `ponte doctor`. A local sandbox is started and
-        tried, as `ponte run` does it, in a temporary folder, so that nothing of it stays. Hosted Python is not tried: it is at the model's server,
-        which is checked elsewhere, and a container costs money."""
+        tried, as `ponte run` does it, in a temporary folder, so that nothing of it stays. Hosted
+        Python is not tried: it is at the model's server, which is checked elsewhere, and a
+        container costs money."""
         if self.choose_place(deps.own, deps.shared) != "local":
             return [self.summary(deps.own, deps.shared)]
         with tempfile.TemporaryDirectory(prefix="ponte-doctor-") as folder:

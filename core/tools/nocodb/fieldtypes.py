@@ -681,7 +681,7 @@ def cell_title(cell: Mapping[str, object]) -> str:
         values = (value for name, value in fields.items() if not is_secret_name(name))
         named = next((text for value in values for text in cell_texts(value)), "")
         return named or str(cell.get("id", ""))
-    # A file has a title, a person a display name or only an address; some versions write it so.
+    # A file has a title, a person a display name or only an address.
     for key in ("title", "display_name", "email", "name", "Title", "Name"):
         if isinstance(title := cell.get(key), str) and title:
             return title

@@ -290,7 +290,9 @@ class Schemas:
         self._base_id = base_id
         self.config = config
         self._clock = clock
+        # As of the last look: when the API's number grows, the caches are outdated.
         self._drifts = api.drift_count
+        # Makes the caches, which are empty.
         self.drop()
 
     async def find_base(self) -> NocoBase:
