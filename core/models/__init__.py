@@ -247,6 +247,7 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         from core.models.model_server import ModelOptions
         from core.models.served_model import Trial
 
+        # Only called while the trial below asks its questions.
         async def record_object_to_erase(thread: str, remote: Remote) -> None:
             trial.remotes.append(remote)
 

@@ -488,6 +488,7 @@ def user_text(item: Item, with_names: bool) -> str:
         return fence_untrusted("quoted", item.text)
     if item.name == NOTE_NAME:
         return item.text
+    # A message may have only files.
     text = item.text or ("" if item.spoken else "(sent without words)")
     if item.spoken:
         text = f"{text}\n\n{SPOKEN_NOTE}\n{fence_untrusted('spoken', item.spoken)}".strip()

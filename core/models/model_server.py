@@ -726,12 +726,12 @@ async def read_events(
 
 
 def _without_keys(schema: Any, keys: Collection[str]) -> Any:
-    """Return a tool definition without some keys of schemas. Names of properties stay."""
+    """Return a tool definition without those keys of JSON Schema that the server has refused. A
+    property that has the name of such a key stays."""
     if isinstance(schema, list):
         return [_without_keys(each, keys) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    # A property may have the name of such a key.
     return {
         key: {name: _without_keys(each, keys) for name, each in value.items()}
         if key == "properties" and isinstance(value, dict)

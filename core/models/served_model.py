@@ -119,6 +119,7 @@ class Trial:
         that turn), and a long text (turn 3). `turn` and `number` count as in a real thread, so that
         each level sends the requests as it does there."""
         failing = STREAM
+        # Finds out the API and the context's size, which the first question waits for.
         self.model.start()
         try:
             _, pieces = await self._ask(Item("message", "user", TEXT_QUESTION), turn=1)

@@ -209,6 +209,8 @@ class CodeSource:
         run = await self.runner.run(ctx, code, ctx.message.text)
         ran = run.ran
         failed = bool(ran.error or ran.fault)
+        # The code that ran goes with the answer, so that people can look at it. Code that failed
+        # does not.
         files = run.files if run.code is None or failed else (*run.files, run.code)
         words = await text.run_off_loop(lambda _: format_for_model(ran, run.files), ran.printed)
         return Outcome(

@@ -342,6 +342,7 @@ class RowReader:
         fitting = tuple(record for record in records if selection.matches(record))
         # Of an exact filter, NocoDB's count is the total, even if not all rows were read.
         is_exact, is_complete = selection.is_exact, match_count <= self.max_rows
+        # Without it, the total is only of the rows that were read, and `is_counted` is False.
         return SelectedRows(
             fitting,
             match_count if is_exact and is_stable else len(fitting),

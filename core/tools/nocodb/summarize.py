@@ -482,7 +482,8 @@ def _check_function(column: Field, fn: Fn) -> None:
     elif column.is_time:
         functions = _DATE_FNS
     if column.is_link and column.via and column.in_own_table != column.via:
-        # It would count the linked rows, and not the rows that these link to.
+        # Without `count`, the first one: it would count the linked rows, and not the rows that
+        # these link to.
         functions, hint = functions[1:], f"ask the table {column.via.related_title}"
     if fn not in functions:
         raise ToolError(

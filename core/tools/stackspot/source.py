@@ -240,6 +240,7 @@ class RunBatch:
         it was not started, WriteUnsure if that is not known."""
         (row,) = rows
         target, after = self._draft.target, dict(row.after or {})
+        # Free text has a name only on the card; StackSpot gets the text alone.
         try:
             inputs = str(after[_FREE_TEXT_INPUT]) if target.get("is_plain_text") else after
             slug, conversation = str(target["slug"]), str(target.get("conversation", ""))

@@ -232,7 +232,9 @@ class Interpreter:
         self._frames.send({"done": name, "value": value, "error": error})
 
     def _run_part(self, name: str, part: Callable[[], str]) -> tuple[str, str]:
-        """Run one part of the code. Return its value and its error as text; one is empty."""
+        """Run one part of a run: the code itself, or sending its files and figures, which may call
+        the person's code, too. Return its value and its error as text; one is empty, and both if
+        the code ends by `sys.exit()`."""
         try:
             self.running = name
             # The interrupt came before this part began, so no signal has reached the code.
@@ -260,6 +262,7 @@ class Interpreter:
         tree = ast.parse(code, source)
         last = tree.body.pop() if tree.body and isinstance(tree.body[-1], ast.Expr) else None
         scope = vars(self._main)
+        # `exec` and `eval` as they were at the start: user code may have replaced the builtins.
         _execute(compile(tree, source, "exec"), scope)
         if not isinstance(last, ast.Expr):
             return ""

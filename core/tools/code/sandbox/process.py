@@ -72,6 +72,8 @@ class ProgramPipes:
         `frames` and `life` from here on."""
         stdin, write = os.pipe()
         loop = asyncio.get_running_loop()
+        # asyncio's writer needs a protocol with flow control, and this is the public one that has
+        # it.
         transport, protocol = await loop.connect_write_pipe(
             lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader()), os.fdopen(write, "wb", 0)
         )
