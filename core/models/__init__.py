@@ -66,7 +66,7 @@ UNEXPECTED_STATUS = "the server responded with HTTP {s}"
 
 
 class ModelSettings(SettingsPart):
-    """The settings of the model, read from the environment."""
+    """The settings of the language model and its server, read from the environment."""
 
     openai_api_key: SecretStr | None = setting(
         None, "API key of the model's server; without a key and a base URL, the demo model answers"
@@ -287,7 +287,8 @@ def _serve_model(
     late: RecordLateRemote,
     read: ReadFile | None = None,
 ) -> ServedModel:
-    """Return the model of the settings, with the API that they name (its level)."""
+    """Return a model behind the server that the settings name, with the API that they name; with
+    "auto", it finds out which one the server has."""
     from core.models.served_model import ServedModel
 
     own = deps.own

@@ -307,7 +307,8 @@ class GrowingAnswer:
             self._code = GrowingCode()
 
     def _show(self, text: str) -> None:
-        """Add text to the answer, and follow whether it ends inside code: a tag there is text."""
+        """Add text to the answer that people see, and follow whether it ends inside code, where a
+        tag is text."""
         if not text:
             return
         self._parts.append(text)
@@ -991,7 +992,8 @@ def find_objects(words: str) -> list[str]:
 
 
 def is_same_json(words: str, other: str) -> bool:
-    """Return whether two texts are equal, or JSON with equal values."""
+    """Return whether two texts are equal, or are JSON with equal values, however that is
+    written."""
     with suppress(ValueError, RecursionError):
         return words == other or bool(json.loads(words) == json.loads(other))
     return False

@@ -313,7 +313,8 @@ class ContextSizes:
         return tokens if is_loaded else min(tokens, UNLOADED_CONTEXT_TOKENS), is_loaded
 
     async def _get(self, path: str, body: Json | None = None) -> Json:
-        """Return the JSON object at a path of the server; {} if the server has none there."""
+        """Ask the model's server at a path where some servers tell the context's size. Return the
+        JSON object there; {} if the server has none."""
         try:
             return await (self._client.post(path, body) if body else self._client.get(path))
         except ModelServerFault as fault:
@@ -486,7 +487,8 @@ def fit_tools(ask: RoundRequest, items: Sequence[Item], most: int) -> RoundReque
 
 
 def _name_left_out(names: Sequence[str], most: int) -> str:
-    """Return the sentence about tools that are left out, with at most `most` bytes of names."""
+    """Return the sentence that tells the model which tools are left out of the request, with at
+    most `most` bytes of names."""
     words = ", ".join(names)
     if len(words) > most:
         words = words[:most].rpartition(", ")[0] + ", …"

@@ -297,8 +297,8 @@ class OpenStreams:
             await asyncio.wait(tasks)
 
     async def close(self) -> None:
-        """Cancel all open streams. Their ids are journalled, so the next process finds the
-        responses."""
+        """Stop reading all answers, because this process ends. The ids of their responses are
+        journalled, so the next process finds them."""
         tasks = {stream.task for streams in self._open.values() for stream in streams}
         for task in tasks:
             task.cancel()
@@ -327,7 +327,8 @@ class SpareConversations:
         """A spare was asked for, so that new ones are worth their calls."""
 
     def take(self) -> str:
-        """Return the id of a spare conversation, or "" if there is none now."""
+        """Return the id of an empty conversation that was created ahead, or "" if there is none
+        now. It is not returned again."""
         self._is_refill_due = bool(self._server.options.spare_conversations)
         return self._conversation_ids.popleft() if self._conversation_ids else ""
 
@@ -339,7 +340,7 @@ class SpareConversations:
             self._refill_task = asyncio.create_task(self._create_spares())
 
     async def close(self) -> None:
-        """Stop creating conversations."""
+        """Stop creating conversations ahead."""
         if self._refill_task is not None:
             self._refill_task.cancel()
             await asyncio.gather(self._refill_task, return_exceptions=True)

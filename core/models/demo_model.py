@@ -176,7 +176,8 @@ def find_invoice(text: str) -> str:
 
 
 def list_steps(turn: DemoTurn) -> list[TourStep]:
-    """Return the steps of the tour that work here, in order."""
+    """Return the steps of the guided tour that work with the tools that are offered in this turn,
+    in their order."""
     reads, runs = turn.is_sample and QUERY_TOOL in turn.tools, PYTHON_TOOL in turn.tools
     steps: list[TourStep] = ["overdue"] if reads else []
     steps += ["pay", "undo"] if reads and UPDATE_TOOL in turn.tools else []
@@ -646,8 +647,9 @@ def _find_bridge_tables(turn: DemoTurn) -> tuple[Mapping[str, str], Sequence[str
 
 
 def _titles_by_id(reply: ToolReply) -> dict[str, str]:
-    """Return the titles of bases or tables. Ids are without other characters, because they are
-    shown in backticks."""
+    """Return the titles of bases or tables by their ids, from a reply of the bridge. Other
+    characters than letters, digits, _ and - are removed from ids, because an answer shows them in
+    backticks."""
     titles = {}
     for row in reply.rows:
         if id := re.sub(r"[^\w-]", "", str(row.get("id") or "")):

@@ -53,7 +53,8 @@ class ToolReply:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """Return the rows of a NocoDB answer: v2 has them flat in `list`, v3 in `records`."""
+        """Return the rows in the outcome of a tool that reads NocoDB's tables; none if it has none.
+        v2 of NocoDB's API has them flat in `list`, v3 in `records`."""
         value = self.value
         if isinstance(value, dict):
             value = next((value[key] for key in ("list", "rows", "records") if key in value), None)
@@ -64,7 +65,8 @@ class ToolReply:
 
     @property
     def result_id(self) -> str:
-        """Return the id of what can be placed in an answer, such as r1; "" if nothing can."""
+        """Return the id, such as r1, by which the answer can refer to these rows, so that Ponte
+        shows them there; "" if it cannot."""
         match = (
             REFERENCE.match(str(self.value.get("show"))) if isinstance(self.value, dict) else None
         )
@@ -72,7 +74,8 @@ class ToolReply:
 
     @property
     def total(self) -> int | None:
-        """Return how many rows there are in all, or None if the answer does not say."""
+        """Return how many rows match in all, of which these may be a part; None if the tool's
+        outcome does not say."""
         value = self.value if isinstance(self.value, dict) else {}
         page = value.get("pageInfo")
         total = page.get("totalRows") if isinstance(page, dict) else value.get("total")
@@ -91,7 +94,8 @@ class AnsweredCall:
 
 @dataclass(slots=True)
 class DemoExchange:
-    """A person's message, and the calls and the answer that followed."""
+    """A message of a person in the demo model's thread, with the tool calls and the answer that
+    followed."""
 
     name: str
     text: str
@@ -158,7 +162,7 @@ class DemoTurn:
 
     @property
     def is_sample(self) -> bool:
-        """Return whether the tables are the sample tables."""
+        """Return whether the tables that the tools offer are the sample tables."""
         return bool(self.sample_language)
 
     def translate(self, word: str) -> str:
@@ -227,7 +231,8 @@ def format_rows(name: str, reply: ToolReply) -> str:
 
 
 def format_code_block(value: object) -> str:
-    """Return a code block: text unchanged, any other value as JSON."""
+    """Return a value as a Markdown code block: a text as it is, anything else as JSON. A long one
+    is cut."""
     if isinstance(value, str):
         text, language = clean_text(value).strip("\n"), ""
     else:
@@ -244,12 +249,14 @@ def describe_failure(reply: ToolReply) -> str:
 
 
 def escape_inline(text: str, longest: int = 200) -> str:
-    """Return untrusted text on one line, without markup."""
+    """Return untrusted text for an answer: on one line, cut to `longest` characters, with its
+    markup escaped."""
     return _MARKUP.sub(r"\\\1", to_one_line(text, longest))
 
 
 def _format_cell(value: object) -> str:
-    """Return a cell as text: linked rows and attachments by title, lists by their members."""
+    """Return a cell of a row for a table in an answer: linked rows and attachments by title, lists
+    by their members."""
     if value is None:
         return ""
     if isinstance(value, bool):

@@ -116,7 +116,8 @@ def interrupted_outputs(call_ids: Iterable[str]) -> list[Item]:
 
 
 def count_tokens(text: str) -> int:
-    """Return the estimated tokens of a text: three bytes each, which is too many for most texts."""
+    """Return how many tokens a text has at most, roughly: one for three bytes, which is too many
+    for most texts, so that requests fit."""
     return -(-len(text.encode(errors="replace")) // 3)
 
 
@@ -144,7 +145,8 @@ def estimate_tokens(items: Sequence[Item]) -> int:
 
 
 def find_turn_starts(items: Sequence[Item]) -> list[int]:
-    """Return the indexes at which turns begin: a user message, with the context before it."""
+    """Return the indexes at which turns begin in the transcript: at a user message, or at the
+    quotes and notes before it."""
     return [
         index
         for index, item in enumerate(items)
@@ -267,7 +269,8 @@ class ModelInput:
         return replace(item, raw={**item.raw, "host": self._host}) if item.raw else item
 
     def carried_fields(self, item: Item) -> Json:
-        """Return what this server wants back with an item, by its place (`message`, `call`)."""
+        """Return what this server sent with an item and wants back with it: fields of the message
+        (`message`) and of the call (`call`). Other servers get none of it."""
         mine = item.raw.get("host") == self._host
         return {at: item.raw[at] for at in ("message", "call") if mine and item.raw.get(at)}
 
@@ -496,7 +499,8 @@ def user_text(item: Item, with_names: bool) -> str:
 
 
 def fence_untrusted(fence: str, text: str, about: str = "") -> str:
-    """Return untrusted text between tags. The text cannot close the tags itself."""
+    """Return untrusted text between two tags, so that the model sees where it begins and ends. The
+    text cannot close the tags itself."""
     inner = text.replace(f"</{fence}", f"<\\/{fence}")
     return f"<{fence}{about}>\n{inner}\n</{fence}>"
 

@@ -218,12 +218,15 @@ class ModelOptions:
     config: SpendingConfig = DEFAULT_SPENDING
 
     def pseudonym(self, name: str) -> str:
-        """Return a stable pseudonym: HMAC-SHA256, 64 characters (OpenAI accepts 64 to 128)."""
+        """Return a name that stands for a person or a thread at OpenAI. It is always the same, and
+        nobody without the secret can find out whose it is (HMAC-SHA256; OpenAI accepts 64 to 128
+        characters)."""
         return hmac.new(self.secret, name.encode(), hashlib.sha256).hexdigest()
 
 
 class LimitReached(RateLimited):
-    """A limit of the account is used up for a long time, such as a day."""
+    """A limit of the model account is used up for a long time, such as a day, so that asking again
+    soon is of no use."""
 
     sentence = "The model account has reached its limit. Try again in {time}."
 
@@ -276,7 +279,8 @@ def is_conversation_gone(fault: ModelServerFault, conversation: str) -> bool:
 
 
 def has_unpaired_call(fault: ModelServerFault) -> bool:
-    """Return whether a call lacks its output, or an output its call (openai-python issue 3561)."""
+    """Return whether the server refused the request because a call in the conversation lacks its
+    output, or an output its call (openai-python issue 3561)."""
     return fault.status == 400 and "function call" in fault.message and "No tool" in fault.message
 
 
@@ -300,7 +304,8 @@ def refuses_pictures(fault: ModelServerFault) -> bool:
 
 
 def is_broken_picture(fault: ModelServerFault) -> bool:
-    """Return whether one file is broken, so that others may be taken (ResponseError.code)."""
+    """Return whether the server refused one file because it is broken. It may take others
+    (ResponseError.code)."""
     in_words = refuses_pictures(fault) and BROKEN_PICTURE_PATTERN.search(fault.message) is not None
     return in_words or "image" in fault.code or "file" in fault.code
 
@@ -482,7 +487,8 @@ class ModelServer:
         return fault.is_undone or (is_refusal and not has_begun and not fault.is_bad_call)
 
     def user_pseudonyms(self, ask: RoundRequest) -> Json:
-        """Return pseudonyms of the person and the thread, for OpenAI; {} for other servers."""
+        """Return the fields of a request that name the person and the thread to OpenAI, by
+        pseudonyms; {} for other servers, which may refuse them."""
         if not self.official:
             return {}
         pseudonym = self.options.pseudonym

@@ -440,7 +440,7 @@ class ServedModel(Model):
         return True
 
     async def close(self) -> None:
-        """Stop all background work and close the client."""
+        """Stop all background work of the model, and close its client."""
         if self._probing is not None:
             self._probing.cancel()
             await asyncio.gather(self._probing, return_exceptions=True)
@@ -484,7 +484,8 @@ class ServedModel(Model):
         return unknown_model_error(self.name, models)
 
     def _record_trouble(self, error: ModelError) -> None:
-        """Store an error that concerns the server and not one question, for `health`."""
+        """Store an error that concerns the server, such as a wrong key, and not one question alone,
+        so that `health` shows it."""
         if error.code in ("wrong_key", "unknown_model", "no_quota", "model_down", "no_key"):
             self._trouble = error
             self._probed_at = time.monotonic()

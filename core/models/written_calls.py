@@ -264,7 +264,8 @@ def _name_calls(values: list[Any]) -> list[tuple[str, Any]]:
 
 
 def _read_python(words: str) -> list[tuple[str, Any]]:
-    """Return the calls in a list of Python with named arguments: `[tables(base="a")]`."""
+    """Return the calls in Python code that a model wrote as text, such as `[tables(base="a")]`;
+    none if it is not only calls with named arguments."""
     try:
         tree = ast.parse(words[:MAX_BARE_CALL_CHARACTERS], mode="eval").body
         calls = list[tuple[str, Any]]()
@@ -305,7 +306,7 @@ class GrowingCode:
 
     @property
     def is_line_blank(self) -> bool:
-        """True if the last line is blank so far."""
+        """True if the last line of the text has nothing but space so far."""
         return not self._line.strip()
 
     @property

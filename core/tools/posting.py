@@ -134,8 +134,8 @@ class _PostBatch:
         return self._platform
 
     async def check_asker(self) -> None:
-        """Check that the asker can write in the place. Raise ToolError, also if that is not
-        known."""
+        """Ask the platform whether the asker can write in the place. Raise ToolError if not, and if
+        that is not known."""
         may = await may_write(self._messenger, self._asker, self._address, self._person)
         if not may:
             raise ToolError(NOT_KNOWN if may is None else NO_MEMBER)
@@ -294,7 +294,8 @@ class _PostTool(FunctionTool):
 
 
 class PlacePostSource(FixedToolSource):
-    """The tool `post_message` (the port `ToolSource`), offered on chat platforms."""
+    """The source of the tool `post_message`, which proposes posts in other places (the port
+    `ToolSource`). It is offered on chat platforms."""
 
     name = "posting"
 
@@ -394,7 +395,8 @@ class PlacePost(Kind):
         return ()
 
     def form_fields(self, change: Change) -> Sequence[FormField]:
-        """Return the only field of the form: the text of the post, as it was proposed."""
+        """Return the form with which a proposed post can be changed: one field with the text as it
+        was proposed; none if the text was erased."""
         text = (change.steps[0].write.after or {}).get("typed")
         return [FormField(TEXT_KEY, say("Text"), "lines", str(text))] if text else []
 

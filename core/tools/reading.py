@@ -48,7 +48,8 @@ class _ReadingTool(FunctionTool):
 
 
 class PlaceReadingSource(FixedToolSource):
-    """The tool `read_messages` (the port `ToolSource`), offered on chat platforms."""
+    """The source of the tool `read_messages`, which reads earlier messages of a channel (the port
+    `ToolSource`). It is offered on chat platforms."""
 
     name = "reading"
 

@@ -427,7 +427,8 @@ class FunctionTool:
         return self.effect
 
     def only_proposes(self, arguments: str) -> bool:
-        """Return whether a call with these arguments only proposes a change."""
+        """Return whether a call with these arguments changes nothing itself, but proposes a change
+        that a person must approve."""
         return self.effect_of(arguments) == "write"
 
     def restrict_to(self, allowed: Collection[Action]) -> Tool | None:
@@ -459,7 +460,7 @@ class FixedToolSource:
     _tools: Sequence[Tool]
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
-        """Return the tools."""
+        """Return the source's tools, which are the same for everybody."""
         return self._tools
 
     async def health(self) -> Health:
@@ -490,7 +491,7 @@ def tool(*, effect: Effect, doing: str, strict: bool = True) -> Callable[[Functi
 
 
 def takes_null(schema: Mapping[str, Any]) -> bool:
-    """Return whether the schema accepts null. An empty schema accepts everything."""
+    """Return whether a JSON schema accepts null. An empty schema accepts everything."""
     kinds = schema.get("type")
     return (
         not schema
@@ -585,7 +586,7 @@ class Toolbox:
         self._sources = list(sources)
 
     def add(self, source: ToolSource) -> None:
-        """Add a source. Its tools come after those of the others."""
+        """Add a source of tools. Its tools come after those of the others."""
         self._sources.append(source)
 
     async def tools(self, rights: PlaceRights) -> Sequence[Tool]:
@@ -626,7 +627,8 @@ class Toolbox:
         await asyncio.gather(*(source.close() for source in self._sources))
 
     async def _all(self, viewer: Viewer) -> dict[str, Tool]:
-        """Return all tools by name. Raise SettingsError if two of them have the same name."""
+        """Return the tools that all sources have for this person, by name. Raise SettingsError if
+        two of them have the same name."""
         by_name: dict[str, Tool] = {}
         for source in self._sources:  # one after the other: mostly all have theirs in memory
             for tool in await source.tools(viewer):

@@ -33,7 +33,7 @@ CodePlace = Literal["off", "hosted", "local"]
 
 
 class CodeSettings(SettingsPart):
-    """The settings of the code tool, read from the environment."""
+    """The settings of the tool that runs Python, read from the environment."""
 
     ponte_code: Literal["auto", "hosted", "local", "off"] = setting(
         "auto",
@@ -123,7 +123,7 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
         return ToolBundle(source, runner=source.runner, start=backend.start)
 
     def rule_names(self, own: CodeSettings, config: OperatorConfig) -> RuleNames:
-        """Return the name of the tool that rules may use."""
+        """Return the names of tools that rules in ponte.toml may use: `run_python`."""
         return {"tool": ("run_python",)}
 
     async def check(self, deps: IntegrationDependencies[CodeSettings]) -> Sequence[Health]:

@@ -73,7 +73,7 @@ Tell = Callable[[str], Awaitable[None]]
 
 
 class NoPython(PonteError):
-    """No Python that the sandbox could run is installed."""
+    """No Python is installed that the sandbox could run. Its sentence tells what to install."""
 
     code = "no_python"
     sentence = (
@@ -166,7 +166,8 @@ def find_cause(output: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SandboxPython:
-    """The Python with which kernels run. `lacks` says why its libraries are missing, or ""."""
+    """The Python that runs in the sandbox, by its path. `lacks` is the reason why its libraries
+    (numpy and others) are missing, or ""."""
 
     path: Path
     lacks: str = ""
@@ -227,7 +228,7 @@ class PythonEnvironment:
             return await self._find_python(*await self._base_and_folder())
 
     async def close(self) -> None:
-        """Cancel an installation under way."""
+        """Cancel an installation of libraries that is under way."""
         if self._installation is not None:
             self._installation.cancel()
             await asyncio.gather(self._installation, return_exceptions=True)

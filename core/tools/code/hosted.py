@@ -127,7 +127,8 @@ class HostedOptions:
 
 @dataclass(frozen=True, slots=True)
 class Executed:
-    """The result of `execute_code`. `text` is what was printed, or the answer to a request."""
+    """The result of `execute_code`. `text` is what the code printed, or the model's answer to a
+    request in words."""
 
     text: str
     ran: RunResult
@@ -172,7 +173,7 @@ class CodeInterpreter:
 
     @property
     def busy(self) -> bool:
-        """Return True if code is running."""
+        """Return True if code of this conversation is running."""
         return self._lock.locked()
 
     async def execute_code(self, prompt: str, files: InputFiles = ()) -> Executed:
@@ -367,7 +368,8 @@ class CodeInterpreter:
         self._container, self._earlier_id = None, ""
 
     def _delete_container(self, why: str) -> None:
-        """Delete the container, which ends everything that still runs in it."""
+        """Delete the container, which ends everything that still runs in it, and use it no more.
+        The next run reports `why` if variables are lost by that."""
         id = self.container
         self._drop_container(why)
         if id:

@@ -292,7 +292,8 @@ class ContainerClient:
         """Deletions of containers that are under way."""
 
     async def make(self) -> Container:
-        """Create an empty container without network access. Raise ModelServerFault."""
+        """Create an empty container at OpenAI without network access. It expires by itself when it
+        was idle. Raise ModelServerFault."""
         body: Json = {
             "name": "ponte",
             "expires_after": {"anchor": "last_active_at", "minutes": CONTAINER_IDLE_MINUTES},
@@ -312,7 +313,8 @@ class ContainerClient:
         return Container(id, self.now(), self.now() + CONTAINER_SESSION_SECONDS, holds_state=True)
 
     async def find(self, id: str) -> Container | None:
-        """Return a container of an earlier process, or None if it is gone. Raise
+        """Return the container with this id that an earlier process used, or None if it is gone.
+        Its files count as known, so that later runs do not send them again. Raise
         ModelServerFault."""
         container = self.assume_alive(id)
         try:

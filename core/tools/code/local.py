@@ -166,7 +166,8 @@ class Kernels:
                     await self._places.forget(thread)
 
     async def forget(self, thread: str) -> None:
-        """End the thread's kernel and delete its record."""
+        """End the thread's kernel and delete its record in the database, because the thread is
+        forgotten."""
         await self.drop(thread)
         await self._places.forget(thread)
 
@@ -205,7 +206,7 @@ class Kernels:
         await self._places.record_end(thread)
 
     async def _make_room(self) -> None:
-        """End the longest idle kernels, so that one more can start."""
+        """End those kernels that have been idle for longest, until there is room for one more."""
         # A busy slot has a kernel or is about to start one, ours too. The semaphore `_room` admits
         # at most `most` of them, so ending idle ones makes enough room.
         idle = [(name, s) for name, s in self._slots.items() if s.session and not s.busy]
@@ -278,7 +279,7 @@ class LocalBackend:
             raise
 
     async def forget(self, thread: str) -> None:
-        """End the thread's kernel and delete its record."""
+        """End the Python of a thread that is forgotten, with its files, and delete its record."""
         await self._kernels.forget(thread)
 
     async def health(self) -> Health:
@@ -293,7 +294,7 @@ class LocalBackend:
         return Health("code", "on", words)
 
     async def close(self) -> None:
-        """End all kernels and delete the runtime folder."""
+        """End all kernels and delete the folder with their files, because this process ends."""
         if self._proof is not None:
             self._proof.cancel()
             await asyncio.gather(self._proof, return_exceptions=True)

@@ -111,8 +111,8 @@ class CodeBackend(Protocol):
 
     @property
     def description(self) -> str:
-        """Return the description of `run_python` for the model, in English. A setting can replace
-        it."""
+        """Return the description of the tool `run_python` for the model, in English. It tells what
+        this backend can do. A setting can replace it."""
 
     def start(self) -> None:
         """Start slow preparations of the backend in the background."""
@@ -131,10 +131,12 @@ class CodeBackend(Protocol):
         """
 
     async def forget(self, thread: str) -> None:
-        """Delete the state and files of the thread with this id."""
+        """Delete the variables and files of the thread with this id, because the thread is
+        forgotten."""
 
     async def health(self) -> Health:
-        """Return the state named "code": which backend it is, and why it is on or off."""
+        """Return the state of the backend, named "code": which one it is, and why it is on or
+        off."""
 
     async def close(self) -> None:
         """Stop all runs and background work of the backend."""

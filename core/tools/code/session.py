@@ -79,7 +79,7 @@ class BrokenFrame(Exception):
 
 
 class FloodedOut(Exception):
-    """The code printed more than `MAX_PRINTED_BYTES`."""
+    """The code printed more than `MAX_PRINTED_BYTES`, so its run is ended."""
 
 
 class _Frame(BaseModel):
@@ -100,14 +100,16 @@ class FileMade(_Frame):
 
 
 class LeftOut(_Frame):
-    """The kernel's message that a file was left out, and why."""
+    """The kernel's message that it left out a file of the run, and why: it is too large, or there
+    are too many."""
 
     left: Name
     why: Word
 
 
 class Done(_Frame):
-    """The kernel's message at the end of a run: the value of its last line, or its error."""
+    """The kernel's message at the end of a run: the value of the code's last line as text, or its
+    error."""
 
     done: Word
     value: Text
@@ -270,7 +272,7 @@ class KernelSession:
         return self._process.returncode is None
 
     async def kill(self) -> None:
-        """End the kernel."""
+        """Kill the kernel's process, which ends whatever code it runs."""
         await self._process.kill()
 
     async def run(self, code: str, files: InputFiles) -> RunResult:
@@ -361,7 +363,8 @@ class KernelSession:
         await stdin.drain()
 
     async def _read_frames(self, run: KernelRun) -> None:
-        """Read what the kernel reports about a run until the run is done. Raise BrokenFrame."""
+        """Read the kernel's messages about a run until one says that the run is done. Raise
+        BrokenFrame."""
         while run.done is None:
             try:
                 line = await self._process.frames.readline()

@@ -77,7 +77,8 @@ def format_for_model(ran: RunResult, files: Sequence[File]) -> str:
 
 
 def format_for_person(ran: RunResult, files: Sequence[File]) -> str:
-    """Return a result as Markdown. All untrusted text is in code blocks."""
+    """Return the result of a run as Markdown for a person who ran code without a model. All
+    untrusted text is in code blocks."""
     printed, value, error = map(text.clean_text, (ran.printed, ran.value, ran.error))
     blocks = [cut_middle(printed.strip("\n"), MAX_SHOWN_CHARACTERS)]
     blocks += [text.truncate_with_note(each, MAX_SHOWN_CHARACTERS) for each in (value, error)]
@@ -140,7 +141,8 @@ class CodeRun:
 
 
 class CodeRunner:
-    """Runs code with a backend and stores what it creates."""
+    """Runs code with one of the backends (a sandbox here, or containers at OpenAI), and stores the
+    files that it creates."""
 
     def __init__(self, backend: CodeBackend) -> None:
         self.backend = backend
@@ -193,11 +195,11 @@ class CodeSource:
         return (self._tool,) if await self.backend.is_available() else ()
 
     async def health(self) -> Health:
-        """Return the backend's state."""
+        """Return the state of what runs Python."""
         return await self.backend.health()
 
     async def close(self) -> None:
-        """Close the backend."""
+        """Close what runs Python."""
         await self.backend.close()
 
     async def _run(self, ctx: ToolContext, code: str = "") -> Outcome:

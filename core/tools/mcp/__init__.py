@@ -137,7 +137,7 @@ class McpCall(QuickCommandRun):
         return ()
 
     def form_fields(self, change: Change) -> Sequence[FormField]:
-        """Return no fields: the arguments cannot be changed."""
+        """Return no fields: people approve the arguments as they are, or deny the call."""
         return ()
 
 
@@ -215,7 +215,8 @@ class McpToolSource(FixedToolSource):
             self.servers.watch()
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
-        """Return the accepted tools. No server is waited for."""
+        """Return the tools of MCP servers that an operator has accepted, as far as they are known
+        now. No server is waited for."""
         return await self.servers.list_tools() if self._deps.config.mcp else ()
 
     async def list_states(self) -> Sequence[Health]:
@@ -236,7 +237,7 @@ class McpToolsIntegration(ToolIntegration[SettingsPart]):
     settings = SettingsPart
 
     def summary(self, own: SettingsPart, shared: SharedSettings) -> None:
-        """Return None: each server has a line of its own."""
+        """Return None, because each MCP server has a line of its own on the start screen."""
 
     def build(
         self, deps: IntegrationDependencies[SettingsPart], quick: QuickCommands
@@ -246,7 +247,7 @@ class McpToolsIntegration(ToolIntegration[SettingsPart]):
         return ToolBundle(source, [McpCalls(source)], start=source.start)
 
     def rule_names(self, own: SettingsPart, config: OperatorConfig) -> RuleNames:
-        """Return the names of all tools in ponte.toml."""
+        """Return the names of all tools of MCP servers in ponte.toml, which its rules may use."""
         servers = config.mcp.items()
         return {"tool": [name_mcp_tool(name, tool) for name, one in servers for tool in one.tools]}
 

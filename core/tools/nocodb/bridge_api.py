@@ -243,7 +243,7 @@ def explain_bridge_error(error: HttpError, tool: str) -> BridgeError:
 
 @contextmanager
 def _as_bridge_error(tool: str) -> Iterator[None]:
-    """Raise BridgeError for an HttpError of a call of `tool`."""
+    """Turn an HttpError in this context into the BridgeError of a call of `tool`."""
     try:
         yield
     except HttpError as error:
@@ -284,7 +284,8 @@ class BridgeApi:
             return await retry(lambda: self._execute(tool, args, timeout), HttpError, waits)
 
     async def call_once(self, tool: str, args: Mapping[str, Any]) -> Any:
-        """Return the result of a single attempt, as writes need it. Raise BridgeError."""
+        """Return the result of a tool of the bridge after a single attempt, as writes need it: a
+        second one might write twice. Raise BridgeError."""
         with _as_bridge_error(tool):
             return await self._execute(tool, args, BRIDGE_CALL_TIMEOUT_SECONDS)
 
@@ -306,7 +307,7 @@ class BridgeApi:
         return frozenset(name for name in names if isinstance(name, str))
 
     async def check_health(self, *, timeout: float = 3.0) -> None:
-        """Raise BridgeError if the bridge does not answer its own health check."""
+        """Ask the bridge for its own health check. Raise BridgeError if it does not answer."""
         with _as_bridge_error("health"):
             await self._get_json("/health", timeout)
 
@@ -331,7 +332,8 @@ class BridgeApi:
 
 
 def read_bridge_id(value: object) -> str:
-    """Return an id as text; a number is accepted too. "" for anything else."""
+    """Return an id that the model or the bridge gave as text; a number is accepted too. "" for
+    anything else."""
     return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
 
 

@@ -57,7 +57,7 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class RowChange:
-    """The id of a row and its new values, as the model gives them."""
+    """The id of a row and the new values of its fields, as the model writes them in a call."""
 
     id: Id
     fields: Values
@@ -283,8 +283,8 @@ def _input_type(field: Field) -> str:
 
 
 def parse_row_ids(value: object) -> list[str]:
-    """Return the ids in a model's argument: one id, a list, or {"id": …}. Duplicates are
-    removed."""
+    """Return the ids of rows in an argument that the model gave: one id, a list, or {"id": …}. Each
+    is returned once."""
     each = value if isinstance(value, list | tuple) else [value] if value is not None else []
     return list(dict.fromkeys(parse_row_id(one) for one in each))
 

@@ -116,7 +116,7 @@ class TableSchema:
         return {title: snapshot[title]} if title in snapshot else {}
 
     def without(self, names: Collection[str]) -> TableSchema:
-        """Return the schema without these fields, so that they are not written."""
+        """Return the schema without these fields, so that a write leaves them out."""
         own, links = (
             {title: each for title, each in side.items() if title not in names}
             for side in (self.own, self.links)
@@ -172,7 +172,7 @@ class TableDriver(Protocol):
     """The note on a change that creates deleted rows again."""
 
     def batch(self, draft: Draft) -> int:
-        """Return how many rows one call writes."""
+        """Return how many rows of the draft one call to the system writes."""
 
     async def describe(self, target: Mapping[str, Any]) -> TableSchema:
         """Return the table of a draft as it is now, including links to tables that the asker may
@@ -181,30 +181,33 @@ class TableDriver(Protocol):
     async def rows(
         self, schema: TableSchema, ids: Ids, names: Collection[str] | None = None
     ) -> Mapping[str, RowImage]:
-        """Return the existing rows by id, with at least the fields in `names`; None means all
-        fields."""
+        """Return the existing rows with these ids, by id, with at least the fields in `names`; None
+        means all fields. Missing rows are left out."""
 
     def missing_rows_error(self, schema: TableSchema, ids: Ids) -> ToolError:
         """Return the error for a proposal that names rows which do not exist."""
 
     async def fetch_newest(self, schema: TableSchema) -> Mapping[str, RowImage]:
-        """Return the newest rows by id, the newest first. Links may be missing."""
+        """Return the newest rows of the table by id, the newest first, to look for a row whose
+        creation got no answer. Links may be missing."""
 
     async def create(self, schema: TableSchema, rows: Sequence[Row], by: str) -> Sequence[str]:
-        """Create rows and return their ids. Links and files are written afterwards."""
+        """Create rows and return their ids. Links and files are written afterwards, by `link` and
+        `attach`."""
 
     async def update(self, schema: TableSchema, rows: Mapping[str, Row], by: str) -> None:
-        """Write values by field and id. Files can only be removed."""
+        """Write new values into rows, given by id and by field. Files can only be removed here;
+        `attach` adds them."""
 
     async def delete(self, schema: TableSchema, ids: Ids, by: str) -> None:
-        """Delete rows."""
+        """Delete the rows with these ids."""
 
     def holds_value(self, expected: Any, actual: Any) -> bool:
         """Return whether a cell holds the value that was to be written, in whatever form the system
         returns it."""
 
     def is_unchanged(self, before: Any, now: Any) -> bool:
-        """Return whether a cell still has its old value."""
+        """Return whether a cell still has the value that it had when the change was proposed."""
 
     def restorable_values(self, target: Mapping[str, Any], before: Row | None) -> Row | None:
         """Return the values of a deleted row that an undo can write again; None if there are
@@ -228,7 +231,8 @@ class TableDriver(Protocol):
     async def fetch_linkable_rows(
         self, schema: TableSchema, field: Field, ids: Ids
     ) -> Mapping[str, LinkableRow]:
-        """Return the existing rows of these ids that `field` may link to, by id."""
+        """Return the existing rows of these ids to which the link field may lead, by id, each with
+        the row to which it belongs already."""
         raise TypeError("this system has no links and no files to write")
 
 

@@ -123,7 +123,8 @@ class Field:
 
     @property
     def kind(self) -> Kind:
-        """Return how cells of this field are compared."""
+        """Return how the field's cells are compared, filtered and grouped: as texts, numbers, days
+        and so on."""
         return self.field_type.kind
 
     @property
@@ -337,7 +338,8 @@ def _sort_json(value: object) -> str:
 
 
 def _parse_files(field: Field, value: object, zone: tzinfo) -> list[Any]:
-    """Return the new files among those of a draft: those that are to be uploaded."""
+    """Return those files of a field's new value that are to be uploaded when the change is applied.
+    Raise ToolError if the value is no list."""
     if not isinstance(value, list):
         raise value_error(field, "{field}: write the names of files in this conversation.")
     return list(filter(is_new_file, value))
@@ -586,7 +588,8 @@ def _in_utc(moment: datetime) -> datetime:
 
 
 def without_empty(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the values that are not empty."""
+    """Return the values by field without those that are empty: None, an empty text or an empty
+    list."""
     return {name: value for name, value in values.items() if value not in _EMPTY}
 
 
@@ -625,7 +628,7 @@ def is_blank(field: Field, cell: object) -> bool:
 
 
 def counts_rows(field: Field) -> bool:
-    """Return whether the field is a link whose cell is the number of its linked rows."""
+    """Return whether the field is a link whose cell is only the number of its linked rows."""
     return field.is_link and field.kind == "number"
 
 
@@ -651,7 +654,7 @@ def parse_moment(cell: object, zone: Zone) -> datetime | None:
 
 
 def parse_day(cell: object) -> date | None:
-    """Return a cell as a date, which has no time zone, or None."""
+    """Return a cell of dates as a date, which has no time zone; None if it holds none."""
     try:
         return date.fromisoformat(cell[:10]) if isinstance(cell, str) else None
     except ValueError:
@@ -786,12 +789,13 @@ def format_label(text: str, max_characters: int = MAX_CELL_CHARACTERS) -> str:
 
 
 def format_moment(moment: datetime) -> str:
-    """Return a moment without its zone, which is shown beside it."""
+    """Return a date and time as text, to the second and without its zone: the zone is named once
+    for all."""
     return moment.isoformat(" ", "seconds")[: len("2026-11-20 09:30:00")]
 
 
 def describe_file(file: object) -> str:
-    """Return the name and the size of a file in a cell."""
+    """Return the name of a file in a cell, with its size in brackets if that is known."""
     name = ", ".join(cell_texts(file))
     size = file.get("size") if isinstance(file, Mapping) else None
     return f"{name} ({format_size(size)})" if isinstance(size, int) else name

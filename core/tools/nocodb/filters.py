@@ -160,7 +160,7 @@ class WhereClause:
 
     @property
     def is_sendable(self) -> bool:
-        """Return whether the filter is short enough for an address."""
+        """Return whether the filter is short enough for the address of a request."""
         return len(quote(self.v3)) <= MAX_WHERE_CHARACTERS
 
 
@@ -246,7 +246,7 @@ class TimeSpan:
 
     @property
     def day_after(self) -> date:
-        """The first day after the span."""
+        """The first day after the span, at which a filter for days ends."""
         return (self.end - timedelta(microseconds=1)).date() + _DAY
 
 
@@ -366,7 +366,8 @@ class RowSelection:
 
     @property
     def is_exact(self) -> bool:
-        """Return True if NocoDB itself returns exactly the matching rows."""
+        """Return True if NocoDB can filter so that it returns exactly the matching rows. Otherwise,
+        Ponte checks each row."""
         if not self.is_sent and self.conditions:
             return False
         return all(each.is_exact for each in self.conditions) and self._full_where.is_sendable
@@ -379,7 +380,8 @@ class RowSelection:
         return () if self.is_exact else tuple(dict.fromkeys(fields))
 
     def matches(self, row: NocoRecord) -> bool:
-        """Return whether a row with the fields in `checked_fields` matches. Raise ToolError."""
+        """Return whether a row matches the conditions, if NocoDB could not filter exactly; else
+        True. The row must have the fields in `checked_fields`. Raise ToolError."""
         if self.is_exact:
             return True
         checks = (_matches_row(each, row) for each in self.conditions)

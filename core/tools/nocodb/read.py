@@ -132,7 +132,8 @@ class ColumnChoice:
     sort: tuple[SortField, ...] = ()
 
     def columns(self, table: TableDescription) -> Sequence[Field]:
-        """Return the fields. CreatedAt and UpdatedAt are read only if they are named."""
+        """Return the fields of the table to read: those that were chosen, else all but CreatedAt
+        and UpdatedAt, which are read only if they are named."""
         return self.fields or [f for f in table.fields if f.id != f.title and f.via is None]
 
 
@@ -257,7 +258,8 @@ def _join_rows(
 
 @dataclass(frozen=True, slots=True)
 class RowReader:
-    """Reads the rows that a question selects, page by page, with the rows that they link to."""
+    """Reads the rows that a question of the model selects, page by page, with the rows to which
+    they link."""
 
     api: TableApi
     max_rows: int = MAX_ROWS_READ
@@ -530,7 +532,8 @@ async def check_filter_field(schemas: Schemas, viewer: Viewer, field: Field) -> 
 
 
 def check_not_withheld(field: Field) -> None:
-    """Raise ToolError for a secret field: filters and groups must not reveal it either."""
+    """Raise ToolError if the field is secret: a filter, a group or a sort by it would reveal its
+    values."""
     if field.is_secret:
         raise ToolError(
             "The field {field} is hidden here.",

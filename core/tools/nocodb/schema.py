@@ -129,7 +129,8 @@ def ids_and_titles(tables: Iterable[NamedTable]) -> set[str]:
 
 
 def format_title(title: str) -> str:
-    """Return a title on one line, cut to `MAX_TITLE_CHARACTERS`."""
+    """Return a title of a table or field as models read it: on one line, cut to
+    `MAX_TITLE_CHARACTERS`."""
     line = " ".join(clean_text(title).split())
     if len(line) <= MAX_TITLE_CHARACTERS:
         return line
@@ -163,16 +164,18 @@ class TableDescription:
 
     @property
     def display_field(self) -> Field | None:
-        """The field that names a row, or None."""
+        """The field whose value names a row of the table, or None if this person does not see
+        it."""
         return next((each for each in self.fields if each.id == self.display), None)
 
     @property
     def links(self) -> tuple[Field, ...]:
-        """The visible link fields."""
+        """The link fields of the table that this person may see."""
         return tuple(each for each in self.fields if each.is_link)
 
     def field(self, name: str) -> Field:
-        """Return a field by id, title or similar title. Raise NocoError `unknown_field`."""
+        """Return a field of the table by id, title or similar title, as a model names it. Raise
+        NocoError `unknown_field`."""
         match = self.paths.get(name) or find_by_name(name, self.fields)
         if match is None:
             raise NocoError(
@@ -302,7 +305,7 @@ class Schemas:
         return await self._base.value()
 
     async def visible_tables(self, viewer: Viewer) -> Sequence[NamedTable]:
-        """Return the tables that this person may see, in NocoDB's order."""
+        """Return the tables that rules let this person see, in NocoDB's order."""
         every = await self.all_tables()
         rules = self.config.table_rules
         return tuple(each for each in every if rules.is_visible(viewer, each.title, each.id))
@@ -314,7 +317,8 @@ class Schemas:
         return await self._names.value()
 
     async def describe_table(self, viewer: Viewer, name: str) -> TableDescription:
-        """Return a table by id, title or similar title. Raise NocoError `unknown_table`."""
+        """Return the description of a table by id, title or similar title, as this person may see
+        it. Raise NocoError `unknown_table`."""
         table = find_by_name(name, await self.visible_tables(viewer))
         # It may be a new table, so the list is read once more, unless it is seconds old.
         if table is None:
@@ -397,7 +401,8 @@ class Schemas:
         ]
 
     def drop(self) -> None:
-        """Drop all cached descriptions of tables."""
+        """Drop all cached descriptions of tables and the list of tables, so that they are read
+        again."""
         self._base = CachedValue(self._fetch_base, self._clock)
         self._names = CachedValue(self._fetch_tables, self._clock)
         self._tables: dict[str, CachedValue[_RawDescription]] = {}

@@ -85,7 +85,8 @@ class VisibleBase:
 
     @property
     def changeable_titles(self) -> Sequence[str]:
-        """Return the tables in which the asker may propose changes."""
+        """Return the titles of the tables of which the asker may propose changes; none if NocoDB or
+        a rule allows no change at all."""
         if self.is_read_only or not self.may_propose:
             return ()
         return [title for title in self.titles if title not in self.read_only_titles]
@@ -295,7 +296,7 @@ class NocoSource(TableSource):
         return Health(self.name, "failing" if has_failed else "on", "; ".join(words))
 
     async def close(self) -> None:
-        """Stop the requests that are under way in the background."""
+        """Stop the requests to NocoDB that are under way in the background."""
         await self.probing.close()
 
     async def _probe(self) -> None:

@@ -120,7 +120,7 @@ _EMPTY: GroupKey = EMPTY_LABEL, "", ""
 
 @dataclass(frozen=True, slots=True)
 class RequestedFigure:
-    """One figure over one field, such as the sum of Total, as the model asks for it."""
+    """One figure over one field, such as the sum of Total, as the model asks for it in a call."""
 
     field: str
     fn: Fn
@@ -194,7 +194,8 @@ def compute_number(fn: Fn, numbers: Sequence[Decimal]) -> Decimal | None:
 
 
 def divide_exactly(total: Decimal, count: int, places: int) -> Decimal:
-    """Return the average of `count` numbers, with two more decimal places than they have."""
+    """Return `total` divided by `count` (an average), with two more decimal places than the numbers
+    have (`places`)."""
     with decimal.localcontext(prec=_DIGITS):
         return (total / count).quantize(Decimal(1).scaleb(-places - _PLACES))
 
@@ -670,7 +671,7 @@ def _format_cell(column: RowColumn, cell: Any, this_year: int) -> str:
 
 
 def _format_figures(pairs: Sequence[FieldFunction], figures: Sequence[Figure]) -> dict[str, object]:
-    """Return figures for the model, by what they are, as in "sum of Total"."""
+    """Return figures for the model as JSON values, by what they are, as in "sum of Total"."""
     values: dict[str, object] = {}
     for (column, fn), figure in zip(pairs, figures, strict=True):
         value: object = figure

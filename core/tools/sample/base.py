@@ -81,7 +81,7 @@ class SampleTable:
         return next(each for each in self.fields if each["id"] == id)
 
     def find_field(self, name: str) -> Json | None:
-        """Return a field by id or title, or None."""
+        """Return the field of the table that has this id or title; None if there is none."""
         return next((each for each in self.fields if name in (each["id"], each["title"])), None)
 
 
@@ -147,7 +147,8 @@ class _Snapshot:
     """For a link to many rows: the ids of the linked rows by the row that they belong to."""
 
     def check_base(self, base: str) -> None:
-        """Raise NocoError `sample_reset` if the base has another id."""
+        """Raise NocoError `sample_reset` if a draft of the base with the id `base` is older than
+        the present content."""
         if base != self.base:
             raise NocoError(
                 "The sample tables have been reset since you asked for this. Ask again.",
@@ -188,7 +189,8 @@ class _Snapshot:
         return str(other.field(link["options"]["inverse_field_id"])["title"])
 
     def find_link(self, at: TableId, field: str) -> tuple[SampleTable, Json]:
-        """Return a table and one of its links. Raise NocoError."""
+        """Return a table and its link field with this id or title. Raise NocoError if there is
+        none."""
         table = self.find_table(at)
         column = table.find_field(field)
         if column is None or column["type"] not in ("Links", "LinkToAnotherRecord"):
@@ -253,7 +255,8 @@ class _Snapshot:
                 return row.cells.get(column["title"])
 
     def record(self, table: SampleTable, id: int, names: Sequence[str] = ()) -> NocoRecord:
-        """Return a row with the fields of these ids or titles; none means all."""
+        """Return a row in the form of NocoDB's API, with the fields of these ids or titles; without
+        names, with all fields."""
         row = self.rows[table.id][id]
         times = {"CreatedAt": row.created_at, "UpdatedAt": row.updated_at}
         # NocoDB takes ids and titles of fields; the times have their titles as ids.
@@ -337,7 +340,8 @@ class SampleApi:
         self._transact(lambda _: None)  # opening a file that is missing fills it
 
     async def count_all_rows(self) -> int:
-        """Return the number of rows, 0 before the first use. Raise NocoError."""
+        """Return the number of rows in all sample tables; 0 before their first use, without
+        creating the file. Raise NocoError."""
         if not self.path.exists():
             return 0
         return sum(map(len, (await self._read()).rows.values()))
@@ -420,7 +424,7 @@ class SampleApi:
         return len(state.rows.get(state.find_table(at).id, {}))
 
     async def fetch_aggregates(self, at: TableId, figures: Aggregates, where: str = "") -> Json:
-        """Return nothing: Ponte computes all figures of these tables."""
+        """Return nothing: Ponte itself computes all figures of the sample tables."""
         return {}
 
     async def fetch_linked_rows(self, at: TableId, field: str, row: str) -> Records:
@@ -624,7 +628,8 @@ class SampleApi:
             raise WriteUnsure(str(self._failure(error)), code="sample_failed") from None
 
     def _failure(self, cause: Exception | str) -> NocoError:
-        """Return the error for a file that cannot be read or written."""
+        """Return the error for a file of sample tables that cannot be read or written, with what to
+        do."""
         why = describe_read_error(cause) if isinstance(cause, OSError) else str(cause)
         return NocoError(
             "The sample tables in {path} can't be used ({cause}). Check the disk and the "
@@ -641,7 +646,8 @@ def _refuse_filter(where: str) -> None:
 
 
 def _language_of(number: int) -> str:
-    """Return the language with this place in `LOCALES`, English for a file of somebody else."""
+    """Return the language that a file of sample tables names by its place in `LOCALES`; English if
+    the number is none of Ponte's."""
     return LOCALES[number] if number < len(LOCALES) else "en"
 
 
@@ -662,7 +668,8 @@ def _save_row(connection: sqlite3.Connection, table: str, id: int, row: _StoredR
 
 
 def _stored_cells(table: SampleTable, cells: Json) -> dict[str, Any]:
-    """Return the cells by title. Unknown and computed fields are ignored, as NocoDB does."""
+    """Return the values of a written row in the form in which the file stores them, by the fields'
+    titles. Unknown and computed fields are ignored, as NocoDB does."""
     values = {}
     for name, value in cells.items():
         column = table.find_field(name)
@@ -697,8 +704,8 @@ class SampleDriver(RestDriver):
         self._sample = api
 
     async def describe(self, target: Mapping[str, Any]) -> TableSchema:
-        """Return the table of a draft. Raise NocoError `sample_reset` for a draft from before a
-        reset."""
+        """Return the table of a draft as writes see it. Raise NocoError `sample_reset` if the
+        sample tables were reset since the draft was made."""
         await self._sample.check_base(str(target["base"]))
         return await super().describe(target)
 
@@ -738,7 +745,7 @@ class SampleSource(TableSource):
         return await super().titles(viewer, to_change) if self._is_offered(viewer) else ()
 
     async def health(self) -> Health:
-        """Return "on", without opening the file."""
+        """Return the state "on", without opening the file."""
         return Health(self.name, "on", say(SAMPLE_SENTENCE))
 
     def _is_offered(self, viewer: Viewer) -> bool:

@@ -71,7 +71,7 @@ class StackSpotSettings(SettingsPart):
 
     @property
     def stackspot(self) -> bool:
-        """Return True if the credentials are set."""
+        """Return True if the credentials of StackSpot are set, so that it is used."""
         return bool(self.stackspot_client_id and self.stackspot_client_secret)
 
     def client(self, http: HttpClient, clock: Clock | None = None) -> StackSpot:
@@ -129,7 +129,8 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
         return ToolBundle(source, [StackSpotRuns(client, quick)], close=client.close)
 
     def rule_names(self, own: StackSpotSettings, config: OperatorConfig) -> RuleNames:
-        """Return the names of tools, commands and agents that rules may use."""
+        """Return the names of StackSpot's tools, commands and agents, which rules in ponte.toml may
+        use."""
         tools = ("stackspot_quick_command", "stackspot_agent")
         return {"tool": tools, "command": config.quick_commands, "agent": config.known_agents}
 
@@ -230,7 +231,8 @@ class QuickCommandRun(Kind):
         return f"{note}\n{_RESULT.format(noun=self.noun)}\n{make_code_block(excerpt)}"
 
     def read_result(self, change: Change) -> str:
-        """Return the run's result; "" if there is none, or it was forgotten."""
+        """Return the result of the run that the change stores; "" if it has none, or if it was
+        erased."""
         current = change.steps[0].current
         result = current.get("result") if current else None
         return result if isinstance(result, str) else ""

@@ -140,7 +140,7 @@ class Clock:
         return time.monotonic()
 
     async def sleep(self, seconds: float) -> None:
-        """Wait."""
+        """Wait for so many seconds."""
         await asyncio.sleep(seconds)
 
     def jitter(self) -> float:
@@ -225,7 +225,7 @@ class StillRunning(StackSpotError):
         self.execution = execution
 
     def words(self) -> str:
-        """Return the sentence of the cause, and that StackSpot may still finish the run."""
+        """Return why Ponte stopped waiting, and that StackSpot may still finish the run."""
         return f"{super().words()} {say(_STILL_RUNNING)}"
 
 
@@ -382,7 +382,7 @@ class StackSpotApi:
             raise explain_stackspot_error(error, request) from None
 
     async def close(self) -> None:
-        """Cancel a token request that is under way."""
+        """Cancel a request for a token that is under way."""
         if self._token_request is not None:
             self._token_request.cancel()
             await asyncio.wait({self._token_request})

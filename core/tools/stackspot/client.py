@@ -74,7 +74,8 @@ class AgentAnswer:
 
 @dataclass(frozen=True, slots=True)
 class RunStep:
-    """A step of a run. `answer` is empty until the step has one."""
+    """A step of a quick command's run. `answer` is what the step returned, empty until it has
+    ended."""
 
     name: str
     answer: str = ""
@@ -98,7 +99,7 @@ class RunStatus:
 
     @property
     def step(self) -> str:
-        """The name of the running step: the first without an answer, else the last."""
+        """The name of the step that runs now: the first without an answer, else the last."""
         waiting = [step.name for step in self.steps if not step.answer]
         return next(iter(waiting), self.steps[-1].name if self.steps else "")
 
@@ -204,7 +205,8 @@ def build_document(text: str, stem: str) -> Document:
 
 
 def _to_text(value: object) -> str:
-    """Return a text unchanged, None as "", and any other value as JSON."""
+    """Return a value of StackSpot's JSON as text: a text unchanged, None as "", anything else as
+    JSON."""
     if value is None or isinstance(value, str):
         return in_whole_characters(value or "")
     return in_whole_characters(json.dumps(value, ensure_ascii=False))
@@ -427,7 +429,7 @@ class StackSpot:
         return AgentAnswer(in_whole_characters(message), conversation)
 
     async def close(self) -> None:
-        """Close the client, and the HTTP client if it is its own."""
+        """Close this client, and its HTTP client if it made that itself."""
         await self._api.close()
         if self._own_http:
             await self._http.close()

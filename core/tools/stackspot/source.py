@@ -149,7 +149,8 @@ def conversation_ulid(ctx: ToolContext, agent: str = "") -> str:
 
 
 def describe_progress(status: RunStatus) -> str:
-    """Return a run's progress in words: "is running the quick command… 42 % · Summarise"."""
+    """Return the progress of a run as a person sees it: "is running the quick command… 42 % ·
+    Summarise"."""
     share = "" if status.share is None else f"{status.share * 100:.0f} %"
     doing = say(_WAITING if status.state == "CREATED" else _RUNNING)
     # StackSpot chose the step's name, and Discord shows progress as Markdown.
@@ -300,7 +301,8 @@ class AgentsConfig(Protocol):
 
     @property
     def known_agents(self) -> Mapping[str, tuple[str, str, str]]:
-        """Id, title and description of each agent, by name."""
+        """Id at StackSpot, title and description of each agent, by the name that ponte.toml gives
+        it."""
 
 
 class StackSpotSource:

@@ -78,7 +78,7 @@ class Frames:
         self._restore = os.dup2
 
     def send(self, frame: Frame) -> None:
-        """Write one frame as a line of JSON."""
+        """Write one frame (a message to the bot) to the pipe as a line of JSON."""
         plain = {key: _replace_surrogates(each) for key, each in frame.items()}
         self._write_all(self._pipe, json.dumps(plain).encode() + b"\n")
 
@@ -88,7 +88,7 @@ class Frames:
         self._write_all(self._output, f"\0{run}\0".encode())
 
     def restore_output(self) -> None:
-        """Open stdout and stderr again, in case user code closed them."""
+        """Open stdout and stderr again, in case the person's code closed or replaced them."""
         for handle in (1, 2):
             self._restore(self._output, handle)
 
@@ -153,7 +153,8 @@ class WorkFolder:
 
 
 class OutputSender:
-    """Sends the files and figures that one run created, within the limits."""
+    """Sends the files and figures that one run created to the bot, within limits on their number
+    and size."""
 
     def __init__(self, frames: Frames) -> None:
         self._frames = frames
@@ -346,7 +347,8 @@ def _stream(handle: int) -> io.TextIOWrapper:
 
 
 def _allow_cpu() -> None:
-    """Allow the next run its processor time. Linux ends a process that uses more (setrlimit(2))."""
+    """Raise the limit of this process's processor time by what the next run may take. Linux ends a
+    process that uses more (setrlimit(2))."""
     used = resource.getrusage(resource.RUSAGE_SELF)
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     soft = int(used.ru_utime + used.ru_stime) + CPU_SECONDS

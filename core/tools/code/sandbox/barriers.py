@@ -310,7 +310,8 @@ async def choose_sandbox(
 
 
 def _find_obstacle() -> PonteError | None:
-    """Return why this machine cannot have any sandbox, or None."""
+    """Return why this machine cannot have any sandbox (another system than Linux, or an unknown
+    processor), or None."""
     if sys.platform != "linux":
         return PonteError(NOT_LINUX, system=sys.platform)
     machine = os.uname().machine

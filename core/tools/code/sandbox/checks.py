@@ -63,7 +63,8 @@ def network(_: Outside) -> str:
 
 
 def processes(outside: Outside) -> str:
-    """Try to start processes and to signal others. Return what was possible, or ""."""
+    """Try to start processes and to signal those outside the sandbox. Return what was possible, or
+    ""."""
     if _is_permitted(_fork):
         return "made a process"
     if _is_permitted(lambda: os.posix_spawn("/bin/true", ["true"], {})):
@@ -74,7 +75,7 @@ def processes(outside: Outside) -> str:
 
 
 def writing(outside: Outside) -> str:
-    """Try to write outside the work folder. Return what was possible, or ""."""
+    """Try to write into folders outside the sandbox's own. Return what was possible, or ""."""
     for folder in (outside["folder"], os.path.dirname(sys.executable), "/usr", "/dev", "/"):
         path = os.path.join(folder, "ponte-probe")
         if _opens(path, "w"):
@@ -84,7 +85,7 @@ def writing(outside: Outside) -> str:
 
 
 def memory(outside: Outside) -> str:
-    """Try to allocate more memory than the limit. Return what was possible, or ""."""
+    """Try to allocate more memory than the sandbox's limit. Return what was possible, or ""."""
     size = outside["memory"] + (64 << 20)
     try:
         bytearray(size)

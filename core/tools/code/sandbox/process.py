@@ -46,7 +46,8 @@ NOT_STARTED_IN_TIME = "the program didn't start within {seconds:.0f} s"
 
 
 class ProgramEnds(NamedTuple):
-    """The program's ends of its four pipes. The bot closes them once the program has them."""
+    """The sandboxed program's ends of its four pipes, as file descriptors. The bot closes its
+    copies of them once the program has them."""
 
     stdin: int
     output: int
@@ -85,7 +86,7 @@ class ProgramPipes:
         return ProgramEnds(stdin, output, frames, life)
 
     def close(self) -> None:
-        """Close the bot's ends of all pipes now."""
+        """Close the bot's ends of all pipes at once, without waiting for output."""
         for each in self._transports:
             each.close()
 
@@ -187,7 +188,7 @@ class RunningProgram:
 
     @property
     def pid(self) -> int:
-        """The id of the process."""
+        """The id of the process that was started."""
         return self._process.pid
 
     @property
@@ -284,7 +285,7 @@ class Sandbox(Protocol):
 
     @property
     def name(self) -> Literal["bubblewrap", "landlock"]:
-        """The name of the sandbox."""
+        """The name of the kind of sandbox."""
 
     async def start(self, kernel: Path, python: Path, limits: SandboxLimits) -> RunningProgram:
         """Start the file `kernel` with the interpreter of the environment that holds `python`.
@@ -436,7 +437,8 @@ def running_threads() -> int:
 
 @dataclass(slots=True)
 class _DiskUse:
-    """The result of one measurement. `moved`: a file disappeared before it was counted."""
+    """The result of one measurement of a program's files: how many there are, and their bytes.
+    `moved`: a file disappeared before it was counted."""
 
     count: int = 0
     size: int = 0

@@ -132,7 +132,7 @@ class SandboxLimits:
 
 
 class SandboxFailed(ToolError):
-    """No kernel could be started: `cause` says why, for the operator. No code has run."""
+    """No kernel could be started, so no code has run. `cause` is the reason for the operator."""
 
     def __init__(self, cause: str) -> None:
         super().__init__(NOT_STARTED, code="no_safe_sandbox", hint=cause)

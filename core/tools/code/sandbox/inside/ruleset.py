@@ -55,7 +55,7 @@ class _Beneath(ctypes.Structure):
 
 
 def version() -> int:
-    """Return the version of Landlock in this kernel, or 0 without it."""
+    """Return the version of Landlock in this Linux kernel, or 0 if it has none."""
     try:
         return call(CREATE, None, 0, ASK_VERSION)
     except OSError:
