@@ -560,6 +560,7 @@ class ConversationRound:
             answer = await fetch_response(self._server, response, patience)
             if answer is None:
                 return False
+            # The conversation in which it is: before a crash, that may have been a newer one.
             remote = str((answer.get("conversation") or {}).get("id") or self._thread.remote)
             self._thread = replace(self._thread, remote=remote, remote_upto=UNKNOWN_POSITION)
             self._answer, self._is_certain = read_response(answer), False

@@ -266,6 +266,7 @@ class RestDriver(TableDriver):
     def batch(self, draft: Draft) -> int:
         """Return how many rows one batch writes: 10, as many as one call of NocoDB takes, or 1 if a
         row of the draft has links or files, each of which needs a call of its own."""
+        # A deletion takes the row's links and files with it.
         if draft.kind == "delete":
             return MAX_ROWS_PER_WRITE
         links = set(draft.target.get("link_fields", ()))

@@ -281,6 +281,7 @@ def _draft_run(command: QuickCommand, inputs: Inputs, conversation: str) -> Draf
         name: [str(about.get("type", "text")), [str(each) for each in about.get("choices", ())]]
         for name, about in command.inputs.items()
     }
+    # "key": how the card calls the id of the row, which is that of the run at StackSpot.
     target = {
         "slug": command.slug,
         "effect": command.effect,
