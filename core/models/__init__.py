@@ -145,6 +145,7 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
             return DemoModel(), start_nothing
         from core.models.model_server import ModelOptions
 
+        # The key of the pseudonyms under which the server knows people.
         secret = deps.home.pseudonyms()
         options = ModelOptions(secret=secret, spare_conversations=SPARE_CONVERSATION_COUNT)
         model = _serve_model(deps, options, late, read)
@@ -191,7 +192,8 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
             raise PonteError(NO_OPENAI_API, s=200)
         models = read_models({**listed})
         names = {one["id"] for one in models}
-        # llama.cpp's server answers with its only model, whatever name a request has.
+        # llama.cpp's server answers with its only model, whatever name a request has. Ollama lists
+        # a model without a tag as ":latest".
         takes_any_name = [one.get("owned_by") for one in models] == ["llamacpp"]
         is_listed = takes_any_name or {own.ponte_model, f"{own.ponte_model}:latest"} & names
         # Azure lists models that it could offer, and not the names of deployments.
@@ -218,6 +220,7 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
             return {}
         url, options = _model_list_request(deps.own)
         listed = await deps.http.get_json(f"{url}/models", **options)
+        # Some servers send the list alone.
         listed = {"data": listed} if isinstance(listed, list) else listed
         models = read_models({**listed}) if isinstance(listed, Mapping) else []
         return {"ponte_model": sorted(str(one["id"]) for one in models)}

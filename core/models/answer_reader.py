@@ -234,7 +234,7 @@ class GrowingAnswer:
             self._code.end_run()
             if self._code.ticks:  # a tag in a code span is text, if the span ends
                 span_end = self._code.find_span_end(text, at, is_last=is_last)
-                if span_end is None:
+                if span_end is None:  # the next piece tells
                     self._held = text[tag.start() :]
                     break
                 if span_end:
@@ -286,6 +286,7 @@ class GrowingAnswer:
         is_in_word = tag[0].isalpha() and self._last.isalnum()
         is_mention = is_in_word or _MENTION.match((self._last or "\n") + after) is not None
         is_mark = name in _MARKS and not (is_code or is_mention)
+        # gpt-oss marks its final answer so: what came before it was a thought without a tag.
         ends_thought = name in _FINAL and not (self._is_blank or self.has_thoughts)
         if is_mark and not ends_thought:
             return

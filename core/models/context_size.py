@@ -279,6 +279,7 @@ class ContextSizes:
                 if not tokens:
                     tokens, is_loaded = await self._ask_native(model)
                     is_sure = is_loaded if tokens else is_sure
+        # RecursionError: `find_size` walks through all of the answer, which may be nested deeply.
         except (TimeoutError, RecursionError):
             return
         if tokens:
@@ -293,6 +294,7 @@ class ContextSizes:
         """Ask the paths where local servers (Ollama, LM Studio, llama.cpp) and the proxy LiteLLM
         tell the size, besides OpenAI's API. Return the tokens, 0 for none, and whether they are
         sure: a model that is not loaded may be loaded with a smaller context than it could have."""
+        # The address of OpenAI's API ends in /v1; the other APIs are beside it ("/..").
         props, running, shown, studio, proxy = await asyncio.gather(
             self._get("/../props"),
             self._get("/../api/ps"),
@@ -327,6 +329,7 @@ def describe_size(size: ContextSize, tools: Sequence[ToolSpec] | None = None) ->
     of OpenAI's models. `tools` are those that are on; None for all that Ponte has. `needed` is the
     context in which they take no more than their share, rounded up to whole 1,024 tokens."""
     needed = TOOLS_CONTEXT_TOKENS
+    # The account's rate limit allows less at a time than the model reads.
     if size.source == "limit":
         return say(SIZE_LIMITED, tokens=format_number(size.tokens))
     if tools is not None:
@@ -350,6 +353,7 @@ def find_size(value: object) -> int:
         return 0
     named = (read_word(each) for key, each in value.items() if SIZE_FIELDS.fullmatch(str(key)))
     numbers = (int(float(each)) for each in named if re.fullmatch(r"[0-9]{1,12}(\.0)?", each))
+    # A smaller number is not the size of a context.
     sizes = [each for each in numbers if each >= MIN_CONTEXT_TOKENS]
     sizes += filter(None, map(find_size, value.values()))
     return min(sizes, default=0)
@@ -468,6 +472,7 @@ def fit_tools(ask: RoundRequest, items: Sequence[Item], most: int) -> RoundReque
 
     # The tools to keep come first in the order of this key.
     def rank(tool: ToolSpec) -> tuple[int, bool, int]:
+        # The words that people have for each part of the tool's name, in three languages.
         parts = [NAME_WORDS.get(part, rf"{part}\w*") for part in tool.name.split("_")]
         named = sum(re.search(rf"\b({part})\b", newest) is not None for part in parts)
         shared = words & _words_of(tool.name, tool.description)

@@ -146,6 +146,7 @@ def reconcile(
     `was_asked`: this question was sent before, so items after it may be its answer. Both are cut
     into a part that they have in common, and the items that each has after it.
     """
+    # The items that can be compared: no encrypted reasoning, and no answers without text.
     own_items = [
         item
         for item in transcript
@@ -423,6 +424,7 @@ class ConversationRound:
                         continue
                     if paying and (most := await paying(estimate_max_tokens(body))) is not None:
                         size = self._server.sizes.of(self._history.model)
+                        # The part of the context that is kept free for the answer.
                         room = size.tokens - size.room
                         self._server.limit_output(body, MAX_OUTPUT_FIELD, min(most, room))
                     async with aclosing(self._stream_response(body, reader)) as events:
@@ -446,6 +448,7 @@ class ConversationRound:
         else:
             upto = UNKNOWN_POSITION
         thread = replace(self._thread, remote_upto=upto)
+        # Without encrypted reasoning: the conversation on the server has it.
         plain = tuple(item for item in answer.items if item.kind != "opaque")
         answer = replace(answer, items=plain)
         completed = self._server.complete_round(self._ask, body, self._response_id, answer, thread)

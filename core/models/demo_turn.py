@@ -204,6 +204,7 @@ def format_rows(name: str, reply: ToolReply) -> str:
     if reply.error:
         return describe_failure(reply)
     rows, total, title = reply.rows, reply.total, escape_inline(name)
+    # There are rows, but in a form that the demo model does not read: its answer as it is.
     if not rows and total:
         return format_code_block(reply.value)
     if not rows:

@@ -260,6 +260,7 @@ def is_too_long(fault: ModelServerFault) -> bool:
         return True
     # "Too many tokens, please wait before trying again." (Bedrock)
     words = "" if fault.is_rate_limited else f"{fault.code} {fault.type} {fault.message}"
+    # 0: the server named no status, as for an error within a stream.
     return fault.status in (0, 400, 422, 500) and TOO_LONG_PATTERN.search(words) is not None
 
 
@@ -593,6 +594,7 @@ class ModelServer:
             pause = LOADING_BACKOFF.seconds_after(tries["loading"])
             await self.client.sleep(max(pause, min(fault.wait or 0, LOADING_BACKOFF.max_seconds)))
             return True
+        # The table of errors has only the general sentence for it.
         is_unexplained = MODEL_ERRORS.find(fault).error is ModelDown
         if (
             fault.kind in ("lost", "broken")

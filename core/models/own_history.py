@@ -325,6 +325,7 @@ class ResponsesReader(AnswerReader):
         Items of other types are left out."""
         kind, content = item.get("type", "message"), item.get("content")
         if kind == "message" and item.get("role", "assistant") == "assistant":
+            # OpenAI's word for commentary or final answer, which goes back with the message.
             self.phases[number] = read_word(item.get("phase"))
             parts = [content] if isinstance(content, str) else read_list(content)
             pairs = enumerate(parts)
@@ -380,6 +381,7 @@ class OwnHistoryApi:
             body = server.without_refused_fields(await self.build_body(history.request, items))
             # Limits on spending may allow only a shorter answer.
             if ask.payment and (most := await ask.payment(estimate_max_tokens(body))) is not None:
+                # The part of the context that the request leaves.
                 room = server.sizes.of(history.model).tokens - history.sent_tokens
                 server.limit_output(body, self.max_tokens_field, min(most, room))
             model = body["model"]

@@ -332,6 +332,7 @@ class GrowingCode:
             end = len(words.rstrip("\\`"))
             self._read_ticks(words[:end])
             self._run = words[end:]
+            # Too long to be the marks of a code span: it is counted now, and not kept.
             if len(self._run) > MAX_FENCE_LINE_CHARACTERS:
                 self.end_run()
 
@@ -376,6 +377,7 @@ class GrowingCode:
         # No code span goes on over a blank line or a fence.
         if is_blank or before or self._fence:
             self.ticks = 0
+        # An indented line is code only after a blank line or other code.
         self._may_indent = is_blank or self._is_indented
         if item or (content[:1].strip() and not is_blank):
             self._code_indent = 4 + start

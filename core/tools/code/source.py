@@ -164,12 +164,14 @@ class CodeRunner:
             source = source.replace(unicodedata.normalize("NFD", file.name), file.name)
         ran = await self.backend.run(ctx, source, inputs)
         ran = replace(ran, printed=shorten_output(ran.printed))
+        # Nothing can be stored in this conversation.
         if ctx.files is None:
             return CodeRun(ran, ())
         keep = ctx.files.save
         files = [await keep(file.name, file.type, file.data) for file in ran.output_files]
         if len(ran.printed) > MAX_SHOWN_CHARACTERS:
             files.append(await keep("output.txt", "text/plain", ran.printed.encode()))
+        # A model that passes the code on (hosted Python) may have changed it: what ran is stored.
         data = ((ran.changed_code or source).strip("\n") + "\n").encode(errors="replace")
         name = name_run_code(hashlib.sha256(data).hexdigest())
         return CodeRun(ran, tuple(files), await keep(name, CODE_TYPE, data))

@@ -149,6 +149,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         self._on_stream_end = on_stream_end
         self._listened_at = float("-inf")
         """When a stream for notices was opened last (monotonic seconds)."""
+        # The HTTP status of the last call, if it was no success, and redirects in a row; else 0.
         self.status = self._redirects = 0
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -202,6 +203,7 @@ async def _open_session(
     """Open a session with a server through `transport`. `on_message` gets its notices. A read has
     no timeout of its own, because a stream for notices may be silent for hours: callers limit their
     work. Proxies come from the transport, and not from the environment (`trust_env`)."""
+    # "identity": `GuardedTransport` refuses compressed answers.
     headers = {"Accept-Encoding": "identity", "User-Agent": "ponte-bot"}
     if server.token:
         headers["Authorization"] = f"Bearer {server.token}"

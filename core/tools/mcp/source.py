@@ -268,6 +268,7 @@ class McpServers:
         # "" stands for a tool that ponte.toml does not name, which nobody accepts.
         changed = [each["tool"] for each in self._list_differences(name, offered)]
         self._accepted[name] = {tool: words for tool, words in offered.items() if words}
+        # Into the database; then the other processes read it again.
         await self._remembered.flush()
         await self.deps.peers.notify(ACCEPTED_TOPIC, "")
         log.info("MCP tools accepted", server=name, tools=changed)
@@ -432,6 +433,7 @@ class McpTool(FunctionTool):
     ) -> None:
         self.spec, self.effect = spec, effect
         self.progress_text = _ASKING
+        # The call's own limit ends it before this one.
         self.timeout_seconds = MCP_CALL_TIMEOUT_SECONDS + 10.0
         self._servers, self._server, self._tool = servers, server, tool
         self._definition = definition

@@ -434,6 +434,8 @@ class RowReader:
         """Fetch one page of the rows that match, in an order that stays the same from page to page,
         with the fields to show, those to check filters by, and the links to follow."""
         table = selection.table
+        # Fields of linked rows (`via`) are not of this table: their rows are read by themselves. A
+        # link with a link back is followed from the other table.
         links = (join.link for join in selection.joins if not join.back)
         fields = [f for f in (*wish.columns(table), *selection.checked_fields, *links) if not f.via]
         # Never without fields: NocoDB would add hidden columns. The key keeps equal rows in place.

@@ -273,6 +273,7 @@ class _Snapshot:
         A link sorts by the display value of its row."""
         column = table.find_field(name)
         if column is None or column["type"] == "ID":
+            # CreatedAt and UpdatedAt are no fields of the table.
             cell = id if column else self.record(table, id, [name]).fields.get(name)
         else:
             cell = self.cell(table, column, id)

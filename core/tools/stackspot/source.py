@@ -317,6 +317,7 @@ class StackSpotSource:
         self._commands = commands
         self._config = config
         self._conversations = AgentConversations(stackspot)
+        # Seconds for one call of a tool: the longest run, and time to start it.
         self._patience = stackspot.deadline + _CALL_MARGIN_SECONDS
         self._tool_sets = BoundedDict[tuple[str, str], tuple[QuickCommandTool, FunctionTool]](
             _MAX_TOOL_SETS

@@ -220,7 +220,7 @@ class Interpreter:
 
         Code of the person also runs while figures are drawn, so these parts can be interrupted and
         fail too, and what all runs need is restored after each."""
-        _allow_cpu()
+        _allow_cpu()  # this run's share: Linux counts the time of all runs together
         signal.signal(signal.SIGINT, self._on_interrupt)
         value, error = self._run_part(name, lambda: self._interpret(code, zone))
         self._restore_state()

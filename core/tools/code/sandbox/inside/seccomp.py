@@ -238,6 +238,7 @@ def _check_arguments(name: str, pid: int) -> list[FilterStep]:
         case "close_range":
             return _allow_if(_argument(2), (0, CLOSE_RANGE_CLOEXEC), errno.EPERM)
         case "fcntl":
+            # ERRNO with the number 0: locks succeed, and do nothing.
             free = [step for lock in LOCKS for step in _return_if(lock, ERRNO)]
             return _allow_if([*_argument(1), *free], FCNTL, errno.EPERM)
         case "ioctl":
