@@ -325,7 +325,7 @@ class ServedModel(Model):
 
     @property
     def name(self) -> str:
-        """The name of the model."""
+        """The operator's model (PONTE_MODEL), by its name on the server."""
         return self._options.model
 
     @property

@@ -268,7 +268,7 @@ class KernelSession:
 
     @property
     def alive(self) -> bool:
-        """Return True if the kernel runs."""
+        """Return True if the kernel's process has not ended."""
         return self._process.returncode is None
 
     async def kill(self) -> None:

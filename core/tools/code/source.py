@@ -197,11 +197,11 @@ class CodeSource:
         return (self._tool,) if await self.backend.is_available() else ()
 
     async def health(self) -> Health:
-        """Return the state of what runs Python."""
+        """Return the state of the backend: where Python runs, or why it cannot."""
         return await self.backend.health()
 
     async def close(self) -> None:
-        """Close what runs Python."""
+        """Stop all runs and background work of the backend."""
         await self.backend.close()
 
     async def _run(self, ctx: ToolContext, code: str = "") -> Outcome:

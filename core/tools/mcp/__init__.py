@@ -225,7 +225,7 @@ class McpToolSource(FixedToolSource):
         return await self.servers.list_states() if self._deps.config.mcp else ()
 
     async def close(self) -> None:
-        """End all connections to MCP servers."""
+        """Stop watching the MCP servers, which ends the connections to them."""
         if self._servers is not None:
             await self._servers.close()
 

@@ -350,7 +350,7 @@ class McpServers:
         return result
 
     async def close(self) -> None:
-        """End all connections."""
+        """Stop watching the servers, which ends the connections to them."""
         await cancel_all([state.task for state in self._states.values() if state.task])
         self._states.clear()
 

@@ -424,7 +424,7 @@ class TableApi(Protocol):
         """Return a table in NocoDB's form, for `schema.parse_table`."""
 
     async def fetch_page(self, at: TableId, query: PageQuery) -> RecordPage:
-        """Return one page of rows."""
+        """Return one page of the rows that the query selects, in its order."""
 
     async def fetch_record(self, at: TableId, id: str, *, fields: Sequence[str] = ()) -> NocoRecord:
         """Return one row. Raise NocoError `not_found`."""
@@ -433,7 +433,8 @@ class TableApi(Protocol):
         """Return how many rows of the table match `where`; "" matches all."""
 
     async def fetch_aggregates(self, at: TableId, figures: Aggregates, where: str = "") -> Json:
-        """Return aggregates by the field's title. Called only if `filters_rows`."""
+        """Return figures of all matching rows, such as sums, by the field's title. Called only for
+        a system that filters rows itself (`filters_rows`)."""
 
     async def fetch_linked_rows(self, at: TableId, field: str, row: str) -> Records:
         """Return all rows that a link field (by id) of a row links to."""

@@ -57,9 +57,10 @@ also finds rows by their secret fields.
 
 @dataclass(frozen=True, slots=True)
 class BridgeTool:
-    """A tool of the bridge. `arguments` is a signature; optional arguments have a default.
+    """A tool of the bridge: what it may do (`effect`), and its arguments as a signature, in which
+    optional ones have a default.
 
-    Forbidden tools are never called, so theirs is left out.
+    A forbidden tool is never called, so it has no signature here.
     """
 
     name: str

@@ -489,8 +489,8 @@ def parse_value(field: Field, value: object, zone: tzinfo) -> Any:
 
 
 def normalise_cell(field: Field, cell: object) -> Any:
-    """Return a cell of NocoDB's in the form of `parse_value`, without what differs at each
-    reading."""
+    """Return a cell of NocoDB in the form in which `parse_value` returns a value to write, so that
+    both can be compared: without what differs at each reading, such as signed addresses."""
     if field.kind == "check":
         return bool(cell) and str(cell).lower() not in ("false", "0")
     return None if cell in _EMPTY else field.field_type.normalise(cell)

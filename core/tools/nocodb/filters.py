@@ -241,7 +241,7 @@ class TimeSpan:
 
     @property
     def first_day(self) -> date:
-        """The first day of the span."""
+        """The day on which the span begins, in the asker's zone."""
         return self.start.date()
 
     @property

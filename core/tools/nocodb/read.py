@@ -602,7 +602,7 @@ class QueryTools:
         return TableQuestion(selection, now, self.api.format_source_link(layout.at))
 
     def current_time(self, ctx: ToolContext) -> datetime:
-        """Return the time of now in the asker's zone."""
+        """Return the current time in the asker's zone. It decides what "today" is in filters."""
         return datetime.fromtimestamp(self.clock(), ZoneInfo(ctx.zone))
 
     async def nocodb_query(

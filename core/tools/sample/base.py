@@ -73,7 +73,7 @@ class SampleTable:
 
     @property
     def display(self) -> Json:
-        """The field that names a row."""
+        """The field whose value names a row in links to it: the first one after the id."""
         return next(each for each in self.fields if each["type"] != "ID")
 
     def field(self, id: str) -> Json:
@@ -203,14 +203,15 @@ class _Snapshot:
         return table, column
 
     def write_cells(self, table: str, id: int, cells: Cells) -> None:
-        """Write these cells of a row, and that it was changed now."""
+        """Write these cells of a row into the file, and now as the time of its last change."""
         row = self.rows[table][id]
         row.cells |= cells
         row.updated_at = _format_utc(datetime.now(UTC))
         _save_row(self.connection, table, id, row)
 
     def link_children(self, link: Json, ids: Sequence[int], owner: int | None) -> None:
-        """Write the owner of rows in a link to many rows; None removes them from it."""
+        """Store in these rows that they belong to the row `owner`, which has a link to many rows,
+        or to none (None)."""
         for id in ids:
             self.write_cells(_related_table(link), id, {self.inverse_title(link): owner})
 

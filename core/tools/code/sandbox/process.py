@@ -203,7 +203,7 @@ class RunningProgram:
 
     def overrun(self, why: str) -> None:
         """Kill the program because it exceeded a limit that only Ponte measures. `why` is the
-        reason for people."""
+        limit in words, for the result of the run."""
         self.overran = why
         self._strike()
 

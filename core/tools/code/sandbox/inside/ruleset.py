@@ -73,6 +73,7 @@ def restrict(
     """
     abi = version()
     handled = (1 << _RIGHTS.get(abi, _LATEST_RIGHTS)) - 1
+    # Two bits each: to open and to connect TCP ports; abstract sockets and signals.
     network = 0b11 if abi >= _NETWORK_SINCE else 0
     scopes = 0b11 if abi >= _SCOPES_SINCE else 0
     # Older kernels refuse a longer structure than they know.
