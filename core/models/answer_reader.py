@@ -725,7 +725,8 @@ class AnswerReader:
 
     def carried_fields(self, fields: Json) -> Json:
         """Return those fields of a server's message or call that the server wants back in the next
-        request, such as a model's thoughts or signatures."""
+        request, such as a model's thoughts or signatures. They count for the limit of an answer,
+        beyond which `_count` raises ModelServerFault."""
         carried = {
             name: value
             for name, value in fields.items()
@@ -842,6 +843,7 @@ class AnswerReader:
             return False
 
     def _count(self, characters: int) -> None:
+        """Count characters of the answer. Raise ModelServerFault if it has too many."""
         self._characters += characters
         if self._characters > MAX_ANSWER_CHARACTERS:
             raise ModelServerFault("excess", message=f"{MAX_ANSWER_CHARACTERS:,} characters")

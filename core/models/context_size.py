@@ -171,6 +171,7 @@ class ContextSizes:
 
     def __init__(self, client: ModelServerClient, model: str, tokens: int) -> None:
         self._client = client
+        # The operator's model, and the size that the operator has set for it; 0 for none.
         self._model = model
         self._setting = tokens
         self.model_list: Json = {}

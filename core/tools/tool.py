@@ -271,6 +271,7 @@ class Parameters:
                 continue
             optional = parameter.default is not parameter.empty
             default = parameter.default if optional else None
+            # With its `repr`, because equal hints can list their values in another order.
             try:
                 adapter = _make_adapter(hints[name], repr(hints[name]))
             # The hint is not hashable, so it cannot be cached. One that pydantic does not accept

@@ -130,6 +130,7 @@ async def install_libraries(folder: Path, proxies: Proxies) -> None:
     environment = {"HTTPS_PROXY": proxies.https, "HTTP_PROXY": proxies.http, "NO_PROXY": proxies.no}
     # By stdin and not as an argument: other users of the machine can read arguments.
     proxy_settings = json.dumps({name: value for name, value in environment.items() if value})
+    # `_PIP` is a program that reads the proxies from stdin and then runs pip.
     command = [
         sys.executable,
         "-c",

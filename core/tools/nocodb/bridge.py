@@ -515,7 +515,7 @@ class BridgeSource:
         tool_names = self._tool_names
         if self._clock() >= self._until:
             # Set before the bridge is asked, so that no other turn waits for it too. If it fails,
-            # it is asked again after this time.
+            # it is asked again after this shorter time.
             self._until = self._clock() + TOOL_LIST_SECONDS / 10
             with suppress(BridgeError):
                 names = await self.api.list_tools()
