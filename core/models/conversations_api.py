@@ -223,8 +223,8 @@ class BackgroundStream:
         """Read the stream to its end, whether or not anybody still listens.
 
         While nobody takes events, reading pauses after MAX_WAITING_EVENTS, so that memory is
-        bounded. The response's id is reported even to a caller who left: the response must be
-        erased later.
+        bounded. The response's id is reported (`report_late_id`) if the listener has left without
+        it: the response must be erased later.
         """
         end: Exception | None = None
         named = False

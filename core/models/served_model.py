@@ -431,6 +431,7 @@ class ServedModel(Model):
         """
         try:
             if remote.kind == "conversation":
+                # Answers that are still read would add items to it.
                 await self._conversations.prepare_erasure(remote.id)
                 await _erase_conversation(self._client, remote.id)
             else:

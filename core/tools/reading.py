@@ -54,6 +54,7 @@ class PlaceReadingSource(FixedToolSource):
     name = "reading"
 
     def __init__(self, messengers: Mapping[str, Messenger]) -> None:
+        # By platform: the connection to it, which reads its messages.
         self._messengers = messengers
         tool = _ReadingTool(
             self.read_messages,
@@ -61,6 +62,7 @@ class PlaceReadingSource(FixedToolSource):
             doing="is reading the messages here…",
             patience=READ_TIMEOUT_SECONDS,
         )
+        # It is offered only on these platforms.
         tool.messengers = messengers
         self._tools = (tool,)
 

@@ -402,7 +402,8 @@ class FunctionTool:
         description: str = "",
         patience: float = TOOL_TIMEOUT_SECONDS,
     ) -> None:
-        # A mistake in a tool's definition shows at the start, and not when a model calls it.
+        # All is checked here: a mistake in a tool's definition shows when Ponte starts, and not
+        # when a model calls the tool. `patience`: the seconds that one call may take.
         name = name or getattr(function, "__name__", "")
         description = description or parse_docstring(inspect.getdoc(function) or "")[0]
         if not inspect.iscoroutinefunction(function):

@@ -432,10 +432,11 @@ class HostedBackend:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
+        # The model, its effort and limits, which all runs share.
         self._choice = choice or HostedOptions()
         self._pseudonym = pseudonym
         self._containers = ContainerClient(client, clock)
-        # By the thread's id, the one used last at the end.
+        # What runs the code of each thread, by its id; the one used last is at the end.
         self._threads: dict[str, CodeInterpreter] = {}
         self._trouble: ToolError | None = None
         """Why the last run failed at the server; None if it did not."""

@@ -65,8 +65,9 @@ programs (also no asyncio); threads work. At most 30 seconds, 1 GiB."""
 
 @dataclass(slots=True)
 class _KernelSlot:
-    """The place of a thread's kernel in this process: the kernel, or why there is none. Whoever
-    uses it holds the `lock`, because a kernel runs one code at a time."""
+    """The place of a thread's kernel in this process: the kernel (`session`) with its `python`, or
+    why there is none. Whoever uses it holds the `lock`, because a kernel runs one code at a
+    time."""
 
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
     session: KernelSession | None = None
@@ -77,6 +78,7 @@ class _KernelSlot:
     """Why an earlier kernel is gone, if this process knows."""
 
     async def end(self, why: str) -> None:
+        """End the kernel, if there is one, and note why it is gone."""
         session, self.session, self.why = self.session, None, why
         if session:
             await session.kill()
@@ -101,6 +103,7 @@ class Kernels:
         self._most = most
         self._clock = clock
         self._slots: dict[str, _KernelSlot] = {}
+        """By the thread's id: the thread's kernel in this process, or why it has none now."""
         self._room = asyncio.Semaphore(most)
         """Limits how many kernels run code at once."""
         self._sweeping: asyncio.Task[None] | None = None
@@ -250,6 +253,7 @@ class LocalBackend:
         self._kernels = kernels
         self._limits = limits
         self._is_required = is_required
+        # The folder in /tmp with the files of this process's kernels.
         self._runtime = RuntimeFolder()
         self._choice: SandboxChoice | None = None
         """The sandbox that was proven to work here; None before the proof."""

@@ -144,8 +144,9 @@ class PrintedOutput:
         self.rest = b""
 
     def feed(self, chunk: bytes) -> bool:
-        """Add output. Return True once the mark was read. The mark can come in two pieces, so the
-        last bytes, as many as it has, wait in `_pending` for the next piece."""
+        """Add output. Return True once the mark was read, which ends the output of the run; what
+        follows it is `rest`. The mark can come in two pieces, so the last bytes, as many as it has,
+        wait in `_pending` for the next piece. Output beyond a limit is only counted."""
         data = self._pending + chunk
         before, mark, self.rest = data.partition(self._mark)
         partial_mark = b"" if mark else before[-len(self._mark) :]

@@ -71,7 +71,7 @@ def format_for_model(ran: RunResult, files: Sequence[File]) -> str:
     if files:
         after.append(f"[The person has: {', '.join(file.name for file in files)}]")
     room = MAX_OUTCOME_CHARACTERS - _RESERVED_CHARACTERS - sum(map(len, (*parts, *after)))
-    # Some of the output is shown however long the rest is.
+    # However long the rest is, so much of the output is shown.
     printed = cut_middle(ran.printed.strip("\n"), max(_RESERVED_CHARACTERS, room))
     return _join_parts([*parts, printed, *after]) or NOTHING_PRINTED
 

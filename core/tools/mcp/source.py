@@ -435,6 +435,7 @@ class McpTool(FunctionTool):
         self.progress_text = _ASKING
         # The call's own limit ends it before this one.
         self.timeout_seconds = MCP_CALL_TIMEOUT_SECONDS + 10.0
+        # What makes the calls, the server, and the tool's name there.
         self._servers, self._server, self._tool = servers, server, tool
         self._definition = definition
 

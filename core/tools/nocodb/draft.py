@@ -397,6 +397,7 @@ class WriteTools:
         self._schemas = schemas
         # False for the sample tables, whose rows Ponte filters itself.
         self._filters_rows = api.filters_rows
+        # Finds the rows that filters select, and those with a title that a person typed.
         self._reading = RowReader(api)
         self._drafts = DraftBuilder(driver or RestDriver(api))
         self._now = now

@@ -543,6 +543,7 @@ def text_condition(field: Field, op: Op, operands: Sequence[object]) -> FilterCo
             matches = any(text in values for text in texts)
         return matches == (op not in ("neq", "not_contains"))
 
+    # The name of the operator in NocoDB.
     by = _BY_OPTION if field.kind == "options" else _BY_WORD
     # NocoDB puts % around a pattern itself, but not where one stands at either end (0.301.3).
     pattern = "".join("%" if _matches_loosely(each) else each for each in values[0]).strip("%")

@@ -295,7 +295,7 @@ class Schemas:
         self._clock = clock
         # As of the last look: when the API's number grows, the caches are outdated.
         self._drifts = api.drift_count
-        # Makes the caches, which are empty.
+        # Makes the caches of the base, the tables' names and their descriptions, all empty.
         self.drop()
 
     async def find_base(self) -> NocoBase:

@@ -276,10 +276,11 @@ class NocoSource(TableSource):
         # An approved change retries its reads for longer than a turn: NocoDB may be restarting.
         driver = RestDriver(self.api.with_pauses(APPLYING_PAUSES_SECONDS), read_file)
         super().__init__(self.api, driver, base_id=base_id, config=config, clock=clock)
+        # Asks NocoDB, while nobody waits, for its version and for what it lacks.
         self.probing = BackgroundTasks("nocodb")
         self._gaps: Sequence[str] | None = None
         """What this version of NocoDB lacks; None before it was asked."""
-        self._version = ""
+        self._version = ""  # of NocoDB; "" before it was asked, and if it does not tell
 
     async def health(self) -> Health:
         """Return the state of the base, NocoDB's version and the routes that it lacks. Both are

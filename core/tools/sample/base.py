@@ -730,10 +730,11 @@ class SampleSource(TableSource):
         *,
         for_invited: bool = False,
     ) -> None:
+        # Does the approved writes, and reads the rows of drafts.
         driver = SampleDriver(api)
         self._sample, self._title, self._for_invited = api, title, for_invited
         super().__init__(api, driver, drafting=driver, config=config)
-        # The tables are never asked for: `tools` sets them.
+        # Until when the list of tables counts. It is never asked for, because `tools` sets it.
         self._until = float("inf")
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:

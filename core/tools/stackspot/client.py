@@ -276,6 +276,7 @@ class StackSpot:
         self._own_http = http is None
         self._http = http or HttpClient(proxies=proxies)
         self._clock = clock or Clock()
+        # Sends requests with the account's token, and repeats those that may be repeated.
         account = StackSpotAccount(client_id, client_secret, realm, urls)
         self._api = StackSpotApi(account, self._http, self._clock)
         self._commands = f"{urls.api.rstrip('/')}/v1/quick-commands"
