@@ -285,8 +285,8 @@ class ServedModel(Model):
     """A `Model` behind an OpenAI-compatible server.
 
     `level` is the API that requests use. None (PONTE_MODEL_API=auto): requests to the server find
-    out which one it has. `read` returns the bytes of files. For `record_object_to_erase` see
-    `core.models.model_server.RecordObjectToErase`.
+    out which one it has. `read` returns the bytes of files. `record_object_to_erase` records what
+    the server stores when no turn is listening any more, so that it can be erased.
     """
 
     def __init__(

@@ -122,7 +122,8 @@ async def poll_response(client: ModelServerClient, name: str) -> Json:
 class HostedExecution:
     """The parsed answer of the model's server to a run of code. `codes` are what ran, "" where the
     server does not say. `at` is when it began, in the server's seconds. `text` holds the model's
-    own words without links into the container. `ended` says why they end early."""
+    own words without links into the container. `ended` is the server's reason for a response that
+    ended early, or ""."""
 
     id: str
     at: int

@@ -46,8 +46,8 @@ class InputFile:
     """A file that a person attached in this thread, to be put into the work folder before the run.
 
     `id` is its id in `Files`. `name` is a safe file name, unique in this thread. `size` is in
-    bytes. `read` returns the bytes. A backend that already holds this `id` need not call it; after
-    its state was lost, it puts all files back.
+    bytes. `read` returns the bytes. A backend that already holds this `id` need not call `read`;
+    after its state was lost, it puts all files back.
     """
 
     id: str

@@ -98,8 +98,8 @@ class NocodbSettings(SettingsPart):
 
     @property
     def nocodb(self) -> Literal["off", "rest", "bridge"]:
-        """Return which driver the settings choose. A bridge may need no token, NocoDB itself
-        does."""
+        """Return how the settings reach NocoDB: by its REST API, or by a bridge, whose address has
+        a path. A bridge may need no token, NocoDB itself does."""
         if urlsplit(plain_value(self.nocodb_url)).path.rstrip("/"):
             return "bridge"
         return "rest" if self.nocodb_url and self.nocodb_token else "off"
@@ -156,7 +156,8 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         return ToolBundle(source, [source.rows])
 
     def rule_names(self, own: NocodbSettings, config: OperatorConfig) -> RuleNames:
-        """Return the names of tools that rules may use. If NocoDB is off, those of both drivers."""
+        """Return the names of tools that rules in ponte.toml may use. If NocoDB is off, those of
+        both drivers: its REST API and a bridge."""
         match own.nocodb:
             case "rest":
                 return {"tool": REST_TOOLS}

@@ -163,7 +163,8 @@ Aggregates = Sequence[FieldAggregate]
 
 
 def seconds_between_calls(url: str) -> float:
-    """Return the seconds between two calls of the server at `url`."""
+    """Return the seconds from one call of the server at `url` to the next: NocoDB's cloud limits
+    calls, other servers do not (0)."""
     host = urlsplit(url).hostname or ""
     is_cloud = host == "nocodb.com" or host.endswith(".nocodb.com")
     return CLOUD_CALL_INTERVAL_SECONDS if is_cloud else 0.0

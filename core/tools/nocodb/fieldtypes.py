@@ -404,8 +404,9 @@ class FieldType:
 
     `word` names it in a table's outline; "" means NocoDB's name in lower case. `parse` checks a
     value to write and returns the form that drafts store. `normalise` converts a cell of NocoDB's
-    to that form, `to_nocodb` converts back. `is_computed`: NocoDB fills it. `differs_by_row`: with
-    a new value for each row. `may_hold_numbers`: it can be summed though it may hold text.
+    to that form, `to_nocodb` converts back. `is_computed`: NocoDB fills the field.
+    `differs_by_row`: it does so with a new value for each row. `may_hold_numbers`: it can be summed
+    though it may hold text.
     """
 
     word: str = ""

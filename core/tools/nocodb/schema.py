@@ -573,7 +573,8 @@ _UNKNOWN = "(ask for them)"
 def format_outline(
     table: TableDescription, longest: int = SHORT_OUTLINE_CHARACTERS, *, read_only: bool = False
 ) -> str:
-    """Return `Customers [m…]: Name*:text, Status:select(Lead|Active), Orders->Orders`.
+    """Return the outline of a table by which the model knows its fields, such as `Customers [m…]:
+    Name*:text, Status:select(Lead|Active), Orders->Orders`.
 
     The field with * names a row. `Id`, CreatedAt and UpdatedAt are left out. `read_only` is marked
     after the id. The outline is cut to whole fields, with the number of missing ones.

@@ -86,7 +86,8 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
         return ToolBundle(source, [source.rows])
 
     def rule_names(self, own: NocodbSettings, config: OperatorConfig) -> RuleNames:
-        """Return the names of tools that rules may use, which are those of NocoDB's REST API."""
+        """Return the names of tools that rules in ponte.toml may use: those of NocoDB's REST API,
+        none if NocoDB or a bridge is set up."""
         return {"tool": REST_TOOLS if own.nocodb == "off" else ()}
 
     async def check(self, deps: IntegrationDependencies[NocodbSettings]) -> Sequence[Health]:

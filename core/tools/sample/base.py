@@ -322,7 +322,7 @@ class SampleApi:
         """The id of the base as it was read last; `ponte sample reset` makes another one."""
 
     def format_source_link(self, at: TableId, row: str = "") -> str:
-        """Return a sentence, because there is no page to link to."""
+        """Return the sentence that stands for a link to the table: sample tables have no page."""
         return say("Sample data.")
 
     def reset(self, language: str = "") -> None:

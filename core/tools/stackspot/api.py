@@ -258,8 +258,8 @@ _COMMON_ROWS = (
 
 
 def _lost_answer(sentence: str) -> tuple[ErrorRow, ...]:
-    """Return the rows of a request that costs money each time: when its answer is lost, StackSpot
-    may be working on it, so it is not sent again."""
+    """Return the rows in the table of errors for a request that costs money each time: when its
+    answer is lost, StackSpot may be working on it, so it is not sent again."""
     return (
         on(*GATEWAY_STATUSES).raises("unknown", sentence, outcome_unknown=True),
         # The request was sent, and no readable answer of StackSpot came back.

@@ -292,7 +292,8 @@ class Sandbox(Protocol):
 
         `python` is `…/bin/python` of a virtual environment; its tree and its base interpreter's
         must be readable for other users of the machine where the bot runs as root (the program
-        never does). Raises SandboxFailed where it cannot be started; never tries with less.
+        never does). Raises SandboxFailed where it cannot be started; never starts it with fewer
+        restrictions.
         """
 
 
