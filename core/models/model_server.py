@@ -418,8 +418,9 @@ def unknown_model_error(model: str, models: Sequence[str]) -> UnknownModel:
 
 
 class ModelServer:
-    """What all API levels share about one server: its client, the options, and what this process
-    has learned about it from refusals: fields, tools, pictures and sizes that it does not take."""
+    """The knowledge that all API levels share about one server: its client, the options, and what
+    this process has learned from refusals: fields, tools, pictures and sizes that the server does
+    not take."""
 
     def __init__(
         self,

@@ -158,14 +158,15 @@ class PrintedOutput:
 
     @property
     def text(self) -> str:
-        """What the run has printed so far, up to the limit."""
+        """The output of the run so far, up to the limit."""
         room = MAX_KEPT_BYTES - len(self._output)
         output = bytes(self._output) + self._pending[:room]
         return output.decode(errors="replace")
 
     @property
     def discarded_bytes(self) -> int:
-        """How many bytes of the run's output were not kept, because it printed too much."""
+        """The number of bytes of the run's output that were not kept, because it printed too
+        much."""
         return max(0, self.total - len(self._output))
 
 
