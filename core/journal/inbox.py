@@ -63,12 +63,14 @@ class SenderLimits:
         return bool(self.per_minute or self.waiting)
 
     def exceeded_limit(self, connection: SqlConnection, person: str, now: float) -> str:
-        """Return the limit that the message just stored exceeds, as in "fast:20" or "waiting:5".
-        Return "" if it exceeds none."""
+        """Return the limit that the message just stored exceeds, as in "fast:20" (more than 20 in
+        this minute) or "waiting:5". Return "" if it exceeds none. `person` is the sender's key, and
+        both counts include the new message."""
         if self.per_minute and _count_this_minute(connection, person, now) > self.per_minute:
             return f"fast:{self.per_minute}"
         if self.waiting:
-            # On Postgres, messages that are stored at the same moment do not see each other.
+            # On Postgres, messages that are stored at the same moment do not see each other. So
+            # this waits until an earlier one of the person is committed, and counts it, too.
             connection.lock_key(f"waiting:{person}")
             sql = (  # runs of the person's schedules do not count
                 "SELECT count(*) FROM inbox WHERE person = ? AND is_decision = 0 AND state = 'new'"
@@ -80,7 +82,8 @@ class SenderLimits:
 
 
 class SenderConfig(Protocol):
-    """The configuration of what one person may send, which can be reloaded."""
+    """Has the limits on what one person may send. They are read for each message, because an
+    operator can reload the configuration while Ponte runs."""
 
     @property
     def sender_limits(self) -> SenderLimits:
@@ -88,9 +91,8 @@ class SenderConfig(Protocol):
 
 
 class SqlInbox(SqlStore):
-    """The `Inbox` port. `runner` runs the turns, in this process or in all that share the database.
-    `config` has the current limits; None: there are none. A message over its sender's limit is
-    stored as refused and answered at once."""
+    """Stores each message that people send to Ponte in the table `inbox`, and queues its turn (the
+    `Inbox` port). A message over its sender's limit is stored as refused and answered at once."""
 
     def __init__(
         self,
@@ -98,13 +100,19 @@ class SqlInbox(SqlStore):
         runner: LocalRunner | Jobs | None = None,
         config: SenderConfig | None = None,
     ) -> None:
+        """Create the inbox. Callers use some methods of the runner as methods of the inbox.
+
+        `runner` runs the turns: `Jobs` if several processes share the database; None creates a
+        runner for this process alone. `config` has each sender's current limits; None: no limits.
+        """
         super().__init__(database)
         self._config = config
         self._new_messages: BoundedDict[int, tuple[Message, float]] = BoundedDict(1000)
-        """Messages whose turns will begin in this process, and when they were stored, by `seq`. The
-        newest ones suffice: the database has all. Long ones could fill the memory while they
-        wait."""
+        """By `seq`: messages whose turns will begin in this process, and when they were stored. A
+        cache that saves a read at the turn's beginning. The database has all messages, so a bound
+        is harmless."""
         self._runner = runner = runner or LocalRunner(database)
+        # The other parts of Ponte know the inbox, and not which runner it has.
         self.run, self.drain, self.running_turn = runner.run, runner.drain, runner.running_turn
         self.leave_place, self.take_place = runner.leave_place, runner.take_place
         self.is_stopped, self.is_taken_over = runner.is_stopped, runner.is_taken_over
@@ -114,17 +122,22 @@ class SqlInbox(SqlStore):
         return self._config.sender_limits if self._config else SenderLimits()
 
     async def accept(self, message: Message, also: TransactionStep = NO_STEP) -> Receipt:
-        """Store the message and queue it. It is durable on return. `also` runs in the same
-        transaction, if the message is new. Raise NotStored or TooManyDeliveries if nothing was
-        stored."""
+        """Store the message and queue it. It is durable on return, so the caller can acknowledge it
+        to the platform. A message that is stored already is not queued again. Return a receipt.
+
+        `also` runs in the same transaction, if the message is new. Raise NotStored if the database
+        fails, and TooManyDeliveries if a webhook sent more than it may in a minute. Then nothing is
+        stored.
+        """
         decides = grammar.is_decision(message)
         limits, waiting = self._limits, 0
 
         def take(receipt_and_decision: tuple[Receipt, bool]) -> None:
+            # `write` calls this after the commit, even if the caller was cancelled meanwhile.
             nonlocal waiting
             waiting = self.enqueue(message, *receipt_and_decision)
 
-        # Without limits, and unless the message is known, this is one statement.
+        # With limits or `also`, `store` runs several statements, which need a transaction.
         single = not limits.has_any and not message.origin.per_minute and also is NO_STEP
 
         def store(connection: SqlConnection) -> tuple[Receipt, bool]:
@@ -139,6 +152,8 @@ class SqlInbox(SqlStore):
             except NotStored:
                 metrics.store_failures.inc()
                 raise
+        # Only one of both numbers is not 0: processes that share a database count while they store
+        # the message, and a single process counts while it queues the message.
         return replace(receipt, turns_ahead=receipt.turns_ahead + waiting)
 
     def store_message(
@@ -177,12 +192,12 @@ class SqlInbox(SqlStore):
         ).fetchone()
         if row is not None:
             seq, turns_ahead = row["seq"], row["turns_ahead"]
-            per_minute = message.origin.per_minute
+            per_minute = message.origin.per_minute  # the limit of a webhook; 0: none
             if per_minute and _count_this_minute(connection, message.author.key, now) > per_minute:
-                raise TooManyDeliveries
+                raise TooManyDeliveries  # this rolls the transaction back, with the new row
             if limits is not None and is_limited:
                 if refusal := limits.exceeded_limit(connection, message.author.key, now):
-                    runs_at_once = True
+                    runs_at_once = True  # the refusal must not wait behind the person's turns
                     connection.execute(
                         "UPDATE inbox SET is_decision = 1, refusal = ? WHERE seq = ?",
                         (refusal, seq),
@@ -199,11 +214,16 @@ class SqlInbox(SqlStore):
 
     def enqueue(self, message: Message, receipt: Receipt, decision: bool) -> int:
         """Queue a message that `store_message` stored, after its transaction. Return how many turns
-        of its conversation come first, besides those in the receipt."""
+        of its conversation come first, besides those in the receipt.
+
+        `decision`: it runs at once. A message that was stored before is queued already: return 0.
+        """
         if not receipt.is_new:
             return 0
         quotes = (*message.context, *message.program_context)
         length = len(message.text) + sum(len(quote.text) for quote in quotes)
+        # `recheck` is None if all turns run in this process. Then a short message waits in memory,
+        # so that its turn need not read it. Long ones could fill the memory while they wait.
         if self._runner.recheck is None and length <= MAX_CHARACTERS_IN_MEMORY:
             self._new_messages[receipt.seq] = message, time.time()
         return self._runner.enqueue(receipt.seq, _sender_of(message), decision)
@@ -216,28 +236,37 @@ class SqlInbox(SqlStore):
         return {row["event_key"]: row["created_at"] for row in rows}
 
     async def amend(self, event_key: str, message: Message | None) -> AmendResult:
-        """Store the edited text of a message, or withdraw a deleted one (None). Return whether its
-        turn had begun. An edit before that which makes the message a decision, or a decision a
-        message, counts as typed now."""
+        """Store the edited text of a message, or withdraw a deleted one (`message` is None). Return
+        "unstarted" or "started", which tells whether its turn had begun, or "unknown" if the edit
+        changes nothing.
+
+        An edit before the turn begins can turn a message into a decision (such as `approve ID`), or
+        a decision into a message. Such a message counts as typed now.
+        """
 
         def wake(amended: tuple[int, AmendResult, Queued | None]) -> None:
             seq, _, retyped = amended
-            self._new_messages.pop(seq, None)
-            if message is None or retyped:  # nobody waits for an answer that will not come
+            self._new_messages.pop(seq, None)  # it has the text before the edit
+            # The row was withdrawn or deleted. Who waits for its answer reads that now.
+            if message is None or retyped:
                 self._runner.wake(seq)
             if retyped:
                 self.enqueue(*retyped)
 
         return (
             await self._database.write(lambda c: self._amend_message(c, event_key, message), wake)
-        )[1]
+        )[1]  # the AmendResult
 
     def _amend_message(
         self, connection: SqlConnection, event_key: str, message: Message | None
     ) -> tuple[int, AmendResult, Queued | None]:
-        """Store an edited message or withdraw it (None). Return its `seq`, the result, and its new
-        row if it needed one. An edit older than what is stored is ignored, as is an edit of a
-        withdrawn message."""
+        """Store an edited message, or withdraw a deleted one (`message` is None). An edit older
+        than what is stored is ignored ("unknown"), as is an edit of a withdrawn message.
+
+        Return the `seq`; the result for the caller of `amend`; and, if the message was stored once
+        more at the end of the queue, what `enqueue` needs for it, else None.
+        """
+        # `read_locked_message` needs the `seq`: it locks the conversation and then reads the row.
         seq = select_value(connection, "SELECT seq FROM inbox WHERE event_key = ?", event_key)
         row = connection.read_locked_message(seq) if seq else None
         if row is None:
@@ -253,7 +282,8 @@ class SqlInbox(SqlStore):
         if message is None:
             _withdraw_message(connection, seq, before, state)
             return seq, "unstarted" if state in ("new", "withdrawn") else "started", None
-        # A message that waits can be empty: a mention alone, or what an edit left of it.
+        # `_withdraw_message` leaves the state of a turn that has begun, but empties its message. A
+        # message that waits can be empty without that: a mention alone, or what an edit left of it.
         is_withdrawn = state == "withdrawn" or (
             state != "new" and not (before.text or before.attachments)
         )
@@ -271,16 +301,22 @@ class SqlInbox(SqlStore):
         return seq, "unstarted" if state == "new" else "started", None
 
     def _store_again(self, connection: SqlConnection, seq: int, message: Message) -> Queued:
-        """Replace a stored message whose turn has done nothing yet by `message`, and queue it as if
-        it was sent now. Return what the runner needs to queue it."""
-        # The end of its turn frees its place.
+        """Replace a stored message whose turn has done nothing yet by `message`, and store it as if
+        it was sent now: it gets a new `seq`, at the end of the queue. Return what `enqueue` needs
+        once the transaction is committed."""
+        # Before the row goes, its turn must end: on a shared database, a trigger then deletes the
+        # turn's job and starts the next turn of the conversation.
         connection.execute("UPDATE inbox SET state = 'withdrawn' WHERE seq = ?", (seq,))
         connection.execute("DELETE FROM inbox WHERE seq = ?", (seq,))
         decides = grammar.is_decision(message)
         return message, *self.store_message(connection, message, decides, self._limits)
 
     async def allow_again(self, event_key: str) -> None:
-        """Delete a message that was withdrawn and not answered, so that it is accepted again."""
+        """Delete a message that was withdrawn and not answered, so that it is accepted again: an
+        edit of a Discord message can first remove the mention of Ponte and later restore it.
+
+        A message whose turn wrote something or called a tool stays, so that nothing is done twice.
+        """
         await self._execute(
             "DELETE FROM inbox WHERE event_key = ? AND state IN ('withdrawn', 'removed')"
             " AND answer IS NULL AND NOT EXISTS (SELECT 1 FROM items WHERE items.seq = inbox.seq)"
@@ -304,6 +340,7 @@ class SqlInbox(SqlStore):
                 return None
             before = decode_json(Message, row["message"])
             edited = replace(before, text=message.text, mentions=message.mentions)
+            # The text is empty if the person has deleted the message since the turn began.
             return self._store_again(connection, turn.seq, edited) if before.text else None
 
         def enqueue(queued: Queued | None) -> None:
@@ -321,19 +358,20 @@ class SqlInbox(SqlStore):
 
     async def cancel(self, seq: int) -> bool:
         """Cancel the turn's handler if it runs, or withdraw the message if it waits. Return whether
-        it was stopped."""
+        the turn will stop; False if it had ended or does not exist."""
         self._new_messages.pop(seq, None)
         if self._runner.cancel(seq):
             return True
         if await self._withdraw(seq):
-            self._runner.wake(seq)
+            self._runner.wake(seq)  # callers that wait for its answer learn that none will come
             return True
-        return self._runner.cancel(seq)  # the turn began meanwhile
+        # The turn began in this process between the two looks, or it has ended.
+        return self._runner.cancel(seq)
 
     @transaction
     def _withdraw(self, connection: SqlConnection, seq: int) -> bool:
-        """Withdraw a message that waits, or ask the process that runs its turn to stop. Return
-        whether one of both was done."""
+        """Withdraw a message that waits, or ask another process that runs its turn to stop. Return
+        whether one of both was done; False if the turn has ended, or runs in this process."""
         row = connection.read_locked_message(seq)
         if row is None or row["state"] in FINAL_STATES:
             return False
@@ -343,12 +381,17 @@ class SqlInbox(SqlStore):
         return True
 
     def set_admission(self, admit: Admit) -> None:
-        """From now on, let a turn begin only once `admit` returns that it may."""
+        """From now on, let a turn begin only once `admit` returns that it may. `admit` waits until
+        the platform has told who the author is (guest, groups), on which rights depend."""
         self._runner.admit = admit
 
     async def find_unstarted(self, seq: int) -> tuple[Message, float] | None:
         """Return the message of a turn without a stored answer, and when it was stored (seconds
-        since 1970). Return None for any other turn."""
+        since 1970). Return None for any other turn.
+
+        Messages that are still in memory are tried first, because that saves a read of the
+        database. They leave the memory, since the turn asks only once.
+        """
         if new := self._new_messages.pop(seq, None):
             return new
         if fetched := self._runner.fetched_message(seq):
@@ -359,9 +402,12 @@ class SqlInbox(SqlStore):
         return decode_json(Message, row["message"]), row["created_at"]
 
     async def purge(self, before: float, area: ConversationArea = ALL_CONVERSATIONS) -> int:
-        """Delete the area's finished messages that changed last before `before`, with the rows that
-        belong to them. Return how many messages there were."""
-        last = total = 0
+        """Delete the area's finished messages that changed last before `before` (seconds since
+        1970), with the rows that belong to them. Return how many messages there were.
+
+        Each transaction deletes one batch, so that other writes need not wait long.
+        """
+        last = total = 0  # `last`: the `seq` up to which everything is deleted; 0 begins and ends
         while True:
             last, deleted = await self._purge_oldest(before, area, last)
             total += deleted
@@ -380,7 +426,7 @@ class SqlInbox(SqlStore):
 
         The caller passes that `seq` as `after` to the next call; 0 begins, and ends.
         """
-        there, values = area_condition(area)
+        there, values = area_condition(area)  # an SQL condition on `conversation`
         old = "SELECT seq FROM inbox_finished WHERE updated_at < ?"
         if area != ALL_CONVERSATIONS:
             old += f" AND seq IN (SELECT seq FROM inbox WHERE {there})"  # noqa: S608
@@ -389,7 +435,8 @@ class SqlInbox(SqlStore):
         last = select_value(connection, sql, before, *values, after, limit)
         if last is None:
             return 0, 0
-        # The condition reads only `inbox`, so it holds until `inbox` itself comes, last.
+        # The condition reads only `inbox`, so it holds until `inbox` itself comes, last. The other
+        # tables have rows of the same `seq`: the turn's model rounds, tool calls and posts.
         for table in (*self._database.schema.purged_with("inbox"), "inbox"):
             deletion = connection.execute(
                 f"DELETE FROM {table} WHERE seq <= ? AND seq IN ({old} AND seq > ?)",  # noqa: S608
@@ -405,8 +452,9 @@ def _sender_of(message: Message) -> Sender:
 
 
 def _drop_conversations(connection: SqlConnection, before: float, area: ConversationArea) -> None:
-    """Delete the area's unused conversations without messages and items. Each single request has a
-    conversation of its own, and nobody returns to it."""
+    """Delete the area's conversations that nobody used since `before` (seconds since 1970) and that
+    have neither messages nor transcript items. They are of single requests (API, MCP): each has a
+    conversation of its own, to which nobody returns, so the empty rows would pile up."""
     there, values = area_condition(area)
     unused = (
         f"SELECT conversation FROM conversations WHERE used_at < ? AND {there}"  # noqa: S608
@@ -415,7 +463,7 @@ def _drop_conversations(connection: SqlConnection, before: float, area: Conversa
         " AND NOT EXISTS (SELECT 1 FROM items JOIN threads ON threads.id = items.thread"
         "  WHERE threads.conversation = conversations.conversation)"
     )
-    for table in ("threads", "conversations"):
+    for table in ("threads", "conversations"):  # `unused` reads `conversations`, so it comes last
         connection.execute(
             f"DELETE FROM {table} WHERE conversation IN ({unused})",  # noqa: S608
             (before, *values),
@@ -423,7 +471,8 @@ def _drop_conversations(connection: SqlConnection, before: float, area: Conversa
 
 
 def _count_this_minute(connection: SqlConnection, person: str, now: float) -> int:
-    """Count one more message of the person, and return how many there are in this minute."""
+    """Count one more message of the person (a key), and return how many there are in this clock
+    minute. `now` is in seconds since 1970. The row of an earlier minute is deleted."""
     scope, minute = f"minute:{person}", str(int(now // 60))
     connection.execute("DELETE FROM counters WHERE scope = ? AND period <> ?", (scope, minute))
     sql = (
@@ -449,8 +498,12 @@ def _read_answer(connection: SqlConnection, seq: int) -> Answer | None:
 def _is_too_late(
     connection: SqlConnection, seq: int, before: Message, message: Message | None
 ) -> bool:
-    """Return whether a turn that has begun is completed as its message was before this edit or
-    deletion (None): a decision, which may be half carried out, and what a turn has recorded."""
+    """Return whether an edit or deletion comes too late for a turn that has begun, so that the turn
+    goes on with its message `before`. `message` is the edited one, None if it was deleted.
+
+    That is so for a decision (such as `approve ID`), which may be half carried out, and for an edit
+    if the turn has recorded items or tool calls. A deletion still removes the text then.
+    """
     if message is None or grammar.is_decision(before):
         return grammar.is_decision(before)
     sql = (
@@ -461,9 +514,11 @@ def _is_too_late(
 
 
 def _withdraw_message(connection: SqlConnection, seq: int, message: Message, state: str) -> None:
-    """Remove the message's text and files. If its turn has begun, replace its text in the
-    transcript, too."""
-    # A turn that has begun still needs the token to answer; its end erases the token.
+    """Remove the text and the files of a message that its author deleted or stopped. `state` is
+    that of its turn: one that is "new" never runs; one that has begun goes on, and the text is
+    replaced in the transcript, too."""
+    # A turn that has begun still needs the token (a secret of the platform) to answer; its end
+    # erases the token.
     to = message.reply_to if state != "new" else replace(message.reply_to, token="")
     bare = replace(
         message, text="", attachments=(), context=(), program_context=(), mentions=(), reply_to=to

@@ -119,12 +119,19 @@ STRANDED_JOBS_SQL = (
 
 
 def add_job(connection: SqlConnection, seq: int, priority: int, queue: str | None = None) -> None:
-    """Create a new job for a turn. By default it goes to the queue of the turn's platform."""
+    """Create a new job of Procrastinate for a turn, and store its id in the turn's row. By default
+    the job goes to the queue of the turn's platform. The job with the highest `priority` runs
+    first."""
     connection.execute("SELECT ponte_defer(?, ?, ?)", (seq, queue, priority)).close()
 
 
 def take_over(connection: SqlConnection, seq: int) -> bool:
-    """Give a stalled turn a new job. Return False if the turn is no longer stalled."""
+    """Give a new job to a stalled turn: one whose process died, or whose job is gone. Return False
+    if the turn is no longer stalled.
+
+    A turn that was under way at several crashes is suspected to cause them. Its new job has the
+    priority by which it runs alone.
+    """
     row = connection.execute(
         "SELECT conversation, attempt FROM inbox WHERE seq = ?", (seq,)
     ).fetchone()
@@ -133,6 +140,7 @@ def take_over(connection: SqlConnection, seq: int) -> bool:
     still = STALLED_TURNS_SQL.replace("WHERE", "WHERE inbox.seq = ? AND", 1)
     if not select_values(connection, still, seq, processes.LEASE_SECONDS):
         return False
+    # The old job is not reused: a frozen process that wakes up could still end it by its id.
     connection.execute(
         "UPDATE procrastinate_jobs SET status = 'cancelled', abort_requested = false"
         " WHERE id = (SELECT job FROM inbox WHERE seq = ?)",
@@ -144,10 +152,12 @@ def take_over(connection: SqlConnection, seq: int) -> bool:
 
 
 def postpone_turn(connection: SqlConnection, seq: int, priority: int, now: float) -> bool:
-    """Give a turn a new job, due later, before all jobs that wait in its conversation.
+    """Give a turn that cannot begin yet a new job, due later, before all jobs that wait in its
+    conversation. Its author is not known yet, so it gives its place to other turns.
 
-    `now` is in seconds since the epoch. The delay is half the turn's age, within the limits of
-    FIRST_POSTPONED_SECONDS and MAX_POSTPONED_SECONDS. Return False if the turn has ended.
+    `priority` is that of the present job, and `now` is in seconds since the epoch. The delay is
+    half the turn's age, within FIRST_POSTPONED_SECONDS and MAX_POSTPONED_SECONDS. Return False if
+    the turn has ended.
     """
     row = connection.read_locked_message(seq)
     if row is None or row["state"] in FINAL_STATES:
@@ -164,8 +174,8 @@ def postpone_turn(connection: SqlConnection, seq: int, priority: int, now: float
 
 
 def put_back_unhandled(connection: SqlConnection, seq: int, owner: str) -> None:
-    """Return a turn to the queue that began when the process `owner` fetched it, and that did
-    nothing since."""
+    """Make a turn "new" again that began when the process `owner` fetched its job, and that did
+    nothing since. Later attempts than the first one, or of other processes, stay as they are."""
     connection.execute(
         "UPDATE inbox SET state = 'new', attempt = 0, thread = '', owner = ''"
         " WHERE seq = ? AND owner = ? AND state = 'running' AND attempt = 1",
@@ -176,8 +186,10 @@ def put_back_unhandled(connection: SqlConnection, seq: int, owner: str) -> None:
 def hand_over(connection: SqlConnection, seq: int, priority: int, own_id: str) -> str:
     """Give a turn a new job for the process that runs the kernel of its conversation.
 
-    Return the id of that process, or "" if it is this process, if there is none, or if the turn has
-    ended. The new job begins when the present one has ended.
+    The variables of the conversation's Python code live in that process. `own_id` is this process.
+    Return the id of the other process, or "" if this process has the kernel, if nobody has one, or
+    if the turn has ended. The new job begins when the present one has ended, because both have the
+    lock of the conversation.
     """
     row = connection.execute(KERNEL_HOLDER_SQL, (seq, own_id, processes.LEASE_SECONDS)).fetchone()
     if row is None:
@@ -196,7 +208,11 @@ def return_stranded(connection: SqlConnection) -> None:
 
 def delete_leftovers(connection: SqlConnection) -> None:
     """Delete rows and jobs that dead processes left, and give a job to each turn that may begin.
-    One process of several does so from time to time."""
+    Each process does so every few seconds.
+
+    A process counts as dead after LEASE_SECONDS without a sign of life. Its row stays for a few
+    leases more, in case that it was only frozen.
+    """
     lease = processes.LEASE_SECONDS
     connection.execute(LEFT_OVER_JOBS_SQL, (lease,))
     connection.execute(
@@ -205,6 +221,9 @@ def delete_leftovers(connection: SqlConnection) -> None:
     )
     return_stranded(connection)
     connection.execute(SPARE_CONVERSATIONS_SQL)
+    # Usually the end of a turn gives the next one its job. Two transactions that end at the same
+    # moment can both miss a turn. `ponte_ready` gives a job to one turn of this sender at a time,
+    # and returns false if there is none, or if the sender has as many jobs as allowed.
     for flow in select_values(connection, WITHOUT_JOB_SQL):
         while select_value(connection, "SELECT ponte_ready(?)", flow):
             pass
@@ -244,8 +263,8 @@ class PutBack(Exception):
 
 
 class Jobs(TurnExecutor):
-    """Runs turns in one of several processes on one database. `process` is the id of this process.
-    If `takes`, it takes events in; if `works`, it runs turns."""
+    """Runs turns in one of several processes that share a database on Postgres. Turns are jobs in
+    the queue of that database, and each process fetches jobs from it."""
 
     is_shared = True
     recheck = RECHECK_SECONDS
@@ -260,6 +279,11 @@ class Jobs(TurnExecutor):
         works: bool = True,
         process: str = "",
     ) -> None:
+        """Set up this process; `start` and `run` begin its work.
+
+        `url` is the database's connection string. `takes`: this process receives the platforms'
+        events. `works`: it runs turns. `process` is its id; "" for a random one.
+        """
         super().__init__(database, MAX_WORKER_TURNS)
         self.process = process or secrets.token_hex(8)
         self.pace = SharedPace(database)
@@ -268,7 +292,7 @@ class Jobs(TurnExecutor):
         """The row that tells the others that this process lives, and which roles it has."""
         self.notifications = Notifications(url, database)
         self.notifications.on("ended", lambda seq: self.wake(int(seq)))
-        self.notifications.on("stop", self._on_stop)
+        self.notifications.on("stop", self._on_stop)  # a person stopped a turn in some process
         self.workers = QueueWorkers(url, self.process, self._run_job, self._wait_for_room)
         """Fetch jobs from the queue in the database, and run them here."""
         self._works = works
@@ -288,12 +312,13 @@ class Jobs(TurnExecutor):
 
     @property
     def claims(self) -> tuple[str, Callable[[], bool]]:
-        """The values that mark rows of this process: its id, and whether it surely counts as
-        alive."""
+        """The id of this process, which marks its rows; and a function that returns False as soon
+        as other processes may count this one as dead."""
         return self.process, self.is_alive
 
     def at_work(self, platforms: Collection[str]) -> None:
-        """Return None: other processes run turns too, so those of any platform may be running."""
+        """Return None in place of the platforms whose turns may be running: other processes run
+        turns too, so those of any platform may be running."""
 
     async def read_clock(self, own: float) -> float:
         """Return the time of the database, because processes may have different clocks (`own`)."""
@@ -302,7 +327,9 @@ class Jobs(TurnExecutor):
         return float(row["now"])
 
     async def health(self) -> Health:
-        """Return the health of the database and of all processes on it."""
+        """Return the health of the database and of all processes on it, for the status page."""
+        # Seconds since this process last wrote a sign of life. After a lease without one, others
+        # count it as dead. Then a question to the database would only wait, too.
         silent = self.own.seconds_silent
         if silent > processes.LEASE_SECONDS:
             words = say("Postgres hasn't responded for {age} s", age=round(silent))
@@ -323,13 +350,13 @@ class Jobs(TurnExecutor):
         return Health("database", "on", f"Postgres; {status.words}")
 
     def remembered_state(self, name: str, data: Callable[[], object]) -> RememberedState:
-        """Return the state that the row `name` keeps over restarts. `data` returns what the row is
-        to hold."""
+        """Return an object that stores a platform's state in the row `name`, so that it survives
+        restarts. `data` is called for the present state whenever it is stored."""
         return SharedRememberedState(self._database, name, data)
 
     def kernel_places(self) -> SharedKernelRows:
-        """Return the rows that record which process has which kernel. From now on a turn runs in
-        the process that has its conversation's kernel."""
+        """Return the rows that record which process has which Python kernel. From now on a turn
+        runs in the process that has its conversation's kernel, where Python's variables are."""
         self._has_kernels = True
         return SharedKernelRows(self._database, self.process, self.notify)
 
@@ -353,7 +380,8 @@ class Jobs(TurnExecutor):
 
     async def start(self) -> None:
         """Begin to write signs of life and to receive notifications. Wait at most LEASE_SECONDS for
-        the connection. Raise NotStored."""
+        the connection that receives them. Without it, Ponte starts all the same, because rows are
+        also read from time to time. Raise NotStored if the first sign of life fails."""
         await self._beat()
         self._side_tasks.start(self._keep_beating())
         self._side_tasks.start(self.notifications.run(self._wake_all))
@@ -363,8 +391,11 @@ class Jobs(TurnExecutor):
 
     def queue_sql(self, decision: bool) -> str:
         """Return an SQL expression over a row of the inbox that was just stored. It gives the
-        message its job if it may begin, and a decision always. Its value is the number of turns
-        that come first in the conversation."""
+        message its job if it may begin, and a decision (`stop`, `approve`) always. Its value is the
+        number of turns that come first in the conversation.
+
+        As an expression, it is a part of the statement that stores the message.
+        """
         if decision:
             # `ponte_defer` returns nothing. The outer CASE makes the number 0 of it.
             priority = f"CASE refusal WHEN '' THEN 0 ELSE {REFUSED_PRIORITY} END"
@@ -386,8 +417,8 @@ class Jobs(TurnExecutor):
         await self._decision_places.come_back(seq)
 
     def request_stop(self, connection: SqlConnection, row: SqlRow) -> bool:
-        """Record that the turn is to stop, and notify the process that runs it. Return True. Runs
-        in a transaction."""
+        """Record that the turn is to stop, and notify the process that runs it. Return True: the
+        stop will be carried out. Runs in the caller's transaction."""
         connection.execute("UPDATE inbox SET is_stop_requested = 1 WHERE seq = ?", (row["seq"],))
         notify(connection, "stop", row["seq"])
         return True
@@ -405,8 +436,12 @@ class Jobs(TurnExecutor):
         return seq
 
     async def run(self, handler: TurnHandler, platforms: Collection[str] = ()) -> None:
-        """Run the turns of these platforms (all if empty) with `handler`, until `drain`. Without
-        `works`, only take stalled turns over and tidy the queue."""
+        """Run the turns of these platforms (all if empty) with `handler`, until `drain`. A process
+        that runs no turns only takes stalled turns over and tidies the queue.
+
+        One worker fetches turns and another one decisions (`stop`, `approve`), which have queues of
+        their own, so that they never wait for turns.
+        """
         self._handler = handler
         await self.workers.open()
         self._side_tasks.start(self._keep_sweeping())
@@ -420,8 +455,9 @@ class Jobs(TurnExecutor):
         await self._draining.wait()
 
     async def drain(self, grace: float) -> None:
-        """Fetch no more jobs, and let turns finish for `grace` seconds. Put the others back, and
-        remove this process's row."""
+        """Stop this process: fetch no more jobs, and let turns finish for `grace` seconds. Put the
+        others back into the queue, and remove this process's row, so that others take them at
+        once."""
         self._draining.set()
         # A cancelled worker fetches no more jobs, and waits for its running ones.
         for task in self._worker_tasks:
@@ -431,7 +467,7 @@ class Jobs(TurnExecutor):
         # other one makes the write again.
         if writing := self._handlers():
             await asyncio.wait(writing, timeout=MAX_WRITE_SECONDS)
-        if self._worker_tasks:
+        if self._worker_tasks:  # they record the ends of their jobs
             await asyncio.wait(self._worker_tasks, timeout=RECANCEL_SECONDS)
         await cancel_all(self._worker_tasks)
         await self._side_tasks.close()
@@ -449,12 +485,18 @@ class Jobs(TurnExecutor):
         return set(self._worker_tasks)
 
     async def _run_job(self, seq: int, queue: str, priority: int) -> None:
-        """Run the turn of a job. Raise PutBack if a drain came first."""
+        """Run the turn of a job that this process has fetched. The turn may be handed to another
+        process or postponed instead, each with a new job; then this job ends.
+
+        ALONE_PRIORITY marks a turn that is suspected to crash its process, and runs alone. Raise
+        PutBack if this process stops before the turn has ended: Procrastinate then puts the job
+        back.
+        """
         if seq in self._current:
             self.workers.messages.pop(seq, None)
             return  # this process seemed dead, so another one gave the turn a second job
         places = self._places_of(queue)
-        if priority != ALONE_PRIORITY:  # such a turn takes its place when no other one is under way
+        if priority != ALONE_PRIORITY:  # `run_turn_alone` takes a place once no other turn runs
             places.begin(seq)
         try:
             if self._has_kernels and self.workers.has_kernels:
@@ -476,28 +518,35 @@ class Jobs(TurnExecutor):
                 # The queue then gives the turn to another process.
                 raise PutBack
         finally:
+            # Does something only if no handler ran, because a drain came first or the turn was
+            # postponed. If the database fails, the sweep of another process finds the turn.
             with suppress(NotStored):
-                await self._put_back(seq)  # where a drain came before the turn's handler
+                await self._put_back(seq)
             places.end(seq)
 
     async def _put_back(self, seq: int) -> None:
-        """Return a turn to the queue that began when this process fetched it, if nothing of it was
-        done. From then on its message is read from the database."""
+        """Make a turn "new" again that began when this process fetched it, if no handler has taken
+        it up. Do nothing for any other turn.
+
+        Its message, which came with the fetch, is dropped: it may be edited from now on.
+        """
         self.workers.messages.pop(seq, None)
         if self.workers.begun.pop(seq, None):
             await self._database.write(partial(put_back_unhandled, seq=seq, owner=self.process))
 
     def fetched_message(self, seq: int) -> tuple[str, float] | None:
-        """Return the message of a turn that this process has fetched and that had not begun."""
+        """Return the message (JSON) of a turn that this process has fetched and that had not begun,
+        and when it was stored. None: it must be read from the database."""
         return self.workers.messages.get(seq)
 
     def take_begun(self, seq: int) -> Mapping[str, Any] | None:
-        """Return what the journal needs of a turn that began when this process fetched it, once.
-        Return None if the journal must begin it."""
+        """Return what the journal needs of a turn that began when this process fetched its job. A
+        second call returns None, as for any turn that the journal must begin itself."""
         return self.workers.begun.pop(seq, None)
 
     def note_end(self, seq: int) -> None:
-        """Note that this process ended the turn, and with it the turn's job."""
+        """Note that this process ended the turn. A database trigger then deleted the turn's job, so
+        that Procrastinate need not end it."""
         if seq in self._current:
             self.workers.ended.add(seq)
 
@@ -505,7 +554,11 @@ class Jobs(TurnExecutor):
         return self._decision_places if queue.endswith(DECISION_QUEUE_SUFFIX) else self.places
 
     async def _wait_for_room(self, queues: Iterable[str] | None) -> bool:
-        """Wait until a job of these queues may begin here. Return False if a drain came first."""
+        """Wait until a job of these queues may begin here. Return False if a drain came first.
+
+        A worker has queues of turns or of decisions, never both, so the first one tells which
+        places count. None means all queues, of a process without named platforms.
+        """
         places = self._places_of(next(iter(queues), "") if queues else "")
         if not places.is_free:
             waits = [
@@ -519,11 +572,15 @@ class Jobs(TurnExecutor):
         return not self._draining.is_set()
 
     async def _wait_until_admitted(self, seq: int) -> None:
-        """Do nothing: `_is_admitted` asked before the turn was taken up."""
+        """Do nothing: in a shared database, `_is_admitted` asks before the turn begins, because a
+        turn that must wait goes back to the queue."""
 
     async def _is_admitted(self, seq: int, priority: int) -> bool:
-        """Return whether the turn may begin now. A turn that may not gets a new job, due a moment
-        later, and gives up its place."""
+        """Return whether the turn may begin now. It may once the platform has told who its author
+        is. A turn that may not gets a new job, due a moment later, and gives up its place.
+
+        The first question waits for nothing (0.0 seconds): most authors are known.
+        """
         if self.admit is None:
             return True
         try:
@@ -532,13 +589,13 @@ class Jobs(TurnExecutor):
             # A message may be edited or withdrawn while its author is looked up: it has not begun.
             await self._put_back(seq)
             if await self.admit(seq, ADMISSION_WAIT_SECONDS):
-                # Without the database nothing can be postponed; the turn itself checks rights
-                # again.
                 return True
+            # `postpone_turn` returns False if the turn has ended. Its job may then run and end.
             return not await self._database.write(
                 lambda connection: postpone_turn(connection, seq, priority, time.time())
             )
         except NotStored:
+            # Without the database nothing can be postponed; the turn itself checks rights again.
             return True
 
     async def _keep_beating(self) -> None:
@@ -550,8 +607,10 @@ class Jobs(TurnExecutor):
                 log.warning("could not send a heartbeat", error=str(error))
 
     async def _beat(self) -> None:
-        """Write a sign of life. Cancel turns that somebody stopped, or that another process has
-        taken over."""
+        """Write a sign of life for the other processes. Cancel turns that somebody stopped, or that
+        another process has taken over."""
+        # Measured before the write, so that this process never believes itself alive longer than
+        # the others do.
         began = time.monotonic()
         # After a long silence, other processes may have taken over turns of this one.
         doubtful = [] if self.own.is_alive() else list(self._current)
@@ -568,8 +627,9 @@ class Jobs(TurnExecutor):
     def _write_sign_of_life(
         self, connection: SqlConnection, doubtful: Sequence[int]
     ) -> tuple[list[int], list[int]]:
-        """Write a sign of life. Return the turns of this process that somebody stopped, and those
-        of `doubtful` that another process has taken over."""
+        """Write a sign of life of this process and of its workers. Return the turns (`seq`) of this
+        process that somebody stopped, and those of `doubtful` that have ended or that another
+        process has taken over."""
         self.own.write_sign_of_life(connection)
         self.workers.write_sign_of_life(connection)
         turns_to_stop = select_values(connection, TURNS_TO_STOP_SQL, self.process)
@@ -586,7 +646,8 @@ class Jobs(TurnExecutor):
             await asyncio.sleep(RECHECK_SECONDS)
 
     async def sweep(self) -> None:
-        """Give new jobs to turns whose process died, and tidy the queue. Raise NotStored."""
+        """Give new jobs to turns whose process died, delete what dead processes left, and drop jobs
+        that this process holds without running them. Raise NotStored."""
         for seq in await self._select(STALLED_TURNS_SQL, processes.LEASE_SECONDS):
             if await self._database.write(partial(take_over, seq=seq)):
                 log.info("took over a turn of a dead process", turn_seq=seq)
@@ -609,7 +670,8 @@ class Jobs(TurnExecutor):
 
 
 class SharedPace(SqlStore):
-    """Schedules calls across all processes, with a due time for each kind of call."""
+    """Keeps the rate limits of platforms across all processes: a table has the time at which the
+    next call of each kind may be made."""
 
     @transaction
     def run(
@@ -621,7 +683,8 @@ class SharedPace(SqlStore):
         """Read and change the due times of the kinds of calls in `names`, in one transaction.
 
         `work` gets the due times, in the order of `names`, and the database's time, in seconds. It
-        returns the new due times and the result. The rows are locked while it runs.
+        returns the new due times, in this order, and the result of this call. The rows are locked
+        while it runs, so two processes never plan the same moment.
         """
         due, now = dict[str, float](), 0.0
         for name in sorted(names):  # all processes lock in this order, so none can deadlock
@@ -642,7 +705,8 @@ class SharedPace(SqlStore):
 
 
 class Alone:
-    """The `Peers` of a single process. Events and progress are for other processes only."""
+    """The `Peers` of a process that shares its database with no other process. It has the methods
+    of `Jobs` that other parts call, which here have little or nothing to do."""
 
     is_shared = False
     pace: SharedPace | None = None
@@ -659,11 +723,11 @@ class Alone:
         self._database = database
 
     def at_work(self, platforms: Collection[str]) -> frozenset[str] | None:
-        """Return `platforms`, which this process connects: only their turns may be running."""
+        """Return the platforms whose turns may be running: those that this process connects."""
         return frozenset(platforms)
 
     async def read_clock(self, own: float) -> float:
-        """Return `own`, the time by which this process goes."""
+        """Return `own`, the time of this process's clock: there is no other clock to agree with."""
         return own
 
     def kernel_places(self) -> KernelRows:
@@ -699,4 +763,4 @@ class Alone:
 
 
 Peers = Alone | Jobs
-"""This process among those that share the database."""
+"""What a process knows of those that share its database: nothing if it is alone."""

@@ -74,10 +74,12 @@ _END_TURN_SQL = (
 def _current_turn_transaction(
     method: Callable[Concatenate[Journal, SqlConnection, SqlRow, Turn, P], T],
 ) -> Callable[Concatenate[Journal, Turn, P], Coroutine[Any, Any, T]]:
-    """Decorate a method that takes a connection and the turn's row of `current_turns`. Callers
-    await it without these two. It runs in a transaction in which the turn is current.
+    """Decorate a method that takes a connection and the turn's row of the view `current_turns`.
+    Callers await it without these two. It runs in a transaction that has first checked, under a
+    lock, that this is still the turn's current attempt.
 
-    Raises Superseded, or TakenOver if another process has the turn or may take it.
+    Raises Superseded if the turn has ended or its conversation was forgotten, and TakenOver if
+    another process has the turn or may take it.
     """
 
     @functools.wraps(method)
@@ -104,7 +106,8 @@ class Journal(SqlThreads):
         """Create the journal of one process.
 
         `owner` is the id of this process; a random one by default. `is_alive` returns False as soon
-        as other processes may count this one as dead and take over its turns; None for one process.
+        as other processes may count this one as dead and take over its turns. None: no other
+        process shares the database.
         """
         super().__init__(database)
         self.on_end: Callable[[int], None] | None = None
@@ -117,20 +120,25 @@ class Journal(SqlThreads):
         the turn."""
 
     def check_ownership(self) -> None:
-        """Raise TakenOver if other processes may count this one as dead."""
+        """Raise TakenOver if other processes may count this one as dead: then one of them may
+        already run this process's turns, and this process must not post or write any more."""
         if self._is_alive and not self._is_alive():
             raise TakenOver
 
     async def begin(self, seq: int) -> Turn | None:
         """Start an attempt of a turn and return the turn. Return None if the turn has ended.
 
-        The attempt counts even if the process is killed at once. After a power failure, it may not
-        count.
+        On a shared database, the query that fetched the turn's job usually began the turn, too, to
+        save a transaction; `take_begun` then returns its facts once. The attempt counts even if the
+        process is killed at once. After a power failure, it may not count.
         """
         if self.take_begun and (turn_facts := self.take_begun(seq)):
             turn = turn_begun_by_fetch(seq, turn_facts)
             if not turn.message.replaced_turn:
                 return turn
+            # The fetch does not mark the turn that this one replaces. `_begin_turn` does so, and
+            # counts no second attempt, because this process has the turn already.
+        # `repeatable`: a power failure may undo it, since the next start then begins the turn.
         return await self._database.write(
             lambda c: _begin_turn(c, seq, self._owner), repeatable=True
         )
@@ -138,8 +146,10 @@ class Journal(SqlThreads):
     async def _write_if_current(
         self, turn: Turn, work: Callable[[SqlConnection, SqlRow], T], *, repeatable: bool = False
     ) -> T:
-        """Run `work` with the turn's row of `current_turns`, as `_current_turn_transaction` says.
-        `repeatable` is that of `Database.write`."""
+        """Run `work` in a transaction if this is the turn's current attempt, and return its result.
+        Raise Superseded or TakenOver otherwise. `work` gets the turn's row of the view
+        `current_turns`. `repeatable`: a power failure may undo it, because the next start does it
+        again."""
 
         def write(connection: SqlConnection) -> T:
             current = _read_current(connection, turn)
@@ -148,6 +158,7 @@ class Journal(SqlThreads):
             return work(connection, current)
 
         result = await self._database.write(write, repeatable=repeatable)
+        # The write may have taken so long that other processes count this one as dead by now.
         self.check_ownership()
         return result
 
@@ -162,9 +173,9 @@ class Journal(SqlThreads):
         """Add the person's message to the transcript, once. Return the turn's items, and the
         origin of the texts in its thread.
 
-        Notes about changes that the thread has not received yet come first. `reserve` runs in the
-        same transaction; if it raises, nothing is stored. `pays`: it may reserve money. Raises
-        Superseded.
+        Notes about changes that the thread has not received yet come first. `reserve` reserves the
+        cost of the turn in the same transaction; if it raises, nothing is stored. `pays`: it may
+        reserve money, so the transaction must survive a power failure. Raises Superseded.
         """
         return await self._write_if_current(
             turn,
@@ -183,10 +194,13 @@ class Journal(SqlThreads):
         """Store the person's message as items of the transcript, with notes about changes since the
         last turn, and reserve the cost. A turn that begins again has its items already.
 
-        Return the items and where the thread's texts come from: a text that somebody else wrote may
-        try to mislead the model, so links are then allowed less.
+        `current` is the turn's row of `current_turns`, which tells whether it has items, and its
+        thread notes. Return the items and where the thread's texts come from: a text that somebody
+        else wrote may try to mislead the model, so links are then allowed less.
         """
         message = turn.message
+        # Text from outside: an attached file, a quote of somebody else (a note is Ponte's own), an
+        # answer that the asker's program sends back, or a message that the asker did not type.
         quoted = any(not quote.is_note for quote in message.context)
         quoted = quoted or any(one.name == "assistant" for one in message.program_context)
         is_outside = bool(message.attachments or quoted or not message.origin.is_authored)
@@ -197,11 +211,11 @@ class Journal(SqlThreads):
             notes = changes.take_notes(connection, turn.thread) if has_notes else ()
             stored_items = _add_items(connection, turn, notes, "")
             stored_items += _add_items(connection, turn, items, person)
-            # From now on, links in this thread's answers are allowed less.
+            # From now on, links in all answers of this thread are allowed less.
             if is_outside:
                 threads.mark_outside_text(connection, turn.thread)
         if turn.is_thread_new and not (is_outside or message.program_context):
-            provenance = Provenance(False)  # the message is all of it
+            provenance = Provenance(False)  # nothing else is in the thread, so nothing is read
         else:
             provenance = threads.read_provenance(
                 connection, turn.thread, message.author.key, turn.seq
@@ -214,19 +228,23 @@ class Journal(SqlThreads):
     async def record_response(
         self, turn: Turn, number: int, response: str, others: Sequence[Remote] = ()
     ) -> None:
-        """Record the id of a round's response, so that it can be erased, and `others` with it.
+        """Record the id of a round's response on the model's server, and the ids of `others`,
+        objects that the server made with it. Ponte needs them to erase the objects there, and to
+        find the response after a crash.
 
-        Raises Superseded, or TakenOver if a later attempt exists. The ids are kept all the same.
+        Raises Superseded, or TakenOver if a later attempt exists. The ids are recorded all the
+        same, because the objects exist.
         """
         remotes = (*others, Remote("response", response))
 
-        # The ids are recorded even if the turn is not current any more, so that they can be erased.
+        # If the conversation was forgotten meanwhile, its generation is higher: the new rows are
+        # then marked for erasure at once.
         insert, values = threads.insert_remotes(
             turn.thread,
             remotes,
             forgotten="NOT EXISTS (SELECT 1 FROM now WHERE generation = :generation)",
         )
-        steps = [step for step in (insert, _ADD_RESPONSE_SQL) if step]
+        steps = [step for step in (insert, _ADD_RESPONSE_SQL) if step]  # `insert` may be ""
         values |= {"response": response, "number": number}
         try:
             is_current = await self._database.write(
@@ -282,8 +300,8 @@ class Journal(SqlThreads):
         outcome: Outcome,
         also: TransactionStep = NO_STEP,
     ) -> None:
-        """Record the outcome of a tool call and settle its cost, unless it was recorded before.
-        `also` runs in the same transaction.
+        """Record the outcome of a tool call, and replace its reserved cost by the real one, unless
+        that was done before. `also` runs in the same transaction.
 
         If the transcript contains the call, append its output there.
         """
@@ -296,7 +314,7 @@ class Journal(SqlThreads):
         if changed is None:
             return
         also(connection)
-        name = outcome.paid or changed["name"]
+        name = outcome.paid or changed["name"]  # what reports of costs call it
         budget.settle_call(connection, turn.seq, call_id, name, outcome.usage)
         # A command that a person typed has no call in the transcript.
         items = read_items(connection, turn.seq)
@@ -318,7 +336,9 @@ class Journal(SqlThreads):
         """Store the answer, record open tool calls as interrupted, and settle reserved costs.
         `also` runs in the same transaction.
 
-        Do nothing if the turn has an answer already.
+        `last` is the model's last round, if it is not recorded yet. `key` is the key of the
+        answer's first post, if the platform is about to make that post; else "". `current` tells
+        whether the turn has reserved costs. Do nothing if the turn has an answer already.
         """
         changed = connection.execute(
             "UPDATE inbox SET state = ?, answer = ?, updated_at = ?"
@@ -326,7 +346,7 @@ class Journal(SqlThreads):
             # With `key`, the first post of the answer is on its way.
             ("posting" if key else "answered", encode_json(answer), time.time(), turn.seq),
         )
-        # An earlier call has stored it, whose outcome was lost.
+        # An earlier call has stored the answer, but the database's reply to it was lost.
         if not changed.rowcount:
             return
         if also is not None:
@@ -334,7 +354,7 @@ class Journal(SqlThreads):
         unsettled = None  # the reservations that remain, if recording the round has read them
         if last is not None:
             unsettled = _add_round(connection, turn, last, has_holds=current["has_holds"])
-        if current["has_holds"]:
+        if current["has_holds"]:  # release what was reserved and not spent
             budget.settle_holds(connection, turn.seq, unsettled)
         has_calls = last is None or last.number > 1 or any(i.kind == "call" for i in last.items)
         # The first round has no calls before it, and most turns end with it.
@@ -345,11 +365,13 @@ class Journal(SqlThreads):
         items_of_end = [
             Item(kind="output", call_id=id, text=LOST_CALL_TEXT) for id in sorted(open_calls)
         ]
-        # The text so far of a stopped answer is in no round.
+        # A stopped round was not recorded, so the transcript lacks the text that people saw of it.
+        # Without items, the turn was stopped before its message reached the transcript.
         if answer.status == "stopped" and items and answer.text:
             items_of_end.append(Item(kind="message", role="assistant", text=answer.text))
         _add_items(connection, turn, items_of_end, "", turn.needs)
-        if turn.undelivered_reason:  # this answer mentions it
+        if turn.undelivered_reason:
+            # This answer tells the person that an earlier one could not be posted. Tell it once.
             connection.execute(
                 "UPDATE inbox SET is_notified = 1"
                 " WHERE conversation = ? AND state = 'undeliverable' AND is_notified = 0",
@@ -362,7 +384,8 @@ class Journal(SqlThreads):
     def record_posting(
         self, connection: SqlConnection, current: SqlRow, turn: Turn, number: int, key: str
     ) -> None:
-        """Record that the part `number` of the answer is about to be posted under `key`."""
+        """Record that the part `number` of the answer is about to be posted under `key`. After a
+        crash, Ponte looks on the platform for a post with this key before it posts again."""
         _insert_post(connection, turn, number, key)
         connection.execute(
             "UPDATE inbox SET state = 'posting' WHERE seq = ? AND state = 'answered'", (turn.seq,)
@@ -377,9 +400,9 @@ class Journal(SqlThreads):
         exists on the platform and must be found to delete it.
         """
         attempt = select_value(connection, "SELECT attempt FROM inbox WHERE seq = ?", turn.seq)
-        if (attempt or 0) > turn.attempt:
+        if (attempt or 0) > turn.attempt:  # None: the message's row was purged
             raise TakenOver
-        # A post that a person has deleted stays removed.
+        # A post that a person has deleted stays removed, so that it is not made again.
         connection.execute(
             "UPDATE posts SET post = ?, state = 'posted', updated_at = ?"
             " WHERE seq = ? AND number = ? AND state != 'removed'",
@@ -400,15 +423,17 @@ class Journal(SqlThreads):
     ) -> None:
         """Set the final state of a turn and erase its `reply_to` token.
 
-        If the turn is superseded, raises Superseded, but stores `posted`. If a later attempt
-        exists, raises TakenOver and stores nothing.
+        `reason` is the code of a failure. `posted` is the answer's last post; it is stored with the
+        end, which saves a transaction. If the turn is superseded, raises Superseded, but stores
+        `posted`. If a later attempt exists, raises TakenOver and stores nothing.
         """
-        # A token lets anybody who has it answer in this place (Slack's `response_url`).
+        # A token lets anybody who has it answer in this place (Slack's `response_url`), so it is
+        # not kept longer than needed.
         has_token = bool(turn.message.reply_to.token)
         steps = [_END_TURN_SQL]
         values: dict[str, object] = {"state": state, "reason": reason, "at": time.time()}
         if posted is not None:
-            steps.insert(0, _ADD_POST_SQL)
+            steps.insert(0, _ADD_POST_SQL)  # first: the turn is current only until it has ended
             values |= {"number": posted.number, "post": posted.id}
 
         def write(connection: SqlConnection) -> bool:
@@ -421,7 +446,7 @@ class Journal(SqlThreads):
                 connection.execute(sql, (encode_json(bare), turn.seq))
             return _read_current(connection, turn, steps, values) is not None
 
-        def note(is_current: bool) -> None:
+        def note(is_current: bool) -> None:  # runs once the transaction is committed
             if is_current and self.on_end:
                 self.on_end(turn.seq)
 
@@ -481,9 +506,11 @@ class Journal(SqlThreads):
     def replace_cards(
         self, connection: SqlConnection, seq: int, cards: Sequence[Card] = ()
     ) -> Turn | None:
-        """Replace cards of the same ids in a turn's answer and return the turn.
+        """Replace the cards in a turn's answer by those of `cards` with the same ids, and return
+        the turn with all its records. Without `cards`, only return the turn.
 
-        Return None if the turn does not exist or was withdrawn.
+        Return None if the turn does not exist or was withdrawn (its author deleted the message, or
+        it was forgotten): then there is no card to redraw.
         """
         row = connection.read_locked_message(seq)
         if row is None or row["state"] == "withdrawn":
@@ -525,16 +552,23 @@ class Journal(SqlThreads):
     def forget(
         self, connection: SqlConnection, conversation: str, also: TransactionStep = NO_STEP
     ) -> ForgetResult:
-        """Blank a conversation, raise its generation, and mark its remote objects for erasure.
-        `also` runs in the same transaction."""
+        """Erase the texts of a conversation, and mark what the model's server stores of it for
+        erasure. Its generation rises, so that turns that still run can store nothing more.
+
+        `also` runs in the same transaction. Return what was forgotten: the caller cancels the
+        running turns and deletes the files.
+        """
         forgot = threads.forget_conversation(connection, conversation)
         also(connection)
         return forgot
 
     @query
     def list_recent_turns(self, connection: SqlConnection) -> Sequence[TurnSummary]:
-        """Return the unfinished turns, the oldest first, then those of the newest messages that
-        failed, the latest first. Their texts are left out."""
+        """Return the turns that an operator sees: the unfinished ones, the oldest first, then those
+        of the newest messages that failed, the latest first. Their texts are left out.
+
+        Requests to webhooks that filled no field of their template are listed with the failed ones.
+        """
         rows = connection.execute(
             f"SELECT * FROM inbox WHERE {IS_OPEN} ORDER BY seq LIMIT ?",  # noqa: S608
             (MAX_LISTED_TURNS,),
@@ -550,6 +584,7 @@ class Journal(SqlThreads):
             is_failed = row["state"] in ("failed", "undeliverable")
             summary = TurnSummary(*[*(row[name] for name in _SUMMARY_COLUMNS), is_failed])
             if summary.state == "failed" and not summary.reason and row["answer"]:
+                # A model's failure is an answer, which has the code of the error.
                 summary = replace(summary, reason=decode_json(Answer, row["answer"]).code)
             summaries.append(summary)
         return summaries
@@ -565,20 +600,25 @@ class Journal(SqlThreads):
 
 
 def _begin_turn(connection: SqlConnection, seq: int, owner: str) -> Turn | None:
-    """Start an attempt of a turn and return the turn with all its records.
+    """Start an attempt of a turn and return the turn with all its records. A turn that is already
+    answered goes on where it was: only "new" becomes "running".
 
-    Return None if the turn does not exist or has ended. The attempt number rises unless `owner` has
-    the turn already. A turn keeps the generation and thread of its first attempt.
+    Return None if the turn does not exist or has ended. The attempt number rises unless `owner`, a
+    process's id, has the turn already. A turn keeps the generation and thread of its first attempt:
+    if the conversation was forgotten since then, its writes are refused. If the message asks an
+    earlier turn again (`replaced_turn`), the model no longer reads that one.
     """
     row = connection.read_locked_message(seq)
     if row is None or row["state"] in FINAL_STATES:
         return None
     again = row["owner"] == owner
+    # This also marks the conversation as used, so that it is not forgotten as an idle one.
     thread, is_thread_new = threads.use_thread(connection, row["conversation"])
     # The same process goes on with its attempt, as after it waited.
     attempt = max(1, row["attempt"] + (0 if again else 1))
     state: TurnState = "running" if row["state"] == "new" else row["state"]
     first = row["attempt"] == 0 and row["state"] == "new"
+    # Without a thread, the turn has recorded nothing, so the present generation is right for it.
     generation = thread.generation if first or not row["thread"] else row["generation"]
     own_thread = row["thread"] or thread.id
     connection.execute(
@@ -616,7 +656,8 @@ def _begin_turn(connection: SqlConnection, seq: int, owner: str) -> Turn | None:
 
 
 def _start_call(connection: SqlConnection, turn: Turn, call: ToolCall) -> None:
-    """Record that a tool call started, and that its thread contains text from outside."""
+    """Record that a tool call started, and that its thread contains text from outside: what the
+    tool returns may try to mislead the model."""
     # A call that only reads or proposes starts once more if the turn is resumed.
     connection.execute(
         "INSERT INTO calls (seq, call_id, person, name, arguments, effect, started_at) VALUES"
@@ -642,10 +683,12 @@ def _read_current(
     values: Mapping[str, object] = MappingProxyType({}),
 ) -> SqlRow | None:
     """Lock the conversation; return the turn's row of `current_turns` if this is the current
-    attempt of an unfinished turn, otherwise None. Run `steps` with `values` in either case.
+    attempt of an unfinished turn, otherwise None.
 
-    The turn must also be of the conversation's current generation. The lock keeps the result valid
-    until the transaction ends. Raises TakenOver if a later attempt exists.
+    `steps` are SQL statements that run with `values` in either case; each has its own condition on
+    the turn. The generation must be the present one of the conversation: it rises when somebody
+    forgets the conversation. The lock keeps the result valid until the transaction ends. Raises
+    TakenOver if a later attempt exists.
     """
     guards = {
         "seq": turn.seq,
@@ -658,7 +701,8 @@ def _read_current(
         raise TakenOver
     if row is None or row["attempt"] != turn.attempt:
         return None
-    # A statement that runs alone is repeated if its connection broke. It may have ended the turn.
+    # A statement that runs alone is repeated if its connection broke. The first run may have ended
+    # the turn: then the turn has the state that this call sets, which is no failure.
     if row["state"] in FINAL_STATES and row["state"] != values.get("state"):
         return None
     # A decision may itself be the `forget` that raised the generation.
@@ -690,9 +734,11 @@ def _add_items(
 def _add_round(
     connection: SqlConnection, turn: Turn, output: RoundOutput, *, has_holds: bool = True
 ) -> Sequence[SqlRow] | None:
-    """Record the model's output of a round and settle its cost, unless it was recorded before.
-    Return the reservations of the turn that are left, None if they were not read. `has_holds` is
-    False if it has no reservations."""
+    """Record the model's output of a round, and charge what it cost in place of what was reserved
+    for it, unless that was done before. `has_holds` is False if the turn has reserved nothing.
+
+    Return the turn's reservations that remain, or None if this function had no need to read them.
+    """
     # The WHERE makes this idempotent: a complete round is not changed, and counts as 0 rows.
     changed = connection.execute(
         "INSERT INTO rounds (seq, number, is_complete, model) VALUES (?, ?, 1, ?)"
@@ -711,7 +757,8 @@ def _add_round(
 def _insert_post(connection: SqlConnection, turn: Turn, number: int, key: str) -> None:
     """Record that the part `number` of the answer is about to be posted under `key`.
 
-    A part that was posted or removed already does not change.
+    A part that was posted or removed already does not change. One that an earlier attempt only
+    began gets the new key.
     """
     connection.execute(
         "INSERT INTO posts (seq, number, person, key, state, updated_at)"

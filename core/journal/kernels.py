@@ -43,7 +43,8 @@ class KernelRows:
 
     async def record_start(self, thread: str) -> bool:
         """Record that this process has started a kernel for the thread. Return whether the thread
-        had one before."""
+        had one before: its variables are then lost, which the model must learn. If the database
+        fails, return False; Python runs all the same."""
 
         def write(connection: SqlConnection) -> bool:
             had = connection.execute("SELECT 1 FROM kernels WHERE thread = ?", (thread,)).fetchone()
@@ -82,15 +83,15 @@ class SharedKernelRows(KernelRows):
     def __init__(
         self, database: Database, process: str, tell: Callable[[str, str], Awaitable[None]]
     ) -> None:
-        """`tell` sends the word "kernel" and the thread's id to all processes, so that each ends
-        its kernel of that thread."""
+        """Create the record of the process with the id `process`. `tell` sends the word "kernel"
+        and the thread's id to all processes, so that each ends its kernel of that thread."""
         super().__init__(database, process)
-        self._shared = database
+        self._shared = database  # the base class also knows a `database` of None
         self._tell = tell
 
     async def is_here(self, thread: str) -> bool:
-        """Return whether this process has the thread's kernel. Return True if the database
-        fails."""
+        """Return whether this process has the thread's kernel. Return True if the database fails,
+        so that a running kernel is not given up."""
         sql = "SELECT process FROM kernels WHERE thread = ?"
         try:
             holder = await self._shared.read(lambda c: select_value(c, sql, thread))

@@ -57,10 +57,15 @@ raises, the job is put back."""
 
 
 class QueueWorkers(FetchedTurns):
-    """The workers of Procrastinate in this process. `url` is the database's connection string,
-    `owner` the id of the process."""
+    """The workers of Procrastinate in this process. Each fetches jobs from the queue in Postgres
+    and runs the turn of each job."""
 
     def __init__(self, url: str, owner: str, run_job: RunJob, until_room: WaitForRoom) -> None:
+        """Set up Procrastinate; `open` connects it.
+
+        `url` is the database's connection string, `owner` the id of the process. `run_job` runs the
+        turn of a job. `until_room` waits before each fetch until another turn may begin here.
+        """
         super().__init__(owner)
         self.idle: set[int] = set()
         """The ids of jobs that our workers own and that this process does not run, as of the last
@@ -74,6 +79,7 @@ class QueueWorkers(FetchedTurns):
             await run_job(seq, context.job.queue, context.job.priority)
 
         # Procrastinate logs each job twice, with its arguments, and errors that Ponte logs itself.
+        # So nothing of its log is written.
         logging.getLogger("procrastinate").setLevel(logging.CRITICAL)
         connector = procrastinate.PsycopgConnector(
             conninfo=url,
@@ -84,7 +90,8 @@ class QueueWorkers(FetchedTurns):
             configure=end_each_statement,
         )
         self.app = procrastinate.App(connector=connector)
-        self.app.job_manager = TurnJobManager(connector, self, until_room)
+        self.app.job_manager = TurnJobManager(connector, self, until_room)  # with our workarounds
+        # `retry`: a job whose task raises (`PutBack`) goes back to the queue.
         self.app.task(name="turn", retry=True, pass_context=True)(run)
 
     async def open(self) -> None:
@@ -106,10 +113,10 @@ class QueueWorkers(FetchedTurns):
             try:
                 await self.app.run_worker_async(
                     queues=queues,  # type: ignore[arg-type]
-                    concurrency=MAX_FETCHED_JOBS,
+                    concurrency=MAX_FETCHED_JOBS,  # `until_room` limits how many work at once
                     fetch_job_polling_interval=QUEUE_POLL_SECONDS,
                     delete_jobs="successful",
-                    install_signal_handlers=False,
+                    install_signal_handlers=False,  # Ponte itself handles SIGTERM
                     stalled_worker_timeout=PRUNE_LEASES * lease,
                 )
             except Exception as error:
@@ -137,6 +144,8 @@ class QueueWorkers(FetchedTurns):
         Procrastinate leaves such a job in `doing`, so its conversation would wait forever
         (issue 1518; tests/contract/test_queue_workers.py).
         """
+        # A job that is idle in one sweep may just have been fetched, and not begun yet. So only one
+        # that was idle in the sweep before (`self.idle`), too, is deleted.
         fetched = connection.execute(FETCHED_JOBS_SQL, (self.ids,)).fetchall()
         idle = {row["id"]: row["seq"] for row in fetched if row["seq"] not in running}
         for job in self.idle & idle.keys():

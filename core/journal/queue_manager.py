@@ -45,11 +45,11 @@ closed without a change)."""
 
 
 class TurnJob(Job):
-    """A job without a description for Procrastinate's log, which builds one several times for each
-    job and is not written."""
+    """A job without a description for Procrastinate's log. Procrastinate would build the text
+    several times for each job, although Ponte does not write this log."""
 
     def log_context(self) -> dict[str, Any]:
-        """Return nothing."""
+        """Return an empty description of the job for the log."""
         return {}
 
 
@@ -60,6 +60,8 @@ class TurnJobManager(JobManager):
     def __init__(
         self, connector: PsycopgConnector, workers: FetchedTurns, until_room: WaitForRoom
     ) -> None:
+        """`connector` has the connections to the queue, `workers` the state of this process's
+        workers. `until_room` waits until another turn may begin here."""
         super().__init__(connector)
         self._queue = connector
         self._workers = workers
@@ -72,13 +74,14 @@ class TurnJobManager(JobManager):
         """Functions that make a worker look for a job, by its queues."""
 
     async def register_worker(self) -> int:
-        """Register a worker and remember its id."""
+        """Register a worker in Procrastinate's table, and remember its id, by which
+        `write_sign_of_life` stores its heartbeat."""
         id = await super().register_worker()
         self._workers.ids.append(id)
         return id
 
     async def unregister_worker(self, worker_id: int) -> None:
-        """Unregister a worker and drop its id."""
+        """Remove a worker from Procrastinate's table, and store no heartbeat for it any more."""
         await super().unregister_worker(worker_id)
         self._workers.ids.remove(worker_id)
 
@@ -99,7 +102,8 @@ class TurnJobManager(JobManager):
         return ()
 
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
-        """Wait for room and fetch a job. An error counts as no job.
+        """Wait until another turn may begin here, and fetch a job. Return None if there is none; an
+        error counts as no job.
 
         At an error, Procrastinate would wait for the worker's running jobs and then end the
         worker. After a broken connection, the process would get no new turns until its longest
@@ -109,8 +113,8 @@ class TurnJobManager(JobManager):
         """
         key = tuple(queues or ())
         while await self._until_room(queues):
-            # This worker's last fetch told that no other job waits. Only news since then is worth a
-            # fetch.
+            # This worker's last fetch told that no other job waits. Only a notification since then
+            # (`_news`) is worth a fetch.
             if worker_id in self._without_more:
                 self._without_more.discard(worker_id)
                 if key not in self._news:
@@ -127,9 +131,10 @@ class TurnJobManager(JobManager):
                 )
             except ConnectorException as error:
                 log.warning("could not fetch a job", error=repr(error.__cause__))
-                await self._queue.pool.check()
+                await self._queue.pool.check()  # replaces broken connections
                 self._look_later(key, FETCH_RETRY_SECONDS)
                 return None
+            # Columns that `ponte_fetch` adds to the job's row, which `from_row` does not know.
             self._workers.has_kernels = row.pop("has_kernels")
             look_in = row.pop("look_in")
             message, stored_at = row.pop("message"), row.pop("created_at")
@@ -138,12 +143,13 @@ class TurnJobManager(JobManager):
                 seq = row["args"]["seq"]
                 if message is not None:
                     self._workers.messages[seq] = message, stored_at
-                if turn_facts is not None:
+                if turn_facts is not None:  # the fetch has begun the turn, too
                     self._workers.begun[seq] = turn_facts
-                if look_in is None:
+                if look_in is None:  # no other job waits
                     self._without_more.add(worker_id)
                 return TurnJob.from_row(row)
-            # Procrastinate forgets a notification that comes during a fetch.
+            # No job. Procrastinate forgets a notification that comes during a fetch: if one came,
+            # the loop fetches again. `look_in`: seconds until a postponed job is due.
             if key not in self._news:
                 if look_in is not None:
                     self._look_later(key, max(look_in, FETCH_RETRY_SECONDS))
@@ -161,7 +167,8 @@ class TurnJobManager(JobManager):
     async def listen_for_jobs(
         self, *, on_notification: Any, queues: Iterable[str] | None = None
     ) -> None:
-        """Look for a job at every notification, without reading its payload.
+        """Make a worker look for a job at every notification, whatever its payload, until
+        cancelled. `on_notification` is the function that makes the worker look.
 
         Procrastinate's own listener parses the payload. A malformed one would end the worker,
         and anybody who may connect to the database could abort a job
@@ -169,7 +176,7 @@ class TurnJobManager(JobManager):
         connect again.
         """
         key = tuple(queues or ())
-        notification = {"type": "job_inserted"}
+        notification = {"type": "job_inserted"}  # what the worker is told instead of the payload
 
         def look() -> None:
             self._news.add(key)
@@ -185,23 +192,25 @@ class TurnJobManager(JobManager):
         self._looks[key] = look
         try:
             while True:
-                # Jobs may have come before the connection listens.
+                # Jobs may have come before the connection listens, or while it was broken.
                 self._look_later(key, RELISTEN_SECONDS)
                 with suppress(ConnectorException):
                     await self.connector.listen_notify(on_news, get_channel_for_queues(queues))
                 await asyncio.sleep(RELISTEN_SECONDS)
         finally:
+            # A worker that was restarted meanwhile has its own function there.
             if self._looks.get(key) is look:
                 del self._looks[key]
 
     async def retry_job(self, job: Job, *options: Any, **more: Any) -> None:
-        """Put a job back, and notify all processes of it."""
+        """Put a job back into the queue, and notify all processes, so that another one takes it at
+        once."""
         await super().retry_job(job, *options, **more)
         await self.connector.execute_query_async(query=ANNOUNCE_SQL, lock=job.lock)
 
     async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
-        """Record the end of a job, unless the end of its turn has deleted it. If that fails,
-        the next sweep does it.
+        """Record the end of a job, unless the end of its turn has deleted it. Then notify workers
+        that the conversation's next job may run. If that fails, the next sweep does it.
 
         It fails if the database is unavailable, or if another process took the turn over and
         cancelled the job (issue 511). Procrastinate would raise in a task that nobody awaits

@@ -70,8 +70,8 @@ THREAD_MAP_TIMEOUT_SECONDS = 10.0
 
 
 class SqlThreadMap(SqlStore):
-    """A map from conversations to threads, and their records, over the tables alone: for a shared
-    database."""
+    """Finds the thread record of each conversation in the tables of the database, for several
+    processes that share it. (`FileThreadMap` adds a file.)"""
 
     async def get(self, conversation: str) -> Thread | None:
         """Return the record of a conversation's current thread. Raises NotStored."""
@@ -81,13 +81,13 @@ class SqlThreadMap(SqlStore):
         )
 
     async def put(self, thread: Thread) -> None:
-        """Store the record in the row of its thread, and the thread in the map. Raises
-        NotStored."""
+        """Store the record in the row of its thread, and the thread as its conversation's current
+        one. Raises NotStored."""
         await self._database.write(store_record(thread))
         await self.link(thread)
 
     async def link(self, thread: Thread) -> None:
-        """Do nothing: `conversations` has each current thread."""
+        """Do nothing: the table `conversations` has each current thread already."""
 
     async def delete(self, conversation: str) -> None:
         """Do nothing: the rows of a forgotten conversation are deleted."""
@@ -100,7 +100,8 @@ class SqlThreadMap(SqlStore):
 
 
 class FileThreadMap(SqlThreadMap):
-    """The map of one process, in the file `threads.db`: thread ids by conversation."""
+    """Finds the thread record of each conversation for a process that has its own database. The map
+    from conversations to thread ids is in the file `threads.db`, which can be lost."""
 
     def __init__(self, path: Path, database: Database) -> None:
         super().__init__(database)
@@ -110,7 +111,8 @@ class FileThreadMap(SqlThreadMap):
 
     @classmethod
     async def open(cls, path: Path, database: Database) -> FileThreadMap:
-        """Open or create the file. Raises NotStored."""
+        """Open or create the file, and move records of an older Ponte out of it. Raises
+        NotStored."""
         threads = cls(path, database)
         await threads._run_in_thread(threads._open)
         while await threads._move_old_records():
@@ -149,13 +151,17 @@ class FileThreadMap(SqlThreadMap):
 
     async def _move_old_records(self) -> int:
         """Move some records that Ponte 0.1.0 kept in the file into the rows of their threads.
-        Return how many. Raises NotStored."""
+        Return how many; the caller repeats this until it is 0. Raises NotStored.
+
+        Such a value is JSON, which begins with `{`. The id of the thread replaces it.
+        """
         # As bytes, since a damaged value may be no UTF-8.
         old = (
             "SELECT key, CAST(value AS BLOB) FROM threads WHERE value LIKE '{%'"  # noqa: S608
             f" LIMIT {ROWS_PER_TRANSACTION}"
         )
         rows = await self._run_in_thread(lambda: list(self._map.conn.select(old)))
+        # Thread ids by conversation. A damaged record becomes "", so that it is not read again.
         ids = dict.fromkeys((key for key, _ in rows), "")
         values = list[tuple[str, str]]()
         for key, record in rows:
@@ -165,7 +171,8 @@ class FileThreadMap(SqlThreadMap):
             except ValueError:
                 log.warning("replaced a damaged record of a thread", conversation=key)
         if rows:
-            # A start that was killed may have moved the record, and a turn may have changed it.
+            # A start that was killed here may have moved the record before, and a turn may have
+            # changed it since: so only an empty record is written.
             sql = "UPDATE threads SET record = ? WHERE id = ? AND record = ''"
             await self._database.write(lambda c: c.executemany(sql, values))
             await self._run_in_thread(lambda: self._map.update(ids))
@@ -173,7 +180,8 @@ class FileThreadMap(SqlThreadMap):
 
     def _open(self) -> None:
         """Open the file with sqlitedict and set its pragmas. Blocking."""
-        # Tests whether the file can be opened: if not, sqlitedict's thread dies with a traceback.
+        # Tests whether the file can be opened, and raises if not: sqlitedict's own thread would die
+        # with a traceback instead.
         with closing(sqlite3.connect(self._path)) as probe:
             probe.execute("PRAGMA journal_mode=WAL")
         sqlitedict = importlib.import_module("sqlitedict")
@@ -186,17 +194,20 @@ class FileThreadMap(SqlThreadMap):
             decode=str,
             outer_stack=False,
         )
+        # sqlitedict sets OFF, with which a power cut can damage the file.
         self._map.conn.execute("PRAGMA synchronous=NORMAL")
-        self._map.conn.execute("PRAGMA secure_delete=ON")
+        self._map.conn.execute("PRAGMA secure_delete=ON")  # deleted keys name people
 
     def _compact(self) -> None:
-        """Rewrite the file without deleted entries, and empty its write-ahead log."""
+        """Rewrite the file without deleted entries, and empty its write-ahead log, which may still
+        contain them. Blocking."""
         with closing(sqlite3.connect(self._path, isolation_level=None)) as beside:
             beside.execute("VACUUM")
             beside.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     async def _run_in_thread(self, work: Callable[[], T]) -> T:
-        """Run `work` in the file's thread. Raises NotStored if it fails or takes too long."""
+        """Run `work` in the one thread that uses the file, because sqlitedict blocks. Raises
+        NotStored if it fails or takes too long."""
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(THREAD_MAP_TIMEOUT_SECONDS):
@@ -245,13 +256,14 @@ class SqlThreads(SqlStore):
 
     @transaction
     def new_thread(self, connection: SqlConnection, conversation: str) -> Thread:
-        """Create a thread, make it the conversation's current one, and return it. Older threads
-        stay readable."""
+        """Create a thread, make it the conversation's current one, and return it (the command
+        `new`). Older threads stay readable."""
         return _upsert_thread(connection, conversation, ", thread = excluded.thread")[0]
 
     @query
     def list_threads(self, connection: SqlConnection) -> Sequence[Thread]:
-        """Return the current thread of every conversation that has content, last used first.
+        """Return the current thread of every conversation that has messages or transcript items,
+        last used first.
 
         Conversations that were forgotten and not used again are left out.
         """
@@ -267,7 +279,8 @@ class SqlThreads(SqlStore):
     def transcript(
         self, connection: SqlConnection, thread: str, before: int | None = None
     ) -> Sequence[TranscriptEntry]:
-        """Return the items of a thread, oldest first, without those of replaced turns.
+        """Return the items of a thread's transcript, which the model reads, oldest first. Those of
+        replaced turns, which the person asked once more, are left out.
 
         With `before`, return only items of turns with a smaller `seq`.
         """
@@ -309,6 +322,7 @@ class SqlThreads(SqlStore):
             "SELECT * FROM inbox WHERE conversation = :conversation"
             " AND (is_decision = 0 OR answer IS NOT NULL)"
             " AND state != 'withdrawn' AND replaced_by = ''"
+            # `thread` is '' until the turn begins.
             " AND coalesce(nullif(thread, ''), :current) = :thread ORDER BY seq",
             {"conversation": conversation, "current": current, "thread": thread or current},
         )
@@ -326,10 +340,13 @@ class SqlThreads(SqlStore):
         """Return a platform's conversations with messages, pinned ones first, then the last used
         first.
 
-        With `person`, return only that person's own conversations; without, only those that are not
-        one person's. Conversations of a single request are left out.
+        With `person` (a key), return only that person's own conversations; without, only those that
+        are not one person's. Conversations of a single request (API, MCP) are left out: nobody
+        returns to one. A title that a person gave comes before the one that the model made.
         """
         theirs, values = _owner_condition("c.conversation", platform, person)
+        # `first` is the oldest message of the current thread, whose `thread` is '' until its turn
+        # begins. The condition with `replace` excludes keys that contain the prefix.
         rows = connection.execute(
             "SELECT c.conversation, coalesce(nullif(c.title, ''), t.title, '') AS title,"  # noqa: S608
             " c.is_pinned, c.used_at, first.message FROM conversations c"
@@ -357,8 +374,8 @@ class SqlThreads(SqlStore):
     def search(
         self, connection: SqlConnection, platform: str, words: str, person: str = ""
     ) -> Mapping[str, SearchHit]:
-        """Return the conversations that contain all `words`, ignoring case, in a message and its
-        answer.
+        """Return the conversations of which one message, together with its answer, contains all
+        `words`, ignoring case. It reads only the newest MAX_SEARCHED_MESSAGES messages.
 
         Each key of a conversation maps to its newest turn that contains the words. `platform` and
         `person` select conversations as in `list_conversations`.
@@ -379,6 +396,7 @@ class SqlThreads(SqlStore):
             answer = decode_json(Answer, row["answer"]).text if row["answer"] else ""
             text = fold_case(f"{message_text}\n{answer}")
             if search_words and all(word in text for word in search_words):
+                # The excerpt comes from the text that has the first word.
                 source = message_text if search_words[0] in fold_case(message_text) else answer
                 hits[row["conversation"]] = find_excerpt(row["turn"], source, search_words[0])
         return hits
@@ -387,7 +405,8 @@ class SqlThreads(SqlStore):
     def set_listing(
         self, connection: SqlConnection, conversation: str, title: str | None, pinned: bool | None
     ) -> None:
-        """Set the title and the pin of a conversation; None leaves a value unchanged.
+        """Set a conversation's title, and whether it is pinned to the top of the list; None leaves
+        a value unchanged.
 
         Raises NotFound if the conversation is unknown.
         """
@@ -402,8 +421,9 @@ class SqlThreads(SqlStore):
     @transaction
     def claim_title(self, connection: SqlConnection, thread: str) -> bool:
         """Return whether the caller must make the title of this thread: only the first caller, and
-        only if no person gave the conversation a title."""
-        # The UPDATE tests the title itself, so only one of several callers changes the row.
+        only if no person gave the conversation a title. A second request to the model would cost
+        money."""
+        # The title is NULL until somebody claims it. The UPDATE tests the title itself, so only one of several callers changes the row.
         claimed = connection.execute(
             "UPDATE threads SET title = '' WHERE id = ? AND title IS NULL AND NOT EXISTS ("
             "SELECT 1 FROM conversations AS c WHERE c.conversation = threads.conversation"
@@ -487,8 +507,8 @@ class SqlThreads(SqlStore):
     def record_erasure(self, connection: SqlConnection, remote: Remote, is_erased: bool) -> None:
         """Record an attempt to erase an object on the model's server.
 
-        `is_erased` deletes its row. Otherwise the object is tried again, and after
-        MAX_ERASURE_TRIES failed attempts it is only listed for the operator (`erasure` = 2).
+        If `is_erased`, its row is deleted. Otherwise Ponte will try again. After MAX_ERASURE_TRIES
+        failed attempts, the object is only listed for the operator (`erasure` = 2).
         """
         key = (remote.kind, remote.id)
         if is_erased:
@@ -512,8 +532,9 @@ def use_thread(connection: SqlConnection, conversation: str) -> tuple[Thread, bo
 def _upsert_thread(
     connection: SqlConnection, conversation: str, change: str
 ) -> tuple[Thread, bool]:
-    """Store the conversation with a new thread, or apply `change` to its row. Return its thread,
-    and whether that is the new one."""
+    """Store the conversation with a new thread. If the conversation exists, mark it as used now,
+    and apply `change`, the rest of an SQL SET clause. Return its current thread, and whether that
+    is the new one."""
     now, thread = time.time(), secrets.token_hex(8)
     row = connection.execute(
         "INSERT INTO conversations (conversation, thread, used_at) VALUES (?, ?, ?)"  # noqa: S608
@@ -521,7 +542,7 @@ def _upsert_thread(
         " RETURNING thread, generation",
         (conversation, thread, now),
     ).fetchone()
-    is_new = row["thread"] == thread
+    is_new = row["thread"] == thread  # else the row has the id of the thread that it had before
     if is_new:
         connection.execute(
             "INSERT INTO threads (id, conversation, generation, started_at) VALUES (?, ?, ?, ?)",
@@ -550,8 +571,13 @@ def insert_remotes(
     owner: str = "",
     forgotten: str = "NOT EXISTS (SELECT 1 FROM threads WHERE id = :thread)",
 ) -> tuple[str, dict[str, object]]:
-    """Return the statement of `record_objects_to_erase` and its values; "" if there is nothing to
-    record. `forgotten` is the SQL condition that the thread was forgotten."""
+    """Return the SQL statement that stores the ids of objects on the model's server, and its
+    values; "" if there is nothing to store. See `record_objects_to_erase`.
+
+    `forgotten` is the SQL condition that the thread was forgotten meanwhile. Then the objects are
+    marked for erasure (`erasure` = 1) at once.
+    """
+    # One INSERT cannot change one row twice, so that each object must occur once.
     unique_remotes = list(dict.fromkeys(remote for remote in remotes if remote.id))
     values: dict[str, object] = {"thread": thread, "at": time.time(), "owner": owner}
     rows = []
@@ -564,22 +590,25 @@ def insert_remotes(
     sql = (
         "INSERT INTO remotes (kind, id, thread, created_at, owner, erasure)"  # noqa: S608
         f" VALUES {', '.join(rows)} ON CONFLICT (kind, id) DO UPDATE SET thread = excluded.thread,"
+        # An object that has a thread keeps it.
         " erasure = excluded.erasure WHERE remotes.thread = ''"
     )
     return sql if rows else "", values
 
 
 def erase_spare_remotes(connection: SqlConnection) -> None:
-    """Mark all objects without a thread for erasure.
+    """Mark all objects on the model's server without a thread for erasure. Runs at the start of
+    Ponte.
 
-    An earlier process made them in advance. Nobody knows whether it was about to use one, so they
-    are not used again.
+    An earlier process made these objects in advance. Nobody knows whether it was about to use one,
+    so they are not used again.
     """
     connection.execute("UPDATE remotes SET erasure = 1 WHERE thread = '' AND erasure = 0")
 
 
 def find_excerpt(turn: str, text: str, word: str) -> SearchHit:
-    """Return the place of `word` (in folded case) in the text, with some words around it."""
+    """Return the place of `word` in the text of a turn, with some words around it. `word` is in
+    folded case (`fold_case`). If it is not found, return the beginning of the text."""
     line = to_one_line(text, MAX_SEARCHED_CHARS)
     folded = fold_case(line)
     at = folded.find(word)
@@ -590,7 +619,7 @@ def find_excerpt(turn: str, text: str, word: str) -> SearchHit:
         return SearchHit(turn, "", "", truncate(line, EXCERPT_CHARS))
     end, begin = at + len(word), max(0, at - EXCERPT_CHARS // 3)
     before = line[begin:at]
-    if begin:
+    if begin:  # the first word may be cut, so it is left out
         before = f"…{before.partition(' ')[2] or before}"
     return SearchHit(turn, before, line[at:end], truncate(line[end:], EXCERPT_CHARS))
 
@@ -619,9 +648,12 @@ def read_provenance(connection: SqlConnection, thread: str, person: str, before:
     """Return the origin of a thread's texts, as seen by `person` (a key). `before` is the `seq` of
     the turn that asks: `previous_seq` is the latest turn before it.
 
-    An unknown thread counts as one with text from outside.
+    Text of another person counts as text from outside, and so does an unknown thread. Links in
+    answers may lead only to addresses that the person wrote, so `asker_texts` has the texts in
+    which one may be.
     """
-    # The caller only looks for addresses in these texts. Texts that cannot have one are left out.
+    # The LIKE conditions leave out texts that cannot contain an address. `needs` are the rights to
+    # read an item; those of all items count.
     rows = connection.execute(
         "SELECT has_outside_text = 1 OR EXISTS (SELECT 1 FROM items WHERE thread = :thread"
         " AND person NOT IN ('', :person)) AS has_outside_text, (SELECT max(seq) FROM items"
@@ -637,18 +669,19 @@ def read_provenance(connection: SqlConnection, thread: str, person: str, before:
     if not rows:
         return Provenance(True)
     items = [decode_json(Item, row["item"]) for row in rows if row["item"]]
-    texts = tuple(item.text for item in items if item.is_authored)
+    texts = tuple(item.text for item in items if item.is_authored)  # typed by the person
     needs = frozenset(decode_needs(each) for each in {row["needs"] for row in rows} if each)
     return Provenance(bool(rows[0]["has_outside_text"]), texts, rows[0]["since"] or 0, needs)
 
 
 def encode_needs(needs: Collection[Need]) -> str:
-    """Return the text in which the needs of an item are stored, "" for none."""
+    """Return the JSON in which the needs of an item are stored (the rights to read it), "" for
+    none."""
     return json.dumps(sorted(needs)) if needs else ""
 
 
 def decode_needs(text: str) -> frozenset[Need]:
-    """Return the needs that `encode_needs` wrote."""
+    """Return the rights to read an item, from the JSON that `encode_needs` wrote."""
     return frozenset(map(tuple, json.loads(text))) if text else frozenset()
 
 
@@ -731,12 +764,12 @@ def list_idle_conversations(
     area: ConversationArea = ALL_CONVERSATIONS,
     conversation: str = "",
 ) -> Sequence[str]:
-    """Return the keys of conversations in `area` that nobody used since `since`.
+    """Return the keys of conversations in `area` that nobody used since `since`, to be forgotten.
 
     `since` is in seconds since the epoch. Only conversations with content and without unfinished
     turns are returned. With `conversation`, only that one is considered.
     """
-    there, values = area_condition(area)
+    there, values = area_condition(area)  # an SQL condition on `conversation`, and its values
     if conversation:
         there, values = f"{there} AND conversation = ?", [*values, conversation]
     return select_values(

@@ -267,8 +267,9 @@ CURRENT_TURNS_VIEW = (
 
 
 def read_turn(connection: SqlConnection, row: SqlRow, *, has_records: bool = True) -> Turn:
-    """Return the turn of an `inbox` row with its rounds, items, calls, posts and answer.
-    `has_records` is False if there can be none but the answer."""
+    """Return the turn of an `inbox` row with its model rounds, transcript items, tool calls, posts
+    and answer. `has_records` is False for a turn that never began: then only the answer (a refusal)
+    can exist, and the other tables need not be read."""
     seq = row["seq"]
     rounds, calls, posts = (
         connection.execute(sql, (seq,)).fetchall() if has_records else ()
@@ -278,7 +279,8 @@ def read_turn(connection: SqlConnection, row: SqlRow, *, has_records: bool = Tru
             "SELECT * FROM posts WHERE seq = ? ORDER BY number",
         )
     )
-    # This condition is that of the partial index `inbox_unnotified`.
+    # Why an earlier answer in the conversation could not be posted, if nobody told the person yet.
+    # The condition is that of the partial index `inbox_unnotified`.
     untold = connection.execute(
         "SELECT reason FROM inbox WHERE conversation = ? AND state = 'undeliverable'"
         " AND is_notified = 0 ORDER BY seq DESC LIMIT 1",
@@ -306,7 +308,7 @@ def read_turn(connection: SqlConnection, row: SqlRow, *, has_records: bool = Tru
         ),
         posts=tuple(Post(p["number"], p["key"], p["post"], p["state"]) for p in posts),
         answer=decode_json(Answer, row["answer"]) if row["answer"] else None,
-        # Stored as "reason:limit".
+        # Stored as "reason:limit", for example "fast:20"; "" if the message is not refused.
         refusal=row["refusal"].partition(":")[0],
         limit=int(row["refusal"].partition(":")[2] or 0),
         accepted_at=row["created_at"],
@@ -315,7 +317,12 @@ def read_turn(connection: SqlConnection, row: SqlRow, *, has_records: bool = Tru
 
 
 def turn_begun_by_fetch(seq: int, facts: Mapping[str, Any]) -> Turn:
-    """Return the turn of a result of `ponte_begin` (core.journal.shared_functions.py)."""
+    """Return a turn from `facts`, a result of the SQL function `ponte_begin`. On a shared database,
+    that function begins a turn when a worker fetches its job, which saves a transaction.
+
+    It is the turn's first attempt, so that there are no records of it yet.
+    """
+    # The refusal is stored as "reason:limit", for example "fast:20"; "" if it is not refused.
     refusal, _, limit = facts["refusal"].partition(":")
     record = facts["record"]
     return Turn(
@@ -346,11 +353,12 @@ WaitForRoom = Callable[[Iterable[str] | None], Awaitable[bool]]
 
 
 class FetchedTurns:
-    """The turns that a process has fetched from the shared queue, and their state. The job manager
-    writes it (core/journal/queue_manager.py), and `Jobs` reads it. `owner` is the id of the
-    process, for which fetched turns begin."""
+    """The turns that a process has fetched from the shared queue, with what it knows of each. The
+    job manager writes this (core/journal/queue_manager.py), and `Jobs` reads it."""
 
     def __init__(self, owner: str) -> None:
+        """`owner` is the id of the process, which becomes the owner of the turns that it
+        fetches."""
         self.owner = owner
         self.ids: list[int] = []
         """The ids of the running workers, as in the table `procrastinate_workers`."""
