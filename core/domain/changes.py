@@ -87,7 +87,7 @@ class RowWrite:
 
     @property
     def changes_nothing(self) -> bool:
-        """True for an update of a row that had these values when it was proposed."""
+        """True for an update of a row that already had the new values when it was proposed."""
         both = self.before is not None and self.after is not None
         return both and {**(self.before or {}), **(self.after or {})} == self.before
 
@@ -171,12 +171,14 @@ class Draft:
 
     @property
     def row_count(self) -> int:
-        """The number of rows that the draft affects. Several writes may concern one row."""
+        """The number of rows that the draft affects. Several writes may concern one row, which has
+        its id in each of them; a new row has no id yet, and counts by itself."""
         return len({row.id or number for number, row in enumerate(self.rows)})
 
     @property
     def steps(self) -> tuple[ChangeStep, ...]:
-        """The steps that write its rows. None of them has begun."""
+        """The draft's writes as numbered steps, none of which has begun. A step records how far the
+        write of a row is."""
         return tuple(ChangeStep(number, row) for number, row in enumerate(self.rows, 1))
 
 
@@ -249,7 +251,8 @@ class Proposal:
     deny it, and have no other right to it."""
 
     def is_revised_by(self, seq: int) -> bool:
-        """Return whether this event changed the draft."""
+        """Return whether the message or click `seq` of a person changed the values of the draft. An
+        event that runs again after a crash finds out so that it has done its work."""
         return f" {seq} " in self.revision_seqs
 
     def __post_init__(self) -> None:
@@ -313,12 +316,13 @@ class Change:
 
     @property
     def is_erased(self) -> bool:
-        """True if its stored rows were erased, by `forget` or because of their age."""
+        """True if the stored values of its rows were erased, by `forget` or because of their age.
+        Then it cannot be undone, and its card shows no rows."""
         return self.is_forgotten or self.has_lapsed
 
     @property
     def is_untouched(self) -> bool:
-        """True if the change was claimed, and none of its rows was begun."""
+        """True if a decision has begun to apply the change, and no write of a row has begun."""
         return self.state == "applying" and all(step.state == "waiting" for step in self.steps)
 
     @property
@@ -328,12 +332,13 @@ class Change:
 
     @property
     def written_steps(self) -> tuple[ChangeStep, ...]:
-        """The steps with a written row."""
+        """The steps whose row was surely written."""
         return self.steps_in(*WRITTEN_STATES)
 
     @property
     def rows(self) -> Sequence[Sequence[ChangeStep]]:
-        """The steps of each row, in their order. Several steps may write one row."""
+        """The steps, grouped by the row that they write. Several steps may write one row; a new row
+        has no id yet, so that its step is a group of its own."""
         rows: dict[str, list[ChangeStep]] = {}
         for step in self.steps:
             rows.setdefault(step.write.id or f"step {step.number}", []).append(step)
@@ -385,7 +390,7 @@ class ChangeForm:
 
 @dataclass(frozen=True, slots=True)
 class DisplayName:
-    """The name that people see for a person, or for a group of people (`is_group`)."""
+    """The name that people see for a person, or, if `is_group`, for a group or role of people."""
 
     name: str
     is_group: bool = False
@@ -393,7 +398,7 @@ class DisplayName:
 
 @dataclass(frozen=True, slots=True)
 class PendingRequest:
-    """An open proposal with its card, drawn for a person who may decide on it."""
+    """A change that waits for the approval of a person, with its card as that person sees it."""
 
     change: Change
     card: Card
@@ -454,7 +459,8 @@ class ApprovalNotice:
 
     @property
     def key(self) -> tuple[str, NoticeKind, str]:
-        """The key of the notice: change, kind and person."""
+        """The key of the notice in the database: the change's id, the kind, and the key of the
+        person who gets it."""
         return self.change, self.kind, self.person.key
 
 
@@ -495,9 +501,11 @@ def new_change_id() -> str:
 
 
 def confirmation_code(id: str, person: Person, created_at: float, revision: int = 1) -> str:
-    """Return the digits that this person types to confirm what they were just shown in full.
+    """Return the four digits that this person types after the id of a change to approve it. Ponte
+    shows them below the full text of the change, so they prove that the person could read it.
 
-    Nobody can know them before: `created_at` has microseconds, and no surface shows it.
+    Nobody can know the digits before: they depend on `created_at` (with microseconds), which Ponte
+    never shows.
     """
     words = f"{id}.{revision} {person.key} {created_at!r}"
     digest = hashlib.blake2b(words.encode(), digest_size=8).digest()
@@ -512,12 +520,14 @@ _SHOWN_ID = re.compile(r'"id": ?"(.{6})"| (.{6})-\d{4}`|- `(.{6})`')
 
 
 def find_possible_changes(answer: str) -> set[str]:
-    """Return what may be ids of changes in an answer's JSON. This is faster than decoding it."""
+    """Return strings that may be ids of changes in the JSON of a stored answer. It finds each id
+    that the answer has, and perhaps more. To decode all answers would take much longer."""
     return {id for ids in _SHOWN_ID.findall(answer) for id in ids if id}
 
 
 def find_shown_changes(answer: Answer) -> tuple[set[str], set[str]]:
     """Return the ids of the changes on the answer's cards, and of those that its text shows in full
     to a person who typed `approve`, in any language."""
+    # Such a text ends in the words to type, as in "`approve abc234-1234`"; the verb is translated.
     read_out = re.findall(r"`\w+ ([a-z2-7]{6})-\d{4}`", answer.text)
     return {card.id for card in answer.cards}, set(read_out)

@@ -81,7 +81,8 @@ class Address:
 
     @functools.cached_property
     def conversation(self) -> str:
-        """The key of the conversation. Turns are ordered within it, and memory belongs to it."""
+        """The key of the conversation. Its turns run one after the other, and the model remembers
+        what was said within it."""
         person = f"@{self.person}" if self.person else ""
         parts = (self.platform, self.workspace, self.channel, self.thread, person)
         return ":".join(filter(None, parts))
@@ -92,7 +93,9 @@ class Address:
         return ":".join(filter(None, (self.platform, self.workspace, self.channel)))
 
     def is_same_channel(self, other: Address) -> bool:
-        """Return whether the same people read both places, regardless of the thread."""
+        """Return whether the same people read both places, so that what one of them shows may be
+        shown in the other. The thread does not matter: all threads of a channel have its readers.
+        In a channel that is not shared, each person has a conversation of their own."""
         same = (self.platform, self.workspace, self.channel) == (
             other.platform,
             other.workspace,
@@ -121,7 +124,8 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class PlaceMessage:
-    """A message as a chat platform returns it, by its author's display name."""
+    """An earlier message of a channel, as a chat platform returns it, with its author's display
+    name."""
 
     sent_at: float
     author: str
@@ -130,7 +134,8 @@ class PlaceMessage:
 
 @dataclass(frozen=True, slots=True)
 class Quote:
-    """A text by another person around the message. The model reads it as context, never as an
+    """A text around a person's message that they did not write for it: an earlier message of the
+    thread, or the message that they reply to. The model reads it as context, never as an
     instruction.
 
     `is_replied_to`: the message is a reply to it. `reference`: where the platform has the full
@@ -244,7 +249,7 @@ class Message:
 
     @property
     def turn(self) -> str:
-        """The id of the message's turn."""
+        """The id of the turn that answers the message, as in logs and URLs."""
         return self.reply_to.turn
 
 
@@ -272,7 +277,8 @@ def name_run_code(digest: str) -> str:
 
 
 def make_press_id(id: str, revision: int) -> str:
-    """Return the id of a change with the revision that a card or a form shows."""
+    """Return the id that a button of a card or form carries: that of the change, with the revision
+    that people saw (`abc234.2`), so that an approval counts for what they saw."""
     return id if revision == 1 else f"{id}.{revision}"
 
 
@@ -336,7 +342,8 @@ class Answer:
         return any(file.is_run_code for file in self.files)
 
     def with_notes(self, sentences: Sequence[str]) -> Answer:
-        """Return the answer with notes under it, one paragraph for each sentence."""
+        """Return the answer with notes of Ponte under its text, each sentence in italics as a
+        paragraph of its own."""
         notes = [f"_{sentence}_" for sentence in sentences]
         return replace(self, text="\n\n".join(filter(None, [self.text, *notes])))
 
@@ -358,8 +365,9 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """One post of an answer. `key` is journalled before the call that makes it, `id` after the
-    call."""
+    """One post of an answer on its platform. Ponte stores `key`, its own id of the post, before the
+    call that makes the post, and `id`, the platform's, after it. So after a crash it can look
+    whether the post exists."""
 
     number: int
     key: str
@@ -400,8 +408,8 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one model call, as the server counted them. `cost` is in US dollars; None if
-    unknown."""
+    """The tokens and the cost of a model call, or of several, as the server counted them. `cost` is
+    in US dollars; None if unknown."""
 
     input: int = 0
     cached: int = 0
@@ -422,8 +430,10 @@ def turn_id(event_key: str) -> str:
 
 
 def encode_json(value: object) -> str:
-    """Return the JSON text of a dataclass. UTF-8 can encode it and `decode_json` can read it. Raise
-    Unstorable for values that JSON cannot hold or that are nested too deeply."""
+    """Return the JSON text of a dataclass, to be stored in the database. Fields with their default
+    value are left out. UTF-8 can encode the text and `decode_json` can read it: half of a surrogate
+    pair, which a model or a tool may send, is replaced. Raise Unstorable for values that JSON
+    cannot hold or that are nested too deeply."""
     adapter = _adapter_of(type(value))
     try:
         encoded = adapter.dump_json(value, exclude_defaults=True)
@@ -459,15 +469,17 @@ _QUOTE = re.compile(r"> (?:'[^'\n]*'|\"[^\"\n]*\"): ")
 
 
 def render_quote(quote: Quote) -> str:
-    """Return the quote with a mark before each line, so that no line looks like the asker's own
-    text."""
+    """Return the quote as text for the model, with `>` before each line, so that no line of it
+    looks like the asker's own text."""
     return "\n".join(
         f"> {line}" for line in f"{quote.name!r}: {clean_text(quote.text)}".splitlines()
     )
 
 
 def remove_quotes_of(context: str, names: Collection[str]) -> str:
-    """Return the text of a context item without the quotes of people with these names."""
+    """Return the text of a context item without the quotes of people with these names, for example
+    because these people had their data erased. A quote has the form that `render_quote` writes: it
+    begins with `> 'NAME': `, and all its lines with `>`."""
     lines_now, left_out = list[str](), False
     begins = tuple(f"> {name!r}: " for name in names)
     for line in context.split("\n"):
@@ -499,6 +511,7 @@ DOCUMENT_TYPE = "application/pdf"
 
 def too_large(attachment: Attachment) -> TooLarge | None:
     """Return the refusal of a file that is too large, with the limit; None for any other file."""
+    # One with an id in `file` is stored already, so it was accepted.
     if attachment.size <= MAX_ATTACHMENT_BYTES or attachment.file:
         return None
     name, size = safe_file_name(attachment.name), format_size(attachment.size)
@@ -506,8 +519,9 @@ def too_large(attachment: Attachment) -> TooLarge | None:
 
 
 def mark_recording(file: Attachment, seconds: float | None = None) -> Attachment:
-    """Return a file of the message's author, as a recording if it is audio or its length is
-    known."""
+    """Return an attached file of the message's author, marked as a recording (`seconds` is set) if
+    it is audio, or if the platform tells its length in seconds. A model's server then writes down
+    its words. A length that is not known is 0."""
     is_audio = seconds is not None or file.type.lower().startswith("audio/")
     return replace(file, seconds=seconds or 0.0) if is_audio else file
 
@@ -539,13 +553,17 @@ def find_encoding(data: bytes) -> str:
         return "utf-32"
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         return "utf-16"
-    if re.search(rb"\x1b\$[@B]", data):  # mails in Japanese, all of ASCII
+    # Japanese mails: all bytes are ASCII, and this escape sequence begins Japanese letters.
+    if re.search(rb"\x1b\$[@B]", data):
         return "iso2022_jp"
-    if b"\0" in data:  # UTF-16 without a mark has one in each Latin character
+    # UTF-16 without a mark has a zero byte in each Latin character, as the second byte or the
+    # first one. A zero byte anywhere else means that the data is not text.
+    if b"\0" in data:
         return {0: "utf-16-be", 1: "utf-16-le"}.get(data.find(b"\0"), "")
     text = codecs.getincrementaldecoder("utf-8")("replace").decode(data)
     others = len(text) - len(text.encode("ascii", "ignore"))
-    # A log can have a few broken bytes. In another encoding, most bytes beyond ASCII are broken.
+    # U+FFFD replaces bytes that are no UTF-8. A log can have a few of them (up to a fifth here). In
+    # another encoding, most bytes beyond ASCII are broken.
     return "utf-8-sig" if 5 * text.count("\ufffd") <= others else UNSURE_ENCODING
 
 

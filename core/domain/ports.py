@@ -76,7 +76,8 @@ class Inbox(Protocol):
     """
 
     async def accept(self, message: Message, also: TransactionStep = NO_STEP) -> Receipt:
-        """Store the message; it is durable on return. Raise NotStored if nothing was stored."""
+        """Store the message and queue it; it is durable on return. `also` runs in the same
+        transaction. Raise NotStored if nothing was stored."""
 
     async def find_times(self, event_keys: Collection[str]) -> Mapping[str, float]:
         """Return when the messages with these event keys were stored, without unknown ones."""
@@ -93,8 +94,9 @@ class Inbox(Protocol):
         """Delete a message that was withdrawn and not answered, so that it is accepted again."""
 
     async def requeue(self, turn: Turn, message: Message) -> bool:
-        """Let the text of `message` wait for its turn as if it was typed now, instead of a turn
-        that has begun and done nothing. Return False if that was deleted meanwhile."""
+        """Replace a turn that has begun and done nothing yet: its message gets the text of
+        `message`, and waits in the queue as if it was typed now. Return False if the message was
+        deleted meanwhile."""
 
     async def wait_for_answer(self, seq: int) -> Answer:
         """Wait for the answer and return it.
@@ -116,22 +118,21 @@ class Inbox(Protocol):
         """
 
     def is_stopped(self, seq: int) -> bool:
-        """Return True if a person's `cancel` cancelled the turn's handler.
-
-        A drain does not count.
+        """Return True if the turn's handler was cancelled because a person stopped the turn
+        (`cancel`), and not because the process ends (`drain`).
         """
 
     def is_taken_over(self, seq: int) -> bool:
         """Return True if the handler was cancelled because another process took the turn over."""
 
     def leave_place(self, seq: int) -> None:
-        """Release the turn's place among the running turns.
+        """Release the turn's place among the limited number of working turns.
 
-        Called when the turn only waits for its platform, or posts.
+        Called when the turn only waits for its platform, or posts: then another one can work.
         """
 
     async def take_place(self, seq: int) -> None:
-        """Wait for a place among the running turns again, after `leave_place`."""
+        """Wait for a place among the limited number of working turns again, after `leave_place`."""
 
     async def running_turn(self, conversation: str) -> int | None:
         """Return the `seq` of the turn that now runs in that conversation, or None."""
@@ -171,7 +172,7 @@ class Files(Protocol):
         """Return the files that were stored for these events, in the order of the events."""
 
     async def discard(self, file: str) -> None:
-        """Remove the bytes only. The record has already been deleted."""
+        """Delete the bytes of a file whose record is deleted already."""
 
     async def sweep(self, before: float) -> int:
         """Remove files older than `before` (Unix seconds) that no accepted event refers to.
@@ -185,12 +186,12 @@ class PostJournal(Protocol):
 
     @property
     def is_resumed(self) -> bool:
-        """True if an earlier attempt may have posted something already."""
+        """True if an earlier attempt at the turn may have posted something already, so that the
+        platform must be searched for it before a post is made."""
 
     def check_ownership(self) -> None:
-        """Call `Journal.check_ownership`; required before each call of a platform.
-
-        Raises TakenOver.
+        """Raise TakenOver if another process may have the turn by now. It is called before each
+        request to a platform, so that two processes do not post the same answer.
         """
 
     async def list_posts(self) -> Sequence[Post]:
@@ -206,7 +207,8 @@ class PostJournal(Protocol):
         """
 
     async def record_removed(self, number: int) -> None:
-        """Record that a person deleted the post."""
+        """Record that a person deleted the post `number` of the answer, so that it is not made
+        again."""
 
 
 class Reply(Protocol):
@@ -230,11 +232,12 @@ class Reply(Protocol):
         """
 
     async def wait_for_updates(self) -> None:
-        """Wait until all updates that `show` started have ended."""
+        """Wait until all requests to the platform that `show` started have ended."""
 
     async def settle_posts(self) -> None:
-        """Record the posts under way or cancel them, so that nothing is posted from now on. Another
-        process continues the turn. Nothing else may be called afterwards but `wait_for_updates`."""
+        """Finish or cancel the posts under way, and record them, so that nothing is posted from now
+        on: this process stops, and another one continues the turn. Afterwards, only
+        `wait_for_updates` may be called."""
 
     async def finish(self, answer: Answer) -> None:
         """Post the answer durably. Calling it again posts nothing twice.
@@ -284,11 +287,11 @@ own short deadlines.
 
 
 class StatusBoard(Protocol):
-    """Reads what adapters show besides answers: the state of the parts, tables, quick commands,
-    cards."""
+    """Reads what a platform's adapter shows besides answers, such as on the page: the state of
+    Ponte's parts, the known tables, quick commands, and cards."""
 
     async def health(self) -> Sequence[Health]:
-        """Return the state of each part."""
+        """Return the state of each part of Ponte, such as the database, the model and NocoDB."""
 
     async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
         """Return the quick commands that the person may run at the address."""
@@ -310,7 +313,8 @@ class StatusBoard(Protocol):
         """
 
     async def overview(self, person: Person, address: Address, time_zone: str) -> Overview:
-        """Return what concerns the person, with times in their zone ("" if it is not known)."""
+        """Return the requests that wait for the person or that they made, their schedules and their
+        remaining allowances. Times are in `time_zone`, theirs; "" if it is not known."""
 
     async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
         """Return the form by which the person changes the proposal under whose card they pressed.
@@ -336,7 +340,8 @@ class Model(Protocol):
         """The API level: `conversations`, `responses`, `chat` or `demo`."""
 
     def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
-        """Send one request and yield its events."""
+        """Send the request of one round to the model's server, and yield the events of its answer
+        as they arrive."""
 
     async def health(self) -> Health:
         """Return the present state of the model's server."""
@@ -357,7 +362,8 @@ class Tool(Protocol):
 
     @property
     def effect(self) -> Effect:
-        """The smallest effect that any call of the tool has."""
+        """The least harmful effect that a call of the tool can have: "read" for a tool that reads
+        or, with other arguments, writes."""
 
     def effect_of(self, arguments: str) -> Effect:
         """Return the effect that a call with these arguments (JSON text) would have."""
@@ -425,7 +431,8 @@ class QuickCommands(Protocol):
 
     @property
     def everybodys(self) -> Sequence[QuickCommand]:
-        """Return the quick commands that are limited to no place and no person."""
+        """Return the quick commands that everybody may run everywhere, as far as the registry is
+        concerned."""
 
     def asks_first(self, slug: str) -> bool:
         """Return True if a model's call needs a person's approval before it runs."""
@@ -451,7 +458,8 @@ class Platform(Protocol):
         """Build the reply of one turn from stored data. `posts` records its posts."""
 
     async def start(self) -> None:
-        """Connect. Return when events can arrive. Raise SettingsError for a rejected token."""
+        """Connect to the platform, and return when its events can arrive. Raise SettingsError if
+        the platform rejects the token."""
 
     async def health(self) -> Health:
         """Return the present state of the platform."""
@@ -492,8 +500,8 @@ class Messenger(Protocol):
         there are older ones. Raise PonteError if they cannot be read."""
 
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
-        """Return the display names of these people, groups and roles (`platform:ID`). Names that
-        are not known soon are left out. Raise nothing."""
+        """Return the display names of these people, groups and roles (`platform:ID`), by these
+        names. Those that the platform does not tell soon are left out. Raise nothing."""
 
     async def is_public(self, address: Address) -> bool:
         """Return whether every member of the workspace can read that shared place; False if that is
@@ -511,8 +519,8 @@ class Messenger(Protocol):
         who asked for it."""
 
     def destination_after(self, to: ReplyTo, post: str = "") -> ReplyTo:
-        """Return the destination of a post that does not answer a message: the place where `to` is
-        answered, or below Ponte's own post `post` there."""
+        """Return the destination of a post that does not answer a message: the place where the
+        answer of `to` goes. With `post`, the id of one of Ponte's posts there, it is below it."""
 
     def surface(self, to: ReplyTo) -> Surface:
         """Return the surface that posts to `to`."""
@@ -614,14 +622,16 @@ class Surface(Protocol):
         has few edits left reserves those that the whole answer needs."""
 
     async def show_activity(self, doing: str) -> None:
-        """Show that the turn is under way (status, typing) until `end_activity`; best effort.
+        """Show that the turn is under way (a status, or "is typing") until `end_activity`. A
+        failure is ignored.
 
-        Called when a turn begins, with "", and with each thing that it is `doing`. The first of
-        these makes no call of its own, because the turn waits for it.
+        Called with "" when a turn begins, and then with the words for each step that the turn is
+        `doing`. The turn waits for the first call, which therefore sends no request itself.
         """
 
     async def end_activity(self) -> None:
-        """Remove these signs, because this process does nothing more for the turn."""
+        """Remove what `show_activity` shows (a status, "is typing"), because this process does
+        nothing more for the turn."""
 
     async def post(self, key: str, part: AnswerPart) -> str:
         """Make a post and return its id."""
@@ -633,8 +643,9 @@ class Surface(Protocol):
         """Delete one of Ponte's posts."""
 
     async def find(self, number: int, key: str) -> str | None:
-        """Return the id of Ponte's post with that key, or of its only post since the message that
-        can be the one; None if there is none."""
+        """Return the id of the post that Ponte made as part `number` of the answer under `key`;
+        None if there is none. On a platform that stores no keys, it is the only post since the
+        message that can be the one."""
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
         """Post an answer's files. Return the id that `find(0, key)` would return for them."""
@@ -645,7 +656,8 @@ LABELS_TIMEOUT_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Platforms:
-    """The functions of each platform, by its name. All are added before turns run."""
+    """The functions by which turns use each platform, by the platform's name: to reply, to download
+    files, to look up context, and to write to people. All are added before turns run."""
 
     replies: dict[str, ReplyFactory] = field(default_factory=dict)
     fetch: dict[str, FetchAttachment] = field(default_factory=dict)
@@ -659,8 +671,9 @@ class Platforms:
         self.messengers[chat.name] = chat
 
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
-        """Return display names for cards. A platform that does not answer in time delays
-        no card."""
+        """Return the display names of people and groups (`platform:ID`) for cards. A card is not
+        delayed by a platform that does not answer in LABELS_TIMEOUT_SECONDS, or fails: its names
+        are left out."""
         labels: dict[str, DisplayName] = {}
         for platform, messenger in self.messengers.items():
             if own := [name for name in names if name.startswith(f"{platform}:")]:

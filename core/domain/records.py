@@ -72,7 +72,8 @@ class Round:
 
 @dataclass(frozen=True, slots=True)
 class RoundOutput:
-    """The complete output of the model in one round; `model` is its name."""
+    """The complete output of the model in one round (one request to the model). `model` is the name
+    of the model."""
 
     number: int
     items: tuple[Item, ...]
@@ -139,8 +140,8 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class TranscriptEntry:
-    """One item of a transcript. `seq` is its turn; `person` is the author's key, "" for Ponte.
-    `needs`: the rights without which nobody may read it."""
+    """One item of a conversation's transcript, as it is stored. `seq` is its turn; `person` is the
+    author's key, "" for Ponte. `needs`: the rights without which nobody may read the item."""
 
     seq: int
     item: Item
@@ -196,7 +197,8 @@ class RecordedMessage:
 
 @dataclass(frozen=True, slots=True)
 class Remote:
-    """An object that the model's server stores for a thread, by its id there."""
+    """An object that the model's server stores for a thread, such as a conversation or a file, by
+    its id there. Ponte keeps the id to erase the object."""
 
     kind: Literal["conversation", "response", "container", "file"]
     id: str
@@ -218,8 +220,8 @@ class PageAccount:
 
 @dataclass(frozen=True, slots=True)
 class EndedToken:
-    """A sign-in token that the owner replaced or removed. `token_hash` is its SHA-256;
-    `was_removed`: the account was removed."""
+    """A sign-in token of the page that is no longer valid. `token_hash` is its SHA-256.
+    `was_removed`: the account was removed; otherwise the token was replaced by a new one."""
 
     token_hash: str
     was_removed: bool
@@ -274,7 +276,9 @@ class SearchHit:
 
 @dataclass(frozen=True, slots=True)
 class ForgetResult:
-    """The result of forgetting a conversation. The turns in `running` must be cancelled now."""
+    """The result of forgetting a conversation: its new `generation`, how many `messages` were
+    erased, and the ids of its `files`, whose bytes the caller deletes. The caller also cancels the
+    turns (`seq`) in `running`."""
 
     generation: int
     messages: int
@@ -295,7 +299,7 @@ class ToolSpec:
 
     @cached_property
     def size(self) -> int:
-        """The bytes of all that the model is told about the tool."""
+        """The size of the tool's description in a request to the model, in bytes."""
         text = self.name + self.description + json.dumps(dict(self.parameters))
         return len(text.encode(errors="replace"))
 
@@ -310,8 +314,8 @@ class RequestPayment(Protocol):
         """
 
     def on_refused_request(self) -> None:
-        """Keep the reservation for the next request: the server rejected the last one
-        unprocessed."""
+        """Keep the reserved money for the next request: the server rejected the last one without
+        processing it, so that it cost nothing."""
 
 
 async def _load_nothing() -> Sequence[Item]:
@@ -438,7 +442,8 @@ class Outcome:
     shows_files: bool = False
 
     def to_item(self, call_id: str, note: str = "") -> Item:
-        """Return the result as the output of a call."""
+        """Return the result as an item of the transcript: the output of the call `call_id`. `note`
+        is added to the text for the model."""
         return Item(
             kind="output",
             call_id=call_id,
@@ -467,7 +472,7 @@ async def _ignore(_: object) -> None:
 
 
 async def _reject_proposal(_: Draft) -> Outcome:
-    """Raise ToolError: in this context, nothing can be proposed."""
+    """Raise ToolError: in this context, a tool cannot propose a change."""
     raise ToolError(
         "You can't request changes here.",
         code="not_offered",
@@ -477,7 +482,8 @@ async def _reject_proposal(_: Draft) -> Outcome:
 
 @dataclass(frozen=True, slots=True)
 class TurnControls:
-    """The functions by which a tool acts on its turn while it runs."""
+    """The functions that a tool may call while it runs: to show progress, to propose a change, or
+    to record what must survive a crash."""
 
     show_progress: Callable[[str], Awaitable[None]]
     propose: Callable[[Draft], Awaitable[Outcome]] = _reject_proposal
@@ -535,7 +541,7 @@ class ToolContext:
     def memory_id(self) -> str:
         """The key of what tools remember from call to call: Python's variables, the conversation of
         an agent. It is the thread's id, except in turns whose asker may not read all of the
-        thread."""
+        thread: their tools get a memory of their own, so that they cannot read the other one."""
         return self.own_memory or self.thread.id
 
 
@@ -554,7 +560,8 @@ _NOTE_PATTERN = re.compile(r"\[A note from Ponte itself, not from a person\. (.*
 
 
 def text_for_person(text: str) -> str:
-    """Return the text of an outcome without the form of Ponte's notes for the model."""
+    """Return the text of a tool's outcome for a person: without the brackets and the first sentence
+    of NOTE_TEMPLATE, which tell a model that the text is a note by Ponte."""
     note = _NOTE_PATTERN.match(text)
     return note[1] if note else text
 
@@ -601,11 +608,14 @@ MemberKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """The decision on a right. `reason` is the English source of the refusal; its placeholder
-    `{right}` is the requested right. `rule` is the rule that decided; "" if none did. `is_unknown`:
-    not a refusal, because the platform has not identified the person yet. `may_be_denied`: no rule
-    gives the right `approve`, but one may deny it, because the platform did not tell the groups of
-    the person. Only a rule's denial applies to a person's own changes."""
+    """The decision on whether a person has a right.
+
+    - `reason`: the English source of the refusal; its placeholder `{right}` is the requested right.
+    - `rule`: the rule that decided; "" if none did.
+    - `is_unknown`: not a refusal: the platform has not identified the person yet.
+    - `may_be_denied`: no rule gives the right `approve`, but one may deny it, because the platform
+      did not tell the groups of the person.
+    """
 
     allowed: bool
     reason: str = ""
@@ -616,12 +626,13 @@ class Verdict:
 
     @property
     def is_denied(self) -> bool:
-        """True if a rule denies the right, or may deny it, or that is not known."""
+        """True if a rule denies the right, or may deny it, or that is not known. False if only no
+        rule gives it: a person may approve their own changes unless a rule denies it."""
         by_rule = bool(self.rule) and not self.allowed
         return by_rule or self.is_unknown or self.may_be_denied
 
     def words(self) -> str:
-        """Return the reason in the current language."""
+        """Return the reason of the refusal in the language of the current task."""
         return say(self.reason, right=self.right)
 
     def raise_if_denied(self) -> None:
@@ -636,16 +647,18 @@ class PlaceRights(Protocol):
     """The rights of one person in one place, decided without further I/O."""
 
     def may(self, right: str, *names: str) -> Verdict:
-        """Decide the right.
+        """Return whether the person has the right, and why not.
 
         `names` identify the thing that the right is about: for a table its title and its id.
         """
 
     def depends_on_name(self, right: str) -> bool:
-        """Return True if the right can differ between two things of its kind."""
+        """Return True if the right can differ between two things of its kind: for example, if a
+        rule names some of the tables that people may read."""
 
     def may_know(self, right: str, *names: str) -> bool:
-        """Return True if the person may read what somebody got with this right."""
+        """Return True if the person may read a result that somebody got by this right, such as the
+        rows of a table. `names` identify the table or command."""
 
     @property
     def is_owner(self) -> bool:
@@ -670,14 +683,15 @@ class Viewer:
         return self.rights is None or self.rights.may(right, *names).allowed
 
     def note_need(self, right: str, *names: str) -> None:
-        """Record that the result is only for people with this right."""
+        """Record that only people with this right may read the result. `names` identify what the
+        right is about, such as a table."""
         self.needs.add((right, *names))
 
 
 @dataclass(frozen=True, slots=True)
 class UsageTotal:
-    """Turns, tokens and money of one day. `estimates` counts the calls whose amounts are upper
-    bounds, because the server did not report them."""
+    """The turns, tokens and money that were used on one day. `estimates` counts the model calls
+    whose amounts are upper bounds, because the server did not report them."""
 
     turns: int = 0
     usage: Usage = field(default_factory=Usage)
@@ -686,7 +700,8 @@ class UsageTotal:
 
 @dataclass(frozen=True, slots=True)
 class QuickCommand:
-    """A named command of the registry. `inputs`: name → {"type", "required", "choices"}.
+    """A command with a name that people run, such as a quick command of StackSpot. `slug` is the
+    name that they type. `inputs`: name → {"type", "required", "choices"}.
 
     `title` and `description` are in English, or in the only available language. `translations` has
     both in other languages, by locale. A command with the `effect` "write" also needs the right to
@@ -702,7 +717,8 @@ class QuickCommand:
     effect: Literal["read", "spend", "write"] = "spend"
 
     def title_and_description(self) -> tuple[str, str]:
-        """Return title and description in the current language, else in the default one."""
+        """Return title and description in the language of the current task if the command has them,
+        else in its default language."""
         return self.translations.get(LANGUAGE.get(), (self.title, self.description))
 
 
@@ -788,9 +804,10 @@ class TurnSummary:
 
 @dataclass(frozen=True, slots=True)
 class ConversationArea:
-    """All conversations of a place (`platform`, `platform:WORKSPACE:CHANNEL`; "" for all),
-    including their threads, except those of the places in `excluded`. `is_one_request`: only the
-    conversations of single requests."""
+    """Describes a set of conversations, for example to erase old ones: all conversations of a
+    `place` (`platform`, `platform:WORKSPACE:CHANNEL`; "" for all), including threads, except those
+    of the places in `excluded`. `is_one_request`: only the conversations of single requests to the
+    API, each of which has one of its own."""
 
     place: str = ""
     excluded: tuple[str, ...] = ()

@@ -41,12 +41,14 @@ class RowColumn:
     format: str = ""
 
     def read_cell(self, text: str, value: Value) -> Cell:
-        """Return a cell with its own type: a number, truth value, day, moment or text."""
-        if value is None:
+        """Return a cell for a file to download, with its own type: a number, truth value, day,
+        moment or text. `text` is what the cell shows. `value` is the value behind it, or None if
+        the cell is only text."""
+        if value is None:  # an empty cell in a column of numbers; text in any other column
             return None if self.kind == "number" else text or None
         if not isinstance(value, str):
             return value
-        if self.format == "month":
+        if self.format == "month":  # it has the month's first day: 2026-11-01
             return value[: len("2026-11")]
         if self.format in ("date", "moment"):
             return (date if self.format == "date" else datetime).fromisoformat(value)
@@ -54,7 +56,8 @@ class RowColumn:
         return value if number is None else number
 
     def sort_number(self, value: Value) -> float | None:
-        """Return a number, day, month or moment as a number by which it sorts, or None."""
+        """Return the number by which a value of this column sorts: a day, month or moment as days
+        since the year 1. None: it sorts as text."""
         if self.format in ("date", "month", "moment") and isinstance(value, str):
             moment = datetime.fromisoformat(value)
             return moment.toordinal() + (moment.hour * 60 + moment.minute) / 1440
@@ -75,7 +78,8 @@ class RowsResult:
     total: tuple[str, ...] = ()
 
     def to_markdown(self) -> str:
-        """Return the rows as a table in Markdown. Markup in cells is escaped."""
+        """Return the rows as a table in Markdown, numbers aligned to the right. Markup in cells is
+        escaped, because anybody can write it into a table."""
         marks = ["---:" if column.kind == "number" else ":---" for column in self.columns]
         titles = [escape_cell(column.title) for column in self.columns]
         rows = (*self.rows, self.total) if self.total else self.rows
@@ -83,7 +87,8 @@ class RowsResult:
         return "\n".join(f"| {' | '.join(line)} |" for line in cells)
 
     def to_export(self) -> tuple[list[ExportColumn], list[list[Cell]]]:
-        """Return the columns and the typed cells for a file."""
+        """Return the columns and the cells with their types, as `encode_table` makes a file of
+        them."""
         return [ExportColumn(each.title, each.format) for each in self.columns], [
             [column.read_cell(*cell) for column, cell in zip(self.columns, cells, strict=True)]
             for cells in map(zip, self.rows, self.values)
@@ -123,20 +128,21 @@ class Chart:
         )
 
     def to_markdown(self) -> str:
-        """Return the chart as a list of bars, in a code block."""
+        """Return the chart as a list of bars made of characters, in a code block, for platforms
+        that draw no charts. A bar's length is that of the absolute value."""
         lines = list[tuple[str, str, float]]()
         for at, label in enumerate(self.labels):
             for each in self.series:
                 name = f"{label} · {each.name}" if len(self.series) > 1 else label
                 lines.append((name, each.texts[at], abs(each.values[at] or 0)))
-        longest = max(value for _, _, value in lines) or 1
+        longest = max(value for _, _, value in lines) or 1  # all values may be 0
         names, texts = max(len(name) for name, *_ in lines), max(len(line[1]) for line in lines)
         bars = [
             f"{name:<{names}}  {text:>{texts}}  {'█' * round(BAR_CHARACTERS * value / longest)}"
             for name, text, value in lines
         ]
         block = "\n".join([self.title, *map(str.rstrip, bars)])
-        return make_code_block(block.replace("`", "'"))
+        return make_code_block(block.replace("`", "'"))  # a backtick could end the block
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,8 +155,8 @@ class Placed:
 
 
 def to_number(value: Value) -> float | None:
-    """Return a number for sorting and drawing; None for any other value, and if a float is not
-    exact."""
+    """Return a number as a float, for sorting and drawing. Return None for any other value, and for
+    a number so large that a float would not be exact."""
     try:
         number = None if value is None or isinstance(value, bool) else float(value)
     except (ValueError, OverflowError):
@@ -161,12 +167,14 @@ def to_number(value: Value) -> float | None:
 def place_results(
     text: str, results: Mapping[str, RowsResult | Chart], is_growing: bool = False
 ) -> tuple[str, tuple[Placed, ...]]:
-    """Return the text with the results in place of the lines that name them, and the results.
+    """Return the text with tables and charts in place of the lines that name them, and these
+    results. `results` has those of the turn by id, such as `r1`.
 
     The model refers to a table or a chart by a line such as `[table:r1]`. Each is placed once;
-    another line that names it is removed. In a text that is growing, a last line that may become
-    such a line is left out. Lines of code blocks stay as they are. Blank lines separate a table
-    from the text, as Markdown needs it.
+    another line that names it is removed. A sentence replaces an id that no result has. In a text
+    that is growing, a last line that may become such a line is left out, so that nobody sees half
+    of it. Lines of code blocks stay as they are. Blank lines separate a table from the text, as
+    Markdown needs it.
     """
     if is_growing and _OPEN_REFERENCE.fullmatch(text, text.rfind("\n") + 1):
         text = text[: max(0, text.rfind("\n"))]
@@ -176,7 +184,7 @@ def place_results(
     placed, fence = dict[str, Placed](), None
     ends_with_result = False
     for line in source:
-        # An open fence: the line belongs to a code block.
+        # `fence` is the mark of an open code block; then the line belongs to it.
         match = None if fence else _REFERENCE.fullmatch(line)
         fence = fence_after_line(line, fence, MAX_FENCE_CHARACTERS)
         if match is None:
@@ -196,8 +204,9 @@ def place_results(
 def split_placed(
     text: str, placed: Sequence[Placed]
 ) -> list[tuple[str, RowsResult | Chart | None]]:
-    """Return the text in pieces of Markdown, each with the data that was placed there, or None. A
-    result whose Markdown is cut or changed has no piece of its own."""
+    """Split a text at the tables and charts that `place_results` placed in it, so that a platform
+    can show each in a form of its own. Return pieces of Markdown, each with its data; None for
+    text. A result whose Markdown was cut or changed is not found, and stays a part of the text."""
     pieces = list[tuple[str, RowsResult | Chart | None]]()
     for each in placed:
         before, found, after = f"\n{text}\n".partition(f"\n{each.text}\n")

@@ -78,7 +78,8 @@ class Places:
 
     @property
     def is_free(self) -> bool:
-        """Return whether another turn may begin. Turns that come back have priority."""
+        """Return whether a turn that has not begun may begin now. Turns under way that wait for a
+        place again come before it."""
         return not (self._is_shut or self._returning) and len(self._holders) < self.total
 
     def begin(self, seq: int) -> None:
@@ -92,7 +93,8 @@ class Places:
         self._hand_on()
 
     async def come_back(self, seq: int) -> None:
-        """Wait for a place again after `leave`. The turn comes before turns that have not begun."""
+        """Wait for a place again after `leave`. The turn comes before turns that have not begun.
+        Return at once if it has its place, or is not under way."""
         if seq not in self.under_way or seq in self._holders:
             return
         free = asyncio.get_running_loop().create_future()
@@ -101,9 +103,10 @@ class Places:
         try:
             await free
         except asyncio.CancelledError:
+            # A place that it just got stays its own until `end`.
             if (seq, free) in self._returning:
                 self._returning.remove((seq, free))
-            self._hand_on()  # this turn may have kept the others from a free place
+            self._hand_on()  # no turn may begin while one waits here, so others may begin now
             raise
 
     def end(self, seq: int) -> None:
@@ -139,7 +142,7 @@ class Places:
         """Give free places to turns that come back, and wake everything that waits for a change."""
         while self._returning and len(self._holders) < self.total:
             seq, free = self._returning.popleft()
-            if not free.done():
+            if not free.done():  # else the wait was cancelled
                 self._holders.add(seq)
                 free.set_result(None)
         self._changed.set()
@@ -184,8 +187,12 @@ class TurnQueue:
         (channel, person), (round, "person", person) and (round, "channel", channel)."""
 
     def add(self, seq: int, sender: Sender) -> int:
-        """Add a turn and return how many turns are before it in its conversation."""
-        number = self._present if self._open else 0
+        """Add a turn and return how many turns are before it in its conversation.
+
+        Its position puts it into a round, so that nobody's many messages delay those of others.
+        `_last` has the highest positions so far; the first element of its values is one.
+        """
+        number = self._present if self._open else 0  # the turn's round
         # A ready turn that too many later messages may overtake makes its round the present one.
         oldest = next(iter(self._oldest.values()), None)
         if oldest and seq - oldest.seq > MAX_OVERTAKING_MESSAGES:
@@ -225,9 +232,10 @@ class TurnQueue:
         return one.seq
 
     def end(self, seq: int) -> None:
-        """Remove a turn that had begun. The next turns of its conversation and sender may become
-        ready."""
+        """Remove a turn that has ended. The next turn of its conversation, and one of its sender in
+        its channel, may become ready."""
         one = self._open.pop(seq)
+        # Without unfinished turns under a key, its last position is forgotten.
         for key in self._keys(one):
             position, count = self._last.pop(key)
             if count > 1:
@@ -242,19 +250,21 @@ class TurnQueue:
         self._release(one.flow)
 
     def _make_ready(self, one: _WaitingTurn) -> None:
-        """Make the first turn of a conversation ready, or hold it back if its person has the
-        maximum of turns in the channel."""
+        """Make the first turn of a conversation ready, or hold it back if its person has
+        MAX_PERSON_TURNS_IN_CHANNEL turns in the channel that are ready or under way."""
         heapq.heappush(self._held[one.flow], one)
         self._release(one.flow)
 
     def _release(self, flow: tuple[str, str]) -> None:
-        """Make turns ready that were held back, up to the maximum of this channel and person."""
+        """Make turns ready that were held back, in the order of their positions, up to
+        MAX_PERSON_TURNS_IN_CHANNEL. `flow` is their channel and person."""
         heap = self._held[flow]
         while heap and self._active[flow] < MAX_PERSON_TURNS_IN_CHANNEL:
             self._active[flow] += 1
             one = heapq.heappop(heap)
             self._oldest[one.seq] = one
             heapq.heappush(self._ready, one)
+        # A look at these two dicts creates an entry. Empty ones would pile up.
         if not heap:
             del self._held[flow]
         if not self._active[flow]:
@@ -319,7 +329,8 @@ class TurnExecutor(SqlStore):
     turns run in this process: then `wake` is reliable."""
 
     def __init__(self, database: Database, turns: int) -> None:
-        """`turns` is how many turns may work at the same time."""
+        """Set up the runner; a subclass's `run` begins its work. `turns` is how many turns may work
+        at the same time."""
         super().__init__(database)
         self.places = Places(turns)
         self._one_alone = asyncio.Lock()
@@ -342,11 +353,13 @@ class TurnExecutor(SqlStore):
         self._draining = asyncio.Event()
 
     def fetched_message(self, seq: int) -> tuple[str, float] | None:
-        """Return None: the message is read from the database."""
+        """Return None: the caller must read the message from the database. (With a shared database,
+        a message comes with its job.)"""
         return None
 
     def leave_place(self, seq: int) -> None:
-        """Give the turn's place to another turn. From now on it only waits, or posts."""
+        """Give the turn's place among the working turns to another turn. From now on this turn only
+        waits for its platform, or posts."""
         self.places.leave(seq)
 
     async def take_place(self, seq: int) -> None:
@@ -354,10 +367,11 @@ class TurnExecutor(SqlStore):
         await self.places.come_back(seq)
 
     def cancel(self, seq: int) -> bool:
-        """Cancel the turn's handler once, if the turn is in this process now. Return whether it is.
+        """Cancel the turn's handler once, because a person stopped the turn. Return whether the
+        turn is in this process now.
 
-        If the handler ends before it has recorded the stop, it runs again. Then `is_stopped`
-        returns True, so it knows what to do.
+        A handler that ends before it has recorded the stop runs again. Then `is_stopped` returns
+        True, so that it records the stop and does nothing else.
         """
         if seq not in self._current:
             return False
@@ -390,21 +404,24 @@ class TurnExecutor(SqlStore):
             event.set()
 
     async def wait_until_ended(self, seq: int, look: Callable[[], Awaitable[T | None]]) -> T:
-        """Return the first result of `look` that is not None. Call `look` now, each time the turn
-        is woken, and every `recheck` seconds."""
+        """Return the first result of `look` that is not None. `look` reads whether the turn has
+        ended. It is called now, each time that `wake` is called for the turn, and every `recheck`
+        seconds, because a notification of another process may be lost."""
         while True:
             # The event exists before `look` runs, so that an end in between is not missed.
             ended = self._end_events.setdefault(seq, asyncio.Event())
             if (result := await look()) is not None:
                 return result
             with suppress(TimeoutError):
-                async with asyncio.timeout(self.recheck):
+                async with asyncio.timeout(self.recheck):  # None: no timeout
                     await ended.wait()
 
     async def drain(self, grace: float) -> None:
         """Start nothing more, let handlers finish for `grace` seconds, then cancel them. Cancelled
-        handlers get CANCELLED_TURN_SECONDS to record their progress."""
+        handlers get CANCELLED_TURN_SECONDS to record their progress, with which the next process
+        goes on."""
         self._draining.set()
+        # Turns that have not begun need not wait any longer for permission to begin.
         for waiting in filter(None, self._admitting.values()):
             waiting.cancel()
         if running := self._handlers():
@@ -423,8 +440,12 @@ class TurnExecutor(SqlStore):
         return {task for task in self._current.values() if task}
 
     async def run_turn(self, seq: int) -> bool:
-        """Run the turn until it has ended, or until another process has taken it over. Return False
-        if a drain came first."""
+        """Run the turn's handler until the turn is recorded as ended, or until another process has
+        taken it over. Return False if this process stops first (`drain`).
+
+        A handler that fails or is cancelled runs again after a pause: it reads what is recorded,
+        and continues there.
+        """
         self._current[seq] = None
         await self._wait_until_admitted(seq)
 
@@ -454,7 +475,7 @@ class TurnExecutor(SqlStore):
         handled = await retry(
             run_handler, _NotEnded, TURN_BACKOFF, sleep=self._sleep_unless_draining
         )
-        # A turn that another process has taken over is done with here.
+        # A turn that another process has taken over must not be put back into the queue.
         handled = handled or seq in self._taken_over
         del self._current[seq]
         self._stopped.discard(seq)
@@ -469,10 +490,11 @@ class TurnExecutor(SqlStore):
         further crash then shows which turn causes it. Other turns wait at most RUN_ALONE_SECONDS,
         and those that have waited begin before the next turn runs alone.
         """
-        self._current.setdefault(seq, None)
+        self._current.setdefault(seq, None)  # a stop can find it while it waits
         async with self._one_alone:
             self.places.shut()  # at once: no job may be fetched meanwhile
             try:
+                # Several such turns in a row must not keep others from beginning.
                 if await self._is_anyone_waiting():
                     self.places.open()
                     self.leave_place(seq)
@@ -484,7 +506,8 @@ class TurnExecutor(SqlStore):
                 log.info("turn runs alone" if is_alone else "turn does not run alone", turn_seq=seq)
                 self.places.begin(seq)
                 work = asyncio.ensure_future(self.run_turn(seq))
-                # After that, others run beside it, and a crash is not blamed on it.
+                # `begin_alone` has counted a crash in advance, which `end_alone` takes back. From
+                # then on others run beside the turn, and a crash is not blamed on it.
                 await asyncio.wait({work}, timeout=RUN_ALONE_SECONDS)
                 if is_alone:
                     await self._try_to_record(end_alone, seq)
@@ -510,8 +533,12 @@ class TurnExecutor(SqlStore):
         return False
 
     def _end_cancellation(self, seq: int) -> None:
-        """Let the present task go on after the runner cancelled its handler. It ends all the same
-        if something else cancelled it."""
+        """Let the present task go on after the runner itself cancelled the turn's handler: for a
+        stop, for a drain, or because another process has the turn. Raise CancelledError if
+        something else cancelled the task.
+
+        Python counts the cancellations of a task, so each one is taken back.
+        """
         task = asyncio.current_task()
         is_own = seq in self._stopped or seq in self._taken_over or self._draining.is_set()
         while task and task.cancelling():
@@ -525,6 +552,7 @@ class TurnExecutor(SqlStore):
         Return False if others still run after RUN_ALONE_SECONDS, or if a stop of the turn or the
         end of the process ends the wait.
         """
+        # `cancel` and `drain` cancel the tasks in `_admitting`. They may have come before this one.
         task = self._admitting[seq] = asyncio.ensure_future(self.places.wait_until_quiet())
         if self._draining.is_set() or seq in self._stopped:
             task.cancel()
@@ -536,8 +564,8 @@ class TurnExecutor(SqlStore):
         return task.done() and not task.cancelled()
 
     async def _try_to_record(self, write: Callable[[SqlConnection, int], None], seq: int) -> bool:
-        """Record a fact about the turn, and return whether it is stored. An unavailable database
-        must not cost the turn its answer."""
+        """Run `write` in a transaction for the turn `seq`, and return whether it is stored. An
+        unavailable database raises nothing, because it must not cost the turn its answer."""
         try:
             await self._database.write(lambda connection: write(connection, seq))
         except NotStored:
@@ -545,16 +573,15 @@ class TurnExecutor(SqlStore):
         return True
 
     async def _wait_until_admitted(self, seq: int) -> None:
-        """Wait until the turn may begin. If that takes longer than KEEP_PLACE_SECONDS, the turn
-        gives up its place meanwhile. A stop, a drain, or another process that takes the turn over
-        ends the wait, too."""
+        """Wait until the turn may begin: until the platform has told who the author is, on which
+        rights depend. If that takes longer than KEEP_PLACE_SECONDS, the turn gives up its place
+        meanwhile. A stop, a drain, or another process that takes the turn over ends the wait."""
         if self.admit is None or self._draining.is_set():
             return
         timer = asyncio.get_running_loop().call_later(KEEP_PLACE_SECONDS, self.leave_place, seq)
         self._admitting[seq] = asyncio.current_task()
         try:
-            # `admit` has its own limit: it waits until the platform tells who the author is, or
-            # takes too long to tell.
+            # `admit` has a time limit of its own.
             await self.admit(seq, math.inf)
         except asyncio.CancelledError:
             # Raises the cancellation again unless the runner itself cancelled the wait.
@@ -593,8 +620,8 @@ class LocalRunner(TurnExecutor):
         """Turns that were under way at CRASHES_BEFORE_ALONE crashes of a process. They run
         alone."""
         self._known: set[int] = set()
-        """Messages that are queued or under way. `run` also reads from the database what `accept`
-        has already queued."""
+        """Messages (`seq`) that are queued or under way, so that none is queued twice: `run` reads
+        all unfinished ones from the database, and `accept` may have queued some of them."""
         self._turns: dict[str, int] = {}
         """The `seq` of the turn that runs in a conversation, by conversation."""
         self._since: dict[int, tuple[float, Sender]] = {}
@@ -602,17 +629,22 @@ class LocalRunner(TurnExecutor):
         sender."""
 
     def queue_sql(self, decision: bool) -> str:
-        """Return "0". Here, `enqueue` counts the turns ahead."""
+        """Return "0" as the SQL expression for the number of turns ahead: this runner has its queue
+        in memory, and `enqueue` counts them."""
         return "0"
 
     def request_stop(self, connection: SqlConnection, row: SqlRow) -> bool:
-        """Return False: no other process could have the turn. Runs in a transaction."""
+        """Return False: no other process could run the turn, so that there is none to notify. Runs
+        in the caller's transaction."""
         return False
 
     def enqueue(self, seq: int, sender: Sender, decision: bool, since: float | None = None) -> int:
         """Queue a stored message, once. Return how many turns of its conversation come first.
-        `since` is when it was stored (seconds since 1970), None for now."""
-        if seq in self._known:
+        `since` is when it was stored (seconds since 1970), None for now.
+
+        `decision`: it is a command such as `stop` or `approve ID`, which does not wait for turns.
+        """
+        if seq in self._known:  # `run` and `accept` may both have found it
             return 0
         self._known.add(seq)
         if decision:
@@ -627,9 +659,11 @@ class LocalRunner(TurnExecutor):
 
     async def run(self, handler: TurnHandler, platforms: Collection[str] = ()) -> None:
         """Take up what an earlier process left, then run each message in its turn until `drain`.
+        Only messages of `platforms` are taken up; of all if empty.
 
-        Unfinished decisions come before any turn, for at most DECISIONS_FIRST_SECONDS. Turns that
-        crashed the process while they ran alone come after those that did not.
+        Unfinished decisions (`stop`, `approve`) come before any turn, for at most
+        DECISIONS_FIRST_SECONDS. Turns that crashed the process while they ran alone come after
+        those that did not.
         """
         # The maximum of `solo_crashes` orders whole conversations, so that each keeps the order of
         # its turns.
@@ -645,7 +679,8 @@ class LocalRunner(TurnExecutor):
         self._suspects = {
             row["seq"] for row in unfinished if row["attempt"] >= CRASHES_BEFORE_ALONE
         }
-        # Messages that were accepted since the start come after older ones.
+        # Messages that were accepted since the start are queued already. They come after older
+        # ones, so the queue is built once more.
         early, self._since, self._queue = self._since, {}, TurnQueue()
         self._known -= early.keys()
         metrics.queued.dec(len(early))
@@ -686,11 +721,13 @@ class LocalRunner(TurnExecutor):
             self._start(self._take_decision(self._decisions.pop(0)))
 
     async def _take_decision(self, seq: int) -> None:
+        """Run a decision to its end."""
         await self._run(seq)
         self._known.discard(seq)
         self._end_early_decision(seq)
 
     def _end_early_decision(self, seq: int) -> None:
+        """Let turns begin if this was the last decision that an earlier process left."""
         self._early_decisions.discard(seq)
         if not self._early_decisions:
             self._early_decisions_done.set()
@@ -699,7 +736,8 @@ class LocalRunner(TurnExecutor):
         return await (self.run_turn_alone(seq) if seq in self._suspects else self.run_turn(seq))
 
     def _start_turns(self) -> None:
-        """Start waiting turns while there are free places."""
+        """Start waiting turns while there are free places. Called whenever a turn or a place may
+        have become free."""
         while self._open and not self._draining.is_set() and self.places.is_free:
             if (seq := self._queue.next()) is None:
                 return
@@ -708,13 +746,14 @@ class LocalRunner(TurnExecutor):
             if seq not in self._suspects:
                 self.places.begin(seq)
             elif not self._one_alone.locked():
-                # Its task starts later. No other turn may begin until then.
+                # It is to run alone, but its task starts later. No other turn may begin until then.
                 self.places.shut()
             self._turns[sender.conversation] = seq
             self._start(self._take_turn(seq, sender.conversation))
 
     async def _take_turn(self, seq: int, conversation: str) -> None:
-        """Run a turn to its end, then start those that waited for it."""
+        """Run a turn to its end, then start those that waited for it or for its place. Only then
+        may the next turn of the conversation begin."""
         try:
             await self._run(seq)
         finally:
@@ -730,7 +769,8 @@ class LocalRunner(TurnExecutor):
         task.add_done_callback(self._tasks.discard)
 
     def leave_place(self, seq: int) -> None:
-        """Give the turn's place to another turn, and stop counting it as an early decision."""
+        """Give the turn's place to another turn. If it is a decision that an earlier process left,
+        turns no longer wait for it: it only waits for its platform."""
         super().leave_place(seq)
         self._end_early_decision(seq)
         self._start_turns()
@@ -745,14 +785,15 @@ def get_row(connection: SqlConnection, seq: int) -> SqlRow | None:
 def begin_alone(connection: SqlConnection, seq: int) -> None:
     """Record that the turn runs alone from now on, or give it up after too many crashes.
 
-    A turn that is given up gets an apology. If an answer is stored already, or after as many
-    crashes during the apology as a turn alone may have, the turn ends as undeliverable. The person
-    learns of it in the next turn.
+    A turn that is given up gets an apology as its answer: `refusal` makes its handler do nothing
+    else. If an answer is stored already, or if the process also crashes MAX_CRASHES_ALONE times
+    during the apology, the turn ends as undeliverable. The person learns of it in the next turn.
     """
     row = connection.read_locked_message(seq)
     if row is None or row["state"] in FINAL_STATES:
         return
-    # Other turns that crashed their process alone since this message arrived.
+    # Other turns that crashed their process alone since this message arrived: then the cause may be
+    # outside, such as an operator who kills the process. So this turn gets more attempts.
     others = connection.execute(
         "SELECT 1 FROM inbox WHERE solo_crashes > 0 AND seq <> ? AND updated_at >= ? LIMIT 1",
         (seq, row["created_at"]),
@@ -774,7 +815,8 @@ def begin_alone(connection: SqlConnection, seq: int) -> None:
 
 
 def end_alone(connection: SqlConnection, seq: int) -> None:
-    """Record that the process survived the time in which the turn ran alone."""
+    """Record that the process survived the time in which the turn ran alone: take back the crash
+    that `begin_alone` counted in advance."""
     connection.execute(
         "UPDATE inbox SET solo_crashes = solo_crashes - 1 WHERE seq = ? AND solo_crashes > 0",
         (seq,),
