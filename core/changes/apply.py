@@ -71,8 +71,9 @@ class _Run:
     """The ended change, once its end is recorded; None before."""
 
     def next_batch(self) -> list[ChangeStep]:
-        """Return the steps of the next batch. Steps that were being written come first, in batches
-        of their own, because they must be read before anything else happens."""
+        """Return the steps of the next batch, at most as many as the applier takes at once; [] at
+        the end. Steps that were being written when a process died come first, in batches of their
+        own, because their rows must be read before anything else happens."""
         writing = [step for step in self.steps.values() if step.state == "writing"]
         waiting = [step for step in self.steps.values() if step.state == "waiting"]
         return (writing or waiting)[: self.applier.batch(self.change.draft)]
@@ -80,8 +81,8 @@ class _Run:
 
 @dataclass
 class ChangeRunner:
-    """Makes all calls that write to tables and other systems. A call is never cancelled: its result
-    is always recorded."""
+    """Applies decided changes. It makes all calls that write to tables and other systems. Such a
+    call is never cancelled, so that its result is always recorded."""
 
     ledger: SqlLedger
     appliers: Mapping[str, Applier]
@@ -107,37 +108,39 @@ class ChangeRunner:
             await asyncio.wait(self._flights)
 
     async def run(self, change: Change, doing: Doing | None = None) -> Change:
-        """Apply the change and return it at its end. Raise Draining or NotStored; the same event
-        then continues it later.
+        """Apply the change batch by batch and return it at its end. Raise Draining or NotStored;
+        the same approval then continues it later.
 
-        `doing` is called with the progress of a run. Cancelling this call stops the waiting for a
-        run: its steps are recorded as unknown, and the change is returned. A write continues until
-        it is recorded.
+        A run is a change such as a quick command, whose system works on after the request. `doing`
+        is called with the progress of a run. Cancelling this call stops the waiting for a run: its
+        steps are recorded as unknown, and the change is returned. A write to a table continues
+        until it is recorded.
         """
         run = self._open(change, doing)
         if run is None:
             return await self._give_up(change)
         while steps := run.next_batch():
-            if self._held.is_set():
+            if self._held.is_set():  # this process stops
                 raise Draining
             await self._run_to_record(self._apply_batch(run, steps), run)
+        # The last batch records the end, too. Without a batch, all steps were done before a crash.
         return run.finished or await self._finish(run.change, run.steps, ())
 
     async def settle(self, change: Change) -> Change:
-        """End a change that nothing will continue, and return it. Rows that were being written are
-        read to find out what happened."""
+        """End a change that nothing will continue, because the event that approved it has ended,
+        and return it. Rows that were being written are read to find out what happened."""
         run = self._open(change)
         if run is None:
             return await self._give_up(change)
-        run.repeated.update(run.steps)
+        run.repeated.update(run.steps)  # no row is written once more
         if writing := change.steps_in("writing"):
             batch = run.applier.open(change.draft)
             await self._run_to_record(self._read_back(run, batch, writing, sure=False), run)
         return run.finished or await self._finish(run.change, run.steps, ())
 
     def _open(self, change: Change, doing: Doing | None = None) -> _Run | None:
-        """Return the state of a change that is to be applied. If its system is no longer connected,
-        end the change and return None."""
+        """Return the state of a change that is to be applied. Return None if its system is no
+        longer connected; the caller then ends the change."""
         applier = self.appliers.get(change.draft.applier)
         steps = {step.number: step for step in change.steps}
         if applier is None:
@@ -145,10 +148,12 @@ class ChangeRunner:
         return _Run(change, self.builder.kind(change), applier, steps, doing=doing)
 
     async def _run_to_record(self, work: Coroutine[Any, Any, None], run: _Run) -> None:
-        """Await `work` in a task that the cancellation of the caller does not cancel.
+        """Await `work`, a write and its record, in a task that the cancellation of the caller does
+        not cancel: a write that was sent must be recorded.
 
-        If the caller is cancelled, wait for the task. For the run of a command that a person stops,
-        swallow the cancellation, so that the caller returns the ended change.
+        If the caller is cancelled, wait for the task, then raise the cancellation. But if a person
+        stops a command that runs in another system (`has_end`), take the cancellation back, so that
+        the caller returns the ended change.
         """
         flight = asyncio.create_task(work)
         self._flights.add(flight)
@@ -165,11 +170,16 @@ class ChangeRunner:
                 raise
             if task := asyncio.current_task():
                 task.uncancel()
-            await flight
+            await flight  # it has ended: this raises its error, if any
 
     async def _apply_batch(self, run: _Run, steps: list[ChangeStep]) -> None:
-        """Apply one batch. A lock for each table ensures that no other change of this process
-        writes between the check and the write."""
+        """Apply one batch: read its rows, record the steps as "writing", write the rows, and record
+        the result. A row that is not as it was when the change was proposed is left alone.
+
+        A lock for each table ensures that no other change of this process writes between the check
+        and the write. "before" and "after" are the states of a row: as before or as after the
+        write.
+        """
         draft = run.change.draft
         place = draft.view.table_id or dict(draft.target)
         table = json.dumps([draft.applier, place], sort_keys=True)
@@ -187,8 +197,9 @@ class ChangeRunner:
                 try:
                     rows = await self._read(run, batch, steps)
                 except ToolError as error:
+                    # "drift": the table or the place has changed, and the error itself says so.
                     words = str(error) if error.code == "drift" else _UNREAD.format(why=error)
-            if rows is None:
+            if rows is None:  # stopped, or not readable: nothing is written
                 failed = [replace(s, state="failed", explanation=words) for s in steps]
                 await self._record(run, failed)
                 return
@@ -211,7 +222,8 @@ class ChangeRunner:
                 await self._write(run, batch, ready)
 
     async def _write(self, run: _Run, batch: Batch, steps: list[ChangeStep]) -> None:
-        """Write the rows of these steps once, then read them back."""
+        """Write the rows of these steps once, then read them back to see what happened. `patience`
+        is the number of seconds that the applier may take."""
         try:
             async with asyncio.timeout(run.applier.patience):
                 writes = await batch.write([step.write for step in steps])
@@ -241,11 +253,13 @@ class ChangeRunner:
         self, run: _Run, batch: Batch, steps: Sequence[ChangeStep], *, sure: bool
     ) -> None:
         """Read the rows that were written, or may have been, and record the result. `sure`: the
-        system confirmed the write."""
+        system confirmed the write. Otherwise its answer was lost, or a process died during it; a
+        write that has not happened is then made once more, if that can do no harm."""
         try:
             rows = await self._read(run, batch, steps)
         except ToolError as error:
-            # Confirmed, and only reading failed. A run has no result yet, so it is unknown.
+            # If the write was confirmed, only reading failed, and it counts as done. But the write
+            # of a run (`has_end`) only begins it, so its result is unknown.
             is_done = sure and not run.kind.has_end
             state: StepState = "done" if is_done else "unknown"
             words = _UNCHECKED if is_done else str(error)
@@ -266,12 +280,15 @@ class ChangeRunner:
     async def _read(
         self, run: _Run, batch: Batch, steps: Sequence[ChangeStep]
     ) -> Sequence[RowCheck]:
-        """Return the current state of the rows. Raise ToolError for every failure. While the end of
-        a run is awaited, raise Draining if the process stops."""
+        """Return the current state of the rows. Raise ToolError for every failure.
+
+        For a run in another system, this waits for its end. If the process stops meanwhile, raise
+        Draining: the next process waits on. If a person stops the waiting, raise ToolError.
+        """
         if not run.kind.has_end:
             return await _check_rows(run, batch, steps)
         reading = asyncio.create_task(_check_rows(run, batch, steps))
-        has_begun = any(step.write.id for step in steps)
+        has_begun = any(step.write.id for step in steps)  # the other system gave the run an id
         ends = [
             asyncio.create_task(end.wait())
             # Before the run has an id, a stop would lose it.
@@ -288,8 +305,8 @@ class ChangeRunner:
             await asyncio.gather(reading, *ends, return_exceptions=True)
 
     async def _record(self, run: _Run, steps: Sequence[ChangeStep]) -> None:
-        """Record steps. The last ones are recorded together with the end of the change, in one
-        transaction."""
+        """Store the new states of these steps. If no step of the change is left to be written,
+        store the end of the change in the same transaction."""
         all_steps = run.steps | {step.number: step for step in steps}
         if any(step.state in PENDING_STATES for step in all_steps.values()):
             await self.ledger.record(run.change.id, run.change.decision_seq, steps)
@@ -300,8 +317,12 @@ class ChangeRunner:
     async def _finish(
         self, change: Change, all_steps: Mapping[int, ChangeStep], steps: Sequence[ChangeStep]
     ) -> Change:
-        """Record `steps` and the end of the change. `all_steps` are those of the change, by
-        number."""
+        """Record `steps` and the end of the change, and return it. `all_steps` are those of the
+        change, by number.
+
+        The change is "done" if all rows were written, "failed" if surely none was, and otherwise
+        "partial".
+        """
         state: ChangeState = "failed"
         if all(step.state == "done" for step in all_steps.values()):
             state = "done"
@@ -319,7 +340,9 @@ class ChangeRunner:
         )
 
     async def _give_up(self, change: Change) -> Change:
-        """End a change whose system is no longer connected."""
+        """End a change whose system is no longer connected, so that its rows can be neither written
+        nor read. Rows that were not begun have failed; those that were being written are
+        unknown."""
         steps = [
             replace(
                 step, state="failed" if step.state == "waiting" else "unknown", explanation=_GONE
@@ -332,8 +355,11 @@ class ChangeRunner:
 
 
 async def _check_rows(run: _Run, batch: Batch, steps: Sequence[ChangeStep]) -> Sequence[RowCheck]:
-    """Return the current state of the rows within the applier's timeout. Raise ToolError for every
-    failure."""
+    """Return the current state of the rows within the applier's timeout (`patience`). Raise
+    ToolError for every failure, also for a bug of Ponte, so that the change still gets an end.
+
+    With a listener (`doing`), a batch that can report its progress does so meanwhile.
+    """
     rows = [step.write for step in steps]
     try:
         async with asyncio.timeout(run.applier.patience):
@@ -350,8 +376,8 @@ async def _check_rows(run: _Run, batch: Batch, steps: Sequence[ChangeStep]) -> S
 
 
 def _judge_step(step: ChangeStep, row: RowCheck, sure: bool) -> ChangeStep:
-    """Return the step with the result that the row shows. `sure`: the system confirmed the
-    write."""
+    """Return the step with the result that its row shows, as it was read after the write. `sure`:
+    the system confirmed the write. The state stays "writing" if the write has not happened."""
     step = replace(step, write=row.write, current=row.current, explanation=row.explanation)
     if row.state == "after":
         return replace(step, state="done")
@@ -359,11 +385,12 @@ def _judge_step(step: ChangeStep, row: RowCheck, sure: bool) -> ChangeStep:
         return replace(step, state="failed")
     # A created row that exists was written, even if some of its fields differ.
     if (sure or step.write.before is None) and row.current is not None:  # None: a creation
-        if step.write.after is None:
+        if step.write.after is None:  # a deletion
             return replace(step, state="failed", explanation=_STILL_THERE)
         return replace(step, state="differs", explanation=", ".join(row.differing_fields))
     if row.state == "before" and not sure:
         return step
+    # The row is neither as before nor as after the write, or a confirmed write left no trace.
     return replace(step, state="unknown")
 
 
@@ -373,9 +400,9 @@ SHOW_APPLYING_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ChangeLifecycle:
-    """Closes changes (denied, expired), reserves and pays their cost, has them applied, and records
-    each of these. `on_change` is called when a card no longer shows the current state of its
-    change. `purse` is None if runs cost nothing."""
+    """Takes changes from one state to the next: it denies and expires them, has them applied, and
+    reserves and pays their cost. Each such event is logged and counted, and `on_change` is called,
+    which has the cards redrawn. `purse` has the allowances; None if nothing costs money."""
 
     ledger: SqlLedger
     runner: ChangeRunner
@@ -392,8 +419,12 @@ class ChangeLifecycle:
         rule: str = "",
         reason: str = "",
     ) -> Change:
-        """Deny or expire an open proposal, record that, and return it. If another event decided or
-        changed it first, return it as it is."""
+        """Give an open proposal the final state `state` (denied, expired or withdrawn), and return
+        it. If another event decided or changed it first, return it as it is.
+
+        `rule` is the rule that lets the person decide, `reason` why they deny it.
+        """
+        # The model reads this note about the end on its next turn.
         closed = replace(change, state=state, decider=decider, denial_reason=reason)
         note, revision = self.builder.build_note(closed), change.proposal.revision
         try:
@@ -413,23 +444,27 @@ class ChangeLifecycle:
         return result
 
     async def end_overdue(self) -> None:
-        """Close expired proposals, and end changes that their event did not finish before it
-        ended."""
+        """Close proposals that expired without a decision. End changes that were being applied when
+        the event that approved them ended, for example because it was erased. Runs from time to
+        time."""
         for change in await self.ledger.list_overdue(self.clock()):
             await self.close(change, "expired", None)
         for change in await self.ledger.list_abandoned():
             await self.end_abandoned(change)
 
     async def end_abandoned(self, change: Change) -> Change:
-        """End a change that its event did not finish, and return it."""
+        """End a change that the event which approved it did not finish, and return it."""
         ended = await self.runner.settle(change)
         self.note_event(ended.state, ended)
         return ended
 
     async def apply(self, change: Change, doing: Doing | None = None) -> Change:
-        """Apply a claimed change to its end, and return it. On Draining and NotStored, the same
-        event continues later."""
-        # Most changes end before this delay, and their card needs only one edit.
+        """Apply a change that an approval has claimed, and return it at its end. If this raises
+        Draining or NotStored, the same approval continues it later.
+
+        `doing` shows the person the progress of a run in another system.
+        """
+        # Cards show "In progress" only after SHOW_APPLYING_SECONDS. Most changes end before this delay, and their card needs only one edit.
         redraw = asyncio.get_running_loop().call_later(SHOW_APPLYING_SECONDS, self.on_change)
         try:
             ended = await self.runner.run(change, doing)
@@ -439,7 +474,8 @@ class ChangeLifecycle:
         return ended
 
     def note_event(self, event: str, change: Change) -> None:
-        """Log and count an event, and have the card drawn again."""
+        """Log and count an event of a change, such as "proposed" or its new state, and have its
+        card drawn again."""
         log.info(
             "change recorded",
             change=change.id,
@@ -452,7 +488,9 @@ class ChangeLifecycle:
         self.on_change()
 
     async def reserve_payment(self, change: Change, seq: int) -> None:
-        """Reserve the cost of a run before it begins, charged to its asker. Raise OverBudget."""
+        """Reserve the cost of a run (a quick command, for example) before it begins, charged to its
+        asker. `seq` is the event that approves it. Raise OverBudget if it exceeds an allowance.
+        Other changes cost nothing."""
         paid, proposal = self.builder.kind(change).paid_run(change.draft), change.proposal
         if self.purse and paid:
             await self.purse.reserve_approved_run(
@@ -460,8 +498,8 @@ class ChangeLifecycle:
             )
 
     async def settle_payment(self, change: Change, seq: int) -> None:
-        """Charge the reserved cost if this event began the run, or may have; otherwise release
-        it."""
+        """Charge the cost that `reserve_payment` reserved if the event `seq` began the run, or may
+        have begun it; otherwise release it. A run has an id once it has begun."""
         paid = self.builder.kind(change).paid_run(change.draft)
         if self.purse and paid:
             has_begun = change.decision_seq == seq and any(

@@ -69,8 +69,10 @@ _DEFAULT = TableRule()
 
 
 def join_rules(one: TableRule, other: TableRule) -> TableRule:
-    """Return the rule of `one` for a change that also changes rows of the table of `other`: what
-    both allow. Where both name approvers and have none in common, admins approve."""
+    """Return the rule for a change of the table of `one` that also changes rows of a linked table,
+    that of `other`: it allows only what both allow. If both name approvers and have none in common,
+    admins approve."""
+    # `Access` lists its values from the strictest to the most permissive one.
     common = one.approvers & other.approvers or frozenset({"admins"})
     return replace(
         one,
@@ -96,8 +98,8 @@ class TableRules:
     remind_after: float = 0.0
 
     def find_rule(self, *names: str) -> TableRule:
-        """Return the rule of the table with one of these names; the default rule if there is
-        none."""
+        """Return the operator's rule for the table with one of these names (its title or id); the
+        first name with a rule counts. Return the default rule if none has one."""
         rules = (self._by_folded_name.get(fold_case(name)) for name in names if self.tables)
         return next((rule for rule in rules if rule), _DEFAULT)
 
@@ -106,7 +108,8 @@ class TableRules:
         return {fold_case(name): rule for name, rule in self.tables.items()}
 
     def is_hidden(self, *names: str) -> bool:
-        """Return whether nobody may know of this table."""
+        """Return whether the operator hides this table from everybody, so that Ponte never names
+        it."""
         return self.find_rule(*names).access == "hidden"
 
     def is_read_only(self, *names: str) -> bool:
@@ -114,13 +117,13 @@ class TableRules:
         return self.find_rule(*names).access in ("hidden", "read")
 
     def is_visible(self, viewer: Viewer, *names: str) -> bool:
-        """Return whether the person may know of this table."""
+        """Return whether the person may read this table, and so know that it exists."""
         return not self.is_hidden(*names) and viewer.may("read", *names)
 
     def is_closed(self, viewer: Viewer, *names: str) -> bool:
-        """Return whether the person may not change this table, for a reason that concerns this
-        table. It is False if the person may change no table at all and the table itself is not
-        read-only."""
+        """Return whether this table in particular is closed to the person's changes: it is
+        read-only, or they may change other tables but not this one. False if they may change no
+        table at all: that needs no mention at each table."""
         return self.is_read_only(*names) or (
             viewer.may("propose") and not viewer.may("propose", *names)
         )
@@ -132,7 +135,8 @@ class TableRules:
 
     @property
     def names_tables(self) -> bool:
-        """True if ponte.toml names any table."""
+        """True if ponte.toml names any table, so that its names are worth a check against the known
+        tables."""
         return bool(self.tables or self.named)
 
     def find_unknown(self, known: set[str]) -> list[str]:
@@ -144,7 +148,8 @@ class TableRules:
 
 
 class TableRulesConfig(Protocol):
-    """The configuration of tables. It may change at any time."""
+    """The part of the configuration that has the rules for tables. It is read each time that it is
+    needed, because the operator can reload it while Ponte runs."""
 
     @property
     def table_rules(self) -> TableRules:
@@ -152,14 +157,16 @@ class TableRulesConfig(Protocol):
 
 
 class ApprovalConfig(TableRulesConfig, Protocol):
-    """The configuration of who approves changes. It may change at any time."""
+    """The part of the configuration that tells who approves changes. It is read each time that it
+    is needed, because the operator can reload it while Ponte runs."""
 
     def channel(self, address: Address) -> Any:
         """Return the settings of a place. `approvers` are those that it names."""
 
 
 class NoTableRules(TableRulesConfig):
-    """The configuration without rules for tables."""
+    """A configuration in which the operator has no rules for tables: people with the right to do so
+    may read and change all."""
 
     table_rules = TableRules()
 
@@ -181,7 +188,8 @@ class Approval:
     canonical_person: Callable[[str], str] = str
 
     def rule_for(self, draft: Draft) -> TableRule:
-        """Return the rule of the draft's tables; the default rule for a draft that concerns no
+        """Return the operator's rule for a draft: what the rules of its table and of the linked
+        tables that it changes all allow. It is the default rule for a draft that concerns no
         table."""
         return functools.reduce(join_rules, (rule for _, rule in self._find_table_rules(draft)))
 
@@ -198,8 +206,11 @@ class Approval:
         return operator and self.is_owner(person)
 
     async def allow_draft(self, person: Person, address: Address, draft: Draft) -> str:
-        """Return the rule that allows the person to propose this draft here. Raise ToolError if
-        none does or nobody may change its table."""
+        """Return the rule that allows the person to propose this draft here, for the audit log.
+        Raise ToolError if the person lacks a right to it, or if nobody may change its table.
+
+        The model reads the error. The hint keeps it from trying other tools to the same end.
+        """
         hint = "tell the person; do not look for another way"
         if self.rule_for(draft).access in ("hidden", "read"):
             raise ToolError(REFUSAL_SENTENCES["read_only"], code="read_only", hint=hint)
@@ -222,7 +233,7 @@ class Approval:
         """Return the approvers that the operator named for the proposal's table, else for its tool,
         else for the channel in which it was asked for. The required number of approvals is the
         larger one of table and tool."""
-        if self.kinds[proposal.draft.kind].is_personal:
+        if self.kinds[proposal.draft.kind].is_personal:  # such as a person's own schedule
             return _ASKER_ALONE
         table = self.rule_for(proposal.draft)
         tool = self.config.table_rules.tools.get(proposal.tool, ANYBODY)
@@ -232,7 +243,11 @@ class Approval:
 
     async def judge_approver(self, person: Person, address: Address, table: str) -> Verdict:
         """Return whether the person may decide on what others propose for this table: by a right,
-        or as one of its named approvers."""
+        or as one of its named approvers. `own` below is the operator's rule for the table; with
+        `approvers_only`, only its named approvers may.
+
+        Bots and guests never decide.
+        """
         own = self.config.table_rules.find_rule(table)
         names, max_age = own.approvers - {ASKER}, MAX_CONFIRMED_AGE_SECONDS
         rights = await self.policy.look_up_rights(person, address, names, max_age=max_age)
@@ -249,13 +264,13 @@ class Approval:
         return only if own.approvers_only else verdict
 
     def find_approvers(self, proposal: Proposal) -> tuple[Proposal, bool]:
-        """Return the proposal with whether it has named approvers, and whether its asker can decide
-        alone, so that nobody else is asked."""
+        """Return the proposal with `has_named_approvers` set, and whether its asker can decide
+        alone. Then nobody else gets a notice that a decision is wanted."""
         proposal = replace(proposal, has_named_approvers=self.names_approvers(proposal))
         return proposal, not self.to_be_asked(Change(proposal))
 
     def names_approvers(self, proposal: Proposal) -> bool:
-        """Return whether approvers other than the asker are named."""
+        """Return whether the operator named approvers other than the asker."""
         return bool(self.approvers(proposal).names - {ASKER})
 
     def named_deciders(self, change: Change) -> frozenset[str]:
@@ -265,6 +280,7 @@ class Approval:
         names = named.names - {ASKER}
         if named.is_exclusive:
             return names
+        # `things`: what the right is about, for a table its title and id.
         right, *things = self.kinds[change.draft.kind].right_to_approve(change.draft)
         for rule in self.policy.read_rules().rules:
             if rule.where and rule.where.isdisjoint(place_names(proposal.address)):
@@ -276,7 +292,7 @@ class Approval:
         """Return the names (`platform:ID`) of people and groups to ask for a decision; empty if the
         asker can decide alone. These are the deciders that the operator named, or else the admins.
         """
-        proposal, book = change.proposal, self.policy.read_rules()
+        proposal, book = change.proposal, self.policy.read_rules()  # `book` has groups of people
         names, named = self.named_deciders(change), self.approvers(proposal)
         # Where several people must approve, the asker alone is not enough, so admins are asked,
         # unless only the people that the operator named may decide.
@@ -289,6 +305,7 @@ class Approval:
             members |= (
                 self.policy.admins if name == "admins" else book.groups.get(name, frozenset({name}))
             )
+        # A name without a platform is a group without members, which nobody can be asked for.
         return frozenset(name for name in members if ":" in name)
 
     async def find_standing(
@@ -302,19 +319,22 @@ class Approval:
         since: float = 0.0,
         waits: bool = True,
     ) -> Standing:
-        """Return what the person is to the change now, in this place.
+        """Return all facts about the person and the change on which it depends what the person may
+        do with it: their rights, whether they asked for it, whether they can see its card.
 
+        - `here`: the place in which they decide or read.
         - `is_click`: they clicked a button or open a form. The platform guarantees that a click
           comes from a place that shows the card.
-        - `actions`: what is to be judged. If the rules of these need it, find out whether its asker
-          may still ask for it.
-        - `since`: find out whether the person has left since this moment.
+        - `actions`: what is to be judged. Only if the rules of these actions need it, find out
+          whether the change's asker may still ask for it, which can take a request.
+        - `since`: find out whether the person has left since this moment (seconds since 1970).
         - `waits`: False to go by what is known of the person, without asking their platform.
         """
         policy, proposal, draft = self.policy, change.proposal, change.draft
         there = proposal.address
         approvers, kind = self.approvers(proposal), self.kinds[draft.kind]
-        # "asker" is no name of a person or group; `is_asker` below stands for it.
+        # `there` is the place where the change was asked for. "asker" is no name of a person or
+        # group; `is_asker` below stands for it.
         names, needed = approvers.names - {ASKER}, kind.rights_to_propose(draft)
         linked = (("approve", *titles) for titles in draft.view.linked_tables)
         admin_sentence = ""
@@ -378,15 +398,18 @@ class Approval:
         return standing
 
     async def find_asker_rights(self, change: Change) -> tuple[Verdict, ...]:
-        """Return the rights of the change's asker to propose it, where they asked."""
+        """Return whether the change's asker still has each of the rights to propose it, in the
+        place where they asked. An approval counts only while they have them all."""
         asker, there = change.proposal.asker, change.proposal.address
         max_age = MAX_CONFIRMED_AGE_SECONDS
         rights = await self.policy.look_up_rights(asker, there, max_age=max_age)
         needed = self.kinds[change.draft.kind].rights_to_propose(change.draft)
+        # A refusal names the right as ponte.toml does, as in `propose:Invoices`.
         return tuple(replace(rights.may(*right), right=":".join(right[:2])) for right in needed)
 
     def _find_named_rule(self, proposal: Proposal, approvers: Approvers) -> str:
-        """Return the operator's rule that names the approvers of the proposal; "" for none."""
+        """Return the place in ponte.toml that names the approvers of the proposal, such as
+        "tables.Invoices.approvers"; "" if none does. The audit log shows it."""
         if not approvers.names:
             return ""
         for title, rule in self._find_table_rules(proposal.draft):
@@ -397,16 +420,18 @@ class Approval:
         return "channels.approvers"
 
     async def find_policy(self, proposal: Proposal) -> str:
-        """Return the operator's rule that approves this proposal without a person, unless its limit
-        is reached; "" if there is none."""
+        """Return the place in ponte.toml with the rule that approves this proposal without a
+        person; "" if there is none. Whether the rule's limit of rows is reached is checked later,
+        when the proposal is stored."""
         draft, kind = proposal.draft, self.kinds[proposal.draft.kind]
         rule = self.rule_for(draft)
-        # Without somebody who waits for the answer, a person approves each change. So they do once
-        # a proposal was changed.
+        # If nobody waits for the answer (a schedule, a webhook), a person approves each change. A
+        # proposal whose values a person has changed is also approved by a person.
         if rule.access != "auto" or not proposal.origin.is_attended or proposal.revision > 1:
             return ""
         if kind.may_be_automatic(draft):
             return f"tables.{draft.title}.access"
+        # Updates need a message that a person typed: other text may come from anybody.
         is_typed = proposal.origin.is_by_person and proposal.origin.is_authored
         if proposal.asker.is_bot or not is_typed or not kind.changes_only(draft, rule.auto_fields):
             return ""
@@ -417,9 +442,9 @@ class Approval:
     async def updates_alone(
         self, person: Person, address: Address, rule: TableRule, right: tuple[str, ...]
     ) -> bool:
-        """Return whether the rule lets the person update its `auto_fields` without an approval.
-        Nobody may whose status is unknown, or whom another rule denies `right`, the right to
-        approve."""
+        """Return whether the rule of a table lets the person update some of its fields
+        (`auto_fields`) without an approval. It lets nobody who is a guest or whose status is
+        unknown, and nobody whom another rule denies `right`, the right to approve."""
         if rule.access != "auto" or not rule.auto_fields or not rule.auto_people:
             return False
         names = rule.auto_people
@@ -430,7 +455,9 @@ class Approval:
         return is_named and not verdict.is_denied and rights.known.guest is False
 
     def needs_admin(self, change: Change) -> bool:
-        """Return whether an admin must approve the change, because the asker cannot."""
+        """Return whether an admin must approve the change, because its asker cannot: it has too
+        many rows, for example, or no person asked for it. False if the operator named approvers,
+        and for changes that only concern their asker."""
         proposal, kind = change.proposal, self.kinds[change.draft.kind]
         has_others = self.approvers(proposal).names or self.is_owner(proposal.asker)
         if has_others or kind.is_personal:
@@ -438,14 +465,16 @@ class Approval:
         return not proposal.origin.is_by_person or bool(kind.needs_admin(change.draft))
 
     def is_owner(self, person: Person) -> bool:
-        """Return whether the person owns a platform that has exactly one owner."""
+        """Return whether the person is the owner of this Ponte: platforms such as the terminal and
+        the page have exactly one owner, who runs it."""
         has_owner = self.policy.platforms.get(person.platform, NO_RIGHTS).has_one_owner
         return has_owner and person.id == OWNER_ID
 
 
 def find_workspace(person: Person, address: Address) -> tuple[str, str]:
-    """Return the platform and the workspace of a place, those of the person for their own
-    conversation on another platform: the page, where they signed in with that account."""
+    """Return the platform and the workspace of a place. For the person's own conversation on the
+    page, return those of the account with which they signed in there: somebody from Slack who reads
+    the page counts as in their Slack workspace."""
     if address.person == person.key:
         return person.platform, person.workspace
     return address.platform, address.workspace

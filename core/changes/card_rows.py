@@ -60,7 +60,8 @@ class FieldChange:
         return " → ".join(side for side in (self.before, self.after) if side is not None)
 
     def list_lines(self, characters: int | None = None) -> list[str]:
-        """Return the lines of `value` that are not blank. It is cut to that many characters."""
+        """Return the lines of `value` that are not blank. `value` is cut to `characters` before;
+        None for all of it."""
         lines = truncate(self.value, characters or len(self.value)).split("\n")
         return [line for line in lines if line.strip()]
 
@@ -94,16 +95,17 @@ class CardTable:
 
 
 def build_rows(change: Change) -> tuple[dict[str, Any], ...]:
-    """Return the rows of the card: `id`, `name`, `name_field`, the raw values `before` and
-    `after`, and `changes` with the formatted values of the fields that differ. Nothing of an open
-    proposal is cut, because people confirm all of it."""
+    """Return the rows of a change's card as JSON objects: `id`, `name`, `name_field`, the raw
+    values `before` and `after`, and `changes` with the formatted values of the fields that differ.
+    Nothing of an open proposal is cut, because people confirm all of it."""
     is_whole = change.state == "open"
     visible_groups = change.rows if is_whole else change.rows[:MAX_CHANGE_ROWS_SHOWN]
     return tuple(_build_named_rows(visible_groups, change.draft.view, is_whole))
 
 
 def read_rows(rows: Sequence[Mapping[str, Any]]) -> list[CardRow]:
-    """Return the rows of a card."""
+    """Return the rows of a card, which stores them as JSON objects (`build_rows`), as objects for
+    the platforms that draw them."""
     return [
         CardRow(row["name"], row["name_field"], tuple(FieldChange(**c) for c in row["changes"]))
         for row in rows
@@ -111,7 +113,9 @@ def read_rows(rows: Sequence[Mapping[str, Any]]) -> list[CardRow]:
 
 
 def tabulate(rows: Sequence[CardRow]) -> CardTable | None:
-    """Return the rows as a table; None if they are few, or if the table would be too wide."""
+    """Return the rows of a card as one table. Return None if they are few, or if the table would be
+    too wide for a chat: then each row is drawn by itself. Deleted rows need no columns before and
+    after, so that a table pays from two rows on."""
     is_deletion = all(change.after is None for row in rows for change in row.changes)
     if len(rows) < (2 if is_deletion else MIN_TABLE_ROWS):
         return None
@@ -130,7 +134,8 @@ def tabulate(rows: Sequence[CardRow]) -> CardTable | None:
 
 
 def name_rows(change: Change, steps: Sequence[ChangeStep]) -> list[str]:
-    """Return the names of the rows that these steps write, without duplicates."""
+    """Return the names of the rows that these steps of the change write, each once. All rows of the
+    change are named, because two with the same name get their ids added."""
     groups = change.rows
     rows = zip(groups, _build_named_rows(groups, change.draft.view), strict=True)
     names = [row["name"] for group, row in rows if any(step in steps for step in group)]
@@ -140,7 +145,8 @@ def name_rows(change: Change, steps: Sequence[ChangeStep]) -> list[str]:
 def _build_named_rows(
     groups: Sequence[Sequence[ChangeStep]], view: TargetView, is_whole: bool = False
 ) -> list[dict[str, Any]]:
-    """Return the rows, cut unless `is_whole`. Where several have one name, their ids follow it."""
+    """Return the rows of a card. Each group has all writes to one row. Long values are cut unless
+    `is_whole`. If several rows have the same name, their ids are added to tell them apart."""
     rows = [_build_row(steps, view, is_whole) for steps in groups]
     count = Counter(row["name"] for row in rows)
     for row in rows:
@@ -152,12 +158,17 @@ def _build_named_rows(
 def _build_row(
     steps: Sequence[ChangeStep], view: TargetView, is_whole: bool = False
 ) -> dict[str, Any]:
-    """Return one row of the card. `steps` are all writes to this row."""
+    """Return one row of the card. `steps` are all writes to this row, `view` what is known of its
+    table. Long values are cut unless `is_whole`.
+
+    An update of links or files shows which ones it adds (`+`) and removes (`-`). `listed` are the
+    fields with such lists. A secret is never shown, only that it changes.
+    """
     id, listed = steps[0].write.id, view.link_fields
     longest = None if is_whole else MAX_CHANGE_CELL_CHARACTERS
     before, after = (_merge_side(steps, side, view.hidden_fields) for side in ("before", "after"))
     written = (after or {}).keys()
-    if before is not None and after is not None:
+    if before is not None and after is not None:  # an update
         changed = {}
         listed |= {name for name in before.keys() & after if _hold_files(before[name], after[name])}
         for name in listed & (before.keys() | after):
@@ -173,6 +184,7 @@ def _build_row(
             changed[name] = _cell(", ".join(map(" ".join, words)), longest)
         before = {name: value for name, value in before.items() if name not in listed}
         after = {**before, **after, **changed}
+    # From here on, `before` and `after` have the values as the card shows them.
     raw = before, after
     before, after = (None if side is None else _cells(side, longest) for side in raw)
     if raw[0] and raw[1] and before and after:
@@ -209,8 +221,10 @@ def _compare(
     view: TargetView,
     listed: frozenset[str],
 ) -> list[FieldChange]:
-    """Return the fields that differ. Of a row that exists only before or only after, all fields
-    with a value except the one that names it. Of a field in `listed`, what is added and removed."""
+    """Return the fields that differ between two versions of a row, with both values in words.
+    `before` is None for a new row and `after` for a deleted one: then return all fields with a
+    value, except `name_field`, which names the row. For a field in `listed` (links or files),
+    `after` already says what is added and removed, so that there is no value before."""
     formats = view.formats
     if before is None or after is None:
         row, is_new = (after, True) if before is None else (before, False)
@@ -227,8 +241,9 @@ def _compare(
         if old == new:
             continue
         words, new_words = _format(old, formats.get(field)), _format(new, formats.get(field))
-        if words == new_words:  # for example "2026-11-18" in place of "Nov 18, 2026"
-            # So that the person sees that something changes.
+        if words == new_words:
+            # Two values can look alike, such as a date and the text "Nov 18, 2026". The raw values
+            # show the person that something changes.
             words, new_words = repr(old), repr(new)
         changes.append(FieldChange(field, None if field in listed else words, new_words))
     return changes
@@ -253,11 +268,12 @@ def _format(value: Any, format: str | None) -> str:
                 return format_date(date.fromisoformat(words))
             if _MOMENT.fullmatch(words):
                 moment = datetime.fromisoformat(words)
+                # Without seconds, the time is shown without them.
                 length: Literal["short", "medium"] = "medium" if moment.second else "short"
                 date_and_time = f"{format_moment(moment, length=length)} {moment.tzname()}"
-                # The short form would hide the difference.
+                # The formatted time has no fractions of a second, so it could hide a difference.
                 return words if moment.microsecond else date_and_time
-        except ValueError:
+        except ValueError:  # it looks like a date and is none, as "2026-02-31"
             return words
     return words
 
@@ -282,8 +298,9 @@ def guess_input_type(value: Any) -> str:
 
 
 def _merge_side(steps: Sequence[ChangeStep], side: str, concealed: frozenset[str]) -> Cells | None:
-    """Return one side ("before" or "after") of all steps of a row. Lists of links are
-    concatenated."""
+    """Return the values of a row before or after all its steps (`side` is "before" or "after");
+    None if the row does not exist then. Fields in `concealed` are left out, because the readers may
+    not know of them. If several steps write links of one field, their lists are concatenated."""
     joined: Cells = {}
     sides: list[Row | None] = [getattr(step.write, side) for step in steps]
     for values in sides:
@@ -296,7 +313,8 @@ def _merge_side(steps: Sequence[ChangeStep], side: str, concealed: frozenset[str
 
 
 def _name_entries(entries: Sequence[Any]) -> list[str]:
-    """Return each entry of a list as text. Where linked rows have one name, their ids follow it."""
+    """Return each entry of a cell with a list (linked rows, files, people) as text. If several
+    linked rows have the same name, their ids are added to tell them apart."""
     words = [str(_cell(each)) for each in entries]
     is_row = [isinstance(each, dict) and each.keys() == {"id", "title"} for each in entries]
     counts = Counter(words)
@@ -313,7 +331,9 @@ def _id(linked: Any) -> str:
 def _cells(row: Mapping[str, Any], longest: int | None) -> Cells:
     """Return a row's values as a card shows them: without secrets, empty fields last. With
     `longest`, long texts and many fields are cut."""
-    values = {**row, **redact(dict(row))}  # no field is left out for its name
+    # `redact` leaves out fields with names such as `signedUrl`. A card shows all fields, so those
+    # keep their value here.
+    values = {**row, **redact(dict(row))}
     filled = sorted(values.items(), key=lambda item: item[1] in (None, "", []))
     cells: Cells = {}
     for name, value in filled[: MAX_CARD_FIELDS if longest else None]:
@@ -333,8 +353,9 @@ def hides_address(value: Any) -> bool:
 
 
 def _cell(value: Any, longest: int | None = None) -> Any:
-    """Return a value as a card shows it: plain, cut to `longest` characters, lists and objects as
-    text."""
+    """Return a value of a table as a card shows it: numbers and truth values as they are, all else
+    as plain text, cut to `longest` characters (None: not cut). A file or a linked row is shown by
+    its name."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, list):
@@ -352,7 +373,8 @@ def _cell(value: Any, longest: int | None = None) -> Any:
             words = clean_text(", ".join(f"{k}: {v}" for k, v in value.items()))
     else:
         words = clean_text(str(value))
-        # Whoever approves should know of characters that no screen shows.
+        # `clean_text` removed characters that no screen shows. Whoever approves should know that
+        # the value has them.
         hidden = len(str(value).replace("\r\n", "\n")) - len(words)
         if hidden > 0 and longest is None:
             words += " " + plural(

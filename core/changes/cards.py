@@ -76,13 +76,14 @@ _ADDED, _DELETED = "Added: {row}", "Deleted: {row}"
 
 @dataclass(frozen=True, slots=True)
 class CardBuilder:
-    """Builds the cards, sentences and notes about changes. The kind of a change (`Kind`: rows of a
-    table, a quick command, a schedule) words what is special about it."""
+    """Builds the cards, sentences and notes about changes. What differs between kinds of changes
+    (rows of a table, a quick command, a schedule) is worded by their `Kind`."""
 
     kinds: Kinds
 
     def kind(self, change: Change) -> Kind:
-        """Return the change's kind."""
+        """Return the object for the change's kind (rows of a table, a quick command, a schedule),
+        which words what is special about it."""
         return self.kinds[change.proposal.draft.kind]
 
     def build(
@@ -129,19 +130,22 @@ class CardBuilder:
         )
 
     def _build_rows(self, change: Change, undo: Change | None) -> tuple[dict[str, Any], ...]:
-        """Return the rows of the card; those of `undo` if there is one, in the order of the change
-        and with its names for them, because an undo stores only the fields that it restores."""
+        """Return the rows of the card of `change`. If it was undone, these are the rows of `undo`,
+        the change that took it back, which have the values as they are now. They keep the order and
+        the names of `change`, because an undo stores only the fields that it restores, often
+        without the one that names the row."""
         rows = self.kind(change).build_rows(change)
         if undo is None:
             return rows
         names = {row["id"]: {key: row[key] for key in ("name", "name_field")} for row in rows}
         restored = [row | names.get(row["id"], {}) for row in self.kind(undo).build_rows(undo)]
-        order = {id: n for n, id in enumerate(names)}
+        order = {id: n for n, id in enumerate(names)}  # rows without a place there come last
         return tuple(sorted(restored, key=lambda row: order.get(row["id"], len(order))))
 
     def list_written(self, change: Change, undo: Change | None = None) -> list[str]:
-        """Return an item of Markdown for each of the first rows that the change, or its `undo`, has
-        written. They hold values of the table, so they are for people who see the card, and are not
+        """Return an item of a Markdown list for each of the first rows that the change has written,
+        or that `undo`, the change that took it back, has. Return [] if nothing was written to a
+        table. The items hold values of the table, so they are for people who see the card, and not
         for a model."""
         written = undo or change
         if written.state != "done" or not self.kind(change).can_be_undone or written.is_erased:
@@ -166,7 +170,9 @@ class CardBuilder:
         return say(_UNDO, id=undone, what=what) if undone else what
 
     def build_note(self, change: Change) -> str:
-        """Return the note for the model's next turn."""
+        """Return the note about a decided change that the model reads in its next turn. The reason
+        of a denial is a person's text, so it is in a code block after a warning that it is data and
+        no instruction."""
         with use_locale("en"):
             note = self.kind(change).build_note(change, self.describe_outcome(change))
         if not change.denial_reason:
@@ -174,20 +180,24 @@ class CardBuilder:
         return f"{note}\n{REASON_HEADING}\n{make_code_block(change.denial_reason)}"
 
     def describe_outcome(self, change: Change, count: int = 1) -> str:
-        """Return sentences about the decision and its result, without values of the rows. `count`:
-        how many people must approve it."""
+        """Return sentences about the decision and its result, without values of the rows. While the
+        change waits, they are about the approvals so far; `count` is how many people must approve
+        it."""
         if change.state == "open" and change.consents:
             return _describe_approvals(change, count)
         return " ".join(self._describe_decision(change, shows_names=False))
 
     def is_undoable(self, change: Change) -> bool:
-        """Return whether the change can be taken back."""
+        """Return whether the change can be taken back: it has ended, its kind can be undone, it was
+        not undone before, and its stored rows still exist."""
         ended = change.state in ("done", "partial") and self.kind(change).can_be_undone
         is_left = not change.undone_by and not change.is_erased
         return ended and bool(change.written_steps) and is_left
 
     def possible_actions(self, change: Change) -> tuple[ChangeAction, ...]:
-        """Return the actions that are possible in this state, regardless of who may take them."""
+        """Return the actions (buttons of the card) that are possible in this state, regardless of
+        who may take them. "change" and "again" need a kind with fields that people can edit;
+        "reason" lets a person who denied the change say why."""
         if change.state == "open":
             has_fields = bool(self.kind(change).form_fields(change))
             return ("approve", "change", "deny") if has_fields else ("approve", "deny")
@@ -204,8 +214,10 @@ class CardBuilder:
     def _describe_decision(
         self, change: Change, *, shows_names: bool, undo: Change | None = None
     ) -> list[str]:
-        """Return the sentences about the decision and its result."""
-        if change.kind == "proposal":
+        """Return the sentences about the decision and its result. `shows_names`: the readers may
+        see names of rows and the reason of a denial. `undo` is the change that took this one back,
+        if its card is drawn."""
+        if change.kind == "proposal":  # it was never applied
             if change.state == "withdrawn" and not change.is_forgotten:
                 return [say(_WITHDRAWN)]
             decider = change.decider
@@ -238,8 +250,9 @@ class CardBuilder:
 
 
 def _describe_written(row: Mapping[str, Any]) -> str:
-    """Return the name of a row with its new values, or that it was added or deleted, as Markdown
-    in which no platform links or mentions anything."""
+    """Return one line about a row that was written: its name with its new values, or that it was
+    added or deleted. `row` is as a card stores it. The values are untrusted, so the Markdown links
+    and mentions nothing on any platform."""
     pairs = ((each["field"], each["after"] or each["before"]) for each in row["changes"])
     name, values = row["name"], ", ".join(map(" ".join, pairs))
     is_update = None not in (row["before"], row["after"])
@@ -251,7 +264,11 @@ def _describe_written(row: Mapping[str, Any]) -> str:
 def _describe_request(
     change: Change, deciders: str, needs_admin: bool, needed: int, name: str | None
 ) -> list[str]:
-    """Return the sentences on the card of an open proposal."""
+    """Return the sentences on the card of an open proposal: who asks for it, and who must approve.
+
+    `deciders` are the names of people who can; "" if none is known. `needed` is how many must
+    approve. `name` is the asker's; "" if they are the reader, None for the one that is stored.
+    """
     asker = change.proposal.asker
     name = clip_line(asker.name or asker.id) if name is None else name
     client = change.proposal.origin.client
@@ -280,14 +297,17 @@ def _describe_request(
 
 
 def describe_revision(change: Change, name: str = "") -> str:
-    """Return the sentence about who wrote the version of a changed proposal."""
+    """Return the sentence that names the version of a proposal whose values somebody changed, and
+    who changed them: since then, that person counts as its asker. `name` is their name as the
+    reader sees it; "" for the one that is stored."""
     asker = change.proposal.asker
     name = name or clip_line(asker.name or asker.id)
     return say("Version {number}, changed by {name}.", number=change.proposal.revision, name=name)
 
 
 def _describe_approvals(change: Change, needed: int) -> str:
-    """Return the sentence about the approvals so far."""
+    """Return the sentence about the approvals so far, of a change that needs several. The total is
+    never less than the approvals, because the operator may have lowered it since."""
     counts = {"done": len(change.consents), "total": max(needed, len(change.consents))}
     return say("{done} of {total} approvals, by {name}.", name=_list_approvers(change), **counts)
 
@@ -301,14 +321,15 @@ def _list_approvers(change: Change) -> str:
 
 
 def _describe_note(change: Change) -> list[str]:
-    """Return the tool's note for the people who decide. Its `{names}` are the fields that NocoDB
-    fills in itself."""
+    """Return the remark that the tool which proposed the change made for the people who decide; []
+    if there is none. Its placeholder `{names}` are the fields that NocoDB fills in itself."""
     names = ", ".join(clip_line(name, 80) for name in change.draft.view.system_fields)
     return [say(change.draft.note, names=names)] if change.draft.note else []
 
 
 def describe_whole(card: Card) -> str:
-    """Return all of a card as Markdown that shows it exactly as it is."""
+    """Return all of a card as a code block, which platforms show exactly as it is: nothing in it is
+    hidden, a link or a mention. A person reads it before they approve."""
     rows = [": ".join(filter(None, [row.name, row.text])) for row in read_rows(card.rows)]
     return make_code_block(defang(clean_text("\n".join([card.title, card.text, *rows]))))
 
@@ -320,8 +341,8 @@ def is_short(texts: Sequence[str]) -> bool:
 
 
 def describe_proposals(count: int) -> str:
-    """Return the line above the cards of `count` new proposals. It is not updated, so it must stay
-    true when they are decided."""
+    """Return the line of an answer above the cards of `count` new proposals. Unlike the cards, the
+    line is never updated, so it must stay true when the proposals are decided."""
     return plural(
         "I've prepared this change for approval.",
         "I've prepared {count} changes for approval.",
@@ -350,8 +371,8 @@ _UNDO_WITH = "To undo this change, type `undo {id}`."
 
 @dataclass(frozen=True, slots=True)
 class ChangeViews:
-    """Draws changes as cards and sentences for the person who reads them: with their buttons, and
-    without what they may not know."""
+    """Draws changes as cards and sentences for a person at a place: with the buttons that the
+    person may use, and without what they may not know."""
 
     ledger: SqlLedger
     approval: Approval
@@ -374,7 +395,8 @@ class ChangeViews:
         has only the buttons that its viewer may use.
         """
         change, proposal = await self.without_void(change), change.proposal
-        # Who asked with an MCP client reads the card themself.
+        # A request over MCP has the mark of a program (`is_bot`), but the person behind it reads
+        # the card.
         person = proposal.asker
         person = replace(person, is_bot=False) if proposal.origin.client else person
         viewer, address = viewer or person, address or proposal.address
@@ -386,6 +408,7 @@ class ChangeViews:
             is_undone = change.state == "undone" and change.undone_by
             undo = await self.ledger.get(change.undone_by) if is_undone else None
             return self.builder.build(change, actions, undo=undo)
+        # `own`: whether the asker can approve it themself.
         own = await self.approval.find_standing(
             change, person, proposal.address, actions=["approve"]
         )
@@ -410,14 +433,16 @@ class ChangeViews:
         )
 
     async def find_latest(self, conversation: str) -> Sequence[Card]:
-        """Return the cards of the latest changes, newest first. The
-        conversation "" means all conversations."""
+        """Return the cards of a conversation's latest changes, newest first, at most
+        MAX_LISTED_CHANGES. `conversation` is its key; "" means all conversations."""
         changes = await self.ledger.list_of_conversation(conversation, MAX_LISTED_CHANGES)
         return [await self.card(change) for change in changes]
 
     async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
-        """Return the form that changes the proposal, from the ledger alone. `press_id` has the
-        revision that the person sees; without one it is the newest.
+        """Return the form by which the person changes the values of a proposal. It is built from
+        stored data alone, because a platform waits only a few seconds for a form. `press_id` is the
+        change's id with the revision that the person sees (`abc234.2`); without one it is the
+        newest.
 
         Raise NotFound (also if the person may not see the card), NotAllowed, StatusUnknown, Expired
         or BadInput."""
@@ -434,15 +459,15 @@ class ChangeViews:
             raise BadInput(NOT_CHANGEABLE, id=id)
         require(judge_change(standing))
         title = self.builder.build_title(change)
-        # An input with an empty value that is sent back empty leaves the value as it is.
+        # A secret is not shown: its input is empty. Sent back empty, it leaves the value as it is.
         fields = [
             replace(each, value="") if is_secret_name(each.label) else each for each in fields
         ]
         return ChangeForm(id, change.proposal.revision, title, tuple(fields))
 
     async def waiting_for(self, person: Person, address: Address) -> Sequence[Change]:
-        """Return the open changes that this person may approve now and has not approved yet, oldest
-        first."""
+        """Return the open changes that this person may approve now at `address` and has not
+        approved yet, oldest first. Those whose rights cannot be checked now are left out."""
         requests = []
         for waiting in await self.ledger.list_waiting_for_people():
             change = await self.without_void(waiting)
@@ -464,8 +489,8 @@ class ChangeViews:
         ]
 
     def name_of_asker(self, change: Change, viewer: Person, address: Address) -> str:
-        """Return the display name of the person who asked for the change; "" if it is the viewer
-        in a private place."""
+        """Return the name of the person who asked for the change, as `viewer` reads it at
+        `address`; "" if it is the viewer in a private place, where a card says "you"."""
         asker = change.proposal.asker
         if asker.key == viewer.key and not address.is_shared:
             return ""
@@ -477,13 +502,16 @@ class ChangeViews:
         self, names: Collection[str], viewer: Person, address: Address, asker: str, only_named: bool
     ) -> str:
         """Return who can decide on a change, as text such as "Ana, someone in Finance or an
-        admin"; "" if no name is known. `asker`: its asker, if they can.
+        admin"; "" if no name is known. `names` are the people and groups that the operator named,
+        and `asker` the name of the change's asker, "" if they cannot decide. `only_named`: admins
+        cannot.
 
         It names at most MAX_NAMED_DECIDERS people and groups. Names of another platform than that
         of `address` are left out, unless the viewer may see all changes.
         """
         labels = await self.platforms.labels([name for name in names if ":" in name])
         platform = "" if self.approval.sees_all(viewer) else find_workspace(viewer, address)[0]
+        # None: the platform did not tell the name.
         all_labels = [self._label(name, labels, platform) for name in sorted(names)]
         words = list(dict.fromkeys(label for label in all_labels if label))
         # The approvers are known, but none of their names may be shown here.
@@ -500,15 +528,19 @@ class ChangeViews:
         return say("{names} or {last}", names=", ".join(others), last=last) if others else last
 
     def _label(self, name: str, labels: Mapping[str, DisplayName], platform: str) -> str | None:
-        """Return how a card names this person, group or set to readers on `platform` ("" for
-        readers who may see the names of every platform); None if the name is not known."""
+        """Return how a card names an approver to readers on `platform` ("" for readers who may see
+        the names of every platform); None if the name is not known.
+
+        `name` is a person or group (`platform:ID`) or a group of ponte.toml, which has no platform.
+        `labels` are the display names that the platforms told.
+        """
         home, _, id = name.partition(":")
         platforms = self.approval.policy.platforms
         # The names of people on the page are shown only to readers on the page.
         on_page = platforms.get(home, NO_RIGHTS).has_one_owner
         reads_page = platforms.get(platform, NO_RIGHTS).has_one_owner or not platform
         if on_page:
-            if id in ("", OWNER_ID):
+            if id in ("", OWNER_ID):  # the name of the platform alone is its owner, too
                 return (self.owner.current if reads_page else "") or say(_THE_OWNER)
             return clip_line(id, _MAX_NAME_CHARS) if reads_page else say(_ON_THE_PAGE)
         if home == OIDC_PLATFORM:
@@ -523,8 +555,9 @@ class ChangeViews:
         return say(_IN_GROUP, group=name_of_label) if label.is_group else name_of_label
 
     async def without_void(self, change: Change) -> Change:
-        """Return the change as people see it. While it is open, its approvals are those that still
-        count. An approval that cannot be checked now stays in the list."""
+        """Return the change as people see it: while it is open, without the approvals of people who
+        have left or lost the right to approve. An approval that cannot be checked now stays in the
+        list."""
         if change.state != "open" or not change.consents:
             return change
         return replace(change, consents=tuple(await self.list_consents(change)))
@@ -532,10 +565,12 @@ class ChangeViews:
     async def list_consents(
         self, change: Change, approver: Person | None = None
     ) -> Sequence[Consent]:
-        """Return the approvals that still count, one for each person, whose accounts count once.
+        """Return the approvals of the change that still count. A person's accounts on several
+        platforms count once.
 
-        With an `approver`, whose own approval was just checked, those that cannot be checked now
-        do not count.
+        Without an `approver`, this is for readers, and an approval that cannot be checked now
+        counts. With one, whose own approval was just checked, it decides whether the change is
+        applied: such an approval then does not count.
         """
         canonical = self.approval.canonical_person
         own = canonical(approver.key) if approver else ""
@@ -552,6 +587,8 @@ class ChangeViews:
                 change,
                 consent.person,
                 consent.address,
+                # The rules for an undo are those for an approval without a check whether the asker
+                # has left, which does not concern this approval.
                 actions=["undo"],
                 since=consent.approved_at,
             )
@@ -561,24 +598,28 @@ class ChangeViews:
         return list(counted.values())
 
     async def describe_outcome(self, change: Change) -> str:
-        """Return sentences about the decision and its result, or about the approvals so far."""
+        """Return sentences about the decision on a change and its result, or, while it waits, about
+        the approvals so far that still count."""
         count = self.approval.approvers(change.proposal).count
         return self.builder.describe_outcome(await self.without_void(change), count)
 
     async def describe_state(self, change: Change, decision: DecisionRequest, note: str) -> Answer:
-        """Return the answer that describes the state of the change, and ends with the note."""
+        """Return the answer to a decision: it describes the present state of the change, and ends
+        with `note`, a sentence about the decision itself ("" for none)."""
         words = say(_IN_PROGRESS, id=change.id)
         if change.state != "applying":
             words = await self.describe_outcome(change)
         answer = await self.build_answer([words, note], [change], decision)
-        # A card says itself how to undo it.
+        # A card has a button to undo the change; a text says what to type.
         if not answer.cards and self.builder.is_undoable(change):
             answer = replace(answer, text=f"{answer.text} {say(_UNDO_WITH, id=change.id)}")
         return self.add_written(answer, change)
 
     def add_written(self, answer: Answer, change: Change, undo: Change | None = None) -> Answer:
-        """Return an answer without a card with the rows that the change, or its `undo`, has
-        written. People elsewhere may not see them, so a private answer has none."""
+        """Add to the answer a list of the rows that the change has written (or `undo`, the change
+        that took it back). An answer with a card stays as it is, because the card shows them. So
+        does a private answer, which is given in another place, whose readers may not see the
+        rows."""
         if answer.cards or answer.is_private:
             return answer
         lines = self.builder.list_written(change, undo)

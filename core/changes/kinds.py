@@ -99,7 +99,8 @@ class Changer:
 
 @runtime_checkable
 class EditableApplier(Applier, Protocol):
-    """An applier whose proposals a person can change."""
+    """An applier whose open proposals a person can change: they write other values, and it makes a
+    new draft with these."""
 
     async def revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
         """Return the draft with these values, by `FormField.key`. Rows and choices are read again
@@ -177,7 +178,7 @@ class Kind:
         return None
 
     def build_title(self, change: Change) -> str:
-        """Return what the change does, as one line."""
+        """Return what the change does, as one line: the title of its card."""
         return say(self.title, title=clip_line(change.draft.title))
 
     def describe(self, change: Change) -> str:
@@ -208,7 +209,8 @@ class Kind:
         return NOTE_TEMPLATE.format(words=f"Proposal {change.id} ({what}): {outcome}")
 
     def read_result(self, change: Change) -> str:
-        """Return the text that the change brought; "" if there is none."""
+        """Return the text that the applied change produced, such as the answer of a quick command;
+        "" if there is none."""
         return ""
 
 

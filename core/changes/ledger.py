@@ -89,9 +89,10 @@ def take_notes(connection: SqlConnection, thread: str) -> Sequence[Item]:
 
 
 def forget_changes(connection: SqlConnection, conversation: str) -> None:
-    """Withdraw the conversation's open proposals and erase the row images of its changes.
+    """Withdraw the conversation's open proposals, and erase the stored values of the rows of all
+    its changes, also where answers of other conversations show them.
 
-    A change that is being applied keeps its row images until it has finished.
+    A change that is being applied keeps these values until it has finished, because it needs them.
     """
     rows = connection.execute(
         "SELECT id, state, seq FROM changes WHERE conversation = ?", (conversation,)
@@ -104,6 +105,7 @@ def forget_changes(connection: SqlConnection, conversation: str) -> None:
         f" AND {SHOWS_CHANGES_SQL}"
     )
     answers = connection.execute(sql, (first_seq, conversation)) if rows else ()
+    # The quick search in the JSON text avoids decoding answers that show none of these changes.
     for row in [row for row in answers if ids & find_possible_changes(row["answer"])]:
         answer = decode_json(Answer, row["answer"])
         on_cards, read_out = find_shown_changes(answer)
@@ -149,7 +151,8 @@ def has_irrevocable_work(connection: SqlConnection, seq: int) -> bool:
 
 
 def withdraw_proposals(connection: SqlConnection, seq: int) -> None:
-    """Withdraw those proposals of the turn that nobody has decided."""
+    """Withdraw the open proposals of the turn `seq`, because its message is asked again and the new
+    turn may propose the same."""
     sql = "SELECT id FROM changes WHERE seq = ? AND state = 'open'"
     for id in select_values(connection, sql, seq):
         _withdraw(connection, id)
@@ -187,11 +190,13 @@ class SqlLedger(SqlStore):
         updates_per_hour: int | None = None,
         rule: str = "",
     ) -> Change:
-        """Store an open proposal and return it, or return the one that this call stored before.
+        """Store an open proposal and return it, or return the one that this tool call stored before
+        a crash.
 
-        With `asks_nobody`, approvers get no first notice of it. A person decides on an update if
-        the policy has updated enough rows in this turn, or `updates_per_hour` rows of its table in
-        the last hour. Raise Superseded if the conversation was forgotten meanwhile.
+        With `asks_nobody`, approvers get no first notice of it, because its asker decides. An
+        update that the operator's policy would approve is left to a person if the policy has
+        updated MAX_AUTO_UPDATES rows in this turn, or `updates_per_hour` rows of its table in the
+        last hour (None: no limit). Raise Superseded if the conversation was forgotten meanwhile.
         """
         connection.lock_key(proposal.address.conversation)
         # A call of a tool that is repeated after a crash proposes nothing a second time.
@@ -229,8 +234,12 @@ class SqlLedger(SqlStore):
         revision: int = 1,
         rule: str = "",
     ) -> Change:
-        """Begin to apply this revision of an open proposal for the event `seq`, or expire it if it
-        is too old. Return the change. A second caller gets the change as the first one left it."""
+        """Begin to apply this revision of an open proposal for the event `seq`, the person's
+        message or click; or expire the proposal if it is too old. Return the change.
+
+        Only one event can claim it: a second caller gets the change as the first one left it, and
+        sees from `decision_seq` that it is not the one.
+        """
         change = _get_locked(connection, id)
         if change.state != "open" or change.proposal.revision != revision:
             return change
@@ -255,8 +264,9 @@ class SqlLedger(SqlStore):
         revision: int = 1,
         rule: str = "",
     ) -> Change:
-        """Store that a person approves this revision of an open proposal, in place of their earlier
-        approval. Return the change. A decided, expired or replaced one stays as it is."""
+        """Store that a person approves this revision of an open proposal that several people must
+        approve, in place of their earlier approval. Return the change. One that was decided, has
+        expired, or has another revision by now stays as it is."""
         change = _get_locked(connection, id)
         is_current = change.state == "open" and change.proposal.revision == revision
         if is_current and change.proposal.expires_at > consent.approved_at:
@@ -279,8 +289,8 @@ class SqlLedger(SqlStore):
     def withdraw_consents(
         self, connection: SqlConnection, id: str, people: Collection[str]
     ) -> None:
-        """Remove the approvals of these people (keys)."""
-        _get_locked(connection, id)
+        """Remove the approvals of these people (keys) of the change."""
+        _get_locked(connection, id)  # no other transaction applies it meanwhile
         for person in people:
             connection.execute("DELETE FROM consents WHERE change = ? AND person = ?", (id, person))
 
@@ -316,9 +326,10 @@ class SqlLedger(SqlStore):
         reason: str = "",
         rule: str = "",
     ) -> Change:
-        """Give this revision of an open proposal this final state, and store `note` for the model's
-        next turn. `reason` is that of a denial. Return the change. Raise Superseded if another
-        event closed, claimed or changed it first."""
+        """End this revision of an open proposal with the state `state` (denied, expired,
+        withdrawn), and store `note` for the model's next turn. `reason` is that of a denial.
+        `decider` is None if nobody decided. Return the change. Raise Superseded if another event
+        closed, claimed or changed it first."""
         change = _get_locked(connection, id)
         if change.state != "open" or change.proposal.revision != revision:
             raise Superseded
@@ -332,8 +343,9 @@ class SqlLedger(SqlStore):
 
     @transaction
     def add_reason(self, connection: SqlConnection, id: str, reason: str, note: str) -> Change:
-        """Store the reason of a denial that has none yet, and `note` in place of a note that the
-        model has not read. Return the change. Any other change stays as it is."""
+        """Store the reason of a denial that has none yet. `note` tells the model of it, in place of
+        an earlier note about the change that the model has not read. Return the change. A change
+        that is not denied, or has a reason or no contents any more, stays as it is."""
         change = _get_locked(connection, id)
         if change.state == "denied" and not change.denial_reason and not change.is_erased:
             connection.execute("DELETE FROM notes WHERE change = ?", (id,))
@@ -351,9 +363,12 @@ class SqlLedger(SqlStore):
         asks_nobody: bool,
         rule: str = "",
     ) -> Change:
-        """Store the next revision of an open proposal, without the approvals of the former one, and
-        `note` for the model's next turn. Return the change: as it was if it has expired, or if
-        another event changed or decided it first."""
+        """Store `proposal` as the next revision of an open proposal whose values a person changed,
+        and `note` for the model's next turn. Approvals of the former revision are deleted. Return
+        the change: as it was if it has expired, or if another event changed or decided it first.
+
+        With `asks_nobody`, approvers get no notice of it, because its asker decides.
+        """
         change = _get_locked(connection, proposal.id)
         former = change.proposal
         is_next = former.revision + 1 == proposal.revision
@@ -383,8 +398,12 @@ class SqlLedger(SqlStore):
         asks_nobody: bool,
         rule: str = "",
     ) -> Change:
-        """Store an open proposal that repeats a denied, expired or failed one. Return it, or the
-        one that an earlier call stored. Raise Superseded if the former one's rows were erased."""
+        """Store an open proposal that repeats the denied, expired or failed one with `former_id`.
+        Return it, or the one that an earlier call stored. Raise Superseded if the rows of the
+        former one were erased meanwhile.
+
+        With `asks_nobody`, approvers get no notice of it, because its asker decides.
+        """
         former = _get_locked(connection, former_id)
         # Repeated already, by a second delivery or by somebody else.
         if former.repeated_by:
@@ -392,6 +411,7 @@ class SqlLedger(SqlStore):
         if former.is_erased:
             raise Superseded
         change = _insert(connection, Change(proposal), "asked" if asks_nobody else "")
+        # The higher version makes the card of the former one be drawn again, without its button.
         sql = "UPDATE changes SET repeated_by = ?, version = version + 1 WHERE id = ?"
         connection.execute(sql, (change.id, former_id))
         add_change_line(connection, "proposed", change, rule)
@@ -399,7 +419,8 @@ class SqlLedger(SqlStore):
 
     @transaction
     def release(self, connection: SqlConnection, id: str, seq: int) -> None:
-        """Open a claimed proposal again, because nothing of it was begun."""
+        """Open a proposal again that the event `seq` claimed, because nothing of it was begun and
+        the person may not approve it any more. Raise what `_check_claim` raises."""
         self._get_claimed(connection, id, seq)
         _set_state(connection, id, "open", decision_seq=0, **_decision_columns(None, 0.0))
 
@@ -412,8 +433,9 @@ class SqlLedger(SqlStore):
         now: float,
         rule: str = "",
     ) -> Change:
-        """Begin to undo the change `proposal.undone_change`. Return the change that undoes it, or
-        the one that an earlier call began."""
+        """Begin to undo the change `proposal.undone_change`. Return the new change that takes it
+        back, in the state "applying", or the one that an earlier call began: a change is undone at
+        most once at a time."""
         original = _get_locked(connection, proposal.undone_change)
         if original.undone_by:
             return _get_change(connection, original.undone_by)
@@ -429,10 +451,11 @@ class SqlLedger(SqlStore):
         return new_change
 
     async def record(self, id: str, seq: int, steps: Sequence[ChangeStep]) -> None:
-        """Store the state of these steps. Raise Superseded if the event `seq` does not have the
-        claim, TakenOver if another process has that event."""
+        """Store the state of these steps of a change that the event `seq` applies. Raise Superseded
+        if that event does not have the claim, and TakenOver if another process has the event, so
+        that the caller must not write."""
         await self._database.write(lambda c: _put_steps(c, self._get_claimed(c, id, seq), steps))
-        if not self._is_alive():  # another process may have this event: the caller must not write
+        if not self._is_alive():  # others may count this process as dead, and have the event
             raise TakenOver
 
     @transaction
@@ -446,11 +469,15 @@ class SqlLedger(SqlStore):
         now: float,
         steps: Sequence[ChangeStep] = (),
     ) -> Change:
-        """Store the last steps and the final state of a change that the event `seq` claims. `note`
-        is stored for the model's next turn. With steps, raise what `record` raises."""
+        """Store the last steps and the final state of a change that the event `seq` claims, and
+        return the change. `note` is stored for the model's next turn. For the undo of a change, the
+        state of the undone one changes, too. With steps, raise what `record` raises.
+
+        A second call without steps, as after a crash, changes nothing.
+        """
         change = _get_locked(connection, id)
         is_claimed = change.state == "applying" and change.decision_seq == seq
-        # Without either, an earlier call has finished it, and only the present state is returned.
+        # Without steps and claim, an earlier call has finished it: only return its present state.
         if steps or is_claimed:
             self._check_claim(connection, change, seq)
         _put_steps(connection, change, steps)
@@ -477,8 +504,9 @@ class SqlLedger(SqlStore):
         return change
 
     def _check_claim(self, connection: SqlConnection, change: Change, seq: int) -> None:
-        """Raise Superseded if the event `seq` does not have the claim, TakenOver if another process
-        has that event."""
+        """Raise Superseded if the change is not being applied for the event `seq`, and TakenOver if
+        another process handles that event now. `_owner` is the id of this process, "" if no other
+        one shares the database."""
         if change.state != "applying" or change.decision_seq != seq:
             raise Superseded
         elsewhere = connection.execute(
@@ -506,9 +534,9 @@ class SqlLedger(SqlStore):
     def list_events_awaiting_change(
         self, connection: SqlConnection, conversation: str, kinds: Collection[str]
     ) -> Sequence[int]:
-        """Return the `seq` of each inbox event (an approval) that waits until its change is
-        applied, the latest first. The changes are of these kinds, and were proposed in
-        `conversation`."""
+        """Return the `seq` of each unfinished message or click that approved a change and now waits
+        until it is applied, the latest first. The changes are of these kinds, and were proposed in
+        `conversation`: the command `stop` ends the waiting."""
         # `state IN ('open', 'applying')` as in `list_waiting_for_people`.
         rows = connection.execute(
             "SELECT decision_seq, kind FROM changes WHERE conversation = ?"
@@ -545,8 +573,9 @@ class SqlLedger(SqlStore):
         return sorted(changes, key=lambda change: change.proposal.created_at)
 
     async def record_drawn(self, change: Change) -> None:
-        """Record that this version of the change is on its card, or that nobody can see the card
-        any more."""
+        """Record that the card shows this version of the change, so that it is not drawn again; or
+        that nobody can see the card any more. A newer version that another process has drawn
+        stays."""
         await self._database.write(
             lambda c: c.execute(
                 "UPDATE changes SET drawn_version = ? WHERE id = ? AND drawn_version < ?",
@@ -564,7 +593,8 @@ class SqlLedger(SqlStore):
         )
 
     async def list_abandoned(self) -> Sequence[Change]:
-        """Return changes in state `applying` whose event has ended or is deleted."""
+        """Return changes that are still being applied although the message or click that approved
+        them has ended or was deleted, so that nothing will continue them."""
         # `state IN ('open', 'applying')` as in `list_waiting_for_people`.
         return await self._select_changes(
             "SELECT * FROM changes WHERE state IN ('open', 'applying') AND state = 'applying' AND"
@@ -574,8 +604,9 @@ class SqlLedger(SqlStore):
 
     @in_batches
     def erase_old_rows(self, connection: SqlConnection, before: float) -> int:
-        """Erase the row contents of changes that ended before `before`, and return how many changes
-        there were. Who did what remains. A card that still offers undo is drawn again."""
+        """Erase the stored values of the rows of changes that ended before `before` (seconds since
+        1970), because the time to undo them is over. Return how many changes there were. Who did
+        what remains. A card that still offers undo is drawn again: its version rises."""
         ids = select_values(
             connection,
             "UPDATE changes SET erasure_reason = ?, version = version + CASE WHEN undone_by = ''"
@@ -594,10 +625,11 @@ class SqlLedger(SqlStore):
     def purge(
         self, connection: SqlConnection, before: float, area: ConversationArea = ALL_CONVERSATIONS
     ) -> int:
-        """Delete the area's changes that ended before `before`, with the rows that belong to them.
-        Return how many there were."""
+        """Delete the area's changes that ended before `before` (seconds since 1970), with the rows
+        of other tables that belong to them. Return how many changes there were. One transaction
+        deletes at most ROWS_PER_TRANSACTION changes, and the decorator repeats it."""
         there, values = area_condition(area)
-        # All statements of a transaction find the same rows, because the rows go last.
+        # Each statement selects the changes anew. They are deleted last, so all find the same ones.
         is_old = f"ended_at > 0 AND ended_at < ? AND {there}"
         old = f"SELECT id FROM changes WHERE {is_old} ORDER BY id LIMIT ?"  # noqa: S608
         limited = (before, *values, ROWS_PER_TRANSACTION)
@@ -633,15 +665,16 @@ def _get_locked(connection: SqlConnection, id: str) -> Change:
 
 
 def _may_update_alone(connection: SqlConnection, proposal: Proposal, per_hour: int) -> bool:
-    """Return whether the policy may update the rows of this proposal too. Rows count also where
-    their update failed or was undone."""
+    """Return whether the operator's policy may update the rows of this proposal without a person,
+    after those that it has updated already: at most MAX_AUTO_UPDATES in one turn, and `per_hour` of
+    the table in an hour. Rows count also if their update failed or was undone."""
     draft = proposal.draft
-    # Conversations share the limit of a table.
+    # Conversations share the limit of a table, so its proposals are stored one after the other.
     connection.lock_key(f"auto {draft.applier} {draft.title}")
     rows = connection.execute(
         "SELECT c.seq, c.applier, c.title, s.change, s.row FROM changes c JOIN steps s"
         " ON s.change = c.id WHERE c.created_at > ? AND c.kind = 'update'"
-        " AND c.last_notice = 'never'",
+        " AND c.last_notice = 'never'",  # those that the policy decided
         (proposal.created_at - AUTO_UPDATES_SECONDS,),
     ).fetchall()
     turn = {(row["change"], row["row"]) for row in rows if row["seq"] == proposal.seq}
@@ -670,7 +703,8 @@ def _insert(connection: SqlConnection, change: Change, last_notice: str = "") ->
 
 
 def _columns(change: Change, last_notice: str) -> dict[str, Any]:
-    """Return the columns of a change whose rows are not written yet."""
+    """Return the values of the columns of a new change, by their names. `last_notice` is the last
+    notice that counts as sent to approvers (see `_insert`)."""
     proposal, draft = change.proposal, change.draft
     return {
         **{name: getattr(proposal, name) for name in _PROPOSAL_COLUMNS},
@@ -741,8 +775,8 @@ def _add_note(connection: SqlConnection, change: Change, note: str) -> None:
 def _put_reason(
     connection: SqlConnection, change: Change, decider: Person | None, reason: str
 ) -> None:
-    """Store the reason of a denial, if there is one, and a notice of it to an asker who did not
-    write it."""
+    """Store the reason of a denial, if there is one, and create a notice that tells it to the
+    change's asker, unless they denied it themself."""
     if reason:
         _set_state(connection, change.id, "denied", denial_reason=reason)
         asker = change.proposal.asker
@@ -751,7 +785,8 @@ def _put_reason(
 
 
 def _erase_contents(connection: SqlConnection, id: str) -> None:
-    """Erase row contents except their ids, and people's names except their keys."""
+    """Erase the stored values of a change's rows, and the names of the people who asked for it,
+    decided on it or approved it. Ids of rows and keys of people remain, for the audit."""
     _erase_rows(connection, id)
     row = connection.execute("SELECT asker, decided_by FROM changes WHERE id = ?", (id,)).fetchone()
     connection.execute(
@@ -775,8 +810,8 @@ def _decision_columns(decider: Person | None, at: float) -> dict[str, str | int 
 
 
 def _erase_rows(connection: SqlConnection, id: str) -> None:
-    """Erase the row contents of all steps of a change, except the rows' ids, and the reason of a
-    denial."""
+    """Erase the stored values of all rows of a change, and the reason of a denial, which may name
+    values. The ids of the rows remain."""
     connection.execute("UPDATE changes SET denial_reason = '' WHERE id = ?", (id,))
     connection.execute(
         "UPDATE steps SET before = NULL, after = NULL, current = NULL, applier_data = '',"
@@ -786,13 +821,15 @@ def _erase_rows(connection: SqlConnection, id: str) -> None:
 
 
 def _find_of_call(connection: SqlConnection, proposal: Proposal) -> Change | None:
-    """Return the change that the proposal's call stored before; None if there is none."""
+    """Return the change that the tool call of this proposal has stored already, as before a crash;
+    None if there is none."""
     statement = "SELECT * FROM changes WHERE seq = ? AND call_id = ?"
     return next(iter(_select(connection, statement, (proposal.seq, proposal.call_id))), None)
 
 
 def _select(connection: SqlConnection, statement: str, values: object) -> list[Change]:
-    """Return the changes that the statement finds, with their steps and approvals."""
+    """Return the changes whose rows the SQL statement finds in the table `changes`, with their
+    steps (writes of rows) and approvals from other tables."""
     changes = []
     for row in connection.execute(statement, values).fetchall():
         id, steps = row["id"], list[ChangeStep]()
@@ -827,7 +864,7 @@ def _select(connection: SqlConnection, statement: str, values: object) -> list[C
             asker=decode_json(Person, row["asker"]),
             address=decode_json(Address, row["address"]),
             has_named_approvers=bool(row["has_named_approvers"]),
-            is_decided_by_policy=row["last_notice"] == "never",
+            is_decided_by_policy=row["last_notice"] == "never",  # nobody gets a notice of it
             origin=decode_json(MessageOrigin, row["origin"]),
             **fields,
         )

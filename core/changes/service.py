@@ -82,11 +82,12 @@ class Proposals:
     lifecycle: ChangeLifecycle
 
     async def propose(self, ctx: ToolContext, draft: Draft) -> Outcome:
-        """Store the draft as a proposal and return the outcome of the write tool's call.
+        """Store the draft of a write tool as a proposal, which waits for a person's approval, and
+        return the outcome of the tool's call for the model.
 
-        A change that the operator's policy allows is applied at once. A repeated message does not
-        propose a change that its thread has already applied. Raise ToolError, Superseded, and what
-        `ChangeLifecycle.apply` raises.
+        A change that the operator's policy allows is applied at once. A message that a person asks
+        again does not propose a change that its thread has already applied. Raise ToolError,
+        Superseded, and what `ChangeLifecycle.apply` raises.
         """
         if not 1 <= draft.row_count <= MAX_PROPOSAL_ROWS:
             sentence = _TOO_MANY if draft.rows else _NO_ROWS
@@ -130,10 +131,12 @@ class Proposals:
         change = await self.lifecycle.ledger.propose(
             proposal, asks_nobody=asks_nobody, updates_per_hour=per_hour, rule=rule
         )
+        # Otherwise this tool call has stored its proposal before a crash.
         if change.proposal.created_at == proposal.created_at:
             self.lifecycle.note_event("proposed", change)
         if not policy_rule or not change.proposal.is_decided_by_policy:
             return Outcome("proposed", _PROPOSED.format(id=change.id), proposal=change.id)
+        # The policy decides in place of a person, within this turn (`seq`).
         change = await self.lifecycle.ledger.claim(
             change.id, ctx.seq, POLICY_PERSON, self.lifecycle.clock(), rule=policy_rule
         )
@@ -143,13 +146,14 @@ class Proposals:
         return Outcome("ok" if change.state == "done" else "error", note, proposal=change.id)
 
     async def withdraw(self, id: str) -> None:
-        """Withdraw a proposal if it is open, because another one replaces it."""
+        """Withdraw a proposal if nobody has decided on it, because another one replaces it."""
         change = await self.lifecycle.ledger.get(id)
         if change.state == "open":
             await self.lifecycle.close(change, "withdrawn", None)
 
     async def withdraw_of(self, person: str) -> None:
-        """Close all open proposals of the person with this key, who has left."""
+        """Deny all open proposals of the person with this key, who has left, in the name of Ponte.
+        Nobody can approve them any more."""
         for change in await self.lifecycle.ledger.list_waiting_for_people():
             if change.proposal.asker.key == person:
                 await self.lifecycle.close(change, "denied", PONTE_PERSON)
@@ -211,10 +215,11 @@ class Decisions:
     appliers: Mapping[str, Applier]
 
     async def decide(self, action: ChangeAction, decision: DecisionRequest) -> Answer:
-        """Approve, change, deny or undo a change, or propose it again. Return the answer for the
-        person.
+        """Approve, change, deny or undo a change, or propose it again, for a person who typed the
+        command or clicked the button. Return the answer for the person.
 
-        Raise NotFound (also if the person may not see the card), NotAllowed, Expired, ToolError,
+        The same event can come here again after a crash (`ours`): it continues what it began. If
+        the person saw another revision than the present one, nothing is done. Raise NotFound (also if the person may not see the card), NotAllowed, Expired, ToolError,
         Draining or NotStored.
         """
         if action == "approve":  # before the change is read, so that the answer reveals nothing
@@ -225,14 +230,15 @@ class Decisions:
         ours = change.decision_seq == decision.seq
         if not ours:
             require(may_see(standing))
-        ours |= change.proposal.is_revised_by(decision.seq)
+        ours |= change.proposal.is_revised_by(decision.seq)  # it changed the values before a crash
+        # Another event is applying the change. If that event has ended, the change is ended first.
         is_others = change.state == "applying" and change.decision_seq != decision.seq
         if is_others and change.id in [one.id for one in await self.ledger.list_abandoned()]:
             change = await self.lifecycle.end_abandoned(change)
         # Expiry is checked here, too, because the periodic check may not have run yet.
         if change.state == "open" and change.proposal.expires_at <= self.lifecycle.clock():
             change = await self.lifecycle.close(change, "expired", None)
-        if change.version != version:
+        if change.version != version:  # the change was ended or has expired just now
             standing = await self._find_standing(action, change, decision)
         # Only the last version can have been decided, so `undo` and `again` need no revision.
         is_final = action in ("undo", "again")
@@ -254,6 +260,7 @@ class Decisions:
         if isinstance(result, Answer):
             return result
         change, note = result
+        # Somebody may have changed the values while the decision was carried out.
         is_shown &= change.proposal.revision == revision
         if is_shown or change.proposal.is_revised_by(decision.seq):
             return await self.views.describe_state(change, decision, note)
@@ -268,9 +275,10 @@ class Decisions:
     async def _find_standing(
         self, action: ChangeAction, change: Change, decision: DecisionRequest
     ) -> Standing:
-        """Return what the person is to the change now. Their platform is asked only if the decision
-        depends on that, and once more if it does not tell."""
-        # First by what is known, without a call.
+        """Return the facts about the person and the change on which the decision depends. The
+        person's platform is asked only if what is known of them does not suffice, and once more if
+        it does not tell."""
+        # First by what is known, without a request; then twice with one.
         for waits in (False, True, True):
             standing = await self.approval.find_standing(
                 change,
@@ -310,9 +318,10 @@ class Decisions:
             words = words or await self.views.describe_outcome(change)
             lines.append(f"- `{change.id}`: {words}")
             is_ours = change.decision_seq == request.seq
-            # People elsewhere may not see the rows.
+            # The readers of another conversation may not see the rows.
             if is_ours and change.proposal.address.conversation == request.address.conversation:
                 lines += [f"  {line}" for line in self.views.builder.list_written(change)]
+            # Where several people must approve, this approval may only be one of them.
             is_ours |= request.person.key in change.approver_keys
             # Another person decided on this one, or it failed: the rest waits for a look at it.
             if not is_ours or change.state not in ("open", "done", "undone"):
@@ -325,8 +334,12 @@ class Decisions:
     async def _prepare_all(
         self, changes: Sequence[Change], requests: Sequence[DecisionRequest]
     ) -> Answer | None:
-        """Check that each change is as it was shown and that the person may approve it. Return the
-        answer that shows a change of which they cannot have seen all."""
+        """Check, before any of the changes is approved, that each is as it was shown and that the
+        person may approve it. Raise BadInput or what `require` raises if not.
+
+        Return None if all can be approved, or else the answer that shows a change in full of which
+        the person cannot have seen all.
+        """
         replaced, now = list[str](), self.lifecycle.clock()
         checked = list[tuple[Change, DecisionRequest, Standing]]()
         for change, request in zip(changes, requests, strict=True):
@@ -347,8 +360,10 @@ class Decisions:
     async def _ask_to_read(
         self, change: Change, decision: DecisionRequest, standing: Standing
     ) -> Answer | None:
-        """Return the answer that shows the change, if the person cannot have seen all of it. Raise
-        NotAllowed if its asker may not have it applied in the other system."""
+        """Return the answer that shows the change in full, if the person typed `approve` and cannot
+        have seen all of it; they can then type it with a code. Return None if nothing keeps them
+        from approving. Raise NotAllowed if its asker may not have it applied in the other
+        system."""
         if not decision.is_click and not await self._is_seen(change, decision, standing):
             here = decision.address
             # Values are not shown to the readers of another place.
@@ -377,7 +392,13 @@ class Decisions:
     async def _approve(
         self, change: Change, decision: DecisionRequest, standing: Standing
     ) -> _Result:
-        """Record the approval. Claim and apply the change once enough people have approved it."""
+        """Record the approval. Claim and apply the change once enough people have approved it.
+        Return the change as it is then and a sentence for the answer, or an answer that shows the
+        change in full first.
+
+        The same event may run this again after a crash: a change that it has claimed
+        (`decision_seq`) is then applied to its end.
+        """
         count = standing.needed_approvals
         # An earlier process claimed the change and wrote nothing yet. The person may have lost the
         # right since.
@@ -394,11 +415,13 @@ class Decisions:
                 revision = change.proposal.revision
                 change = await self.ledger.consent(change.id, consent, revision, rule)
                 self.lifecycle.on_change()
-                if change.proposal.revision != revision:
+                if change.proposal.revision != revision:  # somebody changed the values meanwhile
                     return change, ""
                 if change.state == "open":
                     counted = await self.views.list_consents(change, decision.person)
                     if len(counted) < count:
+                        # Explain why the change still waits: the person had approved before, or
+                        # approvals of others no longer count.
                         words = _ONE_MORE if decision.person.key in before.approver_keys else ""
                         words = words if len(counted) == len(change.consents) else _UNCOUNTED
                         return change, say(words) if words else ""
@@ -415,13 +438,16 @@ class Decisions:
         if change.state == "applying" and change.decision_seq == decision.seq:
             change = await self.lifecycle.apply(change, decision.show_progress)
             await self.lifecycle.settle_payment(change, decision.seq)
+        # A change that undoes another one was never open, so this event cannot have decided on it.
         is_undo = change.proposal.undone_change and change.decision_seq != decision.seq
         return change, say(_EARLIER) if change.state == "denied" or is_undo else ""
 
     async def _change(
         self, change: Change, decision: DecisionRequest, standing: Standing
     ) -> _Result:
-        """Store the proposal with other values, as a new revision whose asker is the person."""
+        """Store an open proposal with the values that the person typed, as a new revision, and
+        return it with a sentence for the answer. From then on, the person counts as its asker, and
+        earlier approvals do not count."""
         person, proposal = decision.person, change.proposal
         words = say(_REVISED, id=change.id)
         if change.state != "open" or proposal.is_revised_by(decision.seq):  # before a crash
@@ -535,8 +561,9 @@ class Decisions:
     async def _not_undone(
         self, change: Change, undo: Change | None, decision: DecisionRequest
     ) -> Answer:
-        """Return the answer if the request to undo `change` took nothing back, for example because
-        somebody else has undone it."""
+        """Return the answer if the request to undo `change` took nothing back: somebody else has
+        undone it (`undo`), its rows were erased, its kind cannot be undone, or nothing was
+        written."""
         builder, changes = self.views.builder, [change]
         if undo is not None:
             words = [say(_UNDONE_ALREADY, id=change.id, undo=undo.id)]
@@ -554,8 +581,9 @@ class Decisions:
     async def _propose_again(
         self, change: Change, decision: DecisionRequest, standing: Standing
     ) -> _Result:
-        """Store a new proposal with the values of a denied, expired or failed one. A person decides
-        on it, also where the operator's policy would."""
+        """Store a new proposal with the values of a denied, expired or failed one, whose asker
+        wants it again, and return an answer with its card. A person decides on it, even if the
+        operator's policy would approve it."""
         person = decision.person
         is_offered = "again" in self.views.builder.possible_actions(change)
         if not is_offered and not change.repeated_by:
@@ -597,16 +625,17 @@ class Decisions:
         """Return whether the person who typed `approve` can have seen all of the change where they
         typed it. A button is only under a card that shows everything."""
         proposal, here, origin_address = change.proposal, decision.address, change.proposal.address
-        if decision.code:
+        if decision.code:  # digits that Ponte showed to them below the full text
             return decision.code == _code(change, decision)
-        # What a program asked for with a token of theirs, they need not have seen.
+        # If a program asked for it with the person's token, the person need not have seen it.
         is_asker = not proposal.asker.is_bot and proposal.asker.key == decision.person.key
         if proposal.revision > 1 and not is_asker:  # they may have seen an earlier version
             return False
         is_here = origin_address.is_shared and origin_address.is_same_channel(here)
         if not (is_asker or is_here or standing.has_copy or standing.sees_card):
             return False
-        # A card with room shows everything. On other platforms the cards of a turn are cut if long.
+        # The page shows cards of any length. Other platforms cut long ones, so the cards of one
+        # turn, which are in one message, must be short together.
         if self.approval.policy.platforms.get(here.platform, NO_RIGHTS).has_room:
             return True
         changes = await self.ledger.list_of_conversation(
@@ -617,8 +646,8 @@ class Decisions:
         return cards.is_short([cards.describe_whole(card) for card in visible_cards])
 
     async def _withdraw_others(self, change: Change, counted: Sequence[Consent]) -> None:
-        """Remove the approvals that did not count, so that the card names only the people who
-        approved it."""
+        """Remove all approvals of the change except `counted`, those that still count, so that its
+        card names only the people whose approval led to it."""
         others = {*change.approver_keys} - {consent.person.key for consent in counted}
         if others:
             await self.ledger.withdraw_consents(change.id, others)
@@ -643,8 +672,8 @@ class Decisions:
             raise
 
     async def result(self, id: str, seq: int) -> tuple[str, str]:
-        """Return the result and the title of the run that the event `seq` approved; two empty
-        strings for any other change."""
+        """Return the result and the title of the run (such as a quick command) that the event `seq`
+        approved. Return two empty strings if another event decided on the change."""
         change = await self.ledger.get(id)
         if change.decision_seq != seq:
             return "", ""
@@ -658,8 +687,8 @@ def _refuse_program(decision: DecisionRequest) -> None:
 
 
 def _code(change: Change, decision: DecisionRequest) -> str:
-    """Return the code by which this person confirms that they have seen all of the change. It
-    proves that Ponte showed it to them."""
+    """Return the digits that this person types to confirm that they have seen all of the present
+    revision of the change. Ponte shows them only below its full text."""
     return confirmation_code(
         change.id, decision.person, change.proposal.created_at, change.proposal.revision
     )

@@ -53,7 +53,8 @@ _ASKER_UNKNOWN = (
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """The relation of a person to one change, at one moment and in one place.
+    """All facts about a person and one change, at one moment and in one place, on which it depends
+    what the person may do with the change.
 
     None, and a verdict with `is_unknown`, mean that the platform did not tell. No rule takes that
     for a no or for a yes.
@@ -145,8 +146,11 @@ the person lacks, or a fact that is not known. A right that they have is no obje
 
 
 def require(judgment: Judgment) -> str:
-    """Return the rule that allows what was judged. Raise NotFound, NotAllowed or StatusUnknown if
-    it is not allowed."""
+    """Return the operator's rule that allows what was judged, for the audit log. Raise NotFound or
+    NotAllowed if it is refused, and StatusUnknown if it cannot be decided now.
+
+    A hidden change raises the error of an unknown id, so that nobody learns that it exists.
+    """
     match judgment:
         case Allowed():
             return judgment.rule
@@ -162,13 +166,15 @@ def require(judgment: Judgment) -> str:
 
 
 def _rule(list_objections: Callable[[Standing], _Objections]) -> Callable[[Standing], Judgment]:
-    """Return a rule (a function that judges a `Standing`) that refuses for the first objection
-    which `list_objections` yields."""
+    """Decorate a generator of objections. The result is a function that judges a `Standing`: it
+    refuses for the first objection, or allows the deed if there is none. An objection is the code
+    of a refusal, a right that the person may lack, or a fact that is not known."""
 
     @functools.wraps(list_objections)
     def judge(standing: Standing) -> Judgment:
-        """Return the first objection that holds as a refusal, or that it cannot be decided, else by
-        which rule it is allowed."""
+        """Return `Allowed` with the rule that allows it, or the first objection that holds: as a
+        `RuleRefusal`, or as `NotKnown` if it cannot be decided now. A right that the person has is
+        no objection, and is skipped."""
         for objection in list_objections(standing):
             code = "no_right"
             if isinstance(objection, NotKnown):
@@ -184,6 +190,8 @@ def _rule(list_objections: Callable[[Standing], _Objections]) -> Callable[[Stand
                 values: dict[str, object] = {"right": objection.right, "id": standing.id}
                 values |= {"count": standing.needed_approvals, "rows": OWN_ROWS}
                 return RuleRefusal(code, objection.reason, objection.rule, values)
+        # Nothing objects. The audit log names the rule: a right of the person, else the rule that
+        # names the approvers, else the right to propose the change.
         rights = () if standing.is_exclusive else (standing.admin, standing.approve[0])
         rule = next((right.rule for right in rights if right.allowed), standing.named_rule)
         return Allowed(rule or standing.propose_here[0].rule)
@@ -286,13 +294,15 @@ RULES: Mapping[ChangeAction, Callable[[Standing], Judgment]] = {
 
 
 def lacks(fact: str, actions: Collection[ChangeAction], standing: Standing) -> bool:
-    """Return whether one of these actions can only be judged with this field of the standing."""
+    """Return whether one of these actions cannot be judged because this field of the standing is
+    not known yet. The caller then finds it out, which may take a request to a platform."""
     return any(RULES[action](standing) == NotKnown(fact, standing.id) for action in actions)
 
 
 def shows_button(action: ChangeAction, standing: Standing) -> bool:
-    """Return whether the button is shown to the person. It is also if a fact is not known, because
-    a click asks again."""
+    """Return whether the card shows the person the button of this action: unless it is surely
+    refused, or they have approved already. If a fact is not known now, the button is shown, because
+    a click finds out again."""
     is_given = action == "approve" and standing.has_approved
     return not is_given and not isinstance(RULES[action](standing), RuleRefusal)
 
@@ -309,7 +319,9 @@ def _object_to_undo(standing: Standing) -> _Objections:
 
 
 def _object_to_decider(standing: Standing) -> _Objections:
-    """Yield why the person may not decide on the change."""
+    """Yield the objections against a decision of the person on the change: codes of refusals,
+    rights that they lack, or facts that are not known. Only the first one counts. A plain `return`
+    before the end means that nothing (more) speaks against it."""
     if standing.is_personal:
         if standing.is_bot:
             yield "bot"
@@ -334,10 +346,12 @@ def _object_to_decider(standing: Standing) -> _Objections:
         yield from _object_to_others(standing, "elsewhere")
     if all(right.allowed for right in standing.approve):
         return
-    # A denial by a rule also applies to the person's own changes.
+    # Rights that only no rule gives are no objection to one's own changes. A rule's denial is.
     yield from (right for right in standing.approve if right.rule)
     is_own = standing.is_asker and not standing.admin_sentence
     is_enough = standing.is_named if by_names else is_own
+    # If the person decides as a named approver or as the asker, a right that is not known matters
+    # only where a rule may deny it.
     for right in standing.approve:
         if right.may_be_denied if is_enough else right.is_unknown:
             yield right
@@ -351,7 +365,8 @@ def _object_to_decider(standing: Standing) -> _Objections:
 
 
 def _object_to_change(standing: Standing) -> _Objections:
-    """Yield why the person may not change the proposal."""
+    """Yield the objections against a change of the proposal's values by the person. Who changes
+    them asks for the change from then on, so they need the rights to propose it."""
     yield from _object_to_member(standing)
     if standing.is_personal and not standing.is_asker:
         yield "only_asker"

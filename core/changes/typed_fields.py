@@ -39,12 +39,13 @@ def match_values(
     now: datetime,
     locales: Collection[str],
 ) -> dict[str, str]:
-    """Return the values by the keys of the form, as text: numbers as in `1234.5`, days and moments
-    in ISO 8601. A name without the number of a row is the field of all rows.
+    """Return the new values that a person typed for a proposal, by the keys of the form, as text:
+    numbers as in `1234.5`, days and moments in ISO 8601.
 
-    `locales` are the languages in which a typed value may be written: that of the person and that
-    of the card that they see. Raise BadInput for an unknown field, if there is none, and for a
-    value that cannot be read or that two languages read differently.
+    `values` has them by the name of their field. A name without the number of a row is the field of
+    all rows. `locales` are the languages in which a value may be written: that of the person and
+    that of the card that they see. Raise BadInput for an unknown field, if there is no value, and
+    for a value that cannot be read or that two languages read differently.
     """
     names = ", ".join(_show_name(each.key) for each in fields[:_MAX_LISTED_FIELDS])
     if not values:
@@ -53,10 +54,10 @@ def match_values(
     for name, value in values.items():
         if not (named_fields := _find_fields(fields, name)):
             raise BadInput(_NO_FIELD, field=_show_name(name), names=names)
-        # JSON has one form of numbers.
+        # A value that is no text came as JSON, which writes numbers the same in all languages.
         text = "" if value is None else json.dumps(value, ensure_ascii=False)
         for field in named_fields:
-            # As with a name for all rows and one for a single row.
+            # For example, one value is for this field in all rows, and another for one row.
             if field.key in matched:
                 raise GivenTwice(key=_show_name(name))
             is_text = isinstance(value, str)
@@ -73,8 +74,10 @@ def name_field(field: FormField) -> str:
 
 
 def _find_fields(fields: Sequence[FormField], name: str) -> Sequence[FormField]:
-    """Return the fields with this key or label, as it is written, in any case, or by its letters
-    alone; () if several labels match."""
+    """Return the fields of the form that a person means by `name`. It is compared with keys and
+    labels first as it is written, then without case, then by its letters alone, without accents.
+    Several fields with one label are that field in several rows. Return () if none matches, or if
+    different labels do."""
     for form in (clean_text, lambda text: fold_case(text.strip()), fold_to_letters):
         for kind in ("key", "label"):
             matching = [each for each in fields if form(getattr(each, kind)) == form(name)]
@@ -84,14 +87,15 @@ def _find_fields(fields: Sequence[FormField], name: str) -> Sequence[FormField]:
 
 
 def _read_text(field: FormField, text: str, now: datetime, locales: Collection[str]) -> str:
-    """Return the value that a person typed as a text for drafts."""
+    """Return a value that a person typed into `field`, in the form that a draft has. Blank text
+    empties the field. Raise BadInput for a text that has no meaning, or two."""
     if not text.strip():
         return text
     if field.options:
         titles = map(str.strip, [text] if field.type == "select" else text.split(","))
         options = {fold_to_letters(each): each for each in field.options}
         options |= dict(zip(field.options, field.options, strict=True))
-        # The table may have new options.
+        # An option that is not known stays as it is: the table may have got it meanwhile.
         return ", ".join(options.get(t) or options.get(fold_to_letters(t), t) for t in titles)
     values = {_parse_text(field, text, now, locale) for locale in locales} - {None}
     # One reading, or the same one in each language; "01/02/2026" has two.
@@ -110,7 +114,7 @@ def _parse_text(field: FormField, text: str, now: datetime, locale: str) -> str 
     value of the field's type."""
     value: object = text
     match field.type:
-        case "number" if ":" not in text:  # a duration
+        case "number" if ":" not in text:  # `1:30` is a duration, and stays as it is
             value = parse_typed_number(text, field.format, locale)
         case "date":
             value = parse_typed_day(text, now.date(), locale)
@@ -123,8 +127,8 @@ def _parse_text(field: FormField, text: str, now: datetime, locale: str) -> str 
 
 
 def _write_example(field: FormField, now: datetime) -> str:
-    """Return a value of the field's type as the person can write it. No other language reads it
-    differently."""
+    """Return an example of a value of the field's type, for a sentence that explains what to type.
+    It is one that no other language reads differently."""
     match field.type:
         case "number":
             plain = f"plain {decimal_places(field.format)}"
