@@ -70,7 +70,8 @@ _DENIED = "{name} denied `{id}`: {title}. Reason: “{reason}”"
 
 @dataclass
 class OutgoingPosts:
-    """The post journal of one notice (the port `PostJournal`), stored in the outbox."""
+    """Records whether the post of one notice was made (the port `PostJournal`), in the table
+    `outbox`, so that no notice is posted twice. `outgoing` is the notice."""
 
     outbox: Outbox
     outgoing: ApprovalNotice
@@ -80,7 +81,8 @@ class OutgoingPosts:
     is_resumed = False
 
     async def list_posts(self) -> Sequence[Post]:
-        """Return the notice's post, if it has one that is posted, removed, or being posted."""
+        """Return the notice's post, if it has one that is posted, removed, or being posted. The key
+        is the one under which a `Reply` makes the first part of an answer."""
         notice = self.outgoing
         key = f"{notice.reply_to.turn if notice.reply_to else ''}:1"
         match notice.state:
@@ -128,10 +130,11 @@ class ApprovalNotices:
     """Failed attempts to redraw a copy, by copy and version."""
 
     async def once(self) -> int:
-        """Send and redraw everything that is due. Return how many notices failed for now. Raise
-        NotStored."""
+        """Run one round: store the notices that are due (requests for a decision, reminders,
+        expiries), post them, and redraw copies of cards whose change differs. Return how many
+        failed for now, so that the caller comes back soon. Raise NotStored."""
         outbox, failures = self.outbox, 0
-        after = self.changes.approval.config.table_rules.remind_after
+        after = self.changes.approval.config.table_rules.remind_after  # seconds; 0: no reminders
         reminded_before = self.changes.views.clock() - after if after else 0.0
         # In this order, because a step stores the notices that a later one posts.
         for find, step in (
@@ -147,8 +150,9 @@ class ApprovalNotices:
     async def _each(
         self, step: Callable[[Any], Coroutine[Any, Any, None]], things: Collection[Any]
     ) -> int:
-        """Run `step` on all things at the same time, and return how many failed. Raise
-        TakenOver."""
+        """Run `step` on all `things` (ids of changes, or notices) at the same time, and return how
+        many failed. Raise TakenOver: another process counts this one as dead, so that it must post
+        nothing more."""
         # One that fails must not cancel the others, which may be in the middle of a post.
         results = await asyncio.gather(*(step(one) for one in things), return_exceptions=True)
         failures = 0
@@ -163,7 +167,11 @@ class ApprovalNotices:
         return failures
 
     async def _ask(self, id: str) -> None:
-        """Store the notices for the approvers of a new proposal."""
+        """Store a copy of the card of a new proposal for each approver who does not see it where it
+        was asked for. A process without the platform of the proposal leaves that to another one.
+
+        That also records that they were asked, even if there is nobody.
+        """
         change = await self.changes.ledger.get(id)
         if self.messengers and change.proposal.address.platform in self.replies:
             copies = [ApprovalNotice(id, "copy", person) for person in await self._people(change)]
@@ -202,7 +210,8 @@ class ApprovalNotices:
         return list(people.values())[:MAX_COPIES]
 
     async def _remind(self, id: str) -> None:
-        """Store the reminders: to the approvers who have not decided, or else to the asker."""
+        """Store the reminders of an open proposal: to the approvers who got a copy of its card and
+        have not approved it. If there are none, remind the asker."""
         change = await self.changes.ledger.get(id)
         approvers = (await self.changes.views.without_void(change)).approver_keys
         copies = [
@@ -216,8 +225,9 @@ class ApprovalNotices:
         )
 
     async def _announce_expiry(self, id: str) -> None:
-        """Store the notice that a proposal has expired. A platform without direct messages only
-        shows it on the card."""
+        """Store the notice to the asker that a proposal has expired. On a platform where Ponte
+        sends no messages of its own, such as the page, only the card shows it; then record that
+        nobody is to be notified. A process without the platform leaves this to another one."""
         change = await self.changes.ledger.get(id)
         platform = change.proposal.address.platform
         if platform in self.messengers:
@@ -227,7 +237,11 @@ class ApprovalNotices:
             await self.outbox.record_notices(id, "expired", [])
 
     async def _post(self, one: ApprovalNotice) -> None:
-        """Post a notice. If an earlier attempt may have posted it, look for that post first."""
+        """Post a notice. If an earlier attempt may have posted it, look for that post first.
+
+        A notice about a proposal that was decided meanwhile is not needed any more. A post that
+        takes too long goes on, and the next round waits for it again.
+        """
         change = None if one.kind == "person" else await self.changes.ledger.get(one.change)
         # A copy goes to the approver; a reminder and an expiry go to where it was asked for.
         platform = one.person.platform
@@ -244,6 +258,7 @@ class ApprovalNotices:
         posts, reply = self._begun.get(one.key, (None, None))
         if posts is None or reply is None:
             posts = OutgoingPosts(self.outbox, one, self.journal.check_ownership)
+            # A copy or a reminder is too late once somebody has decided.
             is_late = change is not None and one.kind != "expired" and change.state != "open"
             if change is not None and one.kind == "denied":
                 is_late = not change.denial_reason  # erased meanwhile
@@ -255,7 +270,7 @@ class ApprovalNotices:
             except Undeliverable as error:
                 await self._note_refusal(posts, error)
                 return
-            if to is None:
+            if to is None:  # there is nobody to notify any more
                 return
             reply = self.replies[platform](to, posts)
         notice = posts.outgoing
@@ -289,9 +304,12 @@ class ApprovalNotices:
     async def _prepare_post(self, posts: OutgoingPosts, change: Change | None) -> ReplyTo | None:
         """Find the destination and the text of a notice, and store both before the post, so that
         an attempt after a crash looks for the post in the same place. Return the destination;
-        None if there is none."""
+        None if there is none. `change` is None for a notice that is about no change.
+
+        The text is in the language of its reader, if the platform tells it.
+        """
         one = posts.outgoing
-        if one.reply_to is not None:
+        if one.reply_to is not None:  # stored by an earlier attempt
             return one.reply_to
         destination = await self._find_destination(one, change)
         if destination is None:
@@ -334,8 +352,12 @@ class ApprovalNotices:
     async def _find_destination(
         self, one: ApprovalNotice, change: Change | None
     ) -> tuple[ReplyTo, str] | None:
-        """Return the destination of a notice and the locale of its reader. None if the place was
-        forgotten or the notice is not needed any more."""
+        """Return the destination of a notice and the locale of its reader. Return None if the
+        place was forgotten or the notice is not needed any more.
+
+        A copy of a card, and a notice that is about no change, go to a direct message. A reminder
+        to an approver goes below their copy. All others go to where the change was asked for.
+        """
         if change is None or one.kind == "copy":
             return await self.messengers[one.person.platform].open_direct_message(one.person)
         proposal = change.proposal
@@ -355,15 +377,17 @@ class ApprovalNotices:
         return messenger.destination_after(turn.message.reply_to), proposal.locale
 
     async def _draw_copy(self, change: Change, one: ApprovalNotice, address: Address) -> Card:
-        """Return the card for a person who gets a copy of it, also before it is posted."""
+        """Return the card of the change as the recipient of the copy `one` sees it at `address`.
+        They count as one who has a copy already, so that they may see it before it is posted."""
         recipients = change.copy_recipients | {one.person.key}
         change = replace(change, copy_recipients=recipients)
         with use_locale(one.locale):
             return await self.changes.views.card(change, one.person, address)
 
     async def _redraw(self, one: ApprovalNotice) -> None:
-        """Redraw a copy with the current state of its change. A copy that the platform refuses for
-        good, or too often, counts as drawn, so that it is not tried again."""
+        """Redraw an approver's copy of a card with the current state of its change. A copy that the
+        platform refuses for good, or that failed MAX_COPY_REDRAWS times, counts as drawn, so that
+        it is not tried again."""
         if one.person.platform not in self.messengers or one.reply_to is None:
             return
         change = await self.changes.ledger.get(one.change)
@@ -385,13 +409,14 @@ class ApprovalNotices:
                 raise
             log.warning("could not update an approval notice", change=one.change, error=repr(error))
         self._tries.pop(name, None)
+        # Otherwise `refresh` found that the person deleted the post, and recorded that.
         if posts.outgoing.state == "posted":
             await posts.put(drawn_version=change.version)
 
 
 class PersonNoticeService:
-    """Notices that Ponte sends to a person by itself, not as the answer to a message: for example
-    that a schedule was paused, or a token renewed.
+    """Lists and deletes the notices that Ponte has for a person by itself, not as the answer to a
+    message: for example that a schedule was paused, or a token renewed.
 
     - `canonical_person`: returns one key for a person who has several accounts (Slack, the page).
     - `wake`: makes the task that sends notices look for new ones now.
@@ -411,7 +436,8 @@ class PersonNoticeService:
         return [one for one in waiting if one.kind in SENTENCES and one.kind != ACCESS_REMOVED]
 
     async def dismiss(self, person: Person, id: str) -> bool:
-        """Delete a notice that the person closed. Return False if it is not theirs."""
+        """Delete a notice (`id`) that the person has read and closed. Return False if they have no
+        such notice."""
         return await self._outbox.remove_person_notice(self._canonical_person(person.key), id)
 
 
@@ -439,13 +465,14 @@ REASON_TITLE, REASON_LABEL = "Say why", "Reason"
 
 
 def describe_state(state: str) -> str:
-    """Return the sign and the word of a card's state."""
+    """Return the sign and the word of a card's state, as in "✓ done", in the language of the
+    current task."""
     return f"{_STATE_SIGNS.get(state, '●')} {say(CARD_STATES.get(state, state))}"
 
 
 def marks_values(card: Card) -> bool:
-    """Return whether new values are marked and old ones struck. Those of a change that was not
-    made, or was undone, are neither new nor gone."""
+    """Return whether a platform marks the new values on the card and strikes the old ones. Not for
+    a change that was not made or was undone, because its values are neither new nor gone."""
     return card.state not in _UNMARKED_STATES
 
 
@@ -467,14 +494,16 @@ _POSTED_STATES = ("done", "stopped", "failed")
 
 
 def must_fit(card: Card) -> bool:
-    """Return whether the card has a button that may only be shown beside all of its text."""
+    """Return whether the card has a button to approve, which may only be shown with all of the
+    card's text: nobody may approve what they cannot read."""
     return card.is_whole and "approve" in card.actions
 
 
 def together_id(cards: Sequence[Card]) -> str:
-    """Return the argument of `approve` for all open cards of a message; "" if they are not approved
-    together: there are fewer than two, they are of several turns, or one of them has no button to
-    approve. `cards` are as they are shown, so a card that was cut has none."""
+    """Return the ids, separated by spaces, with which one button approves all open cards of a
+    message. Return "" if the message has no such button: there are fewer than two cards, they are
+    of several turns, or one of them has no button to approve. `cards` are as they are shown, so a
+    card that was cut has none."""
     open_cards = [card for card in cards if card.state == "open"]
     turns = {card.seq for card in open_cards}
     is_offered = 2 <= len(open_cards) <= MAX_APPROVED_TOGETHER and len(turns) == 1
@@ -484,7 +513,8 @@ def together_id(cards: Sequence[Card]) -> str:
 
 
 def without_approval(card: Card) -> Card:
-    """Return a card of which not everything fits: it says so and has no button to approve."""
+    """Return the card for a place where not all of it fits: it says so, and how to read it whole,
+    and it has no button to approve, because nobody may approve what they cannot read."""
     actions = tuple(action for action in card.actions if action != "approve")
     words = say(_NOT_WHOLE, hint=f"{localize_command('approve')} {card.id}")
     return replace(card, text=f"{words}\n\n{card.text}", actions=actions)
@@ -492,8 +522,15 @@ def without_approval(card: Card) -> Card:
 
 @dataclass(slots=True)
 class CardRedraw:
-    """Redraws outdated cards. `due` is set when a change has a new state. `replies` are by
-    platform. `requests` sends the notices about proposals; `outbox` knows the lists of requests."""
+    """The background task that redraws cards in posts when the state of their change differs from
+    what they show, and has the notices about changes sent.
+
+    - `due`: set when a change has a new state, so that the task looks at once.
+    - `replies`: builds the reply that edits a post, by platform. Only a process with the platform
+      has one.
+    - `requests`: sends the notices about proposals.
+    - `outbox`: knows which cards of requests the answers to the command `approvals` show.
+    """
 
     due: asyncio.Event
     changes: ChangeService
@@ -505,9 +542,10 @@ class CardRedraw:
     """Failed redraws of a card, by change and by the turn whose answer shows it."""
 
     async def run(self) -> None:
-        """Redraw cards until cancelled: when `due` is set, and periodically."""
+        """Redraw cards until cancelled: when `due` is set, and periodically, because proposals
+        expire without an event. After a failure, try again after REDRAW_RETRY_SECONDS."""
         while True:
-            self.due.clear()
+            self.due.clear()  # before the look, so that an event during it causes another one
             wait = REDRAW_RETRY_SECONDS
             try:
                 wait = REDRAW_RETRY_SECONDS if await self.once() else REDRAW_PERIOD_SECONDS
@@ -521,7 +559,12 @@ class CardRedraw:
 
     async def once(self) -> int:
         """Redraw all outdated cards and send due notices. Return how many failed for now. Raise
-        NotStored."""
+        NotStored.
+
+        The ledger has a version for each change and the version that its card shows. A card that
+        cannot be drawn yet (None: its turn is not posted) stays outdated, and does not count as a
+        failure: the end of its turn posts it.
+        """
         await self.changes.lifecycle.end_overdue()
         failures, ledger, views = 0, self.changes.ledger, self.changes.views
         # All cards of a message at once: an edit sends them all, and puts back the buttons of those
@@ -531,7 +574,7 @@ class CardRedraw:
             # Only a process with this platform can post there.
             if change.proposal.address.platform in self.replies:
                 by_message[change.proposal.seq].append(change)
-        for seq, changes in by_message.items():
+        for seq, changes in by_message.items():  # `seq` is the turn whose answer shows them
             with use_locale(changes[0].proposal.locale):
                 cards = [await views.card(change) for change in changes]
             is_drawn = await self._replace_cards(seq, cards)
@@ -554,10 +597,11 @@ class CardRedraw:
         return failures + await self.requests.once()
 
     async def _replace_cards(self, seq: int, cards: Sequence[Card]) -> bool | None:
-        """Draw these cards in the answer of a turn. Return None if the end of the turn posts them,
-        False if they must be retried later."""
+        """Draw these cards in the answer of the turn `seq`, in the journal and on its platform.
+        Return True if nothing is left to do, None if the end of the turn posts them, and False if
+        they must be retried later."""
         turn = await self.journal.replace_cards(seq, cards)
-        if turn is None:
+        if turn is None:  # its message was deleted, or forgotten
             return True
         if turn.state not in FINAL_STATES:
             return None
@@ -567,8 +611,9 @@ class CardRedraw:
         return await self._refresh(turn, answer, cards[0].id)
 
     async def _refresh(self, turn: Turn, answer: Answer, change: str) -> bool:
-        """Edit the post with the cards. If the platform is busy, wait once and retry. Return False
-        if it must be retried later."""
+        """Edit the post that shows the cards of the turn's answer. If the platform is busy, wait
+        once and retry. Return False if it must be retried later. After MAX_REDRAW_TRIES failures
+        return True: Ponte gives up. `change` is an id for the log."""
         build = self.replies.get(turn.message.address.platform)
         # Only a process with this platform can edit there; nothing is left to do here.
         if build is None:

@@ -21,7 +21,7 @@ class Destinations:
 
     async def find(self, place: str, asker: Person, turn: str, origin: str) -> ReplyTo:
         """Return where to answer a turn: in a channel (`slack:T1:C1`), or in a direct message to a
-        person (`slack:U1`).
+        person (`slack:U1`). `asker` is the author of the message, such as a webhook.
 
         Each turn has a conversation of its own there, named by its `origin`, so that none waits for
         another. Raise Undeliverable if the platform is off, and the errors of
@@ -39,5 +39,6 @@ class Destinations:
                 to, _ = await messenger.open_direct_message(Person(platform, ids[0]))
                 self._direct[place] = to.address
             address = self._direct[place]
+        # A "person" in the address makes the key of a conversation that only this turn has.
         address = replace(address, thread="", person=f"{origin}-{turn}")
         return replace(messenger.destination_in(address, asker), turn=turn)

@@ -73,7 +73,8 @@ THREAD_UNREAD = "I couldn't read the earlier messages in this thread, so I answe
 
 
 class AddressingSettings(Protocol):
-    """The settings of a channel on who is answered where; None means the default."""
+    """The operator's settings on which messages of a channel Ponte answers, and where. None means
+    the default."""
 
     @property
     def strict_mention(self) -> bool | None:
@@ -111,7 +112,13 @@ class Addressing:
 
 
 def is_for_ponte(facts: Addressing, settings: AddressingSettings) -> bool:
-    """Return whether a message is for Ponte, in a channel with these settings."""
+    """Return whether a message is for Ponte, so that it is answered, in a channel with these
+    settings. A mention counts more than the settings; a direct message always is for Ponte.
+
+    By default, replies to Ponte's posts are, too, and all messages of a thread with Ponte in which
+    only one person writes. A message without its text, or one that got a mention by a late edit,
+    is not.
+    """
     if facts.is_direct:
         return True
     if facts.is_late_edit or facts.is_withheld:
@@ -126,8 +133,8 @@ def is_for_ponte(facts: Addressing, settings: AddressingSettings) -> bool:
 
 
 class ConfiguredPlaces(Protocol):
-    """The places with settings of their own. They are read for each message, because the owner of
-    the installation may change them at any time."""
+    """The part of the configuration that has the settings of single channels. It is read for each
+    message, because the operator can reload the configuration while Ponte runs."""
 
     @property
     def channels(self) -> Mapping[str, AddressingSettings]:
@@ -160,7 +167,8 @@ class Participants:
         return len(self.people) > 1
 
     def join(self, *people: str) -> bool:
-        """Add people, and return whether one of them is new in the thread."""
+        """Add these people (ids) to those who write in the thread, and return whether one of them
+        was not among them yet."""
         new = [person for person in dict.fromkeys(people) if person not in self.people]
         self.people += new
         return bool(new)
@@ -202,7 +210,8 @@ class WaitingMarks:
     """By turn, the task that will mark its message after the pause."""
 
     def put(self, turn: str, place: str) -> None:
-        """Mark the message of a turn, after the pause of `patience` seconds."""
+        """Mark the message at `place` as waiting for its turn, after a pause of `patience` seconds:
+        most turns begin earlier, and then need no mark."""
         if task := self.tasks.start(self._mark(turn, place)):
             self._due[turn] = task
             task.add_done_callback(lambda _: self._due.pop(turn, None))
@@ -210,15 +219,17 @@ class WaitingMarks:
     def mark_stored(
         self, policy: Policy, inbox: Inbox, message: Message, receipt: Receipt, place: str
     ) -> None:
-        """Mark a stored message if it waits for other turns, or while its author is unknown. The
-        turn of a known author begins at once."""
+        """Mark a stored message if it waits for other turns of its conversation, or as long as the
+        platform has not told who its author is. Otherwise its turn begins at once, and needs no
+        mark. `place` is where the platform has the message."""
         if receipt.turns_ahead:
             self.put(receipt.turn, place)
         elif not policy.is_prepared(message.author, message.address):
             self.tasks.start(self._mark_while_unknown(policy, inbox, message, receipt, place))
 
     def clear(self, turn: str) -> None:
-        """Remove the mark: the turn begins."""
+        """Remove the mark of the turn's message because the turn begins, or do not set it if it was
+        still to be set."""
         if waiting := self._due.pop(turn, None):
             waiting.cancel()
         if place := self.worn.pop(turn, ""):
@@ -226,7 +237,7 @@ class WaitingMarks:
             self.tasks.start(self.take_off(place))
 
     def close(self) -> None:
-        """Mark no further messages."""
+        """Set no further marks: this process stops."""
         for waiting in self._due.values():
             waiting.cancel()
 
@@ -241,8 +252,9 @@ class WaitingMarks:
     async def _mark_while_unknown(
         self, policy: Policy, inbox: Inbox, message: Message, receipt: Receipt, place: str
     ) -> None:
-        """Mark a message while the platform has not identified its author. Remove the mark when it
-        is answered."""
+        """Mark a message if the platform has not told within UNKNOWN_MARK_SECONDS who its author
+        is, because its turn must wait for that. Remove the mark once the message is answered or
+        withdrawn."""
         is_known = await policy.prepare(
             message.author, message.address, confirmed=False, seconds=UNKNOWN_MARK_SECONDS
         )
@@ -279,10 +291,8 @@ refused."""
 
 
 class FileDownloads:
-    """Downloads files, each of them once: callers that ask during a download wait for its result.
-
-    An error of a type in `failures` is logged with the text that `why` returns.
-    """
+    """Downloads the files of messages from one platform and stores them, each of them once: callers
+    that ask during a download wait for its result."""
 
     def __init__(
         self,
@@ -292,6 +302,12 @@ class FileDownloads:
         failures: tuple[type[Exception], ...] = (),
         why: Callable[[Exception], str] = repr,
     ) -> None:
+        """Prepare for the platform with this name.
+
+        `download` gets a file from the platform. If it raises an error of a type in `failures`, the
+        turn goes on without the file, and the log has what `why` returns of the error. Other errors
+        are raised.
+        """
         self._log = structlog.get_logger(platform)
         self._files = files
         self._read = download
@@ -306,8 +322,9 @@ class FileDownloads:
             self._task(message, attachment)
 
     async def fetch(self, message: Message, attachment: Attachment) -> File | None:
-        """Return a file; None if it is too large, refused or deleted. Implements the port
-        `FetchAttachment`."""
+        """Download a file of a message, if no download of it is under way, and return it as it is
+        stored. Return None if it is too large, refused or deleted. This is the `FetchAttachment` of
+        a platform."""
         # Other callers may wait for this download when one of them is cancelled.
         return await asyncio.shield(self._task(message, attachment))
 
@@ -324,7 +341,8 @@ class FileDownloads:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     def _task(self, message: Message, attachment: Attachment) -> asyncio.Task[File | None]:
-        """Return the task that downloads the file. Start it if the file is not being downloaded."""
+        """Return the task that downloads the file, so that several callers can wait for it. Start
+        it if the file is not being downloaded now."""
         key = (message.event_key, attachment.reference)
         task = self._under_way.get(key)
         if task is None:
@@ -334,11 +352,12 @@ class FileDownloads:
 
     async def _download(self, message: Message, attachment: Attachment) -> File | None:
         """Download one file and store it. Return None if it is too large, refused, or the download
-        fails."""
+        fails: the turn then goes on without the file, and says so to the person."""
         if attachment.size > MAX_ATTACHMENT_BYTES:
             self._log.info("file too large to download", file_bytes=attachment.size)
             return None
         try:
+            # A platform may report a wrong size, so the size of the data is checked, too.
             result = await self._read(attachment)
             if result is None or len(result[1]) > MAX_ATTACHMENT_BYTES:
                 return None
@@ -361,9 +380,11 @@ class FileDownloads:
 async def describe_unread(
     message: Message, files: Sequence[File], missing: Sequence[str], store: Files
 ) -> list[str]:
-    """Return a sentence for each file that was not read, or not to its end.
+    """Return the sentences that tell a person which files of their message the model does not read,
+    or not to the end, and which text may be decoded wrongly.
 
-    `files` are those that were downloaded, `missing` the names of the others. Raises NotFound.
+    `files` are those that were downloaded, `missing` the names of the others. `store` has their
+    bytes. Raises NotFound.
     """
     # Those that are too large were not downloaded either. They have sentences of their own.
     too_large_files = [large for one in message.attachments if (large := too_large(one))]
@@ -388,7 +409,8 @@ async def describe_unread(
 
 
 def describe_unread_kinds(names: Sequence[str], kinds: Collection[str]) -> str:
-    """Return the sentence on files of other kinds than the `kinds` that the model reads."""
+    """Return the sentence that tells a person that the model cannot read the files with these
+    names, and which `kinds` of files it can."""
     readable_kinds = ", ".join(say(words) for kind, words in FILE_KINDS.items() if kind in kinds)
     return say(KIND_NOT_READ, names=", ".join(f"`{name}`" for name in names), kinds=readable_kinds)
 
@@ -404,7 +426,8 @@ _COUNT = (
 
 
 class FailedEvents:
-    """The events of one platform whose handling raised an exception, since the process started."""
+    """Counts the events of one platform (messages, clicks) that Ponte could not handle because of
+    an exception, since the process started. The status of the platform shows the number."""
 
     def __init__(self, platform: str) -> None:
         self._platform = platform
@@ -414,7 +437,8 @@ class FailedEvents:
         """The type of the last error."""
 
     def note(self, error: BaseException, event: object) -> None:
-        """Log and count an event of this type, which caused `error`."""
+        """Log and count an event that Ponte could not handle. `event` is its type, `error` the
+        exception that it caused."""
         self._count, self._last = self._count + 1, type(error).__name__
         metrics.failed_events.labels(self._platform).inc()
         self._log.error(
@@ -422,7 +446,8 @@ class FailedEvents:
         )
 
     def describe(self, health: Health) -> Health:
-        """Return the state of the platform with the number of failed events."""
+        """Return the state of the platform with the number of failed events added to its words, if
+        there are any."""
         if not self._count:
             return health
         words = plural(*_COUNT, self._count, error=self._last)
@@ -442,8 +467,9 @@ _NOT_IN_FORM = "Not in this form: {names}. To change one of them, type `change {
 def describe_fields_left_out(
     form: ChangeForm, fields: Sequence[FormField], escape: Callable[[str], str] = str
 ) -> str:
-    """Return how to change the fields that a platform's form cannot hold, with the names to type;
-    "" if there are none. `escape` makes the names, which are untrusted, safe on the platform."""
+    """Return the sentence below a form that tells how to change the fields for which the form has
+    no room: by a typed command with their names. Return "" if there are none. The names come from a
+    table, so `escape` makes them safe on the platform."""
     names = [escape(clip_line(field.key)) for field in fields]
     if len(names) > _MAX_NAMED_FIELDS:
         names[_MAX_NAMED_FIELDS:] = ["…"]
@@ -453,9 +479,9 @@ def describe_fields_left_out(
 
 
 def find_new_values(form: ChangeForm, values: Mapping[str, str]) -> dict[str, str]:
-    """Return the values that differ from those of the form, by `FormField.key`. `values` are those
-    of the inputs that the person saw, by the position of the field in the form. Raise BadInput if
-    none differs, or if the form has no such field."""
+    """Return the values of a submitted form that the person has changed, by `FormField.key`. `form`
+    has the values that the person saw; `values` are those that came back, by the position of the
+    field in the form. Raise BadInput if none differs, or if the form has no such field."""
     fields = {str(at): field for at, field in enumerate(form.fields)}
     # The proposal has other fields by now, or the request was not made by our form.
     if not values.keys() <= fields.keys() or any(
@@ -473,8 +499,8 @@ def find_new_values(form: ChangeForm, values: Mapping[str, str]) -> dict[str, st
 
 
 def _normalize(field: FormField, value: str) -> object:
-    """Return a value for a comparison. Platforms change the line ends and the spaces of a text, and
-    an empty checkbox is not ticked."""
+    """Return a form's value in a shape in which two of them can be compared. Platforms change the
+    line ends and the spaces of a text. An empty checkbox counts as not ticked."""
     value = value.replace("\r\n", "\n").replace("\u202f", " ").replace("\xa0", " ").strip()
     return value == "true" if field.type == "checkbox" else value
 
@@ -538,10 +564,12 @@ class ChatInteraction(Protocol):
         """The person's language, as far as it is known now."""
 
     async def learn_about_person(self) -> None:
-        """Take in facts that help to decide on the person's rights, before these are checked."""
+        """Store what the interaction itself tells about the person, such as their roles, before
+        their rights are checked."""
 
     async def make_message(self, request: InteractionRequest) -> Message:
-        """Return the message to store. Raises NotStored."""
+        """Return the request as a message of the person, to be stored in the inbox. Raises
+        NotStored if a file of it cannot be stored."""
 
     async def acknowledge(self, receipt: Receipt, request: InteractionRequest) -> bool:
         """Acknowledge the stored interaction. Return False if it is a repeat, or if the platform
@@ -567,7 +595,8 @@ class Interactions:
     async def show_form(
         self, interaction: ChatInteraction, show: Callable[[], Awaitable[str]]
     ) -> bool:
-        """Call `show` if the person may chat, and return whether they see the form.
+        """Open a form by `show` if the person may chat with Ponte in this place, and return whether
+        they see it. Otherwise tell the person why not.
 
         `show` returns "", or a sentence for the person if the platform does not show the form.
         """
@@ -595,8 +624,8 @@ class Interactions:
                 receipt = await self.conversations.inbox.accept(message)
         except (NotStored, TimeoutError) as error:
             if message is not None and isinstance(error, TimeoutError):
-                # The store may still complete it. The person is notified that it does not count,
-                # so it must not be answered later.
+                # The timeout ends only the waiting, so the message may still be stored. The person
+                # reads that it does not count, so withdraw it: it must not be answered later.
                 self.tasks.start(self.conversations.inbox.amend(message.event_key, None))
             with use_locale(interaction.locale):
                 await interaction.notify(NotStored().words())
@@ -606,8 +635,9 @@ class Interactions:
     async def find_quick_commands(
         self, interaction: ChatInteraction, seconds: float
     ) -> Sequence[QuickCommand]:
-        """Return the quick commands that the person may use there; none if they are not known
-        within `seconds`."""
+        """Return the quick commands that the person may use in the place of the interaction, to be
+        offered while they type. Return none if they are not known within `seconds`, after which the
+        platform takes no answer."""
         try:
             async with asyncio.timeout(seconds):
                 return await self.board.commands(interaction.person, interaction.address)
@@ -617,9 +647,10 @@ class Interactions:
     async def find_code(
         self, interaction: ChatInteraction, turn: str, post: str, seconds: float
     ) -> Sequence[tuple[File, bytes]] | str:
-        """Return the code that a turn ran, by the file of each run. Return a sentence for the
-        person if they may not chat there, if `post`, where they pressed the button, does not belong
-        to the turn, or if this is not known within `seconds`."""
+        """Return the code that a turn ran, as a file and its bytes for each run, after a press of
+        the button under the answer. Return a sentence for the person instead if they may not chat
+        there, if `post`, where they pressed the button, does not belong to the turn, or if this is
+        not known within `seconds`."""
         code = await self._run_in_time(
             interaction, seconds, CODE_LATE, partial(self.conversations.find_code, turn, post)
         )
@@ -637,8 +668,9 @@ class Interactions:
     async def explain_vote(
         self, interaction: ChatInteraction, press: Press, reason: str, shares: bool, seconds: float
     ) -> str:
-        """Store why a person voted against an answer. Return a sentence if it was not stored, as
-        `vote` does; "" if it was."""
+        """Store why a person voted against an answer; with `shares`, operators may read the
+        question and the answer. Return "", or a sentence for the person if it was not stored: they
+        may not chat there, they have no such vote, or it took longer than `seconds`."""
         work = partial(self.conversations.votes.explain, press, reason, shares)
         return await self._run_in_time(interaction, seconds, _VOTE_LATE, work) or ""
 
@@ -667,9 +699,13 @@ class Interactions:
     async def find_form(
         self, interaction: ChatInteraction, press_id: str, seconds: float
     ) -> ChangeForm | str:
-        """Return the form that changes the proposal, or a sentence for the person if they may not
-        change it, if it was replaced or decided, or if it is not known within `seconds`.
-        `press_id` is that of a button; without a revision it means the first one."""
+        """Return the form by which the person changes the values of a proposal. Return a sentence
+        for them instead if they may not change it, if it was replaced or decided, or if the form is
+        not known within `seconds`.
+
+        `press_id` comes from the pressed button: the change's id and the revision that the card
+        shows (`abc234.2`). A button of the first revision has the id alone.
+        """
         press_id = press_id if "." in press_id else f"{press_id}.1"
         try:
             async with asyncio.timeout(seconds):
@@ -687,11 +723,13 @@ class Interactions:
     async def submit_form(
         self, interaction: ChatInteraction, press_id: str, values: Mapping[str, str], seconds: float
     ) -> bool:
-        """Submit the values that a person changed in the form of `find_form`, as `submit` does. If
-        the form is not valid any more, or no value was changed, notify the person.
+        """Submit the values that a person changed in the form of `find_form`, as the command
+        `change` with these values. Return what `submit` returns. If the form is not valid any more,
+        or no value was changed, tell the person and return False.
 
         `values` are by the position of their field in the form.
         """
+        # The form is built once more, to find out which values differ from what it showed.
         form = await self.find_form(interaction, press_id, seconds)
         if isinstance(form, ChangeForm):
             try:
@@ -708,8 +746,9 @@ class Interactions:
     async def _find_refusal(
         self, interaction: ChatInteraction, action: Action, while_unknown: str = ""
     ) -> str:
-        """Return why the person may not do this, in their language; "" if they may, and
-        `while_unknown` if their rights are not known in time. The turn checks all rights again."""
+        """Return a sentence, in the person's language, that says why they may not do this; "" if
+        they may, and `while_unknown` if their rights are not known in time. With "" for that, an
+        unknown person passes here, because the turn checks all rights again."""
         # Ponte is about to stop and stores nothing more.
         if not self.is_open:
             return say(RESTARTING, interaction.locale)

@@ -46,7 +46,9 @@ it was not read. Raise PlatformBusy if the platform does not answer now."""
 async def read_links(
     links: Sequence[MessageLink], read: ReadLink, locale: str
 ) -> tuple[list[Quote], list[str]]:
-    """Return the quotes of the first links, and sentences about what was not read."""
+    """Read the messages that the first MAX_LINKS links lead to, all at the same time. Return them
+    as quotes for the model, and sentences for the person about what was not read, each once, in the
+    language `locale`."""
     links = list(dict.fromkeys(links))
 
     async def read_one(link: MessageLink) -> Sequence[Quote] | str:

@@ -28,8 +28,9 @@ from core.people.rules import NO_RIGHTS, OWNER_ID
 
 @dataclass(frozen=True, slots=True)
 class Conversations:
-    """The stores of conversations over one database. `outbox` stores notices to people, `ledger`
-    the changes, `votes` the feedback on answers."""
+    """Groups the stores of conversations over one database. `inbox` has the messages, `journal` the
+    turns, `threads` what is known of each thread, `files` the attached and created files, `outbox`
+    the notices to people, `ledger` the changes, and `votes` the feedback on answers."""
 
     inbox: Inbox
     journal: Journal
@@ -40,8 +41,9 @@ class Conversations:
     votes: Votes
 
     async def withdraw_post(self, post: str) -> None:
-        """Record that a person deleted a post of Ponte (an id), so that it is not posted again.
-        Cancel the turn that made the post."""
+        """Record that a person deleted the post of Ponte with this id, so that it is not posted
+        again. Cancel the turn that made the post, if it still runs: the person does not want its
+        answer."""
         if (seq := await self.journal.seq_of_post(post)) is not None:
             await self.journal.record_post_removal(post)
             await self.inbox.cancel(seq)
@@ -51,16 +53,17 @@ class Conversations:
         unless `post` is a post of that turn, and once the conversation was deleted."""
         answer = await self.journal.find_answer(turn, post)
         files = [file for file in answer.files if file.is_run_code] if answer else []
-        with suppress(NotFound):
+        with suppress(NotFound):  # a file was deleted meanwhile
             return [await self.files.get(file.id) for file in files]
         return ()
 
 
 @dataclass(frozen=True, slots=True)
 class People:
-    """The people of one installation. `budget` counts what each of them uses, `audit` logs what
-    they did, `directory` stores what platforms report about them, `owner` is the name of the owner
-    of the page and the terminal, and `claims` are who that is on chat platforms."""
+    """Groups what one installation knows of its people. `policy` decides on their rights, `budget`
+    counts what each of them uses, `audit` logs what they did, `directory` stores what platforms
+    report about them, `accounts` are those of the page, `owner` is the name of the owner of the
+    page and the terminal, and `claims` are proofs of who the owner is on chat platforms."""
 
     policy: Policy
     budget: Budget
@@ -75,7 +78,9 @@ class People:
         self.audit.note("action-refused", person, address, right=verdict.right, rule=verdict.rule)
 
     def note_refused_turn(self, message: Message, error: PonteError, **facts: str) -> None:
-        """Write in the audit log that a right or an allowance refused a turn, or a call of it."""
+        """Write in the audit log that a right or an allowance refused a turn, or a tool call of it.
+        `error` is the refusal, whose values name the right, the rule and the change. `facts` are
+        further columns of the log."""
         right, rule, change = (str(error.values.get(name, "")) for name in ("right", "rule", "id"))
         self.audit.note(
             "action-refused",
@@ -89,7 +94,8 @@ class People:
         )
 
     async def find_names(self, keys: Collection[str]) -> Mapping[str, str]:
-        """Return the names of people by key; unknown ones are left out. Raise NotStored."""
+        """Return the display names of people by their keys; people without a known name are left
+        out. The owner's name is a setting, which no platform reports. Raise NotStored."""
         names = dict(await self.directory.find_names(keys))
         if name := self.owner.current:
             names |= {key: name for key in keys if self._is_owner(key)}

@@ -35,7 +35,8 @@ from core.observability import metrics
 
 
 class TurnPosts:
-    """The post journal of one turn (the port `PostJournal`).
+    """Records the posts of one turn's answer in the journal (the port `PostJournal`), so that no
+    post is made twice.
 
     `key`: the key of the post that the journal saved together with the answer. `held`: the last
     post, which the journal saves in the transaction that ends the turn.
@@ -50,7 +51,7 @@ class TurnPosts:
 
     @property
     def is_resumed(self) -> bool:
-        """True if an earlier attempt may have posted something."""
+        """True if an earlier attempt at the turn began, so that it may have posted something."""
         return self._turn.attempt > 1
 
     async def list_posts(self) -> Sequence[Post]:
@@ -70,7 +71,8 @@ class TurnPosts:
             await self._journal.record_posted(self._turn, number, post)
 
     async def keep(self) -> None:
-        """Journal the held post now, because the turn does not end."""
+        """Record the answer's last post now. It was held back to be recorded together with the
+        turn's end, and the turn does not end."""
         if self.held:
             await self._journal.record_posted(self._turn, self.held.number, self.held.id)
             self.held = None
@@ -98,10 +100,12 @@ additional edit."""
 
 
 class GrowingReply:
-    """The port `Reply` over a platform's `Surface`. It journals posts, limits the rate of edits,
-    retries, and repeats no post. The surface only formats and calls the platform."""
+    """Posts the answer of one turn on a platform while it grows (the port `Reply`). It records
+    posts, limits the rate of edits, retries, and makes no post twice. The platform's `Surface` only
+    formats posts and sends the requests."""
 
     def __init__(self, surface: Surface, posts: PostJournal, turn: str) -> None:
+        """Create the reply to the turn with the id `turn`. `posts` records its posts."""
         self._surface = surface
         self._posts = posts
         self._turn = turn
@@ -142,14 +146,17 @@ class GrowingReply:
 
     async def show(self, progress: Progress) -> None:
         """Show progress when the platform takes the next edit. Newer progress replaces what still
-        waits, and no caller waits."""
+        waits, and no caller waits. Raise PostRemoved if a person has deleted a post of the answer,
+        which stops the turn."""
         if self._gone:
             raise self._gone
         if self._is_finishing:
             return
         self._latest = progress
         if progress.text:
+            # Answers that are complete very soon are posted only once.
             self._next = max(self._next, self._whole_until)
+        # Otherwise a timer or the worker is under way, which shows the newest progress.
         if self._pause is None and (self._worker is None or self._worker.done()):
             if progress.text or progress.current_step:
                 self._show_soon()
@@ -157,7 +164,9 @@ class GrowingReply:
                 await self._show_latest()  # the beginning, which makes no call
 
     async def finish(self, answer: Answer) -> None:
-        """Post the answer; retry for `MAX_DELIVERY_SECONDS`. Raises Undeliverable, PostRemoved."""
+        """Post the whole answer in place of its progress; retry for `MAX_DELIVERY_SECONDS`. A call
+        after a crash posts nothing twice. Raises Undeliverable if the platform refuses for good or
+        all that time, and PostRemoved if a person deleted a post of it."""
         await self._show_no_more()
         if self._gone:
             raise self._gone
@@ -166,7 +175,8 @@ class GrowingReply:
         def wait(error: Exception, failed: int) -> float | None:
             """Return the seconds until a post is tried again, None to give up. The platform says
             how long it is busy; after an unknown outcome the pauses grow."""
-            # A repetition helps against none of these here; the caller handles them.
+            # The platform refuses for good, another process has the turn, or the database fails: a
+            # repetition helps against none of these. The caller handles them.
             if isinstance(error, (Undeliverable, Superseded, NotStored)):
                 return None
             if isinstance(error, PlatformBusy):
@@ -185,12 +195,13 @@ class GrowingReply:
             await retry(lambda: self._finish(answer), Exception, wait)
         except (Undeliverable, Superseded, NotStored):
             raise
-        except Exception as error:
+        except Exception as error:  # the time is over
             reason = str(getattr(error, "reason", "")) or type(error).__name__
             raise Undeliverable(reason=reason) from error
 
     async def refresh(self, answer: Answer) -> None:
-        """Redraw the cards of a posted answer by editing its last post."""
+        """Redraw the cards of a posted answer by editing its last post, which has them. Do nothing
+        if that post was removed or never made."""
         number = len(answer.parts)
         post = (await self._load_posts()).get(number)
         if not number or post is None or not post.id or post.state == "removed":
@@ -226,21 +237,24 @@ class GrowingReply:
                     )
 
     async def settle_posts(self) -> None:
-        """Record or cancel the posts under way, because another process continues the turn."""
+        """Wait SETTLE_SECONDS for the posts under way, then cancel them, because another process
+        continues the turn. Record those that were made, so that the other process finds them."""
         self._is_finishing = True
         tasks = [*self._making.values(), *filter(None, [self._worker])]
         try:
             if tasks:
                 await asyncio.wait(tasks, timeout=SETTLE_SECONDS)
         finally:
-            # Such a post may still wait for a rate limit. The other process could not find it.
+            # Such a post may still wait for a rate limit, and be made after the other process has
+            # looked for it.
             await cancel_all(tasks)
-        for number, id in self._made.items():
+        for number, id in self._made.items():  # made, but not recorded: the caller was cancelled
             if (post := self._known.get(number)) and not post.id:
                 await self._record_post(post, id)
 
     async def wait_for_updates(self) -> None:
-        """Wait for updates under way, then remove the signs of activity."""
+        """Wait for requests that show progress, then remove the signs that the turn is under way
+        (a status, "is typing")."""
         await self._show_no_more()
         await self._surface.end_activity()
 
@@ -265,8 +279,9 @@ class GrowingReply:
         self._worker = asyncio.create_task(self._show_latest())
 
     async def _show_latest(self) -> None:
-        """Show progress until none is left, the platform takes no edit yet, or the answer is being
-        finished."""
+        """Show the newest progress, and again while newer one came meanwhile. End when none is
+        left, when the platform takes no edit yet (then start again later), or when the answer is
+        being finished. Errors are only logged: progress can be missed, the answer cannot."""
         while self._latest is not None and not self._is_finishing:
             progress, self._latest = self._latest, None
             try:
@@ -285,8 +300,12 @@ class GrowingReply:
                 return
 
     async def _show(self, progress: Progress) -> None:
-        """Show one progress: the signs of activity, or the text so far in posts. Raise PlatformBusy
-        if it is too early."""
+        """Show one progress: without text a status such as "is typing", otherwise the text so far
+        in posts. Raise PlatformBusy if it is too early for another edit.
+
+        The text so far may contain links that the model made up, so they are disabled unless
+        `progress.trust` allows them.
+        """
         if not progress.text:
             self._posts.check_ownership()
             await self._surface.show_activity(progress.current_step)
@@ -305,7 +324,8 @@ class GrowingReply:
         self._next = time.monotonic() + self._surface.interval
 
     async def _finish(self, answer: Answer) -> None:
-        """Post or edit all parts, delete posts beyond the last part, and upload the files."""
+        """Post or edit all parts, delete posts beyond the last part, and upload the files. It may
+        run again after any error: what is recorded as done is not done again."""
         last = len(answer.parts)
         for number, part in enumerate(answer.parts, 1):
             ends = answer if number == last else None
@@ -320,6 +340,7 @@ class GrowingReply:
                 )
             )
         await self._load_posts()
+        # The text may have had more parts while it grew than the whole answer has.
         for post in list(self._known.values()):
             if post.number > last and post.state != "removed":
                 # Without an id, it may have been made by a process that crashed before it knew.
@@ -345,12 +366,18 @@ class GrowingReply:
         await self._record_post(upload, id)
 
     def _list_uploads(self, answer: Answer) -> Sequence[File]:
-        """Return the files that are posted, without code that the last post shows on demand."""
+        """Return the files of the answer that are uploaded. Where the last post has a button that
+        shows the code of runs, the files with that code are not."""
         has_button = self._surface.has_code_button
         return [file for file in answer.files if not (has_button and file.is_run_code)]
 
     async def _put_part(self, part: AnswerPart) -> None:
-        """Post the part, or edit its post. A growing part that has not changed sends nothing."""
+        """Post the part, or edit its post if it has one. A growing part that has not changed sends
+        nothing. Raise PostRemoved if a person deleted the post.
+
+        The post's key is recorded before the request and its id after it, so that a post whose
+        outcome is unknown is looked for before it is made again.
+        """
         number = part.number
         post = (await self._load_posts()).get(number)
         # A person deleted it; it is never posted again.
@@ -367,7 +394,7 @@ class GrowingReply:
         last_text, self._shown[number] = self._shown.get(number), part.text
         if not post.id:
             id = await self._make_post(number, self._surface.post(post.key, part))
-            answer = part.answer
+            answer = part.answer  # None: not the last part of a finished answer
             # Only if no upload and no deletion follows can the id be saved with the turn's end.
             uploads = answer is None or self._list_uploads(answer)
             ends = not uploads and number >= max(self._known)
@@ -381,6 +408,7 @@ class GrowingReply:
         task = self._making[number] = asyncio.create_task(call)
 
         def note_outcome(task: asyncio.Task[str]) -> None:
+            """Note the id of the post, or that it may still appear."""
             del self._making[number]
             error = None if task.cancelled() else task.exception()
             if not task.cancelled() and not error:
@@ -392,7 +420,8 @@ class GrowingReply:
         return await asyncio.shield(task)
 
     async def _made_here(self, number: int) -> str:
-        """Return the id of the post that this process made for this part; "" if it made none."""
+        """Return the id of the post that this process made for part `number`, after a request for
+        it that is still under way has ended; "" if it made none."""
         if under_way := self._making.get(number):
             await asyncio.wait({under_way})
         return self._made.get(number, "")
@@ -411,8 +440,9 @@ class GrowingReply:
         return id
 
     def _expect_arrival(self, number: int) -> None:
-        """Note that the request of a post may still be under way, so that its post can appear
-        later. Not every platform can have such requests."""
+        """Note that the request of a post may still be under way, so that its post can appear up to
+        `arrival_seconds` later. That number is 0 for a platform that makes one post of two requests
+        with the same key: it needs no such wait."""
         if self._surface.arrival_seconds:
             self._arrivals[number] = time.monotonic() + self._surface.arrival_seconds
 
@@ -445,7 +475,8 @@ class GrowingReply:
                 raise
 
     async def _load_posts(self) -> dict[int, Post]:
-        """Return the journalled posts by number."""
+        """Return the recorded posts of the answer by number; read them once. An earlier process may
+        have begun a post without an id, whose request may still be under way."""
         if not self._is_loaded:
             self._known = {post.number: post for post in await self._posts.list_posts()}
             self._is_loaded = True

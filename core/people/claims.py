@@ -33,7 +33,9 @@ class IdentityClaims:
         self._claims: dict[str, IdentityClaim] = {}
 
     def begin(self, platform: str, id: str) -> IdentityClaim:
-        """Return a new claim, which replaces the earlier one of that platform."""
+        """Return a new claim of the owner to be the person `id` of a chat platform, in place of an
+        earlier one. Its word is shown to the owner, who must send it to Ponte from that account
+        (`setup abcd-efgh`) within CLAIM_SECONDS. The hyphen makes it easy to type."""
         letters = "".join(secrets.choice(_LETTERS) for _ in range(8))
         word = f"{letters[:4]}-{letters[4:]}"
         claim = IdentityClaim(f"{platform}:{id}", word, self._clock() + CLAIM_SECONDS)
@@ -46,9 +48,11 @@ class IdentityClaims:
         return claim if claim and claim.until > self._clock() else None
 
     def prove(self, person: Person, word: str) -> bool:
-        """Return whether the word proves an open claim to be this person. It counts once."""
+        """Return whether `word`, which the person sent to Ponte, proves the owner's open claim to
+        be this person. A proven claim cannot be proven again."""
         claim = self.find(person.platform)
         if claim is None or claim.is_proven or claim.person != f"{person.platform}:{person.id}":
             return False
+        # The time that this comparison takes does not depend on how much of the word is right.
         claim.is_proven = secrets.compare_digest(claim.word.encode(), word.lower().encode())
         return claim.is_proven
