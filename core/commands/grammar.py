@@ -93,7 +93,8 @@ two words, because a single word may be a question."""
 
 
 def _fold(text: str) -> str:
-    """Return the text in lower case, without accents and without a leading `/` or `!`."""
+    """Return the text in lower case, without accents and without a leading `/` or `!`, to compare
+    it with names of commands: people type them without accents on foreign keyboards."""
     apart = unicodedata.normalize("NFD", text.casefold().lstrip("/!"))
     return "".join(letter for letter in apart if not unicodedata.combining(letter))
 
@@ -185,10 +186,12 @@ class TypedCommand:
 
 
 def parse_command(text: str) -> TypedCommand | None:
-    """Return the command, or None if the message is for the model. Its name may be written in
-    English or in any supported language.
+    """Return the command that a message is, or None if the message is for the model. The name of
+    the command may be written in English or in any supported language.
 
-    Raise UnknownCommand for an invalid slug, BadInput for inputs that cannot be parsed.
+    A message is a command only if all of it has the form of one: "stop doing that" is for the
+    model. Raise UnknownCommand for an invalid name (slug) of a quick command, and BadInput for
+    inputs that cannot be parsed.
     """
     text = text.strip()
     if text.startswith(("```", "~~~")) and (block := _parse_code_block(clean_text(text))):
@@ -196,6 +199,7 @@ def parse_command(text: str) -> TypedCommand | None:
     text = _strip_courtesies(text)
     # A message may be long, so only its beginning is cleaned to find a name.
     start = clean_text(text[:_LONGEST_DECISION])
+    # A name in another language is replaced by the English one.
     if (translated := _translate_name(text, start.strip())) != text:
         text, start = translated, clean_text(translated[:_LONGEST_DECISION])
     head = _HEAD.match(start)
@@ -203,7 +207,7 @@ def parse_command(text: str) -> TypedCommand | None:
     if name not in COMMAND_NAMES:
         return None
     rest = clean_text(text).strip()[head.end() if head else 0 :].strip()
-    end = rest.rstrip(".!?")
+    end = rest.rstrip(".!?")  # `rest` without the end of a sentence
     # A command whose rest has another form is a message for the model.
     if name == "quick-command":
         slug, *more = rest.split(maxsplit=1)[:2] if rest else ("",)
@@ -245,8 +249,8 @@ def parse_command(text: str) -> TypedCommand | None:
 
 
 def parse_message(message: Message) -> TypedCommand | None:
-    """Return the command that the message is, or None if it is for the model. Raise as
-    `parse_command`."""
+    """Return the command that the message is, or None if it is for the model: text of a program, a
+    file or a webhook is never a command. Raise what `parse_command` raises."""
     return parse_command(message.text) if message.may_be_command else None
 
 
@@ -255,6 +259,7 @@ def is_decision(message: Message) -> bool:
     runs at once, before the messages that wait in its conversation. A command with an error waits
     for its turn, which reports the error."""
     text = message.text.strip()
+    # A quick look first: long messages, which are many, need not be parsed.
     if len(text) > _LONGEST_DECISION and not _may_be_long(text):
         return False
     try:
@@ -270,14 +275,16 @@ def is_stop(message: Message) -> bool:
 
 
 def localize_command(english: str) -> str:
-    """Return the name of a command in the language of the current task."""
+    """Return the name of the command with this English name in the language of the current task,
+    for a sentence that says what to type."""
     names = TRANSLATED.get(LANGUAGE.get(), {})
     return next((name for name, each in names.items() if each == english), english)
 
 
 def split_change_id(id: str) -> tuple[str, int, str]:
-    """Return the id, the revision (0 for none) and the code ("" for none) in the argument of
-    approve, deny, undo or again."""
+    """Split the argument of approve, deny, undo or again, such as `abc234.2-5678`. Return the id of
+    the change, the revision that the person saw (0 for none), and the code below the full text that
+    they confirm ("" for none)."""
     match = _ID_AND_CODE.fullmatch(id)
     return (match[1], int(match[2] or 0), match[3] or "") if match else (id, 0, "")
 
@@ -289,7 +296,8 @@ def check_slug(slug: str) -> None:
 
 
 def render_command(command: TypedCommand) -> str:
-    """Return the text that `parse_command` reads as `command`."""
+    """Return the text of a message that `parse_command` reads as `command`: a click, a form or a
+    schedule is stored as the message that a person would type."""
     if command.name == RUN_PYTHON:
         return make_code_block(command.code, "python")
     if command.name == "change" and isinstance(command.input, dict):
@@ -300,21 +308,24 @@ def render_command(command: TypedCommand) -> str:
 
 
 def render_change(press_id: str, values: Mapping[str, str]) -> str:
-    """Return the text of a submitted form: the new values of a proposal, by `FormField.key`."""
+    """Return the text of the message that a submitted form becomes: the command `change` with the
+    new values of a proposal, by `FormField.key`. `press_id` is the id with the revision."""
     # Escaped, so that cleaning the text neither changes a field's title nor breaks the JSON.
     return f"change {press_id} {json.dumps(values)}"
 
 
 def _may_be_long(text: str) -> bool:
-    """Return whether the message begins with the name of an immediate command with free text."""
+    """Return whether a long message can be a command that runs at once: it begins with `change` or
+    `deny`, which are followed by free text of any length."""
     start = clean_text(text[:_LONGEST_DECISION])
     head = _HEAD.match(_translate_name(start, start))
     return head is not None and head[1].lower() in ("change", "deny")
 
 
 def _parse_change(rest: str) -> TypedCommand | None:
-    """Return the command with its values: a JSON object, or lines such as `Status = Paid`. A line
-    without `=` continues the value above it. Raise BadInput."""
+    """Return the command `change` from what follows its name: an id, then the new values, as a JSON
+    object or as lines such as `Status = Paid`. A line without `=` continues the value above it.
+    Return None if that is no such command. Raise BadInput for invalid JSON or a repeated name."""
     match = _CHANGE.fullmatch(rest)
     if match is None:
         return None
@@ -326,7 +337,7 @@ def _parse_change(rest: str) -> TypedCommand | None:
         name, equals, value = line.partition("=")
         if equals and name.strip():
             pairs.append((name.strip(), value.strip()))
-        elif pairs:
+        elif pairs:  # a value of several lines
             pairs[-1] = (pairs[-1][0], f"{pairs[-1][1]}\n{line}")
         else:
             return None
@@ -334,11 +345,13 @@ def _parse_change(rest: str) -> TypedCommand | None:
 
 
 def _strip_courtesies(text: str) -> str:
-    """Return the command of a message that adds only marks, the end of a sentence or a polite word
-    to it, as in "Stop, please!"; else the text."""
+    """Return the English command if the message adds only marks, the end of a sentence or a polite
+    word to it, as in "Stop, please!"; otherwise return the text as it is. Only commands that decide
+    and delete nothing (`_PLAIN_COMMANDS`) are recognised so freely."""
     if len(text) > _LONGEST_DECISION:
         return text
     inner = _strip_edges(text)
+    # Several lines, or a path such as "/ tmp", are no command.
     if "\n" in inner or (inner.startswith(("/", "!")) and not inner[1:2].isalpha()):
         return text
     words = _strip_edges(_POLITE.sub("", _fold(inner))).split()
@@ -356,8 +369,8 @@ def _strip_edges(text: str) -> str:
 
 
 def _translate_name(text: str, start: str) -> str:
-    """Return the text with its translated command name replaced by the English one, if it begins
-    with one. `start` is its beginning, cleaned."""
+    """Return the text with the English command name in place of a translated one at its beginning;
+    else the text as it is. `start` is the beginning of the text without invisible characters."""
     # A translation may have two words; it is then the whole message.
     whole = " ".join(_fold(start).split())
     if len(text) <= _LONGEST_DECISION and whole in _ENGLISH_NAMES:
@@ -368,8 +381,8 @@ def _translate_name(text: str, start: str) -> str:
 
 
 def _parse_code_block(text: str) -> TypedCommand | None:
-    """Return the command that runs a Python code block; None if the text is not exactly one such
-    block."""
+    """Return the command that runs a Python code block, if the whole message is one block that is
+    marked as Python; else None."""
     opening, *lines = text.split("\n")
     fence = fence_after_line(opening, None, len(opening))
     if fence is None or fence.info.strip().lower() not in ("python", "py") or len(lines) < 2:

@@ -106,8 +106,9 @@ Keep = Callable[[str, str, bytes], Awaitable[File]]
 
 
 def parse_input(text: str) -> Inputs:
-    """Return free text unchanged, or the inputs by name. The BadInput that it raises explains what
-    to correct."""
+    """Parse what a person typed after the name of a quick command. Return free text unchanged, or
+    the inputs by name, if the text has the form `key=value …` or is a JSON object. A text that is
+    all in double quotes is free text. The BadInput that this raises explains what to correct."""
     text = clean_text(text).strip()
     if text.startswith("{"):
         try:
@@ -128,7 +129,7 @@ def parse_input(text: str) -> Inputs:
     if not _KEY.match(text):
         return text
     pairs: dict[str, Any] = {}
-    place = 0
+    place = 0  # everything before this index is parsed
     while place < len(text):
         key = _KEY.match(text, place)
         if key is None:
@@ -144,11 +145,13 @@ def parse_input(text: str) -> Inputs:
 
 
 def render_input(inputs: Inputs) -> str:
-    """Return the text that `parse_input` parses as `inputs`."""
+    """Return the text that `parse_input` parses as these inputs, for a message that stands for a
+    form or a schedule."""
     if isinstance(inputs, str):
         # A text that would be read as one of the other forms is put in quotes.
         plain = inputs == inputs.strip() and inputs[:1] not in ("{", '"') and not _KEY.match(inputs)
         return inputs if plain else _quote(inputs)
+    # Only texts under simple names can be written as key=value; all else is JSON.
     texts = all(isinstance(value, str) for value in inputs.values())
     if inputs and texts and all(_KEY.fullmatch(f"{key}=") for key in inputs):
         return " ".join(f"{key}={_quote(value)}" for key, value in inputs.items())
@@ -156,7 +159,8 @@ def render_input(inputs: Inputs) -> str:
 
 
 def check_unique_names(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the pairs as a dict. Raise BadInput if a name occurs twice."""
+    """Return pairs of names and values as a dict, with cleaned names. Raise BadInput if a name
+    occurs twice, because then the person made a mistake. (A dict would keep the last value.)"""
     inputs: dict[str, Any] = {}
     for name, value in pairs:
         _add(inputs, clean_text(name), value)
@@ -194,7 +198,7 @@ def check_inputs(command: QuickCommand, inputs: Inputs, *, is_typed: bool = Fals
     for name, value in inputs.items():
         kind = str(command.inputs[name].get("type", "text"))
         choices = [str(choice) for choice in command.inputs[name].get("choices", ())]
-        checked: Any = None
+        checked: Any = None  # None: the value does not fit its type
         if kind == "choice":
             checked = value if value in choices else None
         elif kind == "number":
@@ -217,8 +221,13 @@ def check_inputs(command: QuickCommand, inputs: Inputs, *, is_typed: bool = Fals
 async def collect_inputs(
     command: QuickCommand, typed: Inputs, message: Message, attached: Attached, read_file: Read
 ) -> Inputs:
-    """Return the inputs from typed text, the attached file, or the message that was replied to,
-    before they are checked. Raise BadInput, TooLarge or NotFound."""
+    """Return the inputs of a quick command before they are checked: typed text, else the attached
+    file, else the text of the message that was replied to. A file beside typed inputs is the one
+    required input that was not typed.
+
+    Raise BadInput or TooLarge if the file cannot be the input, so that the command does not run
+    without it. Raise NotFound.
+    """
     files, missing = attached
     for large in filter(None, map(too_large, message.attachments)):
         raise large
@@ -251,8 +260,9 @@ async def collect_inputs(
 
 
 async def render_result(result: str, name: str, keep: Keep) -> tuple[str, Sequence[File]]:
-    """Return the result of a quick command as a person sees it: its text, and a file called `name`
-    if it is long. A JSON object or list becomes a code block. Pass on the errors of `keep`.
+    """Return the result of a quick command as a person sees it: its text, and, if it is long, its
+    beginning and a file called `name` with all of it. A JSON object or list becomes a code block.
+    `keep` stores the file; its errors are raised.
 
     Links are checked later, with the whole answer, because the rules depend on the platform.
     """
@@ -275,8 +285,8 @@ def _add(inputs: dict[str, Any], name: str, value: Any) -> None:
 
 
 def _parse_finite(text: str) -> float:
-    """Return the number. Raise ValueError for infinity and NaN: JSON has neither (RFC 8259, section
-    6), but Python's parser accepts them."""
+    """Return the number in a JSON text. Raise ValueError for infinity and NaN: JSON has neither
+    (RFC 8259, section 6), but Python's parser accepts them."""
     number = float(text)
     if not math.isfinite(number):
         raise ValueError(text)
@@ -284,7 +294,8 @@ def _parse_finite(text: str) -> float:
 
 
 def _clean_json(value: Any, depth: int = 1) -> Any:
-    """Return the value with cleaned texts. Raise ValueError if it is nested too deeply."""
+    """Return a JSON value with all its texts cleaned of invisible characters. Raise ValueError if
+    it is nested deeper than _DEEPEST. `depth` is the level of `value`; the first one is 1."""
     if depth > _DEEPEST:
         raise ValueError(f"nested deeper than {_DEEPEST}")
     if isinstance(value, str):
@@ -320,10 +331,13 @@ def _example(slug: str, names: list[str]) -> str:
 
 
 def _number(value: Any, is_typed: bool) -> int | float | None:
-    """Return the finite number in the value; None if it is none."""
+    """Return the number that an input is, or that its text means, for an input of the type number;
+    None if it is none, or is infinite. With `is_typed`, a person wrote the text in the form of
+    their language, as in "12,5"."""
     if isinstance(value, str):
         number = parse_typed_number(value) if is_typed else parse_number(value)
         if number is not None:
+            # A number without decimal places stays exact.
             value = float(number) if number.as_tuple().exponent else int(number)
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
@@ -331,7 +345,8 @@ def _number(value: Any, is_typed: bool) -> int | float | None:
 
 
 def _decode_file(file: File, data: bytes) -> str:
-    """Return the text of a file. Raise TooLarge, or BadInput if it is not text."""
+    """Return the text of a file that is the input of a quick command. Raise TooLarge, or BadInput
+    if it is not text. A byte order mark tells the encoding; without one it is UTF-8."""
     if max(file.size, len(data)) > MAX_INPUT_FILE_BYTES:
         size = format_number(max(file.size, len(data)))
         raise TooLarge(_LARGE, name=file.name, size=size, limit=format_number(MAX_INPUT_FILE_BYTES))
@@ -340,7 +355,7 @@ def _decode_file(file: File, data: bytes) -> str:
         text = data.decode(encoding)
     except UnicodeDecodeError:
         raise BadInput(_BINARY, name=file.name) from None
-    if "\0" in text:
+    if "\0" in text:  # binary data that happens to be valid UTF-8
         raise BadInput(_BINARY, name=file.name)
     return clean_text(text)
 

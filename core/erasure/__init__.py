@@ -70,7 +70,8 @@ _CONDITIONS: Mapping[Whose, str] = {
 
 @dataclass(frozen=True, slots=True)
 class KnownPerson:
-    """A person of whom the tables hold personal data.
+    """A person of whom the tables hold personal data, by their `key`. `names` are all names under
+    which they occur, so that texts can be searched for them.
 
     `money_key` is the key under which their usage is counted. `ids` are the platform's ids of the
     person and of their direct channels.
@@ -83,7 +84,8 @@ class KnownPerson:
 
     @property
     def id(self) -> str:
-        """Return the platform's id of the person."""
+        """Return the platform's id of the person: the last part of their key, as in `slack:T1:U1`.
+        A person who signs in with a provider (OIDC) has an id that may contain colons itself."""
         platform, _, id = self.key.partition(":")
         return id if platform == OIDC_PLATFORM else id.rpartition(":")[2]
 
@@ -121,13 +123,13 @@ class Erasure:
 
 
 class UnknownPerson(NotFound):
-    """No row contains the person that was asked for."""
+    """The operator named a person of whom no table has data."""
 
     sentence = "Person `{person}` not found. `ponte person list` shows everyone."
 
 
 class AmbiguousPerson(BadInput):
-    """A key without its workspace fits several people."""
+    """The operator named a person by a key without workspace, which fits several people."""
 
     sentence = "`{person}` matches several people: {what}. Write the full key."
 
@@ -143,10 +145,11 @@ class StillApplying(PonteError):
 
 
 class SqlPersonalData(SqlStore):
-    """Finds, exports and erases the personal data in one database. `money_key` maps a person's key
-    to the key under which their usage is counted."""
+    """Finds, exports and erases the personal data in one database."""
 
     def __init__(self, database: Database, money_key: Callable[[str], str] = str) -> None:
+        """`money_key` maps a person's key to the key under which their usage is counted: a person
+        with several accounts has one allowance."""
         super().__init__(database)
         self._money_key = money_key
 
@@ -179,6 +182,7 @@ class SqlPersonalData(SqlStore):
             """Extend the person's `first` and `last` by those of the row, and return their
             entry."""
             each = get_entry(str(row["person"]))
+            # 0 is an unknown time, which must not count as the earliest.
             first, last = float(row["first"] or 0), float(row["last"] or 0)
             each["first"] = min(filter(None, (each["first"], first)), default=0.0)
             each["last"] = max(each["last"], last)
@@ -190,10 +194,12 @@ class SqlPersonalData(SqlStore):
         ).fetchall():
             each = note_activity(row)
             each["messages"] = row["n"]
+            # The newest message has the present name.
             message_row = connection.execute(
                 "SELECT message FROM inbox WHERE seq = ?", (row["seq"],)
             )
             each["name"] = decode_json(Message, message_row.fetchone()["message"]).author.name
+        # The other tables that record what a person did and when (`seen_at` is the column).
         for table in self._database.tables:
             if not table.seen_at or table.name == "inbox":
                 continue
@@ -203,7 +209,7 @@ class SqlPersonalData(SqlStore):
                 " WHERE person <> '' GROUP BY person"
             ).fetchall():
                 each = note_activity(row)
-                if table.name in each:
+                if table.name in each:  # `files` and `changes` are counted
                     each[table.name] = row["n"]
         for row in connection.execute(
             "SELECT decider AS person, count(*) AS n, min(decided_at) AS first,"
@@ -219,7 +225,9 @@ class SqlPersonalData(SqlStore):
 
     @query
     def find(self, connection: SqlConnection, words: str) -> KnownPerson:
-        """Return the person with the key `slack:T1:U1`, also written `slack:T1/U1`.
+        """Return the person whom the operator names by a key such as `slack:T1:U1`, also written
+        `slack:T1/U1`, with all names and ids under which they occur in the tables. An erasure and
+        an export search for these.
 
         `slack:U1` suffices if it fits one person only. Raises UnknownPerson, AmbiguousPerson.
         """
@@ -237,6 +245,7 @@ class SqlPersonalData(SqlStore):
         sql = "SELECT message FROM inbox WHERE person = ?"
         for row in connection.execute(sql, (key,)):
             person_names.add(decode_json(Message, row["message"]).author.name)
+        # A person can appear in a change as its asker and as its decider, each with a name.
         for row in connection.execute(
             "SELECT person, asker, decider, decided_by FROM changes"
             " WHERE person = :person OR decider = :person",
@@ -264,8 +273,9 @@ class SqlPersonalData(SqlStore):
         return replace(who, ids=frozenset(own))
 
     def by_key(self, key: str) -> KnownPerson:
-        """Return a person with this key, without names and ids, and without reading the database.
-        The key suffices to read their rows."""
+        """Return an object for the person with this key, without names and ids, which would have to
+        be read from the database. That suffices to read their rows, such as a page of an
+        export."""
         return KnownPerson(key, self._money_key(key))
 
     async def find_conversations(self, who: KnownPerson) -> PersonConversations:
@@ -275,7 +285,7 @@ class SqlPersonalData(SqlStore):
     @query
     def count_rows(self, connection: SqlConnection, who: KnownPerson) -> Mapping[str, int]:
         """Return the number of rows in each section of the person's export. Empty sections are
-        left out."""
+        left out. A section is a table; "decisions" are other people's changes that they decided."""
         origins = {
             t.section: f"FROM {t.name} WHERE {t.rows or _CONDITIONS[t.whose]}"
             for t in self._database.schema.export_tables
@@ -324,8 +334,9 @@ class SqlPersonalData(SqlStore):
 
     @query
     def read_remembered(self, connection: SqlConnection) -> Mapping[str, Any]:
-        """Return the parsed JSON of every row of the table `remembered`, by the row's name. It
-        contains entries of all people."""
+        """Return what platforms remember of channels and people: the parsed JSON of every row of
+        the table `remembered`, by the row's name. It has entries of all people, which the caller
+        separates."""
         rows = connection.execute("SELECT name, data FROM remembered")
         return {row["name"]: json.loads(row["data"]) for row in rows}
 
@@ -350,7 +361,8 @@ class SqlPersonalData(SqlStore):
     def erase(
         self, connection: SqlConnection, who: KnownPerson, at_work: Collection[str] | None = None
     ) -> Erasure:
-        """Delete the person's rows and remove their name from other people's rows.
+        """Delete the person's rows, remove their name from other people's rows, and mark objects on
+        the model's server with their data for erasure.
 
         This is one transaction. Delete the person's files and thread records first, because these
         rows are needed to find them. `at_work` names the platforms on which a change may be under
@@ -369,12 +381,14 @@ class SqlPersonalData(SqlStore):
         )
         work.revised = work.select_ids(_REVISED)
         work.reasons = work.select_ids(f"SELECT denial_reason {_DECIDED} AND denial_reason <> ''")
+        # A change that is being applied still needs its rows.
         applying = work.select_ids(
             "SELECT conversation FROM changes WHERE state = 'applying'"
             " AND :person IN (person, decider)"
         )
         if any(at_work is None or str(one).partition(":")[0] in at_work for one in applying):
             raise StillApplying
+        # Money that is reserved for turns of theirs would otherwise stay reserved.
         for seq in sorted(work.select_ids("SELECT seq FROM holds WHERE person = :one")):
             budget.settle_holds(connection, seq)
         _remove_from_other_texts(work)
@@ -423,7 +437,8 @@ _REVISED = (
 def _find_keys(
     connection: SqlConnection, database: Database, but: Collection[str] = ()
 ) -> set[str]:
-    """Return the keys of all people in the tables, except those only in the tables `but`."""
+    """Return the keys of all people who occur in any table, except those who occur only in the
+    tables `but`. A key has a colon; the mark of nobody or of a forgotten person has none."""
     tables = [table.name for table in database.tables if table.has_person]
     selects = [f"SELECT person FROM {name}" for name in tables if name not in but]  # noqa: S608 - ours
     rows = connection.execute(" UNION ".join([*selects, "SELECT decider AS person FROM changes"]))
@@ -492,8 +507,9 @@ def _find_conversations(connection: SqlConnection, who: KnownPerson) -> PersonCo
 
 
 def _hide_secrets(value: Any) -> Any:
-    """Return parsed JSON in which each secret field, also of a table's rows, is replaced by whether
-    it is set."""
+    """Return parsed JSON of an export in which the value of each secret field is replaced by True
+    or False for whether it is set: the file with the export should hold no secrets. Such fields are
+    platforms' tokens, and fields of table rows with names such as "password"."""
     if isinstance(value, dict):
         return {
             name: bool(each) if name in _SECRETS or is_secret_name(name) else _hide_secrets(each)
@@ -539,8 +555,11 @@ class _ErasureWork:
 
 
 def _delete_rows(work: _ErasureWork) -> None:
-    """Delete the person's rows by the links that each table declares
-    (`TableDeclaration.deleted_by`)."""
+    """Delete the person's rows from all tables. Each table declares by which columns its rows
+    belong to a person (`TableDeclaration.deleted_by`), such as their key or one of their turns.
+
+    What platforms remember of channels and people is JSON, from which only their ids are removed.
+    """
     for name in sorted(select_values(work.connection, "SELECT name FROM remembered")):
         # Platforms write these rows (what they remember of channels and people) meanwhile.
         work.connection.lock_key(name)
@@ -571,7 +590,7 @@ def _delete_rows(work: _ErasureWork) -> None:
     for table in work.database.tables:
         for link in table.deleted_by:
             work.run_for_each(f"DELETE FROM {table.name} WHERE {link} = ?", values_by_link[link])  # noqa: S608
-    for sql in work.database.queue_deletes:
+    for sql in work.database.queue_deletes:  # jobs of the queue on Postgres name conversations
         work.run_for_each(sql, alone)
 
 
@@ -582,16 +601,19 @@ def _remove_from_other_texts(work: _ErasureWork) -> None:
     are deleted. Where an answer only lists them, or the person only decided on a change, their name
     is replaced.
     """
+    # Ids of changes that they decided on, asked for, or once changed the values of.
     ids_of_theirs = work.decided | work.gone | work.revised
     answers = work.connection.execute(
         f"SELECT seq, answer FROM inbox WHERE person <> :person AND {SHOWS_CHANGES_SQL}",  # noqa: S608
         work.who.values,
     )
+    # The quick search in the JSON text avoids decoding answers that show none of these changes.
     for row in [row for row in answers if ids_of_theirs & find_possible_changes(row["answer"])]:
         answer = decode_json(Answer, row["answer"])
         on_cards, read_out = find_shown_changes(answer)
         ids = on_cards | read_out
         listed = set(re.findall("^- `(.{6})`", answer.text, re.MULTILINE))
+        # The values of a change that they asked for, or wrote, are theirs: the answer goes.
         if ids & work.gone or read_out & work.revised:
             answer = Answer("", code="forgotten")
         elif (ids | listed) & ids_of_theirs:
@@ -647,8 +669,9 @@ def _remove_from_other_texts(work: _ErasureWork) -> None:
 
 
 def _clear_records(work: _ErasureWork) -> None:
-    """Remove the person from the records of threads that stay, with the ids of the objects on the
-    model's server that are erased."""
+    """Remove the person from the records of threads that stay. The ids of the objects on the
+    model's server go, too, because these objects are erased: the thread's next turn begins new
+    ones."""
     sql = "SELECT id FROM threads WHERE conversation = ?"
     shared = {
         id
@@ -684,12 +707,14 @@ def _find_items(
 
 
 def _update(work: _ErasureWork, sql: str, *values: object) -> None:
-    """Run a statement and count the affected rows."""
+    """Run an SQL statement with these values, and add the number of affected rows to those of the
+    erasure."""
     work.rows += work.connection.execute(sql, values).rowcount
 
 
 def _without_person(text: str, work: _ErasureWork) -> str:
-    """Return the text with the person's reasons for denials, names and id replaced.
+    """Return the text with "–" in place of the person's names, their id, and their reasons for
+    denials.
 
     Only for texts that Ponte wrote, because they contain these names verbatim or, on cards and in
     notes, as `clip_line` returns them.
@@ -700,19 +725,22 @@ def _without_person(text: str, work: _ErasureWork) -> str:
     who = work.who
     # The longest name first, so that a name that begins with a shorter one is replaced whole.
     own_names = who.names | {who.id} | {escape_markdown(clip_line(name)) for name in who.names}
+    # Only whole words are replaced: "Ana" is no part of "Banana".
     names = sorted(filter(None, own_names.union(map(clip_line, own_names))), key=len, reverse=True)
     pattern = "|".join(rf"(?<!\w){re.escape(name)}(?!\w)" for name in names)
     return re.sub(pattern, FORGOTTEN_PERSON.name, text)
 
 
 def _anonymise_usage(work: _ErasureWork) -> None:
-    """Move the person's usage to FORGOTTEN_PERSON, so that sums stay right.
+    """Give the person's usage (turns, tokens, money) to FORGOTTEN_PERSON, so that sums stay right.
 
     Remove the names of places and conversations that nobody else used, because these identify the
-    person.
+    person: a direct message becomes `platform:WORKSPACE:direct`. `:one` in the SQL is the key under
+    which their usage is counted.
     """
     who, connection = work.who, work.connection
     values = {**who.values, "nobody": FORGOTTEN_PERSON.key}
+    # Places that only this person used. Two conditions (`<`, `>`) can use an index; `<>` cannot.
     own = work.select_ids(
         "SELECT DISTINCT place FROM usage AS own WHERE person = :one AND NOT EXISTS"
         " (SELECT 1 FROM usage WHERE place = own.place AND person < :one) AND NOT EXISTS"

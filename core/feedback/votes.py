@@ -66,8 +66,8 @@ RATE_LABELS: Mapping[str, str] = {"up": "Good answer", "down": "Bad answer"}
 
 
 class NotRateable(NotFound):
-    """There is nothing to vote on: the answer does not exist any more, is elsewhere, or is not the
-    model's."""
+    """A person pressed a thumb below a post that is no answer to vote on: the answer does not exist
+    any more, has other posts by now, or is not a text of the model."""
 
     sentence = "This answer can't be rated. It may have been deleted."
 
@@ -127,8 +127,8 @@ class Votes(SqlStore):
     @transaction
     def explain(self, connection: SqlConnection, press: Press, reason: str, shares: bool) -> None:
         """Store the reason of a vote against an answer. `shares`: operators may read the question
-        and the answer, which nobody can allow for a place that others read. Raise NotRateable, also
-        if the person has another vote now."""
+        and the answer. For a place that others read, too, the person cannot allow that. Raise
+        NotRateable, also if the person has another vote by now."""
         words = clean_text(reason).strip()[:MAX_FEEDBACK_CHARACTERS]
         seq = _find_answer(connection, press)
         content = select_value(connection, "SELECT message FROM inbox WHERE seq = ?", seq)
@@ -155,9 +155,13 @@ class Votes(SqlStore):
         self, since: float, down: bool, messengers: Mapping[str, Messenger]
     ) -> Sequence[Mapping[str, Any]]:
         """Return the newest votes since that time (seconds since the epoch), with the facts of
-        their turns. `question` and `answer` are None unless the person shared them, or the channel
-        is public."""
+        their turns, for the operator. With `down`, only votes against answers.
+
+        `question` and `answer` are None unless the person shared them, or everybody in the
+        workspace can read the channel. `messengers` can tell that, by platform.
+        """
         entries = await self._read(since, down)
+        # `at` is the place (Address) of an answer. Each place is looked up once.
         places = list({at for at, entry in entries if not entry["shared"]})
         is_public = await asyncio.gather(*(_is_public(one, messengers) for one in places))
         hidden_places = {one for one, public in zip(places, is_public, strict=True) if not public}
@@ -198,7 +202,8 @@ def _find_answer(connection: SqlConnection, press: Press) -> int:
 
 def _describe(connection: SqlConnection, row: SqlRow) -> tuple[Address, Mapping[str, Any]]:
     """Return the place of a rated answer, and what operators learn about it: the vote, and the
-    models, tools, errors, seconds and tokens of its turn."""
+    models, tools, errors, seconds and tokens of its turn. The caller removes the texts of the
+    question and the answer unless they may be shown. `row` is that of the vote and of its turn."""
     seq, message = row["seq"], decode_json(Message, row["message"])
     sql = "SELECT model FROM rounds WHERE seq = ? AND model <> '' ORDER BY number"
     models = select_values(connection, sql, seq)
@@ -230,7 +235,8 @@ def _describe(connection: SqlConnection, row: SqlRow) -> tuple[Address, Mapping[
 
 
 async def _is_public(place: Address, messengers: Mapping[str, Messenger]) -> bool:
-    """Return whether every member of a workspace can read that place. What is not known is not."""
+    """Return whether every member of the workspace can read that place. Return False if that is not
+    known, or if the platform does not answer in PLACE_TIMEOUT_SECONDS: then texts stay hidden."""
     try:
         async with asyncio.timeout(PLACE_TIMEOUT_SECONDS):
             return place.is_shared and await messengers[place.platform].is_public(place)

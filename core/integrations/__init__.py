@@ -81,9 +81,9 @@ class SettingsPart(BaseModel):
 
 
 def setting(default: object, meaning: str, write: str = "a text", **limits: Any) -> Any:
-    """Return a field with its meaning in one line.
-
-    `write` says what to write there, for the error message.
+    """Return the declaration of a setting, a field of a `SettingsPart`. `meaning` describes it in
+    one line. `write` says what an operator should write there, for the message about a wrong value.
+    `limits` are further arguments of pydantic's `Field`.
     """
     return Field(default, description=meaning, json_schema_extra={"write": write}, **limits)
 
@@ -94,7 +94,8 @@ def plain_value(value: str | SecretStr | None) -> str:
 
 
 def describe_read_error(error: Exception) -> str:
-    """Return the system's short reason why a file could not be read."""
+    """Return in a few words why a file could not be read, as the operating system says it. The text
+    of an exception would repeat the path."""
     if isinstance(error, UnicodeDecodeError):
         return error.reason
     return (isinstance(error, OSError) and error.strerror) or "unreadable"
@@ -111,9 +112,11 @@ def token_fault(token: str) -> str:
 
 
 def has_generated_form(token: str) -> bool:
-    """Return True if the token has the form of Ponte's generated tokens: 256 bits in base64url.
+    """Return True if the token has the form of Ponte's generated tokens: 256 random bits in
+    base64url, which are 43 characters. A token that a person chose, which others could guess,
+    rarely has it.
 
-    One in three billion generated tokens lacks a small or a capital letter.
+    It must have small and capital letters. One in three billion generated tokens lacks either.
     """
     return (
         bool(re.fullmatch(r"[A-Za-z0-9_-]{43}", token))
@@ -124,9 +127,8 @@ def has_generated_form(token: str) -> bool:
 
 
 def must_match(pattern: str, write: str) -> AfterValidator:
-    """Return a validator for text that matches the whole pattern.
-
-    The error says what to `write`.
+    """Return a pydantic validator that accepts only text which matches the whole pattern. For any
+    other text, its error tells the operator what to `write`.
     """
 
     def check(value: str) -> str:
@@ -150,10 +152,11 @@ def parse_url(text: str, *schemes: str) -> SplitResult:
 
 
 def add_scheme(value: str) -> str:
-    """Add `http://` to a loopback address that has no scheme.
+    """Return the address with `http://` before it if it is one of this machine without a scheme,
+    such as `localhost:8080`: only http can be meant there.
 
-    Only http can be meant there. Raises ValueError for another host without a scheme: the error
-    names both.
+    Raises ValueError for another host without a scheme, because it could be http or https; the
+    error names both. Any other text is returned as it is.
     """
     if _BARE_LOOPBACK.fullmatch(value):
         return f"http://{value}"
@@ -169,8 +172,9 @@ def _check_http_url(value: str) -> str:
 
 
 def _add_v1_path(value: str) -> str:
-    """Return the base of an address that ends in a route of OpenAI's API, such as
-    `/chat/completions`. Add `/v1` to an address without a path: servers have the API there."""
+    """Return the base URL of a model's server from the address that an operator wrote. People copy
+    addresses with a route of the API, such as `/chat/completions`, which is removed. An address
+    without a path gets `/v1`, where servers have the API."""
     value = value.rstrip("/")
     for route in ("/chat/completions", "/completions", "/responses", "/models"):
         value = value.removesuffix(route)
@@ -195,8 +199,9 @@ def _check_origin(value: str) -> str:
 
 
 def _read_text_or_file(value: str) -> str:
-    """Return the text of a setting; `@path` stands for the text of that file. Raise ValueError,
-    which pydantic turns into the line for the operator."""
+    """Return the text of a setting; a value `@path` stands for the text of that file. Raise
+    ValueError if the file cannot be read or is empty: pydantic makes the message for the operator
+    of it."""
     if not value.startswith("@"):
         return value
     try:
@@ -249,7 +254,7 @@ class SafetyFinding:
 
 
 class SharedSettings(Protocol):
-    """The settings that several integrations read."""
+    """The settings that more than one integration reads."""
 
     openai_base_url: str | None
     """The base URL of the model's server. None means OpenAI's."""
@@ -278,7 +283,7 @@ class SharedSettings(Protocol):
 
     @property
     def slack(self) -> str:
-        """Return how Slack delivers events, or "off"."""
+        """Return how Slack delivers events to Ponte ("socket" or "http"), or "off"."""
 
     @property
     def ponte_model_api(self) -> str:
@@ -290,7 +295,7 @@ class SharedSettings(Protocol):
 
     @property
     def ponte_locale(self) -> str:
-        """Return the default language of sentences."""
+        """Return the language in which Ponte writes to people whose language is not known."""
 
     @property
     def proxies(self) -> Proxies:
@@ -314,7 +319,7 @@ class OperatorConfig(ApprovalConfig, SpendingConfig, Protocol):
 
     @property
     def known_agents(self) -> Mapping[str, tuple[str, str, str]]:
-        """Id, title and description by name."""
+        """The agents that ponte.toml names: id, title and description, by the agent's name."""
 
     @property
     def channels(self) -> Mapping[str, Any]:
@@ -343,9 +348,10 @@ class OperatorConfig(ApprovalConfig, SpendingConfig, Protocol):
 
 
 class HomeFolder(Protocol):
-    """The folder that stores all data.
+    """The folder in which Ponte stores all its data (PONTE_HOME).
 
-    Only the process that holds the folder may call methods that create something.
+    Only one process uses the folder at a time, and only that one may call methods that create
+    something.
     """
 
     @property
@@ -356,7 +362,8 @@ class HomeFolder(Protocol):
         """Return True if a process accepts connections on the folder's socket."""
 
     def pseudonyms(self) -> bytes:
-        """Return the key for pseudonyms: 32 random bytes, created once."""
+        """Return the key by which people's names for external servers are made: 32 random bytes,
+        created once."""
 
     def web_token(self) -> str:
         """Return the page's stored token; create it if there is none."""
@@ -370,7 +377,8 @@ class HomeFolder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class IntegrationDependencies(Generic[S]):
-    """The dependencies for building and checking an integration. `own` are its settings."""
+    """What an integration gets to be built or checked. `own` are its own settings, `shared` those
+    that several integrations read, `config` the contents of ponte.toml."""
 
     own: S
     shared: SharedSettings
@@ -387,7 +395,8 @@ class IntegrationDependencies(Generic[S]):
 
 
 class Integration(ABC, Generic[S]):
-    """The base class of all integrations.
+    """The base class of all integrations: chat platforms, surfaces of the owner, tool sources and
+    the model. An object of it describes an integration, and builds it if it is on.
 
     `settings` is the class of its own settings. `sent_to` maps each setting that holds an address
     to the secrets that are sent there. `section` is the dataclass of its section in ponte.toml,
@@ -403,7 +412,8 @@ class Integration(ABC, Generic[S]):
 
     @abstractmethod
     def summary(self, own: S, shared: SharedSettings) -> Health | None:
-        """Return whether it is on or off, with a reason, in one line. Asks no service.
+        """Return whether the integration is on or off by its settings, with a reason in one line.
+        No request is sent to its service.
 
         None: it has no such line, because it is always on.
         """
@@ -426,9 +436,8 @@ class Integration(ABC, Generic[S]):
         return {}
 
     def safety(self, own: S, shared: SharedSettings, home: HomeFolder) -> Iterator[SafetyFinding]:
-        """Yield who can access what through it, each with a remedy.
-
-        Asks no service, changes nothing.
+        """Yield findings of the safety check: who can access what through this integration, each
+        with a remedy. No request is sent, and nothing is changed.
         """
         yield from ()
 
@@ -460,7 +469,8 @@ class ChatIntegration(Integration[S]):
         people: People,
         board: StatusBoard,
     ) -> ChatPlatform:
-        """Build the platform without starting it."""
+        """Return the platform's adapter for these settings, not connected yet; `Platform.start`
+        connects it. `board` has what the platform shows besides answers."""
 
     async def prepare_restored(self, database: Database) -> None:
         """Adjust the stored state after a restore from a backup.
@@ -502,7 +512,8 @@ class OperatorBoard(StatusBoard, Protocol):
     """The state of Ponte, as the surfaces of the owner show it."""
 
     async def readiness(self) -> Sequence[Health]:
-        """Return the parts without which Ponte is not ready."""
+        """Return the state of the parts that must work so that Ponte is ready to handle messages,
+        for `/readyz`."""
 
     async def metrics(self) -> str:
         """Return the metrics in Prometheus' text format."""
@@ -545,16 +556,14 @@ class OwnerIntegration(Integration[S]):
         """
 
     def secrets(self, own: S, home: HomeFolder) -> Mapping[str, str]:
-        """Return the secrets that it generates at its first start.
-
-        The keys are the settings that they replace.
+        """Return the secrets that the surface generated at its first start, by the settings that
+        they replace, such as a token for the page.
         """
         return {}
 
     def link(self, own: S, platform: Platform, home: HomeFolder) -> tuple[str, str]:
-        """Return the address of the surface, and the address with a sign-in token.
-
-        "" if there is none.
+        """Return the address of the surface, and the address with a sign-in token, which signs the
+        owner in. Each is "" if there is none.
         """
         return "", ""
 
@@ -564,15 +573,16 @@ def start_nothing() -> None:
 
 
 async def close_nothing() -> None:
-    """Do nothing.
-
-    The default of `ToolBundle.close`, for sources that close everything themselves.
+    """Do nothing. The default of `ToolBundle.close`, for tool sources whose own `close` closes
+    everything.
     """
 
 
 @dataclass(frozen=True, slots=True)
 class ToolBundle:
-    """The parts of a tool integration. `runner` runs the code blocks that people type."""
+    """What a tool integration builds: the `source` of its tools, and the `appliers` that make
+    approved changes in its system. `runner` runs the code blocks that people type; None for other
+    integrations than Python's."""
 
     source: ToolSource
     appliers: Sequence[Applier] = ()
@@ -591,12 +601,12 @@ class ToolIntegration(Integration[S]):
 
     @abstractmethod
     def build(self, deps: IntegrationDependencies[S], quick: QuickCommands) -> ToolBundle:
-        """Build the tools of an integration that is on, without connecting to anything."""
+        """Return the tools of an integration that is on, without connecting to its system yet.
+        `quick` are the quick commands, which a source may run or provide."""
 
     def rule_names(self, own: S, config: OperatorConfig) -> RuleNames:
-        """Return the names of its tools, commands and agents that rules can use.
-
-        Asks no service.
+        """Return the names of its tools, commands and agents that rules in ponte.toml can use, by
+        kind, so that an unknown name there is reported. No request is sent.
         """
         return {}
 
@@ -616,7 +626,7 @@ class ModelIntegration(Integration[S]):
 
 
 def has_daily_turns(shared: SharedSettings) -> bool:
-    """Return True if PONTE_DAILY_TURNS sets a cap."""
+    """Return True if PONTE_DAILY_TURNS limits the turns of a day, for each person or for all."""
     chosen = shared.ponte_daily_turns
     return chosen is not None and bool(chosen.person or chosen.everybody)
 
