@@ -66,7 +66,8 @@ class PonteError(Exception):
         super().__init__(self.sentence)
 
     def words(self) -> str:
-        """Return the sentence in the current language."""
+        """Return the sentence for a person in the language of the current task. Values that are
+        errors or texts of Ponte themselves are translated, too."""
         values = {
             name: value.words() if isinstance(value, PonteError) else translate_word(str(value))
             for name, value in self.values.items()

@@ -79,13 +79,14 @@ _DEFAULT_PORTS = {"https": 443, "wss": 443, "http": 80, "ws": 80}
 
 
 def parse_retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds of a Retry-After header, or None if there is none. `headers` have
-    lower-case names."""
+    """Return the seconds that a server asks to wait in its Retry-After header, or None if it sends
+    no such header. `headers` have lower-case names."""
     return parse_wait(headers.get("retry-after", "").strip())
 
 
 def parse_wait(value: str) -> float | None:
-    """Return the seconds that a text asks to wait, or None if it is no time.
+    """Return the seconds that a text, such as the value of a Retry-After header, asks to wait, or
+    None if it is no time.
 
     The value is a number or a date (RFC 9110, section 10.2.3). A date in the past gives 0. Some
     servers send a time with its unit ("45s"), an ISO 8601 date, or the moment in seconds or
@@ -103,12 +104,14 @@ def parse_wait(value: str) -> float | None:
             # The zone "-0000" is UTC, too, but gives a moment without a zone.
             moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
             return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+    # It begins with a number and is no date: perhaps a time with its unit.
     return _as_seconds(value) if _SECONDS_PATTERN.match(value) else None
 
 
 def parse_reset(headers: Iterable[tuple[str, str]]) -> float | None:
-    """Return the seconds until the limits of headers such as `x-ratelimit-reset-requests` end. A
-    limit that is not used up does not count. None if no limit counts."""
+    """Return the seconds until the rate limits that a response names in headers such as
+    `x-ratelimit-reset-requests` end, the latest one. A limit that is not used up does not count.
+    None if no limit counts."""
     values = {name.lower(): value for name, value in headers}
     # Some servers send no `remaining` header: then the limit may be the one that was reached. A
     # negative number means that more was used than the limit allows.
@@ -143,7 +146,7 @@ class Proxies:
         except ValueError:  # it is no address
             return None
         host = (parts.hostname or "").lower().rstrip(".")
-        entries = re.split(r"[,;\s]+", self.no.lower())
+        entries = re.split(r"[,;\s]+", self.no.lower())  # hosts that are reached directly
         if not proxy or any(_includes(entry, host, port) for entry in entries):
             return None
         return proxy if "://" in proxy else f"http://{proxy}"
@@ -160,7 +163,9 @@ def add_proxy(reason: str, proxy: str) -> str:
 
 
 def _includes(entry: str, host: str, port: int) -> bool:
-    """Return whether an entry of NO_PROXY includes this host and port."""
+    """Return whether an entry of NO_PROXY includes this host and port, so that no proxy is used. No
+    standard defines its form, so all usual ones count: a domain with or without a dot or `*.`
+    before it, an address, a range, `192.168.*`, a URL, and a port behind each."""
     entry = re.sub(r"^https?://|/$", "", entry)
     name, colon, entry_port = entry.rpartition(":")
     # An IPv6 address has colons, too.
@@ -189,7 +194,8 @@ class HttpError(Exception):
         self.proxy = ""
 
     def name_proxy(self, proxy: str) -> None:
-        """Add the proxy that was used, if any, to the reason."""
+        """Add the proxy (host and port) that the request went through to the reason of the failure,
+        because it may be the cause. "" is none."""
         self.proxy = proxy
         self.reason = add_proxy(self.reason, proxy)
         self.args = (self.reason,)
@@ -248,7 +254,8 @@ class RequestOptions(TypedDict, total=False):
 
 
 class HttpClient:
-    """A pool of connections for one event loop. It opens itself at the first request.
+    """An HTTP client: a pool of connections for one event loop. It opens itself at the first
+    request. Every failure is an `HttpError` without secrets.
 
     `socket` is the path of a Unix socket that receives all requests, whatever their host. Redirects
     are not followed, and the environment is not read. `cap` is the maximum size of a response in
@@ -258,6 +265,8 @@ class HttpClient:
     def __init__(
         self, *, proxies: Proxies | None = None, socket: str = "", cap: int = MAX_RESPONSE_BYTES
     ) -> None:
+        """Prepare the client. The HTTP library is imported later, by `open`, because that is
+        slow."""
         self._proxies = proxies or Proxies()
         self._socket = socket
         self._cap = cap
@@ -266,7 +275,9 @@ class HttpClient:
         self._client: Any = None
 
     async def open(self) -> Self:
-        """Import the library (some 150 ms) and read the certificates, once, in a thread."""
+        """Open the client, if it is not open, and return it. The first call imports the HTTP
+        library (some 150 ms) and reads the certificates, in a thread, so that nothing else
+        waits."""
         async with self._opening:
             if self._client is None:
                 self._library, self._client = await asyncio.to_thread(
@@ -332,8 +343,9 @@ class HttpClient:
     async def _fetch(
         self, method: str, url: str, sent: Mapping[str, Any], timeout: float, cap: int = 0
     ) -> bytes:
-        """Return the body of a successful response, read piece by piece, so that one of more than
-        `cap` bytes ends early."""
+        """Return the body of a successful response. It is read piece by piece, so that one of more
+        than `cap` bytes (0: the client's own limit) raises HttpTooLarge early. The timeout is for
+        all of it: a server may send slowly without end."""
         with self._name_proxy(url):
             async with (
                 asyncio.timeout(CONNECT_TIMEOUT_SECONDS + timeout),
@@ -371,6 +383,8 @@ class HttpClient:
 
     @contextlib.contextmanager
     def _name_proxy(self, url: str) -> Iterator[None]:
+        """Add the proxy for this address to an error of the block, and make a timeout of the whole
+        request an HttpTimeout."""
         try:
             yield
         except (HttpError, TimeoutError) as error:
@@ -387,11 +401,13 @@ class HttpClient:
         await self.open()
         # A model's arguments or a command line can contain half of a surrogate pair, which UTF-8
         # cannot encode.
+        # None is left out, because the library would send some of these as empty values.
         filled = make_storable({n: value for n, value in sent.items() if value is not None})
         limits = self._library.Timeout(timeout, connect=CONNECT_TIMEOUT_SECONDS)
         with self._translate_errors():
             async with self._client.stream(method, url, timeout=limits, **filled) as answer:
-                if "," in answer.headers.get("content-encoding", ""):  # GBs in one chunk
+                # The library unpacks a piece at once: packed twice, it could become gigabytes.
+                if "," in answer.headers.get("content-encoding", ""):
                     raise HttpUnreadable("compressed more than once")
                 if answer.is_success:
                     yield answer
@@ -406,9 +422,11 @@ class HttpClient:
 
     @contextlib.contextmanager
     def _translate_errors(self) -> Iterator[None]:
-        """Convert the library's errors to `HttpError`.
+        """Convert the HTTP library's errors in the block to `HttpError`, and tell by `sent` whether
+        the request may have reached the server.
 
-        The original error is not chained, because it contains the request.
+        The original error is not chained (`from None`), because it contains the request, which may
+        hold secrets.
         """
         library = self._library
         unsent = tuple(getattr(library, name) for name in _UNSENT)
@@ -452,7 +470,8 @@ def load_library() -> Any:
 
 
 async def _split_lines(chunks: AsyncIterator[bytes], cap: int) -> AsyncIterator[str]:
-    """Yield the lines of a stream of bytes. Only LF and CR LF end a line.
+    """Yield the lines of a stream of bytes. Only LF and CR LF end a line. Raise HttpTooLarge for a
+    line of more than `cap` bytes, which would fill the memory.
 
     The library's own splitter also breaks at U+2028, which JSON may contain.
     """
@@ -470,7 +489,8 @@ async def _split_lines(chunks: AsyncIterator[bytes], cap: int) -> AsyncIterator[
 
 
 def _build_client(proxies: Proxies, socket: str) -> tuple[Any, Any]:
-    """Return the library and a new client. Runs in a thread."""
+    """Return the HTTP library and a new client of it. With `socket`, all requests go to that Unix
+    socket. Runs in a thread, because the import and the certificates take a moment."""
     library = load_library()
     # The library logs every address at level INFO, and its transport logs more below that.
     for name in (_LIBRARY, _LIBRARY.replace("httpx", "httpcore")):
@@ -524,7 +544,7 @@ _SECRET = re.compile(r"(?<![\w.~+/=-])(?![A-Z0-9_]+(?![\w.~+/=-]))[\w.~+/=-]{32,
 
 
 class RemoteError(ToolError):
-    """A failure of an external service, in words for a person and a model.
+    """A failure of an external service that a tool uses, in words for a person and a model.
 
     `unsure`: the call may have had its effect. `passing`: the same call may succeed a moment later.
     """
@@ -545,7 +565,9 @@ class RemoteError(ToolError):
         self.passing = passing
 
     def as_write_error(self) -> ToolError:
-        """Return the error that an `Applier` raises: WriteUnsure if the write may have happened."""
+        """Return the error for a failed write, as an `Applier` (which makes approved changes)
+        raises it: WriteUnsure if the write may have happened, so that it is not repeated blindly;
+        else this error."""
         return WriteUnsure(str(self), code=self.code) if self.unsure else self
 
 
@@ -579,8 +601,8 @@ def was_sent(failure: HttpError) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class ErrorRow:
-    """A row of an `ErrorTable`: which failures of a service it matches, and the error that they
-    become."""
+    """A row of an `ErrorTable`. It tells which failures of a service it matches (`kinds` and
+    `when`), and the error that such a failure becomes."""
 
     kinds: tuple[Kind, ...]
     when: Condition | None
@@ -614,7 +636,8 @@ class ErrorRow:
         )
 
     def matches(self, failure: Exception) -> bool:
-        """Return True if the row applies to this failure."""
+        """Return True if the row applies to this failure: one of its kinds fits (a class, an HTTP
+        status, a range of them, or the name of a kind), or it has none, and its condition holds."""
         status, name = getattr(failure, "status", 0), getattr(failure, "kind", "")
         is_kind = not self.kinds
         for kind in self.kinds:
@@ -718,7 +741,11 @@ class FaultBody:
 
 def parse_fault_body(body: object) -> FaultBody:
     """Return what the body of an error response says, in any of the forms that services use. `body`
-    is decoded JSON or a text."""
+    is decoded JSON or a text.
+
+    Services put the same facts at different places, so all values are collected with their keys,
+    and the keys tell what a value is. Outer values count before inner ones.
+    """
     # The texts and numbers with their keys, the outer ones first.
     values, waiting = list[tuple[str, object]](), deque([("", body)])
     # The body is untrusted: it may be nested without end.
@@ -771,7 +798,8 @@ def parse_fault_body(body: object) -> FaultBody:
 
 
 def _as_number(value: object) -> float:
-    """Return a number, or the number that a text is, else 0."""
+    """Return a number as it is, or the number that a text of digits stands for. Return 0 for all
+    else, also for a truth value, which Python counts as a number."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
         return int(value)
     return value if type(value) in (int, float) else 0  # type: ignore[return-value]
@@ -785,6 +813,7 @@ def _as_seconds(value: object) -> float | None:
     """Return a time in seconds: a number, or a text such as "45.8s", "1m12s" or "20 seconds"."""
     if type(value) in (int, float) or (isinstance(value, str) and value.isdigit()):
         return max(0.0, _as_number(value))
+    # Each unit that is a word becomes its first letter: "20 seconds" → "20 s".
     words = re.sub(
         r"(sec|min|hour|day)\w*", lambda unit: unit[1][0], str(value), flags=re.IGNORECASE
     )

@@ -133,7 +133,9 @@ def say(text: str, locale: str | None = None, /, **values: object) -> str:
 
 
 def plural(one: str, many: str, count: int, locale: str | None = None, /, **values: object) -> str:
-    """Return `one` or `many` by the plural rules of the language; `{count}` becomes `count`."""
+    """Return the sentence `one` or `many` in `locale` (None: `LANGUAGE`), as the plural rules of
+    that language want it for `count`. `{count}` becomes the number; `values` fill other
+    placeholders."""
     locale = LANGUAGE.get() if locale is None else locale
     text = catalogue(nearest_locale(locale)).ngettext(one, many, count)
     return _fill(text, locale, {"count": count, **values})
@@ -219,14 +221,15 @@ def format_date(
     if this_year is not None:
         length = "MMMd" if day.year == this_year else "yMMMd"
     if length in ("MMMd", "yMMM", "yMMMd"):
-        # As people write short ones: `28 nov.`, where CLDR has `28 de nov.` in Portuguese.
+        # Babel's data (CLDR) has `28 de nov.` in Portuguese. People write short dates as `28 nov.`
         words = format_skeleton(length, day, None, True, cldr).replace(" de ", " ")
         return write_first_day(words, locale)
     return write_first_day(format_by_cldr(day, length, cldr), locale)
 
 
 def write_first_day(words: str, locale: str | None = None) -> str:
-    """Return days in words with the French `1er`, for which CLDR has `1`."""
+    """Return a date in words as French writes the first day of a month: `1er`, where Babel has `1`.
+    In other languages, return it as it is."""
     return re.sub(r"\b1(?= |$)", "1er", words) if babel_locale(locale) == "fr" else words
 
 
@@ -253,10 +256,11 @@ def babel_locale(locale: str | None = None) -> str:
 def translate_word(text: str) -> str:
     """Return the translation of `text`, or `text` itself if the catalogue does not contain it.
 
-    Used for text that an error quotes.
+    Used for text that an error quotes: it may be one of Ponte's own words, or text from outside.
     """
-    # Tests record what `catalogue` is asked for, and fail for a text that none has. These may. The
-    # entry of the empty text is the catalogue's header.
+    # This reads the catalogue without `catalogue`: tests fail for a text that is asked for there
+    # and has no translation, and a text from outside has none. The entry of the empty text in a
+    # `.po` file is the file's header.
     return _load_catalogue(nearest_locale(LANGUAGE.get())).gettext(text) if text else ""
 
 

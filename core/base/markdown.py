@@ -134,9 +134,11 @@ def is_too_complex(text: str) -> bool:
 
 
 def escape_markdown(text: str) -> str:
-    """Return names and values on one line, with all Markdown escaped and addresses as code.
-    Entities, which are shown as other characters, are escaped too, and dollars that could begin a
-    formula. An opening bracket is not, because `\\[` begins a formula on the page."""
+    """Return an untrusted name or value on one line, with all Markdown escaped and addresses as
+    code, so that it is shown as it is. Entities, which are shown as other characters, are escaped
+    too, and dollars that could begin a formula. An opening bracket is not, because `\\[` begins a
+    formula on the page."""
+    # `_ADDRESS` has one group, so that every second piece of the split is an address.
     return "".join(
         f"`{piece}`" if number % 2 else _MARKUP.sub(r"\\\1", piece)
         for number, piece in enumerate(_ADDRESS.split(to_one_line(text)))
@@ -144,8 +146,8 @@ def escape_markdown(text: str) -> str:
 
 
 def escape_cell(text: str) -> str:
-    """Return a value for a cell of a table, as `escape_markdown` does. A pipe would end the cell,
-    also in code."""
+    """Return an untrusted value for a cell of a Markdown table, escaped as by `escape_markdown`. A
+    pipe is escaped in addresses, too: it would end the cell, even inside code."""
     return "".join(
         "`{}`".format(piece.replace("|", r"\|")) if number % 2 else _MARKUP.sub(r"\\\1", piece)
         for number, piece in enumerate(_ADDRESS.split(to_one_line(text)))
@@ -161,6 +163,8 @@ def to_plain_text(text: str) -> str:
     """
     if is_too_complex(text) or _is_json(text):
         return text
+    # The parser finds each paragraph (a token of the type "inline") with its lines. `words` is
+    # built from the paragraph's parts, without marks, and replaces these lines.
     lines = text.split("\n")
     for token in commonmark.parser().parse(text):
         if token.type != "inline" or not token.map or _FORMULA.search(token.content):
@@ -198,6 +202,7 @@ def nest_items(text: str) -> str:
         if not (below := match["below"]):
             return match[0]
         begin = "\n" + match["indent"]
+        # As many spaces as the first line below lacks to stand below the item's text.
         first = below.lstrip("\n")[len(match["indent"]) :]
         spaces = len(match["number"]) - len(first) + len(first.lstrip(" "))
         return match["item"] + nest_items(below.replace(begin, begin + " " * spaces))
@@ -243,7 +248,7 @@ def find_addresses(text: str) -> frozenset[str]:
 
 
 def is_address(text: str) -> bool:
-    """Return whether the whole text is an address, as `escape_markdown` writes it as code."""
+    """Return whether the whole text is an address, which `escape_markdown` would write as code."""
     return _ADDRESS.fullmatch(text) is not None
 
 
@@ -254,6 +259,7 @@ def split_web_addresses(text: str) -> list[str]:
     """
 
     def mark(found: re.Match[str]) -> str:
+        """Return a chunk without spaces, with NUL around the web address in it, if any."""
         chunk, start = found[0], _find_address(found[0])
         if start is None or not _WEB.match(chunk, start):
             return chunk
@@ -264,12 +270,14 @@ def split_web_addresses(text: str) -> list[str]:
 
 
 def defang(text: str) -> str:
-    """Return `text` with all addresses defanged: readable, but not linked by any platform."""
+    """Return `text` with all addresses defanged (`https[:]//evil[.]test`): people can still read
+    them, but no platform makes links of them."""
     return _NO_TRUST.defang(text)
 
 
 def quote_inert(text: str) -> str:
-    """Return all of a text as a quote in which no platform hides, links or mentions anything."""
+    """Return all of an untrusted text as a Markdown quote (`> ` before each line) in which no
+    platform hides, links or mentions anything."""
     return "\n".join(f"> {line.rstrip()}" for line in make_inert(text).split("\n"))
 
 
@@ -280,7 +288,8 @@ def show_reason(reason: str) -> str:
 
 
 def make_inert(text: str) -> str:
-    """Return all of a text in a form in which no platform hides, links or mentions anything."""
+    """Return all of an untrusted text in a form in which no platform hides, links or mentions
+    anything: the marks of links, mentions and hidden text are replaced by signs that look alike."""
     words = defang(clean_text(text)).strip()
     # `||` hides text on Discord. Characters of no width would be invisible on a card, so the marks
     # of mentions are replaced by wide ones.
@@ -333,10 +342,11 @@ class Trust:
         Rejects what parsers read in different ways: a user name, a backslash, or a host with other
         than plain letters. Also rejects text after the host that could begin another address.
         """
-        # The person wrote this address themself.
+        # The asker wrote this address, or it is one of Ponte's own.
         if url in self.written:
             return True
         whole = url if _SCHEME.match(url) and "://" in url else f"https://{url}"
+        # Browsers skip more than two slashes and find another host than `urlsplit`.
         if _NEVER.search(whole) or whole.startswith(("https:///", "http:///")):
             return False
         try:
@@ -347,18 +357,20 @@ class Trust:
             return False
         if parts.scheme.lower() not in ("https", "http") or not _HOST.fullmatch(host):
             return False
+        # With a user name or brackets, the part before the port differs from the host.
         if parts.netloc.lower().partition(":")[0].rstrip(".") != host:
             return False
         rest = whole[whole.find("://") + 3 + len(parts.netloc) :]
-        # Some platforms end an address there, and the rest begins another one.
+        # Some platforms end an address at an unusual character, and the rest could be another one.
         odd = _UNUSUAL.search(rest)
         if odd and _HOT.search(rest, odd.start()):
             return False
         return any(host == one or host.endswith(f".{one}") for one in self.hosts)
 
     def _sanitize_for_terminal(self, text: str, stray_ticks: commonmark.StrayTicks) -> str:
-        """Disable addresses outside code blocks. Blocks stay as they are, so that people can copy
-        them."""
+        """Return the text for a terminal, which links addresses even in code: those outside code
+        blocks are disabled unless they are allowed. Code blocks stay as they are, so that people
+        can copy them. `stray_ticks` is that of the text before (`CodeLines`)."""
         lines = text.split("\n")
         code = commonmark.find_code_lines(text, lines, stray_ticks)
         for at, line in enumerate(lines):
@@ -427,10 +439,12 @@ class Trust:
     def split_sanitized(
         self, text: str, split: Callable[[str], Sequence[str]]
     ) -> tuple[str, tuple[str, ...]]:
-        """Return the sanitized text, and the parts into which `split` divides it.
+        """Return the text with disabled addresses, and the parts into which `split` divides it, one
+        for each post.
 
-        A cut through code or an address could create a link. If a part has a link that the whole
-        text did not have, use stricter methods.
+        A cut through code or an address could create a link. So each part is checked by itself. If
+        one has a link that the whole text did not have, use a stricter method: first break all
+        addresses that are not allowed, even in code, then all addresses.
         """
         text_before, parts = text, tuple[str, ...]()
         for tame in (self.sanitize, self.defang, _NO_TRUST.defang):
@@ -444,9 +458,10 @@ class Trust:
         return _TERMINAL_CHUNK.sub(lambda found: self._defang_terminal_chunk(found[0]), line)
 
     def _defang_terminal_chunk(self, chunk: str) -> str:
-        """Defang a chunk without spaces.
+        """Return a piece of a line without spaces for a terminal, with the addresses in it broken
+        that are not allowed.
 
-        Addresses count as written, and as they look once the chunk's Markdown is rendered.
+        Addresses count as written, and as they look once the piece's Markdown is rendered.
         """
         if ":" not in chunk and "&" not in chunk and "www." not in chunk.lower():
             return chunk
@@ -464,6 +479,7 @@ class Trust:
             out += [chunk[at:start], _break_address(chunk[start:end])]
             at = end
         safe = "".join([*out, chunk[at:]])
+        # Without marks such as `**`, the piece may show an address that they had cut in two.
         visible = commonmark.unescape(safe).translate(_MARKS)
         if visible == safe or (match := _HOT_IN_TERMINAL.search(visible)) is None:
             return safe
@@ -480,10 +496,12 @@ class Trust:
         after: bool = False,
         whole: bool = True,
     ) -> str:
-        """Sanitize prose on one line.
+        """Return a piece of one line outside code, in which all addresses and links are disabled
+        that are not allowed.
 
-        `sure`: added code is read as code there. `before` and `after`: code is directly next to it.
-        `whole`: links in Markdown syntax may stay.
+        `sure`: platforms would read code there as code, so an address may be disabled by
+        backticks. `before` and `after`: a code span is directly next to the text. `whole`: allowed
+        links in Markdown syntax may stay.
         """
         if not _may_hold_address(text):
             return text
@@ -500,7 +518,7 @@ class Trust:
             escaped = text[max(0, piece.start() - 1) : piece.start()] in ("\\", "<")
             code = sure and self.is_code_inert and not beside and not escaped
             match piece.lastgroup:
-                case "link":
+                case "link":  # a whole link or image: `[label](target)`
                     label = self._sanitize_prose(piece["label"], sure, whole=whole)
                     image, where = piece[0].startswith("!"), piece["target"]
                     where = commonmark.unescape(where[1:-1] if where.startswith("<") else where)
@@ -512,18 +530,18 @@ class Trust:
                         out.append(f"{mark}[{label}{rest}")
                     else:
                         out.append(f"{label} ({self._disable_address(where, code)})".strip())
-                case "inline":
+                case "inline":  # `](` of a link that `_LINK` does not match
                     end = self._allowed_target_end(text, at) if whole else 0
                     out.append(text[piece.start() : end] if end else "] (")
                     at = end or at
-                case "definition":
+                case "definition":  # `]:` of a reference definition: `[label]: target`
                     match = _TARGET.match(text, at)
                     target = match[1] if match else ""
                     if target.startswith("<") and target.endswith(">"):
                         target = target[1:-1]
                     fine = whole and match and self._allows_target(target)
                     out.append("]:" if fine else "] :")
-                case "angled":
+                case "angled":  # an autolink, `<https://…>`, or a tag
                     inner = piece["angled"]
                     if not _SCHEME.match(inner):
                         glued = bool(_GLUED.match(behind, at - 1))
@@ -540,7 +558,8 @@ class Trust:
         return "".join([*out, text[at:]])
 
     def _allowed_target_end(self, text: str, start: int) -> int:
-        """Return the end of an allowed link target that begins after `](`; 0 if there is none."""
+        """Return the end of the link target that begins at index `start`, after `](`, if it is
+        allowed and the link ends or has a title after it; else 0."""
         while text[start : start + 1] in (" ", "\t"):
             start += 1
         target = commonmark.parse_link_target(text, start)
@@ -555,9 +574,11 @@ class Trust:
         return _find_address(chunk, _HOT if self.links_bare_names else _HOT_ON_DISCORD)
 
     def _sanitize_chunk(self, chunk: str, code: bool, glued: bool) -> str:
-        """Sanitize a chunk without spaces.
+        """Return a piece of prose without spaces, in which the address, if any, is disabled unless
+        it is allowed.
 
-        `glued`: code or a bracket follows directly. Discord would include it in an address.
+        `code`: it may be disabled by backticks. `glued`: code or a bracket follows directly, which
+        Discord would include in the address, so that an allowed one is disabled, too.
         """
         if not _may_hold_address(chunk):
             return chunk
@@ -586,24 +607,29 @@ class Trust:
         return chunk[:start] + self._disable_address(address, code) + chunk[end:]
 
     def _sanitize_decoded(self, chunk: str, start: int, code: bool) -> str:
-        """Disable the address in a chunk after its entities and escapes are decoded.
+        """Return a piece of prose whose entities and escapes are decoded, with the address that
+        begins at `start` disabled. `code`: backticks may do that.
 
-        Only simple marks around the address stay outside the code.
+        If more than simple marks surround the address, all of the piece is disabled: what is
+        decoded could be Markdown.
         """
         end = _address_end(chunk, start)
         if (chunk[:start] + chunk[end:]).strip("(),.;!?\"'"):
             safe = self._disable_address(chunk, code)
         else:
             safe = chunk[:start] + self._disable_address(chunk[start:end], code) + chunk[end:]
+        # Directly after a bracket, these would begin a link's target or a definition.
         return f" {safe}" if safe.startswith((":", "(")) else safe
 
     def _disable_address(self, address: str, code: bool) -> str:
-        """Return the address as code, or broken where code is not read as code or where the address
-        has characters that mean something in Markdown."""
+        """Return the address so that no platform links it: in backticks, or with brackets around
+        its dots and colons if `code` is False (code is not read as code there) or if it has
+        characters that mean something in Markdown."""
         return f"`{address}`" if code and _SIMPLE.fullmatch(address) else _break_address(address)
 
     def _has_only_allowed_targets(self, text: str) -> bool:
-        """Return True if the CommonMark parser finds only allowed links."""
+        """Return True if the CommonMark parser finds only allowed links and images in the text. It
+        is a last check on what the patterns of this module left."""
         own_urls = set(map(commonmark.parser().normalizeLink, self.written))
         targets = commonmark.find_targets(text)
         return all(self._allows_target(where) or where in own_urls for where in targets)
@@ -613,13 +639,14 @@ _NO_TRUST = Trust()
 
 
 class GrowingMarkdown:
-    """Sanitizes a text that grows.
+    """Sanitizes the text of an answer while it grows, so that no half of a link is shown.
 
     The end of the text is held back while it could still become another link. Finished blocks are
     not parsed again.
     """
 
     def __init__(self) -> None:
+        """Begin with an empty text."""
         self._trust = Trust()
         self._source = ""
         """The blocks that have ended. `_done` is their sanitized form."""
@@ -631,9 +658,11 @@ class GrowingMarkdown:
         """The length of the text that was parsed last."""
 
     def render(self, text: str, trust: Trust) -> str:
-        """Return the part of `text`, the whole so far, that can be shown.
+        """Return the part of `text` that can be shown, with the addresses disabled that `trust`
+        does not allow. `text` is the whole text so far.
 
-        If it does not continue the previous text, start again from its beginning.
+        If it does not continue the text of the call before, or `trust` has changed, start again
+        from its beginning.
         """
         if not trust.links_anything:
             return text
@@ -659,9 +688,9 @@ class GrowingMarkdown:
         return self._shown
 
     def _last_line_start(self, text: str) -> int:
-        """Return the start of the last line that is independent in its block, such as an item.
-
-        0: the text before it may still belong together with what follows.
+        """Return the index of the last line of an unfinished block that begins something of its
+        own, such as an item of a long list. The text before it is finished, and need not be parsed
+        again. Return 0 if it may still belong together with what follows.
         """
         end = text.rfind("\n", 0, max(0, len(text) - 1)) + 1
         # An indented line belongs to the item before it.
@@ -697,11 +726,12 @@ def settled_length(text: str) -> int:
 
 
 def length_before_open_address(text: str) -> int:
-    """Return the start of the line with the first address in a code block that is still open.
-
-    Return the length of the text if there is none.
+    """Return how much of a growing text may be shown as it is if its last code block is still open:
+    up to the line with the first address in that block. Without an end, the block may turn out to
+    be no code. Return the length of the text if there is no such address.
     """
     fences = [match.start() for match in _FENCE.finditer(text)]
+    # With an odd number of fences, the last one opens a block.
     hot = _HOT.search(text, fences[-1]) if len(fences) % 2 else None
     return text.rfind("\n", 0, hot.start()) + 1 if hot else len(text)
 
@@ -742,7 +772,9 @@ def _address_start(chunk: str, start: int, least: int = 0) -> int:
 
 
 def _address_end(chunk: str, start: int) -> int:
-    """Return the end of the address that begins at `start`, before marks that end a sentence."""
+    """Return the index of the end of the address that begins at `start`, before marks that end a
+    sentence. As on all platforms, a closing bracket belongs to the address if its opening bracket
+    does."""
     end = len(chunk)
     opening_count, closing_count = chunk.count("(", start), chunk.count(")", start)
     while end > start and chunk[end - 1] in _TRAILING:

@@ -216,6 +216,9 @@ class ModelServerFault(Exception):
     - `silent`: no data arrived in time.
     - `excess`: the response exceeds a limit, which `message` names.
 
+    Servers that only resemble OpenAI name the same failure by different statuses, codes and words,
+    so its properties (`is_wrong_key` and others) look at all three.
+
     `body` is the JSON or the text that the server sent. `wait` is the time in seconds that it asks
     to wait, or None. `message` is its text. It may quote a person, so it is only parsed, never
     shown or logged. `status` is 0 if the server names none.
@@ -231,6 +234,8 @@ class ModelServerFault(Exception):
         request: str = "",
         wait: float | None = None,
     ) -> None:
+        """Read the facts of the failure from the response. `request` is the server's id of the
+        request, and `wait` is from a header; if it is None, that of the body counts."""
         fault = parse_fault_body(body)
         self.kind, self.request = kind, request
         self.status = status or fault.status
@@ -243,12 +248,14 @@ class ModelServerFault(Exception):
         self._is_json = not isinstance(body, str) or body.startswith(("{", "["))
         wait = fault.wait if wait is None else wait
         self.wait = None if wait is None else min(wait, MAX_PARSED_RETRY_AFTER_SECONDS)
+        # The text of the exception goes to the log, so a sentence in place of a code is left out.
         named = self.code or self.type
         name = named if IDENTIFIER.fullmatch(named) else ""
         super().__init__(f"{kind} {self.status or ''} {name} {request}".strip())
 
     def name_proxy(self, proxy: str) -> None:
-        """Add the proxy that was used, if any, unless it is the server itself that responded."""
+        """Add the proxy that was used ("" for none) to the failure, because it may be the cause. Do
+        nothing if the model's server itself responded: it sends JSON, and proxies do not."""
         is_unanswered = self.kind in ("unsent", "lost", "foreign")
         is_refused = self.kind == "refused" and self.status in PROXY_STATUSES and not self._is_json
         if is_unanswered or is_refused:
@@ -256,16 +263,20 @@ class ModelServerFault(Exception):
             self.args = (add_proxy(str(self), proxy),)
 
     def _says(self, pattern: re.Pattern[str]) -> bool:
+        """Return whether the pattern is found in the server's code, type or message."""
         return pattern.search(f"{self.code} {self.type} {self.message}") is not None
 
     @property
     def reason(self) -> str:
-        """The server's code to show to people; the HTTP status if that is a text from outside."""
+        """The reason of the failure in a word to show to people: the server's error code, or the
+        HTTP status if the server sends a sentence in place of a code, which is not trusted."""
         return self.code if IDENTIFIER.fullmatch(self.code) else f"HTTP {self.status}"
 
     @property
     def is_quota_exhausted(self) -> bool:
         """True if the account has no credit, so that a retry cannot help."""
+        # A code with "quota" can also mean a limit of a minute or a day (`_RATE_QUOTA`), which
+        # passes.
         words = f"{self.code} {self.type}"
         is_known = self.status in (0, 400, 403, 429) and not _RATE_QUOTA.search(words)
         named = is_known and _QUOTA.search(words)
@@ -352,7 +363,8 @@ class ModelServerFault(Exception):
 
     @property
     def may_pass(self) -> bool:
-        """True if the request had no effect and may succeed a little later."""
+        """True if the request had no effect and may succeed a little later, so that the client
+        repeats it."""
         if self.is_quota_exhausted or self.lacks_tools or self.is_not_loaded or self.is_bad_call:
             return False
         if self.refuses_stream:
@@ -360,16 +372,20 @@ class ModelServerFault(Exception):
         if self.status >= 500:
             return self.status not in UNREPEATED_STATUSES and not self._says(_BAD_TEMPLATE)
         if self.status not in (0, 400, 422):
-            return self.status in (408, 409, 425, 429, 498)
+            return self.status in (408, 409, 425, 429, 498)  # timeout, conflict, too early or busy
+        # Some servers report with these statuses, or without one, that they are busy.
         return self.kind == "unsent" or self.code == "server_error" or self.is_rate_limited
 
 
 class ModelServerClient:
-    """The client of the model's server, one for each process. `sleep` waits between attempts."""
+    """Sends all requests of a process to the model's server, and returns JSON. Every failure is a
+    `ModelServerFault`."""
 
     def __init__(
         self, place: ModelEndpoint, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
     ) -> None:
+        """`place` has the server's address and key. `sleep` waits between attempts. Nothing is
+        connected or imported yet."""
         self.place = place
         self.sleep = sleep
         self._proxy = place.proxies.for_url(place.base_url)
@@ -380,7 +396,8 @@ class ModelServerClient:
         self._loading = asyncio.Lock()
 
     async def load_sdk(self) -> openai.AsyncOpenAI:
-        """Return the SDK's own client. Raises NoKey."""
+        """Return the client of the `openai` package, which is imported at the first call. Raises
+        NoKey if OpenAI's own server would be asked without a key."""
         if not self.place.key and self.place.is_official:
             raise NoKey
         async with self._loading:
@@ -391,7 +408,8 @@ class ModelServerClient:
         return self._sdk
 
     async def get(self, path: str, query: Mapping[str, Any] | None = None) -> Json:
-        """Send a GET request, with retries. Raises ModelServerFault."""
+        """Send a GET request and return the JSON object of the response. It is repeated after a
+        fault that may pass. Raises ModelServerFault."""
         return await self.call_with_retries(
             lambda: self._request("GET", path, query=query), lost=True
         )
@@ -425,7 +443,8 @@ class ModelServerClient:
                 yield event
 
     async def upload(self, container: str, name: str, type: str, data: bytes) -> Json:
-        """Upload a file into a code container, under /mnt/data. Raises ModelServerFault."""
+        """Upload a file into a code container on OpenAI's server, where code finds it under
+        /mnt/data. Return the server's JSON about the file. Raises ModelServerFault."""
         files = (await self.load_sdk()).containers.files.with_streaming_response
         upload, pause = (name, data, type), REQUEST_TIMEOUT_SECONDS
         with self._translate_errors():
@@ -433,8 +452,8 @@ class ModelServerClient:
             return dict(_parse(await _read_transfer(request)))
 
     async def transcribe(self, model: str, name: str, data: bytes) -> str:
-        """Return the answer with a recording's words. `name` ends in its format. Raises
-        ModelServerFault."""
+        """Return the server's response (JSON or text) with the words of a recording. `name` is the
+        file's name, whose extension tells the format to the server. Raises ModelServerFault."""
         audio = (await self.load_sdk()).audio.transcriptions.with_streaming_response
         with self._translate_errors():
             create = audio.create(file=(name, data), model=model, timeout=FILE_DEADLINE_SECONDS)
@@ -457,12 +476,15 @@ class ModelServerClient:
             await self._sdk.close()
 
     async def call_with_retries(self, act: Callable[[], Awaitable[T]], *, lost: bool = False) -> T:
-        """Return the result of `act`, which is repeated after a fault that may pass.
+        """Return the result of `act`, which sends a request. It is repeated after a fault that may
+        pass, up to MAX_ATTEMPTS times in all.
 
-        `lost`: repeat it after a lost response too. Only for calls that may run twice.
+        `lost`: repeat it after a lost response, too. Only for requests that may run twice.
         """
 
         def wait(fault: ModelServerFault, failed: int) -> float | None:
+            """Return the seconds until the next attempt; None to give up, also if the server asks
+            for a longer wait than a person would accept."""
             may_pass = fault.may_pass or (lost and fault.kind == "lost")
             is_wait_too_long = (fault.wait or 0) > REQUEST_TIMEOUT_SECONDS
             if failed == MAX_ATTEMPTS or not may_pass or is_wait_too_long:
@@ -493,6 +515,7 @@ class ModelServerClient:
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
+        """Convert errors of the block to `ModelServerFault`, with the name of the proxy."""
         try:
             with _translate_errors():
                 yield
@@ -521,7 +544,7 @@ class ModelServerClient:
         base = urlsplit(self.place.base_url)
         if self._session is None:
             headers = {**sdk.auth_headers, **sdk.default_headers, **IDENTITY_HEADERS}
-            if "@" in base.netloc:  # its user name is sent instead
+            if "@" in base.netloc:  # aiohttp sends the user name of the address in this header
                 del headers["Authorization"]
             self._session = library.ClientSession(
                 connector=library.TCPConnector(
@@ -561,7 +584,8 @@ class ModelServerClient:
                     request_id=response.headers.get("x-request-id", ""),
                 )
                 if response.status >= 300:
-                    # A request without more than the model's name asks what the server has.
+                    # A request with no more than the model's name only finds out what the server
+                    # supports, so that its refusal is normal, and logged as debug.
                     asks = not {*(body or {})} <= {"model"}
                     raise await _read_refusal(
                         response.status, response.headers, response.content.iter_any(), asks
@@ -571,11 +595,12 @@ class ModelServerClient:
 
 
 async def _read_transfer(request: Any, most: int = 0) -> bytes:
-    """Return the body of the SDK's answer to a request with a file.
+    """Return the body of the response to `request`, a call of the SDK that sends or gets a file.
 
     With `most`, reading ends soon after so many bytes, and nothing is raised: the caller sees by
-    the length that the file is too large. Without it, an answer of more than MAX_ANSWER_BYTES
-    raises ModelServerFault."""
+    the length that the file is too large. Without it, a body of more than MAX_ANSWER_BYTES raises
+    ModelServerFault.
+    """
     data = bytearray()
     async with asyncio.timeout(FILE_DEADLINE_SECONDS), request as answer:
         async for piece in answer.iter_bytes():
@@ -599,23 +624,26 @@ def read_id(held: Json) -> str:
 
 
 def read_word(value: object) -> str:
-    """Return a short text of the server, which may be a number; "" for other types."""
+    """Return a field of the server's JSON that should be a short text. Some servers send a number,
+    which becomes its text; any other type becomes ""."""
     return str(value) if type(value) in (str, int, float) else ""
 
 
 def read_list(value: object) -> Sequence[Any]:
-    """Return a list of the server; a single object counts as a list, other types are empty."""
+    """Return a field of the server's JSON that should be a list. Some servers send a single object
+    without the list around it; any other type becomes an empty list."""
     return value if isinstance(value, list) else [value] if isinstance(value, dict) else ()
 
 
 def read_objects(value: object) -> Sequence[Json]:
-    """Return the objects in a list of the server."""
+    """Return the objects in a field of the server's JSON that should be a list of objects; entries
+    of other types are left out."""
     return [each for each in read_list(value) if isinstance(each, dict)]
 
 
 def read_object(value: object) -> Json:
-    """Return a value of the server's JSON if it is an object; {} for any other type, so that its
-    fields can be read without a check of each one."""
+    """Return a value of the server's JSON if it is an object; {} for any other type, such as null,
+    so that its fields can be read without a check of each one."""
     return value if isinstance(value, dict) else {}
 
 
@@ -629,7 +657,8 @@ def seconds_before_retry(failed: int, fault: ModelServerFault) -> float:
 def _make_sdk_client(
     place: ModelEndpoint, proxy: str | None
 ) -> tuple[ssl.SSLContext, openai.AsyncOpenAI]:
-    """Return the SDK's client, and the TLS context that it uses. Runs in a thread."""
+    """Return the TLS context of all requests to the model's server, and the SDK's client, which
+    uses it. Runs in a thread, because the imports take seconds."""
     module = importlib.import_module("openai")
     # Import httpx completely before the SDK's first request. The SDK accesses httpx if it is
     # imported; a half-imported httpx raises AttributeError (openai 2, openai/_httpx2.py).
@@ -658,7 +687,8 @@ async def _check_response(response: Any) -> None:
 
 
 def _refuse_compression(headers: Mapping[str, str]) -> None:
-    # Ponte requests none, and its size is unknown.
+    """Raise ModelServerFault if the body is compressed: Ponte asks for no compression, and a few
+    bytes could become gigabytes."""
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise ModelServerFault("excess", message="an answer that is not compressed")
 
@@ -681,7 +711,7 @@ def _translate_errors() -> Iterator[None]:
         raise fault if isinstance(fault, ModelServerFault) else ModelServerFault("lost") from None
     except (importlib.import_module("httpx2").HTTPError, TimeoutError):
         raise ModelServerFault("lost") from None
-    except RecursionError:
+    except RecursionError:  # the message names the limit
         raise ModelServerFault("excess", message="an answer that is not nested so deeply") from None
     except ValueError:
         raise ModelServerFault("broken", message="not JSON") from None
@@ -722,10 +752,11 @@ async def _read_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Json, Non
         event = SIGN_OF_LIFE
         for event in parser.read_lines(waiting[:end].splitlines()):
             yield event
-        if event is SIGN_OF_LIFE:
+        if event is SIGN_OF_LIFE:  # the chunk completed no event
             yield event
         del waiting[:end]
         _check_size(len(waiting) + len(parser.data), MAX_EVENT_BYTES)
+    # Some servers leave out the empty line after the last event, so one is added.
     for event in parser.read_lines([*waiting.splitlines(), bytearray()]):
         yield event
     for event in parser.read_body():
@@ -733,12 +764,14 @@ async def _read_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Json, Non
 
 
 class _EventParser:
-    """Parses the lines of one event stream, or of a body of JSON in its place.
+    """Parses the lines of one stream of server-sent events, or of a body of JSON in its place.
 
-    `is_done`: `[DONE]` came. `data` is what came of the next event, or of the body.
+    `is_done`: the line `[DONE]` came, the end of a stream. `data` is what has come of the next
+    event, or of the body.
     """
 
     def __init__(self) -> None:
+        """Begin before the first line."""
         self.is_done, self.data = False, bytearray()
         self._is_json: bool | None = None
         """None: no line yet says what the body is."""
@@ -766,6 +799,7 @@ class _EventParser:
             elif (value.strip(b'"') if name == b"data" else line).startswith(b"[DONE]"):
                 self.is_done = True
                 yield END_EVENT
+            # The line may be an event by itself: not all servers send the empty line after it.
             elif name == b"data" and not self.data and value.endswith(b"}"):
                 try:
                     yield from self._read_value(_parse(value))
@@ -773,7 +807,7 @@ class _EventParser:
                     self.data += value + b"\n"
             elif name == b"data":
                 self.data += value + b"\n"
-            elif not line:
+            elif not line:  # the empty line ends an event
                 data, self.data = self.data.strip(), bytearray()
                 if data.startswith((b"{", b"[")) or self._name == "error":
                     yield from self._read_value(_parse(data))
@@ -852,8 +886,9 @@ def _check_size(size: int, most: int) -> None:
 async def _read_refusal(
     status: int, headers: Mapping[str, str], chunks: AsyncIterator[bytes], asks: bool = True
 ) -> ModelServerFault:
-    """Return the fault for a response with an error status, whose body is read up to its cap.
-    Unless the request `asks` the model, its refusal is no news."""
+    """Return the fault for a response with an error status. Only the first MAX_ERROR_BODY_BYTES of
+    its body are read. `asks` is False for a request that only finds out what the server supports:
+    then a refusal is expected, and logged as debug."""
     data = bytearray()
     async for chunk in chunks:
         data += chunk[: MAX_ERROR_BODY_BYTES - len(data)]
@@ -865,17 +900,19 @@ async def _read_refusal(
 def _refusal(
     status: int, headers: Mapping[str, str], body: object, asks: bool = True
 ) -> ModelServerFault:
-    """Return the fault for a refused request. For an error in place of an answer, `status` is 0:
-    the body's own counts, or 400."""
+    """Return the fault for a refused request, and log it. `status` is 0 for an error that a server
+    sends in place of an answer with the status 200: then the status in the body counts, or 400.
+    `asks` is as in `_read_refusal`."""
     request = headers.get("x-request-id", "")
-    # OpenAI also sends the time in milliseconds.
+    # OpenAI also sends the time in milliseconds, which is more exact. Without that header, the text
+    # is only "ms", which is no time.
     wait = parse_retry_after({"retry-after": f"{headers.get('retry-after-ms', '')}ms"})
     wait = parse_retry_after(headers) if wait is None else wait
     status = status or parse_fault_body(body).status or 400
     fault = ModelServerFault("refused", status=status, body=body, request=request, wait=wait)
     if fault.wait is None and fault.is_rate_limited:
         fault.wait = parse_reset(headers.items())
-    code = fault.code if IDENTIFIER.fullmatch(fault.code) else ""
+    code = fault.code if IDENTIFIER.fullmatch(fault.code) else ""  # a sentence may quote a person
     write = log.debug if status in (400, 404, 405, 422, 501) and not asks else log.info
     write(
         "model server rejected a request", http_status=fault.status, code=code, request_id=request

@@ -74,8 +74,8 @@ def encode_table(
     form: ExportFormat,
     title: str = "",
 ) -> ExportedTable:
-    """Return a table as a file. `title` names the sheet. Raise ValueError if the table is larger
-    than a sheet of Excel."""
+    """Return a table as a CSV, XLSX or JSON file. `title` names the sheet of an XLSX file. Raise
+    ValueError if the table is larger than a sheet of Excel can be."""
     if form == "xlsx":
         data, cut_cells = _encode_xlsx(columns, rows, title)
         return ExportedTable(data, MEDIA_TYPES[form], cut_cells)
@@ -84,12 +84,14 @@ def encode_table(
 
 
 def _number(column: ExportColumn, cell: Cell) -> Decimal | None:
-    """Return the cell as a number, or None if it is none. Digits in a column of text are text."""
+    """Return the cell as an exact number, or None if it is none. In a column of text, a text of
+    digits, such as a telephone number, is no number."""
     return None if isinstance(cell, str) and not column.is_number else parse_number(cell)
 
 
 def _plain_text(cell: Cell) -> str:
-    """Return the cell as text without lone surrogates, which no file can hold."""
+    """Return the cell as the text that files have: truth values in lower case, days and times in
+    ISO 8601 without a zone. Halves of surrogate pairs, which no file can hold, are replaced."""
     if isinstance(cell, bool):
         return str(cell).lower()
     if isinstance(cell, datetime):
@@ -99,14 +101,17 @@ def _plain_text(cell: Cell) -> str:
 
 
 def _encode_csv(columns: Sequence[ExportColumn], rows: Iterable[Sequence[Cell]]) -> bytes:
-    """Return CSV (RFC 4180) in UTF-8 with a byte order mark, without which Excel reads accents as
-    ANSI."""
+    """Return a table as CSV (RFC 4180) in UTF-8, with the separators that spreadsheets expect in
+    the language of the current task. Without the byte order mark, Excel would decode the file by a
+    code page of Windows, with wrong accents."""
     is_english = babel_locale() == "en"
     out = io.StringIO()
     writer = csv.writer(out, delimiter="," if is_english else ";")
     writer.writerow([escape_formula(_plain_text(column.title)) for column in columns])
 
     def encode(column: ExportColumn, cell: Cell) -> str:
+        """Return the text of a cell. A spreadsheet would run a text that looks like a formula, so
+        `escape_formula` puts an apostrophe before it."""
         number = _number(column, cell)
         if number is None:
             text = escape_formula(_plain_text(cell))
@@ -124,7 +129,8 @@ def _encode_csv(columns: Sequence[ExportColumn], rows: Iterable[Sequence[Cell]])
 
 
 def _encode_json(columns: Sequence[ExportColumn], rows: Iterable[Sequence[Cell]]) -> bytes:
-    """Return a list of objects. A title that repeats gets a number."""
+    """Return a table as a JSON list with an object for each row, by the titles of the columns. A
+    title that repeats gets a number, because an object has each name once."""
     names: list[str] = []
     for column in columns:
         name, count = _plain_text(column.title), 2
@@ -156,7 +162,8 @@ def _encode_json(columns: Sequence[ExportColumn], rows: Iterable[Sequence[Cell]]
 def _encode_xlsx(
     columns: Sequence[ExportColumn], rows: Iterable[Sequence[Cell]], title: str
 ) -> tuple[bytes, int]:
-    """Return a workbook with one sheet, and how many cells were cut."""
+    """Return a table as an Excel workbook with one sheet, and how many cells were cut because Excel
+    holds only MAX_XLSX_CELL_UNITS of a text. No text becomes a formula, a link or a number."""
     import xlsxwriter
 
     if len(columns) > MAX_XLSX_COLUMNS:
@@ -215,13 +222,15 @@ def _encode_xlsx(
 
     head: list[Sequence[Cell]] = []
     iterator = iter(rows)
-    for row in iterator:  # the widths stand before the rows
+    # A workbook has the widths of columns before the rows, so some rows are read ahead to measure
+    # them.
+    for row in iterator:
         head.append(row)
         if len(head) == _MEASURED_ROWS:
             break
     for at, column in enumerate(columns):
         longest = max([len(column.title), *(len(_plain_text(row[at])) for row in head)])
-        room = 6 if column.is_number else 2
+        room = 6 if column.is_number else 2  # separators and signs make numbers longer
         sheet.set_column(at, at, min(longest + room, _MAX_WIDTH))
     for at, column in enumerate(columns):
         write_text(0, at, _plain_text(column.title), bold)
@@ -249,9 +258,12 @@ def _fits_excel(number: Decimal, cell: Cell) -> bool:
 
 
 def _count_units(text: str) -> int:
+    """Return the length of a text as Excel counts it: in UTF-16 units, two for an emoji."""
     return len(text) if text.isascii() else len(text.encode("utf-16-le")) // 2
 
 
 def _cut_to_units(text: str, units: int) -> str:
+    """Return the beginning of a text with at most that many UTF-16 units, cut between characters as
+    people see them."""
     head = text.encode("utf-16-le")[: units * 2].decode("utf-16-le", errors="ignore")
     return text[: find_character_boundary(text, len(head))]

@@ -50,7 +50,8 @@ async def run_together(*asked: Awaitable[A]) -> tuple[A, ...]: ...
 async def run_together(*asked: Awaitable[Any]) -> tuple[Any, ...]:
     """Run the awaitables concurrently and return their results in order.
 
-    If one fails, cancel the others and raise its error.
+    If one fails, cancel the others, wait until they have ended, and raise its error.
+    (`asyncio.gather` alone would let them run on.)
     """
     tasks = [asyncio.ensure_future(each) for each in asked]
     try:
@@ -79,9 +80,10 @@ async def cancel_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 
 class BackgroundTasks:
-    """The owner of background tasks: it holds a reference to each, and cancels them on `close`.
+    """Starts background tasks, holds a reference to each, and cancels them on `close`.
 
-    Unexpected errors go to the log with the given name. asyncio itself holds tasks only weakly.
+    asyncio itself holds tasks only weakly, so a task without another reference could vanish. Errors
+    of tasks go to the log with the given name, because nobody awaits the tasks.
     """
 
     def __init__(self, name: str) -> None:
@@ -90,9 +92,10 @@ class BackgroundTasks:
         self._closed = False
 
     def start(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[object] | None:
-        """Start a background task. After `close`, start nothing and return None."""
+        """Start a background task that runs `work`, and return it. After `close`, start nothing and
+        return None."""
         if self._closed:
-            work.close()
+            work.close()  # otherwise Python warns that it was never awaited
             return None
         task = asyncio.create_task(work)
         self._running.add(task)
@@ -107,6 +110,7 @@ class BackgroundTasks:
         await cancel_all(self._running)
 
     def _on_done(self, task: asyncio.Task[object]) -> None:
+        """Forget a task that has ended, and log its error, if any."""
         self._running.discard(task)
         if not task.cancelled() and (error := task.exception()):
             self._log.error("background task failed", exc_info=error)
@@ -125,7 +129,8 @@ class Backoff:
     factor: float = 2.0
 
     def seconds_after(self, failed: int) -> float:
-        """Return the seconds to wait after this many failed attempts."""
+        """Return the seconds to wait before the next attempt after `failed` failed ones (1 or
+        more)."""
         return min(
             self.first_seconds * self.factor ** min(failed - 1, _MAX_DOUBLINGS), self.max_seconds
         )
@@ -145,10 +150,11 @@ async def retry(
     max_wait_seconds: float = math.inf,
     sleep: Sleep = asyncio.sleep,
 ) -> A:
-    """Return the result of `call`, which is repeated after `errors`.
+    """Return the result of `call`. If it raises one of `errors`, sleep as long as `wait` says for
+    the error and the number of failed attempts, and call it again.
 
     Give up when `wait` returns None, or when all pauses together would exceed `max_wait_seconds`.
-    Then raise the last error.
+    Then raise the last error. Other errors are raised at once.
     """
     failed, waited = 0, 0.0
     while True:
@@ -166,8 +172,9 @@ async def retry(
 def retry_blocking(
     call: Callable[[], A], errors: type[E] | tuple[type[E], ...], wait: Wait[E]
 ) -> A:
-    """Return the result of `call`, which is repeated after `errors`, as `retry` does it for a
-    coroutine. It sleeps between the attempts and blocks its thread, so run it in one of its own.
+    """Return the result of `call`. If it raises one of `errors`, sleep as long as `wait` says for
+    the error and the number of failed attempts, and call it again. The sleep blocks the thread, so
+    never run this in the event loop's thread; `retry` is for coroutines.
 
     Raise the last error when `wait` returns None.
     """
@@ -203,8 +210,9 @@ class Pacer:
         """When the next call may be made (monotonic seconds)."""
 
     async def wait(self) -> None:
-        """Wait until the caller may make its call: `interval` seconds after the call before it.
-        Callers that wait at the same time get their turns one after the other."""
+        """Wait until the caller may make its call: at least `interval` seconds after the one
+        before. Each caller reserves its moment before it sleeps, so callers that wait at the same
+        time get their turns one after the other."""
         if not self._interval:
             return
         now = time.monotonic()
@@ -236,6 +244,7 @@ class OncePerMinute:
         self._minutes: dict[str, float] = {}
 
     def admits(self, key: str, now: float) -> bool:
-        """Return whether this is the key's first time in the minute of `now` (seconds)."""
+        """Return True for the first call with this key in the minute of `now` (seconds), so that
+        the caller writes the log line; False for later ones."""
         last, self._minutes[key] = self._minutes.get(key), now // 60
         return last != now // 60

@@ -127,7 +127,8 @@ def find_character_boundary(text: str, cut: int, start: int = 0) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Fence:
-    """An open code block. `mark` is its run of backticks or tildes, `info` the text after it."""
+    """The opening line of a Markdown code block that is not closed yet. `mark` is its run of
+    backticks or tildes, `info` the text after it (the language), `indent` the spaces before it."""
 
     indent: str
     mark: str
@@ -144,9 +145,9 @@ class Fence:
         return f"{self.indent}{self.mark}"
 
     def continuation(self, room: int) -> Fence:
-        """Return the fence that continues the block in the next part.
-
-        It is not indented. The info string is dropped if the line would exceed `room` characters.
+        """Return the fence that opens the block again in the next part of a text that is split into
+        posts. It is not indented. The info string is dropped if the line would exceed `room`
+        characters.
         """
         fence = replace(self, indent="")
         return fence if len(fence.opening) <= room else replace(fence, info="")
@@ -161,10 +162,11 @@ def fence_after_line(line: str, fence: Fence | None, longest: int) -> Fence | No
     """
     if fence is not None:
         return None if _closes(line, fence) else fence
+    # No block is open: does the line open one?
     match = _OPENING.fullmatch(line)
     if match is None or len(match["mark"]) > longest:
         return None
-    if match["mark"][0] == "`" and "`" in match["info"]:
+    if match["mark"][0] == "`" and "`" in match["info"]:  # it is a code span on one line
         return None
     indent = " " * len(match["indent"].expandtabs(4))
     return Fence(indent[:longest], match["mark"], match["info"].rstrip())
@@ -183,14 +185,15 @@ def find_code_spans(text: str) -> Iterator[tuple[int, int]]:
     A span goes from a run of backticks to the next run of equal length (CommonMark 0.31, section
     6.1). A backslash before a run takes its first backtick out of it, unless it is inside a span.
     """
-    # The runs by their length: to search the text for each run would take quadratic time.
+    # `places` has the starts of all runs by their length: to search the text for the end of each
+    # run would take quadratic time. Each run has its start, end, and 1 if a backslash escapes it.
     runs = [(run.start(2), run.end(2), len(run[1]) % 2) for run in _ESCAPED_TICKS.finditer(text)]
     places: defaultdict[int, deque[int]] = defaultdict(deque)
     for start, end, _ in runs:
         places[end - start].append(start)
-    at = 0
+    at = 0  # the end of the last code span
     for start, end, escaped in runs:
-        if start < at:
+        if start < at:  # inside the last span
             continue
         start += escaped
         same = places[end - start]
@@ -204,7 +207,8 @@ def find_code_spans(text: str) -> Iterator[tuple[int, int]]:
 def change_outside_code(
     line: str, change: Callable[[str], str], in_code: Callable[[str], str] = str
 ) -> str:
-    """Return a line with `change` applied to its text, and `in_code` to its code spans."""
+    """Return a line of Markdown with `change` applied to each piece outside code spans, and
+    `in_code` to each code span (by default they stay as they are)."""
     changed, at = "", 0
     for start, end in find_code_spans(line):
         changed += change(line[at:start]) + in_code(line[start:end])
@@ -220,7 +224,9 @@ def fence_after_text(text: str, fence: Fence | None, longest: int) -> Fence | No
 
 
 def dedent_block(text: str, fence: Fence) -> str:
-    """Return the rest of an indented block, moved left to fit under `fence.continuation()`."""
+    """Return the rest of an indented code block with the indentation of its fence removed from each
+    line, because the block continues without indentation in the next part of the text. Lines after
+    the end of the block stay as they are."""
     lines = text.split("\n")
     for number, line in enumerate(lines):
         spaces = len(line) - len(line.lstrip(" "))
@@ -231,7 +237,9 @@ def dedent_block(text: str, fence: Fence) -> str:
 
 
 def max_info_length(limit: int, size: SizeFunction = len) -> int:
-    """Return the maximum length of a code block's info string that is repeated in the next part."""
+    """Return how long a code block's info string (the language) may be to be repeated when the
+    block continues in the next part of a text: a quarter of the part. A character may count as
+    several where `size` measures the text."""
     return limit // 4 if size is len else limit // 4 // MAX_CHARACTER_SIZE
 
 
@@ -285,10 +293,10 @@ def make_storable(value: T) -> T:
 
 
 def check_json(raw: bytes | bytearray, values: int, depth: int) -> str:
-    """Return "many" for JSON with more than `values` values, "deep" if nested deeper than `depth`.
+    """Check untrusted JSON before it is parsed, because a small text can make millions of objects.
+    Return "many" for more than `values` values, "deep" if nested deeper than `depth`, else "".
 
-    Otherwise return "". Only counts brackets, commas and strings, builds no objects, and stops at
-    the limit.
+    Only counts brackets, commas and strings, builds no objects, and stops at the limit.
     """
     value_count = open_brackets = 0
     most = 4 * values + 2
@@ -296,7 +304,7 @@ def check_json(raw: bytes | bytearray, values: int, depth: int) -> str:
         sign = raw[each.start()]
         if sign in _CLOSING_BRACKETS:
             open_brackets -= 1
-        elif sign in _BEFORE_VALUES:
+        elif sign in _BEFORE_VALUES:  # "[", "{" or ",": a value follows
             value_count += 1
             open_brackets += sign != _COMMA
             if open_brackets > depth:
@@ -322,6 +330,8 @@ def parse_json(raw: str | bytes | bytearray, strict: bool = True) -> Any:
     `json.loads` would guess their encoding, but `check_json` counts bytes.
     """
     text = raw if isinstance(raw, str) else raw.decode("utf-8-sig", "surrogatepass")
+    # Halves of surrogate pairs, which no database can store, are rare. So they are searched for
+    # before all values are copied.
     halves = _ESCAPED_HALF.search(text) or (not text.isascii() and _HALF.search(text))
     try:
         parsed = json.loads(text, strict=strict)
@@ -346,7 +356,8 @@ def parse_arguments(arguments: str) -> Any:
 
 
 class PieceJoiner:
-    """Joins characters that were split over two pieces of a stream.
+    """Joins characters that were split over two pieces of a stream: servers may send the two halves
+    of an emoji (a surrogate pair in JSON) in two pieces.
 
     Half of a surrogate pair at the end of a piece waits for the next piece.
     """
@@ -356,7 +367,8 @@ class PieceJoiner:
         """Half of a surrogate pair at the end of the last piece."""
 
     def add(self, piece: str) -> str:
-        """Return the text that is complete now, in whole characters."""
+        """Add the next piece of the stream, and return the text that is complete now and was not
+        returned before, in whole characters."""
         piece = self._half + piece
         self._half = piece[-1:] if "\ud800" <= piece[-1:] <= "\udbff" else ""
         return in_whole_characters(piece[: len(piece) - len(self._half)])
@@ -381,14 +393,18 @@ def clean_text(text: str) -> str:
 
 
 class GrowingText:
-    """Cleans a text that grows, without processing the finished part again."""
+    """Removes invisible characters from an answer while it grows (`clean_text`), without processing
+    its finished part again."""
 
     def __init__(self) -> None:
+        """Begin with an empty text."""
         self._source = ""
         """The beginning of the text that is final. `_done` is its cleaned form."""
         self._done = ""
         self._shown = ""
+        """The text that was returned last."""
         self._length = 0
+        """The length of the text at that time, before it was cleaned."""
 
     def clean(self, text: str) -> str:
         """Return the cleaned form of `text`, which is the whole text so far.
@@ -411,7 +427,8 @@ class GrowingText:
 
 
 def _settled_length(text: str) -> int:
-    """Return the length of the beginning that is final once cleaned, whatever text follows.
+    """Return the length of the beginning of a growing text whose cleaned form (`clean_text`) does
+    not change, whatever text follows.
 
     It ends before the last visible letter, digit, punctuation mark, symbol or space: later marks
     may still join that one. It ends after the last newline if the text holds an escape sequence.
@@ -427,14 +444,14 @@ def _settled_length(text: str) -> int:
 
 
 def truncate_with_note(text: str, limit: int) -> str:
-    """Return `text`, or its beginning and a line that says how much was cut.
-
-    The result has at most `limit` characters.
+    """Return `text`, or, if it is too long, its beginning and a line that says how much of it is
+    shown. The result has at most `limit` characters.
     """
     total = len(text)
     if total <= limit:
         return text
-    # `shown` has no more digits than `total`.
+    # The length of the line is needed before it is known how much is shown. That number has no more
+    # digits than `total`.
     longest = len(say(TRUNCATION_NOTE, shown=total, total=total)) + 1
     end = find_character_boundary(text, max(0, limit - longest))
     line = say(TRUNCATION_NOTE, shown=end, total=total)
@@ -466,6 +483,7 @@ def safe_file_name(name: str) -> str:
     keeps its extension.
     """
     base = re.split(r"[/\\]", compose_letters(clean_text(name)).rstrip("/\\ \n\t"))[-1]
+    # No leading dot (a hidden file) and no leading hyphen (an option of a command).
     base = _UNSAFE_IN_NAMES.sub("_", base).strip(". ").lstrip(".- ")
     stem, dot, extension = base.rpartition(".")
     # The end of a sentence, as in "Report. Final version of March", is no extension.
@@ -513,9 +531,8 @@ def limit_combining_marks(text: str) -> str:
 
 
 def fold_to_letters(text: str) -> str:
-    """Return a form for comparison: `fold_case`, on one line, without accents.
-
-    Invisible characters are removed too.
+    """Return a form of the text in which two texts can be compared by their letters: without case,
+    accents and invisible characters, on one line with single spaces.
     """
     letters = unicodedata.normalize("NFD", " ".join(fold_case(clean_text(text)).split()))
     if letters.isascii():
@@ -540,12 +557,18 @@ class _Cut:
 
 
 class _Part:
-    """One part of a long text that is split into posts. It begins at `start`, where the code block
-    `fence` is open."""
+    """One part of a long text that is split into posts (`split_text`). It begins at `start`, where
+    the code block `fence` is open."""
 
     def __init__(
         self, text: str, start: int, fence: Fence | None, limit: int, size: SizeFunction
     ) -> None:
+        """Measure how much of `text` fits into the part: `limit`, as `size` measures it, less the
+        line that opens a code block again which the part before has cut.
+
+        `held` is the fence of that line, `head` the line, `room` the characters of `text` that fit,
+        and `stop` the index of their end.
+        """
         self.text, self.start, self.fence = text, start, fence
         self.longest = max_info_length(limit, size)
         self.held = fence.continuation(self.longest) if fence else None
@@ -555,9 +578,10 @@ class _Part:
         self.stop = min(start + self.room, len(text))
 
     def next_part(self) -> tuple[str, int, Fence | None]:
-        """Return the text of the part, and the start and open fence of the next one.
+        """Return the text of this part, and where the next part begins: the index, and the fence of
+        the code block that is open there (None: none).
 
-        The text is "" for blank lines.
+        The text is "" if only blank lines were left.
         """
         # All of the rest, if it fits together with the line that closes an open code block.
         end = len(self.text)
@@ -569,7 +593,7 @@ class _Part:
         if self.fence:
             body = dedent_block(body, self.fence)
         part = f"{self.head}{body}{self._closing(cut.fence)}" if body.strip() else ""
-        if cut.goes_on:
+        if cut.goes_on:  # white space counts inside a code block
             return part, cut.next, cut.goes_on
         return part.rstrip(), _skip(_BLANK_LINES, self.text, cut.next), None
 
@@ -594,7 +618,7 @@ class _Part:
             line, fence = end + 1, now
         # A good place near the beginning would leave most of the part empty.
         third, half = self.start + self.room // 3, self.start + self.room // 2
-        prose = fence is None and not _ROW.match(self.text, line)
+        prose = fence is None and not _ROW.match(self.text, line)  # no code, no row of a table
         return (
             _last_cut(cuts, 0, third)
             or _last_cut(cuts, 1, half)
@@ -608,8 +632,9 @@ class _Part:
     def _cut_after(
         self, line: str, end: int, before: Fence | None, now: Fence | None, headed: bool
     ) -> _Cut:
-        """Return the cut after a line, which ends at `end`. The fences are those that are open
-        before the line and after it. `headed`: the line is a heading, or follows one."""
+        """Return the cut after a line, which ends at index `end`, with its rank. `before` and `now`
+        are the fences of the code blocks that are open before the line and after it. `headed`: the
+        line is a heading, or blank after one: a part should not end with its heading."""
         following = self._line(end + 1)
         opens = fence_after_line(following, now, self.longest)
         if now:
@@ -623,9 +648,11 @@ class _Part:
     def _cut_within_line(
         self, pattern: re.Pattern[str], line: int, fence: Fence | None, least: int
     ) -> _Cut | None:
-        """Return the last cut at `pattern` in the line that does not fit.
+        """Return the last good cut within the line that begins at `line` and does not fit: after a
+        match of `pattern` (the end of a sentence or a word), beyond the index `least`. Return None
+        if there is none.
 
-        Cuts outside code spans are preferred.
+        Cuts inside a code span are taken only as a last resort (`least` is then the start).
         """
         ends = [match.end() for match in pattern.finditer(self.text, line, self.stop)]
         fitting = [end for end in reversed(ends) if end > least and self._fits(end, fence)]
@@ -635,9 +662,11 @@ class _Part:
         return next(outside_code, tame[0] if tame and least == self.start else None)
 
     def _cut_anywhere(self, line: int, fence: Fence | None) -> _Cut:
-        """Return the last cut between two characters that fits.
+        """Return the last cut between two characters that fits, for a line without spaces that is
+        longer than a part.
 
-        Cuts that create no fence are preferred.
+        Cuts that create no fence are preferred: a run of backticks that comes to the beginning of a
+        part would open a code block.
         """
         fitting = self._possible_cuts()
         last = next(fitting)
@@ -703,8 +732,9 @@ def _storable(value: Any) -> Any:
 
 
 def _is_inside_character(text: str, place: int, start: int) -> bool:
-    """Return whether a cut at `place` would separate what a person sees as one character: letters
-    and their accents, emoji with skin tones, flags of two letters, escaped signs."""
+    """Return whether a cut at index `place` would separate what a person sees as one character:
+    letters and their accents, emoji with skin tones, flags of two letters, signs after a backslash.
+    `start` is an index that is known to lie between two characters."""
     before, after = text[place - 1], text[place]
     # No character below the first combining mark continues another one, except an escaped one.
     if after < "\u0300":
@@ -719,6 +749,7 @@ def _is_inside_character(text: str, place: int, start: int) -> bool:
         or ("\ud800" <= before <= "\udbff" and "\udc00" <= after <= "\udfff")
     ):
         return True
+    # A flag is two letters of `_FLAGS`, so the number of them before tells which half this is.
     flags = len(text[start:place]) - len(text[start:place].rstrip(_FLAGS))
     return after in _FLAGS and flags % 2 == 1
 
@@ -729,12 +760,14 @@ def _closes(line: str, fence: Fence) -> bool:
 
 
 def _fitting_length(text: str, start: int, limit: int, size: SizeFunction) -> int:
-    """Return how many characters from `start` fit. Beyond the end of the text, each counts 1."""
+    """Return how many characters of the text from `start` fit into `limit`, as `size` measures
+    them. If the rest of the text fits, return more: each missing character counts 1."""
     if size is len:
         return limit
     rest = len(text) - start
     if rest <= limit and (whole := size(text[start:])) <= limit:
         return rest + limit - whole
+    # A binary search: so many characters fit, and so many are too many.
     fits, over = 0, min(limit, rest) + 1
     while over - fits > 1:
         middle = (fits + over) // 2
@@ -761,7 +794,8 @@ _NUMBER = re.compile(r"[+-]?\d[\d.,\u00a0\u202f ]*(e[+-]?\d+)?%?", re.IGNORECASE
 
 
 def escape_formula(cell: str) -> str:
-    """Return `cell`, after an apostrophe if a spreadsheet would execute it as a formula."""
+    """Return the text of a cell for a CSV file. If a spreadsheet would execute it as a formula, it
+    gets an apostrophe before it, by which spreadsheets mark text."""
     return f"'{cell}" if cell.lstrip(" \n").startswith(_FORMULA) and not is_number(cell) else cell
 
 
@@ -783,7 +817,8 @@ WITHHELD_MARK = "[withheld]"
 
 
 def redact(value: Any, secrets: Collection[str] = _SECRET_NAMES) -> Any:
-    """Return `value` without signed URLs, and with `WITHHELD_MARK` for secrets, at any depth.
+    """Return JSON data without signed URLs (addresses that open a file for everybody), and with
+    `WITHHELD_MARK` in place of secrets, at any depth, before a model or a chat sees it.
 
     `secrets` are the names of their fields. Field names are compared without case, accents, `_`,
     `-` and spaces. Empty secrets remain.
@@ -807,9 +842,8 @@ def is_secret_name(name: str) -> bool:
 
 
 def remove_signed_urls(value: Any) -> Any:
-    """Return `value` without signed URLs, at any depth.
-
-    They differ each time that a row is read.
+    """Return JSON data without signed URLs, at any depth, so that two readings of a row can be
+    compared: the URLs differ each time that the row is read.
     """
     return redact(value, secrets=())
 

@@ -45,13 +45,15 @@ _MOMENT = re.compile(
 
 
 def format_kind(format: str | None) -> str:
-    """Return the first word of a format."""
+    """Return the kind of values that a format is for: its first word, such as "number" or "date";
+    "" for values as they are."""
     return (format or "").partition(" ")[0]
 
 
 def parse_number(value: object) -> Decimal | None:
-    """Return a number, or the text of one, as an exact number, else None, also if it has more than
-    `MAX_DIGITS`. A float counts by its shortest form, which tables show."""
+    """Return the exact number that a value is, or that its text is as programs write it (`12.5`);
+    None for any other value, for infinity, and for more digits than `MAX_DIGITS`. A float counts by
+    its shortest form, which tables show: 0.1 is exactly 0.1."""
     if isinstance(value, bool) or not isinstance(value, int | float | str | Decimal):
         return None
     try:
@@ -59,6 +61,7 @@ def parse_number(value: object) -> Decimal | None:
         number = Decimal(text)
     except (InvalidOperation, ValueError):
         return None
+    # `1e999999` is short, and would have a million digits when it is written out.
     is_short = (
         number.is_finite() and len(text) <= MAX_DIGITS and abs(number.adjusted()) < MAX_DIGITS
     )
@@ -72,9 +75,10 @@ def decimal_places(format: str) -> int:
 
 
 def fix_places(format: str, values: Iterable[object]) -> str:
-    """Return the format of a column without a number of decimal places with as many as its values
-    have, but at most `MAX_FIXED_PLACES`: more are an artefact of floats. Other formats are
-    unchanged."""
+    """Return the format of a column with as many decimal places as the longest of its values has,
+    so that all its cells show the same number of them. At most `MAX_FIXED_PLACES`: more are an
+    artefact of floats. A format that has a number of decimal places already, or needs none, is
+    returned as it is."""
     if format not in ("number", "plain", "percent"):
         return format
     numbers = (parse_number(value) for value in values)
@@ -84,7 +88,8 @@ def fix_places(format: str, values: Iterable[object]) -> str:
 
 
 def format_amount(number: Decimal, format: str, locale: str | None = None) -> str:
-    """Return a number in one of the `NUMBER_KINDS`."""
+    """Return a number as text in the format of a column of numbers (one of `NUMBER_KINDS`), in the
+    language `locale` (None: that of the current task)."""
     kind = format_kind(format)
     with decimal.localcontext(prec=2 * MAX_DIGITS):
         if kind == "duration":
@@ -94,7 +99,8 @@ def format_amount(number: Decimal, format: str, locale: str | None = None) -> st
 
 def _format_number(number: Decimal, kind: str, format: str, cldr: str) -> str:
     """Return a number as people of a language write it. It shows all its decimal places, at least
-    those of its column's format, because a person decides by what they read."""
+    those of its column's format, because a person decides by what they read. `kind` is the first
+    word of `format`, and `cldr` the locale in Babel's form."""
     from babel.numbers import format_currency, format_decimal
 
     exponent = number.normalize().as_tuple().exponent
@@ -111,9 +117,10 @@ def _format_number(number: Decimal, kind: str, format: str, cldr: str) -> str:
 def format_value(
     value: object, format: str, locale: str | None = None, this_year: int | None = None
 ) -> str:
-    """Return a value as text in the language: a number by its format, a day or a moment as such,
-    all else as it is. A number without a format has the decimal sign of the language. A moment has
-    no zone. With `this_year`, days are short, and have their year only if that is another one."""
+    """Return a value of a table as text in the language `locale` (None: that of the current task):
+    a number by its format, a day or a moment in words, all else as it is. A number without a format
+    has the decimal sign of the language. A moment has no zone. With `this_year`, days are short,
+    and have their year only if that is another one."""
     if isinstance(value, datetime):
         return format_moment(value, locale, "medium" if value.second else "short", this_year)
     if isinstance(value, date):
@@ -125,7 +132,9 @@ def format_value(
 
 
 def format_duration(seconds: Decimal, format: str) -> str:
-    """Return seconds as in `1:30`, `1:30:05` or `1:30:05.25`, at least as exact as the format."""
+    """Return a number of seconds as hours and minutes, as in `1:30`, and seconds if it has any or
+    if the format asks for them (`1:30:05`, `1:30:05.25`). `format` has the form, as in
+    "duration h:mm:ss"."""
     form = format.partition(" ")[2] or "h:mm"
     whole_minutes, rest = divmod(abs(seconds), 60)
     hours, minutes = divmod(int(whole_minutes), 60)
@@ -138,8 +147,8 @@ def format_duration(seconds: Decimal, format: str) -> str:
 
 
 def spreadsheet_format(format: str) -> str:
-    """Return the number format of a spreadsheet's cells. The spreadsheet replaces `.` and `,` by
-    the separators of its own language."""
+    """Return a column's format as the number format of cells in an Excel file, such as `#,##0.00`.
+    The spreadsheet replaces `.` and `,` by the separators of its own language."""
     kind, places = format_kind(format), decimal_places(format)
     digits = ("0" if kind == "plain" else "#,##0") + ("." + "0" * places if places else "")
     is_english = babel_locale() == "en"
@@ -165,7 +174,7 @@ def spreadsheet_format(format: str) -> str:
             return day
         case "moment":
             return f"{day} hh:mm:ss"
-        case "number" | "plain":
+        case "number" | "plain":  # without decimal places, show as many as the number has
             return digits if places else f"{digits}.###############".rstrip(".#")
     return "General"
 
@@ -184,21 +193,25 @@ def parse_typed_number(text: str, format: str = "", locale: str | None = None) -
     # The language's separators are read from a formatted number: "1,234.5" or "1.234,5".
     sample = _simplify(format_amount(Decimal("1234.5"), "number", locale))
     group, point = sample[1], sample[5]
+    # Digits alone, or in groups of three with the same separator between all groups.
     whole = rf"\d+|[1-9]\d{{0,2}}([{group} ])\d{{3}}(\2\d{{3}})*"
     if re.fullmatch(rf"[-+]?({whole})([{point}]\d+)?", text, re.ASCII):
         return Decimal(text.replace(" ", "").replace(group, "").replace(point, "."))
+    # People also write numbers as programs do (`12.5`), if that can mean nothing else here.
     return Decimal(text) if _PLAIN_NUMBER.fullmatch(text) else None
 
 
 def parse_typed_day(text: str, today: date, locale: str | None = None) -> date | None:
-    """Return the day in a text: `2026-12-24`, `24/12/2026` (month first in English), a written date
-    or a word such as `tomorrow`."""
+    """Return the day that a person typed in their language: `2026-12-24`, `24/12/2026` (month first
+    in English), a date with the month's name, or a word such as `tomorrow`. Return None for any
+    other text. `today` is the present day in their time zone."""
     from babel.dates import get_month_names
 
     words, cldr = fold_to_letters(_simplify(text)), babel_locale(locale)
     near_days = say("yesterday", locale), say("today", locale), say("tomorrow", locale)
     if words in (names := list(map(fold_to_letters, near_days))):
         return today + timedelta(names.index(words) - 1)
+    # A month may be shortened to three letters or more: `dec` is one of the words in `letters`.
     letters = re.findall(r"[a-z]{3,}", words)
     months = [
         month
@@ -218,10 +231,12 @@ def parse_typed_day(text: str, today: date, locale: str | None = None) -> date |
 
 
 def parse_typed_moment(text: str, now: datetime, locale: str | None = None) -> datetime | None:
-    """Return the moment in a text: a day as in `parse_typed_day`, then a time such as `14:30`,
-    `2:30 PM` or `14h30`, perhaps with an offset such as `UTC-03:00`. Otherwise it is in the zone of
-    `now`. A day alone is its first moment."""
+    """Return the moment that a person typed in their language: a day as in `parse_typed_day`, then
+    a time such as `14:30`, `2:30 PM` or `14h30`, perhaps with an offset such as `UTC-03:00`.
+    Without an offset, it is in the zone of `now`. A day alone is its first moment. Return None for
+    any other text."""
     iso = _simplify(text)
+    # The French `14h30` becomes `14:30`.
     words = _HOUR.sub(lambda each: f"{each[1]}:{each[2] or '00'}", fold_to_letters(iso))
     match = _MOMENT.fullmatch(words)
     day = parse_typed_day(match[1] if match else words, now.date(), locale)
@@ -238,7 +253,8 @@ def parse_typed_moment(text: str, now: datetime, locale: str | None = None) -> d
 
 
 def parse_typed_truth(text: str) -> bool | None:
-    """Return the truth value that a text names, in any of the languages."""
+    """Return the truth value that a person typed: `true`, `1`, or "yes" in any of Ponte's languages
+    is True, their opposites are False. Return None for any other text."""
     word, names = fold_to_letters(text), {"true": True, "1": True, "false": False, "0": False}
     names |= {
         fold_to_letters(say(name, each)): name == "Yes"
@@ -249,6 +265,7 @@ def parse_typed_truth(text: str) -> bool | None:
 
 
 def _simplify(text: str) -> str:
-    """Return the text with plain spaces, digits, minus signs and apostrophes."""
+    """Return a typed text with plain spaces, digits, minus signs and apostrophes in place of their
+    typographic forms, which phones and word processors write."""
     text = unicodedata.normalize("NFKC", text).replace("\N{MINUS SIGN}", "-")
     return " ".join(text.replace("'", "’").split())
