@@ -81,7 +81,8 @@ def find_code_lines(text: str, lines: Sequence[str], stray_ticks: StrayTicks = 0
 
 
 def parse_blocks(text: str) -> list[Token]:
-    """Return the block tokens of a text, without parsing inline elements."""
+    """Return the tokens of the CommonMark parser for the blocks of a text (paragraphs, lists, code
+    blocks). What is inside a line, such as links, is not parsed, which saves time."""
     tokens: list[Token] = []
     markdown = parser()
     markdown.block.parse(text.replace("\x00", "\ufffd"), markdown, {}, tokens)
@@ -125,7 +126,8 @@ def unescape(text: str) -> str:
 
 @functools.cache
 def parser() -> MarkdownIt:
-    """Return the parser, with tables and strikethrough. The first call imports its library."""
+    """Return the CommonMark parser, which also knows tables and struck text. The first call imports
+    its library, which takes a moment."""
     library = importlib.import_module("markdown_it")
     markdown: MarkdownIt = library.MarkdownIt("commonmark", {"html": False})
     markdown.enable(["table", "strikethrough"])

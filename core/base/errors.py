@@ -89,7 +89,8 @@ class PonteError(Exception):
 
 
 class Refusal(PonteError):
-    """The person may not do this here and now. Their message is answered with the reason."""
+    """The base class of refusals: the person may not do this here and now. Their message is
+    answered with the reason."""
 
     code = "forbidden"
 
@@ -101,7 +102,8 @@ class NotAllowed(Refusal):
 
 
 class OverBudget(Refusal):
-    """An allowance or a limit is used up. `limit` is its name in metrics."""
+    """An allowance or a limit of the person, or of all people, is used up. `limit` is its name in
+    metrics."""
 
     code = "too_many"
     limit = "daily_turns"
@@ -109,14 +111,16 @@ class OverBudget(Refusal):
 
 
 class Forgotten(Refusal):
-    """The conversation was erased."""
+    """Somebody wants to read a message or an answer of a conversation that was erased, or a message
+    that was withdrawn."""
 
     code = "forgotten"
     sentence = "This conversation was deleted."
 
 
 class StatusUnknown(PonteError):
-    """The platform has not reported in time who the person is."""
+    """It cannot be decided whether the person may do this, because their platform has not reported
+    in time who they are (a member, a guest)."""
 
     code = "status_unknown"
     sentence = (
@@ -132,7 +136,7 @@ class BadInput(PonteError):
 
 
 class GivenTwice(BadInput):
-    """A name in a command or a form that may occur once occurs twice."""
+    """A command or a form has the same name twice, such as `priority=1 priority=2`."""
 
     sentence = "{key} appears twice. Use it only once."
 
@@ -155,7 +159,7 @@ class TooLarge(BadInput):
 
 
 class UnknownCommand(BadInput):
-    """No quick command that the person may run has this slug."""
+    """A person typed the name of a quick command that does not exist, or that they may not run."""
 
 
 class NotFound(BadInput):
@@ -166,7 +170,7 @@ class NotFound(BadInput):
 
 
 class Expired(BadInput):
-    """Nobody decided on the proposal within 24 hours."""
+    """A person decided on a proposed change too late: proposals expire after 24 hours."""
 
     code = "expired"
     sentence = "{id} expired because no one approved it within 24 hours. Nothing was changed."
@@ -187,7 +191,8 @@ class TooManyDeliveries(PonteError):
 
 
 class Unstorable(PonteError):
-    """The database works but rejects these values because of their encoding, range or size."""
+    """The database works but rejects these values because of their encoding, range or size. A
+    repetition cannot help."""
 
     code = "unstorable"
     sentence = (
@@ -197,7 +202,8 @@ class Unstorable(PonteError):
 
 
 class ModelError(PonteError):
-    """The model cannot answer."""
+    """The base class of errors because of which the model cannot answer. The person reads the
+    sentence in place of an answer."""
 
     code = "model"
 
@@ -252,7 +258,7 @@ class ModelSilent(ModelError):
 
 
 class TooLong(ModelError):
-    """The conversation exceeds the model's context."""
+    """The conversation is longer than the model can read (its context)."""
 
     code = "too_long"
     sentence = "This conversation is too long for the model. Type `new` to start a new one."
@@ -277,7 +283,7 @@ class PersonRefused(ModelRefused):
 
 
 class Interrupted(ModelError):
-    """The process died several times during this turn."""
+    """The process died several times during this turn, so Ponte gives the turn up."""
 
     code = "interrupted"
     sentence = (
@@ -287,7 +293,8 @@ class Interrupted(ModelError):
 
 
 class TooManyRounds(ModelError):
-    """The turn used the largest number of model calls without an answer."""
+    """The model called tools in each of the largest number of rounds (requests to the model) that a
+    turn may have, and gave no answer."""
 
     code = "too_many_rounds"
     limit = "rounds"
@@ -346,7 +353,8 @@ class Restored(Undeliverable):
 
 
 class PlatformBusy(PonteError):
-    """The platform asks Ponte to wait. `seconds` is the time from its Retry-After header."""
+    """The platform asks Ponte to wait before the request is repeated. `seconds` is the time from
+    its Retry-After header."""
 
     code = "platform_busy"
     sentence = "The platform asks me to wait {seconds} s."
@@ -357,17 +365,20 @@ class PlatformBusy(PonteError):
 
 
 class NotSent(Exception):
-    """A call to a platform had no effect, so it may be repeated."""
+    """A request to a platform surely had no effect, for example because there was no connection, so
+    it may be repeated."""
 
 
 class SettingsError(PonteError):
-    """A setting is wrong. The process exits with code 2."""
+    """A setting of Ponte is wrong or missing, so that it cannot start. The process exits with code
+    2."""
 
     code = "settings"
 
 
 class HomeTaken(PonteError):
-    """Another process uses the home directory. The process exits with code 1."""
+    """Another process uses Ponte's folder of data (PONTE_HOME), which only one may. The process
+    exits with code 1."""
 
     code = "home_taken"
     sentence = (
@@ -376,14 +387,16 @@ class HomeTaken(PonteError):
 
 
 class Superseded(PonteError):
-    """An old attempt of a turn, or one of a forgotten conversation, tried to write."""
+    """An old attempt at a turn tried to write although a newer one has begun, the turn has ended,
+    or its conversation was forgotten. Nothing was written."""
 
     code = "superseded"
     sentence = "An older attempt tried to save its result."
 
 
 class TakenOver(Superseded):
-    """Another process may be working on this turn, so this one must not write its result."""
+    """Another process may be working on this turn, because this one did not respond for a while. So
+    this one must not write the turn's result."""
 
     code = "taken_over"
     sentence = "Another process may already be handling this message."

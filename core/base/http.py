@@ -152,7 +152,8 @@ class Proxies:
         return proxy if "://" in proxy else f"http://{proxy}"
 
     def name_for(self, url: str) -> str:
-        """Return the host and port of the proxy for this request, or "" for a direct connection."""
+        """Return the host and port of the proxy through which a request to this address goes,
+        without its password; "" for a direct connection."""
         address = (self.for_url(url) or "").partition("://")[2]
         return address.rpartition("@")[2].partition("/")[0]
 
@@ -182,7 +183,7 @@ def _includes(entry: str, host: str, port: int) -> bool:
 
 
 class HttpError(Exception):
-    """A failed request. `sent`: it may have reached the server, so it may have had its effect.
+    """A failed HTTP request. `sent`: it may have reached the server, so it may have had its effect.
 
     `proxy` is the host and port of the proxy that may have caused the failure.
     """
@@ -202,22 +203,22 @@ class HttpError(Exception):
 
 
 class HttpDown(HttpError):
-    """No connection, or it broke.
+    """There was no connection to the server, or it broke.
 
     `reason` is the kind of failure: ConnectError, ReadError, RemoteProtocolError and others.
     """
 
 
 class HttpTimeout(HttpError):
-    """The server did not respond in time."""
+    """The HTTP server did not respond in time, or not to the end."""
 
 
 class HttpUnreadable(HttpError):
-    """The body of the response does not have the expected format."""
+    """The body of an HTTP response does not have the expected format, such as JSON."""
 
 
 class HttpTooLarge(HttpError):
-    """The body of the response exceeds the size limit."""
+    """The body of an HTTP response exceeds the size limit."""
 
 
 class HttpAnswer(HttpError):
@@ -246,7 +247,8 @@ class HttpAnswer(HttpError):
 
 
 class RequestOptions(TypedDict, total=False):
-    """Options of `HttpClient.get_json` and `post_json`, as `request_json` describes them."""
+    """The optional arguments that `HttpClient.get_json` and `post_json` pass on to `request_json`,
+    which describes them."""
 
     params: Mapping[str, str] | None
     headers: Mapping[str, str] | None
@@ -286,7 +288,7 @@ class HttpClient:
         return self
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections of the client."""
         if self._client is not None:
             await self._client.aclose()
 
@@ -507,7 +509,8 @@ def _build_client(proxies: Proxies, socket: str) -> tuple[Any, Any]:
     transports: dict[str | None, Any] = {}
 
     class ProxyTransport(library.AsyncBaseTransport):  # type: ignore[misc, name-defined]
-        """Sends each request through the proxy for its address. The library knows no ranges."""
+        """Sends each request through the proxy that NO_PROXY and the other settings give for its
+        address. The library itself knows no ranges of addresses in NO_PROXY."""
 
         async def handle_async_request(self, request: Any) -> Any:
             proxy = proxies.for_url(str(request.url))
@@ -572,10 +575,9 @@ class RemoteError(ToolError):
 
 
 def withhold_secrets(text: str) -> str:
-    """Return a server's message without addresses and tokens, cut to 300 characters.
-
-    It serves as a hint for the model.
-    """
+    """Return a server's error message without what may be secret: addresses become "(address)" and
+    long random texts "(withheld)". It is cut to 300 characters, and serves as a hint for the
+    model."""
     return _SECRET.sub("(withheld)", _ADDRESS.sub("(address)", text))[:300]
 
 
@@ -595,7 +597,8 @@ E = TypeVar("E", bound=PonteError)
 
 
 def was_sent(failure: HttpError) -> bool:
-    """Return True if the request may have reached the server."""
+    """Return True if the request that failed may have reached the server, so that its outcome is
+    unknown. It serves as a condition in an `ErrorTable`."""
     return failure.sent
 
 
@@ -651,10 +654,8 @@ class ErrorRow:
 
 
 def on(*kinds: Kind, when: Condition | None = None) -> ErrorRow:
-    """Begin a row for failures of any of these kinds for which `when` returns True.
-
-    No kinds match every failure.
-    """
+    """Begin a row of an `ErrorTable`, for failures of any of these kinds for which `when` returns
+    True. Without kinds, the row matches every failure. `raises` completes it."""
     return ErrorRow(kinds, when)
 
 
@@ -668,7 +669,8 @@ class ErrorTable(Generic[E]):
         self._rows = rows
 
     def find(self, failure: Exception) -> ErrorRow:
-        """Return the first row of the table that matches the failure."""
+        """Return the first row of the table that matches the failure. The last row of each table
+        matches all."""
         return next(row for row in self._rows if row.matches(failure))
 
     def explain(self, failure: Exception, **values: object) -> E:

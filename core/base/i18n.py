@@ -152,7 +152,7 @@ def _fill(text: str, locale: str, values: Mapping[str, object]) -> str:
 
 
 def format_number(value: float) -> str:
-    """Return a number with the separators of the language."""
+    """Return a number as text with the separators of the language of the current task."""
     if isinstance(value, int) and -1000 < value < 1000:
         return str(value)
     from babel.numbers import format_decimal
@@ -171,7 +171,8 @@ def format_size(count: int) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration in words, rounded up, as in `5 hours`."""
+    """Return a duration in words, in the language of the current task, as in `5 hours`. It is
+    rounded up, so that nobody comes back too early."""
     minutes = math.ceil(seconds / 60)
     if seconds < 60:
         return plural("{count} second", "{count} seconds", math.ceil(seconds))
@@ -234,7 +235,8 @@ def write_first_day(words: str, locale: str | None = None) -> str:
 
 
 def nearest_locale(locale: str) -> str:
-    """Return the supported locale that best matches a platform's locale (`pt_PT`, `fr-CA`)."""
+    """Return the supported locale for a platform's locale: `pt_PT` gives `pt-BR`, `fr-CA` gives
+    `fr`, and a language without translations gives English."""
     language = locale.replace("_", "-").split("-")[0].lower()
     return next((ours for ours in LOCALES if ours.split("-")[0] == language), "en")
 
@@ -290,7 +292,7 @@ class _Catalogue(gettext.NullTranslations):
 
 @functools.cache
 def _load_catalogue(locale: str) -> gettext.NullTranslations:
-    """Read the catalogue of one of `LOCALES`, once."""
+    """Return the translations of one of `LOCALES`, whose file is read once."""
     if locale == "en":
         return gettext.NullTranslations()
     return _Catalogue(_FOLDER / locale.replace("-", "_") / "LC_MESSAGES" / "ponte.po")

@@ -125,7 +125,8 @@ _SUSPICIOUS = re.compile(r"[.:@&\\\u3002\uff0e\uff61]|\]\(")
 
 
 def is_too_complex(text: str) -> bool:
-    """Return True if a text exceeds the limits for Markdown, so that it is shown unformatted."""
+    """Return True if a text exceeds the limits of what is parsed as Markdown, which would take too
+    long. It is then shown unformatted."""
     return (
         len(text) > MAX_MARKDOWN_CHARACTERS
         or text.count("[") + text.count("]") > MAX_BRACKETS
@@ -230,7 +231,8 @@ def _is_json(text: str) -> bool:
 
 
 def _describe_target(token: Token) -> str:
-    """Return the address of a link or an image, and its title in quotation marks."""
+    """Return the address of a link or an image, and its title, if any, in quotation marks, for
+    plain text in place of Markdown."""
     address, title = token.attrs.get("src") or token.attrs["href"], token.attrs.get("title")
     return f'{address} "{title}"' if title else str(address)
 
@@ -282,8 +284,8 @@ def quote_inert(text: str) -> str:
 
 
 def show_reason(reason: str) -> str:
-    """Return the reason of a denial so that nothing in it ends the quote or is a link, a mention or
-    code."""
+    """Return the reason of a denial, a person's text, for a place between quotation marks: nothing
+    in it ends the quote or is a link, a mention or code."""
     return make_inert(reason).translate(_QUOTE_MARKS)
 
 
@@ -313,7 +315,7 @@ def defang_for_discord(text: str) -> str:
 
 
 def defang_for_terminal(text: str) -> str:
-    """Return `text` with the addresses defanged that a terminal would link."""
+    """Return `text` with the addresses broken up that a terminal would make clickable."""
     return Trust(is_code_inert=False).defang(text)
 
 
@@ -758,7 +760,8 @@ def _may_hold_address(text: str) -> bool:
 
 
 def _find_address(chunk: str, hot: re.Pattern[str] = _HOT) -> int | None:
-    """Return the start of the first address in the chunk, or None."""
+    """Return the index of the first address in a piece of text without spaces, or None. `hot`
+    matches the signs of an address."""
     match = hot.search(chunk)
     return None if match is None else _address_start(chunk, match.start())
 
@@ -787,6 +790,7 @@ def _address_end(chunk: str, start: int) -> int:
 
 
 def _break_address(address: str) -> str:
-    """Put each dot, colon and at-sign in brackets that could be part of an address."""
+    """Return an address that no platform links: with brackets around its dots, colons and at-signs
+    (`https[:]//evil[.]test`)."""
     cut = re.sub(r"([.:@\u3002\uff0e\uff61])(?=[^\s\])(])", r"[\1]", address)
     return cut.replace("](", "] (").replace("]:", "] :")

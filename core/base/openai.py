@@ -187,7 +187,8 @@ waited too long, and the model may still have answered."""
 
 @dataclass(frozen=True, slots=True)
 class ModelEndpoint:
-    """The address of the model's server. `key` is a secret; "" for a server that needs none."""
+    """The address of the model's server, with the key and the proxies for it. `key` is a secret; ""
+    for a server that needs none."""
 
     key: str = field(default="", repr=False)
     base_url: str = OPENAI_URL
@@ -195,7 +196,7 @@ class ModelEndpoint:
 
     @property
     def host(self) -> str:
-        """The host name of the server."""
+        """The host name in the address of the model's server."""
         return urlsplit(self.base_url).hostname or ""
 
     @property
@@ -274,7 +275,8 @@ class ModelServerFault(Exception):
 
     @property
     def is_quota_exhausted(self) -> bool:
-        """True if the account has no credit, so that a retry cannot help."""
+        """True if the account at the model's server has no credit left, so that a retry cannot
+        help."""
         # A code with "quota" can also mean a limit of a minute or a day (`_RATE_QUOTA`), which
         # passes.
         words = f"{self.code} {self.type}"
@@ -285,7 +287,7 @@ class ModelServerFault(Exception):
 
     @property
     def is_wrong_key(self) -> bool:
-        """True if the server rejects the API key, or finds none."""
+        """True if the model's server rejects the API key, or finds none in the request."""
         if self.code.startswith("model_") or self.is_region_refused:  # the key works elsewhere
             return False
         in_words = self.status in (0, 400, 404, 407, 422, 500) and self._says(_WRONG_KEY)
@@ -293,12 +295,13 @@ class ModelServerFault(Exception):
 
     @property
     def is_region_refused(self) -> bool:
-        """True if the server does not serve the country that the request comes from."""
+        """True if the model's server refuses requests from the country that this one comes from."""
         return self.status == 451 or (self.status in (400, 403) and self._says(_REGION))
 
     @property
     def refuses_reasoning(self) -> bool:
-        """True if the model calls tools only without reasoning."""
+        """True if the server refuses the request because this model calls tools only if it does not
+        reason. Ponte then asks without reasoning."""
         return self.status in (400, 422) and self._says(_NO_REASONING)
 
     @property
@@ -310,24 +313,27 @@ class ModelServerFault(Exception):
 
     @property
     def is_unknown_model(self) -> bool:
-        """True if the model does not exist, or not for this key."""
+        """True if the model does not exist on the server, or this key may not use it."""
         in_words = self.status in (400, 404, 410) and self._says(_UNKNOWN_MODEL)
         return self.code == "model_not_found" or (in_words and self.param in ("", "model"))
 
     @property
     def lacks_tools(self) -> bool:
-        """True if the model or its server cannot call tools."""
+        """True if the model or its server cannot call tools, so that the request must be made
+        without them."""
         is_named = 400 <= self.status <= 500 and self._says(_NO_TOOLS)
         return is_named and not self.refuses_reasoning
 
     @property
     def is_loading(self) -> bool:
-        """True if the server is loading the model."""
+        """True if the server is just loading the model into memory, so that a later request
+        succeeds."""
         return self.status in (425, 429, 503) and self._says(_LOADING)
 
     @property
     def is_not_loaded(self) -> bool:
-        """True if the server has not loaded the model, and does not do so by itself."""
+        """True if the server has the model but has not loaded it into memory, and does not do so by
+        itself. A person must load it."""
         return 400 <= self.status <= 503 and self._says(_NOT_LOADED)
 
     @property
@@ -338,7 +344,8 @@ class ModelServerFault(Exception):
 
     @property
     def is_rate_limited(self) -> bool:
-        """True if the server receives too many requests now."""
+        """True if the model's server receives too many requests now, so that a later one may
+        succeed."""
         words = _BUSY_WORDS if self.status != 500 else _BUSY_WORDS_OF_500
         in_words = self.status in (0, 400, 422, 500, 503) and words.search(self.message)
         named = _BUSY.search(f"{self.code} {self.type}")
@@ -346,7 +353,8 @@ class ModelServerFault(Exception):
 
     @property
     def is_container_gone(self) -> bool:
-        """True if the container expired or was deleted (text: community.openai.com/t/1321773)."""
+        """True if the container in which OpenAI runs code expired or was deleted, so that a new one
+        is needed (its text: community.openai.com/t/1321773)."""
         is_named = _CONTAINER_GONE.search(self.message) is not None
         return is_named and self.status in (0, 400, 404, 410)
 
@@ -358,7 +366,7 @@ class ModelServerFault(Exception):
 
     @property
     def is_undone(self) -> bool:
-        """True if the server did not process the request, so that it costs nothing."""
+        """True if the server surely did not process the request, so that it costs nothing."""
         return self.kind in ("unsent", "foreign") or (self.kind == "refused" and self.status < 500)
 
     @property
@@ -367,12 +375,14 @@ class ModelServerFault(Exception):
         repeats it."""
         if self.is_quota_exhausted or self.lacks_tools or self.is_not_loaded or self.is_bad_call:
             return False
-        if self.refuses_stream:
+        if self.refuses_stream:  # the caller asks again without a stream
             return False
         if self.status >= 500:
             return self.status not in UNREPEATED_STATUSES and not self._says(_BAD_TEMPLATE)
         if self.status not in (0, 400, 422):
-            return self.status in (408, 409, 425, 429, 498)  # timeout, conflict, too early or busy
+            # The request timed out, is in conflict with another one, or came too early; or the
+            # server has too many requests (429, and 498 of Groq).
+            return self.status in (408, 409, 425, 429, 498)
         # Some servers report with these statuses, or without one, that they are busy.
         return self.kind == "unsent" or self.code == "server_error" or self.is_rate_limited
 
@@ -415,7 +425,8 @@ class ModelServerClient:
         )
 
     async def delete(self, path: str) -> None:
-        """Send a DELETE request, with retries. Raises ModelServerFault."""
+        """Send a DELETE request. It is repeated after a fault that may pass. Raises
+        ModelServerFault."""
 
         async def delete() -> None:
             async with self._send("DELETE", path):
@@ -469,7 +480,7 @@ class ModelServerClient:
         return data if len(data) <= most else None
 
     async def close(self) -> None:
-        """Close all connections."""
+        """Close all connections to the model's server."""
         if self._session is not None:
             await self._session.close()
         if self._sdk is not None:
@@ -494,7 +505,8 @@ class ModelServerClient:
         return await retry(act, ModelServerFault, wait, sleep=self.sleep)
 
     async def _request(self, method: str, path: str, **options: Any) -> Json:
-        """Return the JSON object of a response; {} if its body is empty."""
+        """Send a request and return the JSON object of the response; {} if its body is empty.
+        Raises ModelServerFault, also if the body is no such object or names an error."""
         data = bytearray()
         async with self._send(method, path, **options) as response:
             async for chunk in response.content.iter_any():
@@ -648,7 +660,9 @@ def read_object(value: object) -> Json:
 
 
 def seconds_before_retry(failed: int, fault: ModelServerFault) -> float:
-    """Return the seconds before the next attempt: Retry-After, or a growing pause with jitter."""
+    """Return the seconds before the next attempt: what the server asks for, or a pause that grows
+    with each failed attempt and is a little random, so that clients do not all come back at
+    once."""
     if fault.wait is not None:
         return fault.wait
     return REQUEST_BACKOFF.seconds_after(failed) * random.SystemRandom().uniform(1.0, 1.25)
@@ -680,7 +694,8 @@ def _make_sdk_client(
 
 
 async def _check_response(response: Any) -> None:
-    """Raise ModelServerFault for a refusal or a compressed response that the SDK received."""
+    """Raise ModelServerFault if the SDK received a refusal or a compressed body. The SDK calls this
+    for each response, before it reads the body."""
     if response.status_code >= 300:
         raise await _read_refusal(response.status_code, response.headers, response.aiter_raw())
     _refuse_compression(response.headers)
@@ -781,7 +796,13 @@ class _EventParser:
         """The name of the event that the lines belong to."""
 
     def read_lines(self, lines: list[bytearray]) -> Iterator[Json]:
-        """Yield the events that these lines complete, up to `[DONE]`."""
+        """Take in these lines of the stream, and yield the events that they complete, up to
+        `[DONE]`.
+
+        An event has `data:` lines and perhaps a name, and ends with an empty line. Servers deviate
+        from that in many ways. For a body of JSON in place of a stream, the lines are only
+        collected.
+        """
         for line in lines:
             if self.is_done:
                 return

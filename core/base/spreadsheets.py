@@ -54,7 +54,7 @@ class ExportColumn:
 
     @property
     def is_number(self) -> bool:
-        """Return True if the column holds numbers."""
+        """Return True if the column holds numbers, by its format."""
         return format_kind(self.format) in NUMBER_KINDS
 
 

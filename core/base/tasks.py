@@ -103,7 +103,8 @@ class BackgroundTasks:
         return task
 
     async def close(self, grace_seconds: float = 0.0) -> None:
-        """Wait up to `grace_seconds` for running tasks, then cancel the rest."""
+        """Wait up to `grace_seconds` for running background tasks, then cancel the rest. No task
+        can be started any more."""
         self._closed = True
         if self._running and grace_seconds:
             await asyncio.wait(self._running, timeout=grace_seconds)
@@ -201,7 +202,8 @@ def wait_after_each(
 
 
 class Pacer:
-    """Spaces calls at least `interval` seconds apart. An interval of 0 disables it."""
+    """Spaces calls to a service at least `interval` seconds apart, for services that limit their
+    rate. An interval of 0 disables it."""
 
     def __init__(self, interval: float, sleep: Sleep = asyncio.sleep) -> None:
         self._interval = interval

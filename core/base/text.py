@@ -136,12 +136,12 @@ class Fence:
 
     @property
     def opening(self) -> str:
-        """The line that opens the block."""
+        """The line that opens the code block."""
         return f"{self.indent}{self.mark}{self.info}"
 
     @property
     def closing(self) -> str:
-        """The line that closes the block."""
+        """The line that closes the code block."""
         return f"{self.indent}{self.mark}"
 
     def continuation(self, room: int) -> Fence:
@@ -217,7 +217,8 @@ def change_outside_code(
 
 
 def fence_after_text(text: str, fence: Fence | None, longest: int) -> Fence | None:
-    """Return the fence that is open after all lines of `text`."""
+    """Return the fence of the code block that is open after all lines of `text`; None if none is.
+    `fence` is the one that is open before."""
     for line in text.split("\n"):
         fence = fence_after_line(line, fence, longest)
     return fence
@@ -268,7 +269,8 @@ def split_text(text: str, limit: int, size: SizeFunction = len) -> tuple[str, ..
 
 
 async def run_off_loop(work: Callable[[str], T], text: str) -> T:
-    """Return `work(text)`. Long texts are processed in a thread."""
+    """Return `work(text)`. A long text is processed in a thread, so that the event loop is not
+    blocked."""
     return await asyncio.to_thread(work, text) if len(text) > LONG_TEXT_CHARACTERS else work(text)
 
 
@@ -466,12 +468,14 @@ def truncate(text: str, longest: int) -> str:
 
 
 def clip_line(words: str, longest: int = 120) -> str:
-    """Return text from users or other systems on one line of at most `longest` characters."""
+    """Return text from users or other systems on one line of at most `longest` characters, without
+    invisible characters."""
     return to_one_line(words, longest)
 
 
 def to_one_line(text: str, longest: int | None = None) -> str:
-    """Return the cleaned text on one line, truncated to `longest` characters if that is given."""
+    """Return the text on one line, without invisible characters. It is truncated to `longest`
+    characters if that is given."""
     line = " ".join(clean_text(text).split())
     return line if longest is None else truncate(line, longest)
 
@@ -505,13 +509,15 @@ def safe_media_type(type: str) -> str:
 
 
 def fold_case(text: str) -> str:
-    """Return a form for comparison that ignores case and how an accent is encoded (Unicode NFC)."""
+    """Return a form of a text for comparisons that ignore case, and how an accent is encoded
+    (Unicode has two ways)."""
     return unicodedata.normalize("NFC", compose_letters(text).casefold())
 
 
 def compose_letters(text: str) -> str:
-    """Return the text with each accent in its letter (Unicode NFC). Names of files and texts from a
-    Mac have them apart."""
+    """Return the text with each accent encoded together with its letter (Unicode NFC). Names of
+    files and texts from a Mac have them apart, and would differ from the same text typed
+    elsewhere."""
     return unicodedata.normalize("NFC", limit_combining_marks(text))
 
 
@@ -694,12 +700,14 @@ class _Part:
         return _Cut(end, start, fence, fence)
 
     def _keeps_fences(self, cut: _Cut, fence: Fence | None) -> bool:
-        """Return True if neither side of the cut becomes a fence that the whole line was not."""
+        """Return True if neither half of a line that is cut there would open or close a code block
+        (a fence) that the whole line does not. `fence` is the one that is open before the line."""
         rest = self._line(cut.next)
         return self._open_at(cut.end) == fence == fence_after_line(rest, fence, self.longest)
 
     def _line(self, start: int) -> str:
-        """Return the line that starts there, as far as it could fit into one part."""
+        """Return the line of the text that starts at this index, as far as it could fit into one
+        part."""
         end = self.text.find("\n", start, start + self.room)
         return self.text[start : end if end >= 0 else start + self.room]
 
@@ -715,8 +723,8 @@ class _Part:
 
 
 def _storable(value: Any) -> Any:
-    """Return the value with each half of a surrogate pair replaced, at any depth: no database can
-    store one."""
+    """Return the value with U+FFFD in place of each half of a surrogate pair, at any depth. No
+    database can store such a half."""
     if isinstance(value, str):
         return in_whole_characters(value)
     if isinstance(value, dict):

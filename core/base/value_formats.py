@@ -69,7 +69,8 @@ def parse_number(value: object) -> Decimal | None:
 
 
 def decimal_places(format: str) -> int:
-    """Return how many decimal places a format always shows."""
+    """Return how many decimal places the values of a column always show, by its format, as in
+    `number 2`; 0 if it does not say."""
     last = format.rpartition(" ")[2]
     return int(last) if last.isdecimal() else 0
 

@@ -55,8 +55,8 @@ _LEFT = "I stopped waiting because you asked me to. The operation had started an
 
 @dataclass(slots=True)
 class _Run:
-    """The state of a change while its rows are written. `steps` maps the number of a row's write to
-    its last recorded state."""
+    """The state of a change while it is applied, in memory. `steps` maps the number of each row's
+    write to its last recorded state."""
 
     change: Change
     kind: Kind
@@ -98,12 +98,13 @@ class ChangeRunner:
     """A lock for each table, so that changes of one table are applied one after the other."""
 
     def stop_batches(self) -> None:
-        """Begin no further batch and stop waiting for runs. The next process continues the
-        changes."""
+        """Begin no further writes, and stop waiting for runs in other systems, because this process
+        ends. The next process continues the changes."""
         self._held.set()
 
     async def wait_for_records(self) -> None:
-        """Wait until the results of all calls under way are recorded."""
+        """Wait until all writes under way have ended and their results are stored, before the
+        process ends."""
         if self._flights:
             await asyncio.wait(self._flights)
 
@@ -437,7 +438,7 @@ class ChangeLifecycle:
         return result
 
     async def add_reason(self, change: Change, reason: str) -> Change:
-        """Store the reason of a denial that has none, and return the change."""
+        """Store the reason that a person gives for a denial after it, and return the change."""
         note = self.builder.build_note(replace(change, denial_reason=reason))
         result = await self.ledger.add_reason(change.id, reason, note)
         self.on_change()

@@ -113,7 +113,8 @@ class TableRules:
         return self.find_rule(*names).access == "hidden"
 
     def is_read_only(self, *names: str) -> bool:
-        """Return whether this table is never changed. That includes hidden tables."""
+        """Return whether the operator lets nobody change this table. That includes hidden
+        tables."""
         return self.find_rule(*names).access in ("hidden", "read")
 
     def is_visible(self, viewer: Viewer, *names: str) -> bool:
@@ -129,7 +130,8 @@ class TableRules:
         )
 
     def hides_some(self, rights: PlaceRights | None) -> bool:
-        """Return whether there may be tables that a person with these rights must not know of."""
+        """Return whether there may be tables of which a person with these rights must not know, so
+        that lists of tables must be filtered. `rights` None: only hidden tables count."""
         hidden = any(rule.access == "hidden" for rule in self.tables.values())
         return hidden or (rights is not None and rights.depends_on_name("read"))
 
@@ -153,7 +155,7 @@ class TableRulesConfig(Protocol):
 
     @property
     def table_rules(self) -> TableRules:
-        """The rules about which tables may be read and changed, as they are now."""
+        """The operator's rules about which tables may be read and changed, as they are now."""
 
 
 class ApprovalConfig(TableRulesConfig, Protocol):
@@ -161,7 +163,8 @@ class ApprovalConfig(TableRulesConfig, Protocol):
     is needed, because the operator can reload it while Ponte runs."""
 
     def channel(self, address: Address) -> Any:
-        """Return the settings of a place. `approvers` are those that it names."""
+        """Return the operator's settings of a place. Its `approvers` are those for changes that are
+        asked for there."""
 
 
 class NoTableRules(TableRulesConfig):
@@ -194,14 +197,17 @@ class Approval:
         return functools.reduce(join_rules, (rule for _, rule in self._find_table_rules(draft)))
 
     def _find_table_rules(self, draft: Draft) -> Iterator[tuple[str, TableRule]]:
-        """Yield the title and the rule of the draft's table, then of the tables that it links."""
+        """Yield the title and the operator's rule of the table that the draft changes, then those
+        of each linked table whose rows change with it. A draft without a table yields "" and the
+        default rule."""
         for names in (self.kinds[draft.kind].rule_names(draft), *draft.view.linked_tables):
             # A rule by the table's id comes before one by its title.
             title = next(iter(names), "")
             yield title, self.config.table_rules.find_rule(*reversed(names))
 
     def sees_all(self, person: Person) -> bool:
-        """Return whether the person may see changes from all conversations."""
+        """Return whether the person may see changes from all conversations: the owner of a page or
+        a terminal who is also the operator."""
         operator = self.policy.platforms.get(person.platform, NO_RIGHTS).owner_is_operator
         return operator and self.is_owner(person)
 

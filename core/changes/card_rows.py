@@ -56,7 +56,8 @@ class FieldChange:
 
     @property
     def value(self) -> str:
-        """The only value, or both: `Overdue → Paid`."""
+        """The value of the field before and after the change, as in `Overdue → Paid`; only one of
+        them if the row does not exist then."""
         return " → ".join(side for side in (self.before, self.after) if side is not None)
 
     def list_lines(self, characters: int | None = None) -> list[str]:
@@ -77,7 +78,8 @@ class CardRow:
 
     @property
     def is_new(self) -> bool:
-        """True if the row did not exist before. Each of its fields then has a line of its own."""
+        """True if the change creates the row. A platform then draws each of its fields on a line of
+        its own."""
         return all(change.before is None for change in self.changes)
 
     @property
@@ -279,7 +281,8 @@ def _format(value: Any, format: str | None) -> str:
 
 
 def _hold_files(*cells: Any) -> bool:
-    """Return whether the cells are lists of files, stored or new ones; an empty cell is none."""
+    """Return whether the cells are lists of attached files (stored or new ones). An empty cell may
+    be one of them. Of such a field, a card shows what is added and removed."""
     files = [file for cell in cells for file in (cell if isinstance(cell, list) else ())]
     is_list = all(cell is None or isinstance(cell, list) for cell in cells)
     return is_list and any(
@@ -345,7 +348,8 @@ def _cells(row: Mapping[str, Any], longest: int | None) -> Cells:
 
 
 def hides_address(value: Any) -> bool:
-    """Return whether a card shows the name of a file in this value, but not its address."""
+    """Return whether the value has a file of which a card shows the name, but not the address. Who
+    approves then cannot see where the file comes from."""
     if isinstance(value, list):
         return any(map(hides_address, value))
     is_address = isinstance(value, dict) and bool({"path", "url"} & value.keys())

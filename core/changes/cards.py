@@ -158,14 +158,15 @@ class CardBuilder:
 
     def describe_rows(self, change: Change) -> str:
         """Return the first rows of the change with their old and new values, as plain text on one
-        line; "" if they were erased."""
+        line; "" if the stored values were erased."""
         rows = () if change.is_erased else read_rows(self._build_rows(change, None))
         shown = [f"{row.name}, {row.text}".strip(", ") for row in rows[:MAX_WRITTEN_ROWS]]
         words = [clip_line(each, MAX_WRITTEN_CHARACTERS) for each in shown]
         return "; ".join([*words, *(["…"] if len(rows) > len(shown) else [])])
 
     def build_title(self, change: Change) -> str:
-        """Return what the change does, as one line."""
+        """Return what the change does, as one line: the title of its card. An undo names the change
+        that it takes back."""
         what, undone = self.kind(change).build_title(change), change.proposal.undone_change
         return say(_UNDO, id=undone, what=what) if undone else what
 
@@ -313,7 +314,8 @@ def _describe_approvals(change: Change, needed: int) -> str:
 
 
 def _list_approvers(change: Change) -> str:
-    """Return the names of the people who approved the change, the latest last."""
+    """Return the names of the people who approved the change, joined by commas, the latest last;
+    "?" if none is known."""
     people = [consent.person for consent in change.consents]
     if change.decider and change.decider.key not in [person.key for person in people]:
         people.append(change.decider)
@@ -335,8 +337,8 @@ def describe_whole(card: Card) -> str:
 
 
 def is_short(texts: Sequence[str]) -> bool:
-    """Return whether every platform has room for cards with these texts in full, in one message and
-    beside the longest answer."""
+    """Return whether cards with these texts fit completely into one message on every platform, also
+    beside the longest answer. Only then can a person who saw the message have read them whole."""
     return len(texts) <= MAX_SHORT_CARDS and len(escape("".join(texts)).encode()) <= MAX_SHORT_BYTES
 
 
@@ -351,7 +353,8 @@ def describe_proposals(count: int) -> str:
 
 
 def describe_lapse() -> str:
-    """Return the sentence that the time for undoing the change is over."""
+    """Return the sentence that tells that the change can no longer be undone, because its time for
+    that is over."""
     return say(_LAPSED, days=round(UNDO_LIFETIME_SECONDS / 86_400))
 
 
@@ -382,7 +385,8 @@ class ChangeViews:
     owner: OwnerName
 
     async def cards(self, ids: Sequence[str]) -> Sequence[Card]:
-        """Return the cards of these changes in their current state."""
+        """Return the cards of the changes with these ids, in their current state, as their askers
+        see them."""
         return [await self.card(await self.ledger.get(id)) for id in ids]
 
     async def card(

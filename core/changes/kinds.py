@@ -47,49 +47,54 @@ class Batch(Protocol):
 
 
 class Applier(Protocol):
-    """Makes all writes to one system. It makes no decisions."""
+    """Makes all approved writes to one system, such as NocoDB. It does not decide whether they may
+    be made."""
 
     @property
     def name(self) -> str:
-        """The name of the applier in drafts and in the ledger."""
+        """The name of the applier, by which drafts and stored changes refer to it."""
 
     @property
     def patience(self) -> float:
-        """Seconds that a check or a write may take. The applier's own timeouts are shorter."""
+        """The timeout in seconds of one check or one write of a batch. The applier's own timeouts
+        are shorter."""
 
     def batch(self, draft: Draft) -> int:
-        """Return the number of rows in one batch."""
+        """Return how many rows of this draft are written at once, in one batch."""
 
     def open(self, draft: Draft) -> Batch:
         """Return a new batch for this draft. No request is sent yet. Use one batch from the check
         before a write to the check after it."""
 
     def revert(self, change: Change) -> Draft:
-        """Return the draft that undoes the written rows. Raise ToolError if nothing can be
-        undone."""
+        """Return the draft that takes back what the change has written. Raise ToolError if nothing
+        can be undone."""
 
 
 @runtime_checkable
 class CheckedApplier(Applier, Protocol):
-    """An applier that checks the asker's rights in its own system, before a proposal is claimed."""
+    """An applier that also checks the asker's rights in its own system, before a proposal is
+    applied."""
 
     async def check_asker(self, draft: Draft) -> None:
-        """Check that the asker may have this applied now. Raise NotAllowed, also if that is not
-        known; the proposal then stays open."""
+        """Check in the other system that the asker may still have this change made. Raise
+        NotAllowed if not, or if that is not known; the proposal then stays open."""
 
 
 @runtime_checkable
 class WatchedBatch(Batch, Protocol):
-    """A batch of writes in another system that takes long and reports how far it is."""
+    """A batch of writes in another system that takes long there, and reports how far it is, such as
+    a run of a quick command."""
 
     async def watch(self, rows: Sequence[RowWrite], doing: Doing) -> Sequence[RowCheck]:
-        """Check a run like `check`, and call `doing` with each new state."""
+        """Return the current state of the rows, as `check` does, once a run in another system has
+        ended. Meanwhile, call `doing` with each new state of the run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Changer:
-    """A person who changes the values of a proposal, with what they may read in the place of its
-    card."""
+    """A person who changes the values of an open proposal, with what they may read in the place of
+    its card, and their time zone."""
 
     person: Person
     address: Address
@@ -148,7 +153,8 @@ class Kind:
         return ()
 
     def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
-        """Return the rights that the asker needs."""
+        """Return the rights that a person needs to propose this draft, each with the names of what
+        it is about."""
         return [("propose", *self.rule_names(draft))]
 
     def right_to_approve(self, draft: Draft) -> tuple[str, ...]:
@@ -161,7 +167,8 @@ class Kind:
         return ("approve", *(self.rule_names(draft) or ("",)))
 
     def needs_admin(self, draft: Draft) -> str:
-        """Return why an admin must approve the draft in place of its asker; "" if the asker can."""
+        """Return the sentence that says why an admin must approve the draft in place of its asker;
+        "" if the asker can approve it."""
         return _ADMIN_ROWS if draft.row_count > OWN_ROWS else ""
 
     def may_be_automatic(self, draft: Draft) -> bool:
@@ -174,7 +181,8 @@ class Kind:
         return False
 
     def paid_run(self, draft: Draft) -> PaidRun | None:
-        """Return what applying it costs; None if it costs nothing."""
+        """Return what applying the draft costs, such as a run of an agent; None if it costs
+        nothing."""
         return None
 
     def build_title(self, change: Change) -> str:

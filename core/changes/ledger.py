@@ -80,7 +80,8 @@ _DRAFT_COLUMNS = ("applier", "kind", "title", "note")
 
 
 def take_notes(connection: SqlConnection, thread: str) -> Sequence[Item]:
-    """Delete and return the notes that the model of this thread has not read yet, oldest first."""
+    """Delete and return the notes about changes that the model of this thread has not read yet,
+    oldest first, as items of the transcript."""
     rows = connection.execute(
         "DELETE FROM notes WHERE thread = ? RETURNING id, text", (thread,)
     ).fetchall()
@@ -295,7 +296,7 @@ class SqlLedger(SqlStore):
             connection.execute("DELETE FROM consents WHERE change = ? AND person = ?", (id, person))
 
     async def list_waiting_for_people(self) -> Sequence[Change]:
-        """Return the open proposals, oldest first."""
+        """Return the proposals on which nobody has decided, oldest first."""
         # `state IN (...)` repeats the condition of the partial index `changes_open`. SQLite uses a
         # partial index only if the query contains its condition (sqlite.org/partialindex.html).
         return await self._select_changes(
@@ -304,7 +305,8 @@ class SqlLedger(SqlStore):
         )
 
     async def count_unfinished(self) -> Mapping[str, int]:
-        """Return how many changes are in each of the states `open` and `applying`."""
+        """Return how many changes wait for a decision (`open`) and how many are being applied
+        (`applying`), by state."""
         rows = await self._database.read(
             lambda c: c.execute(
                 "SELECT state, count(*) AS n FROM changes WHERE state IN ('open', 'applying')"
@@ -498,7 +500,8 @@ class SqlLedger(SqlStore):
         return _get_change(connection, id)
 
     def _get_claimed(self, connection: SqlConnection, id: str, seq: int) -> Change:
-        """Return the change and lock its conversation. Raise what `_check_claim` raises."""
+        """Return the change with its conversation locked until the transaction ends, if the event
+        `seq` is applying it. Raise Superseded or TakenOver otherwise (`_check_claim`)."""
         change = _get_locked(connection, id)
         self._check_claim(connection, change, seq)
         return change
@@ -519,7 +522,7 @@ class SqlLedger(SqlStore):
 
     @query
     def has_open(self, connection: SqlConnection, conversation: str) -> bool:
-        """Return whether a proposal of that conversation waits for a decision."""
+        """Return whether a proposed change of that conversation waits for a person's decision."""
         # `state IN ('open', 'applying')` as in `list_waiting_for_people`.
         return bool(
             select_value(
@@ -568,7 +571,8 @@ class SqlLedger(SqlStore):
         )
 
     async def list_undrawn(self) -> Sequence[Change]:
-        """Return the changes that have changed since their card was drawn, oldest first."""
+        """Return the changes whose card shows an old state, because they have changed since it was
+        drawn, oldest first."""
         changes = await self._select_changes("SELECT * FROM changes WHERE drawn_version < version")
         return sorted(changes, key=lambda change: change.proposal.created_at)
 
@@ -584,7 +588,8 @@ class SqlLedger(SqlStore):
         )
 
     async def list_overdue(self, now: float) -> Sequence[Change]:
-        """Return the open proposals that have expired."""
+        """Return the proposals that are still open although their time is over at `now` (seconds
+        since 1970)."""
         # `state IN ('open', 'applying')` as in `list_waiting_for_people`.
         return await self._select_changes(
             "SELECT * FROM changes WHERE state IN ('open', 'applying') AND state = 'open'"
@@ -646,7 +651,8 @@ class SqlLedger(SqlStore):
 
 
 def _get_change(connection: SqlConnection, id: str) -> Change:
-    """Return a change with its steps and approvals. Raise NotFound."""
+    """Return the stored change with this id, with its steps (writes of rows) and approvals. Raise
+    NotFound."""
     for change in _select(connection, "SELECT * FROM changes WHERE id = ?", (id,)):
         return change
     raise NotFound(NO_PROPOSAL_SENTENCE, id=id)
@@ -801,7 +807,8 @@ def _erase_contents(connection: SqlConnection, id: str) -> None:
 
 
 def _decision_columns(decider: Person | None, at: float) -> dict[str, str | int | float]:
-    """Return the columns that record who decided and when. Without a decider they are empty."""
+    """Return the values of the columns that record who decided on a change and when (seconds since
+    1970). Without a decider they are empty."""
     return {
         "decider": decider.key if decider else "",
         "decided_by": encode_json(decider) if decider else "",
@@ -888,5 +895,5 @@ def _row_to_json(row: Row | None) -> str | None:
 
 
 def _without_name(person: str) -> str:
-    """Return a stored person without their name, "" for none."""
+    """Return the stored JSON of a person without their name; "" for none. Their key remains."""
     return encode_json(replace(decode_json(Person, person), name="")) if person else ""

@@ -76,7 +76,8 @@ _TOO_MANY = "That's {count} rows. The maximum is {most} per request."
 
 @dataclass(frozen=True, slots=True)
 class Proposals:
-    """Stores the proposals that tools make, and withdraws them."""
+    """Stores the changes that tools propose, so that people can decide on them, and withdraws such
+    proposals."""
 
     approval: Approval
     lifecycle: ChangeLifecycle
@@ -159,7 +160,8 @@ class Proposals:
                 await self.lifecycle.close(change, "denied", PONTE_PERSON)
 
     async def withdraw_drafts_of(self, applier: str) -> int:
-        """Withdraw the open proposals for a system whose data was replaced. Return how many."""
+        """Withdraw the open proposals for a system whose data was replaced, because their rows are
+        not there any more. `applier` is the system's name in drafts. Return how many."""
         count = 0
         for change in await self.lifecycle.ledger.list_waiting_for_people():
             if change.draft.applier == applier:
@@ -169,8 +171,8 @@ class Proposals:
 
 
 def _intended_write(draft: Draft) -> object:
-    """Return the values that the draft would write, without the old ones, to compare it with
-    another draft."""
+    """Return what the draft would write, without the old values, to find out whether another draft
+    writes the same. An existing row is compared by its id, a new one by its values."""
     rows = [(row.id if row.before else "", row.after) for row in draft.rows]
     return draft.applier, draft.kind, draft.title, draft.view.place, rows
 
@@ -206,7 +208,8 @@ _UNCOUNTED = (
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """Carries out what people decide: approve, change, deny or undo."""
+    """Carries out what people decide about changes: approve, change the values, deny, undo, or
+    propose again."""
 
     ledger: SqlLedger
     approval: Approval
@@ -379,7 +382,8 @@ class Decisions:
         return None
 
     async def _deny(self, change: Change, decision: DecisionRequest, standing: Standing) -> _Result:
-        """Deny an open proposal, or store the reason of a denial that has none."""
+        """Deny an open proposal, or store the reason of a denial that has none. Return the change,
+        with no sentence for the answer."""
         person, reason = decision.person, decision.reason
         if change.state == "open":
             rule = require(judge_denial(standing))
@@ -681,7 +685,8 @@ class Decisions:
 
 
 def _refuse_program(decision: DecisionRequest) -> None:
-    """Raise NotAllowed if a bot or a request with an API token decides."""
+    """Raise NotAllowed if a bot, or a program with an API token, tries to approve a change: only
+    people decide."""
     if decision.person.is_bot:
         raise NotAllowed(REFUSAL_SENTENCES["bot"], id=decision.id)
 
@@ -696,8 +701,7 @@ def _code(change: Change, decision: DecisionRequest) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ChangeService:
-    """Groups the parts that deal with changes: ledger, approval, cards, applying, proposals,
-    decisions."""
+    """Groups the objects that deal with changes, so that they can be passed on together."""
 
     ledger: SqlLedger
     approval: Approval

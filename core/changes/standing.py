@@ -216,7 +216,8 @@ def may_see(standing: Standing) -> _Objections:
 
 @_rule
 def judge_approval(standing: Standing) -> _Objections:
-    """Judge whether the person may approve the change, and its asker is still here."""
+    """Judge whether the person may approve the change. Its asker must still be a member, and still
+    have the right to ask for it."""
     yield from _object_to_undo(standing)
     if standing.asker_has_left is None:
         yield NotKnown("asker_has_left")
@@ -226,7 +227,7 @@ def judge_approval(standing: Standing) -> _Objections:
 
 @_rule
 def judge_consent(standing: Standing) -> _Objections:
-    """Judge whether an earlier approval of the person still counts."""
+    """Judge whether an approval that the person gave earlier, as one of several, still counts."""
     if standing.has_left is None:
         yield NotKnown("has_left")
     if standing.has_left:
@@ -236,7 +237,8 @@ def judge_consent(standing: Standing) -> _Objections:
 
 @_rule
 def judge_undo(standing: Standing) -> _Objections:
-    """Judge whether the person may undo the change, and its asker may still ask for it."""
+    """Judge whether the person may undo the change. Its asker must still have the right to ask for
+    it."""
     return _object_to_undo(standing)
 
 
@@ -277,7 +279,8 @@ def judge_reason(standing: Standing) -> _Objections:
 
 @_rule
 def judge_notice(standing: Standing) -> _Objections:
-    """Judge whether the person may be asked for a decision unasked."""
+    """Judge whether Ponte may send the person a request to decide on the change, which they did not
+    ask for. Not to programs, guests, or people without the right."""
     yield from _object_to_member(standing)
     yield from (right for right in standing.approve if right.is_denied)
 
@@ -308,7 +311,8 @@ def shows_button(action: ChangeAction, standing: Standing) -> bool:
 
 
 def _object_to_undo(standing: Standing) -> _Objections:
-    """Yield why the person may not decide, or why its asker may not ask for it any more."""
+    """Yield the objections against a decision of the person: that they may not decide, or that the
+    change's asker has lost the right to ask for it."""
     if standing.is_read_only:
         yield "read_only"
     yield from _object_to_decider(standing)
@@ -378,7 +382,8 @@ def _object_to_change(standing: Standing) -> _Objections:
 
 
 def _object_to_others(standing: Standing, code: str) -> _Objections:
-    """Yield the objection `code`, unless the person is an admin."""
+    """Yield the objection `code`, a key of REFUSAL_SENTENCES, unless the person is an admin; or
+    that it is not known whether they are one."""
     if standing.admin.is_unknown:
         yield standing.admin
     if not standing.admin.allowed:
@@ -386,7 +391,8 @@ def _object_to_others(standing: Standing, code: str) -> _Objections:
 
 
 def _object_to_member(standing: Standing) -> _Objections:
-    """Yield that the person is a program or a guest."""
+    """Yield the objection that the person is a program or a guest, who never decide, or that this
+    is not known."""
     if standing.is_bot:
         yield "bot"
     if standing.is_guest is None:

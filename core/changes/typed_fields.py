@@ -66,8 +66,8 @@ def match_values(
 
 
 def name_field(field: FormField) -> str:
-    """Return the name of a field, after the number of its row if there are several. It is untrusted
-    text."""
+    """Return the name of a field of a form, as people read it: after the number of its row if the
+    form has several rows. It is untrusted text."""
     if not field.row:
         return field.label
     return say("Row {number}, {field}", number=field.key.partition(".")[0], field=field.label)
@@ -142,5 +142,6 @@ def _write_example(field: FormField, now: datetime) -> str:
 
 
 def _show_name(name: str) -> str:
-    """Return the name of a field, which is untrusted, for a sentence in an answer."""
+    """Return the name of a field, or a typed value, for a sentence in an answer. It is untrusted,
+    so its Markdown is escaped."""
     return escape_markdown(clip_line(name))

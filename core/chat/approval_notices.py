@@ -94,20 +94,23 @@ class OutgoingPosts:
                 return []
 
     async def record_posting(self, number: int, key: str) -> None:
-        """Record that the post is about to be made."""
+        """Record that the notice is about to be posted, so that a crash leaves a sign that it may
+        have been."""
         await self.put(state="posting")
 
     async def record_posted(self, number: int, post: str, last: bool = False) -> None:
-        """Record the id of the post. The text is stored only for a copy, which is redrawn later."""
+        """Record the platform's id of the notice's post, and which version of the change it shows.
+        The text is stored only for a copy of a card, which is redrawn later."""
         text = self.outgoing.text if self.outgoing.kind == "copy" else ""
         await self.put(state="posted", post=post, text=text, drawn_version=self.version)
 
     async def record_removed(self, number: int) -> None:
-        """Record that a person removed the post, or that it is not needed."""
+        """Record that a person deleted the notice's post, or that it is not needed, so that it is
+        not posted again."""
         await self.put(state="removed", text="")
 
     async def put(self, **values: Any) -> None:
-        """Store the notice with these of its fields changed."""
+        """Store the notice again with other values of some of its fields."""
         self.outgoing = replace(self.outgoing, **values)
         await self.outbox.put(self.outgoing)
 
@@ -136,7 +139,8 @@ class ApprovalNotices:
         outbox, failures = self.outbox, 0
         after = self.changes.approval.config.table_rules.remind_after  # seconds; 0: no reminders
         reminded_before = self.changes.views.clock() - after if after else 0.0
-        # In this order, because a step stores the notices that a later one posts.
+        # In this order, because a step stores the notices that a later one posts. The number for
+        # `list_due` is a time: only proposals that were asked for before it are due.
         for find, step in (
             (lambda: outbox.list_due("asked", _FOREVER), self._ask),
             (lambda: outbox.list_due("reminded", reminded_before), self._remind),
@@ -178,8 +182,11 @@ class ApprovalNotices:
             await self.outbox.record_notices(id, "asked", copies)
 
     async def _people(self, change: Change) -> Sequence[Person]:
-        """Return the people who may decide on the change and do not see it where it was asked
-        for."""
+        """Return the people who should get a copy of the card: they may decide on the change, and
+        do not see it where it was asked for. At most MAX_COPIES.
+
+        Raise PlatformBusy if a platform cannot tell yet who they are.
+        """
         approval, proposal = self.changes.approval, change.proposal
         asker = approval.canonical_person(proposal.asker.key)
         names, people = approval.to_be_asked(change), dict[str, Person]()
@@ -294,7 +301,7 @@ class ApprovalNotices:
         del self._begun[one.key]
 
     async def _note_refusal(self, posts: OutgoingPosts, error: Undeliverable) -> None:
-        """Record that the platform rejects the notice for good."""
+        """Record that the platform rejects the notice for good, so that it is not tried again."""
         one = posts.outgoing
         log.warning(
             "could not send an approval notice", change=one.change, kind=one.kind, error=str(error)
@@ -477,7 +484,8 @@ def marks_values(card: Card) -> bool:
 
 
 def list_typed(id: str, actions: Sequence[str]) -> list[str]:
-    """Return what a person types for each of these actions of the card with this id."""
+    """Return what a person types in place of pressing each of these buttons of the card with this
+    id, such as `approve abc234`, in the language of the current task."""
     hints = {"reason": say("deny {id} REASON", id=id)}
     return [hints.get(action, f"{localize_command(action)} {id}") for action in actions]
 

@@ -78,11 +78,12 @@ class AddressingSettings(Protocol):
 
     @property
     def strict_mention(self) -> bool | None:
-        """True if only mentions of Ponte are answered."""
+        """True if Ponte answers only messages of this channel that mention it."""
 
     @property
     def answer_everything(self) -> bool | None:
-        """True if every message is answered, except those that mention others and not Ponte."""
+        """True if Ponte answers every message of this channel, except those that mention others and
+        not Ponte."""
 
     @property
     def threads(self) -> bool | None:
@@ -138,14 +139,15 @@ class ConfiguredPlaces(Protocol):
 
     @property
     def channels(self) -> Mapping[str, AddressingSettings]:
-        """The settings of places, by their names in ponte.toml."""
+        """The settings of single channels, by the channels' names in ponte.toml."""
 
     def channel(self, address: Address) -> AddressingSettings:
-        """Return the settings of a place."""
+        """Return the settings that apply in the channel of this address."""
 
 
 def list_answer_all_places(places: ConfiguredPlaces, platform: str) -> Sequence[str]:
-    """Return the platform's places with `answer_everything`, by their names in ponte.toml."""
+    """Return the names of the platform's channels in which Ponte answers every message
+    (`answer_everything`), as in ponte.toml. They are worth a note to the operator."""
     return [
         place
         for place, own in places.channels.items()
@@ -242,8 +244,8 @@ class WaitingMarks:
             waiting.cancel()
 
     async def _mark(self, turn: str, place: str) -> None:
-        """Mark the message after the pause. The mark is noted first, so that it is removed in any
-        case."""
+        """Mark the message as waiting, after the pause of `patience` seconds. The mark is noted
+        before it is set, so that it is removed even if this process dies."""
         await asyncio.sleep(self.patience)
         self.worn[turn] = place
         self.on_change()
@@ -317,7 +319,7 @@ class FileDownloads:
         """Downloads that several callers may wait for, by message and file."""
 
     def begin(self, message: Message) -> None:
-        """Start to download all files of a message at once."""
+        """Start to download all files of a message at once, without waiting for them."""
         for attachment in message.attachments:
             self._task(message, attachment)
 
@@ -334,7 +336,7 @@ class FileDownloads:
             await self.fetch(message, attachment)
 
     async def close(self) -> None:
-        """Cancel all downloads."""
+        """Cancel all downloads that are under way, because this process stops."""
         tasks = list(self._under_way.values())
         for task in tasks:
             task.cancel()
@@ -545,11 +547,12 @@ class InteractionRequest:
 
 
 class ChatInteraction(Protocol):
-    """One interaction of a person, and the ways in which its platform lets Ponte respond to it."""
+    """One use of a command, button or form by a person, and the ways in which its platform lets
+    Ponte respond to it."""
 
     @property
     def limits(self) -> InteractionLimits:
-        """Return the platform's limits for responses to interactions."""
+        """The platform's time limits for responses to interactions, such as three seconds."""
 
     @property
     def person(self) -> Person:
@@ -557,7 +560,7 @@ class ChatInteraction(Protocol):
 
     @property
     def address(self) -> Address:
-        """Return the place of the interaction."""
+        """The place in which the person used the command, button or form."""
 
     @property
     def locale(self) -> str:
@@ -576,8 +579,8 @@ class ChatInteraction(Protocol):
         took the acknowledgement too late."""
 
     async def notify(self, words: str) -> None:
-        """Show words to this person only; they take the place of an acknowledgement. Raises
-        nothing."""
+        """Show a sentence to this person only, in place of an acknowledgement of the interaction.
+        Raises nothing."""
 
 
 @dataclass

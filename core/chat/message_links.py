@@ -29,8 +29,8 @@ LINKS_LEFT_OUT = "I only read the first {count} linked messages."
 
 @dataclass(frozen=True, slots=True)
 class MessageLink:
-    """A link to a message by the platform's ids. `workspace` and `thread` are "" if the link does
-    not name them."""
+    """A link in a message to another message, by the platform's ids. `workspace` and `thread` are
+    "" if the link does not name them."""
 
     channel: str
     message: str

@@ -74,7 +74,8 @@ class People:
     claims: IdentityClaims = field(default_factory=IdentityClaims)
 
     def note_refusal(self, person: Person, address: Address, verdict: Verdict) -> None:
-        """Write in the audit log that a click or command was refused before it became a message."""
+        """Write in the audit log that a person may not do what they clicked or commanded, so that
+        it did not become a message. `verdict` names the right and the rule."""
         self.audit.note("action-refused", person, address, right=verdict.right, rule=verdict.rule)
 
     def note_refused_turn(self, message: Message, error: PonteError, **facts: str) -> None:
@@ -102,8 +103,8 @@ class People:
         return names
 
     def list_keys(self, key: str) -> Sequence[str]:
-        """Return all keys of the person with this key: the page's owner is the terminal's owner
-        too."""
+        """Return all keys under which the person with this key acts: the owner of the page is the
+        same person as the owner of the terminal."""
         owned = sorted(name for name, own in self.policy.platforms.items() if own.has_one_owner)
         return [f"{name}:{OWNER_ID}" for name in owned] if self._is_owner(key) else [key]
 

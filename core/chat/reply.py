@@ -55,16 +55,18 @@ class TurnPosts:
         return self._turn.attempt > 1
 
     async def list_posts(self) -> Sequence[Post]:
-        """Return the posts that were journalled before this attempt."""
+        """Return the posts of the answer that were recorded before this attempt at the turn."""
         return self._turn.posts
 
     async def record_posting(self, number: int, key: str) -> None:
-        """Journal the key of a post before it is made, unless it was saved with the answer."""
+        """Record the key of a post before it is made, unless it was stored together with the
+        answer."""
         if key != self.key:
             await self._journal.record_posting(self._turn, number, key)
 
     async def record_posted(self, number: int, post: str, last: bool = False) -> None:
-        """Journal the id of a post. The last one is held back, to save it when the turn ends."""
+        """Record the platform's id of a post. That of the last post is held back, to be stored in
+        the same transaction as the turn's end."""
         if last:
             self.held = Post(number, "", post, "posted")
         else:
@@ -78,7 +80,8 @@ class TurnPosts:
             self.held = None
 
     async def record_removed(self, number: int) -> None:
-        """Journal that a person removed the post."""
+        """Record that a person deleted the post `number` of the answer, so that it is not made
+        again."""
         await self._journal.record_removed(self._turn, number)
 
 
@@ -141,7 +144,8 @@ class GrowingReply:
 
     @property
     def first_key(self) -> str:
-        """The key to journal for the first post; "" if that post is journalled already."""
+        """The key of the answer's first post, to be stored together with the answer; "" if that
+        post is recorded already."""
         return "" if 1 in self._known else self._make_key(1)
 
     async def show(self, progress: Progress) -> None:
@@ -259,7 +263,8 @@ class GrowingReply:
         await self._surface.end_activity()
 
     async def _show_no_more(self) -> None:
-        """Show no further progress, and wait until a post that is under way is recorded."""
+        """Show no further progress of the turn. Wait until a post that shows progress is made and
+        recorded, because the whole answer edits it."""
         self._is_finishing = True
         if self._worker is not None and not self._worker.done():
             await asyncio.shield(self._worker)
@@ -267,8 +272,8 @@ class GrowingReply:
             self._pause.cancel()
 
     def _show_soon(self) -> None:
-        """Show the latest progress now, or once the platform takes the next edit. Progress that
-        arrives until then replaces it."""
+        """Show the latest progress now, or as soon as the platform takes the next edit. Newer
+        progress until then replaces it."""
         if (seconds := self._next - time.monotonic()) > 0:
             self._pause = asyncio.get_running_loop().call_later(seconds, self._start_worker)
         else:
@@ -447,7 +452,8 @@ class GrowingReply:
             self._arrivals[number] = time.monotonic() + self._surface.arrival_seconds
 
     async def _record_intent(self, number: int) -> Post:
-        """Journal the key of a post before the post is made."""
+        """Record the key of a post before the post is made, so that it can be found after a crash.
+        Return the post, without an id."""
         post = Post(number, self._make_key(number))
         await self._posts.record_posting(number, post.key)
         self._known[number] = post
@@ -457,7 +463,8 @@ class GrowingReply:
         return f"{self._turn}:{number}"
 
     async def _record_post(self, post: Post, id: str, last: bool = False) -> Post:
-        """Journal the id of a post that was made."""
+        """Record the id of a post that was made, and return the post with it. `last`: nothing of
+        the answer follows, so the id is stored with the turn's end."""
         await self._posts.record_posted(post.number, id, last)
         self._known[post.number] = Post(post.number, post.key, id, "posted")
         return self._known[post.number]
@@ -465,7 +472,8 @@ class GrowingReply:
     async def _call(
         self, post: Post, call: Callable[[], Awaitable[None]], ignore_removed: bool = False
     ) -> None:
-        """Run a call on one of Ponte's posts. If a person removed the post, record that."""
+        """Send a request about one of Ponte's posts, such as an edit. If a person has deleted the
+        post, record that, and raise PostRemoved unless `ignore_removed`."""
         self._posts.check_ownership()
         try:
             await call()

@@ -290,7 +290,7 @@ def split_change_id(id: str) -> tuple[str, int, str]:
 
 
 def check_slug(slug: str) -> None:
-    """Raise UnknownCommand if the text cannot be the name of a quick command."""
+    """Raise UnknownCommand if this text cannot be the name (slug) of any quick command."""
     if not re.fullmatch(SLUG_PATTERN, slug):
         raise UnknownCommand(_WRONG_SLUG, word=slug[:40])
 

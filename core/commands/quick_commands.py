@@ -278,7 +278,8 @@ async def render_result(result: str, name: str, keep: Keep) -> tuple[str, Sequen
 
 
 def _add(inputs: dict[str, Any], name: str, value: Any) -> None:
-    """Add one input. Raise BadInput if its name is already there."""
+    """Add one input of a quick command to `inputs`. Raise BadInput if the person wrote this name
+    twice."""
     if name in inputs:
         raise GivenTwice(key=escape_markdown(name[:40]))
     inputs[name] = value
@@ -308,13 +309,15 @@ def _clean_json(value: Any, depth: int = 1) -> Any:
 
 
 def _quote(text: str) -> str:
-    """Return the text in double quotes, with backslashes before quotes and backslashes in it."""
+    """Return an input in double quotes, as `parse_input` reads it: quotes and backslashes in it get
+    a backslash before them."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
 
 def _unquote(text: str) -> str:
-    """Return the text without its quotes and without the backslashes that escape characters."""
+    """Return a quoted input without its quotes, and without the backslashes that escape quotes and
+    backslashes in it."""
     closing = re.escape(text[-1])
     return re.sub(rf"\\([\\{closing}])", r"\1", text[1:-1])
 
@@ -325,7 +328,8 @@ def _required_names(command: QuickCommand) -> list[str]:
 
 
 def _example(slug: str, names: list[str]) -> str:
-    """Return an example of the command with these inputs, for an error message."""
+    """Return an example of what to type for the quick command `slug` with these inputs, for a
+    message about wrong inputs."""
     pairs = " ".join(f'{name}="…"' for name in names)
     return f"`quick-command {slug} {pairs}`"
 
@@ -361,7 +365,7 @@ def _decode_file(file: File, data: bytes) -> str:
 
 
 def _pretty_json(result: str) -> str:
-    """Return indented JSON; "" if the result is not a JSON object or list."""
+    """Return the result of a quick command as indented JSON; "" if it is no JSON object or list."""
     if not result.lstrip().startswith(("{", "[")):
         return ""
     try:

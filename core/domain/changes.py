@@ -166,7 +166,7 @@ class Draft:
 
     @cached_property
     def view(self) -> TargetView:
-        """The part of the target that Ponte itself reads."""
+        """The part of the draft's `target` that Ponte itself reads, and not only the applier."""
         return TargetView.from_target(self.target)
 
     @property
@@ -202,8 +202,8 @@ class RowCheck:
 
 @dataclass(frozen=True, slots=True)
 class ChangeStep:
-    """The progress of one row's write. `current` is the row as read back; `explanation` explains a
-    failure in English."""
+    """The write of one row of a change, and how far it is. `current` is the row as it was read
+    back; `explanation` explains a failure in English."""
 
     number: int
     write: RowWrite
@@ -262,7 +262,8 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Consent:
-    """One person's approval, and where and when they gave it. A change may need more than one."""
+    """The approval of one of several people who must approve a change, with the place and the time
+    at which they gave it."""
 
     person: Person
     address: Address
@@ -300,7 +301,7 @@ class Change:
 
     @cached_property
     def id(self) -> str:
-        """The id of the proposal and of the change."""
+        """The id under which people know the proposal and, after its approval, the change."""
         return self.proposal.id
 
     @cached_property
@@ -310,7 +311,7 @@ class Change:
 
     @cached_property
     def kind(self) -> CardKind:
-        """Return "proposal" if the change was never approved, else "change"."""
+        """The kind of its card: "proposal" if the change was never approved, else "change"."""
         decided = self.state not in ("open", "denied", "expired", "withdrawn")
         return "change" if decided else "proposal"
 
@@ -327,7 +328,7 @@ class Change:
 
     @property
     def approver_keys(self) -> Sequence[str]:
-        """The keys of the people who approved the change."""
+        """The keys of the people who have approved the change so far."""
         return [consent.person.key for consent in self.consents]
 
     @property
@@ -345,7 +346,7 @@ class Change:
         return list(rows.values())
 
     def steps_in(self, *states: StepState) -> tuple[ChangeStep, ...]:
-        """Return the steps in one of these states."""
+        """Return the steps (writes of rows) of the change that are in one of these states."""
         return tuple(step for step in self.steps if step.state in states)
 
 
@@ -374,8 +375,8 @@ class FormField:
 
 @dataclass(frozen=True, slots=True)
 class ChangeForm:
-    """The form that changes a proposal. `revision` is the one that it shows, `title` the title of
-    the card."""
+    """The form in which a person changes the values of a proposal. `revision` is the one that it
+    shows, `title` the title of the card."""
 
     id: str
     revision: int
@@ -384,7 +385,8 @@ class ChangeForm:
 
     @property
     def press_id(self) -> str:
-        """The id that the form's button carries, as a card's (`Card.press_id`)."""
+        """The id that the button of the form sends: the change's id and the revision that the form
+        shows, as on a card."""
         return make_press_id(self.id, self.revision)
 
 
@@ -406,7 +408,7 @@ class PendingRequest:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleLine:
-    """A schedule as one line of Markdown, for a list."""
+    """A schedule of a person as one line of Markdown, for a list."""
 
     id: str
     text: str

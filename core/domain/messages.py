@@ -89,7 +89,8 @@ class Address:
 
     @functools.cached_property
     def channel_key(self) -> str:
-        """The key of the channel, regardless of thread and person."""
+        """The key of the channel to which the address belongs, whichever thread and person it
+        names."""
         return ":".join(filter(None, (self.platform, self.workspace, self.channel)))
 
     def is_same_channel(self, other: Address) -> bool:
@@ -258,7 +259,8 @@ _RUN_CODE_NAME = re.compile(r"code-[0-9a-f]{6}\.py")
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file that Ponte stores. `id` is its id in `Files`; `size` is in bytes."""
+    """The description of a file that Ponte stores. `id` is its id in `Files`, which has the bytes;
+    `size` is in bytes."""
 
     id: str
     name: str
@@ -272,7 +274,8 @@ class File:
 
 
 def name_run_code(digest: str) -> str:
-    """Return the name of a file with the code of a run. `digest` is the hash of the code."""
+    """Return the name of the file with the code of a run of Python. `digest` is the hash of the
+    code, so that each code has a name of its own."""
     return f"code-{digest[:6]}.py"
 
 
@@ -284,8 +287,8 @@ def make_press_id(id: str, revision: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """A proposal or a change as people see it, built from stored data. Each of `rows`
-    has the keys "before" and "after"."""
+    """A proposed or applied change as people see it, with its buttons (`actions`), built from
+    stored data. Each of `rows` has the keys "before" and "after"."""
 
     id: str
     kind: CardKind
@@ -338,7 +341,8 @@ class Answer:
 
     @property
     def has_run_code(self) -> bool:
-        """True if the answer has the code of a run of Python among its files."""
+        """True if the answer has files with the code of Python that ran for it. A button can show
+        them."""
         return any(file.is_run_code for file in self.files)
 
     def with_notes(self, sentences: Sequence[str]) -> Answer:
@@ -459,8 +463,8 @@ def decode_json(kind: type[T], text: str | bytes) -> T:
 
 
 def prepare_codecs(*kinds: type) -> None:
-    """Build the pydantic adapters of these types ahead of their first use. That takes tens of
-    milliseconds."""
+    """Prepare to encode and decode these types, ahead of the first message. Building a type's
+    pydantic adapter takes tens of milliseconds."""
     for kind in kinds:
         _adapter_of(kind)
 
@@ -510,7 +514,8 @@ DOCUMENT_TYPE = "application/pdf"
 
 
 def too_large(attachment: Attachment) -> TooLarge | None:
-    """Return the refusal of a file that is too large, with the limit; None for any other file."""
+    """Return the refusal of an attached file that is too large, with the limit for the person; None
+    for any other file."""
     # One with an id in `file` is stored already, so it was accepted.
     if attachment.size <= MAX_ATTACHMENT_BYTES or attachment.file:
         return None
@@ -527,8 +532,9 @@ def mark_recording(file: Attachment, seconds: float | None = None) -> Attachment
 
 
 def is_text(kind: str, name: str) -> bool:
-    """Return whether a file should contain text. `kind` is its MIME type in lower case, without
-    parameters."""
+    """Return whether an attached file should contain text, by its MIME type and its name. `kind` is
+    the type in lower case, without parameters. Some browsers report no useful type, so that the
+    name decides."""
     plain = kind in _UNSPECIFIC_TYPES and name.lower().endswith(_TEXT_SUFFIXES)
     return (
         plain or kind.startswith("text/") or kind in _TEXT_TYPES or kind.endswith(("+json", "+xml"))
@@ -536,7 +542,8 @@ def is_text(kind: str, name: str) -> bool:
 
 
 def file_kind(type: str, name: str) -> str:
-    """Return the kind of a file's content: `text`, `picture`, `pdf`, or "" for any other."""
+    """Return what a file contains, by its MIME type and its name: `text`, `picture`, `pdf`, or ""
+    for any other content, which no model reads."""
     kind = type.split(";")[0].strip().lower()
     if kind in PICTURE_TYPES:
         return "picture"

@@ -91,7 +91,8 @@ class Inbox(Protocol):
         """
 
     async def allow_again(self, event_key: str) -> None:
-        """Delete a message that was withdrawn and not answered, so that it is accepted again."""
+        """Delete a message that was withdrawn and not answered, so that it is accepted if it comes
+        again: an edit can restore a mention of Ponte that an earlier edit had removed."""
 
     async def requeue(self, turn: Turn, message: Message) -> bool:
         """Replace a turn that has begun and done nothing yet: its message gets the text of
@@ -135,29 +136,27 @@ class Inbox(Protocol):
         """Wait for a place among the limited number of working turns again, after `leave_place`."""
 
     async def running_turn(self, conversation: str) -> int | None:
-        """Return the `seq` of the turn that now runs in that conversation, or None."""
+        """Return the `seq` of the turn that runs now in the conversation with this key; None if
+        none runs."""
 
     async def drain(self, grace: float) -> None:
-        """Start no more turns, and let running turns finish for `grace` seconds.
-
-        Put the remaining turns back into the queue.
-        """
+        """Stop this process: start no more turns, let running turns finish for `grace` seconds, and
+        put the remaining ones back into the queue."""
 
     async def purge(self, before: float, area: ConversationArea = ALL_CONVERSATIONS) -> int:
-        """Delete finished rows of the area that are older than `before` (Unix seconds).
-
-        Return how many.
-        """
+        """Delete the messages of the area whose turns ended before `before` (Unix seconds), with
+        all that belongs to them. Return how many."""
 
 
 class Files(Protocol):
-    """Stored files, each with the person and conversation that it belongs to."""
+    """Stores files: those that people attach and those that tools make, each with the person and
+    the conversation that it belongs to."""
 
     async def put(
         self, event_key: str, name: str, type: str, data: bytes, owner: Person, conversation: str
     ) -> File:
-        """Store a file. The same bytes of one name for the same event are stored once. Raises
-        NotStored."""
+        """Store a file of the person `owner` in a conversation. Files with the same bytes and name
+        for the same event are stored once. Raises NotStored."""
 
     async def get(self, file: str) -> tuple[File, bytes]:
         """Return a file and its bytes. Raises NotFound."""
@@ -166,23 +165,23 @@ class Files(Protocol):
         """Delete a file with its record. A missing one is ignored."""
 
     async def conversation_of(self, file: str) -> str:
-        """Return the key of the file's conversation. Raise NotFound."""
+        """Return the key of the conversation to which the file with this id belongs. Raise
+        NotFound."""
 
     async def list_of_events(self, *event_keys: str) -> Sequence[File]:
-        """Return the files that were stored for these events, in the order of the events."""
+        """Return the files that belong to the messages with these event keys, in the order of the
+        keys."""
 
     async def discard(self, file: str) -> None:
         """Delete the bytes of a file whose record is deleted already."""
 
     async def sweep(self, before: float) -> int:
-        """Remove files older than `before` (Unix seconds) that no accepted event refers to.
-
-        Return how many.
-        """
+        """Remove files that were stored before `before` (Unix seconds) for a message that was never
+        accepted. Return how many."""
 
 
 class PostJournal(Protocol):
-    """The journal's record of the posts of one turn, as a `Reply` uses it."""
+    """Records the posts of one turn's answer, so that a `Reply` makes none twice after a crash."""
 
     @property
     def is_resumed(self) -> bool:
@@ -195,10 +194,11 @@ class PostJournal(Protocol):
         """
 
     async def list_posts(self) -> Sequence[Post]:
-        """Return the recorded posts of the turn, in order."""
+        """Return the posts of the turn that are recorded so far, in order."""
 
     async def record_posting(self, number: int, key: str) -> None:
-        """Record that post `number` is about to be sent under `key`."""
+        """Record that post `number` of the answer is about to be made under `key`, by which it can
+        be found after a crash."""
 
     async def record_posted(self, number: int, post: str, last: bool = False) -> None:
         """Record the id of a post.
@@ -216,10 +216,8 @@ class Reply(Protocol):
 
     @property
     def first_key(self) -> str:
-        """The key under which the first part will be journalled.
-
-        "" if it is journalled already, or if nothing will be posted.
-        """
+        """The key under which the first part of the answer will be posted, to be stored together
+        with the answer; "" if it is stored already, or if nothing will be posted."""
 
     def split(self, text: str) -> tuple[str, ...]:
         """Return `text` in parts that each fit into one post of this platform."""
@@ -268,7 +266,7 @@ ReadFile = Callable[[str], Awaitable[tuple[File, bytes]]]
 
 
 async def read_no_file(id: str) -> tuple[File, bytes]:
-    """Raise NotFound: here are no files of conversations."""
+    """Raise NotFound, where a function that reads stored files is needed and there are none."""
     raise NotFound(what="file")
 
 
@@ -294,7 +292,7 @@ class StatusBoard(Protocol):
         """Return the state of each part of Ponte, such as the database, the model and NocoDB."""
 
     async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
-        """Return the quick commands that the person may run at the address."""
+        """Return the quick commands that the person may run at this address."""
 
     async def tables(
         self, person: Person, address: Address, *, to_change: bool = False
@@ -307,10 +305,8 @@ class StatusBoard(Protocol):
         """True if the demo model answers, which understands only a few forms of messages."""
 
     async def changes(self, conversation: str) -> Sequence[Card]:
-        """Return the cards of proposals and changes, newest first.
-
-        `conversation` is a conversation key, or "" for all.
-        """
+        """Return the cards of a conversation's proposals and changes, newest first. `conversation`
+        is its key, or "" for all."""
 
     async def overview(self, person: Person, address: Address, time_zone: str) -> Overview:
         """Return the requests that wait for the person or that they made, their schedules and their
@@ -326,7 +322,8 @@ SAMPLE_TABLES_PHRASE = "Ponte's sample base"
 
 
 class Model(Protocol):
-    """Answers one round as a stream of events.
+    """Asks a language model: it answers one round (a request with the conversation so far) as a
+    stream of events.
 
     Raises a ModelError. `RoundCompleted` is always the last event.
     """
@@ -337,17 +334,19 @@ class Model(Protocol):
 
     @property
     def level(self) -> str:
-        """The API level: `conversations`, `responses`, `chat` or `demo`."""
+        """The API by which the model is asked: `conversations`, `responses`, `chat`, or `demo` for
+        the built-in demo."""
 
     def ask(self, ask: RoundRequest) -> AsyncGenerator[ModelEvent, None]:
         """Send the request of one round to the model's server, and yield the events of its answer
         as they arrive."""
 
     async def health(self) -> Health:
-        """Return the present state of the model's server."""
+        """Return whether the model's server works now, for the status page."""
 
     async def erase(self, remote: Remote) -> bool:
-        """Erase the object on the server. False: it failed, and must be tried again."""
+        """Erase an object, such as a stored response, on the model's server. Return False if that
+        failed and must be tried again."""
 
     async def close(self) -> None:
         """Close the connections to the server."""
@@ -358,7 +357,7 @@ class Tool(Protocol):
 
     @property
     def spec(self) -> ToolSpec:
-        """Return the name, description and parameters that the model sees."""
+        """The name, description and parameters of the tool, as the model reads them."""
 
     @property
     def effect(self) -> Effect:
@@ -366,19 +365,16 @@ class Tool(Protocol):
         or, with other arguments, writes."""
 
     def effect_of(self, arguments: str) -> Effect:
-        """Return the effect that a call with these arguments (JSON text) would have."""
+        """Return the effect, such as "read" or "write", that a call with these arguments (JSON
+        text) would have."""
 
     def only_proposes(self, arguments: str) -> bool:
-        """Return True if this call changes nothing before a person approves it.
-
-        Such a call may run again.
-        """
+        """Return True if a call with these arguments changes nothing before a person approves it.
+        Such a call may run again after a crash."""
 
     def restrict_to(self, allowed: Collection[Action]) -> Tool | None:
-        """Return the tool as offered to people with these rights.
-
-        None: it is not offered to them.
-        """
+        """Return the tool as it is offered to people with these rights, for example without its
+        actions that write. None: it is not offered to them."""
 
     @property
     def progress_text(self) -> str:
@@ -386,31 +382,33 @@ class Tool(Protocol):
 
     @property
     def timeout_seconds(self) -> float:
-        """The maximum duration of one call."""
+        """The maximum duration of one call of the tool."""
 
     async def run(self, ctx: ToolContext, arguments: str) -> Outcome:
         """Run the tool. `arguments` is JSON text as the model wrote it. Raises ToolError."""
 
 
 class ToolSource(Protocol):
-    """A system that provides tools. Its tools may change while Ponte runs."""
+    """A system that provides tools for the model, such as NocoDB. Its tools may change while Ponte
+    runs."""
 
     @property
     def name(self) -> str:
         """Return the name of the system, for example "nocodb"."""
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
-        """Return the tools that this person can be offered now."""
+        """Return the tools that can be offered to this person now."""
 
     async def health(self) -> Health:
-        """Return the present state of the system."""
+        """Return whether the system that provides the tools works now, for the status page."""
 
     async def close(self) -> None:
         """Close the connections to the system."""
 
 
 class QuickCommands(Protocol):
-    """The quick commands of an installation."""
+    """Lists and runs the quick commands of an installation, with the rights of a person at a
+    place."""
 
     async def list_commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
         """Return the quick commands that this person may run at the address."""
@@ -423,8 +421,8 @@ class QuickCommands(Protocol):
         """
 
     async def refuse(self, person: Person, address: Address, slug: str) -> NotAllowed | None:
-        """Return why the registry does not let this person run the command there; None if it does,
-        or does not have it. Raises StatusUnknown."""
+        """Return why this person may not run the command there, by the rules of the registry.
+        Return None if they may, or if there is no such command. Raises StatusUnknown."""
 
     async def run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome:
         """Run the command with this slug and return its outcome. Raises ToolError."""
@@ -435,12 +433,13 @@ class QuickCommands(Protocol):
         concerned."""
 
     def asks_first(self, slug: str) -> bool:
-        """Return True if a model's call needs a person's approval before it runs."""
+        """Return True if a model's call of this quick command needs a person's approval before it
+        runs."""
 
     def connect(
         self, run: Callable[[ToolContext, str, str | Mapping[str, Any]], Awaitable[Outcome]] | None
     ) -> None:
-        """Set the function that runs quick commands."""
+        """Set the function that runs quick commands: the registry itself only knows them."""
 
 
 ARRIVAL_SECONDS = 5.0
@@ -448,21 +447,23 @@ ARRIVAL_SECONDS = 5.0
 
 
 class Platform(Protocol):
-    """A platform: it connects, turns events into messages, and builds replies."""
+    """Connects a platform such as Slack or the page: it makes messages of the platform's events,
+    and replies to them."""
 
     @property
     def name(self) -> str:
         """Return the name of the platform, for example "slack"."""
 
     def reply(self, to: ReplyTo, posts: PostJournal) -> Reply:
-        """Build the reply of one turn from stored data. `posts` records its posts."""
+        """Return the `Reply` that posts the answer of one turn. It is built from stored data, so
+        that any process can do it. `posts` records the posts."""
 
     async def start(self) -> None:
         """Connect to the platform, and return when its events can arrive. Raise SettingsError if
         the platform rejects the token."""
 
     async def health(self) -> Health:
-        """Return the present state of the platform."""
+        """Return whether the platform is connected now, for the status page."""
 
     async def stop_intake(self) -> None:
         """Stop accepting events. Running turns can still post."""
@@ -504,26 +505,28 @@ class Messenger(Protocol):
         names. Those that the platform does not tell soon are left out. Raise nothing."""
 
     async def is_public(self, address: Address) -> bool:
-        """Return whether every member of the workspace can read that shared place; False if that is
-        not known."""
+        """Return whether every member of the workspace can read that shared place, such as a public
+        channel; False if that is not known."""
 
     async def title(self, address: Address) -> str:
-        """Return the display name of a shared place; "" if the platform reports none."""
+        """Return the name of a shared place, such as a channel, as people see it; "" if the
+        platform reports none."""
 
     async def open_direct_message(self, person: Person) -> tuple[ReplyTo, str]:
         """Return the destination of a direct message to the person, and their locale ("" if
         unknown). Raise Undeliverable, PlatformBusy, or another error if the outcome is unknown."""
 
     def destination_in(self, address: Address, person: Person) -> ReplyTo:
-        """Return the destination of a new post at `address` that answers no message. `person` is
-        who asked for it."""
+        """Return the destination of a new post at `address` that is no answer to a message.
+        `person` is who asked for it."""
 
     def destination_after(self, to: ReplyTo, post: str = "") -> ReplyTo:
         """Return the destination of a post that does not answer a message: the place where the
         answer of `to` goes. With `post`, the id of one of Ponte's posts there, it is below it."""
 
     def surface(self, to: ReplyTo) -> Surface:
-        """Return the surface that posts to `to`."""
+        """Return the surface by which posts are made, edited and deleted at the destination
+        `to`."""
 
     async def find_post(self, to: ReplyTo, key: str, text: str) -> str | None:
         """Return the id of Ponte's post with this key, made for `to`. A platform that stores no
@@ -532,16 +535,16 @@ class Messenger(Protocol):
 
 
 class ChatPlatform(Platform, Messenger, Protocol):
-    """A company's chat platform. Files come as references, and the platform knows groups of
-    people."""
+    """A chat platform such as Slack or Discord, where many people write. Files of its messages must
+    be downloaded, and it knows groups of people."""
 
     async def start(self, *, listens: bool = True) -> None:
         """Connect as `Platform.start` does. With `listens` False, the platform can post and look
         things up, but no events arrive."""
 
     async def fetch(self, message: Message, attachment: Attachment) -> File | None:
-        """Download an attachment and return the stored file; None if it is too large, refused or
-        deleted."""
+        """Download an attached file and return it as it is stored; None if it is too large, refused
+        or deleted."""
 
     async def look_up(self, message: Message, pointed: bool) -> tuple[Message, Sequence[str]]:
         """Return the message with facts about it, and sentences about facts that could not be
@@ -615,7 +618,7 @@ class Surface(Protocol):
     uploaded."""
 
     def split(self, text: str) -> tuple[str, ...]:
-        """Return the text in parts that each fit into one post."""
+        """Return the text in parts, each of which fits into one post of this platform."""
 
     async def seconds_until_growth(self) -> float:
         """Return how long to wait before text is shown while it grows; 0.0 for now. A platform that
@@ -634,10 +637,11 @@ class Surface(Protocol):
         nothing more for the turn."""
 
     async def post(self, key: str, part: AnswerPart) -> str:
-        """Make a post and return its id."""
+        """Make a post of Ponte with this text, under `key`, and return the platform's id of it."""
 
     async def edit(self, post: str, part: AnswerPart) -> None:
-        """Change a post; its files stay. Also called when only the cards have changed."""
+        """Change the text and the cards of a post; its files stay. Also called when only the cards
+        have changed."""
 
     async def delete(self, post: str) -> None:
         """Delete one of Ponte's posts."""
@@ -665,7 +669,8 @@ class Platforms:
     messengers: dict[str, Messenger] = field(default_factory=dict)
 
     def add(self, chat: ChatPlatform) -> None:
-        """Fetch files, look up context and send cards through this platform."""
+        """Register the platform: from now on, turns download files, look up context and write to
+        people through it."""
         self.fetch[chat.name] = chat.fetch
         self.look_up[chat.name] = chat.look_up
         self.messengers[chat.name] = chat

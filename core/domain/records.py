@@ -49,7 +49,8 @@ Need = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """The result of `Inbox.accept`. `is_new` is False if this event key was stored before."""
+    """What the inbox returns for a message that it was given. `is_new` is False if a message with
+    this event key was stored before."""
 
     seq: int
     turn: str
@@ -63,7 +64,8 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """One model call of a turn. `is_complete` is True once its items are journalled."""
+    """One request to the model in a turn, with its answer. `response` is the server's id of the
+    answer. `is_complete` is True once the answer is recorded."""
 
     number: int
     response: str = ""
@@ -375,7 +377,8 @@ class TextDelta:
 
 @dataclass(frozen=True, slots=True)
 class TextWithdrawn:
-    """The text of this round so far is void: it was a thought, or the server is asked again."""
+    """The text of this round so far does not count, and must not be shown any more: it was a
+    thought of the model, or the server is asked again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -394,7 +397,8 @@ class RemoteStored:
 
 @dataclass(frozen=True, slots=True)
 class RoundCompleted:
-    """The end of a round. `items` are complete, and their tool calls may now run."""
+    """The last event of a round (a request to the model). `items` are the whole answer, and their
+    tool calls may now run."""
 
     items: tuple[Item, ...]
     usage: Usage = field(default_factory=Usage)
@@ -464,7 +468,8 @@ class ContextFiles(Protocol):
         """Return the bytes of a file. Raise NotFound."""
 
     async def save(self, name: str, type: str, data: bytes) -> File:
-        """Store a file that the tool made and return it for the outcome. Raise NotStored."""
+        """Store a file that the tool made, and return its description for the result of the call.
+        Raise NotStored."""
 
 
 async def _ignore(_: object) -> None:
@@ -529,12 +534,12 @@ class ToolContext:
 
     @property
     def asker(self) -> Person:
-        """The author of the message."""
+        """The author of the message that the tool call helps to answer."""
         return self.message.author
 
     @property
     def address(self) -> Address:
-        """The place of the message."""
+        """The place of the message that the tool call helps to answer."""
         return self.message.address
 
     @property
@@ -598,7 +603,7 @@ class PlatformMember:
 
     @property
     def key(self) -> MemberKey:
-        """The scope and the id of the member."""
+        """The key of this record within its platform: the scope and the id of the member."""
         return self.scope, self.id
 
 
@@ -662,7 +667,7 @@ class PlaceRights(Protocol):
 
     @property
     def is_owner(self) -> bool:
-        """True for the person who runs this Ponte, on their page or terminal."""
+        """True if the person runs this Ponte, and acts on their page or terminal."""
 
     @property
     def is_invited(self) -> bool:
@@ -679,7 +684,7 @@ class Viewer:
     needs: set[Need] = field(default_factory=set)
 
     def may(self, right: str, *names: str) -> bool:
-        """Return True if the person has the right now."""
+        """Return True if the person has the right now, or if no person asks."""
         return self.rights is None or self.rights.may(right, *names).allowed
 
     def note_need(self, right: str, *names: str) -> None:
@@ -737,8 +742,8 @@ TURN_WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The state of a component: on, off (not configured), or failing. `words` explain it to the
-    operator."""
+    """The state of a part of Ponte, such as the database or a platform: on, off (not configured),
+    or failing. `words` explain it to the operator."""
 
     name: str
     state: Literal["on", "off", "failing"]
@@ -774,7 +779,8 @@ ModelRequests = Literal["announce", "send"]
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One entry of a conversation's history: a message, and its answer if there is one."""
+    """One entry of a conversation's history as people read it: a message, and its answer if there
+    is one."""
 
     seq: int
     turn: str

@@ -108,7 +108,7 @@ class Series:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A chart. Each series has one value for each of the `labels`."""
+    """A chart that a tool made. Each series has one value for each of the `labels`."""
 
     kind: Literal["bar", "line", "area", "pie"]
     title: str

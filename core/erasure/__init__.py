@@ -91,7 +91,8 @@ class KnownPerson:
 
     @property
     def values(self) -> Mapping[str, str]:
-        """Return the values of the placeholders `:person` and `:one` in the SQL of this module."""
+        """The values of the placeholders in SQL: `:person` is the person's key, `:one` the key
+        under which their usage is counted."""
         return {"person": self.key, "one": self.money_key}
 
 
@@ -164,7 +165,8 @@ class SqlPersonalData(SqlStore):
         people: dict[str, dict[str, Any]] = {}
 
         def get_entry(key: str) -> dict[str, Any]:
-            """Return the person's entry; add a blank one if there is none."""
+            """Return the entry of the list for the person with this key; add a blank one if there
+            is none."""
             blank = {
                 "person": key,
                 "platform": key.partition(":")[0],
@@ -179,8 +181,8 @@ class SqlPersonalData(SqlStore):
             return people.setdefault(key, blank)
 
         def note_activity(row: SqlRow) -> dict[str, Any]:
-            """Extend the person's `first` and `last` by those of the row, and return their
-            entry."""
+            """Extend the person's time of activity by that of the row (`first` to `last`), and
+            return their entry of the list."""
             each = get_entry(str(row["person"]))
             # 0 is an unknown time, which must not count as the earliest.
             first, last = float(row["first"] or 0), float(row["last"] or 0)
@@ -279,7 +281,8 @@ class SqlPersonalData(SqlStore):
         return KnownPerson(key, self._money_key(key))
 
     async def find_conversations(self, who: KnownPerson) -> PersonConversations:
-        """Return the conversations in which the person took part."""
+        """Return the conversations in which the person took part: those without anybody else, and
+        those with other people."""
         return await self._database.read(lambda c: _find_conversations(c, who))
 
     @query
@@ -373,6 +376,9 @@ class SqlPersonalData(SqlStore):
         # All locks are taken in one order, so that two erasures cannot deadlock.
         for conversation in sorted((*places.alone, *places.shared)):
             connection.lock_key(conversation)
+        # `seqs` are the person's turns, `gone` the changes that they asked for, `decided` and
+        # `revised` other people's changes that they decided on or changed the values of, `reasons`
+        # why they denied some.
         work = _ErasureWork(connection, self._database, who, places)
         work.seqs = sorted(work.select_ids(_TURNS))
         work.gone = work.select_ids("SELECT id FROM changes WHERE person = :person")
@@ -539,18 +545,21 @@ class _ErasureWork:
     rows: int = 0
 
     def select_ids(self, sql: str) -> frozenset[Any]:
-        """Run a query with the person's values and return the first column of its rows."""
+        """Run a query with the person's values (`:person`, `:one`), and return the first column of
+        its rows as a set."""
         # A row is read by the names of its columns only (`SqlRow`).
         rows = self.connection.execute(sql, self.who.values).fetchall()
         return frozenset(row[next(iter(dict(row)))] for row in rows)
 
     def run_for_each(self, sql: str, values: Iterable[Any]) -> None:
-        """Run a statement with one `?` for each value, and count the affected rows."""
+        """Run an SQL statement with one `?` once for each value, and add the affected rows to those
+        of the erasure."""
         for value in values:
             self.rows += max(0, self.connection.execute(sql, (value,)).rowcount)
 
     def run(self, sql: str) -> None:
-        """Run a statement with the person's values, and count the affected rows."""
+        """Run an SQL statement with the person's values (`:person`, `:one`), and add the affected
+        rows to those of the erasure."""
         self.rows += max(0, self.connection.execute(sql, self.who.values).rowcount)
 
 

@@ -102,7 +102,8 @@ def describe_read_error(error: Exception) -> str:
 
 
 def token_fault(token: str) -> str:
-    """Return what to write instead of this token for the web page; "" if the token is valid."""
+    """Return what the operator should write in place of this token for the web page, if it is too
+    short or has odd characters; "" if it is valid."""
     if re.fullmatch(rf"[!-~]{{{MIN_TOKEN_CHARACTERS},500}}", token):
         return ""
     return (
@@ -140,7 +141,8 @@ def must_match(pattern: str, write: str) -> AfterValidator:
 
 
 def parse_url(text: str, *schemes: str) -> SplitResult:
-    """Parse a URL with one of these schemes and a host. Raises ValueError for any other text."""
+    """Parse a URL from the settings. Raise ValueError, with what to write, unless it has one of
+    these schemes and a host."""
     try:
         parts = urlsplit(text)
         good = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
@@ -287,7 +289,7 @@ class SharedSettings(Protocol):
 
     @property
     def ponte_model_api(self) -> str:
-        """Return the configured level of the model's API."""
+        """The API by which the model is asked, as configured (PONTE_MODEL_API)."""
 
     @property
     def transcribe_model(self) -> str:
@@ -299,23 +301,24 @@ class SharedSettings(Protocol):
 
     @property
     def proxies(self) -> Proxies:
-        """Return the proxies of the environment."""
+        """The HTTP proxies that the environment names (HTTPS_PROXY, HTTP_PROXY, NO_PROXY)."""
 
     @property
     def is_personal(self) -> bool:
         """Return True if neither a chat platform nor Postgres is configured, not even partly."""
 
     def variable(self, name: str) -> str:
-        """Return a variable of the environment or `.env` that ponte.toml names; "" if there is
-        none."""
+        """Return the value of an environment variable, or of a line in `.env`, that ponte.toml
+        names; "" if there is none. So ponte.toml itself holds no secrets."""
 
 
 class OperatorConfig(ApprovalConfig, SpendingConfig, Protocol):
-    """The contents of `ponte.toml`."""
+    """The contents of the configuration file `ponte.toml`, which can be reloaded while Ponte
+    runs."""
 
     @property
     def quick_commands(self) -> Mapping[str, Any]:
-        """Return the quick commands by their slugs."""
+        """The quick commands that ponte.toml describes, by their names (slugs)."""
 
     @property
     def known_agents(self) -> Mapping[str, tuple[str, str, str]]:
@@ -323,7 +326,7 @@ class OperatorConfig(ApprovalConfig, SpendingConfig, Protocol):
 
     @property
     def channels(self) -> Mapping[str, Any]:
-        """The places with their own settings, by their names in the file."""
+        """The places with their own settings, by the places' names in ponte.toml."""
 
     @property
     def sign_in(self) -> Mapping[str, Any]:
@@ -344,7 +347,8 @@ class OperatorConfig(ApprovalConfig, SpendingConfig, Protocol):
         """The MCP servers whose tools are used, by name."""
 
     def section(self, name: str) -> Any:
-        """Return the section of that name, parsed into the integration's `section` class."""
+        """Return the section of ponte.toml with the name of an integration, as an object of the
+        class that the integration declares for it."""
 
 
 class HomeFolder(Protocol):
@@ -356,10 +360,10 @@ class HomeFolder(Protocol):
 
     @property
     def path(self) -> Path:
-        """Return the path of the folder."""
+        """The path of the folder with all data."""
 
     def is_served(self) -> bool:
-        """Return True if a process accepts connections on the folder's socket."""
+        """Return True if a running Ponte accepts connections on the Unix socket in the folder."""
 
     def pseudonyms(self) -> bytes:
         """Return the key by which people's names for external servers are made: 32 random bytes,
@@ -486,7 +490,8 @@ class Operator(Protocol):
     """
 
     async def run(self, name: str, arguments: Mapping[str, Any], actor: Person = OPERATOR) -> Any:
-        """Return the result as JSON. `actor` is written in the audit log. Raises PonteError."""
+        """Run the operation with this name and return its result as JSON. `actor` is the person in
+        the audit log. Raises PonteError."""
 
     async def describe(
         self,
@@ -501,7 +506,8 @@ class Operator(Protocol):
         """
 
     async def tabulate(self, name: str, rows: Sequence[Mapping[str, Any]]) -> ListTable:
-        """Return rows of the list of that name as the operator's page shows them."""
+        """Return these rows of a list (`name`) as a table of texts, as the operator's page shows
+        them."""
 
     def list_forms(self) -> Sequence[Mapping[str, Any]]:
         """Return `name`, `help` and `fields` of each operation that the operator's page shows as a
@@ -509,7 +515,7 @@ class Operator(Protocol):
 
 
 class OperatorBoard(StatusBoard, Protocol):
-    """The state of Ponte, as the surfaces of the owner show it."""
+    """Reads what the page and the terminal show to the owner about the state of Ponte."""
 
     async def readiness(self) -> Sequence[Health]:
         """Return the state of the parts that must work so that Ponte is ready to handle messages,
@@ -523,7 +529,8 @@ class OperatorBoard(StatusBoard, Protocol):
         sees them at the address."""
 
     def on_requests_change(self, listener: Callable[[], None]) -> None:
-        """Call `listener` whenever the requests of anybody may have changed."""
+        """From now on, call `listener` whenever the requests that wait for somebody's decision may
+        have changed, so that the page shows the present ones."""
 
 
 class OwnerIntegration(Integration[S]):
@@ -569,7 +576,8 @@ class OwnerIntegration(Integration[S]):
 
 
 def start_nothing() -> None:
-    """Do nothing. The default of `ToolBundle.start`."""
+    """Do nothing. The default of `ToolBundle.start`, for tool sources that need no check before
+    they are offered."""
 
 
 async def close_nothing() -> None:
@@ -612,7 +620,7 @@ class ToolIntegration(Integration[S]):
 
 
 class ModelIntegration(Integration[S]):
-    """The integration of the language model."""
+    """The base class of the integration of the language model."""
 
     @abstractmethod
     def build(
@@ -632,5 +640,6 @@ def has_daily_turns(shared: SharedSettings) -> bool:
 
 
 def describe_allowed(allow: frozenset[str], platform: str) -> str:
-    """Return the names in `allow` that belong to this platform, joined by commas; "" if none."""
+    """Return the people and groups of one platform that PONTE_ALLOW names, joined by commas; "" if
+    none."""
     return ", ".join(sorted(name for name in allow if name.startswith(f"{platform}:")))

@@ -51,15 +51,15 @@ DELETED_MESSAGE_TEXT = "[deleted by its author]"
 
 @dataclass(frozen=True, slots=True)
 class SenderLimits:
-    """Limits for each person: messages a minute, and waiting turns. 0 is no limit. Decisions are
-    never limited."""
+    """The limits on what one person may send: messages in a minute, and turns that wait at the same
+    time. 0 is no limit. Decisions, such as `stop` and `approve`, are never limited."""
 
     per_minute: int = 0
     waiting: int = 0
 
     @property
     def has_any(self) -> bool:
-        """Return whether there is a limit."""
+        """Return whether there is any limit to check."""
         return bool(self.per_minute or self.waiting)
 
     def exceeded_limit(self, connection: SqlConnection, person: str, now: float) -> str:
@@ -87,7 +87,7 @@ class SenderConfig(Protocol):
 
     @property
     def sender_limits(self) -> SenderLimits:
-        """Return the limits that apply now."""
+        """The limits on what one person may send, as they are now."""
 
 
 class SqlInbox(SqlStore):
@@ -446,7 +446,8 @@ class SqlInbox(SqlStore):
 
 
 def _sender_of(message: Message) -> Sender:
-    """Return the keys by which the turns of this message are ordered."""
+    """Return the keys of the message's conversation, channel and person, which decide about the
+    order of turns."""
     address = message.address
     return Sender(address.conversation, address.channel_key, message.author.key)
 

@@ -202,7 +202,8 @@ def hand_over(connection: SqlConnection, seq: int, priority: int, own_id: str) -
 
 
 def return_stranded(connection: SqlConnection) -> None:
-    """Return jobs that were handed to a dead process to their platform's queue."""
+    """Return jobs to their platform's queue that were handed to one process, which has died since:
+    no other process would run them."""
     connection.execute(STRANDED_JOBS_SQL, (processes.LEASE_SECONDS,)).close()
 
 
@@ -307,7 +308,8 @@ class Jobs(TurnExecutor):
 
     @property
     def runner(self) -> Jobs:
-        """The runner of the turns that this process takes."""
+        """The runner for the inbox: here turns are run by this object, and not by the inbox's own
+        runner."""
         return self
 
     @property
@@ -321,7 +323,8 @@ class Jobs(TurnExecutor):
         turns too, so those of any platform may be running."""
 
     async def read_clock(self, own: float) -> float:
-        """Return the time of the database, because processes may have different clocks (`own`)."""
+        """Return the time of the database in place of `own`, that of this process: the processes
+        that share the database may have different clocks."""
         sql = "SELECT extract(epoch FROM clock_timestamp()) AS now"
         row = await self._database.read(lambda c: c.execute(sql).fetchone(), single=True)
         return float(row["now"])
@@ -362,7 +365,8 @@ class Jobs(TurnExecutor):
 
     @transaction
     def save_progress(self, connection: SqlConnection, turn: str, progress: Progress) -> None:
-        """Store the progress of a turn, and notify every process of it."""
+        """Store what a turn has written so far, and notify every process, because a reader may be
+        connected to another one."""
         connection.execute(
             "INSERT INTO progress (turn, progress, updated_at)"
             " VALUES (?, ?, extract(epoch FROM now())) ON CONFLICT (turn)"
@@ -374,7 +378,7 @@ class Jobs(TurnExecutor):
 
     @query
     def read_progress(self, connection: SqlConnection, turn: str) -> Progress | None:
-        """Return the last stored progress of a turn, None if there is none."""
+        """Return what a turn has written so far, as it was stored last; None if nothing was."""
         progress = select_value(connection, "SELECT progress FROM progress WHERE turn = ?", turn)
         return decode_json(Progress, progress) if progress else None
 
@@ -403,16 +407,18 @@ class Jobs(TurnExecutor):
         return "ponte_line_up(seq)"
 
     def enqueue(self, seq: int, sender: Sender, decision: bool) -> int:
-        """Return 0. `queue_sql` has already queued the message."""
+        """Return 0, because nothing is left to do: `queue_sql` has queued the message in the
+        transaction that stored it, and has counted the turns before it."""
         return 0
 
     def leave_place(self, seq: int) -> None:
-        """Give the turn's or the decision's place to another one."""
+        """Give the place of this turn or decision among the working ones to another one, because it
+        only waits from now on, or posts."""
         super().leave_place(seq)
         self._decision_places.leave(seq)
 
     async def take_place(self, seq: int) -> None:
-        """Wait for a place again after `leave_place`."""
+        """Wait for a place among the working turns or decisions again, after `leave_place`."""
         await super().take_place(seq)
         await self._decision_places.come_back(seq)
 
@@ -477,7 +483,8 @@ class Jobs(TurnExecutor):
 
     @transaction
     def _leave(self, connection: SqlConnection) -> None:
-        """Remove this process's row, and return turns that only it could run to the queue."""
+        """Remove this process's row from the table of processes, and return jobs to the queue that
+        were handed to it alone."""
         connection.execute("DELETE FROM processes WHERE id = ?", (self.process,))
         return_stranded(connection)
 
@@ -618,9 +625,9 @@ class Jobs(TurnExecutor):
         for seq in turns_elsewhere:
             log.warning("another process took over a turn", turn_seq=seq)
             self.stop_taken_over(seq)
-        for seq in turns_to_stop:
+        for seq in turns_to_stop:  # usually a notification has stopped them already
             self.cancel(seq)
-        self.own.seen_at = began
+        self.own.seen_at = began  # from which `is_alive` counts
         await self.own.export_metrics()
 
     @transaction
@@ -657,8 +664,8 @@ class Jobs(TurnExecutor):
         )
 
     def _wake_all(self) -> None:
-        """Wake every caller that waits for the end of a turn, because its notification may be
-        lost."""
+        """Let every caller that waits for the end of a turn read its row again. Called after each
+        connect, because a notification may have been lost before."""
         for seq in list(self._end_events):
             self.wake(seq)
 
@@ -731,34 +738,37 @@ class Alone:
         return own
 
     def kernel_places(self) -> KernelRows:
-        """Return the record of kernels of this process."""
+        """Return the record of which threads have a Python kernel. All kernels are in this
+        process."""
         return KernelRows(self._database)
 
     def remembered_state(self, name: str, data: Callable[[], object]) -> RememberedState:
-        """Return the durable state of a platform under that name."""
+        """Return an object that stores a platform's state under that name, so that it survives
+        restarts. `data` returns the present state."""
         return RememberedState(self._database, name, data)
 
     async def lead(self, role: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run `work` at once: no other process competes for the role."""
+        """Run `work`, a task that only one of several processes may do, at once: there is no other
+        process."""
         await work()
 
     async def notify(self, word: str, id: str) -> None:
-        """Do nothing: there is no other process."""
+        """Do nothing: there is no other process to notify."""
 
     def on(self, word: str, handler: Callable[[str], Awaitable[None]]) -> None:
-        """Do nothing: no other process sends events."""
+        """Do nothing with the handler: no other process sends notifications."""
 
     async def sweep(self) -> None:
-        """Do nothing: no other process leaves work."""
+        """Do nothing: there is no other process that could die and leave turns behind."""
 
     async def drain(self, grace: float) -> None:
-        """Do nothing: the inbox ends the turns of this process."""
+        """Do nothing at the end of the process: the inbox itself ends the turns that run here."""
 
     async def save_progress(self, turn: str, progress: Progress) -> None:
-        """Do nothing: no other process reads it."""
+        """Do nothing with the progress of a turn: no other process reads it."""
 
     async def read_progress(self, turn: str) -> Progress | None:
-        """Return None: nothing is stored."""
+        """Return None: the progress of a turn is only in this process's memory."""
         return None
 
 

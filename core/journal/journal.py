@@ -194,8 +194,7 @@ class Journal(SqlThreads):
         """Store the person's message as items of the transcript, with notes about changes since the
         last turn, and reserve the cost. A turn that begins again has its items already.
 
-        `current` is the turn's row of `current_turns`, which tells whether it has items, and its
-        thread notes. Return the items and where the thread's texts come from: a text that somebody
+        `current` tells whether the turn has items already, and its thread notes. Return the items and where the thread's texts come from: a text that somebody
         else wrote may try to mislead the model, so links are then allowed less.
         """
         message = turn.message
@@ -207,7 +206,7 @@ class Journal(SqlThreads):
         stored_items = read_items(connection, turn.seq) if current["has_items"] else ()
         if not stored_items:
             person = message.author.key
-            has_notes = current["has_notes"]
+            has_notes = current["has_notes"]  # saves a query in most turns
             notes = changes.take_notes(connection, turn.thread) if has_notes else ()
             stored_items = _add_items(connection, turn, notes, "")
             stored_items += _add_items(connection, turn, items, person)
@@ -266,9 +265,10 @@ class Journal(SqlThreads):
         output: RoundOutput,
         started: ToolCall | None = None,
     ) -> None:
-        """Record the model's output of a round.
+        """Record the model's output of a round, with its cost.
 
-        `started` is the round's tool call that starts now, if the round has only one.
+        `started` is the round's tool call that starts now, if the round has only one: this saves a
+        transaction.
         """
         _add_round(connection, turn, output)
         if started:
@@ -278,14 +278,16 @@ class Journal(SqlThreads):
     def record_call_start(
         self, connection: SqlConnection, current: SqlRow, turn: Turn, call: ToolCall
     ) -> None:
-        """Record that a tool call started. Raises Superseded."""
+        """Record that a tool call started, so that it is known after a crash that it may have had
+        an effect. Raises Superseded."""
         _start_call(connection, turn, call)
 
     @_current_turn_transaction
     def record_call_handle(
         self, connection: SqlConnection, current: SqlRow, turn: Turn, call_id: str, handle: str
     ) -> None:
-        """Record the handle by which another system knows a tool call. Raises Superseded."""
+        """Record the id by which another system knows the run of a tool call, so that the run can
+        be continued after a crash. Raises Superseded."""
         connection.execute(
             "UPDATE calls SET handle = ? WHERE seq = ? AND call_id = ?", (handle, turn.seq, call_id)
         )
@@ -410,7 +412,8 @@ class Journal(SqlThreads):
         )
 
     async def record_removed(self, turn: Turn, number: int) -> None:
-        """Record that a person deleted the post `number` of a turn."""
+        """Record that a person deleted the post `number` of a turn's answer, so that it is not made
+        again."""
         await self._execute(
             "UPDATE posts SET state = 'removed', updated_at = ? WHERE seq = ? AND number = ?",
             time.time(),
@@ -456,8 +459,8 @@ class Journal(SqlThreads):
 
     @transaction
     def abandon(self, connection: SqlConnection, seq: int, reason: str) -> None:
-        """End a turn that can be neither read nor answered as undeliverable. The person learns of
-        it in the next turn."""
+        """End a turn as undeliverable that can be neither read nor answered: `reason` says why. The
+        person learns of it in the conversation's next turn."""
         row = connection.read_locked_message(seq)
         if row is not None and row["state"] not in FINAL_STATES:
             connection.execute(
@@ -468,7 +471,8 @@ class Journal(SqlThreads):
 
     @_current_turn_transaction
     def put_back(self, connection: SqlConnection, current: SqlRow, turn: Turn) -> None:
-        """Return the turn to the queue with all its records, without counting this attempt."""
+        """Return the turn to the queue with all its records, because this process stops. The
+        attempt does not count, as it would after a crash."""
         connection.execute(
             "UPDATE inbox SET attempt = attempt - 1, owner = '',"
             " state = CASE state WHEN 'running' THEN 'new' ELSE state END WHERE seq = ?",
@@ -476,7 +480,8 @@ class Journal(SqlThreads):
         )
 
     async def record_object_to_erase(self, thread: str, remote: Remote) -> None:
-        """Record an object on the model's server that must be erased with the thread."""
+        """Record the id of an object on the model's server, so that it is erased together with the
+        thread."""
         await self._database.write(
             lambda c: threads.record_objects_to_erase(c, thread, [remote], self._owner), single=True
         )
@@ -543,7 +548,8 @@ class Journal(SqlThreads):
         return decode_json(Answer, answer) if answer else None
 
     async def record_post_removal(self, post: str) -> None:
-        """Record that a person deleted a post, given by the platform's id."""
+        """Record that a person deleted one of Ponte's posts, so that it is not made again. `post`
+        is the platform's id of it."""
         await self._execute(
             "UPDATE posts SET state = 'removed', updated_at = ? WHERE post = ?", time.time(), post
         )
@@ -592,8 +598,8 @@ class Journal(SqlThreads):
     async def list_idle_conversations(
         self, idle_since: float, area: ConversationArea = ALL_CONVERSATIONS
     ) -> Sequence[str]:
-        """Return the keys of conversations in `area` that nobody used since `idle_since` (seconds
-        since the epoch)."""
+        """Return the keys of conversations in `area` that have contents and that nobody used since
+        `idle_since` (seconds since the epoch), so that they can be forgotten."""
         return await self._database.read(
             lambda c: threads.list_idle_conversations(c, idle_since, area)
         )

@@ -64,7 +64,8 @@ class KernelRows:
         thread had one."""
 
     async def forget(self, thread: str) -> None:
-        """Delete the thread's row."""
+        """Delete the record that the thread had a Python kernel, because the thread is
+        forgotten."""
         await self._write("DELETE FROM kernels WHERE thread = ?", thread)
 
     async def _write(self, statement: str, *values: str) -> None:
@@ -100,7 +101,8 @@ class SharedKernelRows(KernelRows):
             return True
 
     async def record_end(self, thread: str) -> None:
-        """Record that this process no longer has the thread's kernel."""
+        """Record that this process no longer has the thread's Python kernel, so that any process
+        may start a new one."""
         await self._write(
             "UPDATE kernels SET process = '' WHERE thread = ? AND process = ?",
             thread,
@@ -108,7 +110,8 @@ class SharedKernelRows(KernelRows):
         )
 
     async def forget(self, thread: str) -> None:
-        """Delete the thread's row, and end its kernel in every process."""
+        """Delete the record of the thread's Python kernel, because the thread is forgotten, and end
+        the kernel in whichever process has it."""
         await super().forget(thread)
         with suppress(NotStored):
             await self._tell("kernel", thread)

@@ -95,11 +95,12 @@ class QueueWorkers(FetchedTurns):
         self.app.task(name="turn", retry=True, pass_context=True)(run)
 
     async def open(self) -> None:
-        """Open the connections to the queue."""
+        """Open the connections to the queue of jobs in Postgres."""
         await self.app.open_async()
 
     async def close(self) -> None:
-        """Close the connections to the queue. Errors are ignored."""
+        """Close the connections to the queue of jobs. Errors are ignored, because the process
+        ends."""
         with suppress(Exception):
             await self.app.close_async()
 

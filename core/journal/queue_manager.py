@@ -54,8 +54,8 @@ class TurnJob(Job):
 
 
 class TurnJobManager(JobManager):
-    """Procrastinate's job manager with workarounds for its handling of errors, and with fewer
-    looks for jobs."""
+    """Procrastinate's job manager (the part that fetches jobs and records their ends), with
+    workarounds for how it handles errors, and with fewer queries."""
 
     def __init__(
         self, connector: PsycopgConnector, workers: FetchedTurns, until_room: WaitForRoom

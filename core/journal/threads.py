@@ -90,10 +90,12 @@ class SqlThreadMap(SqlStore):
         """Do nothing: the table `conversations` has each current thread already."""
 
     async def delete(self, conversation: str) -> None:
-        """Do nothing: the rows of a forgotten conversation are deleted."""
+        """Do nothing when a conversation is forgotten: its rows, which are the map here, are
+        deleted anyway."""
 
     async def scrub(self) -> None:
-        """Do nothing: the owner of the database scrubs it."""
+        """Do nothing to remove deleted data from the disk: the owner of the database does that for
+        all tables."""
 
     async def close(self) -> None:
         """Do nothing: the owner of the database closes it."""
@@ -120,13 +122,14 @@ class FileThreadMap(SqlThreadMap):
         return threads
 
     async def get(self, conversation: str) -> Thread | None:
-        """Return the record of a conversation's thread in the map. Raises NotStored."""
+        """Return the record of the thread that the file names for a conversation; None if there is
+        none. Raises NotStored."""
         id = await self._run_in_thread(lambda: self._map.get(conversation))
         return await self._database.read(lambda c: find_record(c, id)) if id else None
 
     async def link(self, thread: Thread) -> None:
-        """Store the thread of its conversation. The map can be lost, so a failure is only
-        logged."""
+        """Store in the file that this is the current thread of its conversation. The file can be
+        lost without harm, so a failure is only logged."""
         key, id = thread.conversation, thread.id
         try:
             # Most turns change the record alone, and need no commit here.
@@ -137,15 +140,16 @@ class FileThreadMap(SqlThreadMap):
             log.warning("could not save the thread", error=str(error))
 
     async def delete(self, conversation: str) -> None:
-        """Remove the thread of a conversation. Raises NotStored."""
+        """Remove a conversation and its thread's id from the file. Raises NotStored."""
         await self._run_in_thread(lambda: self._map.pop(conversation, None))
 
     async def scrub(self) -> None:
-        """Remove deleted and overwritten entries from the file. Raises NotStored."""
+        """Remove the remains of deleted and overwritten entries from the file, because they name
+        people. Raises NotStored."""
         await self._run_in_thread(self._compact)
 
     async def close(self) -> None:
-        """Close the file. Raises NotStored."""
+        """Close the file with the map from conversations to threads. Raises NotStored."""
         await self._run_in_thread(lambda: self._map.close())
         self._thread.shutdown(wait=False)
 
@@ -179,7 +183,8 @@ class FileThreadMap(SqlThreadMap):
         return len(rows)
 
     def _open(self) -> None:
-        """Open the file with sqlitedict and set its pragmas. Blocking."""
+        """Open the file with sqlitedict and set SQLite's options for it. It blocks, so it runs in a
+        thread."""
         # Tests whether the file can be opened, and raises if not: sqlitedict's own thread would die
         # with a traceback instead.
         with closing(sqlite3.connect(self._path)) as probe:
@@ -220,7 +225,8 @@ class FileThreadMap(SqlThreadMap):
 
 
 def store_record(thread: Thread) -> TransactionStep:
-    """Return a step that stores the record in the row of its thread, if there is one."""
+    """Return a step for another transaction that stores the record of a thread in the thread's row.
+    It does nothing if the row was deleted."""
     values = (encode_json(thread), thread.id)
     sql = "UPDATE threads SET record = ? WHERE id = ?"
     return lambda connection: connection.execute(sql, values).close()
@@ -251,8 +257,8 @@ MAX_ERASURE_TRIES = 20
 
 
 class SqlThreads(SqlStore):
-    """The conversations, their threads, and the objects on the model's server that are to be
-    erased. `Journal` adds the turns."""
+    """Reads and writes conversations, their threads and titles, and the list of objects on the
+    model's server that are to be erased. `Journal` derives from it and adds turns."""
 
     @transaction
     def new_thread(self, connection: SqlConnection, conversation: str) -> Thread:
@@ -434,12 +440,13 @@ class SqlThreads(SqlStore):
 
     @transaction
     def set_title(self, connection: SqlConnection, thread: str, title: str) -> None:
-        """Store the title that the model made. A thread that was forgotten meanwhile gets none."""
+        """Store the title that the model made for a thread. A thread that was forgotten meanwhile
+        has no row, so that nothing is stored."""
         connection.execute("UPDATE threads SET title = ? WHERE id = ?", (title, thread))
 
     @query
     def history_entry(self, connection: SqlConnection, turn: str) -> HistoryEntry:
-        """Return the message and the answer of a turn, given by its id. Raises NotFound."""
+        """Return the message and the answer of the turn with the id `turn`. Raises NotFound."""
         row = connection.execute("SELECT * FROM inbox WHERE turn = ?", (turn,)).fetchone()
         if row is None:
             raise NotFound(what="turn")
@@ -447,7 +454,7 @@ class SqlThreads(SqlStore):
 
     @query
     def message_of(self, connection: SqlConnection, seq: int) -> Message | None:
-        """Return the message of a turn, None if there is no such turn."""
+        """Return the message of the turn `seq`; None if there is no such turn."""
         message = select_value(connection, "SELECT message FROM inbox WHERE seq = ?", seq)
         return decode_json(Message, message) if message else None
 
@@ -640,7 +647,8 @@ def _owner_condition(key: str, platform: str, person: str) -> tuple[str, tuple[o
 
 
 def mark_outside_text(connection: SqlConnection, thread: str) -> None:
-    """Record that the thread contains text that its people did not write. This is never undone."""
+    """Record that the thread contains text that its people did not write, so that links in its
+    answers are allowed less. This is never undone."""
     connection.execute("UPDATE threads SET has_outside_text = 1 WHERE id = ?", (thread,))
 
 

@@ -343,7 +343,8 @@ def turn_begun_by_fetch(seq: int, facts: Mapping[str, Any]) -> Turn:
 
 
 def read_items(connection: SqlConnection, seq: int) -> tuple[Item, ...]:
-    """Return the transcript items of a turn, oldest first."""
+    """Return the items of a turn's transcript (messages, tool calls and outputs, as the model reads
+    them), oldest first."""
     rows = connection.execute("SELECT item FROM items WHERE seq = ? ORDER BY id", (seq,))
     return tuple(decode_json(Item, row["item"]) for row in rows)
 

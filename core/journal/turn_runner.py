@@ -51,7 +51,8 @@ MAX_OVERTAKING_MESSAGES = 300
 
 
 class Sender(NamedTuple):
-    """The keys of a message's conversation, channel and person."""
+    """The keys of a message's conversation, channel and person, by which its turn is ordered in the
+    queue."""
 
     conversation: str
     channel: str
@@ -83,12 +84,12 @@ class Places:
         return not (self._is_shut or self._returning) and len(self._holders) < self.total
 
     def begin(self, seq: int) -> None:
-        """Give the turn a place. The caller has checked `is_free`."""
+        """Give a place to the turn `seq`, which begins. The caller has checked `is_free`."""
         self.under_way.add(seq)
         self._holders.add(seq)
 
     def leave(self, seq: int) -> None:
-        """Release the turn's place; the turn stays under way."""
+        """Release the turn's place, because the turn only waits from now on. It stays under way."""
         self._holders.discard(seq)
         self._hand_on()
 
@@ -110,13 +111,14 @@ class Places:
             raise
 
     def end(self, seq: int) -> None:
-        """Release the turn's place if it holds one; the turn is no longer under way."""
+        """Release the turn's place if it holds one, because the turn has ended: it is no longer
+        under way."""
         self.under_way.discard(seq)
         self._holders.discard(seq)
         self._hand_on()
 
     def shut(self) -> None:
-        """Let no other turn begin. Turns under way continue."""
+        """Let no other turn begin, because one is to run alone. Turns under way continue."""
         self._is_shut = True
 
     def open(self) -> None:
@@ -125,12 +127,12 @@ class Places:
         self._hand_on()
 
     async def wait_until_free(self) -> None:
-        """Wait until another turn may begin."""
+        """Wait until there is a place for a turn that has not begun."""
         while not self.is_free:
             await self._wait_for_change()
 
     async def wait_until_quiet(self) -> None:
-        """Wait until no turn is under way."""
+        """Wait until no turn is under way any more, so that one can run alone."""
         while self.under_way:
             await self._wait_for_change()
 
@@ -139,7 +141,8 @@ class Places:
         await self._changed.wait()
 
     def _hand_on(self) -> None:
-        """Give free places to turns that come back, and wake everything that waits for a change."""
+        """Give free places to turns that wait for one again, and wake everything that waits for a
+        change."""
         while self._returning and len(self._holders) < self.total:
             seq, free = self._returning.popleft()
             if not free.done():  # else the wait was cancelled
@@ -149,7 +152,8 @@ class Places:
 
 
 class _WaitingTurn(NamedTuple):
-    """A turn in the queue. It compares by `position`, then by `seq`."""
+    """A turn that waits in the queue of this process. Such turns compare by `position`, then by
+    `seq`, so that a heap yields the next one."""
 
     position: int
     seq: int
@@ -163,10 +167,11 @@ class _WaitingTurn(NamedTuple):
 
 
 class TurnQueue:
-    """The order of the turns that wait in this process. Turns of one conversation run one after the
-    other."""
+    """The turns that wait in this process, in the order in which they run. Turns of one
+    conversation run one after the other, and nobody's many messages delay those of others."""
 
     def __init__(self) -> None:
+        """Create an empty queue."""
         self._conversations: dict[str, deque[_WaitingTurn]] = {}
         """By conversation, its turns in order. The first one is ready, held back or under way."""
         self._open: dict[int, _WaitingTurn] = {}
@@ -271,7 +276,8 @@ class TurnQueue:
             del self._active[flow]
 
     def _keys(self, one: _WaitingTurn) -> tuple[Hashable, ...]:
-        """Return the keys of `_last` under which the turn is counted."""
+        """Return the keys of `_last` (the last positions and numbers of turns) under which this
+        turn is counted."""
         number = one.position // POSITIONS_PER_ROUND
         person, channel = one.sender.person, one.sender.channel
         return one.flow, (number, "person", person), (number, "channel", channel)
@@ -316,8 +322,8 @@ and returns whether it may."""
 
 
 class _NotEnded(Exception):
-    """Raised when the handler of a turn returned and the turn is not recorded as ended, so that it
-    must run again."""
+    """Raised when the handler of a turn has ended and the turn is not recorded as ended, so that
+    the handler must run again."""
 
 
 class TurnExecutor(SqlStore):
@@ -381,7 +387,8 @@ class TurnExecutor(SqlStore):
         return True
 
     def stop_taken_over(self, seq: int) -> None:
-        """Cancel the handler of a turn that another process has now. It is not run again here."""
+        """Cancel the handler of a turn that another process has taken over. It is not run again
+        here."""
         if seq in self._current:
             self._taken_over.add(seq)
             self._cancel(seq)
@@ -391,15 +398,18 @@ class TurnExecutor(SqlStore):
             task.cancel()
 
     def is_taken_over(self, seq: int) -> bool:
-        """Return whether another process has the turn now."""
+        """Return whether another process has the turn now, so that this one must do nothing more
+        for it."""
         return seq in self._taken_over
 
     def is_stopped(self, seq: int) -> bool:
-        """Return whether `cancel`, not a drain, cancelled the turn's handler."""
+        """Return whether the turn's handler was cancelled because a person stopped the turn
+        (`cancel`), and not because the process ends."""
         return seq in self._stopped
 
     def wake(self, seq: int) -> None:
-        """Wake all callers that wait for the turn's end, so that they read its row again."""
+        """Let all callers that wait for the turn's end read its row again, because it may have
+        ended."""
         if event := self._end_events.pop(seq, None):
             event.set()
 
@@ -432,11 +442,12 @@ class TurnExecutor(SqlStore):
             await asyncio.wait(pending, timeout=CANCELLED_TURN_SECONDS)
 
     def _waiting_tasks(self) -> set[asyncio.Task[Any]]:
-        """Return other tasks that end by themselves once the handlers have ended."""
+        """Return other tasks of this runner that end by themselves once the turns' handlers have
+        ended."""
         return set()
 
     def _handlers(self) -> set[asyncio.Task[Any]]:
-        """Return the tasks that run handlers now."""
+        """Return the tasks that run the handlers of turns at this moment."""
         return {task for task in self._current.values() if task}
 
     async def run_turn(self, seq: int) -> bool:
@@ -602,9 +613,12 @@ class TurnExecutor(SqlStore):
 
 
 class LocalRunner(TurnExecutor):
-    """Runs all turns of a database that no other process uses."""
+    """Queues and runs all turns of a database that no other process uses. The queue is in
+    memory."""
 
     def __init__(self, database: Database, turns: int = MAX_WORKING_TURNS) -> None:
+        """Create the runner; `run` begins its work. Messages can be queued before that. `turns` is
+        how many turns may work at the same time."""
         super().__init__(database, turns)
         self._open = False
         """Turns may begin."""
@@ -704,7 +718,8 @@ class LocalRunner(TurnExecutor):
         await self._draining.wait()
 
     async def running_turn(self, conversation: str) -> int | None:
-        """Return the `seq` of the turn that runs in that conversation, None if none runs."""
+        """Return the `seq` of the turn that runs in the conversation with this key; None if none
+        runs."""
         return self._turns.get(conversation)
 
     def _queue_age(self) -> float:
@@ -777,7 +792,8 @@ class LocalRunner(TurnExecutor):
 
 
 def get_row(connection: SqlConnection, seq: int) -> SqlRow | None:
-    """Return the row of the message `seq`, without a lock; None if there is none."""
+    """Return the row of the message `seq` in the table `inbox`, without a lock; None if there is
+    none."""
     row: SqlRow | None = connection.execute("SELECT * FROM inbox WHERE seq = ?", (seq,)).fetchone()
     return row
 
