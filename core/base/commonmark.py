@@ -61,12 +61,12 @@ def find_code_lines(text: str, lines: Sequence[str], stray_ticks: StrayTicks = 0
     """
     # `ticked`: lines of sure blocks with a backtick, which a stray one before could pair with.
     sure, ticked, disputed = set[int](), set[int](), set[int]()
-    may = any(mark in text for mark in ("`", "~~~", "    ", "\t"))
+    may = any(mark in text for mark in ("`", "~~~", "    ", "\t"))  # else there is no code
     for token in parse_blocks(text) if may else ():
         if token.type not in ("fence", "code_block") or not token.map:
             continue
         start, end = token.map  # numbers of the first line and of the line after the last one
-        closes = end - 1 > start and _CLOSING.fullmatch(lines[end - 1])
+        closes = end - 1 > start and _CLOSING.fullmatch(lines[end - 1])  # not cut off
         plain = token.markup == "```" and "```" not in token.content
         # Only blocks of this form are code on all platforms; of others they disagree.
         common = plain and closes and _INFO.fullmatch(token.info.strip())
@@ -74,6 +74,8 @@ def find_code_lines(text: str, lines: Sequence[str], stray_ticks: StrayTicks = 0
         if common and "`" in token.content:
             ticked.update(range(start, end))
     prose = [line for at, line in enumerate(lines) if at not in sure]
+    # Three stray backticks can open a block on Discord, and so move the ends of later blocks. One
+    # or two only pair with backticks inside blocks.
     if stray_ticks or not all(map(_has_only_plain_spans, prose)):
         stray_ticks = 2 if stray_ticks == 2 or any("```" in line for line in prose) else 1
         disputed |= sure if stray_ticks == 2 else ticked

@@ -103,7 +103,7 @@ def parse_wait(value: str) -> float | None:
             moment = parse(value)
             # The zone "-0000" is UTC, too, but gives a moment without a zone.
             moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-            return max(0.0, (moment - datetime.now(UTC)).total_seconds())
+            return max(0.0, (moment - datetime.now(UTC)).total_seconds())  # a past date gives 0
     # It begins with a number and is no date: perhaps a time with its unit.
     return _as_seconds(value) if _SECONDS_PATTERN.match(value) else None
 
@@ -138,7 +138,8 @@ class Proxies:
     no: str = ""
 
     def for_url(self, url: str) -> str | None:
-        """Return the proxy's URL for this request, or None for a direct connection."""
+        """Return the URL of the proxy for a request to this address, or None for a direct
+        connection: no proxy is set for its scheme, or NO_PROXY includes the host."""
         parts = urlsplit(url)
         proxy = self.https if parts.scheme in ("https", "wss") else self.http
         try:
@@ -149,7 +150,7 @@ class Proxies:
         entries = re.split(r"[,;\s]+", self.no.lower())  # hosts that are reached directly
         if not proxy or any(_includes(entry, host, port) for entry in entries):
             return None
-        return proxy if "://" in proxy else f"http://{proxy}"
+        return proxy if "://" in proxy else f"http://{proxy}"  # people leave the scheme out
 
     def name_for(self, url: str) -> str:
         """Return the host and port of the proxy through which a request to this address goes,
@@ -401,9 +402,8 @@ class HttpClient:
         """Send a request and yield the response if its status is a success. Otherwise raise
         HttpAnswer with the beginning of its body, which explains the error."""
         await self.open()
-        # A model's arguments or a command line can contain half of a surrogate pair, which UTF-8
-        # cannot encode.
-        # None is left out, because the library would send some of these as empty values.
+        # Half of a surrogate pair, which a model's arguments can contain, is replaced, because
+        # UTF-8 cannot encode it. None is left out: the library would send it as an empty value.
         filled = make_storable({n: value for n, value in sent.items() if value is not None})
         limits = self._library.Timeout(timeout, connect=CONNECT_TIMEOUT_SECONDS)
         with self._translate_errors():
@@ -674,10 +674,12 @@ class ErrorTable(Generic[E]):
         return next(row for row in self._rows if row.matches(failure))
 
     def explain(self, failure: Exception, **values: object) -> E:
-        """Return the error for this failure.
+        """Return the error that the table has for this failure of the service, in words for a
+        person and a model.
 
-        `values` fill placeholders, as do the values of its row. A row names its error by a class,
-        or by a code for a `RemoteError`.
+        `values` fill the placeholders of the sentence and the hint, as do the values that the row
+        reads from the failure. A row names its error by a class, or by a code: then it is an error
+        of the table's class.
         """
         row = self.find(failure)
         if row.values:

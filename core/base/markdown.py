@@ -200,7 +200,8 @@ def nest_items(text: str) -> str:
     item belong to it. CommonMark wants three, and else begins another list (0.31, section 5.2)."""
 
     def indent(match: re.Match[str]) -> str:
-        if not (below := match["below"]):
+        """Return the item with more spaces before the lines below it, and below those, too."""
+        if not (below := match["below"]):  # a code block, which stays as it is
             return match[0]
         begin = "\n" + match["indent"]
         # As many spaces as the first line below lacks to stand below the item's text.
@@ -347,13 +348,14 @@ class Trust:
         # The asker wrote this address, or it is one of Ponte's own.
         if url in self.written:
             return True
+        # Platforms also link a host without a scheme.
         whole = url if _SCHEME.match(url) and "://" in url else f"https://{url}"
         # Browsers skip more than two slashes and find another host than `urlsplit`.
         if _NEVER.search(whole) or whole.startswith(("https:///", "http:///")):
             return False
         try:
             parts = urlsplit(whole)
-            # Reading `port` raises ValueError for a port that is no number.
+            # `port` is read only because that raises ValueError for a port that is no number.
             host, _ = (parts.hostname or "").rstrip("."), parts.port
         except ValueError:
             return False
@@ -420,7 +422,8 @@ class Trust:
             if sanitized == before:
                 break
             before = sanitized
-        # After the last pass something is still left: then all addresses go, the allowed ones too.
+        # The parser still finds a link that is not allowed: then all addresses are broken up, the
+        # allowed ones, too.
         if not self._has_only_allowed_targets(before):
             return self.defang(source)
         return text if before == source else before
@@ -474,6 +477,7 @@ class Trust:
             # More marks after an allowed address could carry data to its server.
             if self.allows(chunk[start:end]) and len(chunk) - end <= MAX_TRAILING_MARKS:
                 return "".join([*out, chunk[at:]])
+            # Its entities and escapes are decoded, so that none of them hides a part of an address.
             if "&" in chunk[start:] or "\\" in chunk[start:]:
                 chunk = chunk[:start] + commonmark.unescape(chunk[start:])
             other = _NOT_IN_ADDRESS.search(chunk, max(match.end(), start + 1))
@@ -588,6 +592,7 @@ class Trust:
         plain = commonmark.unescape(chunk) if "&" in chunk or "\\" in chunk else chunk
         start = self._find_address(chunk)
         if start is None or plain != chunk:
+            # `hidden`: the index of the address in the decoded text.
             hidden = start if plain == chunk else self._find_address(plain)
             if hidden is None and self._find_address(plain.translate(_EMPHASIS)) is None:
                 return chunk
@@ -666,7 +671,7 @@ class GrowingMarkdown:
         If it does not continue the text of the call before, or `trust` has changed, start again
         from its beginning.
         """
-        if not trust.links_anything:
+        if not trust.links_anything:  # as in a pipe or a file
             return text
         # A file or a source that came meanwhile changes which links are allowed.
         if trust != self._trust or not text.startswith(self._source):
@@ -678,6 +683,7 @@ class GrowingMarkdown:
         if self._length and abs(len(text) - self._length) < len(tail) // 20:
             return self._shown
         self._length = len(text)
+        # What is finished goes from `tail` to `_done`, so that it is not parsed again.
         if end := ended_blocks_length(tail) or self._last_line_start(tail):
             block = tail[:end]
             self._done += trust.sanitize(block, self._stray_ticks)
@@ -706,19 +712,19 @@ class GrowingMarkdown:
 
 
 def settled_length(text: str) -> int:
-    """Return the length of the beginning of a growing text that later text does not change.
-
-    It contains only whole words and whole links. In an open code block it ends before the first
-    address.
+    """Return how much of a growing text can be shown already, because later text does not change
+    what it means: whole words and whole links only. In an open code block it ends before the first
+    address, because the block may turn out to be no code.
     """
     end = max(text.rfind(" "), text.rfind("\n")) + 1
     # A bracket or a backtick has its partner in the same paragraph, so only the last one matters.
     block = text.rfind("\n\n", 0, end) + 1
-    if len(_FENCE.findall(text, 0, end)) % 2:
+    if len(_FENCE.findall(text, 0, end)) % 2:  # a code block is open
         return length_before_open_address(text[: text.rfind("\n", 0, end) + 1])
     bracket = text.rfind("[", block, end)
     if bracket >= 0:
         close = text.find("]", bracket, end)
+        # The label `[…]` or the target `(…)` of a link has not ended.
         if close < 0 or (text[close + 1 : close + 2] == "(" and text.find(")", close, end) < 0):
             end = bracket
     # A code span that has not ended: what follows decides whether it is one.
@@ -739,7 +745,8 @@ def length_before_open_address(text: str) -> int:
 
 
 def ended_blocks_length(text: str) -> int:
-    """Return the start of the last top-level block. Later text does not change the text before it.
+    """Return the index at which the last top-level block of a growing Markdown text starts; 0 if
+    there is only one. Later text does not change the blocks before it, so they are finished.
 
     An incomplete last line is ignored, because it can still change the structure.
     """

@@ -546,10 +546,11 @@ class ModelServerClient:
         pause: float = REQUEST_TIMEOUT_SECONDS,
         deadline: float | None = ANSWER_DEADLINE_SECONDS,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send a request and yield the response, whose body is not read yet.
+        """Send a request and yield the response, whose body is not read yet. The first request
+        opens the session, which keeps connections for later ones.
 
-        `pause` is the longest pause within the response, `deadline` the longest time of all.
-        Raises ModelServerFault, also for errors inside the block, and for a status other than 2xx.
+        `pause` is the longest pause within the response, `deadline` the longest time of all, in
+        seconds. No redirect is followed: it would send the body to another host. Raises ModelServerFault, also for errors inside the block, and for a status other than 2xx.
         """
         sdk = await self.load_sdk()
         library = importlib.import_module("aiohttp")
@@ -574,7 +575,7 @@ class ModelServerClient:
         data = None
         if body is not None:
             words = json.dumps(body, ensure_ascii=False, separators=(",", ":"))
-            data = words.encode(errors="replace")
+            data = words.encode(errors="replace")  # halves of surrogate pairs become "?"
         with self._translate_errors():
             async with (
                 asyncio.timeout(deadline),
@@ -710,7 +711,12 @@ def _refuse_compression(headers: Mapping[str, str]) -> None:
 
 @contextmanager
 def _translate_errors() -> Iterator[None]:
-    """Convert errors of the HTTP libraries, the SDK and JSON to `ModelServerFault`."""
+    """Convert errors of the HTTP libraries, the SDK and JSON to `ModelServerFault`. Its kind tells
+    whether the request may have had an effect: "unsent" if there was no connection, "lost" if the
+    response is missing. The original error is dropped (`from None`): it may hold the request.
+
+    The libraries are imported here, and not above, because that is slow.
+    """
     library = importlib.import_module("aiohttp")
     try:
         yield
@@ -721,10 +727,11 @@ def _translate_errors() -> Iterator[None]:
             library.ClientHttpProxyError,
         )
         raise ModelServerFault("unsent" if isinstance(error, unsent) else "lost") from None
-    except importlib.import_module("openai").APIError as error:  # it may wrap a refusal
+    except importlib.import_module("openai").APIError as error:
+        # The SDK wraps errors of its hooks, also the fault that `_check_response` raises.
         fault = error.__cause__
         raise fault if isinstance(fault, ModelServerFault) else ModelServerFault("lost") from None
-    except (importlib.import_module("httpx2").HTTPError, TimeoutError):
+    except (importlib.import_module("httpx2").HTTPError, TimeoutError):  # httpx2: of the SDK
         raise ModelServerFault("lost") from None
     except RecursionError:  # the message names the limit
         raise ModelServerFault("excess", message="an answer that is not nested so deeply") from None
@@ -760,9 +767,10 @@ async def _read_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Json, Non
         _check_size(total, MAX_STREAM_BYTES)
         if parser.is_done:
             continue
-        waiting += chunk
+        waiting += chunk  # bytes of lines that have not ended
         # Only the new bytes are searched. A "\r" at the end may be half of "\r\n".
         searched = max(0, len(waiting) - len(chunk) - 1)
+        # The end of the last complete line.
         end = 1 + max(waiting.rfind(b"\n", searched), waiting.rfind(b"\r", searched, -1))
         event = SIGN_OF_LIFE
         for event in parser.read_lines(waiting[:end].splitlines()):

@@ -115,7 +115,7 @@ def _encode_csv(columns: Sequence[ExportColumn], rows: Iterable[Sequence[Cell]])
         number = _number(column, cell)
         if number is None:
             text = escape_formula(_plain_text(cell))
-        else:
+        else:  # with the decimal sign of the language
             text = f"{number:f}" if is_english else f"{number:f}".replace(".", ",")
         # Excel rounds longer numbers, but not text, which a tab makes of them. An apostrophe or
         # `="…"` would be part of the value for other programs; those that read numbers skip white
@@ -139,8 +139,8 @@ def _encode_json(columns: Sequence[ExportColumn], rows: Iterable[Sequence[Cell]]
         names.append(name)
 
     def encode(column: ExportColumn, cell: Cell) -> Any:
-        """Return the JSON value of a cell. A number is exact: one that JavaScript would round is a
-        text."""
+        """Return the JSON value of a cell. A text in a column of numbers becomes a number, but only
+        if a float holds it exactly: most programs read JSON numbers as floats."""
         if cell is None or isinstance(cell, bool | int):
             return cell
         if isinstance(cell, float):
@@ -179,7 +179,7 @@ def _encode_xlsx(
             "strings_to_numbers": False,
         },
     )
-    # Excel takes at most 31 characters, and no apostrophe at either end.
+    # The name of the sheet: Excel takes at most 31 characters, and no apostrophe at either end.
     name = _cut_to_units(_SHEET_NAME.sub(" ", _plain_text(title)), 31).strip("' ")
     # Excel accepts neither an empty name nor this one.
     sheet = book.add_worksheet(name if name and name.casefold() != "history" else "Table")
@@ -193,7 +193,7 @@ def _encode_xlsx(
     def write_text(row: int, at: int, text: str, style: Any) -> None:
         """Write a text into a cell, cut to the length that Excel takes."""
         nonlocal cut_cells
-        text = text.replace("\r\n", "\n").replace("\r", "\n")  # the line break of Excel
+        text = text.replace("\r\n", "\n").replace("\r", "\n")  # Excel's line break in a cell
         if _count_units(text) > MAX_XLSX_CELL_UNITS:
             cut_cells += 1
             mark = " " + say("[truncated: Excel's limit is {limit} characters]", limit="32767")

@@ -195,8 +195,8 @@ def find_code_spans(text: str) -> Iterator[tuple[int, int]]:
     for start, end, escaped in runs:
         if start < at:  # inside the last span
             continue
-        start += escaped
-        same = places[end - start]
+        start += escaped  # a span may begin after the escaped backtick
+        same = places[end - start]  # the runs of this length, of which the next one ends the span
         while same and same[0] <= start:
             same.popleft()
         if same:
@@ -255,6 +255,7 @@ def split_text(text: str, limit: int, size: SizeFunction = len) -> tuple[str, ..
     Raises ValueError for a `limit` under `MIN_PART_CHARACTERS`. With another `size` than `len`,
     that minimum is multiplied by `MAX_CHARACTER_SIZE`.
     """
+    # A part needs room for the lines that close and open a code block, and some text.
     smallest = MIN_PART_CHARACTERS if size is len else MIN_PART_CHARACTERS * MAX_CHARACTER_SIZE
     if limit < smallest:
         raise ValueError(f"a limit of {limit} characters is under {smallest}")
@@ -416,6 +417,7 @@ class GrowingText:
         if not text.startswith(self._source):
             self._source = self._done = self._shown = ""
             self._length = 0
+        # Only what follows the final part is cleaned again.
         tail = text[len(self._source) :]
         if cut := _settled_length(tail):
             self._done += clean_text(tail[:cut])
@@ -622,7 +624,9 @@ class _Part:
             if self._fits(end, now) and (now is None or fence is not None):
                 cuts.append(self._cut_after(line_text, end, fence, now, headed))
             line, fence = end + 1, now
-        # A good place near the beginning would leave most of the part empty.
+        # A good place near the beginning would leave most of the part empty. In order: a cut
+        # between paragraphs (rank 0), between lines (1), after a sentence or a word of the line
+        # that does not fit, any other line's end (2), and at last within a word.
         third, half = self.start + self.room // 3, self.start + self.room // 2
         prose = fence is None and not _ROW.match(self.text, line)  # no code, no row of a table
         return (

@@ -104,6 +104,7 @@ def _format_number(number: Decimal, kind: str, format: str, cldr: str) -> str:
     word of `format`, and `cldr` the locale in Babel's form."""
     from babel.numbers import format_currency, format_decimal
 
+    # The exponent of 12.50 is -1: it needs one decimal place. Infinity has a text as its exponent.
     exponent = number.normalize().as_tuple().exponent
     places = max(decimal_places(format), -exponent if isinstance(exponent, int) else 0)
     digits = ("0" if kind == "plain" else "#,##0") + ("." + "0" * places if places else "")
@@ -184,12 +185,13 @@ def parse_typed_number(text: str, format: str = "", locale: str | None = None) -
     """Return the number that a person typed in their language, with or without the sign of its
     format, as "1.234,50", "R$ 5" or "12 %"; None if it is none. Spaces separate thousands in every
     language."""
-    text = _simplify(text[: MAX_DIGITS + 1])
+    text = _simplify(text[: MAX_DIGITS + 1])  # a longer text costs no time
     if len(text) > MAX_DIGITS:
         return None
     # Whatever is beside the digits of a formatted zero is the sign, such as "US$" or "%".
     for sign in re.split(r"[\d.,:]+", _simplify(format_amount(Decimal(0), format, locale))):
         text = text.replace(sign.strip(), "")
+    # Spaces that the sign leaves, as in "- 5 " from "-R$ 5 €", go.
     text = re.sub(r"^([-+]) | $", r"\1", text.lstrip())
     # The language's separators are read from a formatted number: "1,234.5" or "1.234,5".
     sample = _simplify(format_amount(Decimal("1234.5"), "number", locale))
@@ -211,7 +213,7 @@ def parse_typed_day(text: str, today: date, locale: str | None = None) -> date |
     words, cldr = fold_to_letters(_simplify(text)), babel_locale(locale)
     near_days = say("yesterday", locale), say("today", locale), say("tomorrow", locale)
     if words in (names := list(map(fold_to_letters, near_days))):
-        return today + timedelta(names.index(words) - 1)
+        return today + timedelta(names.index(words) - 1)  # -1, 0 or 1 days
     # A month may be shortened to three letters or more: `dec` is one of the words in `letters`.
     letters = re.findall(r"[a-z]{3,}", words)
     months = [

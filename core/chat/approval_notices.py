@@ -189,6 +189,7 @@ class ApprovalNotices:
         """
         approval, proposal = self.changes.approval, change.proposal
         asker = approval.canonical_person(proposal.asker.key)
+        # `names` are the people and groups (`platform:ID`) who can decide.
         names, people = approval.to_be_asked(change), dict[str, Person]()
         for platform, messenger in self.messengers.items():
             own_names = [name for name in names if name.startswith(f"{platform}:")]
@@ -254,6 +255,7 @@ class ApprovalNotices:
         platform = one.person.platform
         if change is not None and one.kind != "copy":
             platform = change.proposal.address.platform
+        # `messengers` are the platforms of this process on which Ponte can write unasked.
         if platform not in self.messengers:
             # Only a process with this platform can post there. Where Ponte sends no messages of its
             # own, the card shows the reason of a denial.
@@ -328,6 +330,7 @@ class ApprovalNotices:
         locale = nearest_locale(locale) if locale else default
         with use_locale(locale):
             if change is None:
+                # Its text is stored as data. The time of the notice (0.0) is not in its words.
                 text = PersonNotice.read(one.change, one.text, 0.0).words(escape_markdown)
             else:
                 id, proposal = change.id, change.proposal
@@ -401,7 +404,7 @@ class ApprovalNotices:
         posts = OutgoingPosts(self.outbox, one, self.journal.check_ownership)
         card = await self._draw_copy(change, one, one.reply_to.address)
         reply = self.replies[one.person.platform](one.reply_to, posts)
-        name = (one.key, change.version)
+        name = (one.key, change.version)  # a newer version of the card gets new attempts
         try:
             async with asyncio.timeout(OUTGOING_POST_SECONDS):
                 with use_locale(one.locale):
@@ -629,6 +632,8 @@ class CardRedraw:
         reply = build(turn.message.reply_to, TurnPosts(self.journal, turn))
         try:
             with use_locale(turn.message.locale):
+                # A second busy answer leaves the card to a later round, so that others need not
+                # wait.
                 await retry(
                     lambda: reply.refresh(answer),
                     PlatformBusy,
