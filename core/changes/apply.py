@@ -185,10 +185,11 @@ class ChangeRunner:
         place = draft.view.table_id or dict(draft.target)
         table = json.dumps([draft.applier, place], sort_keys=True)
         async with self._tables.setdefault(table, asyncio.Lock()):
-            if self._held.is_set():
+            if self._held.is_set():  # this process stops; the caller raises Draining
                 return
             batch = run.applier.open(draft)
-            # An earlier process began this write, and nobody knows whether it took effect.
+            # An earlier process began this write, and it is not known whether it took effect. Such
+            # steps have batches of their own.
             if steps[0].state == "writing":
                 await self._read_back(run, batch, steps, sure=False)
                 return
@@ -215,7 +216,7 @@ class ChangeRunner:
                     # the person who changed the request left this row as it was.
                     done = replace(step, write=row.write, state="done", current=row.current)
                     checked.append(done)
-                else:
+                else:  # somebody has changed the row since the proposal
                     checked.append(replace(step, state="changed", current=row.current))
             # Recorded as "writing" before the write, so that after a crash the rows are read first.
             await self._record(run, checked)
@@ -235,7 +236,7 @@ class ChangeRunner:
                 error=str(error),
             )
             await self._read_back(run, batch, steps, sure=False)
-        except ToolError as error:
+        except ToolError as error:  # surely nothing was written
             await self._record(
                 run, [replace(s, state="failed", explanation=str(error)) for s in steps]
             )

@@ -258,6 +258,7 @@ class Approval:
         names, max_age = own.approvers - {ASKER}, MAX_CONFIRMED_AGE_SECONDS
         rights = await self.policy.look_up_rights(person, address, names, max_age=max_age)
         verdict, is_named = rights.may("approve", table), rights.fits(names, "people")
+        # A rule surely denies it, or gives it: then it does not matter whether they are named.
         is_denied = verdict.is_denied and not verdict.may_be_denied
         if is_denied or (verdict.allowed and not own.approvers_only):
             return verdict
@@ -290,7 +291,7 @@ class Approval:
         right, *things = self.kinds[change.draft.kind].right_to_approve(change.draft)
         for rule in self.policy.read_rules().rules:
             if rule.where and rule.where.isdisjoint(place_names(proposal.address)):
-                continue
+                continue  # the rule is for other places
             names |= rule.who if rule.decide(right, things) == "allow" else frozenset()
         return names
 
@@ -435,7 +436,7 @@ class Approval:
         # proposal whose values a person has changed is also approved by a person.
         if rule.access != "auto" or not proposal.origin.is_attended or proposal.revision > 1:
             return ""
-        if kind.may_be_automatic(draft):
+        if kind.may_be_automatic(draft):  # a new row
             return f"tables.{draft.title}.access"
         # Updates need a message that a person typed: other text may come from anybody.
         is_typed = proposal.origin.is_by_person and proposal.origin.is_authored

@@ -128,7 +128,7 @@ def is_for_ponte(facts: Addressing, settings: AddressingSettings) -> bool:
         return True
     if settings.answer_everything:
         return not (facts.names_others or facts.is_thread_of_others)
-    if settings.strict_mention:
+    if settings.strict_mention:  # without a mention, no message is
         return False
     return facts.answers_us or (facts.is_our_thread and not facts.has_several_people)
 
@@ -395,10 +395,11 @@ async def describe_unread(
     ]
     sentences = [large.words() for large in too_large_files]
     for file in files:
+        # Only text can be in an encoding that is not known, or be cut.
         if file_kind(file.type, file.name) == "text":
             _, data = await store.get(file.id)
             encoding = find_encoding(data)
-            if not encoding:
+            if not encoding:  # it is no text, whatever its name says
                 unread_names.append(file.name)
             elif encoding == UNSURE_ENCODING:
                 sentences.append(say(ENCODING_UNSURE, name=file.name))
@@ -610,7 +611,8 @@ class Interactions:
         return not words
 
     async def submit(self, interaction: ChatInteraction, request: InteractionRequest) -> bool:
-        """Store a command, a click or a form, then acknowledge it. Return whether both happened in
+        """Store a command, a click or a form as a message, then acknowledge it to the platform,
+        which shows the person an error if that comes too late. Return whether both happened in
         time, for the first time; otherwise the person is notified."""
         began = asyncio.get_running_loop().time()  # the check of rights uses up a part of the time
         limits, message = interaction.limits, None
@@ -709,6 +711,7 @@ class Interactions:
         `press_id` comes from the pressed button: the change's id and the revision that the card
         shows (`abc234.2`). A button of the first revision has the id alone.
         """
+        # Without a revision, `board.find_form` would take the newest one.
         press_id = press_id if "." in press_id else f"{press_id}.1"
         try:
             async with asyncio.timeout(seconds):

@@ -114,7 +114,7 @@ class GrowingReply:
         self._turn = turn
         self.split = surface.split
         self._known: dict[int, Post] = {}
-        """The journalled posts by number, once `_load_posts` has read them."""
+        """The recorded posts of the answer by number, once `_load_posts` has read them."""
         self._is_loaded = False
         """The posts of earlier attempts were read from the journal."""
         self._arrivals: dict[int, float] = {}
@@ -229,7 +229,8 @@ class GrowingReply:
                 metrics.duplicate_posts.inc()
                 with suppress(PostRemoved):
                     await self._surface.delete(own_id)
-        # An edit of this process may have arrived last and put an older text back.
+        # An edit of this process may have arrived last and put an older text back. So each post
+        # whose text this process has set gets the text of the answer again.
         last = len(answer.parts)
         for number, text_of_part in enumerate(answer.parts, 1):
             if number in self._shown and (id := ids.get(number)):
@@ -295,8 +296,9 @@ class GrowingReply:
                 self._gone = gone
                 return
             except PlatformBusy as busy:
+                # Show the same progress later, unless newer progress came meanwhile.
                 self._next = time.monotonic() + busy.seconds
-                self._latest = self._latest or progress  # unless newer progress came meanwhile
+                self._latest = self._latest or progress
             except Exception as error:
                 log.info("could not show progress", turn=self._turn, error=repr(error))
                 return
@@ -360,7 +362,7 @@ class GrowingReply:
         upload = self._known.get(FILES_NUMBER)
         if upload is None:
             upload = await self._record_intent(FILES_NUMBER)
-        # Uploaded by an earlier attempt, or deleted by a person since.
+        # The files were uploaded by an earlier attempt, or deleted by a person since.
         elif upload.id or upload.state == "removed":
             return
         elif id := await self._made_here(FILES_NUMBER) or await self._find_post(upload):
@@ -391,7 +393,7 @@ class GrowingReply:
         if post is None:
             post = await self._record_intent(number)
         elif not post.id:
-            # The key is journalled without an id: an earlier call may have made the post.
+            # The key is recorded without an id: an earlier request may have made the post.
             id = await self._made_here(number) or await self._find_post(post)
             post = await self._record_post(post, id) if id else post
         self._posts.check_ownership()
@@ -408,8 +410,9 @@ class GrowingReply:
             await self._call(post, lambda: self._surface.edit(post.id, part))
 
     async def _make_post(self, number: int, call: Coroutine[Any, Any, str]) -> str:
-        """Run a call that makes a post, and return its id. If the caller is cancelled, the call
-        continues and its id is stored in `_made`, so that the post is never made twice."""
+        """Run `call`, which makes the post `number`, and return the post's id. If the caller is
+        cancelled, the call continues and its id is stored in `_made`, so that the post is never
+        made twice."""
         task = self._making[number] = asyncio.create_task(call)
 
         def note_outcome(task: asyncio.Task[str]) -> None:

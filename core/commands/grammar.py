@@ -194,6 +194,7 @@ def parse_command(text: str) -> TypedCommand | None:
     inputs that cannot be parsed.
     """
     text = text.strip()
+    # A message that is one Python code block runs the code.
     if text.startswith(("```", "~~~")) and (block := _parse_code_block(clean_text(text))):
         return block
     text = _strip_courtesies(text)
@@ -215,7 +216,7 @@ def parse_command(text: str) -> TypedCommand | None:
             raise UnknownCommand(_NO_SLUG)
         check_slug(slug)
         return TypedCommand(name, slug=slug, input=parse_input(more[0]) if more else "")
-    if name in _WITH_ID:
+    if name in _WITH_ID:  # followed by an id, which has a digit: "approve please" is none
         if name == "deny":
             word, *more = rest.split(maxsplit=1) or ("",)
             # As in "deny ab12cd, because …" and "deny ab12cd."
@@ -237,7 +238,7 @@ def parse_command(text: str) -> TypedCommand | None:
         return TypedCommand(name, id=match["id"].lower(), slug=action)
     if name == "schedules" and _PAGE.fullmatch(end):
         return TypedCommand(name, id=end)
-    if name == "setup":
+    if name == "setup":  # with the word by which the owner of the page proves an account
         return TypedCommand(name, id=end.lower()) if _SETUP_WORD.fullmatch(end) else None
     if name == "why":
         return TypedCommand(name, id=end) if _WHY.fullmatch(end) else None
@@ -384,6 +385,8 @@ def _parse_code_block(text: str) -> TypedCommand | None:
     """Return the command that runs a Python code block, if the whole message is one block that is
     marked as Python; else None."""
     opening, *lines = text.split("\n")
+    # `fence_after_line` returns the fence of the block that is open after a line, or None. (Its
+    # last argument is the longest allowed mark.)
     fence = fence_after_line(opening, None, len(opening))
     if fence is None or fence.info.strip().lower() not in ("python", "py") or len(lines) < 2:
         return None

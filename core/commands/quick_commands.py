@@ -121,7 +121,7 @@ def parse_input(text: str) -> Inputs:
             return {name: _clean_json(value) for name, value in values.items()}
         except json.JSONDecodeError as error:
             raise BadInput(_NO_OBJECT, line=error.lineno, column=error.colno) from None
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError):  # infinity, NaN, or nested too deeply
             raise BadInput(_NO_OBJECT, line=1, column=1) from None
     # All of it is one quoted text.
     if _WHOLE.fullmatch(text):
@@ -229,7 +229,7 @@ async def collect_inputs(
     without it. Raise NotFound.
     """
     files, missing = attached
-    for large in filter(None, map(too_large, message.attachments)):
+    for large in filter(None, map(too_large, message.attachments)):  # raise the first, if any
         raise large
     if missing:
         raise BadInput(_UNFETCHED, name=missing[0])

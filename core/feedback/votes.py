@@ -224,6 +224,7 @@ def _describe(connection: SqlConnection, row: SqlRow) -> tuple[Address, Mapping[
         "shared": bool(row["is_shared"]),
         "models": list(dict.fromkeys(models)),
         "tools": list(dict.fromkeys(one["name"] for one in calls)),
+        # The output of a failed tool call is JSON with the code of the error.
         "errors": [
             f"{name}: {found[1]}" for name, words in texts.items() if (found := _CODE.match(words))
         ],
