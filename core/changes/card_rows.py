@@ -191,10 +191,12 @@ def _build_row(
     before, after = (None if side is None else _cells(side, longest) for side in raw)
     if raw[0] and raw[1] and before and after:
         new_names = {name for name, value in raw[1].items() if value != raw[0].get(name)}
-        # A card does not reveal that a secret stays as it is.
+        # A secret that is written counts as changed, even if it is the same: whether it is must not
+        # be revealed.
         secrets = {name for name in written if raw[1][name] and is_secret_name(name)}
         for name in map(to_one_line, new_names | secrets):
-            if name in after and before.get(name) == after[name]:  # a secret, or cut
+            # The card shows no difference, because the value is withheld as a secret, or was cut.
+            if name in after and before.get(name) == after[name]:
                 after[name] = f"{after[name]} {say('(changed)')}"
     # The row is named by the table's display field, else by a field with a usual name, else by
     # the first field that stays as it is.
@@ -204,7 +206,7 @@ def _build_row(
         field = next((name for name in (*_NAMES, *same) if row.get(name) not in (None, "")), "")
     name = _format(row.get(field), view.formats.get(field)) if field else ""
     if not name or name == NO_VALUE:
-        # The id of a quick command's run is no name of a row.
+        # Without a name, the row's id names it. The id of a quick command's run is no row's id.
         field, name = (view.key, id) if id and not view.slug else ("", "")
     return {
         "id": to_one_line(id, MAX_ROW_NAME_CHARACTERS),

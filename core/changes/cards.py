@@ -204,8 +204,10 @@ class CardBuilder:
             return ("approve", "change", "deny") if has_fields else ("approve", "deny")
         if change.is_erased:
             return ()
+        # An undo that failed is not proposed again: `undo` can be typed again.
         has_failed = change.state == "failed" and not change.proposal.undone_change
         if change.state in ("denied", "expired") or has_failed:
+            # Denied by a person, and not by Ponte because the asker has left.
             is_persons = change.state == "denied" and change.decider != PONTE_PERSON
             can_repeat = not change.repeated_by and bool(self.kind(change).form_fields(change))
             again: tuple[ChangeAction, ...] = ("again",) if can_repeat else ()
@@ -232,7 +234,7 @@ class CardBuilder:
         sentences = [say(_ALLOWED) if is_policy else say(who, name=_list_approvers(change))]
         if change.proposal.revision > 1:
             sentences.append(describe_revision(change))
-        if undo:
+        if undo:  # the card of an undone change needs no more
             return [*sentences, say(_UNDONE_BY, name=_list_approvers(undo))]
         sentences += kind.describe_outcome(change, shows_names=shows_names)
         if change.state == "applying" or not kind.can_be_undone:
@@ -475,7 +477,7 @@ class ChangeViews:
         requests = []
         for waiting in await self.ledger.list_waiting_for_people():
             change = await self.without_void(waiting)
-            if change.proposal.expires_at <= self.clock():
+            if change.proposal.expires_at <= self.clock():  # its state is updated soon
                 continue
             standing = await self.approval.find_standing(
                 change, person, address, actions=["approve"]
@@ -634,8 +636,9 @@ class ChangeViews:
     ) -> Answer:
         """Return an answer with the cards of these changes, where it shows them.
 
-        Cards are shown after a click, and if a card is in another conversation. In a shared place
-        other than that of the change, the answer is private and shows no values.
+        Cards are shown after a click, and if a card is in another conversation; otherwise the card
+        above the answer shows the new state. In a shared place other than that of the change, the
+        answer is private and shows no values, because its readers may not see them.
         """
         here, places = decision.address, [change.proposal.address for change in changes]
         text = " ".join(word for word in words if word)

@@ -441,7 +441,8 @@ class SqlLedger(SqlStore):
         original = _get_locked(connection, proposal.undone_change)
         if original.undone_by:
             return _get_change(connection, original.undone_by)
-        # This event began an undo that failed, and its process ended before its answer.
+        # This event began an undo that failed (so `undone_by` is empty again), and its process
+        # ended before its answer.
         if earlier := _find_of_call(connection, proposal):
             return earlier
         begun = Change(
@@ -732,7 +733,8 @@ def _columns(change: Change, last_notice: str) -> dict[str, Any]:
 
 
 def _put_steps(connection: SqlConnection, change: Change, steps: Iterable[ChangeStep]) -> None:
-    """Store these steps of a change in place of what was stored of the same steps before."""
+    """Store these steps (writes of rows) of a change. For a step that is stored already, only its
+    progress changes, and not the values to write."""
     rows, now = list[tuple[object, ...]](), time.time()
     for step in steps:
         write, current = step.write, _row_to_json(step.current)
@@ -754,7 +756,8 @@ def _put_steps(connection: SqlConnection, change: Change, steps: Iterable[Change
 def _set_state(
     connection: SqlConnection, id: str, state: ChangeState, **columns: str | int | float
 ) -> None:
-    """Set the state and these columns, and raise the version so that the card is drawn again."""
+    """Set the state of a change and these `columns`; other columns keep their values (a parameter
+    of None, through `coalesce`). The version rises, so that the card is drawn again."""
     connection.execute(
         "UPDATE changes SET state = :state, version = version + 1,"
         " decision_seq = coalesce(:decision_seq, decision_seq),"
@@ -860,8 +863,8 @@ def _select(connection: SqlConnection, statement: str, values: object) -> list[C
         fields: dict[str, Any] = {name: row[name] for name in _PROPOSAL_COLUMNS}
         writes = tuple(step.write for step in steps)
         decider = decode_json(Person, row["decided_by"]) if row["decided_by"] else None
-        # A revision is of whoever changed the values; the message of the turn names who asked
-        # first.
+        # The asker of a revision is whoever changed the values. Who asked first is the author of
+        # the message whose turn proposed the change.
         if row["revision"] > 1:
             sql = "SELECT person FROM inbox WHERE seq = ?"
             fields["first_asker"] = select_value(connection, sql, row["seq"]) or ""

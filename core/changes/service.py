@@ -91,7 +91,7 @@ class Proposals:
         Superseded, and what `ChangeLifecycle.apply` raises.
         """
         if not 1 <= draft.row_count <= MAX_PROPOSAL_ROWS:
-            sentence = _TOO_MANY if draft.rows else _NO_ROWS
+            sentence = _TOO_MANY if draft.rows else _NO_ROWS  # the model corrects its call
             raise ToolError(sentence, code="rows", count=draft.row_count, most=MAX_PROPOSAL_ROWS)
         origin = ctx.message.origin
         is_attended = origin.is_attended and origin.is_by_person and not ctx.asker.is_bot
@@ -222,7 +222,9 @@ class Decisions:
         command or clicked the button. Return the answer for the person.
 
         The same event can come here again after a crash (`ours`): it continues what it began. If
-        the person saw another revision than the present one, nothing is done. Raise NotFound (also if the person may not see the card), NotAllowed, Expired, ToolError,
+        the person saw another revision than the present one, nothing is done.
+
+        Raise NotFound (also if the person may not see the card), NotAllowed, Expired, ToolError,
         Draining or NotStored.
         """
         if action == "approve":  # before the change is read, so that the answer reveals nothing
@@ -257,6 +259,7 @@ class Decisions:
             "undo": self._undo,
             "again": self._propose_again,
         }
+        # A deed returns the answer, or the change as it is then and a sentence for the answer.
         result: _Result = change, ""
         if is_shown:
             result = await deeds[action](change, decision, standing)
@@ -281,7 +284,8 @@ class Decisions:
         """Return the facts about the person and the change on which the decision depends. The
         person's platform is asked only if what is known of them does not suffice, and once more if
         it does not tell."""
-        # First by what is known, without a request; then twice with one.
+        # First by what is known, without a request; then twice with one. `actions` lets
+        # `find_standing` look up more, so the first time has none.
         for waits in (False, True, True):
             standing = await self.approval.find_standing(
                 change,
@@ -458,6 +462,7 @@ class Decisions:
             # Stored by an earlier attempt of this event, or decided meanwhile.
             return change, words if change.state == "open" else ""
         fields = self.views.builder.kind(change).form_fields(change)
+        # The turn that proposed a change which the policy decides is about to apply it.
         if not fields or proposal.is_decided_by_policy:
             raise BadInput(cards.NOT_CHANGEABLE, id=change.id)
         require(judge_change(standing))
@@ -484,7 +489,7 @@ class Decisions:
         note = self.views.builder.kind(after).build_note(after, _REVISED_NOTE)
         change = await self.ledger.revise(revised, note, asks_nobody=asks_nobody, rule=rule)
         self.lifecycle.on_change()
-        if not change.proposal.is_revised_by(decision.seq):
+        if not change.proposal.is_revised_by(decision.seq):  # somebody else was faster
             return await self._describe_replaced(change, decision)
         return change, words
 
@@ -507,7 +512,9 @@ class Decisions:
         changer = Changer(person, address, viewer, decision.zone)
         try:
             draft = await applier.revise(change, values, changer)
-        except ToolError as error:  # it names fields, options and rows
+        except ToolError as error:
+            # Its words name fields, options and rows of the table, which are untrusted. A field of
+            # the form gets the name that the person sees there.
             for field in fields:
                 if field.key == error.values.get("key"):
                     error.values["field"] = name_field(field)
@@ -516,8 +523,12 @@ class Decisions:
         return draft, await self.approval.allow_draft(person, address, draft)
 
     async def _undo(self, change: Change, decision: DecisionRequest, standing: Standing) -> _Result:
-        """Take an applied change back, as a new change, and return the answer."""
-        if change.state == "applying":
+        """Take an applied change back by a new change, which is applied at once, and return the
+        answer. If it cannot be taken back, the answer says why.
+
+        The same event may run this again after a crash: it continues the undo that it began.
+        """
+        if change.state == "applying":  # it cannot be undone before it has ended
             return change, ""
         undo = await self.ledger.get(change.undone_by) if change.undone_by else None
         if undo is None and self.views.builder.is_undoable(change):
@@ -553,7 +564,7 @@ class Decisions:
             undo = await self.lifecycle.apply(undo)
         change, changes = await self.ledger.get(change.id), [undo]
         has_failed = undo.state == "failed"
-        first = change.proposal.undone_change
+        first = change.proposal.undone_change  # this is the undo of an undo
         sentence = _NOT_UNDONE if has_failed else _REDONE if first else _UNDONE
         words = [say(sentence, id=(change if has_failed else undo).id, change=first)]
         if undo.state == "done":  # the card of `change` says the rest
