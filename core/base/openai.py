@@ -550,7 +550,8 @@ class ModelServerClient:
         opens the session, which keeps connections for later ones.
 
         `pause` is the longest pause within the response, `deadline` the longest time of all, in
-        seconds. No redirect is followed: it would send the body to another host. Raises ModelServerFault, also for errors inside the block, and for a status other than 2xx.
+        seconds. No redirect is followed: it would send the body to another host. Raises
+        ModelServerFault, also for errors inside the block, and for a status other than 2xx.
         """
         sdk = await self.load_sdk()
         library = importlib.import_module("aiohttp")

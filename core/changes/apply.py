@@ -466,7 +466,8 @@ class ChangeLifecycle:
 
         `doing` shows the person the progress of a run in another system.
         """
-        # Cards show "In progress" only after SHOW_APPLYING_SECONDS. Most changes end before this delay, and their card needs only one edit.
+        # Cards show "In progress" only after SHOW_APPLYING_SECONDS. Most changes end before this
+        # delay, and their card needs only one edit.
         redraw = asyncio.get_running_loop().call_later(SHOW_APPLYING_SECONDS, self.on_change)
         try:
             ended = await self.runner.run(change, doing)

@@ -453,7 +453,11 @@ def _find_keys(
 
 def _find_conversations(connection: SqlConnection, who: KnownPerson) -> PersonConversations:
     """Return the conversations in which the person wrote, has a file or asked for a change, and
-    those whose key names them."""
+    those whose key names them. A key that ends in `:@` and the person's id is their own
+    conversation on their platform; one with their whole key is that on the page.
+
+    What is theirs alone is deleted; in shared ones, what others wrote stays.
+    """
     platform = who.key.partition(":")[0]
     rows = connection.execute(
         "SELECT conversation FROM inbox WHERE person = :person"
@@ -493,6 +497,7 @@ def _find_conversations(connection: SqlConnection, who: KnownPerson) -> PersonCo
         values = {"conversation": conversation, "person": who.key}
         is_alone = is_direct or connection.execute(sql, values).fetchone() is None
         (alone if is_alone else shared).append(conversation)
+    # Threads in which the model has read their texts, or what they decided.
     threads = connection.execute(
         "SELECT DISTINCT items.thread, threads.conversation FROM items"
         " JOIN threads ON threads.id = items.thread WHERE items.person = ? ORDER BY items.thread",
@@ -583,6 +588,7 @@ def _delete_rows(work: _ErasureWork) -> None:
     )
     alone = work.places.alone
     threads = "SELECT id FROM threads WHERE conversation = ?"
+    # For each column by which a table's rows belong to a person, the values that are this person's.
     values_by_link: Mapping[Link, Collection[Any]] = {
         "person": [work.who.key],
         "seq": work.seqs,
@@ -630,7 +636,7 @@ def _remove_from_other_texts(work: _ErasureWork) -> None:
                 answer,
                 text=_without_person(answer.text, work),
                 parts=tuple(_without_person(part, work) for part in answer.parts),
-                placed=(),
+                placed=(),  # their Markdown in the text may have changed
                 cards=tuple(replace(c, text=_without_person(c.text, work)) for c in answer.cards),
             )
         else:

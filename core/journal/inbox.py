@@ -176,11 +176,11 @@ class SqlInbox(SqlStore):
         turn, key = message.turn, message.event_key
         values |= {"turn": turn, "event_key": key, "message": encode_json(message)}
         values |= {"is_decision": runs_at_once, "now": now}
-        # Lock before the row gets its `seq`: on Postgres, sequence numbers do not follow the
-        # order of commits. The lock is in FROM, which runs before a row is made.
-        # SQLite needs WHERE here: it would read ON as the condition of a join. A stored message
-        # with the same key leaves no row (`event_key` is unique).
-        # A message with a limit is queued below, when it is known whether it is refused.
+        # The statement first locks the conversation, in FROM, which runs before a row is made:
+        # without that, on Postgres, a message with a higher `seq` could be committed first.
+        # `WHERE 1 = 1` is for SQLite, which would read ON as the condition of a join. A stored
+        # message with the same key leaves no row (`event_key` is unique). `queue_sql` also queues
+        # the message; one with a limit is queued below, when it is known whether it is refused.
         queue_sql = "0" if is_limited else self._runner.queue_sql(runs_at_once)
         row = connection.execute(
             "INSERT INTO inbox (event_key, turn, conversation, channel, person, is_decision,"  # noqa: S608
@@ -245,6 +245,8 @@ class SqlInbox(SqlStore):
         """
 
         def wake(amended: tuple[int, AmendResult, Queued | None]) -> None:
+            """Drop the old text from memory, and queue the message anew if it was stored once more.
+            Runs once the transaction is committed."""
             seq, _, retyped = amended
             self._new_messages.pop(seq, None)  # it has the text before the edit
             # The row was withdrawn or deleted. Who waits for its answer reads that now.
@@ -272,7 +274,8 @@ class SqlInbox(SqlStore):
         if row is None:
             return 0, "unknown", None
         seq, state, before = row["seq"], row["state"], decode_json(Message, row["message"])
-        # A turn that never began has no thread and no records.
+        # A turn that never began has no thread and no records. One that was put back into the queue
+        # is "new" again and has a thread.
         is_first_attempt = state == "new" and not row["thread"]
         if not (is_first_attempt or state in FINAL_STATES) and _is_too_late(
             connection, seq, before, message
@@ -427,7 +430,7 @@ class SqlInbox(SqlStore):
         The caller passes that `seq` as `after` to the next call; 0 begins, and ends.
         """
         there, values = area_condition(area)  # an SQL condition on `conversation`
-        old = "SELECT seq FROM inbox_finished WHERE updated_at < ?"
+        old = "SELECT seq FROM inbox_finished WHERE updated_at < ?"  # a view of ended turns
         if area != ALL_CONVERSATIONS:
             old += f" AND seq IN (SELECT seq FROM inbox WHERE {there})"  # noqa: S608
         sql = f"SELECT max(seq) FROM ({old} AND seq > ? ORDER BY seq LIMIT ?) AS oldest"  # noqa: S608

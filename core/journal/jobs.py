@@ -135,7 +135,7 @@ def take_over(connection: SqlConnection, seq: int) -> bool:
     row = connection.execute(
         "SELECT conversation, attempt FROM inbox WHERE seq = ?", (seq,)
     ).fetchone()
-    connection.lock_key(row["conversation"])
+    connection.lock_key(row["conversation"])  # the transaction that begins a turn holds it, too
     # Checked again under the lock, because another process may have taken the turn over.
     still = STALLED_TURNS_SQL.replace("WHERE", "WHERE inbox.seq = ? AND", 1)
     if not select_values(connection, still, seq, processes.LEASE_SECONDS):
@@ -228,6 +228,7 @@ def delete_leftovers(connection: SqlConnection) -> None:
     for flow in select_values(connection, WITHOUT_JOB_SQL):
         while select_value(connection, "SELECT ponte_ready(?)", flow):
             pass
+    # What running turns have written so far, and rate limits, as far as nobody needs them any more.
     for table, column in (("progress", "updated_at"), ("paces", "due_at")):
         connection.execute(
             f"DELETE FROM {table} WHERE {column} < extract(epoch FROM now()) - ?",  # noqa: S608
@@ -292,6 +293,7 @@ class Jobs(TurnExecutor):
         self.own = OwnProcess(database, self.process, takes=takes, works=works)
         """The row that tells the others that this process lives, and which roles it has."""
         self.notifications = Notifications(url, database)
+        # A turn has ended in some process: wake those who wait for its answer here.
         self.notifications.on("ended", lambda seq: self.wake(int(seq)))
         self.notifications.on("stop", self._on_stop)  # a person stopped a turn in some process
         self.workers = QueueWorkers(url, self.process, self._run_job, self._wait_for_room)

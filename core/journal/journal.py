@@ -194,8 +194,9 @@ class Journal(SqlThreads):
         """Store the person's message as items of the transcript, with notes about changes since the
         last turn, and reserve the cost. A turn that begins again has its items already.
 
-        `current` tells whether the turn has items already, and its thread notes. Return the items and where the thread's texts come from: a text that somebody
-        else wrote may try to mislead the model, so links are then allowed less.
+        `current` tells whether the turn has items already, and its thread notes. Return the items
+        and where the thread's texts come from: a text that somebody else wrote may try to mislead
+        the model, so links are then allowed less.
         """
         message = turn.message
         # Text from outside: an attached file, a quote of somebody else (a note is Ponte's own), an
@@ -440,6 +441,7 @@ class Journal(SqlThreads):
             values |= {"number": posted.number, "post": posted.id}
 
         def write(connection: SqlConnection) -> bool:
+            # Only the current attempt may change the message.
             if has_token and _read_current(connection, turn) is not None:
                 sql = "SELECT message FROM inbox WHERE seq = ?"
                 # Read again, because the person may have edited the message since the turn began.
@@ -449,7 +451,8 @@ class Journal(SqlThreads):
                 connection.execute(sql, (encode_json(bare), turn.seq))
             return _read_current(connection, turn, steps, values) is not None
 
-        def note(is_current: bool) -> None:  # runs once the transaction is committed
+        def note(is_current: bool) -> None:
+            """Tell the runner that the turn has ended, once the transaction is committed."""
             if is_current and self.on_end:
                 self.on_end(turn.seq)
 
@@ -620,7 +623,7 @@ def _begin_turn(connection: SqlConnection, seq: int, owner: str) -> Turn | None:
     again = row["owner"] == owner
     # This also marks the conversation as used, so that it is not forgotten as an idle one.
     thread, is_thread_new = threads.use_thread(connection, row["conversation"])
-    # The same process goes on with its attempt, as after it waited.
+    # The same process goes on with its attempt, as after it waited. (A first attempt is 1.)
     attempt = max(1, row["attempt"] + (0 if again else 1))
     state: TurnState = "running" if row["state"] == "new" else row["state"]
     first = row["attempt"] == 0 and row["state"] == "new"
@@ -726,6 +729,7 @@ def _add_items(
     author's key, "" for Ponte; `needs` are the rights without which nobody may read them."""
     if not items:
         return ()
+    # One JSON text for each item.
     now, needs_text, texts = time.time(), threads.encode_needs(needs), [*map(encode_json, items)]
     # Read back, so that this attempt works with the same items as one after a crash.
     stored = tuple(decode_json(Item, item) for item in texts)

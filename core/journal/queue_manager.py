@@ -179,12 +179,14 @@ class TurnJobManager(JobManager):
         notification = {"type": "job_inserted"}  # what the worker is told instead of the payload
 
         def look() -> None:
+            """Make the worker look without a notification (`_look_later`)."""
             self._news.add(key)
             task = asyncio.ensure_future(on_notification(channel="", notification=notification))
             looking.add(task)
             task.add_done_callback(looking.discard)
 
         async def on_news(channel: str, payload: str) -> None:
+            """Make the worker look, at a notification."""
             self._news.add(key)
             await on_notification(channel=channel, notification=notification)
 

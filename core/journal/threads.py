@@ -193,7 +193,7 @@ class FileThreadMap(SqlThreadMap):
         self._map = sqlitedict.SqliteDict(
             str(self._path),
             tablename="threads",
-            autocommit=True,
+            autocommit=True,  # without it, a refused write would block the caller forever
             journal_mode="WAL",
             encode=str,
             decode=str,
@@ -429,7 +429,8 @@ class SqlThreads(SqlStore):
         """Return whether the caller must make the title of this thread: only the first caller, and
         only if no person gave the conversation a title. A second request to the model would cost
         money."""
-        # The title is NULL until somebody claims it. The UPDATE tests the title itself, so only one of several callers changes the row.
+        # The title is NULL until somebody claims it. The UPDATE tests the title itself, so only one
+        # of several callers changes the row.
         claimed = connection.execute(
             "UPDATE threads SET title = '' WHERE id = ? AND title IS NULL AND NOT EXISTS ("
             "SELECT 1 FROM conversations AS c WHERE c.conversation = threads.conversation"
@@ -619,7 +620,9 @@ def find_excerpt(turn: str, text: str, word: str) -> SearchHit:
     line = to_one_line(text, MAX_SEARCHED_CHARS)
     folded = fold_case(line)
     at = folded.find(word)
-    if at < 0 or len(folded) != len(line):  # folding moved the letters: find it as it is written
+    # Folding can change the number of letters ("ß" → "ss"), so that `at` would be no index of
+    # `line`: then search for the word as it is written.
+    if at < 0 or len(folded) != len(line):
         match = re.search(re.escape(word), line, re.IGNORECASE)
         at = match.start() if match else -1
     if at < 0:
@@ -694,7 +697,8 @@ def decode_needs(text: str) -> frozenset[Need]:
 
 
 def forget_conversation(connection: SqlConnection, conversation: str) -> ForgetResult:
-    """Blank all messages of a conversation, delete its transcript and files, and return counts.
+    """Erase a conversation: blank its messages and answers, delete its transcript, tool calls and
+    files, and mark what the model's server stores of it for erasure. Return what was forgotten.
 
     The conversation's generation rises, so that turns that still run can store nothing more. The
     caller cancels these (`ForgetResult.running`) and removes the bytes of the files.
@@ -740,7 +744,7 @@ def forget_conversation(connection: SqlConnection, conversation: str) -> ForgetR
     for thread in threads:
         connection.execute("UPDATE remotes SET erasure = 1 WHERE thread = ?", (thread,))
     connection.execute("DELETE FROM threads WHERE conversation = ?", (conversation,))
-    # An empty thread of the next generation takes their place.
+    # An empty thread of the next generation takes their place: the conversation can go on.
     now = time.time()
     conversation_row = connection.execute(
         "UPDATE conversations SET generation = generation + 1, thread = ?, used_at = ?,"
@@ -758,7 +762,7 @@ def forget_conversation(connection: SqlConnection, conversation: str) -> ForgetR
     )
     return ForgetResult(
         generation=int(conversation_row["generation"]) if conversation_row is not None else 0,
-        # Those that were withdrawn before count no more.
+        # Messages that were withdrawn before do not count.
         messages=sum(row["state"] != "withdrawn" for row in rows),
         running=tuple(r["seq"] for r in rows if r["state"] in ("running", "answered", "posting")),
         files=tuple(files),

@@ -247,7 +247,7 @@ class TurnQueue:
                 self._last[key] = (position, count - 1)
         self._active[one.flow] -= 1
         queue = self._conversations[one.sender.conversation]
-        queue.popleft()
+        queue.popleft()  # `one`: only the first turn of a conversation can run
         if queue:
             self._make_ready(queue[0])
         else:
@@ -502,8 +502,8 @@ class TurnExecutor(SqlStore):
         and those that have waited begin before the next turn runs alone.
         """
         self._current.setdefault(seq, None)  # a stop can find it while it waits
-        async with self._one_alone:
-            self.places.shut()  # at once: no job may be fetched meanwhile
+        async with self._one_alone:  # one such turn after the other
+            self.places.shut()  # at once: no other turn may begin
             try:
                 # Several such turns in a row must not keep others from beginning.
                 if await self._is_anyone_waiting():
@@ -689,7 +689,8 @@ class LocalRunner(TurnExecutor):
                 " ORDER BY is_decision DESC, solo_crashes, seq"
             ).fetchall()
         )
-        # These are run alone, one at a time, to find the turn that ends its process.
+        # These were under way when the process died, more than once. They run alone, one at a time,
+        # to find the turn that ends its process.
         self._suspects = {
             row["seq"] for row in unfinished if row["attempt"] >= CRASHES_BEFORE_ALONE
         }
