@@ -81,6 +81,8 @@ class PonteError(Exception):
         return words
 
     def __str__(self) -> str:
+        """Return the sentence in English, for logs and the model. A placeholder without a value
+        must not hide the error, so the sentence is then returned with its placeholders."""
         try:
             with use_locale("en"):
                 return self.words()

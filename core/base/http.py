@@ -300,14 +300,13 @@ class HttpClient:
         await self.close()
 
     async def get_json(self, url: str, **options: Unpack[RequestOptions]) -> Any:
-        """Send a GET request and return the JSON of the response. See `request_json`."""
+        """Send a GET request and return the JSON of the response; None if its body is empty.
+        `options` are those of `request_json`. Raises HttpError."""
         return await self.request_json("GET", url, **options)
 
     async def post_json(self, url: str, body: object, **options: Unpack[RequestOptions]) -> Any:
-        """Send a POST request with a JSON body and return the JSON of the response.
-
-        See `request_json`.
-        """
+        """Send a POST request with `body` as JSON, and return the JSON of the response; None if its
+        body is empty. `options` are those of `request_json`. Raises HttpError."""
         return await self.request_json("POST", url, body=body, **options)
 
     async def request_json(

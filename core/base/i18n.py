@@ -142,6 +142,8 @@ def plural(one: str, many: str, count: int, locale: str | None = None, /, **valu
 
 
 def _fill(text: str, locale: str, values: Mapping[str, object]) -> str:
+    """Return a translated text with its placeholders filled. Counts get the separators of the
+    language. A text without values stays as it is, because it may contain braces."""
     if not values:
         return text
     texts = {
@@ -267,12 +269,13 @@ def translate_word(text: str) -> str:
 
 
 class _Catalogue(gettext.NullTranslations):
-    """The translations of a `.po` file by their English text, or by the singular of one with a
-    plural. All our languages but English count 0 as singular."""
+    """The translations of one language, read from a `.po` file, by their English text, or by the
+    singular if the text has a plural. In all of Ponte's languages but English, 0 takes the
+    singular."""
 
     def __init__(self, path: Path) -> None:
-        """Read a .po file. Each `msgid` is followed by one `msgstr`, or by one for each plural
-        form."""
+        """Read a `.po` file. Each `msgid` (an English text) is followed by one `msgstr` (its
+        translation), or by one for each plural form."""
         super().__init__()
         self._texts: dict[str, list[str]] = {}
         for keyword, lines in _PO_TEXT.findall(path.read_text("utf-8")):

@@ -224,6 +224,7 @@ def free_stress(text: str) -> str:
 
 
 def _is_json(text: str) -> bool:
+    """Return whether the whole text is JSON."""
     try:
         json.loads(text)
     except (ValueError, RecursionError):
@@ -239,7 +240,8 @@ def _describe_target(token: Token) -> str:
 
 
 def find_addresses(text: str) -> frozenset[str]:
-    """Return the complete addresses in a text that a person wrote.
+    """Return the complete addresses in a text that a person wrote. Links to them are allowed in the
+    answer.
 
     An address ends at a space or bracket. Marks that end a sentence are left out.
     """
@@ -256,7 +258,8 @@ def is_address(text: str) -> bool:
 
 
 def split_web_addresses(text: str) -> list[str]:
-    """Split a text without Markdown and without NUL. Every second piece is a web address.
+    """Split a text without Markdown, and without NUL characters, at its web addresses, for a page
+    that makes links of them. Every second piece is an address.
 
     They are the addresses that `Trust` allows or disables, to the same character.
     """
@@ -653,7 +656,7 @@ class GrowingMarkdown:
     """
 
     def __init__(self) -> None:
-        """Begin with an empty text."""
+        """Create the object for one answer, whose text is still empty."""
         self._trust = Trust()
         self._source = ""
         """The blocks that have ended. `_done` is their sanitized form."""

@@ -795,7 +795,7 @@ class _EventParser:
     """
 
     def __init__(self) -> None:
-        """Begin before the first line."""
+        """Create the parser of one response, before its first line."""
         self.is_done, self.data = False, bytearray()
         self._is_json: bool | None = None
         """None: no line yet says what the body is."""

@@ -136,12 +136,12 @@ class Fence:
 
     @property
     def opening(self) -> str:
-        """The line that opens the code block."""
+        """The line of Markdown that opens the code block, such as "```python"."""
         return f"{self.indent}{self.mark}{self.info}"
 
     @property
     def closing(self) -> str:
-        """The line that closes the code block."""
+        """The line of Markdown that closes the code block, such as "```"."""
         return f"{self.indent}{self.mark}"
 
     def continuation(self, room: int) -> Fence:
@@ -400,7 +400,7 @@ class GrowingText:
     its finished part again."""
 
     def __init__(self) -> None:
-        """Begin with an empty text."""
+        """Create the object for one answer, whose text is still empty."""
         self._source = ""
         """The beginning of the text that is final. `_done` is its cleaned form."""
         self._done = ""

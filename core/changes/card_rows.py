@@ -48,7 +48,8 @@ Cells = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class FieldChange:
-    """One field of a row, in words. `before` or `after` is None if the row does not exist then."""
+    """One field of a row on a card, with its values before and after the change in words. `before`
+    is None for a new row, `after` for a deleted one."""
 
     field: str
     before: str | None

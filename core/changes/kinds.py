@@ -190,8 +190,8 @@ class Kind:
         return say(self.title, title=clip_line(change.draft.title))
 
     def describe(self, change: Change) -> str:
-        """Return the text that stands first on the card, "" for none. Who approves the change must
-        see all of it. The text is untrusted."""
+        """Return the text that stands first on the card, such as a message to be posted; "" for
+        none. Who approves the change must see all of it. The text is untrusted."""
         return ""
 
     def build_rows(self, change: Change) -> tuple[dict[str, Any], ...]:

@@ -157,8 +157,8 @@ def list_answer_all_places(places: ConfiguredPlaces, platform: str) -> Sequence[
 
 @dataclass(slots=True)
 class Participants:
-    """The people who write in a thread. `people` are their ids. `is_announced`: Ponte has
-    announced that it now answers only mentions."""
+    """The people who write in a thread with Ponte: once there are several, Ponte answers only
+    mentions there. `people` are their ids. `is_announced`: Ponte has announced that."""
 
     people: list[str] = field(default_factory=list)
     is_announced: bool = False
@@ -433,6 +433,7 @@ class FailedEvents:
     an exception, since the process started. The status of the platform shows the number."""
 
     def __init__(self, platform: str) -> None:
+        """Begin to count for the platform with this name."""
         self._platform = platform
         self._log = structlog.get_logger(platform)
         self._count = 0

@@ -52,6 +52,7 @@ async def read_links(
     links = list(dict.fromkeys(links))
 
     async def read_one(link: MessageLink) -> Sequence[Quote] | str:
+        """Return the quotes of one link, or the sentence that it could not be checked in time."""
         try:
             async with asyncio.timeout(CONTEXT_SECONDS):
                 return await read(link)

@@ -43,6 +43,7 @@ class TurnPosts:
     """
 
     def __init__(self, journal: Journal, turn: Turn) -> None:
+        """`turn` has the posts that earlier attempts at it recorded."""
         self._journal = journal
         self._turn = turn
         self.key = ""

@@ -408,7 +408,8 @@ class PendingRequest:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleLine:
-    """A schedule of a person as one line of Markdown, for a list."""
+    """A schedule of a person (a message that Ponte handles at certain times) as one line of
+    Markdown, for a list."""
 
     id: str
     text: str

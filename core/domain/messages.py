@@ -381,7 +381,7 @@ class Post:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One item of a transcript.
+    """One item of a transcript, which the model reads: a message, a tool call or its output.
 
     - `message`: `role`, `text`, `files` by id, and the author's `name`.
     - `call`: `call_id` (Ponte's own), `name`, and `arguments` (JSON text as the model wrote it).

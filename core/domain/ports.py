@@ -486,12 +486,14 @@ class Messenger(Protocol):
         never tell. Raise PlatformBusy if it does not answer now: the caller asks again."""
 
     async def can_write(self, person: Person | None, address: Address) -> bool | None:
-        """Return whether the person can post in that shared place, or Ponte in any place (None);
-        None and PlatformBusy as in `can_read`."""
+        """Return whether the person can post in that shared place; with None for the person,
+        whether Ponte can post in the place. Return None if the platform can never tell. Raise
+        PlatformBusy if it does not answer now."""
 
     async def can_write_to(self, person: Person, other: Person, address: Address) -> bool | None:
         """Return whether the person can write to the other one, as a member of the workspace of
-        `address`; None and PlatformBusy as in `can_read`."""
+        `address`. Return None if the platform can never tell. Raise PlatformBusy if it does not
+        answer now."""
 
     async def read_messages(
         self, to: ReplyTo, since: float, most: int

@@ -136,7 +136,7 @@ class Turn:
 
     @property
     def id(self) -> str:
-        """The id of the turn in logs, posts and URLs."""
+        """The id of the turn, as it is in logs, in URLs and in the keys of its posts."""
         return self.message.reply_to.turn
 
 

@@ -98,7 +98,8 @@ class KnownPerson:
 
 @dataclass(frozen=True, slots=True)
 class PersonConversations:
-    """The conversations in which a person took part, by key.
+    """The conversations in which a person took part, by key. An erasure deletes the first kind, and
+    removes only the person from the others.
 
     `alone` are conversations without anybody else, `shared` those with other people. `threads` are
     the ids of threads in shared conversations with items of the person. `decided_threads` are the

@@ -242,11 +242,11 @@ RecordLateRemote = Callable[[str, Remote], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class SafetyFinding:
-    """A finding of the safety check.
+    """One finding of the safety check, which tells an operator who can access what.
 
-    `unsafe` is a setup that docs/explanation/security.md calls unsafe. A `note` is a choice that
-    an operator should know about. `is_uncapped`: it says that people have no daily cap of turns,
-    which is wrong if ponte.toml has one.
+    `unsafe` is a setup that docs/explanation/security.md calls unsafe. A `note` is a choice that an
+    operator should know about. `is_uncapped`: it says that people have no daily limit of turns, so
+    it is left out if ponte.toml has one.
     """
 
     topic: Literal["home", "settings", "token", "page", "rights", "limits"]
@@ -344,7 +344,7 @@ class OperatorConfig(ApprovalConfig, SpendingConfig, Protocol):
 
     @property
     def mcp(self) -> Mapping[str, Any]:
-        """The MCP servers whose tools are used, by name."""
+        """The MCP servers that ponte.toml names, whose tools the model may use, by name."""
 
     def section(self, name: str) -> Any:
         """Return the section of ponte.toml with the name of an integration, as an object of the

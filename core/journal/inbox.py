@@ -337,6 +337,8 @@ class SqlInbox(SqlStore):
         """
 
         def replace_turn(connection: SqlConnection) -> Queued | None:
+            """Store the message again, and return what `enqueue` needs; None if there is nothing
+            to queue."""
             row = connection.read_locked_message(turn.seq)
             # Deleted, or begun again by another process.
             if row is None or (row["state"], row["attempt"]) != ("running", turn.attempt):

@@ -608,6 +608,8 @@ class Jobs(TurnExecutor):
             return True
 
     async def _keep_beating(self) -> None:
+        """Write a sign of life every few seconds until cancelled. Without the database, go on: it
+        may come back before others count this process as dead."""
         while True:
             await asyncio.sleep(processes.BEAT_SECONDS)
             try:
@@ -647,6 +649,8 @@ class Jobs(TurnExecutor):
         ]
 
     async def _keep_sweeping(self) -> None:
+        """Take over turns of dead processes and tidy the queue, every few seconds until
+        cancelled."""
         while True:
             try:
                 await self.sweep()

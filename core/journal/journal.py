@@ -441,6 +441,7 @@ class Journal(SqlThreads):
             values |= {"number": posted.number, "post": posted.id}
 
         def write(connection: SqlConnection) -> bool:
+            """Erase the token and end the turn. Return whether the turn was current."""
             # Only the current attempt may change the message.
             if has_token and _read_current(connection, turn) is not None:
                 sql = "SELECT message FROM inbox WHERE seq = ?"

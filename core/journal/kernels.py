@@ -47,6 +47,7 @@ class KernelRows:
         fails, return False; Python runs all the same."""
 
         def write(connection: SqlConnection) -> bool:
+            """Store the row of the thread, and return whether there was one."""
             had = connection.execute("SELECT 1 FROM kernels WHERE thread = ?", (thread,)).fetchone()
             connection.execute(
                 "INSERT INTO kernels (thread, process) VALUES (?, ?)"

@@ -67,6 +67,7 @@ class Places:
     """
 
     def __init__(self, total: int) -> None:
+        """`total` is how many turns may work at the same time."""
         self.total = total
         self.under_way: set[int] = set()
         self._holders: set[int] = set()
