@@ -49,8 +49,8 @@ Need = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What the inbox returns for a message that it was given. `is_new` is False if a message with
-    this event key was stored before."""
+    """The result of giving a message to the inbox (`Inbox.accept`). `is_new` is False if a message
+    with this event key was stored before."""
 
     seq: int
     turn: str

@@ -381,7 +381,7 @@ class HomeFolder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class IntegrationDependencies(Generic[S]):
-    """What an integration gets to be built or checked. `own` are its own settings, `shared` those
+    """The objects that an integration gets to be built or checked. `own` are its own settings, `shared` those
     that several integrations read, `config` the contents of ponte.toml."""
 
     own: S
@@ -588,7 +588,7 @@ async def close_nothing() -> None:
 
 @dataclass(frozen=True, slots=True)
 class ToolBundle:
-    """What a tool integration builds: the `source` of its tools, and the `appliers` that make
+    """The parts that a tool integration builds: the `source` of its tools, and the `appliers` that make
     approved changes in its system. `runner` runs the code blocks that people type; None for other
     integrations than Python's."""
 

@@ -546,7 +546,7 @@ class TurnExecutor(SqlStore):
 
     def _end_cancellation(self, seq: int) -> None:
         """Let the present task go on after the runner itself cancelled the turn's handler: for a
-        stop, for a drain, or because another process has the turn. Raise CancelledError if
+        stop, for a drain, or because another process has the turn. Let the cancellation pass if
         something else cancelled the task.
 
         Python counts the cancellations of a task, so each one is taken back.
