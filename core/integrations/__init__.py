@@ -381,8 +381,8 @@ class HomeFolder(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class IntegrationDependencies(Generic[S]):
-    """The objects that an integration gets to be built or checked. `own` are its own settings, `shared` those
-    that several integrations read, `config` the contents of ponte.toml."""
+    """The objects that an integration gets to be built or checked. `own` are its own settings,
+    `shared` those that several integrations read, `config` the contents of ponte.toml."""
 
     own: S
     shared: SharedSettings
@@ -588,9 +588,9 @@ async def close_nothing() -> None:
 
 @dataclass(frozen=True, slots=True)
 class ToolBundle:
-    """The parts that a tool integration builds: the `source` of its tools, and the `appliers` that make
-    approved changes in its system. `runner` runs the code blocks that people type; None for other
-    integrations than Python's."""
+    """The parts that a tool integration builds: the `source` of its tools, and the `appliers` that
+    make approved changes in its system. `runner` runs the code blocks that people type; None for
+    other integrations than Python's."""
 
     source: ToolSource
     appliers: Sequence[Applier] = ()
