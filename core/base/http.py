@@ -521,6 +521,7 @@ def _build_client(proxies: Proxies, socket: str) -> tuple[Any, Any]:
             for transport in transports.values():
                 await transport.aclose()
 
+    # `trust_env`: the library would read the settings of the proxy from the environment itself.
     return library, library.AsyncClient(
         transport=ProxyTransport(), headers=headers, trust_env=False
     )

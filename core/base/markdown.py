@@ -200,7 +200,8 @@ def nest_items(text: str) -> str:
     item belong to it. CommonMark wants three, and else begins another list (0.31, section 5.2)."""
 
     def indent(match: re.Match[str]) -> str:
-        """Return the item with more spaces before the lines below it, and below those, too."""
+        """Return a numbered item with its further lines indented so far that they belong to it, and
+        with numbered items in these lines treated alike."""
         if not (below := match["below"]):  # a code block, which stays as it is
             return match[0]
         begin = "\n" + match["indent"]

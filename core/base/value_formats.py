@@ -111,6 +111,7 @@ def _format_number(number: Decimal, kind: str, format: str, cldr: str) -> str:
     if kind == "currency":
         pattern = {"en": f"¤{digits}", "pt_BR": f"¤\u00a0{digits}", "fr": f"{digits}\u00a0¤"}[cldr]
         code = format.split(" ")[1]
+        # Without `currency_digits=False`, Babel shows as many decimal places as the currency has.
         return format_currency(number, code, pattern, locale=cldr, currency_digits=False)
     text = format_decimal(number, digits, locale=cldr)
     return text + ("\u202f%" if cldr == "fr" else "%") if kind == "percent" else text

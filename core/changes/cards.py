@@ -400,6 +400,7 @@ class ChangeViews:
         A card in a shared place has all buttons, and its text names who can decide. A private card
         has only the buttons that its viewer may use.
         """
+        # Approvals of people who may not approve any more are not shown (`without_void`).
         change, proposal = await self.without_void(change), change.proposal
         # A request over MCP has the mark of a program (`is_bot`), but the person behind it reads
         # the card.

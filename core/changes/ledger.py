@@ -290,7 +290,8 @@ class SqlLedger(SqlStore):
     def withdraw_consents(
         self, connection: SqlConnection, id: str, people: Collection[str]
     ) -> None:
-        """Remove the approvals of these people (keys) of the change."""
+        """Delete the approvals that the people with these keys gave to the change. The caller has
+        found that these no longer count, as after a person lost the right to approve."""
         _get_locked(connection, id)  # no other transaction applies it meanwhile
         for person in people:
             connection.execute("DELETE FROM consents WHERE change = ? AND person = ?", (id, person))

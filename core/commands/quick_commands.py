@@ -350,7 +350,11 @@ def _number(value: Any, is_typed: bool) -> int | float | None:
 
 def _decode_file(file: File, data: bytes) -> str:
     """Return the text of a file that is the input of a quick command. Raise TooLarge, or BadInput
-    if it is not text. A byte order mark tells the encoding; without one it is UTF-8."""
+    if it is not text. A byte order mark tells the encoding; without one it is UTF-8.
+
+    `file.size` is what the platform stated before the download; `data` may be longer. It is empty
+    if the file was not downloaded, because the stated size exceeds the limit.
+    """
     if max(file.size, len(data)) > MAX_INPUT_FILE_BYTES:
         size = format_number(max(file.size, len(data)))
         raise TooLarge(_LARGE, name=file.name, size=size, limit=format_number(MAX_INPUT_FILE_BYTES))

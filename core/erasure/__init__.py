@@ -379,7 +379,8 @@ class SqlPersonalData(SqlStore):
             connection.lock_key(conversation)
         # `seqs` are the person's turns, `gone` the changes that they asked for, `decided` and
         # `revised` other people's changes that they decided on or changed the values of, `reasons`
-        # why they denied some.
+        # why they denied some. `_DECIDED` is the end of a query for other people's changes that the
+        # person decided on, from FROM on.
         work = _ErasureWork(connection, self._database, who, places)
         work.seqs = sorted(work.select_ids(_TURNS))
         work.gone = work.select_ids("SELECT id FROM changes WHERE person = :person")
@@ -401,7 +402,8 @@ class SqlPersonalData(SqlStore):
         _remove_from_other_texts(work)
         _clear_records(work)
         # Objects on the model's server with the person's data are erased later. A shared
-        # conversation continues in a new object on the server.
+        # conversation continues in a new object on the server. A thread of another conversation that
+        # contains a decision of theirs keeps its code container: no file of theirs is in it.
         sql = "UPDATE remotes SET erasure = 1 WHERE erasure = 0 AND thread = ?"
         work.run_for_each(sql, work.places.threads)
         work.run_for_each(f"{sql} AND kind <> 'container'", work.places.decided_threads)

@@ -47,7 +47,8 @@ class KernelRows:
         fails, return False; Python runs all the same."""
 
         def write(connection: SqlConnection) -> bool:
-            """Store the row of the thread, and return whether there was one."""
+            """Record that this process runs the thread's kernel. Return whether the thread was
+            recorded before, by this or another process: then it had a kernel."""
             had = connection.execute("SELECT 1 FROM kernels WHERE thread = ?", (thread,)).fetchone()
             connection.execute(
                 "INSERT INTO kernels (thread, process) VALUES (?, ?)"

@@ -49,7 +49,8 @@ class TurnJob(Job):
     several times for each job, although Ponte does not write this log."""
 
     def log_context(self) -> dict[str, Any]:
-        """Return an empty description of the job for the log."""
+        """Return an empty description of the job. Procrastinate would build one several times for
+        each job, for a log that Ponte does not write."""
         return {}
 
 
@@ -186,7 +187,7 @@ class TurnJobManager(JobManager):
             task.add_done_callback(looking.discard)
 
         async def on_news(channel: str, payload: str) -> None:
-            """Make the worker look, at a notification."""
+            """Make the worker look for a job now, because the database has sent a notification."""
             self._news.add(key)
             await on_notification(channel=channel, notification=notification)
 

@@ -195,9 +195,9 @@ class FileThreadMap(SqlThreadMap):
             tablename="threads",
             autocommit=True,  # without it, a refused write would block the caller forever
             journal_mode="WAL",
-            encode=str,
+            encode=str,  # the values are ids; by default, sqlitedict would pickle them
             decode=str,
-            outer_stack=False,
+            outer_stack=False,  # it would record the stack of each call, for messages of errors
         )
         # sqlitedict sets OFF, with which a power cut can damage the file.
         self._map.conn.execute("PRAGMA synchronous=NORMAL")

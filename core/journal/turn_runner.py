@@ -142,8 +142,8 @@ class Places:
         await self._changed.wait()
 
     def _hand_on(self) -> None:
-        """Give free places to turns that wait for one again, and wake everything that waits for a
-        change."""
+        """Give free places to turns that gave theirs up for a while and want one again, and wake
+        the callers that wait until a place is free or a turn has ended."""
         while self._returning and len(self._holders) < self.total:
             seq, free = self._returning.popleft()
             if not free.done():  # else the wait was cancelled
