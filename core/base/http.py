@@ -687,7 +687,7 @@ class ErrorTable(Generic[E]):
         if proxy := getattr(failure, "proxy", ""):
             values["proxy"] = proxy
         if not isinstance(row.error, str):
-            sentence = (row.sentence,) if row.sentence else ()
+            sentence = (row.sentence,) if row.sentence else ()  # else that of the class
             return cast(E, row.error(*sentence, **values))
         unknown = row.outcome_unknown
         make: Callable[..., E] = self._error

@@ -233,7 +233,7 @@ class Approval:
                     right=verdict.right,
                     rule=verdict.rule,
                 )
-        return verdicts[0].rule
+        return verdicts[0].rule  # the first right is the general one, as to propose
 
     def approvers(self, proposal: Proposal) -> Approvers:
         """Return the approvers that the operator named for the proposal's table, else for its tool,

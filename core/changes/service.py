@@ -353,6 +353,7 @@ class Decisions:
             standing = await self._find_standing("approve", change, request)
             require(may_see(standing))
             checked.append((change, request, standing))
+            # 0: the person typed the ids, so no card tells which revision they saw.
             is_shown = request.revision in (0, change.proposal.revision)
             if change.state != "open" or not is_shown or change.proposal.expires_at <= now:
                 replaced.append(f"`{change.id}`")
@@ -480,6 +481,7 @@ class Decisions:
             draft=draft,
             asker=person,
             revision=proposal.revision + 1,
+            # A space on both sides of each number: searched as text, 12 is not found in 123.
             revision_seqs=f"{proposal.revision_seqs} {decision.seq} ",
             created_at=now,
             expires_at=now + PROPOSAL_LIFETIME_SECONDS,
@@ -614,7 +616,7 @@ class Decisions:
                 draft=draft,
                 asker=person,
                 seq=decision.seq,
-                call_id="again",
+                call_id="again",  # no tool call, but a second delivery of this event finds it
                 locale=LANGUAGE.get(),
                 created_at=now,
                 revision=1,

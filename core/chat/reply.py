@@ -366,6 +366,7 @@ class GrowingReply:
         # The files were uploaded by an earlier attempt, or deleted by a person since.
         elif upload.id or upload.state == "removed":
             return
+        # Their post is recorded without an id: an upload was begun, and perhaps it succeeded.
         elif id := await self._made_here(FILES_NUMBER) or await self._find_post(upload):
             await self._record_post(upload, id)
             return

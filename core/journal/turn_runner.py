@@ -509,7 +509,7 @@ class TurnExecutor(SqlStore):
                 # Several such turns in a row must not keep others from beginning.
                 if await self._is_anyone_waiting():
                     self.places.open()
-                    self.leave_place(seq)
+                    self.leave_place(seq)  # it has none yet; this starts the turns that wait
                     await self._sleep_unless_draining(OTHERS_FIRST_SECONDS)
                     self.places.shut()
                 is_alone = await self._wait_until_alone(seq) and await self._try_to_record(
@@ -525,6 +525,7 @@ class TurnExecutor(SqlStore):
                     await self._try_to_record(end_alone, seq)
             finally:
                 self.places.open()
+            # Others get its place, even if it still runs; this starts the turns that wait.
             self.leave_place(seq)
             # The next turn that is to run alone waits for it, but not without end.
             await asyncio.wait({work}, timeout=MAX_SUSPECT_SECONDS)
