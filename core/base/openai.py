@@ -679,16 +679,18 @@ def _make_sdk_client(
     # Import httpx completely before the SDK's first request. The SDK accesses httpx if it is
     # imported; a half-imported httpx raises AttributeError (openai 2, openai/_httpx2.py).
     http.load_library()
-    importlib.import_module("aiohttp")
+    importlib.import_module("aiohttp")  # its import is slow, too; other requests use it
     tls = http.load_tls_context()
     web = module.DefaultAsyncHttpxClient(
         proxy=proxy,
         verify=tls,
-        trust_env=False,
-        follow_redirects=False,
+        trust_env=False,  # `proxy` is what Ponte read from the environment
+        follow_redirects=False,  # 307 and 308 would send the body to another host
         headers=IDENTITY_HEADERS,
         event_hooks={"response": [_check_response]},
     )
+    # The SDK requires a key; a local server may need none. Ponte repeats requests itself: the SDK
+    # would repeat those whose response was lost.
     client: openai.AsyncOpenAI = module.AsyncOpenAI(
         api_key=place.key or "none", base_url=place.base_url, http_client=web, max_retries=0
     )
