@@ -176,7 +176,8 @@ class Votes(SqlStore):
         self, connection: SqlConnection, since: float, down: bool
     ) -> Sequence[tuple[Address, Mapping[str, Any]]]:
         """Return the newest votes since that time, each with the place of the answer and the facts
-        of its turn. With `down`, only votes against answers. Votes that were taken back are ""."""
+        of its turn. With `down`, only votes against answers. Votes that were taken back, which are
+        stored as "", are left out."""
         rows = connection.execute(
             "SELECT votes.*, turn, message, answer, created_at, updated_at FROM votes"
             " JOIN inbox ON inbox.seq = votes.seq WHERE pressed_at >= ? AND answer IS NOT NULL"
