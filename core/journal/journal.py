@@ -497,8 +497,9 @@ class Journal(SqlThreads):
         return threads.use_thread(connection, conversation)[0]
 
     async def provenance(self, thread: str, person: str, before: int) -> Provenance:
-        """Return the origin of a thread's texts, as seen by `person` (a key). `before` is the
-        `seq` of the turn that asks: `previous_seq` is the latest turn before it."""
+        """Return the origin of a thread's texts: whether some come from outside or from others than
+        `person` (a key), and which that person wrote. `before` is the `seq` of the turn that asks:
+        the `previous_seq` of the result is the latest turn before it."""
         return await self._database.read(
             lambda c: threads.read_provenance(c, thread, person, before)
         )
