@@ -402,8 +402,8 @@ class SqlPersonalData(SqlStore):
         _remove_from_other_texts(work)
         _clear_records(work)
         # Objects on the model's server with the person's data are erased later. A shared
-        # conversation continues in a new object on the server. A thread of another conversation that
-        # contains a decision of theirs keeps its code container: no file of theirs is in it.
+        # conversation continues in a new object on the server. A thread of another conversation
+        # with a decision of theirs keeps its code container: no file of theirs is in it.
         sql = "UPDATE remotes SET erasure = 1 WHERE erasure = 0 AND thread = ?"
         work.run_for_each(sql, work.places.threads)
         work.run_for_each(f"{sql} AND kind <> 'container'", work.places.decided_threads)
