@@ -507,11 +507,13 @@ class Trust:
         whole: bool = True,
     ) -> str:
         """Return a piece of one line outside code, in which all addresses and links are disabled
-        that are not allowed.
+        that are not allowed. It is read part by part: links, beginnings of links, text in angle
+        brackets, and chunks without spaces. A space inside the signs of a link (`] (`, `] :`, `<
+        …`) makes them plain text.
 
-        `sure`: platforms would read code there as code, so an address may be disabled by
-        backticks. `before` and `after`: a code span is directly next to the text. `whole`: allowed
-        links in Markdown syntax may stay.
+        `sure`: platforms would read code there as code, so an address may be disabled by backticks.
+        `before` and `after`: a code span is directly next to the text. `whole`: allowed links in
+        Markdown syntax may stay.
         """
         if not _may_hold_address(text):
             return text
@@ -524,6 +526,7 @@ class Trust:
             # Next to other code, a new backtick would join the run of the other one. After a
             # backslash, it would be no mark of code.
             beside = (before and piece.start() == 0) or (after and at == len(text))
+            # Or directly after an address that was put into backticks.
             beside = beside or (out[-1] == "" and out[-2].endswith("`"))
             escaped = text[max(0, piece.start() - 1) : piece.start()] in ("\\", "<")
             code = sure and self.is_code_inert and not beside and not escaped

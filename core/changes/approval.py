@@ -353,6 +353,7 @@ class Approval:
         at_here = await policy.look_up_rights(
             person, here, names, max_age=MAX_CONFIRMED_AGE_SECONDS, waits=waits
         )
+        # `known` is what the platform has told of the person; it is not asked a second time.
         at_there = policy.rights_by(person, there, at_here.known)
         # Slack's people decide on the page, too, where their own rights in the channel count.
         reads_card = has_copy or here.platform != person.platform

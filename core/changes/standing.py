@@ -147,7 +147,8 @@ the person lacks, or a fact that is not known. A right that they have is no obje
 
 def require(judgment: Judgment) -> str:
     """Return the operator's rule that allows what was judged, for the audit log. Raise NotFound or
-    NotAllowed if it is refused, and StatusUnknown if it cannot be decided now.
+    NotAllowed if it is refused, and StatusUnknown if it cannot be decided now. If it is not known
+    whether the change's asker has left, the change counts as refused for now.
 
     A hidden change raises the error of an unknown id, so that nobody learns that it exists.
     """
@@ -216,8 +217,8 @@ def may_see(standing: Standing) -> _Objections:
 
 @_rule
 def judge_approval(standing: Standing) -> _Objections:
-    """Judge whether the person may approve the change. Its asker must still be a member, and still
-    have the right to ask for it."""
+    """Judge whether the person may approve the change. The same must hold as for an undo; its asker
+    must also still be a member."""
     yield from _object_to_undo(standing)
     if standing.asker_has_left is None:
         yield NotKnown("asker_has_left")
@@ -319,13 +320,19 @@ def _object_to_undo(standing: Standing) -> _Objections:
     rights, sentence = standing.asker_propose, REFUSAL_SENTENCES["asker_lacks_right"]
     if rights is None or any(right.is_unknown for right in rights):
         yield NotKnown("asker_propose")
+    # Of these, a right that the asker still has is no objection.
     yield from (replace(right, reason=sentence) for right in rights or ())
 
 
 def _object_to_decider(standing: Standing) -> _Objections:
     """Yield the objections against a decision of the person on the change: codes of refusals,
     rights that they lack, or facts that are not known. Only the first one counts. A plain `return`
-    before the end means that nothing (more) speaks against it."""
+    before the end means that nothing (more) speaks against it.
+
+    A personal change is decided by its asker. Others are decided by an admin, by somebody with the
+    rights to approve, or by a person that the operator named as an approver; if nobody is named and
+    one approval suffices, also by the asker.
+    """
     if standing.is_personal:
         if standing.is_bot:
             yield "bot"
