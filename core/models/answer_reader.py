@@ -764,6 +764,8 @@ class AnswerReader:
         shown before.
         """
         before, carried, has_shown = self.parts, self._carried, self.has_shown
+        # The whole answer is read into empty parts. Its characters count anew for the limit, since
+        # those of the pieces are the same ones.
         self.parts, self._carried, self._characters = [], {}, 0
         events = read()
         self._carried = self._carried or carried

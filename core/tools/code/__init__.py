@@ -161,6 +161,7 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
             await environment.close()
         if python.lacks:
             raise PonteError("{why}", why=python.lacks)
+        # The path is that of `bin/python` in the folder that was built.
         write(f"ready: {python.path.parent.parent}")
 
 

@@ -206,6 +206,8 @@ class Interpreter:
         self._sources: set[str] = set()
         """Names of the person's code in tracebacks ("<run 3>"). Lines of other files are left
         out."""
+        # Both are put back after each run, which may have replaced them: the stream of all output,
+        # and the lines of source code for tracebacks.
         self._stream = sys.stdout
         self._lines = linecache.cache
         # The id of the run whose code runs now, of the one that was to be interrupted last, and of
