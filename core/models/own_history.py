@@ -206,6 +206,7 @@ class RoundHistory:
             if counted > answer:
                 server.sizes.record_count(self.model, self._estimated_tokens, counted - answer)
             server.sizes.record_refusal(self.model, size, is_limit=fault.is_rate_limited)
+            # Even with the same items, the next request reserves fewer tokens for its answer.
             return (list(self.choose(transcript)), self.request) != before or answer > 0
         # The request has too many bytes, which are mostly those of files.
         if fault.status == 413 and self._refuse_files(body):

@@ -171,6 +171,8 @@ class Trial:
         each)."""
         most = min(size.room, MAX_TRIAL_TEXT_TOKENS) * 3 // 4
         filler, tokens = FILLER * (most * 3 // len(FILLER)), format_number(most)
+        # Without the earlier turns, which have the word that is asked for, too. The text begins
+        # with it (`TOOL_RESULT`).
         self.transcript = ()
         question = Item("message", "user", f"{TOOL_RESULT}\n{filler}\n{CONTEXT_QUESTION}")
         items, _ = await self._ask(question, turn=3)
