@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from pydantic import SecretStr
@@ -16,7 +16,6 @@ from pydantic import SecretStr
 from adapters.mcp_server import MCP, MCP_PATH
 from adapters.mcp_server.endpoint import McpEndpoint
 from adapters.mcp_server.requests import ChangeRequests
-from adapters.mcp_server.tools import McpTools
 from adapters.web import WEB
 from adapters.web.hub import WebAdapter
 from bot import __version__
@@ -69,6 +68,9 @@ from core.tools.reading import PlaceReadingSource
 from core.tools.tool import Toolbox
 from core.turn.run import INSTRUCTIONS, LinkRules, Retention, TurnConfig
 from core.voice import Transcriber
+
+if TYPE_CHECKING:
+    from adapters.mcp_server.tools import McpTools
 
 NO_POSTGRES_SENTENCE = (
     "DATABASE_URL needs the {name} package. Install the `postgres` extra or "
@@ -368,6 +370,8 @@ def _build_mcp_tools(
         return None
     if importlib.util.find_spec("mcp") is None:
         raise SettingsError(NO_MCP_SENTENCE)
+    from adapters.mcp_server.tools import McpTools
+
     inbox, messengers = engine.conversations.inbox, engine.platforms.messengers
     return McpTools(
         toolbox,

@@ -174,6 +174,30 @@ _GROUPS_UNKNOWN = (
 )
 
 
+def _read_person_and_place(begun: Start, person: str, channel: str) -> tuple[Person, Address]:
+    """Return the person and the place that `--person` and `--channel` name. The workspace is
+    UNKNOWN_WORKSPACE if neither names it. Raise BadInput."""
+    platforms, book = platform_rights(begun.settings.faces), begun.config.rule_book
+    platform, *ids = (f"{person}:{OWNER_ID}" if person in ADMINS else person).split(":")
+    ids = [":".join(ids)] if platform == OIDC_PLATFORM else ids
+    if platform not in platforms or not 1 <= len(ids) <= 2 or not all(ids):
+        raise BadInput(_FORM)
+    place = channel.split(":") if channel else []
+    if len(place) not in (0, 1, 3) or not all(place) or (place[1:] and place[0] != platform):
+        raise BadInput(_FORM)
+    has_home = platforms[platform].own_workspace
+    named = ids[0] if len(ids) == 2 else ""
+    workspace = place[1] if len(place) == 3 else named or (UNKNOWN_WORKSPACE if has_home else "")
+    if len(place) == 1:  # the file may name the channel's workspace
+        names = {*book.channels}.union(*(r.where for r in book.rules))
+        homes = {name.split(":")[1] for name in names if re.fullmatch(
+            rf"{platform}:[^:]+:{re.escape(channel)}", name
+        )}  # fmt: skip
+        workspace = homes.pop() if len(homes) == 1 and not named else workspace
+    where = Address(platform, place[-1] if place else "", workspace, is_shared=bool(place))
+    return Person(platform, ids[-1], (named or workspace) if has_home else ""), where
+
+
 async def check_rights(
     begun: Start,
     person: str,
@@ -189,32 +213,17 @@ async def check_rights(
     `rights` are the rights to check; by default all plain rights, and the rights to single things
     that the file names. Raise BadInput.
     """
-    platforms, config = platform_rights(begun.settings.faces), begun.config
-    platform, *ids = (f"{person}:{OWNER_ID}" if person in ADMINS else person).split(":")
-    ids = [":".join(ids)] if platform == OIDC_PLATFORM else ids
-    if platform not in platforms or not 1 <= len(ids) <= 2 or not all(ids):
-        raise BadInput(_FORM)
-    place = channel.split(":") if channel else []
-    if len(place) not in (0, 1, 3) or not all(place) or (place[1:] and place[0] != platform):
-        raise BadInput(_FORM)
-    has_home = platforms[platform].own_workspace
-    named = ids[0] if len(ids) == 2 else ""
-    workspace = place[1] if len(place) == 3 else named or (UNKNOWN_WORKSPACE if has_home else "")
-    if len(place) == 1:  # the file may name the channel's workspace
-        names = {*config.rule_book.channels}.union(*(r.where for r in config.rule_book.rules))
-        homes = {name.split(":")[1] for name in names if re.fullmatch(
-            rf"{platform}:[^:]+:{re.escape(channel)}", name
-        )}  # fmt: skip
-        workspace = homes.pop() if len(homes) == 1 and not named else workspace
-    where = Address(platform, place[-1] if place else "", workspace, is_shared=bool(place))
-    who = Person(platform, ids[-1], (named or workspace) if has_home else "")
+    settings, config = begun.settings, begun.config
+    platforms = platform_rights(settings.faces)
+    who, where = _read_person_and_place(begun, person, channel)
+    platform = who.platform
     for right in rights:
         check_right_name(right)
         if not is_right(right):
             raise BadInput(_NO_RIGHT, right=right[:80], known=", ".join(PLAIN_RIGHTS))
 
     prefix = f"{platform}:{platforms[platform].group_prefix}"
-    forms = "|".join(list_person_forms(begun.settings.faces)[1])
+    forms = "|".join(list_person_forms(settings.faces)[1])
     for group in groups:
         key = group if ":" in group else f"{platform}:{group}"
         if not key.startswith(prefix) or not re.fullmatch(forms, key):
@@ -226,7 +235,6 @@ async def check_rights(
     async def is_guest(_: Person, max_age: float) -> bool:
         return guest
 
-    settings = begun.settings
     policy = Policy(
         platforms,
         lambda: config.rule_book,
@@ -263,8 +271,8 @@ async def check_rights(
     is_grouped = not platforms[platform].has_one_owner
     if is_grouped and not groups and policy.groups_matter(platform, frozenset().union(*approvers)):
         notes.append(say(_GROUPS_UNKNOWN))
-    shown = where.channel if workspace == UNKNOWN_WORKSPACE else place_names(where)[-1]
-    return PolicyCheck(shown if place else "", str(config.path or ""), notes, lines)
+    shown = where.channel if where.workspace == UNKNOWN_WORKSPACE else place_names(where)[-1]
+    return PolicyCheck(shown if channel else "", str(config.path or ""), notes, lines)
 
 
 async def find_rights(
@@ -307,7 +315,8 @@ async def _judge_right(
             why = say(words, names=", ".join(sorted(table.approvers)))
             return RightVerdict(asked, verdict.allowed, f"[tables] {name}", why)
     else:
-        verdict = await policy.may(who, where, right, *([name] if name else []))
+        # Without a name: whether the right is for everything, not only for one table.
+        verdict = await policy.may(who, where, right, name)
     if right == "command" and name in config.quick_commands:
         registry = QuickCommandRegistry(config, policy.is_named, policy=policy)
         if refusal := await registry.refuse(who, where, name):

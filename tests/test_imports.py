@@ -260,12 +260,17 @@ def _name(node: ast.Attribute | ast.Name) -> str:
 
 
 def loaded_by(statement: str) -> set[str]:
-    """The top-level modules that a fresh process has after `statement`."""
+    """The top-level packages that a fresh process has after `statement`."""
+    return {name.split(".")[0] for name in modules_loaded_by(statement)}
+
+
+def modules_loaded_by(statement: str) -> set[str]:
+    """All modules that a fresh process has after `statement`."""
     script = f"{statement}\nimport sys\nprint('\\n' + ' '.join(sys.modules))"
     result = subprocess.run(
         [sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    return {name.split(".")[0] for name in result.stdout.splitlines()[-1].split()}
+    return set(result.stdout.splitlines()[-1].split())
 
 
 def test_version_imports_nothing_heavy() -> None:
@@ -280,6 +285,12 @@ def test_heavy_libraries_are_imported_only_when_used() -> None:
     """Importing one takes up to half a second, which `ponte run` cannot wait for."""
     data = loaded_by("import bot.app, bot.cli.commands, bot.doctor.checks")
     assert data & set(HEAVY) == set()
+
+
+def test_parts_that_are_not_set_up_are_not_loaded() -> None:
+    parts = {"core.models.demo_model", "core.tools.nocodb.read", "adapters.mcp_server.tools"}
+    data = modules_loaded_by("import bot.app, bot.compose")
+    assert data & parts == set()
 
 
 @pytest.mark.slow

@@ -9,13 +9,12 @@ import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
 from adapters.mcp_server import MCP_PATH
 from adapters.mcp_server.requests import MCP_ORIGIN, Caller, clean_client_name
-from adapters.mcp_server.tools import McpTools
 from adapters.web.hub import Hub
 from adapters.web.sign_in import TokenAuthentication, Visitor
 from core.base.errors import PonteError, Refusal
@@ -23,6 +22,9 @@ from core.base.tasks import BoundedDict
 from core.base.text import check_json, parse_json
 from core.observability import metrics
 from core.people.page_accounts import MCP_TOKEN_KIND, hash_token
+
+if TYPE_CHECKING:
+    from adapters.mcp_server.tools import McpTools
 
 log = structlog.get_logger("mcp")
 HttpAnswer = tuple[int, Mapping[str, str], bytes]

@@ -695,12 +695,14 @@ def _report_backup(manifest: Manifest, file: str) -> Iterator[str]:
             "The content of {count} files was already missing from the data folder.",
             count,
         )
-    if STORED_FILE in manifest.members:
-        yield say("The backup contains settings.env, which has the secrets of the set-up page.")
     yield say(
         "Protect the backup as carefully as the data folder. It doesn't contain .env, ponte.toml "
-        "or the sandbox's Python, and settings.env of the set-up page only with `--secrets`."
+        "or the sandbox's Python."
     )
+    if STORED_FILE in manifest.members:
+        yield say("It contains settings.env, which has the secrets of the set-up page.")
+    else:
+        yield say("It contains settings.env of the set-up page only with `--secrets`.")
 
 
 def _describe_manifest(manifest: Manifest) -> str:

@@ -79,15 +79,8 @@ def _check_rights_and_caps(settings: Settings, config: Config) -> Iterator[Safet
             len(config.allowances),
         )
         yield SafetyFinding("limits", words)
-        place = ModelEndpoint(base_url=settings.openai_base_url or OPENAI_URL)
-        prices = replace(config.price_list, official=place.is_official)
-        names = dict.fromkeys([settings.ponte_model, *(c.model for c in config.channels.values())])
-        if not settings.demo and (unknown := [n for n in names if n and not prices.find(n)]):
-            words = (
-                "No price is known for {models}. Limits of money count only a cost that its server "
-                "reports. Set the price in ponte.toml (`[prices]`)."
-            )
-            yield SafetyFinding("limits", say(words, models=", ".join(unknown)), "note")
+        if words := describe_unpriced(settings, config):
+            yield SafetyFinding("limits", words, "note")
     elif settings.openai_api_key:  # without a key, the model's server takes no money
         words = "Spending has no limit. Set one with `[[allowances]]` in ponte.toml."
         yield SafetyFinding("limits", say(words), "note")
@@ -95,6 +88,23 @@ def _check_rights_and_caps(settings: Settings, config: Config) -> Iterator[Safet
         each, all = (cap or say("no limit") for cap in (chosen.person, chosen.everybody))
         words = "messages per day: {each} per person, {all} in total"
         yield SafetyFinding("limits", say(words, each=each, all=all))
+
+
+def describe_unpriced(settings: Settings, config: Config) -> str:
+    """Return a warning that limits of money do not count some models in use, because no price of
+    them is known. Return "" if there is no such model or no such limit."""
+    place = ModelEndpoint(base_url=settings.openai_base_url or OPENAI_URL)
+    prices = replace(config.price_list, official=place.is_official)
+    names = dict.fromkeys([settings.ponte_model, *(c.model for c in config.channels.values())])
+    unknown = [name for name in names if name and not prices.find(name)]
+    is_limited = any(each.money is not None for each in config.allowances)
+    if settings.demo or not is_limited or not unknown:
+        return ""
+    words = (
+        "No price is known for {models}. Limits of money count only a cost that its server "
+        "reports. Set the price in ponte.toml (`[prices]`)."
+    )
+    return say(words, models=", ".join(unknown))
 
 
 def _check_rules(config: Config) -> Iterator[SafetyFinding]:

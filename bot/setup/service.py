@@ -205,6 +205,7 @@ class SetupService:
         """Check a draft against the live service; `show_draft` then has the findings. Raise
         BadInput, NotFound."""
         from bot.doctor.checks import check_integration
+        from bot.doctor.safety import describe_unpriced
 
         own = self._find_draft(draft)
         # Python runs without any setting; every other service needs some.
@@ -218,6 +219,8 @@ class SetupService:
             return
         start = Start(settings, self._live.current, self._home)
         own.findings, choices = await check_integration(start, own.card)
+        if own.card == "model" and (words := describe_unpriced(settings, start.config)):
+            own.findings = [*own.findings, DoctorFinding("limits", "note", words)]
         own.choices = {name: _list_storable(name, choices[name]) for name in choices}
 
     async def save(self, draft: str, actor: Person) -> None:

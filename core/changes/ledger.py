@@ -75,6 +75,8 @@ _CHANGE_COLUMNS = (
 """Fields of a change that are stored as they are, in columns of these names."""
 AUTO_UPDATES_SECONDS = 3600.0
 """Seconds for which updates that the policy approves are counted."""
+_RUNNING_TURNS = "SELECT seq FROM inbox WHERE state IN ('new', 'running', 'answered', 'posting')"
+"""The numbers of the turns that have not ended."""
 _DRAFT_COLUMNS = ("applier", "kind", "title", "note")
 """Fields of a proposal and of its draft that are stored as they are, in columns of these names."""
 
@@ -574,8 +576,15 @@ class SqlLedger(SqlStore):
 
     async def list_undrawn(self) -> Sequence[Change]:
         """Return the changes whose card shows an old state, because they have changed since it was
-        drawn, oldest first."""
-        changes = await self._select_changes("SELECT * FROM changes WHERE drawn_version < version")
+        drawn, oldest first.
+
+        While a turn runs, its changes are left out: the end of the turn stores their newest cards,
+        and a card drawn before that would then replace a newer one.
+        """
+        changes = await self._select_changes(
+            "SELECT * FROM changes WHERE drawn_version < version"  # noqa: S608
+            f" AND seq NOT IN ({_RUNNING_TURNS})"
+        )
         return sorted(changes, key=lambda change: change.proposal.created_at)
 
     async def record_drawn(self, change: Change) -> None:
@@ -604,9 +613,9 @@ class SqlLedger(SqlStore):
         them has ended or was deleted, so that nothing will continue them."""
         # `state IN ('open', 'applying')` as in `list_waiting_for_people`.
         return await self._select_changes(
-            "SELECT * FROM changes WHERE state IN ('open', 'applying') AND state = 'applying' AND"
-            " decision_seq NOT IN (SELECT seq FROM inbox"
-            " WHERE state IN ('new', 'running', 'answered', 'posting'))"
+            "SELECT * FROM changes"  # noqa: S608
+            " WHERE state IN ('open', 'applying') AND state = 'applying'"
+            f" AND decision_seq NOT IN ({_RUNNING_TURNS})"
         )
 
     @in_batches

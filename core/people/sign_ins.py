@@ -193,7 +193,11 @@ class SqlSignIns(SqlStore):
 def _find(connection: SqlConnection, person: str) -> SignedInPerson:
     row = connection.execute("SELECT * FROM sign_ins WHERE person = ?", (person,)).fetchone()
     if row is None:
-        raise NotFound("No one called {name} signs in to the page.", name=person)
+        words = (
+            "No one called {name} has signed in with Slack or a provider. To add someone with a "
+            "sign-in link, run `ponte people add`."
+        )
+        raise NotFound(words, name=person)
     return _person_of(row)
 
 

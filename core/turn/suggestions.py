@@ -15,7 +15,6 @@ from core.commands.grammar import localize_command
 from core.domain.messages import Address, Person
 from core.domain.ports import StatusBoard
 from core.domain.records import Health, Viewer
-from core.models.demo_model import CHART_SENTENCE, OVERDUE_SENTENCE, PAY_SENTENCE
 from core.people.policy import Policy
 
 MAX_SUGGESTIONS = 3
@@ -66,6 +65,8 @@ class StartingPoints:
         # The sample tables may have been made in another language than this reader's.
         invoices = {say("Invoices", locale) for locale in LOCALES} if self.is_sample else set[str]()
         if invoices & {*self.tables}:
+            from core.models.demo_model import CHART_SENTENCE, OVERDUE_SENTENCE, PAY_SENTENCE
+
             yield Suggestion("ask", say(OVERDUE_SENTENCE))
             if invoices & {*self.changeable_tables}:
                 yield Suggestion("change", say(PAY_SENTENCE))

@@ -202,6 +202,16 @@ async def test_a_card_is_to_be_drawn_when_it_moved(ledger: SqlLedger) -> None:
     assert await ledger.list_undrawn() == []
 
 
+async def test_a_card_is_not_drawn_while_its_turn_runs(ledger: SqlLedger, stores: Embedded) -> None:
+    """The end of the turn stores a newer card than one that was drawn before."""
+    turn = (await stores.inbox.accept(says("change it"))).seq
+    change = await ledger.propose(proposal(seq=turn))
+    await ledger.claim(change.id, turn, ANA, 150.0)
+    assert await ledger.list_undrawn() == []
+    await stores.end(turn)
+    assert [one.id for one in await ledger.list_undrawn()] == [change.id]
+
+
 async def test_a_change_whose_event_ended_is_abandoned(ledger: SqlLedger, stores: Embedded) -> None:
     event = (await stores.inbox.accept(says("approve abcde2"))).seq
     change = await ledger.claim((await open_(ledger)).id, event, ANA, 150.0)

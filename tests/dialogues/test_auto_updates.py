@@ -6,12 +6,15 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from core.base.http import HttpClient
 from core.changes.approval import TableRule, TableRules
-from core.domain.messages import PROGRAM, Person
+from core.domain.messages import PROGRAM, Person, turn_id
+from core.domain.records import Turn
+from core.journal.journal import Journal
 from core.people.policy import PlatformPeople
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.bot_home import BotHome, also_on_postgres
@@ -100,6 +103,32 @@ async def test_the_limit_of_an_hour_holds_for_all_conversations(bot_home: BotHom
         await says(ponte, f"undo {outcome.id}", "k3", BOSS)
         last = [(await says(ponte, update(id), f"k{id}")).cards[0].state for id in (7, 8)]
         assert last == ["done", "open"], "an undone update counts"
+
+
+@also_on_postgres
+async def test_a_redraw_begun_during_the_turn_puts_no_older_card_into_its_answer(
+    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = people()
+    table.gate = gate = asyncio.Event()
+    async with bot(bot_home, table, policy=RIGHTS, rules=rules()) as ponte:
+        await ponte.stop_redrawing()
+        asking = asyncio.create_task(says(ponte, update(1), "k1"))
+        await table.reached.wait()
+        replace_cards = Journal.replace_cards
+
+        async def replace_after_the_turn(*arguments: Any) -> Turn | None:
+            gate.set()
+            await asking
+            return await replace_cards(*arguments)
+
+        monkeypatch.setattr(Journal, "replace_cards", replace_after_the_turn)
+        await ponte.engine.redraw.once()
+        gate.set()
+        await asking
+        entry = await ponte.engine.conversations.journal.history_entry(turn_id("slack:k1"))
+        assert entry.answer
+        assert [card.state for card in entry.answer.cards] == ["done"]
 
 
 async def test_who_is_not_named_gets_a_card_in_the_thread_of_one_who_is(bot_home: BotHome) -> None:

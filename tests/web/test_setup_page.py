@@ -39,6 +39,16 @@ async def send(desk: Desk, do: str, who: str = "owner", **fields: str) -> httpx.
     return await desk[who].post("/admin/setup", data=form)
 
 
+async def test_the_check_warns_of_a_model_without_a_price(tmp_path: Path) -> None:
+    """A limit of money would not count its use."""
+    async with open_desk(tmp_path / "home") as desk:
+        desk.config.write_text('[[allowances]]\nof = "everybody"\nmoney = 20\n')
+        await desk.act("reload")
+        fields = {"card": "model", "value-openai_base_url": desk.team.openai.base_url}
+        page = await send(desk, "check", **fields, **{"value-openai_api_key": "sk-test"})
+        assert "No price is known for" in notices(page)
+
+
 def draft_of(page: httpx.Response, card: str) -> str:
     own = page.text.partition(f'id="{card}"')[2].partition("</details>")[0]
     match = re.search(r'name="draft" value="([^"]*)"', own)

@@ -706,7 +706,8 @@ def test_the_settings_of_the_page_are_in_a_backup_only_if_asked_for(
     assert "settings.env" not in read_backup(without)[1]
     assert "settings.env of the set-up page only with `--secrets`" in ponte_with_home.err
     assert ponte_with_home("backup", "--secrets", str(whole)).code == 0
-    assert "The backup contains settings.env" in ponte_with_home.err
+    assert "It contains settings.env, which has the secrets" in ponte_with_home.err
+    assert "only with `--secrets`" not in ponte_with_home.err
     assert read_backup(whole)[1]["settings.env"].decode() == kept
     assert "settings.env.last" not in read_backup(whole)[1]
     (ponte_with_home.home / "settings.env").write_text("OPENAI_API_KEY='sk-newer'\n")

@@ -67,6 +67,7 @@ def test_what_somebody_may_do_and_which_rule_says_so(ponte: Shell) -> None:
     group = ("--group", "slack:S1")
     of_finance = rights(ponte, "--person", "slack:U1", "--channel", "C2", *group)
     assert of_finance["read:Orders"] == of_finance["approve:Orders"] == (True, "ponte.toml:5")
+    assert of_finance["approve"] == (False, "none"), "not for other tables"
     report = rights(ponte, "--person", "slack:T1:U1", "--channel", "slack:T1:C9", *group)
     assert (report["code"], report["read"][0]) == ((False, "ponte.toml:14"), True)
     assert rights(ponte, "--person", "slack:U1", "--channel", "C2", "--guest")["chat"][0] is False

@@ -106,7 +106,10 @@ def test_people_of_providers_are_listed_removed_and_let_in_again(ponte: Shell) -
         assert "(removed)" not in ponte("people", "list").out
     for command in (["remove", "--yes"], ["readmit"]):
         assert ponte("people", command[0], "oidc:corp:43", *command[1:]).code == 1
-        assert ponte.err == "No one called oidc:corp:43 signs in to the page.\n"
+        assert ponte.err == (
+            "No one called oidc:corp:43 has signed in with Slack or a provider. To add someone with"
+            " a sign-in link, run `ponte people add`.\n"
+        )
     for key in ("oidc:corp:42", "slack:T1:U1"):
         data = json.loads(ponte("people", "token", key, "--mcp", "--json").out)
         assert (data["name"], data["kind"]) == (key, "mcp")
