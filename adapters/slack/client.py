@@ -653,8 +653,11 @@ class SlackApi:
             if failed > _TRIES or isinstance(error, NotNow):
                 return None
             if isinstance(error, PlatformBusy):
-                # No pause here: `limiter.turn` waits, because `hold` has noted the Retry-After.
-                return 0.0 if error.seconds <= patience else None
+                if error.seconds > patience:
+                    return None
+                # `limiter.turn` waits, because `hold` has noted the Retry-After; except for a
+                # method without a known limit, which has no queue.
+                return 0.0 if method in TIERS or method in POSTS else error.seconds
             # After a lost response, only a call that is harmless twice, or one that was never sent.
             is_repeatable = method not in _UNREPEATABLE or isinstance(error, Unsent)
             return next(pauses) if is_repeatable else None

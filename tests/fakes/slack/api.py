@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import math
 from collections import Counter
 from collections.abc import Callable
 
@@ -59,8 +61,8 @@ _JSON_FIELDS = ("blocks", "view", "files", "metadata", "chunks")
 
 
 class WebApi:
-    """`calls` and `refusals` count by method; `log` keeps every call in order. While `revoked` is
-    set, the token is."""
+    """`calls`, `refusals` and `early` count by method, the last those before a Retry-After ended;
+    `log` keeps every call in order. While `revoked` is set, the token is."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
@@ -68,6 +70,7 @@ class WebApi:
         self.faults = Faults()
         self.calls: Counter[str] = Counter()
         self.refusals: Counter[str] = Counter()
+        self.early: Counter[str] = Counter()
         self.log: list[tuple[str, Json]] = []
         self.scopes: list[str] = []
         self.without: set[str] = set()
@@ -76,6 +79,8 @@ class WebApi:
         self.revoked = False
         self._held: dict[str, Gate] = {}
         self._closed: dict[str, Gate] = {}
+        self._busy_until: dict[str, float] = {}
+        """When the Retry-After of a refused method ends."""
         self.waiting: Counter[str] = Counter()
         """The calls that wait for the release of `close`, by method."""
         self.connect: Callable[[], str] = lambda: ""
@@ -108,6 +113,12 @@ class WebApi:
         if fault and fault.how == "cut":
             return drop_connection(request)
         try:
+            left = self._busy_until.get(method, 0.0) - asyncio.get_running_loop().time()
+            if left > 0:
+                self.early[method] += 1
+                raise SlackErrorResponse("ratelimited", 429, math.ceil(left))
+            if fault and fault.how == "429":
+                self._busy_until[method] = asyncio.get_running_loop().time() + fault.retry_after
             if fault and fault.how != "lost":
                 raise _refusal(fault)
             body = self._run(method, await _arguments(request), _token(request))
