@@ -115,9 +115,13 @@ class BridgeRows:
 
     def created_rows(self) -> Counter[str]:
         outcomes = [
-            call for call in self._bridge.calls if call.tool == "create_record" and call.succeeded
+            call.args["record_data"]
+            for call in self._bridge.calls
+            if call.tool == "create_record" and call.succeeded
         ]
-        return Counter(row["Name"] for call in outcomes for row in call.args["record_data"])
+        # A single row is sent alone, without a list around it.
+        rows = [data if isinstance(data, list) else [data] for data in outcomes]
+        return Counter(row["Name"] for each in rows for row in each)
 
     def create(self, names: Sequence[str]) -> tuple[str, dict[str, Any]]:
         return self._call("create_record", record_data=[{"Name": name} for name in names])
