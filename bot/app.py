@@ -36,8 +36,9 @@ def start(*, quiet: bool = False, asks_holder: bool = False, faces: Faces = FACE
     """Read the settings and ponte.toml, and set up logging and the language.
 
     Files that the process writes from now on are readable by this user only. Raise SettingsError.
-    `asks_holder`: the command asks the process that holds the home, so that errors of ponte.toml
-    matter only if there is none.
+    `quiet`: nothing is logged unless a log level was set. `asks_holder`: the command asks the
+    process that holds the data folder, so that errors of ponte.toml matter only if there is none;
+    they are then in `Start.fault`.
     """
     os.umask(0o077)
     settings = load(faces)
@@ -66,9 +67,13 @@ def start(*, quiet: bool = False, asks_holder: bool = False, faces: Faces = FACE
 
 
 def serve(*, takes: bool = True, works: bool = True) -> int:
-    """Run Ponte until a signal. Raise SettingsError, HomeTaken, HomeUnusable."""
+    """Run Ponte until a signal, and return the exit code. `takes`: this process accepts messages;
+    `works`: it runs their turns. If the set-up page asked for a restart, replace this process by a
+    new start instead. Raise SettingsError, HomeTaken, HomeUnusable."""
     restart = Restart()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # until `run`; a trial is then postponed
+    # Until `run` handles the signal itself, SIGTERM raises SystemExit, so that the trial of new
+    # settings is postponed below and does not count as failed.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit())
     with try_stored_settings(restart) as confirm:
         begun = start()
         if not (takes and works) and begun.settings.database_url is None:
@@ -84,7 +89,8 @@ def serve(*, takes: bool = True, works: bool = True) -> int:
 
 @contextmanager
 def try_stored_settings(restart: Restart) -> Iterator[Callable[[], None]]:
-    """Yield the function that confirms the settings of the set-up page, once the page serves.
+    """Yield the function that confirms the settings of the set-up page, for the block to call once
+    the page serves. New settings are on trial until then; without new ones, it does nothing.
 
     If the block fails before that with new settings, start again with those before them. If the
     process dies, the next start does (bot/setup/stored.py).
@@ -115,7 +121,7 @@ def try_stored_settings(restart: Restart) -> Iterator[Callable[[], None]]:
     finally:
         with suppress(HomeUnusable):
             # Also after Ctrl+C: then nothing is known about them, and the next start tries them
-            # again.
+            # again. Settings that were confirmed, or failed, stay so.
             stored.postpone()
 
 
@@ -127,11 +133,11 @@ async def run(
     takes: bool = True,
     works: bool = True,
 ) -> int:
-    """Serve everything that is configured until SIGTERM or SIGINT, or until a restart is requested.
-    A second signal skips the wait for running turns.
+    """Serve everything that is configured until SIGTERM or SIGINT, or until a restart is requested,
+    and return the exit code. A second signal skips the wait for running turns.
 
     `on_serving` is called once the page serves. `takes`: this process accepts messages. `works`:
-    this process runs turns.
+    this process runs turns. The data folder stays locked until the end.
     """
     settings, config, home = begun.settings, begun.config, begun.home
     stop, hurry = asyncio.Event(), asyncio.Event()
@@ -143,6 +149,7 @@ async def run(
     loop = asyncio.get_running_loop()
 
     def end() -> None:
+        # The first signal during a restart only prevents the new start: this run ends already.
         if not (restart and restart.cancel()):
             (hurry if stop.is_set() else stop).set()
 
@@ -152,7 +159,8 @@ async def run(
         closing.enter_context(home.take())
 
         async def begin() -> None:
-            """Build Ponte and start it. `closing` stops it again when `serve` ends."""
+            """Build Ponte, start it, and write the start screen. `closing` stops it again when
+            `run` ends, also if a later step fails."""
             app = await compose(
                 settings,
                 config,
@@ -160,6 +168,7 @@ async def run(
                 accepts=takes,
                 runs_turns=works,
                 check=_check_everything,
+                # Logs mask the secrets that the page has made for itself, such as its token.
                 on_secrets=lambda own: set_up_logging(settings.model_copy(update=dict(own))),
                 restart=restart,
             )
@@ -179,14 +188,15 @@ async def run(
                 await app.announce()
             except OSError as error:  # as on a full disk, or of a pipe that nobody reads
                 log.warning("could not write the start screen to stdout", error=str(error))
+                # Later writes to stdout, and the flush at the end, would fail too.
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
         beginning, stopping = asyncio.create_task(begin()), asyncio.create_task(stop.wait())
         await asyncio.wait({beginning, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if stop.is_set():
-            beginning.cancel()
+            beginning.cancel()  # a signal came before the start was complete
         with suppress(asyncio.CancelledError):
-            await beginning
+            await beginning  # raises what prevented the start
             await stopping
     if not beginning.cancelled():
         log.info("Ponte stopped")
@@ -194,7 +204,7 @@ async def run(
 
 
 def _check_everything(begun: Start, *model: ModelRequests) -> AsyncIterator[DoctorFinding]:
-    """Run the checks of `ponte doctor`, for the operator's page and for `ponte doctor` itself."""
+    """Run the checks of `ponte doctor`, whose code is loaded only now."""
     from bot.doctor.checks import check_everything
 
     return check_everything(begun, *model)
@@ -202,9 +212,10 @@ def _check_everything(begun: Start, *model: ModelRequests) -> AsyncIterator[Doct
 
 @asynccontextmanager
 async def local(begun: Start, *, prepares: bool = False) -> AsyncIterator[Path]:
-    """Yield the path of a socket of the process that holds the home.
+    """Yield the path of the Unix socket of the process that holds the data folder, so that a
+    command of the shell can ask it.
 
-    If none does, this process takes the home and serves the socket while the block runs.
+    If no process does, this one takes the folder and serves the socket while the block runs.
     `prepares`: it also makes ready what only a turn needs, such as a check of the model's server.
     Raise SettingsError if ponte.toml has errors then.
     """

@@ -87,8 +87,8 @@ Secrets = Mapping[str, SecretStr]
 
 
 async def check_nothing(start: Start) -> AsyncIterator[DoctorFinding]:
-    """Yield no finding. It takes the place of the checks of `ponte doctor` where these are not
-    needed."""
+    """Yield no finding: what `compose` runs in place of the checks of `ponte doctor` unless it is
+    given these."""
     for finding in list[DoctorFinding]():
         yield finding
 
@@ -106,14 +106,17 @@ async def compose(
     check: CheckEverything = check_nothing,
     now: Callable[[], float] = time.time,
 ) -> Ponte:
-    """Build every part that is configured, and start none.
+    """Build every part that is configured, each from those before it, and start none.
 
     `accepts`: messages are accepted here. `runs_turns`: turns run here. `surfaces`: False serves
     the home's Unix socket alone. `on_secrets` gets the secrets that surfaces made for themselves
-    before any part is built with them. `restart` starts Ponte anew with other settings; None where
-    that cannot be done. `check` runs the checks of `ponte doctor`. `now` is the
-    time that the model is told. The caller holds the home's lock. Raises NotStored,
-    DifferentSchema, SettingsError.
+    (such as the page's token) before any part is built with them, so that logs mask them. `restart`
+    starts Ponte anew with other settings; None where that cannot be done. `check` runs the checks
+    of `ponte doctor`. `now` is the time that the model is told. The caller holds the home's lock.
+    Raises NotStored, DifferentSchema, SettingsError.
+
+    `closing` closes the parts in reverse order if one of the later ones cannot be built; after
+    that, the Ponte that is returned does so (`Ponte.closing`).
     """
     traces = await asyncio.to_thread(open_traces, settings)
     tracing.set_recorder(traces)
@@ -218,6 +221,8 @@ async def compose(
         toolbox.add(ScheduleSource(engine.schedules, engine.changes.proposals))
         toolbox.add(PlacePostSource(engine.platforms.messengers))
         toolbox.add(PlaceReadingSource(engine.platforms.messengers))
+        # How the policy finds out about people of the page and of OIDC providers, whom no chat
+        # platform knows.
         facts.departures[WEB.name] = accounts.has_left
         facts.add(OIDC_PLATFORM, accounts.find_groups, None, accounts.has_left)
         optional = [face.name for face in settings.faces if isinstance(face, ToolIntegration)]
@@ -300,11 +305,12 @@ async def compose(
         for platform in own_surfaces.all:
             engine.platforms.replies[platform.name] = platform.reply
 
+        # A part that runs reports its own health; for the others the settings tell it.
         parts.live |= {each.source.name: each.source.health for each in tools}
         parts.live |= {platform.name: platform.health for platform in own_surfaces.all}
         parts.live |= {model_face.name: model.health, "database": stores.health}
         parts.live["config"] = reloader.health
-        # Platforms that are set up but served by another process.
+        # Platforms that are set up but served by another process: their health is not known here.
         if not surfaces:
             faces = settings.faces
             names = [f.name for f in faces if isinstance(f, ChatIntegration | OwnerIntegration)]
@@ -312,7 +318,7 @@ async def compose(
         elif not accepts:
             names = [face.name for face, _ in own_surfaces.owned if not face.always]
             parts.mark_unserved(names, "handled by `ponte serve`")
-        closing.pop_all()
+        closing.pop_all()  # all is built: closing is up to the Ponte that is returned
         return ponte
 
 
@@ -330,7 +336,9 @@ def dependencies(
     client: ModelServerClient,
     peers: Peers | None = None,
 ) -> IntegrationDependencies[Any]:
-    """Return the objects with which every integration is built and checked."""
+    """Return the objects with which every integration is built and checked: settings, the live
+    ponte.toml, the data folder, HTTP clients, and the function that makes pseudonyms. Without
+    `peers`, this process works alone."""
     # `Settings` contains the settings of every integration, so it is also the `own` of each.
     return IntegrationDependencies(
         settings,
@@ -345,8 +353,8 @@ def dependencies(
 
 
 def open_traces(settings: Settings) -> Traces | None:
-    """Return a recorder of spans, None if traces are off. Raise SettingsError if the packages are
-    missing."""
+    """Return a recorder of spans that exports to OTEL_EXPORTER_OTLP_ENDPOINT, None if that is not
+    set. OpenTelemetry's packages are optional: raise SettingsError if they are missing."""
     if settings.otel_exporter_otlp_endpoint is None:
         return None
     headers = plain_value(settings.otel_exporter_otlp_headers)
@@ -364,8 +372,8 @@ def open_traces(settings: Settings) -> Traces | None:
 def _build_mcp_tools(
     settings: Settings, live: LiveConfig, toolbox: Toolbox, engine: Engine, people: People
 ) -> McpTools | None:
-    """Return the tools of MCP clients; None if MCP is off. Raise SettingsError if its package is
-    missing."""
+    """Return the tools that programs over MCP can call; None if MCP is off. Raise SettingsError if
+    the package `mcp` is missing."""
     if not MCP.is_used(settings, settings):
         return None
     if importlib.util.find_spec("mcp") is None:
@@ -396,7 +404,9 @@ async def _open_stores(settings: Settings, home: Home, *, accepts: bool, works: 
 
 def _turn_config(settings: Settings, now: Callable[[], float]) -> TurnConfig:
     """Return the part of the settings that each turn reads. Links to Ponte's own addresses are
-    allowed in answers; what a platform makes a link decides what is disabled."""
+    allowed in answers, and so is what Ponte writes itself and looks like an address (`ponte.toml`,
+    addresses in settings). `in_code` and `with_scheme` are the platforms that make links even in
+    code, and only of addresses with a scheme."""
     platforms = collect_rights(settings.faces)
     urls = [value for _, value in settings if isinstance(value, str) and "://" in value]
     addresses = [settings.ponte_config.name, settings.page_url(), settings.guide_url, *urls]

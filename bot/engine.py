@@ -47,8 +47,9 @@ class EngineConfig(TurnConfigs, ScheduleConfig, SenderConfig, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """The tools of the model, and what carries out changes and quick commands. `code` runs Python,
-    and `voice` writes down voice messages; None if they cannot."""
+    """The parts that an engine gets from the integrations of tools: the model's tools, quick
+    commands, and the appliers that write approved changes. `code` runs Python, and `voice` writes
+    down voice messages; None if they cannot."""
 
     toolbox: Toolbox
     quick: QuickCommands
@@ -58,8 +59,9 @@ class Tools:
 
 
 class Engine:
-    """Runs the turns of one process, over its opened stores. `clock` is the one by which proposals
-    expire."""
+    """Everything that runs the turns of one process: the queue of messages, the conversation
+    manager, changes with their cards, schedules and periodic duties, over stores that are open
+    already. `clock` is the one by which proposals expire."""
 
     def __init__(
         self,
@@ -72,6 +74,9 @@ class Engine:
         config: EngineConfig,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """Build the services of all turns, each from those before it, and start none. Platforms are
+        added to `platforms` later. `find_board` returns the board with the health of all parts,
+        which is built after the engine. `config` is the part of ponte.toml that can be reloaded."""
         self.stores = stores
         self.people = people
         database, peers = stores.database, stores.peers
@@ -137,6 +142,7 @@ class Engine:
         self.commands = CommandService(
             self.conversations, people, changes, assistant, find_board, schedules, self.upkeep
         )
+        # Each origin is made once, when the first message of its kind comes.
         origins = {name: cache(partial(find, self)) for name, find in ORIGINS.items()}
         self.manager = ConversationManager(
             people,
@@ -151,7 +157,10 @@ class Engine:
 
     def start(self, *, logs_audit: bool = False) -> None:
         """Resume turns that an earlier process left, and run every message from now on.
-        `logs_audit`: lines of the audit log also appear in the log."""
+        `logs_audit`: lines of the audit log also appear in the log. Of several processes, only one
+        at a time does the periodic duties, redraws cards and copies the audit log (`peers.lead`).
+        "moved" and "forgotten" are notifications from other processes: a change has another state,
+        data was forgotten."""
 
         async def on_change_moved(_: str) -> None:
             self._note_card_change()
@@ -177,15 +186,16 @@ class Engine:
 
     @property
     def at_work(self) -> frozenset[str] | None:
-        """The platforms whose turns may be running; None means any, since other processes run turns
-        too."""
+        """The platforms whose turns may be running in this process; None means any, since other
+        processes run turns too."""
         return self.stores.peers.at_work(self.platforms.replies)
 
     async def drain(self, grace: float) -> None:
         """Let turns finish for `grace` seconds and return the rest to the queue without counting an
-        attempt.
+        attempt. Then end all other tasks.
 
-        A write under way ends with its record; no further batch begins.
+        A write of a change under way ends with its record, so that it is known what was written; no
+        further batch of rows begins.
         """
         self.changes.lifecycle.runner.stop_batches()
         await self.conversations.inbox.drain(grace)
@@ -202,7 +212,7 @@ class Engine:
 
 
 async def load_parsers() -> None:
-    """Load what the first turn would wait for: the decoders of stored JSON and the
+    """Load what the first turn would otherwise wait for: the decoders of stored JSON and the
     Markdown parser."""
     await asyncio.gather(
         asyncio.to_thread(prepare_codecs, Message, Answer, Item, Outcome, Thread),

@@ -74,14 +74,14 @@ _BACKLOG = 128
 
 
 class HomeUnusable(PonteError):
-    """The data folder cannot be created, read or written."""
+    """Raised if the data folder cannot be created, read or written."""
 
     code = "home_unusable"
     sentence = "Can't use {home} ({cause}). Make it writable, or set PONTE_HOME to another folder."
 
 
 class HomeNotOurs(HomeUnusable):
-    """The data folder belongs to another user of this machine, or others can open it."""
+    """Raised if the data folder belongs to another user of this machine, or others can open it."""
 
     sentence = (
         "The folder {home} isn't safe for Ponte's secrets: {cause}. Set PONTE_HOME to a folder "
@@ -90,18 +90,19 @@ class HomeNotOurs(HomeUnusable):
 
 
 class Home:
-    """The data folder of a Ponte (PONTE_HOME). Nothing in it is changed before `take`, which locks
-    it."""
+    """The data folder of a Ponte (PONTE_HOME), which one process at a time holds. Nothing in it is
+    changed before `take`, which locks it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     @contextmanager
     def take(self) -> Iterator[None]:
-        """Hold the home until the block ends or the process dies. A missing folder is made (0700).
+        """Hold the data folder, by a lock on a file in it, until the block ends or the process
+        dies. A missing folder is made (0700). A restore that a killed process began is finished.
 
-        Raise HomeTaken if another process holds it, HomeUnusable if it cannot be written or closed
-        to others.
+        Raise HomeTaken if another process holds the folder, HomeUnusable if it cannot be written or
+        closed to other users.
         """
         self._ensure_private_folder()
         with self._explain_errors():
@@ -131,9 +132,11 @@ class Home:
 
     @contextmanager
     def staging(self, kind: str) -> Iterator[Path]:
-        """Yield a folder (0700) in the home for a `backup` or `restore`, removed at the end.
+        """Yield a new folder (0700) in the data folder, in which a `backup` or `restore` collects
+        its files, and remove it at the end.
 
-        Folders that killed processes left are removed by the next one. Raise HomeUnusable.
+        The lock on the folder tells other processes that it is in use. Folders that killed
+        processes left have none, and the next one removes them. Raise HomeUnusable.
         """
         with self._explain_errors():
             self._remove_old_staging()
@@ -144,12 +147,13 @@ class Home:
             yield folder
         finally:
             os.close(descriptor)
-            # With a plan, the folder is what the home is to become.
+            # With a plan, a `replace` was interrupted, and the folder has what is not moved yet.
             if not (self.path / REPLACE_PLAN_FILE).exists():
                 shutil.rmtree(folder, ignore_errors=True)
 
     def entries(self) -> list[str]:
-        """Return the names of the data in the home, whoever put it there."""
+        """Return the names in the data folder that a restore replaces: all but those that belong to
+        the folder itself (NEVER_REPLACED) and those of unfinished work."""
         names = (entry.name for entry in self.path.iterdir())
         return sorted(
             name
@@ -162,9 +166,10 @@ class Home:
 
     def replace(self, staged: Path, aside: str) -> None:
         """Move all `entries` into the folder `aside`, and the contents of `staged` into their
-        place.
+        place. Names of both folders are below the data folder.
 
-        The caller holds the home. After a crash the next process that takes it finishes the plan.
+        A plan of all moves is written first. The caller holds the home. After a crash the next
+        process that takes it finishes the plan, so that no mixture of old and new data is used.
         """
         new = sorted(entry.name for entry in staged.iterdir())
         plan = {"from": staged.name, "aside": aside, "old": self.entries(), "new": new}
@@ -173,7 +178,8 @@ class Home:
             self._finish_replace()
 
     def is_served(self) -> bool:
-        """Return whether a process accepts connections on the socket."""
+        """Return True if a process accepts connections on the socket in the data folder, so that
+        commands can ask it."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
             try:
                 with self.address() as address:
@@ -211,14 +217,15 @@ class Home:
         return ""
 
     def secrets(self) -> dict[str, bytes]:
-        """Return the generated secrets by name. Other processes of the same Ponte need the same
-        ones."""
+        """Return the generated secrets by the names of their files, and make those that are
+        missing. All processes of a Ponte with Postgres need the same ones."""
         self.pseudonyms()
         self.web_token()
         return {name: (self.path / name).read_bytes() for name in (PSEUDONYMS_FILE, WEB_TOKEN_FILE)}
 
     def share(self, name: str, value: bytes) -> None:
-        """Store the value of a secret that all processes share. Raise HomeUnusable."""
+        """Store the value of a secret that all processes of a shared database use, in place of this
+        folder's own. Raise HomeUnusable."""
         if self._read_or_make_secret(name, value) != value:
             self.write_secret(name, value)
 
@@ -236,7 +243,8 @@ class Home:
         return token
 
     def listen(self) -> socket.socket:
-        """Return a listening socket at `ponte.sock` (0600). The caller holds the home.
+        """Return a listening socket at `ponte.sock` (0600), by which commands of the shell reach
+        this process. The caller holds the home.
 
         The socket file of a killed process is removed: the lock proves that nobody serves it.
         """
@@ -249,7 +257,7 @@ class Home:
                 listening.bind(address)
             listening.listen(_BACKLOG)
             listening.setblocking(False)
-            closing.pop_all()
+            closing.pop_all()  # no error: the socket stays open
         return listening
 
     def _remove_socket(self) -> None:
@@ -259,7 +267,8 @@ class Home:
     @contextmanager
     def address(self) -> Iterator[str]:
         """Yield a path of the socket that is short enough to bind or connect to, while the block
-        runs."""
+        runs. A path that is too long for a Unix socket is replaced by one through an open
+        descriptor of the folder."""
         path = str(self.path / SOCKET_FILE)
         if len(os.fsencode(path)) <= _MAX_SOCKET_PATH_BYTES:
             yield path
@@ -271,8 +280,10 @@ class Home:
             os.close(folder)
 
     def _finish_replace(self) -> None:
-        """Carry out the plan. Each step may have been done before: a new entry is in its place once
-        it is not in the staging folder any more."""
+        """Carry out the plan that `replace` wrote. A crash may have interrupted it, so each step
+        may have been done before: a new entry is in its place once it is not in the staging folder
+        any more, and then the entry of that name is not an old one to move aside. The plan is
+        deleted last, after all moves are on disk."""
         plan = json.loads((self.path / REPLACE_PLAN_FILE).read_text())
         staged, aside = self.path / plan["from"], self.path / plan["aside"]
         if plan["old"]:
@@ -291,8 +302,8 @@ class Home:
         sync_folder(self.path)
 
     def _remove_old_staging(self) -> None:
-        """Remove staging folders that no process works in any more."""
-        if (self.path / REPLACE_PLAN_FILE).exists():
+        """Remove staging folders that no process works in any more, so which none has locked."""
+        if (self.path / REPLACE_PLAN_FILE).exists():  # one of them has what the plan moves
             return
         for folder in self.path.iterdir():
             if _STAGING.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink():
@@ -306,14 +317,15 @@ class Home:
                     os.close(descriptor)
 
     def check(self) -> None:
-        """Check, without a change, that a process could take this folder. Raise HomeUnusable."""
+        """Raise HomeUnusable if a process could not take this folder now. Nothing is changed."""
         self._ensure_private_folder(changes=False)
         with self._explain_errors():
             if (self.path / LOCK_FILE).exists():
                 os.close(os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_NOFOLLOW))
 
     def _ensure_private_folder(self, *, changes: bool = True) -> None:
-        """Make the folder if needed, and check that it is ours and closed to others. Raise
+        """Make the folder if needed, and check that it belongs to this user and is closed to
+        others. With `changes`, close a folder that is open to others; otherwise only check. Raise
         HomeUnusable."""
         with self._explain_errors(), ExitStack() as closing:
             if changes:
@@ -324,8 +336,8 @@ class Home:
             status = os.fstat(folder)
             if status.st_uid != os.geteuid():
                 raise HomeNotOurs(home=self.path, cause="it belongs to another user")
-            if status.st_mode & 0o077:
-                # Others would lose access to a folder that they use if it were closed.
+            if status.st_mode & 0o077:  # open to other users
+                # To close a folder that others use would take their access to it, so it is refused.
                 is_system = str(self.path.resolve()) in _SYSTEM_FOLDERS
                 owners = (entry.lstat().st_uid for entry in self.path.iterdir())
                 if is_system or any(owner != os.geteuid() for owner in owners):
@@ -353,7 +365,7 @@ class Home:
         HomeUnusable."""
         new_path = self.path / f"{name}.new"
         with self._explain_errors():
-            new_path.touch(mode=0o600)
+            new_path.touch(mode=0o600)  # before there is anything in it to read
             with new_path.open("wb") as file:
                 file.write(secret)
                 file.flush()
@@ -363,7 +375,8 @@ class Home:
 
     @contextmanager
     def _explain_errors(self) -> Iterator[None]:
-        """Raise HomeUnusable with its cause for an OSError in the block."""
+        """Raise HomeUnusable, with its cause and the name of the file, for an OSError in the
+        block."""
         try:
             yield
         except OSError as error:

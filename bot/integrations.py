@@ -47,13 +47,14 @@ KINDS: dict[str, Kind] = {
 
 
 def collect_rights(faces: Faces) -> Mapping[str, PlatformRights]:
-    """Return the rights of people by platform, for each integration through which people reach
-    Ponte, and for people of OIDC providers."""
+    """Return the default rights of people by platform, for each integration through which people
+    reach Ponte, and for people who sign in with an OIDC provider."""
     return {face.name: face.rights for face in faces if face.rights} | {OIDC_PLATFORM: OIDC_RIGHTS}
 
 
 def is_place(name: str, faces: Faces) -> bool:
-    """Return whether `platform:ID` has the form of a workspace or a channel."""
+    """Return True if `name` has the form of a workspace or a channel of a chat platform, as in
+    `slack:T1`, and not that of a person."""
     platform, _, id = name.partition(":")
     chats = [face for face in faces if isinstance(face, ChatIntegration)]
     forms = (face.place_ids for face in chats if face.name == platform)
@@ -61,8 +62,8 @@ def is_place(name: str, faces: Faces) -> bool:
 
 
 def list_person_forms(faces: Faces) -> tuple[list[str], list[str], list[str]]:
-    """Return the names of chat platforms, the patterns of people's keys, the names of the owner's
-    surfaces."""
+    """Return three lists: the names of chat platforms, the patterns of keys of people and groups on
+    all platforms, and the names of the surfaces that belong to the owner (page, terminal)."""
     chats = [face for face in faces if isinstance(face, ChatIntegration)]
     owners = [face for face in faces if isinstance(face, OwnerIntegration)]
     forms = [f"{face.name}:({face.ids})" for face in chats]
@@ -75,8 +76,9 @@ PLATFORM_RIGHTS = collect_rights(FACES)
 
 
 def canonical_person(key: str) -> str:
-    """Return the key under which a person's use is counted. The page's owner is the terminal's
-    owner too."""
+    """Return the key under which a person's usage, notices and approvals are counted. The owner on
+    the page and the owner in the terminal are one person, with the key of one of the two. Any other
+    key is returned as it is."""
     platform, _, name = key.partition(":")
     return f"{max(ADMINS)}:{OWNER_ID}" if platform in ADMINS and name == OWNER_ID else key
 

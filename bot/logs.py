@@ -66,7 +66,9 @@ typed_secrets = BoundedDict[str, None](1_000)
 
 
 def mask_also(secret: str, *, is_typed: bool = False) -> None:
-    """Mask this secret from now on, in every `Redaction`; of those typed, the last ones."""
+    """Mask this secret in logs and errors from now on, in every `Redaction`. Of secrets that were
+    typed on the set-up page (`is_typed`), only the last thousand are masked, because anybody could
+    type any number of them."""
     forms = _written_forms(secret) if len(secret) >= _MIN_SECRET_CHARS else ()
     if is_typed:
         typed_secrets.update(dict.fromkeys(forms))
@@ -75,7 +77,8 @@ def mask_also(secret: str, *, is_typed: bool = False) -> None:
 
 
 class Redaction:
-    """Masks the given secrets, those of `mask_also`, and everything that looks like a token."""
+    """Replaces secrets in a text by MASK: the given ones, those of `mask_also`, and everything that
+    looks like a token."""
 
     def __init__(self, secrets: Iterable[str]) -> None:
         forms = {form for secret in secrets for form in _written_forms(secret)}
@@ -99,8 +102,9 @@ class ExceptionFields:
         self._traces = traces
 
     def __call__(self, logger: WrappedLogger, method: str, event: EventDict) -> EventDict:
-        """Replace the exception of a log line by its type and text, and the place where it was
-        raised. Its whole traceback is added only at the level `debug`."""
+        """Replace the exception of a log line by its type and text, and the file and line where it
+        was raised. Its whole traceback, which can contain text of people, is added only at the
+        level `debug`."""
         # An exception, the tuple of `sys.exc_info`, or True for the one that is handled now.
         fault = event.pop("exc_info", None)
         event.pop("stack_info", None)
@@ -129,7 +133,8 @@ class LogLineRenderer:
         self._redaction = redaction
 
     def __call__(self, logger: WrappedLogger, method: str, event: MutableMapping[str, Any]) -> str:
-        """Return the log line as JSON or text, without secrets."""
+        """Return the log line as JSON or text, without secrets. A line of text begins with the
+        time, the level, the logger and the event; the other fields follow as `name=value`."""
         if self._json:
             return self._redaction.of(json.dumps(dict(event), ensure_ascii=False, default=repr))
         fields = dict(event)
@@ -146,14 +151,17 @@ class LogLineRenderer:
 def set_up_logging(
     settings: Settings, *, quiet: bool = False, stream: TextIO | None = None
 ) -> None:
-    """Log from now on by PONTE_LOG and PONTE_LOG_LEVEL.
+    """Log from now on as PONTE_LOG and PONTE_LOG_LEVEL say, to `stream` or stderr, with secrets
+    masked.
 
     `quiet` logs nothing unless a level was set: for commands whose output a person reads and which
     report failures in words. Tracebacks are logged at level debug only.
     """
     level = logging.getLevelNamesMapping()[settings.ponte_log_level.upper()]
+    # `model_fields_set` has the settings that somebody set.
     if quiet and "ponte_log_level" not in settings.model_fields_set:
         level = _LEVEL_ABOVE_ALL
+    # `report_error` writes the end of a command in the same form.
     global _is_json
     _is_json = settings.ponte_log == "json" and not quiet
     # structlog knows no level above CRITICAL.
@@ -184,7 +192,8 @@ def set_up_logging(
 
 
 def report_error(error: Exception, stream: TextIO) -> int:
-    """Write what went wrong. Return 2 for wrong settings, else 1.
+    """Write why a command of the shell failed, without secrets, to `stream` or as a line of a JSON
+    log. Return the exit code: 2 for wrong settings, else 1.
 
     A traceback is written at PONTE_LOG_LEVEL=debug once logging is set up.
     """
@@ -206,7 +215,8 @@ def report_error(error: Exception, stream: TextIO) -> int:
 
 
 def _written_forms(secret: str) -> set[str]:
-    """Return the secret as it is, and as JSON and Python's repr write it inside quotes."""
+    """Return the forms in which a secret can appear in a log line: as it is, and as JSON and
+    Python's repr write it inside quotes."""
     return {secret, json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
 
 

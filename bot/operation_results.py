@@ -16,7 +16,8 @@ Rows = Sequence[Json]
 
 @dataclass(frozen=True, slots=True)
 class RightVerdict:
-    """One right, whether the person has it, which rule decides, and how that rule reads."""
+    """The verdict of `ponte policy check` on one right: whether the person has it, which rule
+    decides, and the text of that rule in ponte.toml."""
 
     right: str
     allowed: bool
@@ -27,7 +28,7 @@ class RightVerdict:
 @dataclass(frozen=True, slots=True)
 class Reload:
     """The result of `ponte reload`: the file that was read, its changed sections that need a
-    restart, and names in it that nothing has."""
+    restart (`later`), and names of tools, commands or agents in it that do not exist."""
 
     file: str
     later: Sequence[str]
@@ -48,7 +49,8 @@ class UsageReport:
 
 @dataclass(frozen=True, slots=True)
 class UsageOverview(UsageReport):
-    """A report of usage together with all limits."""
+    """The result of `ponte usage` without arguments: a report of usage, and the state of all
+    limits."""
 
     limits: Rows
 
@@ -79,8 +81,9 @@ class SignInLink:
 
 @dataclass(frozen=True, slots=True)
 class PersonCounts:
-    """A person by key, how many rows each section has, all sections, the keys of conversations that
-    they share with others, and what platforms remember of them."""
+    """A summary of the data stored about a person: the person's key and names, the conversations
+    that they share with others (`shared`), the number of rows by section of an export, the names of
+    all sections, and the data that the adapters of platforms remember of them."""
 
     person: str
     names: Sequence[str]
@@ -92,8 +95,10 @@ class PersonCounts:
 
 @dataclass(frozen=True, slots=True)
 class ForgottenPerson:
-    """The rows that were deleted, and what is left: rows that arrived meanwhile, items that wait on
-    the model's server, and a sentence about places where data may remain, or ""."""
+    """The result of `ponte person forget`: the numbers of deleted rows by section (`counts`),
+    conversations with others that remain (`shared`), rows that arrived meanwhile (`left`), the
+    number of objects on the model's server that are not deleted yet (`waiting`), and a sentence
+    about places where data may remain, or ""."""
 
     person: str
     counts: Mapping[str, int]

@@ -38,8 +38,8 @@ _PLAIN_TEXT = ResultText(format_plainly)
 
 @dataclass(frozen=True, slots=True)
 class OperationService:
-    """The `Operator` port: runs operations by their names. `on_admin_page`: only those that the
-    page /admin offers (`Operation.admin_page`)."""
+    """Runs operations by their names, for the shell and the page /admin (the port `Operator`).
+    `on_admin_page`: only those that the page offers (`Operation.admin_page`)."""
 
     ponte: Ponte
     on_admin_page: bool = False
@@ -54,6 +54,7 @@ class OperationService:
         # Imported here because it loads Starlette, which a command of the shell does not need.
         from adapters.web.http_io import validate
 
+        # Arguments of a wrong name or type raise BadInput.
         model = validate(_arguments_model(operation), arguments)
         checked = {name: getattr(model, name) for name in operation.parameters}
         # Operations that write to the audit log say who did it.
@@ -88,13 +89,15 @@ class OperationService:
         # Thousands of rows take seconds.
         shown = await asyncio.to_thread(describe_result, text, result, view, as_json=as_json)
         live = ponte.live.current
+        # The operation used the file on disk, which differs from the one that Ponte uses now.
         if self._find_operation(name).needs == "settings" and ponte.reloader.read_file() != live:
             shown["notes"].append(say(NEWER_FILE_SENTENCE, file=ponte.settings.ponte_config.name))
         return shown
 
     async def tabulate(self, name: str, rows: Sequence[Json]) -> ListTable:
-        """Return rows of a list as the operator's page shows them: people and channels have their
-        names."""
+        """Return rows of the list `name` (in TEXT_LISTS) as the page /admin shows them: people and
+        channels have names in place of their keys, and lines of the audit log the titles of
+        changes."""
         from bot.reports import describe_changes
 
         columns = TEXT_LISTS[name]
@@ -108,7 +111,9 @@ class OperationService:
         return await asyncio.to_thread(columns.table, rows, view)
 
     def list_forms(self) -> Sequence[Json]:
-        """Return the forms of operations of the operator's page that are commands too."""
+        """Return a description of the form of each operation that is both on the page /admin and a
+        command of the shell: its help, and a field for each argument. An argument `name` is the
+        name of a webhook, so its values are known."""
         return [
             {
                 "name": each.name,
@@ -139,7 +144,8 @@ class OperationService:
 async def describe_offline(
     operation: Operation, start: Start, arguments: Json, *, as_json: bool
 ) -> Json:
-    """Run an operation that needs only the settings, and return what `describe` returns."""
+    """Run an operation that needs only the settings, without a running Ponte, and return what
+    `OperationService.describe` returns."""
     result = to_json(await operation.function(start, **arguments))
     view = View(ZoneInfo(start.settings.ponte_timezone), {}, arguments, is_running=False)
     return describe_result(TEXTS.get(operation.name, _PLAIN_TEXT), result, view, as_json=as_json)
@@ -151,7 +157,9 @@ def to_json(result: Any) -> Any:
 
 
 def describe_result(text: ResultText, result: Any, view: View, *, as_json: bool) -> Json:
-    """Return a result as the shell prints it."""
+    """Return a result as the shell prints it: the `lines` for standard output (with `as_json`, one
+    JSON value a line), the `notes` for standard error, whether the exit code is 1 (`failed`), and
+    where the following page of a long list begins (`next`, "" at the end)."""
     values = text.json_values(result) if as_json else ()
     lines = [json.dumps(value, ensure_ascii=False) for value in values]
     return {
@@ -163,9 +171,11 @@ def describe_result(text: ResultText, result: Any, view: View, *, as_json: bool)
 
 
 def _describe_key(key: str, name: str) -> str:
-    """Return what the operator's page calls the person or channel with this key and name."""
+    """Return what the page /admin calls the person or channel with this key and name ("" if it is
+    not known). People of chat platforms have their key after their name, because names are not
+    unique there. Places are `PLATFORM:direct`, `PLATFORM:WORKSPACE:CHANNEL` and longer."""
     platform, _, id = key.partition(":")
-    if ":" not in id and id != "direct":
+    if ":" not in id and id != "direct":  # the key of a person
         own = {OPERATOR.key: say("Someone at the server"), POLICY_PERSON.key: "ponte.toml"}
         if platform == "web" and name in ("", id):  # the names of the page are unique
             return id
@@ -185,7 +195,8 @@ def _arguments_model(operation: Operation) -> type[BaseModel]:
 
 
 def _find_values(result: Any, fields: Any) -> Iterator[str]:
-    """Yield the values of these fields, at any depth."""
+    """Yield the values of the fields with these names in a result, at any depth, without empty
+    ones."""
     if isinstance(result, Mapping):
         for name, value in result.items():
             if name in fields and value:

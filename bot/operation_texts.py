@@ -37,11 +37,11 @@ MAX_FEEDBACK_TEXT = 400
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The circumstances of a text for an operator: the reader's time zone, names of people by key,
-    the arguments of the operation.
+    """The circumstances in which a result is shown as text: the reader's time zone, names of people
+    by key, the arguments of the operation.
 
-    `is_running` is False if no Ponte runs and the settings alone gave the result. `is_page`: it is
-    for the page /admin, which has room for `wide` columns.
+    `is_running` is False if no Ponte runs and the settings alone gave the result. `is_page`: the
+    text is for the page /admin, which has room for `wide` columns.
     """
 
     zone: datetime.tzinfo
@@ -75,6 +75,7 @@ def format_table(
     """Yield a line with the headings and a line for each row. The columns whose numbers are in
     `right` are aligned to the right."""
     lines = [list(headings), *(list(row) for row in rows)]
+    # `len` would be wrong: East Asian characters take two columns of a terminal, accents none.
     widths = [max(map(_width, column)) for column in zip(*lines, strict=True)]
     for line in lines:
         cells = [
@@ -117,12 +118,13 @@ def _number(count: Any, view: View) -> str:
 
 
 def _time(at: Any, view: View) -> str:
-    """Return a date and time in the reader's zone; 0 (the epoch) is none."""
+    """Return a time (seconds since the epoch) as a date and time in the reader's zone; a dash for
+    0, which means none."""
     return i18n.format_moment(datetime.datetime.fromtimestamp(at, view.zone)) if at else "–"
 
 
 def _day(at: Any, view: View) -> str:
-    """Return the day (UTC) of a time in seconds since the epoch; 0 is none."""
+    """Return the day (UTC) of a time in seconds since the epoch; a dash for 0, which means none."""
     return i18n.format_date(datetime.datetime.fromtimestamp(at, datetime.UTC).date()) if at else "–"
 
 
@@ -132,8 +134,8 @@ def _day_or_never(day: Any, view: View) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ListColumn:
-    """A column of a list: its heading, the field of each row ("" is the row), and its cells. The
-    shell has no room for `wide` ones."""
+    """A column of a list: its heading, the field of a row that it shows ("" is the whole row), and
+    the function that makes a cell of the value. Only the page /admin has room for `wide` ones."""
 
     heading: str
     field: str
@@ -142,8 +144,9 @@ class ListColumn:
 
 
 class TextList:
-    """The text of a list: headings and a line for each row. No rows are the sentence `empty`.
-    `more_names` are fields that hold keys of people, besides those of columns of names."""
+    """Turns the rows of a list into a table: lines for the shell, or cells for the page /admin. If
+    there are no rows, the sentence `empty` stands in its place. `names` are the fields of rows
+    whose keys of people the reader gets as names: those of columns of names, and `more_names`."""
 
     def __init__(self, empty: str, *columns: ListColumn, more_names: Iterable[str] = ()) -> None:
         self._empty = empty
@@ -151,14 +154,15 @@ class TextList:
         self.names = {column.field for column in columns if column.cell is _name} | {*more_names}
 
     def __call__(self, rows: Sequence[Row], view: View) -> Iterable[str]:
-        """Return lines for the shell."""
+        """Return the list as lines for the shell."""
         table = self.table(rows, view)
         if not rows:
             return [table.empty] if table.empty else ()
         return format_table(table.headings, table.rows, table.numbers)
 
     def table(self, rows: Sequence[Row], view: View) -> ListTable:
-        """Return the cells of each row."""
+        """Return the headings and the cells of each row; `numbers` are the columns to align to the
+        right."""
         # A terminal has no room for the wide columns.
         columns = [column for column in self._columns if view.is_page or not column.wide]
         return ListTable(
@@ -193,7 +197,8 @@ def _audit_time(at: Any, view: View) -> str:
 
 
 def _audit_details(line: Any, view: View) -> str:
-    """Return the facts of a line as `name=value`, with names for keys of people."""
+    """Return the facts of a line of the audit log as `name=value`, with names in place of keys of
+    people."""
     facts = []
     for name, value in line.items():
         if name not in ("at", "event"):
@@ -256,7 +261,9 @@ rows."""
 
 
 def _describe_audit_line(line: Any, view: View) -> str:
-    """Return a line as a sentence; the facts of an event that is not known."""
+    """Return a line of the audit log as a sentence, with names of people and the title of the
+    change. An event without a sentence, for example of another version of Ponte, is returned as its
+    facts. Facts that a line lacks are empty in the sentence."""
     event = line["event"]
     if event not in _AUDIT_SENTENCES:
         return _audit_details(line, view)
@@ -325,6 +332,7 @@ def format_usage(report: Row, view: View) -> Iterator[str]:
     calls, tokens, US dollars; then the limits if the report has them. People with the same name are
     shown with their keys."""
     yield say("Usage since {day}:", day=_day_or_never(report["since"], view))
+    # The column `name` holds keys of people, whose names the view has.
     names = {key: name for row in report["rows"] if (name := view.names.get(key := row["name"]))}
     counts = Counter(names.values())
     names = {key: f"{name} ({key})" if counts[name] > 1 else name for key, name in names.items()}
@@ -338,7 +346,8 @@ def format_usage(report: Row, view: View) -> Iterator[str]:
 
 
 def format_schedule(result: Row, view: View) -> Iterator[str]:
-    """Yield all facts of a schedule, its whole text, and a line for each of its last runs."""
+    """Yield all facts of a schedule, its whole text, and a line for each of its last runs. The
+    result of `schedules show` has a list of one schedule, as that of `schedules list`."""
     (one,), runs = result["schedules"], result["runs"]
     facts = (
         (say("ID"), one["id"]),
@@ -394,7 +403,8 @@ def _schedule_text(text: str, view: View) -> str:
 
 
 def _describe_facts(vote: Row, view: View) -> str:
-    """Return the models, tools, time, tokens and failed calls of the turn of a vote."""
+    """Return the facts of the turn that a vote is about: models, tools, seconds, tokens and codes
+    of failed calls."""
     tokens = i18n.plural("{count} token", "{count} tokens", vote["tokens"])
     facts = (*vote["models"], *vote["tools"], f"{vote['seconds']} s", tokens, *vote["errors"])
     return " · ".join(map(to_one_line, facts))
@@ -424,7 +434,7 @@ def format_feedback(votes: Sequence[Row], view: View) -> Iterator[str]:
 
 
 def format_parts(parts: Sequence[Row], view: View) -> Iterator[str]:
-    """Yield the state, the name and the words of each part."""
+    """Yield a line for each part of Ponte: its state, its name and what it says about itself."""
     rows = [(translate_word(part["state"]), translate_word(part["name"])) for part in parts]
     width = max([7, *(len(state) for state, _ in rows)])
     for (state, name), part in zip(rows, parts, strict=True):
@@ -441,7 +451,8 @@ def describe_reload(result: Row, view: View) -> Iterator[str]:
 
 
 def format_policy(result: Row, view: View) -> Iterator[str]:
-    """Yield whose rules were used, and for each right whether the person has it and why."""
+    """Yield what `ponte policy check` shows: whose rules were used, and for each right whether the
+    person has it and why."""
     channel = result["channel"]
     place = say("in {channel}", channel=channel) if channel else say("in a direct message")
     running, alone = say("the running Ponte"), say("this folder (Ponte isn't running)")
@@ -460,8 +471,8 @@ def format_policy(result: Row, view: View) -> Iterator[str]:
 
 
 def format_delivery(result: Row, view: View) -> Iterator[str]:
-    """Yield the place, the permissions with their rules, and the post or the request to the
-    model."""
+    """Yield what `ponte hooks test` shows of a webhook's delivery: the place, the permissions with
+    their rules, and the post or the request to the model, or why nothing would be posted."""
     yield say("channel: {place}", place=result["post_to"])
     rights = ", ".join(f"{right} ({rule})" for right, rule in result["rights"].items())
     yield say("permissions: {rights}", rights=rights or "–")
@@ -487,7 +498,8 @@ def describe_deleted_thread(result: Row, view: View) -> Iterator[str]:
 
 
 def describe_sign_in_link(result: Row, view: View) -> Iterator[str]:
-    """Yield what to know about a new sign-in link."""
+    """Yield what to know about a new sign-in link, which is printed above it. `conversations` is
+    the number of conversations of an earlier person with the same name and so the same key."""
     name = result["name"]
     yield say(
         "Send this link to {name} privately. Anyone who has it can sign in as {name}. It "
@@ -503,7 +515,8 @@ def describe_sign_in_link(result: Row, view: View) -> Iterator[str]:
 
 
 def describe_api_token(result: Row, view: View) -> Iterator[str]:
-    """Yield what to know about a new API token."""
+    """Yield what to know about a new API token: what a program with it can do, by its kind, and
+    that it is shown once."""
     words = (
         "A program with this token acts as {name} over `/v1`. It can't sign in, approve changes "
         "or use Administration. The token won't be shown again. To revoke it, run `ponte people "
@@ -526,7 +539,7 @@ def describe_api_token(result: Row, view: View) -> Iterator[str]:
 
 
 def describe_resumed(result: Row, view: View) -> Iterator[str]:
-    """Yield when the schedule runs next."""
+    """Yield a sentence that says when the resumed schedule runs next."""
     when = _time(result["next_due_at"], view)
     yield say("Resumed {id}. Its next run is on {when}.", id=result["id"], when=when)
 
@@ -544,7 +557,8 @@ def _format_counts(counts: Mapping[str, int]) -> Iterator[str]:
 
 
 def describe_forgotten_person(result: Row, view: View) -> Iterator[str]:
-    """Yield what was deleted, and what is not erased yet or is not controlled by Ponte."""
+    """Yield what was deleted about a person, what is not erased yet, and what Ponte does not
+    control, such as posts on the platforms."""
     yield say("Deleted: {person}.", person=result["person"])
     yield from _format_counts(result["counts"])
     if waiting := int(result["waiting"]):
@@ -572,7 +586,8 @@ def describe_forgotten_person(result: Row, view: View) -> Iterator[str]:
 
 
 def _sentence(text: str) -> ResultText:
-    """Return a text with the result's fields in it."""
+    """Return the text of a result as one sentence, in which the result's fields replace the names
+    in braces."""
     return ResultText(lambda result, view: [say(text, **result)])
 
 
@@ -648,7 +663,8 @@ _THREADS = TextList(
 
 
 def _sign_in(row: Any, view: View) -> str:
-    """Return how a person signs in, and the name that their provider gives them."""
+    """Return how a person signs in to the page: with a link, or a provider and the name that it
+    gives the person."""
     provider = "Slack" if row["provider"] == "slack" else row["provider"]
     words = to_one_line(f"{provider}: {row['person']}") if provider else say("link")
     return f"{words} ({say('removed')})" if row["state"] == "removed" else words
@@ -735,7 +751,8 @@ _SETUP = TextList(
 
 
 def format_setup(setup: Row, view: View) -> Iterable[str]:
-    """Return a line for each setting of the set-up page, and what became of the newest ones."""
+    """Return a line for each setting of the set-up page, and a sentence on the newest ones if they
+    are not in force: saved only, or failed."""
     rows = []
     for card in setup["cards"]:
         for each in card["fields"]:
@@ -750,7 +767,8 @@ def format_setup(setup: Row, view: View) -> Iterable[str]:
 
 
 def format_mcp_tools(rows: Sequence[Row], view: View) -> Iterator[str]:
-    """Yield the description and the inputs of each tool that is not as it was accepted."""
+    """Yield, for each tool of an MCP server that is not as the owner accepted it, what changed, and
+    the lines of its description and inputs before (-) and now (+)."""
     if not rows:
         yield say("All tools match what was accepted.")
     for row in rows:
@@ -763,7 +781,7 @@ def format_mcp_tools(rows: Sequence[Row], view: View) -> Iterator[str]:
 
 
 def describe_setup_undo(result: Row, view: View) -> Iterator[str]:
-    """Yield which settings are as before."""
+    """Yield a sentence with the settings that have their earlier values again."""
     if not result["names"]:
         yield say("There is nothing to undo.")
         return

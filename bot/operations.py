@@ -40,9 +40,10 @@ SETUP_TIMEOUT_SECONDS = 120.0
 
 @dataclass(frozen=True, slots=True)
 class ShellArgument:
-    """A parameter that people type in the shell, with its help.
+    """A parameter of an operation that people type in the shell, with its help.
 
-    `values` are the operation that lists possible values, and their field in its rows.
+    `values` are the operation that lists its possible values, and their field in that operation's
+    rows: the shell completes them.
     """
 
     help: str
@@ -51,9 +52,10 @@ class ShellArgument:
 
 @dataclass(frozen=True, slots=True)
 class ShellOption:
-    """A parameter that people type in the shell after its `flag`, by default its name.
+    """A parameter of an operation that people type in the shell after its `flag` (by default `--`
+    and its name), with its help.
 
-    With `is_file`, they name a file, and its text is the value.
+    With `is_file`, people name a file, and its text is the value.
     """
 
     help: str
@@ -63,8 +65,8 @@ class ShellOption:
 
 @dataclass(frozen=True, eq=False)
 class Operation:
-    """One operation of the operator, such as `ponte backup`: a function with its name, its rights,
-    and how the shell and the page /admin offer it.
+    """One thing that an operator can ask Ponte to do, such as `ponte reload`: a function with its
+    name, the right that it needs, and how the shell and the page /admin offer it.
 
     - `right`: an admin may do it, or only the owner (`own`).
     - `in_shell`: it is a command of the shell as it is.
@@ -102,13 +104,14 @@ class Operation:
 
     @property
     def help(self) -> str:
-        """Its docstring."""
+        """The docstring of the function, which people read as the command's help."""
         return inspect.getdoc(self.function) or ""
 
     @cached_property
     def parameters(self) -> Mapping[str, tuple[Any, Any]]:
-        """The annotation and the default of each argument. The first parameter of the function is
-        no argument, and `actor` is who asks."""
+        """The annotation and the default of each argument of the operation, by name. The first
+        parameter of the function is no argument, and `actor` is who asks. Annotations are texts, as
+        this module does not import their types, so only those of arguments are evaluated."""
         _, *own = inspect.signature(self.function).parameters.values()
         own = [each for each in own if each.name != "actor"]
         typed = SimpleNamespace(__annotations__={each.name: each.annotation for each in own})
@@ -121,7 +124,8 @@ OPERATIONS: dict[str, Operation] = {}
 
 
 def operation(name: str, **more: Any) -> Callable[[F], F]:
-    """Return a decorator that puts a function into the table. `more` are fields of `Operation`."""
+    """Return a decorator that puts a function into OPERATIONS under this name. `more` are fields of
+    `Operation`. Raise ValueError for an operation that would show a secret on the page /admin."""
 
     def register(function: F) -> F:
         own = Operation(name, function, **more)
@@ -205,6 +209,7 @@ async def find_names(ponte: Ponte, keys: Sequence[str] = ()) -> Mapping[str, str
 
     names, messengers = dict(await ponte.engine.people.find_names(keys)), ponte.engine.platforms
     for key in keys:
+        # The key of a channel is PLATFORM:WORKSPACE:CHANNEL; "direct" stands for direct messages.
         platform, *place = key.split(":")
         is_channel = len(place) >= 2 and place[1] != "direct"
         if is_channel and (messenger := messengers.messengers.get(platform)):
@@ -643,7 +648,8 @@ async def list_api_tokens(
 
 
 def _without_hash(token: ApiToken) -> Json:
-    """Return a token as people may see it. `expires` is 0 for never, and `seen` a day or ""."""
+    """Return an API token as people may see it, so without its hash. `expires` is 0 for never, and
+    `seen` the day of its last use, "" for none."""
     return {
         "id": token.id,
         "person": token.person.removeprefix("web:"),

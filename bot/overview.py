@@ -19,9 +19,12 @@ async def find_overview(
     address: Address,
     time_zone: str,
 ) -> Overview:
-    """Return what concerns the person, as they may read it at the address. Raise NotStored."""
+    """Return what concerns the person, as they may read it at the address: requests that they can
+    decide on, requests of theirs that wait for others, their schedules, and what is left of their
+    allowances. Raise NotStored."""
     waiting = await views.list_requests(person, address)
-    # What they can approve themself stands in the first list and is not repeated.
+    # A request that they can approve themself is in the first list and is not repeated. A person
+    # can have several accounts, each with a key.
     theirs = {request.change.id for request in waiting}
     keys = scheduling.people.list_keys(person.key)
     asked = [

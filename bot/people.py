@@ -62,7 +62,8 @@ MAX_API_TOKEN_DAYS = 3660
 
 
 class WrongName(BadInput):
-    """The name of a page account contains characters that are not allowed, or is too long."""
+    """Raised for a name of a page account that contains characters that are not allowed, or is too
+    long."""
 
     sentence = (
         "`{name}` isn't a valid name. Use up to 32 lowercase letters, digits, dots, hyphens and "
@@ -71,14 +72,15 @@ class WrongName(BadInput):
 
 
 class WrongTokenDays(BadInput):
-    """An API token cannot be valid for this number of days."""
+    """Raised for a number of days for which no API token can be valid."""
 
     sentence = "Enter a number of days from 1 to {limit}, or 0 for a token that never expires."
 
 
 class PageAccountService(SqlPageAccounts, SqlSignIns):
-    """The `PageAccounts` port, with the methods that change accounts. Every process of Ponte is
-    notified of each change."""
+    """Reads and changes the accounts of the web page, its API tokens, and people who sign in with a
+    provider (the port `PageAccounts`). Every process of Ponte is notified of each change, so that
+    it takes effect everywhere at once."""
 
     def __init__(self, database: Database, peers: Peers) -> None:
         super().__init__(database)
@@ -90,7 +92,10 @@ class PageAccountService(SqlPageAccounts, SqlSignIns):
         """Return whether the account of a person who used the page at the time `since` (in Unix
         seconds) is gone; None if the sign-in has not confirmed them lately. A `DepartureLookup`.
 
-        An account of the same name that was added later belongs to somebody else.
+        An account of the same name that was added later belongs to somebody else. People of an OIDC
+        provider count as gone if they were removed here. Ponte cannot ask the provider whether it
+        still has their account, so None stands for people who have not signed in for
+        ABSENT_SECONDS.
         """
         if person.id == OWNER_ID:
             return False
@@ -104,7 +109,9 @@ class PageAccountService(SqlPageAccounts, SqlSignIns):
 
     async def find_groups(self, person: Person, max_age: float) -> frozenset[str] | None:
         """Return the groups of a person of an OIDC provider, by their names in rules; None if the
-        provider has not confirmed them lately. The port `GroupLookup`."""
+        provider has not confirmed them within `max_age` seconds. A sign-in counts for
+        CONFIRMED_SECONDS at least, because the provider confirms people only then (the port
+        `GroupLookup`)."""
         known = None
         with suppress(NotStored):
             known = await self.find_sign_in(person.key)
@@ -117,8 +124,8 @@ class PageAccountService(SqlPageAccounts, SqlSignIns):
         await self._notify_all()
 
     async def remove_sign_in(self, person: str, now: float, by: Person) -> SignedInPerson:
-        """Refuse a person who signs in with a provider from now on, and end their sessions in every
-        process. Raise NotFound."""
+        """Record that a person who signs in with a provider may not sign in any more, and end the
+        person's sessions in every process. Raise NotFound."""
         removed = await super().remove_sign_in(person, now, by)
         await self._notify_all()
         return removed
@@ -133,9 +140,10 @@ class PageAccountService(SqlPageAccounts, SqlSignIns):
     ) -> tuple[ApiToken, str]:
         """Create an API token for the owner or a person with an account (a key).
 
-        `kind` is what it opens (`ApiToken`). `by` is the owner who does it for them; they get a
-        notice. None: they do it themselves.
-        Return the token's record and its text. Raise NotFound, TooManyApiTokens, WrongTokenDays.
+        `kind` is what the token gives access to (`ApiToken`). `by` is the owner who creates it for
+        the person, who gets a notice; None if the person does it themself. Return the token's
+        record and its text, of which only the hash is stored. Raise NotFound, TooManyApiTokens,
+        WrongTokenDays.
         """
         id = person.partition(":")[2]
         find = self.find_sign_in if is_provider_key(person) else self.find
@@ -156,43 +164,48 @@ class PageAccountService(SqlPageAccounts, SqlSignIns):
     async def revoke_api_token(
         self, id: str, person: str = "", by: Person | None = None
     ) -> ApiToken:
-        """Delete an API token, of that person if one is given. `by` is as in `create_api_token`.
+        """Delete an API token, of that person if one is given, and return its record. `by` is who
+        does it for the person, None if the person does it themself.
 
-        Requests that it began end. Raise NotFound.
+        Requests that were made with the token and still run are ended. Raise NotFound.
         """
         token = await self.delete_api_token(id, person, by)
         await self._notify_all()
         return token
 
     async def invite(self, person: Person, by: Person = OPERATOR) -> str:
-        """Create an account and return its token. Raise NameTaken, NotStored."""
+        """Create an account for this person and return its sign-in token, of which only the hash is
+        stored. Raise NameTaken, NotStored."""
         token = new_token()
         await self.add(person.key, hash_token(token), by)
         return token
 
     async def renew_link(self, person: Person, by: Person = OPERATOR) -> str:
-        """Return a new token; the one before and its sessions end. Raise NotFound."""
+        """Give an account a new sign-in token and return it; the one before and its sessions end.
+        Raise NotFound."""
         token = new_token()
         await self.renew(person.key, hash_token(token), by)
         await self._notify_all()
         return token
 
     async def remove(self, person: str, by: Person | None = None) -> Sequence[int]:
-        """Delete an account, which ends its sessions. Return the `seq` of its unfinished turns.
-        Raise NotFound."""
+        """Delete an account, which ends its sessions in every process. Return the `seq` of the
+        person's unfinished turns, for the caller to stop. Raise NotFound."""
         turns = await super().remove(person, by)
         await self._notify_all()
         return turns
 
     def on_change(self, heard: Callable[[], None]) -> None:
-        """Call `heard` after each change of an account or session, also by another process."""
+        """Call the function `heard` after each change of an account or session, also by another
+        process."""
         self._listeners.append(heard)
 
     def person(self, name: str, *, owner: bool = False) -> Person:
-        """Return the person of an account's name. `owner`: that may be the owner, or a provider's
-        key (`person.key`). Raise WrongName, BadInput."""
+        """Return the person of an account's name, whether or not there is such an account. With
+        `owner`, the name may also be that of the owner, or the key of a person of a provider. Raise
+        WrongName, BadInput."""
         if owner and is_provider_key(name):
-            return Person("", name)
+            return Person("", name)  # its `key` is that key again
         if name == OWNER_ID and not owner:
             words = (
                 "The name `owner` is reserved for the person who signs in with the link from "
@@ -248,8 +261,9 @@ class PersonalDataService:
     listing: Collection[str] = ()
 
     async def count_rows(self, person: str) -> PersonCounts:
-        """Return who a key means, how many rows each section has, and which conversations they
-        share with others."""
+        """Return who a key means, how many rows each section of an export has, and which
+        conversations the person shares with others. The section `decisions` has no table of its
+        own. `remembered` is what platform adapters store of the person."""
         who = await self.data.find(person)
         places = await self.data.find_conversations(who)
         counts = await self.data.count_rows(who)
@@ -261,7 +275,8 @@ class PersonalDataService:
         return PersonCounts(who.key, names, places.shared, counts, sections, remembered)
 
     async def read_file(self, person: str, file: str) -> bytes:
-        """Return the bytes of one of their files. Raise NotFound."""
+        """Return the bytes of a file of the person, for the export. Raise NotFound, also for a file
+        of somebody else."""
         if not await self.data.owns_file(self.data.by_key(person), file):
             raise NotFound(what="file")
         _, data = await self.engine.conversations.files.get(file)
@@ -276,7 +291,8 @@ class PersonalDataService:
         """End the access of a person to the page, by the name of an account or the key of a person
         of a provider. Return their key. Raise NotFound.
 
-        Ponte goes on to work for people of Slack in Slack.
+        An account's running turns are stopped. People who sign in with Slack go on to use Ponte in
+        Slack, so their turns are not stopped; people of an OIDC provider use only the page.
         """
         if not is_provider_key(name):
             person = self.accounts.person(name).key
@@ -289,16 +305,18 @@ class PersonalDataService:
         return name
 
     async def _stop_work(self, person: str, turns: Iterable[int]) -> None:
-        """Cancel these turns (`seq`) and withdraw the person's proposals."""
+        """Cancel these turns of a person (`seq`), and withdraw the proposals for which the person
+        asked."""
         for seq in turns:
             await self.engine.conversations.inbox.cancel(seq)
         await self.engine.changes.proposals.withdraw_of(person)
 
     async def forget(self, person: str, actor: Person) -> ForgottenPerson:
-        """Erase a person everywhere.
+        """Erase a person everywhere. The order keeps them findable after a crash, so that the same
+        command finishes the erasure: the audit log's key goes last.
 
-        Raise UnknownPerson or AmbiguousPerson before anything is erased, and StillApplying before
-        rows are.
+        Raise UnknownPerson or AmbiguousPerson before anything is erased, and StillApplying (a
+        change of theirs is being written) before rows are.
         """
         who = await self.data.find(person)
         counts = await self.data.count_rows(who)
@@ -309,6 +327,7 @@ class PersonalDataService:
             await self.remove_account(who.key)
         else:
             await self.engine.changes.proposals.withdraw_of(who.key)
+        # The cards of the withdrawn proposals, while the rows that say where they are exist.
         await self._try_now(self.engine.redraw.once)
         platform = who.key.partition(":")[0]
         if platform in self.listing:  # before the rows go, so that no list brings them back
@@ -317,6 +336,7 @@ class PersonalDataService:
         remaining_rows: Json = {}
         for _ in range(ERASE_ROUNDS):
             await self._clear_outside_tables(who)
+            # StillApplying if a change of theirs is being written where a turn may run (`at_work`).
             erased = await self.data.erase(who, self.engine.at_work)
             # The cards that named them are stored without their name, and drawn again.
             changes = self.engine.changes
@@ -352,8 +372,10 @@ class PersonalDataService:
         return ForgottenPerson(who.key, counts, shared, remaining_rows, len(waiting), remains)
 
     async def _clear_outside_tables(self, who: KnownPerson) -> None:
-        """Stop their turns, and delete what their rows lead to: conversations of theirs alone,
-        bytes of files, kernels, thread records."""
+        """Stop the person's turns, and delete what their rows lead to, while the rows exist:
+        conversations in which nobody else took part, bytes of files, sandbox states, thread
+        records. Wait a short time for running turns, which could write more; the caller's next
+        round erases that."""
         engine = self.engine
         for seq in await self.data.list_unfinished_turns(who):
             await engine.conversations.inbox.cancel(seq)
@@ -372,7 +394,8 @@ class PersonalDataService:
             await engine.assistant.forget(thread)
 
     async def _try_now(self, work: Callable[[], Awaitable[object]]) -> None:
-        """Run `work`, which is tried again later if it fails now."""
+        """Run `work` within STEP_TIMEOUT_SECONDS. A failure is only logged: other parts of Ponte do
+        the same work later, and the erasure goes on."""
         try:
             async with asyncio.timeout(STEP_TIMEOUT_SECONDS):
                 await work()

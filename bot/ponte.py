@@ -67,15 +67,16 @@ ReportHealth = Callable[[], Awaitable[Health]]
 
 
 def summaries(settings: Settings) -> tuple[Health, ...]:
-    """Return the line of each integration by its settings, in their order. No service is asked."""
+    """Return the state of each part as the settings alone tell it (configured or not), in the order
+    of the start screen. No service is asked."""
     integration_lines = (face.summary(settings, settings) for face in settings.faces)
     shared = [Health("database", "on", name_engine(settings.database_url)), Health("config", "on")]
     return (*shared, *(part for part in integration_lines if part))
 
 
 class PartHealth:
-    """The health of all parts. A part that runs reports its own health; for others the settings say
-    it."""
+    """Collects the health of all parts, such as the model and Slack. A part that runs in this
+    process reports its own health (`live`); for others the settings say it."""
 
     def __init__(self, summaries: Sequence[Health]) -> None:
         self._lineup = tuple(summaries)
@@ -84,7 +85,8 @@ class PartHealth:
         """Returns further parts, of which there may be other ones at any time."""
 
     def mark_unserved(self, names: Collection[str], words: str) -> None:
-        """Mark parts that are set up but not served by this process."""
+        """Mark these parts as off, with these words: they are set up, but another process serves
+        them."""
         self._lineup = tuple(
             replace(part, state="off", words=words)
             if part.state == "on" and part.name in names
@@ -93,14 +95,15 @@ class PartHealth:
         )
 
     async def list_all(self, patience: float = PART_TIMEOUT_SECONDS) -> Sequence[Health]:
-        """Return the health of each part. One that takes longer than `patience` (seconds) has given
-        no response."""
+        """Return the health of each part, all asked at the same time. A part that takes longer than
+        `patience` (seconds) has given no response."""
         parts = await asyncio.gather(*(self._ask_part(part, patience) for part in self._lineup))
         return [*parts, *(await self.list_more() if self.list_more else ())]
 
     async def _ask_part(self, part: Health, patience: float) -> Health:
-        """Return the state of one part, asked now. If it does not answer in a short time, it may
-        only be slow: only a long silence is a failure."""
+        """Return the state of one part, asked now. The start screen has little `patience`: a part
+        that does not answer in that time may only be slow, so it counts as on. Only a long silence
+        is a failure."""
         ask = self.live.get(part.name)
         if part.state == "off" or ask is None:
             return replace(part, words=translate_word(part.words))
@@ -117,10 +120,11 @@ class PartHealth:
 
 @dataclass(frozen=True, slots=True)
 class HealthBoard:
-    """The `OperatorBoard` port.
+    """The state of this Ponte, for the platforms, the page and commands that show it: the health of
+    its parts, its tables, requests and metrics (the port `OperatorBoard`).
 
-    `optional`: names of parts without which Ponte is ready too. `titles` returns the known tables,
-    all or those to change; None if there is no base.
+    `optional`: names of parts without which Ponte is ready too. `titles` returns the titles of the
+    tables that a person knows, all or those to change; None if no tables are connected.
     """
 
     parts: PartHealth
@@ -138,12 +142,14 @@ class HealthBoard:
         return await self.parts.list_all()
 
     async def readiness(self) -> Sequence[Health]:
-        """Return the parts that `/readyz` checks."""
+        """Return the health of the parts that must work so that Ponte is ready, for the HTTP route
+        `/readyz`: all but the optional ones."""
         parts = await self.health()
         return [part for part in parts if part.name.partition(".")[0] not in self.optional]
 
     async def metrics(self) -> str:
-        """Return the text of `/metrics`. A value that cannot be read now keeps its last state."""
+        """Return the metrics as text for Prometheus, for the HTTP route `/metrics`. A value that
+        cannot be read now keeps its last state."""
         parts = await self.health()
         metrics.set_part_states({p.name: p.state == "on" for p in parts if p.state != "off"})
         with suppress(NotStored):
@@ -180,7 +186,7 @@ class HealthBoard:
 
 @dataclass(slots=True)
 class Surfaces:
-    """The platforms of one process.
+    """The platforms through which people reach this process.
 
     `chats` are chat platforms. `owned` are the page and the terminal with their integrations.
     `accepts` says whether this process accepts messages; one that does not only posts answers.
@@ -201,6 +207,8 @@ class Surfaces:
         await run_together(*(self._start(platform) for platform in self.all))
 
     async def _start(self, platform: Platform) -> None:
+        # The terminal's socket is served always, because commands of the shell use it. In a process
+        # that accepts no messages, a chat platform starts to post answers only.
         always = [own for face, own in self.owned if face.always]
         if self.accepts or platform in always:
             await platform.start()
@@ -208,7 +216,8 @@ class Surfaces:
             await platform.start(listens=False)
 
     async def hand_over(self) -> int:
-        """Accept no more connections to the page, and return a descriptor of its socket."""
+        """Stop accepting connections to the page, and return a descriptor of its socket, for the
+        new start of Ponte in this process. Visitors who connect meanwhile wait."""
         page: Any = next(platform for face, platform in self.owned if face is WEB)
         descriptor: int = await page.hand_over()
         return descriptor
@@ -245,7 +254,8 @@ _STATE_AFTER: Mapping[ChangeAction, ChangeState] = {
 
 @dataclass(frozen=True, slots=True)
 class Ponte:
-    """All parts of a running Ponte. Only operations, the shell and the operator's page take it.
+    """All parts of a running Ponte, by name. Only operations, the shell and the page /admin get the
+    whole object.
 
     `background_starts` begin checks and imports that run in the background. `closing` closes the
     parts in the reverse order of their composition; traces are closed last.
@@ -272,12 +282,13 @@ class Ponte:
 
     @property
     def inputs(self) -> Start:
-        """The settings, the present ponte.toml and the home."""
+        """The settings, the present ponte.toml and the data folder, as a command of the shell has
+        them."""
         return Start(self.settings, self.live.current, self.home)
 
     @property
     def zone(self) -> ZoneInfo:
-        """The time zone of the installation."""
+        """The time zone of the installation (PONTE_TIMEZONE)."""
         return ZoneInfo(self.settings.ponte_timezone)
 
     async def start(self, *, prepares: bool = True) -> None:
@@ -288,6 +299,8 @@ class Ponte:
         """
         self.engine.start(logs_audit=self.settings.ponte_log == "json")
         await self.surfaces.start()
+        # The page may have got its port only now. Links to its address, without the owner's token,
+        # are allowed in answers.
         self.live.add_own_addresses(self.links()[0])
         for start in self.background_starts if prepares else ():
             start()
@@ -298,6 +311,7 @@ class Ponte:
         deadline = time.monotonic() + self.settings.ponte_grace
         await self.surfaces.stop_intake()
         draining = asyncio.create_task(self.engine.drain(self.settings.ponte_grace))
+        # Without `hurry`, an event that is never set.
         hurrying = asyncio.create_task((hurry or asyncio.Event()).wait())
         await asyncio.wait({draining, hurrying}, return_when=asyncio.FIRST_COMPLETED)
         if not draining.done():
@@ -312,8 +326,8 @@ class Ponte:
             await self.traces.close(0.0 if is_hurried else deadline - time.monotonic())
 
     async def announce(self) -> None:
-        """Write what is on, what is off and why, and the page's address: on stdout, or as lines of
-        the log if that is JSON."""
+        """Write the start screen: what is on, what is off and why, and the page's address. It goes
+        to stdout, or as lines into the log if that is JSON."""
         settings, file = self.settings, self.settings.env_file
         rows = [("failing", "settings", words) for words in settings.notes]
         parts = await self.board.parts.list_all(START_SCREEN_TIMEOUT_SECONDS)
@@ -355,7 +369,8 @@ class Ponte:
         sys.stdout.flush()
 
     def links(self) -> tuple[str, str]:
-        """Return the page's address without and with its token; "" for both if none is served."""
+        """Return the page's address without and with the owner's token; "" for both if this process
+        serves no page."""
         owned = self.surfaces.owned
         surfaces = [each for each in owned if self.surfaces.accepts or each[0].always]
         links = (face.link(self.settings, own, self.home) for face, own in surfaces)
@@ -367,20 +382,22 @@ class Ponte:
         async with self._checking:
             findings = [one async for one in self.check(self.inputs, *model)]
         if not model and all(one.part != "database" for one in findings):
+            # The checks look at Postgres alone; SQLite is this process's own.
             part = await self.engine.stores.health()
             findings.insert(0, DoctorFinding(part.name, part.state, part.words))
         return findings
 
     def page_for_links(self) -> str:
-        """Return the page's address, also if it is not served now; "" if it has no fixed one. Raise
-        PonteError if the page is turned off."""
+        """Return the page's address for a sign-in link, also if the page is not served now; "" if
+        it has no fixed address. Raise PonteError if the page is turned off."""
         if self.settings.ponte_web == "off":
             raise PonteError("The page is turned off. Set PONTE_WEB=on to use it.")
         page, _ = self.links()
         return page or (self.settings.page_url() if self.settings.ponte_web_port else "")
 
     def check_links(self) -> None:
-        """Raise PonteError if nobody can sign in with a link."""
+        """Raise PonteError if sign-in links are turned off in ponte.toml, so that nobody could sign
+        in with one."""
         if not self.live.page.links:
             raise PonteError(
                 "Sign-in links are turned off in ponte.toml (`[page] links = false`). Let people "
@@ -388,8 +405,9 @@ class Ponte:
             )
 
     def sign_in_link(self, person: Person, page: str, token: str, earlier: int = 0) -> SignInLink:
-        """Return a new sign-in token of a person, and the page's link with it if there is one.
-        `earlier` is the number of conversations of an earlier person of that name."""
+        """Return what an operator gets after a sign-in token of a person was created: the token,
+        and the page's link with it if there is a page. `earlier` is the number of conversations of
+        an earlier person of that name."""
         link = add_token(page, token) if page else ""
         return SignInLink(person.id, person.key, token, link, earlier)
 
@@ -404,9 +422,10 @@ class Ponte:
         """Approve, change, deny, undo or propose a change again as the owner. `reason` says why it
         is denied. `values` are lines such as `Status = Paid`.
 
-        The answer's status is "failed" unless this decided something and all of it was done. Raise
-        NotFound, and BadInput for an ID of another form, which would make the command a message for
-        the model.
+        The answer's status is "failed" unless this decided something and all of it was done, so
+        that a script can tell by the exit code. To find that out, the change is read before and
+        after the command. Raise NotFound, and BadInput for an ID of another form, which would make
+        the command a message for the model.
         """
         command = parse_command("\n".join((f"{action} {id}", *values)))
         if command is None or command.id != id.lower():
@@ -417,7 +436,9 @@ class Ponte:
         before = await ledger.get(change_id)
         words = render_command(replace(command, reason=reason.strip()))
         answer = await self.run_command(words, linked)
-        shown = rf"`\S+ ({change_id}-\w+)`"  # a typed command, with the code of what was shown
+        # The answer may ask for a command such as `approve ID-1234` in the chat, with the code of
+        # what was shown. In the shell it is `ponte changes approve ID-1234`.
+        shown = rf"`\S+ ({change_id}-\w+)`"
         if text := answer.get("response"):
             answer["response"] = re.sub(shown, r"`ponte changes approve \1`", text, count=1)
         after = await ledger.get(change_id)
@@ -432,17 +453,20 @@ class Ponte:
             )
             for one in (before, after)
         ]
+        # The state stays as it was after one of several approvals, or a reason added to a denial.
         is_decided = facts != facts_before and after.state in (before.state, _STATE_AFTER[action])
         is_listed = action == "change" and not values and answer.get("code") == BadInput.code
         if is_listed and self.engine.changes.approval.kinds[before.draft.kind].form_fields(before):
-            return {**answer, "status": "done"}  # it lists the fields
+            # `change` without values lists the fields that can be changed, which is no failure.
+            return {**answer, "status": "done"}
         return answer if is_decided else {**answer, "status": "failed"}
 
     async def run_command(self, text: str, linked: bool) -> ChatAnswer:
         """Run a typed command of the owner and return its answer. `linked`: the display turns
         addresses into links. Raise BadInput if it is refused, ServerStopping after `stop` began.
 
-        The command is stored like a message, so that a decision continues after a crash.
+        The command is stored like a message, so that a decision continues after a crash. Its
+        conversation is called "operator", apart from those of the chat in the terminal.
         """
         from adapters.web.api.chat import REFUSAL_CODES
         from adapters.web.api.stream import answer_json
@@ -480,8 +504,8 @@ class Ponte:
 
     async def reset_sample(self, language: str = "") -> int:
         """Restore the sample tables, in this language or their present one, and withdraw open
-        requests to change them. Return how many. Raise PonteError if this Ponte has no sample
-        tables."""
+        requests to change them. Return how many requests these were. Raise PonteError if this Ponte
+        has no sample tables."""
         if not SAMPLE_INTEGRATION.is_used(self.settings, self.settings):
             raise PonteError(
                 "Ponte has no sample tables, because NocoDB or Postgres is configured, or a chat "

@@ -42,7 +42,8 @@ from core.tools.sample import SAMPLE_INTEGRATION, may_use_sample
 
 
 async def report_usage(budget: Budget, by: str, since: str) -> UsageReport:
-    """Return the rows by `by` since the day `since`, by default the first of this month.
+    """Return a report of usage with a row for each person, channel, model, tool or day (`by`),
+    since the day `since`: a date or a word such as "yesterday", by default the first of this month.
 
     Raises BadInput.
     """
@@ -52,7 +53,7 @@ async def report_usage(budget: Budget, by: str, since: str) -> UsageReport:
     try:
         today = datetime.now(budget.zone).date()
         first = parse_day_word(since, today) if since else today.replace(day=1)
-        first = first or date.fromisoformat(since)
+        first = first or date.fromisoformat(since)  # no word: a date
     except ValueError:
         raise BadInput(
             "`{since}` isn't a date. Enter a date such as 2026-11-01, or yesterday.", since=since
@@ -63,8 +64,8 @@ async def report_usage(budget: Budget, by: str, since: str) -> UsageReport:
 
 
 async def report_pending(changes: ChangeService) -> Rows:
-    """Return everybody's requests that wait for a decision, without their values. `asker` is a
-    person's key."""
+    """Return a row for each request, of anybody, that waits for a decision, without its values.
+    `asker` is a person's key."""
     requests = [(one, one.proposal) for one in await changes.ledger.list_waiting_for_people()]
     return [
         {
@@ -82,7 +83,8 @@ async def report_pending(changes: ChangeService) -> Rows:
 async def describe_changes(
     changes: ChangeService, ids: Collection[str]
 ) -> Mapping[str, tuple[str, str]]:
-    """Return the title and the first rows of each change in words, as far as they are stored."""
+    """Return the title and the first rows in words of each change of these ids, by id. Changes that
+    were forgotten are left out."""
     words = {}
     for id in sorted(ids):
         with suppress(NotFound):
@@ -93,9 +95,12 @@ async def describe_changes(
 
 
 async def report_limits(budget: Budget) -> Rows:
-    """Return each limit with what is used of it now: first those that apply to the owner, then the
-    counters of other people and places. `name` is a person's or place's key, or words for all,
-    `person` a key. `share` is 1.0 if all is used. `limit`, `used` and `until` are words."""
+    """Return a row for each limit, with what is used of it now: first those that apply to the
+    owner, then the counters of other people and places.
+
+    `name` is a person's or place's key, or words for all, `person` a key. `share` is the used
+    share, 1.0 if all is used. `limit`, `used` and `until` are words.
+    """
     owner, page = Person(WEB.name, OWNER_ID), Address(WEB.name, "main")
     limits = []
     for count in await budget.list_counters(owner, page):
@@ -108,7 +113,7 @@ async def report_limits(budget: Budget) -> Rows:
                     "person": scope.person,
                     "limit": allowance.describe_limit(unit),
                     "used": format_amount(unit, spent),
-                    "share": spent / limit if limit else 1.0,
+                    "share": spent / limit if limit else 1.0,  # nothing may be spent
                     "until": format_moment(period_end(count.period, budget.zone)),
                     "source": allowance.source,
                 }
@@ -129,7 +134,9 @@ def parse_day_word(text: str, today: date) -> date | None:
 
 
 def parse_moment(written: str, zone: tzinfo, *, end: bool = False) -> str:
-    """Return the moment in UTC as in the audit log. A day means its beginning, or its `end`.
+    """Return the moment that a person wrote, in UTC as in the audit log; "" for "". It is a date
+    with or without a time, or a word such as "yesterday", in the time zone `zone`. A day without a
+    time means its beginning, or with `end` its end.
 
     Raise BadInput.
     """
@@ -207,11 +214,15 @@ async def check_rights(
     guest: bool = False,
     rights: Sequence[str] = (),
 ) -> PolicyCheck:
-    """Return the place, the file, notes (its misspelt names, unknown groups), and a line with a
-    verdict for each right.
+    """Return what `ponte policy check` shows: the place, the file, notes (its misspelt names,
+    unknown groups), and a line with a verdict for each right.
 
+    `person` is a key, with or without a workspace, or the name of a platform for its owner;
+    `channel` an id, or a place's whole name. A workspace that neither names is taken from the file,
+    if it has the channel in only one; else person and place are in the same unknown one.
     `rights` are the rights to check; by default all plain rights, and the rights to single things
-    that the file names. Raise BadInput.
+    that the file names. No platform is asked: `groups` and `guest` are what it would tell. Raise
+    BadInput.
     """
     settings, config = begun.settings, begun.config
     platforms = platform_rights(settings.faces)
@@ -249,6 +260,7 @@ async def check_rights(
     await policy.prepare(who, where, confirmed=True, seconds=1)
     right_names = dict.fromkeys(rights or (*PLAIN_RIGHTS, *_named_rights(config, policy)))
     lines = [await _judge_right(policy, config, who, where, right) for right in right_names]
+    # The sample tables have a rule of their own, besides the rights.
     for_invited = settings.ponte_sample == "on"
     if (
         SAMPLE_INTEGRATION.is_used(settings, settings)
@@ -268,7 +280,7 @@ async def check_rights(
     notes = [*misspelt_names(config, settings)]
     approvers = [table.approvers for table in config.tables.values()]
     approvers += [tool.approvers for tool in config.tools.values()]
-    is_grouped = not platforms[platform].has_one_owner
+    is_grouped = not platforms[platform].has_one_owner  # its people can be in groups
     if is_grouped and not groups and policy.groups_matter(platform, frozenset().union(*approvers)):
         notes.append(say(_GROUPS_UNKNOWN))
     shown = where.channel if where.workspace == UNKNOWN_WORKSPACE else place_names(where)[-1]
@@ -278,7 +290,8 @@ async def check_rights(
 async def find_rights(
     start: Start, who: Person, where: Address, kinds: Collection[str]
 ) -> Mapping[str, str]:
-    """Return the rights of these kinds that somebody has at a place, each with its rule."""
+    """Return the rights of these kinds (such as "read") that a person or webhook has at a place,
+    each with the rule that gives it. Rights to single things that ponte.toml names are included."""
     config, settings = start.config, start.settings
     policy = Policy(
         platform_rights(settings.faces),
@@ -297,8 +310,8 @@ async def _judge_right(
     """Return whether a person has a right in a place, for `ponte policy check`, and the rule in
     ponte.toml that decides it. `asked` is the right, as in "read:Customers".
 
-    The rules of a table come first, then those of the approvers and of quick commands, as when
-    Ponte itself decides.
+    The settings of a table come first, then the approvers of a table, then the rules and the
+    entries of quick commands, as when Ponte itself decides.
     """
     right, _, name = asked.partition(":")
     approval = Approval(policy, {}, config)
@@ -347,7 +360,8 @@ def _describe_rule(rule: Rule) -> str:
 
 
 def _named_rights(config: Config, policy: Policy) -> Iterator[str]:
-    """Return the rights to single things that are in the file."""
+    """Return the rights to single things that ponte.toml names, as in `read:Orders`, each once.
+    Patterns with `*` are left out: they are no single thing."""
     kinds = ("read", "propose", "approve")
     names = [f"{kind}:{name}" for name in config.tables for kind in kinds]
     names += [f"command:{slug}" for slug in config.quick_commands]

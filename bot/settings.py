@@ -183,7 +183,9 @@ class _SharedSettings(SettingsPart):
     @field_validator("ponte_allow", "ponte_admins", mode="before")
     @classmethod
     def _names(cls, value: object, info: ValidationInfo) -> object:
-        """Names as the platforms have them; `*` only to be allowed, a surface's only to decide."""
+        """Check the people that PONTE_ALLOW or PONTE_ADMINS lists. `*` stands for everybody and can
+        only be allowed; the name of the page or the terminal stands for its owner and can only be
+        an admin."""
         if not isinstance(value, str):
             return value
         chats, forms, owners = list_person_forms(cls.faces)
@@ -209,8 +211,8 @@ class Settings(
     SlackSettings,
     ModelSettings,
 ):
-    """All settings, validated. An instance that is made directly reads nothing from the
-    environment."""
+    """All settings of Ponte and its integrations, validated. An instance that is made directly
+    reads nothing from the environment; `load` does."""
 
     _file: EnvFile = PrivateAttr(EnvFile())
 
@@ -241,11 +243,13 @@ class Settings(
 
     @property
     def env_file(self) -> EnvFile:
-        """The `.env` that was read besides the environment."""
+        """The file `.env` of the folder in which Ponte was started, which was read besides the
+        environment."""
         return self._file
 
     def source(self, name: str) -> Literal["", "environment", "file", "page"]:
-        """Return where the value of a setting comes from, "" for its default."""
+        """Return where the value of a setting comes from: the environment, the file `.env`, the
+        set-up page, or "" for its default."""
         if name in _without_empty(os.environ):
             return "environment"
         if name in _without_empty(self._file.names):
@@ -254,29 +258,31 @@ class Settings(
 
     @property
     def page_file(self) -> Path | None:
-        """The file of the set-up page; None if no setting comes from it."""
+        """The file in which the set-up page stored settings; None if no setting comes from it."""
         is_read = any(self.source(name) == "page" for name in SETUP_NAMES)
         return self.ponte_home / STORED_FILE if is_read else None
 
     def variable(self, name: str) -> str:
-        """Return a variable of the environment or `.env` that ponte.toml names; "" if there is
-        none."""
+        """Return the value of a variable of the environment or `.env`, such as one with a secret
+        that ponte.toml names; "" if there is none."""
         return os.environ.get(name) or self._file.names.get(name, "")
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """Notes on misspelt names, unreadable lines and corrected values."""
+        """Sentences for the operator on misspelt names, unreadable lines and corrected values."""
         return tuple(_list_notes(self))  # in the reader's language, which is known after loading
 
     @property
     def proxies(self) -> Proxies:
-        """The proxies for every client. No client reads the environment itself."""
+        """The proxies for every HTTP client. Clients get them from here, because none reads the
+        environment itself."""
         return Proxies(plain_value(self.https_proxy), plain_value(self.http_proxy), self.no_proxy)
 
     @property
     def traces_url(self) -> str | None:
-        """The URL for traces. None: OpenTelemetry's SDK reads it from the environment, where more
-        specific variables may be set too. (The SDK does not read `.env`.)"""
+        """The URL to which traces are sent. None: OpenTelemetry's SDK reads it from the
+        environment, where more specific variables may be set too. (The SDK does not read
+        `.env`.)"""
         base = self.otel_exporter_otlp_endpoint
         if base is None or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"):
             return None
@@ -284,7 +290,8 @@ class Settings(
 
     @property
     def is_personal(self) -> bool:
-        """Return True if neither a chat platform nor Postgres is configured, not even partly."""
+        """True if neither a chat platform nor Postgres is configured, not even partly: then only
+        the owner and invited people use this Ponte."""
         chats = [face for face in self.faces if isinstance(face, ChatIntegration)]
         names = {name for face in chats for name in face.settings.model_fields}
         names.add("database_url")
@@ -298,16 +305,18 @@ class Settings(
 
 
 def load(faces: Faces = FACES, stored: Mapping[str, str] | None = None) -> Settings:
-    """Return the settings of this process. Raise SettingsError, with a line for each wrong one.
+    """Return the settings of this process: from the environment, then `.env`, then the data
+    folder's `settings.env`, which the set-up page writes; the first one that has a name counts.
+    Raise SettingsError, with a line for each wrong one.
 
-    `stored` stands for the contents of the data folder's `settings.env`, to try them before they
-    are written.
+    `stored` stands for the contents of `settings.env`, to try them before they are written.
     """
     environment = _environment_class(tuple(faces))
     try:
         file = _read_env_file(Path(".env").absolute())
         typed = _read_stored(file) if stored is None else EnvFile(names=stored)
-        # Values are as they are written: `${NAME}` does not read the environment.
+        # Values are as they are written: `${NAME}` does not read the environment. The settings
+        # class reads the environment itself, with priority over these.
         names = _without_split_services(typed.names, file, faces) | _without_empty(file.names)
         values: Any = {k: v for k, v in names.items() if k in environment.model_fields}
         settings = environment(**values)
@@ -325,7 +334,9 @@ def load(faces: Faces = FACES, stored: Mapping[str, str] | None = None) -> Setti
 
 
 def service_of(card: str, faces: Faces = FACES) -> frozenset[str]:
-    """Return the address and the secrets of a card's service, which come from one source."""
+    """Return the names of the settings with the address and the secrets of the service of a card of
+    the set-up page. All of them must come from one source, so that no secret is sent to an address
+    of another source."""
     face = next((one for one in faces if one.name == card), None)
     if face is None:
         return frozenset()
@@ -348,8 +359,9 @@ def find_home(file: EnvFile | None = None) -> Path | None:
 
 
 def _read_stored(file: EnvFile) -> EnvFile:
-    """Return the data folder's `settings.env`, without names that do not belong there. Raise
-    OSError."""
+    """Return the data folder's `settings.env`, without names that the set-up page may not store.
+    `file` is the `.env`, which can name the data folder. Raise OSError, also for a file that is not
+    to be trusted."""
     home = find_home(file)
     if home is None:
         return EnvFile()
@@ -362,7 +374,7 @@ def _read_stored(file: EnvFile) -> EnvFile:
 
 
 def check_is_file(path: Path) -> None:
-    """Raise OSError if something else than a file has this name: reading a FIFO never ends."""
+    """Raise OSError if something else than a file has this path: to read a FIFO would never end."""
     if path.exists() and not path.is_file():
         raise OSError(errno.EINVAL, "not a file", str(path))
 
@@ -370,9 +382,9 @@ def check_is_file(path: Path) -> None:
 def _without_split_services(
     typed: Mapping[str, str], file: EnvFile, faces: Faces
 ) -> dict[str, str]:
-    """Return the values of the set-up page, without those of a service of which `.env` or the
-    environment has the address or a secret: nothing may send a secret to another source's
-    address."""
+    """Return the values that were typed on the set-up page (`typed`), without those of a service of
+    which `.env` or the environment has the address or a secret: nothing may send a secret to
+    another source's address."""
     values, elsewhere = (
         _without_empty(typed),
         {*_without_empty(file.names), *_without_empty(os.environ)},
@@ -386,8 +398,8 @@ def _without_split_services(
 
 @functools.cache
 def _environment_class(faces: Faces) -> type[Settings]:
-    """Return the class that reads the settings of these integrations, a tuple, from the
-    environment. Building one takes 8 ms."""
+    """Return the class that reads the settings of these integrations (a tuple) from the
+    environment. It is cached, because building one takes 8 ms."""
     more = [face.settings for face in faces if not issubclass(Settings, face.settings)]
     combined: type[Settings] = create_model("Settings", __base__=(Settings, *dict.fromkeys(more)))
     combined.faces = faces
@@ -395,7 +407,8 @@ def _environment_class(faces: Faces) -> type[Settings]:
 
 
 class _ReadEnvironment(BaseSettings):
-    """Reads the environment, which has priority over the values of `.env` given to `__init__`."""
+    """A base class by which settings are read from the environment, which has priority over the
+    values of `.env` that are passed to `__init__`."""
 
     @classmethod
     def settings_customise_sources(
@@ -405,7 +418,8 @@ class _ReadEnvironment(BaseSettings):
 
 
 def _read_env_file(path: Path) -> EnvFile:
-    """Return a file with settings. Raise OSError.
+    """Return the names and values of a file with settings, none if it does not exist, and the
+    numbers of lines that cannot be parsed. Raise OSError.
 
     A file of another user is not read, since it could send our secrets to other servers; root's
     file could do no more than root can.
@@ -436,8 +450,9 @@ def _read_env_file(path: Path) -> EnvFile:
 
 
 def _list_notes(settings: Settings) -> Iterator[str]:
-    """Yield notes on unreadable lines, names that are similar to ours, and values that were
-    corrected."""
+    """Yield sentences for the operator on unreadable lines of `.env`, on variables that look like
+    misspelt settings, and on values that the settings corrected (such as a key with spaces around
+    it)."""
     file = settings.env_file
     for number in file.unread:
         words = "Line {number} of {path} is ignored. Write it as `NAME=value`."
@@ -470,15 +485,18 @@ def _list_notes(settings: Settings) -> Iterator[str]:
 
 
 def _names_from(settings: Settings, source: str) -> frozenset[str]:
-    """Return the settings whose value comes from this source."""
+    """Return the names of the settings whose value comes from this source."""
     return frozenset(name for name in settings.model_fields_set if settings.source(name) == source)
 
 
 def _find_redirected_secrets(settings: Settings) -> Iterator[str]:
     """Yield a line for each secret of the environment or the set-up page that would be sent to an
-    address in `.env`.
+    address in `.env`. Ponte then does not start.
 
-    A file that came with somebody's folder must not redirect secrets.
+    `.env` is read from the present folder, which somebody else may have sent, and must not redirect
+    secrets to its author's server. `filed` are the settings from that file, `sent_to` the secrets
+    by the setting of the address that gets them, and `leads` the settings that lead a request
+    there: the address itself, or a proxy that reads what is not encrypted.
     """
     filed = _names_from(settings, "file")
     sent_to = {k: v for face in settings.faces for k, v in face.sent_to.items()}
@@ -487,7 +505,7 @@ def _find_redirected_secrets(settings: Settings) -> Iterator[str]:
         url = plain_value(getattr(settings, address))
         leads = [address] if address in filed else []
         if "http_proxy" in filed and url.startswith("http://"):
-            leads.append("http_proxy")  # it reads what is not encrypted
+            leads.append("http_proxy")
         for lead in leads:
             for secret in secrets:
                 if secret in settings.model_fields_set - filed:

@@ -119,13 +119,15 @@ SCHEMA = Schema.of(TABLES, VIEWS, (QUEUE_FUNCTIONS, TURN_FUNCTIONS), MIGRATIONS)
 
 
 def name_engine(url: object) -> Literal["SQLite", "Postgres"]:
-    """Return the engine of the database at `url`; an empty one is the home's."""
+    """Return the name of the engine of the database at `url`; an empty one means the SQLite file of
+    the data folder."""
     return "Postgres" if url else "SQLite"
 
 
 @dataclass(slots=True)
 class Stores:
-    """The storage of one Ponte, and the processes that share it."""
+    """The opened storage of one Ponte: its database, conversations on servers (`threads`), bytes of
+    files, and the `peers` that share it (other processes; none for a data folder)."""
 
     database: Database
     threads: FileThreadMap | SqlThreadMap
@@ -144,10 +146,12 @@ class Stores:
 
     @classmethod
     async def open(cls, url: str, home: Home, *, takes: bool, works: bool) -> Stores:
-        """Open the database at `url`, which several processes share, or the home's if it is empty.
+        """Open the database at `url`, which several processes share, or that of the data folder if
+        `url` is empty.
 
-        The secrets of a shared database replace those of the home. Raise ModuleNotFoundError if
-        Postgres' packages are missing, and what `open_in_home` and `open_shared` raise.
+        The secrets of a shared database replace those of the folder, so that all processes have
+        the same. Raise ModuleNotFoundError if Postgres' packages are missing, and what
+        `open_in_home` and `open_shared` raise.
         """
         if not url:
             return await cls.open_in_home(home.path)
@@ -158,10 +162,12 @@ class Stores:
 
     @classmethod
     async def open_in_home(cls, home: Path, *, keeps: bool = True) -> Stores:
-        """Open the stores in a home.
+        """Open the stores in a data folder, and migrate them to the newest schema.
 
-        With `keeps`, the database of an older Ponte is copied before it is migrated. The caller
-        holds the home's lock. Raise NotStored, DifferentSchema, NoRoom.
+        With `keeps`, the database of an older Ponte is copied before it is migrated. Objects on
+        servers of conversations that are gone are noted for erasure, and the audit log of Ponte
+        0.1.0 is moved into the database. The caller holds the folder's lock. Raise NotStored,
+        DifferentSchema, NoRoom.
         """
         if keeps:
             await asyncio.to_thread(snapshot.snapshot_before_migration, home / "ponte.db", SCHEMA)
@@ -174,16 +180,16 @@ class Stores:
 
     @classmethod
     async def open_shared(cls, url: str, *, takes: bool = True, works: bool = True) -> Stores:
-        """Open the stores in a database that several processes share. Raise NotStored,
-        DifferentSchema."""
+        """Open the stores in a Postgres database that several processes share, and register this
+        process there. Raise NotStored, DifferentSchema."""
         database = await PostgresDatabase.open(url, SCHEMA)
         jobs = Jobs(url, database, takes=takes, works=works)
         await jobs.start()
         return cls(database, SqlThreadMap(database), PieceBytes(database), jobs.health, jobs)
 
     async def secret(self, name: str, own: bytes) -> bytes:
-        """Return the secret of this name that all processes share: the one that the first process
-        brought."""
+        """Return the secret of this name that all processes of a shared database use. If there is
+        none yet, `own` becomes it: of several processes that start together, the first one's."""
 
         def write(connection: SqlConnection) -> bytes:
             connection.execute(
@@ -202,7 +208,8 @@ class Stores:
         await self.database.close()
 
     async def scrub(self, *, whole: bool = False) -> None:
-        """Overwrite erased data in the database files. Raise NotStored."""
+        """Overwrite erased data in the database files; with `whole`, also what a row left when it
+        moved within its file, which takes longer. Raise NotStored."""
         if whole:
             await self.threads.scrub()
         await self.database.scrub(whole=whole)

@@ -97,7 +97,7 @@ fast."""
 
 
 class DamagedBackup(PonteError):
-    """A file to restore is no backup, or was changed or cut."""
+    """Raised for a file to restore that is no backup, or was changed or cut."""
 
     code = "damaged"
     sentence = (
@@ -106,7 +106,7 @@ class DamagedBackup(PonteError):
 
 
 class DifferentBackup(PonteError):
-    """The backup was made by a version of Ponte with another schema."""
+    """Raised for a backup of another version of Ponte, whose database this version cannot use."""
 
     code = "different_backup"
     sentence = (
@@ -125,13 +125,13 @@ class ArchiveMember:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The description of a backup.
+    """The description of a backup, which is its first file.
 
-    `schema` and `fingerprint` are those of its database (core/store/schema.py).
-    `created_at` is the moment of the backup (ISO 8601, UTC). `is_ponte_stopped` says that no Ponte
-    ran then. `rows`
-    are the numbers of rows by table of `ponte.db`. `lost_files` are the ids of files whose bytes
-    the home did not have.
+    `schema` and `fingerprint` are the version and the hash of its database's schema
+    (core/store/schema.py). `created_at` is the moment of the backup (ISO 8601, UTC).
+    `is_ponte_stopped` says that no Ponte ran then. `rows` are the numbers of rows by table of
+    `ponte.db`. `members` are the other files. `lost_files` are the ids of files whose bytes the
+    data folder did not have.
     """
 
     format: int
@@ -154,7 +154,8 @@ Write = Callable[[bytes], object]
 
 
 def members(folder: Path) -> Mapping[str, ArchiveMember]:
-    """Return all files in a folder and the folders below it, by their names relative to it."""
+    """Return the size and the SHA-256 of each file in a folder and the folders below it, by its
+    name relative to the folder."""
     file_paths = {}
     for path in sorted(one for one in folder.rglob("*") if one.is_file()):
         with path.open("rb") as file:
@@ -164,9 +165,11 @@ def members(folder: Path) -> Mapping[str, ArchiveMember]:
 
 
 def write_archive(folder: Path, manifest: Manifest, out: BinaryIO) -> None:
-    """Write the folder's files and the manifest to `out`. Raise OSError."""
+    """Write a backup to `out`: a compressed tar archive of the manifest and then of the folder's
+    files that it lists. Raise OSError."""
     manifest_bytes = encode_json(manifest).encode()
     with (
+        # `w|` writes a stream from beginning to end, since `out` may be a pipe.
         gzip.GzipFile("", "wb", _COMPRESSION_LEVEL, out, mtime=0) as zipped,
         tarfile.open(fileobj=zipped, mode="w|", format=tarfile.PAX_FORMAT) as tar,
     ):
@@ -177,7 +180,8 @@ def write_archive(folder: Path, manifest: Manifest, out: BinaryIO) -> None:
 
 
 def check(source: BinaryIO, name: str) -> Manifest:
-    """Read the archive to its end and return its manifest, without storing anything.
+    """Read a backup to its end and return its manifest, without storing anything: so a file that
+    was just written is known to be complete.
 
     Raise DamagedBackup, DifferentBackup.
     """
@@ -187,10 +191,11 @@ def check(source: BinaryIO, name: str) -> Manifest:
 def extract_archive(
     source: BinaryIO, name: str, folder: Path, begin: Callable[[Manifest], None]
 ) -> Manifest:
-    """Extract the members into `folder`, which is empty, readable by this user only.
+    """Extract the archive's files into `folder`, which is empty, readable by this user only.
 
-    `name` is the archive's name in error messages. `begin` gets the manifest first and may raise.
-    Raise DamagedBackup, OSError if a file cannot be written, and whatever `begin` raises.
+    `name` is the archive's name in error messages. `begin` gets the manifest before anything is
+    written, and may raise. Raise DamagedBackup, OSError if a file cannot be written, and whatever
+    `begin` raises.
     """
 
     @contextmanager
@@ -211,12 +216,13 @@ class _ArchiveEntry(tarfile.TarInfo):
     compressed archive can hold gigabytes of extended headers (PAX, GNU) and of lists of the parts
     of a sparse file.
 
-    Each version of Python calls these two methods; newer ones no longer call TarInfo.frombuf.
+    Each version of Python calls the two methods that this class overrides; newer ones no longer
+    call TarInfo.frombuf.
     """
 
     def _proc_member(self, archive: tarfile.TarFile) -> tarfile.TarInfo:
-        """Return the entry with what its extended headers say. Raise tarfile.ReadError for one that
-        is too large."""
+        """Return the entry with what its extended headers say. Raise tarfile.ReadError for a header
+        that is too large, and for a sparse file."""
         is_long = not self.isreg() and self.size > _MAX_EXTENDED_HEADER_BYTES
         if is_long or self.type == tarfile.GNUTYPE_SPARSE:
             raise tarfile.ReadError("long header")
@@ -234,10 +240,10 @@ def _read_archive(
     put: Callable[[str], AbstractContextManager[Write]],
 ) -> Manifest:
     """Read a backup from its beginning to its end, and return its manifest. `begin` gets the
-    manifest first, `put` opens the place where a member is written, by its name.
+    manifest first. `put` opens the place where a file of the archive is written, by its name.
 
-    Anybody could have changed the archive. So it may contain only what its manifest lists, as plain
-    files with the listed sizes and checksums. Raise DamagedBackup, DifferentBackup.
+    Anybody could have changed the archive. So it may contain only what its manifest lists, each
+    once, as plain files with the listed sizes and checksums. Raise DamagedBackup, DifferentBackup.
     """
     try:
         with (
@@ -262,7 +268,8 @@ def _read_archive(
                     raise DamagedBackup(file=name, why=why)
             if missing:
                 raise DamagedBackup(file=name, why=say("{what} is missing", what=min(missing)))
-            while zipped.read(_PIECE_BYTES):  # to its checksum
+            # To the end, where gzip compares its own checksum.
+            while zipped.read(_PIECE_BYTES):
                 pass
     except (gzip.BadGzipFile, EOFError, zlib.error, tarfile.TarError, RecursionError) as error:
         raise DamagedBackup(file=name, why=say("it's incomplete")) from error
@@ -309,8 +316,9 @@ _RESTORED = (
 
 
 async def close_unfinished(database: Database) -> tuple[int, int, int]:
-    """Close all unfinished turns, open proposals and changes that are being applied. Return how
-    many turns and proposals were closed, and how many schedules were paused.
+    """Close all unfinished turns, open proposals and changes that are being applied, because most
+    of them have ended since the backup: to go on with them could do them twice. Return how many
+    turns and proposals were closed, and how many schedules were paused.
 
     Call it before anything else uses the database. Raises NotStored.
     """
@@ -321,7 +329,7 @@ async def close_unfinished(database: Database) -> tuple[int, int, int]:
     for seq in open_turns:
         # The turn ends as undeliverable, with an apology as its answer if it has none.
         try:
-            turn = await journal.begin(seq)
+            turn = await journal.begin(seq)  # None: it has ended
             if turn and turn.answer is None:
                 with use_locale(turn.message.locale):
                     words = Restored().words()
@@ -334,6 +342,8 @@ async def close_unfinished(database: Database) -> tuple[int, int, int]:
             await database.write(lambda c: c.execute(sql, (seq,)).close())  # noqa: B023
     waiting = await ledger.list_waiting_for_people()
     for change in waiting:
+        # The model reads the note in the next turn. The cards are in the channels as they are, so
+        # the change counts as drawn.
         note = _RESTORED.format(id=change.id)
         await ledger.record_drawn(
             await ledger.close(change.id, "withdrawn", None, note, time.time())
@@ -366,7 +376,7 @@ _SMALL_FILES = ("pseudonyms.key", "web-token")
 
 
 class StoredInPostgres(PonteError):
-    """`ponte backup` cannot back up a Postgres database."""
+    """Raised if `ponte backup` or `ponte restore` is used although all data is in Postgres."""
 
     sentence = (
         "DATABASE_URL is set, so all data is in Postgres. Back it up with `umask 077; "
@@ -377,16 +387,17 @@ class StoredInPostgres(PonteError):
 
 
 class NotWritten(PonteError):
-    """`ponte backup` could not write its file."""
+    """Raised if `ponte backup` could not write its file."""
 
     sentence = "Can't write {file} ({cause}). No backup was made."
 
 
 def backup(begun: Start, file: str, keep: int = 0, *, with_secrets: bool = False) -> int:
-    """Write a backup to `file`, to stdout for "-", or into a folder under a name with its moment.
+    """Write a backup to `file`, to stdout for "-", or, if `file` is a folder, into it under a name
+    with the moment. Return the exit code.
 
     In a folder, only the newest `keep` backups stay; 0 keeps all. `with_secrets` includes the
-    settings of the set-up page. Raise PonteError.
+    settings of the set-up page. A Ponte may run meanwhile. Raise PonteError.
     """
     home = begun.home
     if not (home.path / "ponte.db").exists():
@@ -431,6 +442,7 @@ def backup(begun: Start, file: str, keep: int = 0, *, with_secrets: bool = False
         else:
             _write_backup(path, staged, manifest)
     if folder and keep:
+        # The names contain the moment, so their order is that of the backups.
         collected = [path for path in folder.iterdir() if _DATED_NAME.fullmatch(path.name)]
         for old in sorted(collected, reverse=True)[keep:]:
             old.unlink(missing_ok=True)
@@ -441,10 +453,12 @@ def backup(begun: Start, file: str, keep: int = 0, *, with_secrets: bool = False
 
 
 def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
-    """Replace the home by the backup in `file` ("-" for stdin).
+    """Replace the data folder by the backup in `file` ("-" for stdin), and return the exit code.
 
-    `replace` moves what is there aside. `resume` continues turns that were running. Raise
-    PonteError; then the home is unchanged.
+    All is extracted, checked and migrated in a folder beside the data first. `replace` moves the
+    present data aside; without it, a folder with data is refused. `resume` continues turns that
+    were running when the backup was made, which is safe only if Ponte was stopped then. Raise
+    PonteError; then the data folder is unchanged.
     """
     home = begun.home
     name = say("the input from stdin") if file == STANDARD_STREAM else file
@@ -478,6 +492,8 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
                     "be done already. Restore without `--resume`, so that nothing is done twice.",
                     file=name,
                 )
+            # Twice: for the extracted files, and because the migration of an older schema, which
+            # comes later, can write the whole database again.
             snapshot.check_room(home.path, 2 * manifest.size, say("a restored data folder"))
 
         try:
@@ -499,9 +515,10 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
 def _collect_files(
     home: Path, staged: Path, now: datetime, names: Sequence[str], *, stopped: bool
 ) -> Manifest:
-    """Copy what a backup contains from `home` into the folder `staged`: the database, the stored
-    files that it names, the sample tables, and the small files `names`. The database and the stored
-    files are those of one moment."""
+    """Copy what a backup contains from the data folder `home` into the folder `staged`: the
+    database, the stored files that it names, the sample tables, and the small files `names`. Return
+    the manifest. The database and the stored files are those of one moment, although a Ponte may
+    run meanwhile. `stopped`: none does. A database that a restore would refuse is not backed up."""
     database = home / "ponte.db"
     # A file may be deleted after the database was copied; then both are copied once more.
     for tries in range(1, SNAPSHOT_ATTEMPTS + 1):
@@ -568,8 +585,9 @@ def _list_file_ids(database: Path) -> Sequence[str]:
 
 
 def _write_backup(path: Path, staged: Path, manifest: Manifest) -> None:
-    """Write the backup to a file with another name, sync it and read it back, and only then give it
-    its name: a disk that is full, or a kill, leaves no file that looks like a backup."""
+    """Write the backup to a file with another name (`.part`), sync it and read it back, and only
+    then give it its name: a disk that is full, or a kill, leaves no file that looks like a backup.
+    The lock on the file tells a second `ponte backup` that the first one still writes it."""
     part = path.with_name(f"{path.name}.part")
     _check_backup_target(path)
     try:
@@ -615,7 +633,8 @@ def _check_backup_target(path: Path) -> None:
 
 
 def _remove_leftover(part: Path) -> None:
-    """Remove the file of a killed backup: one of this user's that no living process has locked.
+    """Remove the unfinished file of a backup that was killed: one of this user's that no living
+    process has locked.
 
     Raise BlockingIOError if a process has locked it, and other OSErrors.
     """
@@ -625,6 +644,7 @@ def _remove_leftover(part: Path) -> None:
         return
     try:
         status = os.fstat(descriptor)
+        # Somebody could have made it a second name (a hard link) of a file of theirs.
         is_plain = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         # Another backup may have removed that file and begun its own before we had the lock.
@@ -636,7 +656,8 @@ def _remove_leftover(part: Path) -> None:
 
 
 def _check_database(staged: Path, manifest: Manifest, name: str) -> None:
-    """Raise DamagedBackup unless the database is intact, matches the manifest and has its files.
+    """Raise DamagedBackup unless the extracted database is intact, matches the manifest and has its
+    files.
 
     The schema is checked first: reading a table could otherwise run a view or a virtual table that
     somebody put there.
@@ -652,6 +673,7 @@ def _check_database(staged: Path, manifest: Manifest, name: str) -> None:
         manifest_version = (manifest.schema, manifest.fingerprint)
         same = version == manifest_version and snapshot.count_rows(database) == manifest.rows
         ids = _list_file_ids(database)
+        # The manifest lists the files that the data folder had lost before the backup.
         lost_ids = {id for id in ids if not (staged / "files" / id[:2] / id).exists()}
         missing = lost_ids.difference(manifest.lost_files)
     except sqlite3.Error as error:
@@ -665,12 +687,14 @@ def _check_database(staged: Path, manifest: Manifest, name: str) -> None:
 async def _close_unfinished_work(
     staged: Path, manifest: Manifest, *, resume: bool
 ) -> tuple[int, int, int]:
-    """Open the staged home, which migrates it to the newest schema, and close what was
-    under way."""
+    """Open the extracted data folder, which migrates its database to the newest schema, and close
+    what was under way when the backup was made, unless it is to be resumed. Return what
+    `close_unfinished` returns."""
     stores, closed = await Stores.open_in_home(staged, keeps=False), (0, 0, 0)
     try:
         if not resume:
             closed = await close_unfinished(stores.database)
+            # What a platform adapter remembers may be outdated, too.
             for face in FACES:
                 if isinstance(face, ChatIntegration):
                     await face.prepare_restored(stores.database)
@@ -683,7 +707,8 @@ async def _close_unfinished_work(
 
 
 def _report_backup(manifest: Manifest, file: str) -> Iterator[str]:
-    """Yield the lines of a report on a backup."""
+    """Yield the lines that `ponte backup` prints at its end: what the backup contains, and how to
+    protect it."""
     yield _describe_manifest(manifest)
     if file == STANDARD_STREAM:
         yield say("To verify this backup, restore it to an empty data folder with `ponte restore`.")
@@ -721,7 +746,9 @@ def _describe_manifest(manifest: Manifest) -> str:
 def _report_restored(
     manifest: Manifest, closed: tuple[int, int, int], aside: Path | None
 ) -> Iterator[str]:
-    """Yield the lines of a report on a restore. `closed` is what `close_unfinished` returned."""
+    """Yield the lines that `ponte restore` prints at its end. `closed` is what `close_unfinished`
+    returned: the numbers of turns, proposals and paused schedules. `aside` is the folder with the
+    former data; None if there was none."""
     yield _describe_manifest(manifest)
     yield say("The backup was verified and restored.")
     turns, proposals, paused = closed

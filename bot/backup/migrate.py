@@ -31,8 +31,7 @@ ROWS_PER_INSERT = 500
 
 
 class NotTheSame(PonteError):
-    """After `ponte migrate`, the Postgres database has other numbers of rows than the data
-    folder."""
+    """Raised if the Postgres database has fewer rows than the data folder after `ponte migrate`."""
 
     code = "not_the_same"
     sentence = (
@@ -43,7 +42,8 @@ class NotTheSame(PonteError):
 
 
 async def migrate(settings: Settings, home: Home) -> int:
-    """Copy everything and return 0.
+    """Copy the data folder to the Postgres database of DATABASE_URL, print what was copied, and
+    return 0, the exit code. `ours` is the data folder, `theirs` the Postgres database.
 
     DATABASE_URL is set. Raise SettingsError, HomeTaken (Ponte must be stopped), NotStored,
     NotTheSame.
@@ -60,7 +60,8 @@ async def migrate(settings: Settings, home: Home) -> int:
                     sys.stdout.write(f"  {name}: the database has its own already, which stays\n")
             for table in SCHEMA.copy_tables:
                 await _copy_table(ours.database, theirs.database, table)
-            # Messages that wait for an answer are queued before anything new arrives.
+            # Messages that wait for an answer are queued before anything new arrives: without a job
+            # and an owner they look like those of a dead process, whose turns `sweep` queues again.
             await theirs.database.write(
                 lambda c: c.execute(
                     "UPDATE inbox SET owner = '' WHERE job = 0"
@@ -93,7 +94,8 @@ async def migrate(settings: Settings, home: Home) -> int:
 
 @asynccontextmanager
 async def _open_both(home: Path, url: str) -> AsyncIterator[tuple[Stores, Stores]]:
-    """Open a copy of the home with the newest schema, and the database that it is copied to."""
+    """Open a copy of the data folder's databases, which may be migrated to the newest schema while
+    the originals stay as they are, and the Postgres database that they are copied to."""
     with TemporaryDirectory() as copies:
         for name in ("ponte.db", "threads.db"):
             if (home / name).exists():
@@ -102,10 +104,12 @@ async def _open_both(home: Path, url: str) -> AsyncIterator[tuple[Stores, Stores
                     source.backup(copy)
         for path in list_audit_files(home):  # of Ponte 0.1.0
             shutil.copy(path, copies)
+        # `keeps` would copy them once more before they are migrated.
         stores = await Stores.open_in_home(Path(copies), keeps=False)
         # The files are read where they are: only the databases are copied.
         ours = replace(stores, file_bytes=FolderBytes(home / "files"))
         try:
+            # This process receives no messages (`takes`) and answers none (`works`).
             theirs = await Stores.open_shared(url, takes=False, works=False)
             try:
                 yield ours, theirs
@@ -118,7 +122,7 @@ async def _open_both(home: Path, url: str) -> AsyncIterator[tuple[Stores, Stores
 
 async def _copy_table(ours: Database, theirs: Database, table: TableDeclaration) -> None:
     """Copy all rows of a table from the SQLite file (`ours`) to Postgres (`theirs`), and print how
-    many there are."""
+    many there are. Rows that an earlier attempt copied are skipped (ON CONFLICT)."""
     select = f"SELECT * FROM {table.name} ORDER BY {', '.join(table.key)}"  # noqa: S608 - ours
     rows = await ours.read(lambda c: [dict(row) for row in c.execute(select)])
     for begin in range(0, len(rows), ROWS_PER_INSERT):

@@ -32,13 +32,14 @@ Json = Mapping[str, Any]
 
 
 class TurnRefused(PonteError):
-    """The turn ended in an error, which has these `words`."""
+    """Raised if the turn ended in an error, which has these `words`."""
 
     sentence = "{words}"
 
 
 class HolderLost(PonteError):
-    """The connection to the Ponte that holds the data folder broke and could not be made again."""
+    """Raised if the connection to the Ponte that holds the data folder broke during a quick
+    command, and could not be made again."""
 
     code = "unreachable"
     sentence = (
@@ -48,7 +49,7 @@ class HolderLost(PonteError):
 
 
 class AnswerLost(HolderLost):
-    """The connection to the running Ponte broke before it answered a prompt."""
+    """Raised if the connection to the running Ponte broke before it answered a prompt."""
 
     sentence = (
         "Ponte stopped responding. Your prompt is saved and will be answered when Ponte runs "
@@ -72,6 +73,8 @@ class SingleTurn:
         answer: Screen | None = None,
         lost: type[HolderLost] = HolderLost,
     ) -> None:
+        """`screen` shows the progress, and `answer` the growing text of the answer; None if only
+        its end is shown. `lost` is the error if the connection breaks and cannot be made again."""
         self._http = http
         self._screen = screen
         self._answer = answer
@@ -86,9 +89,11 @@ class SingleTurn:
         """The turn is known."""
 
     async def run(self, message: str, files: Sequence[FormFile], kind: str) -> Json:
-        """Return the body of `POST /chat`. The conversation's name begins with `kind`. The message
-        is a command only if that is "command". Raise HttpError, TurnRefused, HolderLost,
-        KeyboardInterrupt."""
+        """Send the message and return the JSON of its answer, as `POST /chat` does. The
+        conversation's name begins with `kind`. The message can be a command only if `kind` is
+        "command". Raise HttpError, TurnRefused, HolderLost, and KeyboardInterrupt if the person
+        does not want to wait."""
+        # A request that is repeated has the same key, so the message is answered once.
         key = uuid.uuid4().hex
         self._headers = headers_for(is_terminal=sys.stdout.isatty(), is_typed=kind == "command")
         body = {
@@ -100,18 +105,18 @@ class SingleTurn:
         try:
             with self._interrupts.catch_interrupts():
                 return await self._interrupts.run(self._ask_with_retries(body, files), self._stop)
-        except Quit:
+        except Quit:  # the second Ctrl-C, or the first one before there is a turn to stop
             raise KeyboardInterrupt from None
         finally:
             self._screen.show_progress("")
 
     async def _ask_with_retries(self, asked: Mapping[str, str], files: Sequence[FormFile]) -> Json:
-        """Send the message again with the same key after a lost connection, so that it
-        runs once."""
+        """Send the message, and send it again with the same key (`event_key`) after a lost
+        connection, so that it runs once: Ponte may restart meanwhile."""
 
         def is_lost(error: HttpError) -> bool:
             if isinstance(error, HttpAnswer):
-                return error.status == 503
+                return error.status == 503  # it is stopping
             return bool(self._turn)  # without a turn nothing was taken; the caller says why
 
         def wait(error: HttpError, pause: float) -> float | None:
@@ -130,13 +135,14 @@ class SingleTurn:
 
     async def _follow(self, asked: Mapping[str, str], files: Sequence[FormFile]) -> Json:
         """Send the prompt, show the turn's progress and text while they arrive, and return the JSON
-        of its end."""
+        of its last event. Raise TurnRefused if the turn failed, HttpError if the stream ends before
+        that."""
         stream, text = turn_stream(self._http, asked, files, self._headers), ""
         async with aclosing(stream):
             async for name, data in stream:
                 if name == "progress":
                     self._turn = data["turn"]
-                    self._turn_known.set()
+                    self._turn_known.set()  # `_stop` waits for it
                     self._screen.show_progress(data["text"])
                 elif name == "delta" and self._answer is not None:
                     text = data["text"] if data.get("reset") else text + data["text"]
@@ -157,8 +163,8 @@ class SingleTurn:
 
 
 class LocalClient:
-    """Calls the HTTP API of the Ponte that holds the data folder, over the folder's Unix socket.
-    Every call raises PonteError with words for the operator."""
+    """Calls the HTTP API of the Ponte that holds the data folder, over the Unix socket in that
+    folder. Every call raises PonteError with a sentence for the operator."""
 
     def __init__(self, http: HttpClient, start: Start) -> None:
         self._http = http
@@ -175,14 +181,15 @@ class LocalClient:
     async def ask(
         self, prompt: str, files: Sequence[tuple[str, bytes]], answer: Screen | None, other: Screen
     ) -> tuple[Json, Sequence[DownloadedFile]]:
-        """Send a prompt in a conversation of its own. Return the body of `POST /chat`, and the
-        files of the answer, which are saved.
+        """Send a prompt in a conversation of its own. Return the JSON of the answer, and the files
+        of the answer, which are downloaded and saved.
 
         `answer` shows the answer as it grows; progress goes there if it is a terminal, else to
         `other`.
         """
         progress = answer if answer and answer.live else other
         turn = SingleTurn(self._http, progress, answer, AnswerLost)
+        # If the answer is lost, the error says that `ponte threads list` may show it.
         with self._explain_errors("threads list"):
             body = await turn.run(prompt, [("file", file) for file in files], "ask")
         downloads = DownloadFolder(self._http)
@@ -200,8 +207,8 @@ class LocalClient:
                 raise
 
     async def result(self, body: Json) -> str:
-        """Return the result of a run: its text, or the whole file if the result is a file
-        of text."""
+        """Return the result of a quick command: the answer's text, or the whole file if the result
+        was so long that it became a file of text."""
         files = [file for file in body.get("files", ()) if _is_text(str(file["type"]))]
         if len(files) != 1:
             return str(body.get("response", ""))
@@ -215,10 +222,11 @@ class LocalClient:
     async def run_operation(
         self, name: str, /, *, output: str = "", timeout: float | None = None, **arguments: Any
     ) -> Any:
-        """Run one of OPERATIONS and return its result as JSON. With an `output` ("text" or "json"),
-        return what the shell prints, as `Operator.describe` does. `timeout` in seconds replaces
-        that of the operation."""
+        """Run one of OPERATIONS in the running Ponte, with these arguments, and return its result
+        as JSON. With an `output` ("text" or "json"), return what the shell prints, as
+        `Operator.describe` does. `timeout` in seconds replaces that of the operation."""
         own = OPERATIONS[name]
+        # `shown_by` names a command that tells whether this one took effect.
         with self._explain_errors(own.shown_by.format(**arguments)):
             return await self._http.request_json(
                 "POST",
@@ -230,8 +238,9 @@ class LocalClient:
 
     @contextmanager
     def _explain_errors(self, shown_by: str) -> Iterator[None]:
-        """Raise PonteError for an HttpError. `shown_by` is the command that shows whether the
-        request was done, "" if it changes nothing."""
+        """Raise PonteError for an HttpError in the block, with a sentence that says what to do.
+        `shown_by` is the command that shows whether the request was carried out, "" if it changes
+        nothing: a request that was sent may have taken effect, although its answer was lost."""
         try:
             yield
         except HttpAnswer as error:
@@ -268,7 +277,8 @@ def _is_text(type: str) -> bool:
 
 
 def _holder_error(error: HttpAnswer) -> PonteError:
-    """Return an error with the words of the response: `{"error": {"code", "message"}}`."""
+    """Return an error with the sentence of an HTTP response with an error: its body is `{"error":
+    {"code", "message"}}`."""
     body = error.json
     error_fields = body.get("error") if isinstance(body, dict) else None
     if not isinstance(error_fields, dict):

@@ -42,7 +42,8 @@ T = TypeVar("T")
 
 
 def migrate() -> int:
-    """Copy the home to the database. Raise SettingsError, HomeTaken, NotStored."""
+    """Run `ponte migrate`: copy the data folder to the database of DATABASE_URL. Return the exit
+    code. Raise SettingsError, HomeTaken, NotStored."""
     inputs = start()
     if inputs.settings.database_url is None:
         raise SettingsError("Set DATABASE_URL to the database to copy this data folder to.")
@@ -66,8 +67,8 @@ def restore(file: str, *, replace: bool, resume: bool) -> int:
 
 
 def _start_without_postgres() -> Start:
-    """Return what a command starts with that works on a database in the home. Raise
-    StoredInPostgres."""
+    """Read the settings for a command that works only on a database in the data folder. Raise
+    StoredInPostgres if DATABASE_URL is set."""
     from bot.backup.backup import StoredInPostgres
 
     inputs = start(quiet=True)
@@ -77,7 +78,8 @@ def _start_without_postgres() -> Start:
 
 
 def chat() -> int:
-    """Run `ponte chat`. Return the exit code."""
+    """Run `ponte chat`: chat in this terminal with the running Ponte, or with one that this process
+    starts for as long. Return the exit code."""
     inputs = start(quiet=True, asks_holder=True)
     from adapters.terminal.chat import chat as converse
     from bot import app
@@ -92,11 +94,11 @@ def chat() -> int:
 def ask(text: str, files: Sequence[Path], form: str | None, output: Path | None, table: int) -> int:
     """Run `ponte ask`: print the answer to `text` and all of standard input. Return the exit code.
 
-    Stdout gets nothing but the answer, or with a format (`form`) the rows of its table of that
-    number, unless they go to the file `output`. Cards, files, progress and errors go to stderr, and
-    the answer's other words, because its source says how many rows of how many these are.
-    `@name` in `text` attaches that file, as in `ponte chat`; on standard input it does not, because
-    that may be somebody else's text.
+    Stdout gets nothing but the answer, so that a script can use it. With a format (`form`), it gets
+    only the rows of the answer's table with the number `table`, unless they go to the file
+    `output`. Cards, files, progress and errors go to stderr, and with a format the answer's other
+    words, because they say how many of all rows these are. `@name` in `text` attaches that file, as
+    in `ponte chat`; on standard input it does not, because that may be somebody else's text.
     """
     from adapters.terminal.chat import decode_input, read_attachments
     from adapters.terminal.screen import Screen
@@ -130,7 +132,7 @@ def ask(text: str, files: Sequence[Path], form: str | None, output: Path | None,
 
     body, saved, rows = ask_holder(ask_one, prepares=True)
     is_answered = body["status"] == "done"
-    if rows is None:
+    if rows is None:  # no format was asked for, or the answer has no such table
         # Text that was streamed to a terminal is completed there, even if the answer failed.
         shows_on_stdout = (is_answered or answer.live) and not form
         (answer if shows_on_stdout else other).show_answer({**body, "cards": ()})
@@ -158,7 +160,8 @@ def _write_bytes(data: bytes, file: Path | None) -> None:
 
 
 def link(*, as_json: bool = False) -> int:
-    """Run `ponte link`. Return the exit code."""
+    """Run `ponte link`: print the page's link with the owner's token, from the running Ponte, which
+    knows the page's address, or else made from the settings. Return the exit code."""
     inputs = start(quiet=True, asks_holder=True)
     settings, home = inputs.settings, inputs.home
     if settings.ponte_web == "off":
@@ -169,6 +172,8 @@ def link(*, as_json: bool = False) -> int:
         token = plain_value(settings.ponte_web_token) or home.kept_web_token()
         if not token or not settings.ponte_web_port:
             raise PonteError("The page isn't running yet. Start it with `ponte run`.")
+        # The inner call returns where the page will listen, the outer one how a browser opens it
+        # (127.0.0.1 in place of 0.0.0.0).
         address = add_token(settings.page_url(settings.page_url()), token)
         sys.stderr.write(say("The page isn't running. Start it with `ponte run`.") + "\n")
     _print_all([json.dumps({"link": address}) if as_json else address])
@@ -188,7 +193,8 @@ def doctor(try_model: Callable[[], None] | None, *, as_json: bool = False) -> in
 
 
 def sandbox() -> int:
-    """Install the sandbox's Python before its first use."""
+    """Run `ponte sandbox`: install the sandbox's Python packages before their first use. Return the
+    exit code."""
     inputs = start(quiet=True)
     from core.tools.code import CODE_INTEGRATION
 
@@ -198,7 +204,8 @@ def sandbox() -> int:
 
 
 def slack_manifest(*, link: bool) -> int:
-    """Run `ponte slack-manifest`. Return the exit code.
+    """Run `ponte slack-manifest`: print the description of the Slack app for the way in which Slack
+    delivers events, as the running Ponte has it, or else by the settings. Return the exit code.
 
     `link`: print a URL that creates the app instead of the manifest.
     """
@@ -227,7 +234,8 @@ def slack_manifest(*, link: bool) -> int:
 def quick_command(
     slug: str, words: Sequence[str], file: Path | None, *, as_json: bool = False
 ) -> int:
-    """Run `ponte quick-command` with its input as `words`. Return the exit code."""
+    """Run `ponte quick-command` and print the command's result. `words` are its input as the shell
+    passes it: either pairs KEY=VALUE, or one text. Return the exit code."""
     # The shell has already removed the quotes, so each argument is one value. If the first has the
     # form KEY=VALUE, each is one input, whatever spaces are in its value.
     check_slug(slug)
@@ -261,8 +269,9 @@ def quick_command(
 
 
 def run_operation(name: str, arguments: Json, *, as_json: bool) -> int:
-    """Run an operation in the process that holds the home, and print its result. Return the exit
-    code."""
+    """Run an operation in the process that holds the data folder, or in this one if none does, and
+    print its result. An operation that needs only the settings runs here without a Ponte. Return
+    the exit code."""
     from adapters.terminal.screen import Screen
 
     inputs, own = start(quiet=True, asks_holder=True), OPERATIONS[name]
@@ -290,6 +299,7 @@ def run_operation(name: str, arguments: Json, *, as_json: bool) -> int:
         return int(body["status"] != "done")
 
     async def print_pages(one: LocalClient) -> int:
+        # A long list comes in pages; `next` is where the following one begins.
         output, code, page_arguments = "json" if as_json else "text", 0, dict(arguments)
         while True:
             page = await one.run_operation(name, output=output, **page_arguments)
@@ -309,8 +319,8 @@ def run_operation(name: str, arguments: Json, *, as_json: bool) -> int:
 
 
 def list_values(name: str, field: str) -> Sequence[str]:
-    """Return the values of a field in the rows that an operation lists, for completion in the
-    shell; none if Ponte does not run."""
+    """Return the values of a field in the rows that an operation lists, which the shell offers when
+    somebody presses Tab; none if Ponte does not run, because a start would take too long."""
     try:
         inputs = start(quiet=True, asks_holder=True)
         if not inputs.home.is_served():
@@ -322,7 +332,8 @@ def list_values(name: str, field: str) -> Sequence[str]:
 
 
 def _print_result(result: Json) -> int:
-    """Print what `Operator.describe` returned. Return the exit code."""
+    """Print what `Operator.describe` returned: lines to stdout, notes to stderr. Return the exit
+    code."""
     _print_all(result["lines"])
     sys.stderr.writelines(f"{line}\n" for line in result["notes"])
     return int(result["failed"])
@@ -334,8 +345,9 @@ def ask_holder(
     *,
     prepares: bool = False,
 ) -> T:
-    """Return what `work` gets from the process that holds the home. If none does, this process
-    holds it for now; `prepares` as in `Ponte.start`."""
+    """Return what `work` gets from the process that holds the data folder, over its socket. If none
+    does, this process holds the folder and serves the socket for as long. `begun` has the settings
+    if they are read already. `prepares` is as in `Ponte.start`."""
     from bot import app
 
     async def ask(begun: Start) -> T:
@@ -353,7 +365,9 @@ def _read_attachment(file: Path) -> tuple[str, bytes]:
     from adapters.terminal.chat import MAX_UPLOAD_BYTES
 
     try:
-        with file.open("rb") as opened:  # a device never ends
+        with file.open("rb") as opened:
+            # One byte more than the limit tells a larger file; a device never ends. The size of a
+            # pipe is 0, so both are compared.
             data = opened.read(MAX_UPLOAD_BYTES + 1)
             size = max(len(data), os.fstat(opened.fileno()).st_size)
     except OSError as error:
@@ -372,8 +386,8 @@ def _print_all(lines: Iterable[str]) -> None:
 
 
 def person_export(key: str, folder: Path | None) -> int:
-    """Write the export of a person's data to stdout. With a `folder`, write it into `person.json`
-    there, and the person's files beside it."""
+    """Run `ponte person export`: write the export of a person's data to stdout. With a `folder`,
+    write it into `person.json` there, and the person's files beside it. Return the exit code."""
 
     async def ask(one: LocalClient) -> None:
         """Write the export to stdout, or into `folder` together with the person's files. Nothing
@@ -408,7 +422,9 @@ def person_export(key: str, folder: Path | None) -> int:
 
 
 async def _export_pieces(one: LocalClient, known: Json) -> AsyncIterator[str]:
-    """Yield the JSON of a person's export in pieces, because it may be larger than the memory."""
+    """Yield the JSON of a person's export in pieces, because it may be larger than the memory.
+    `known` is the result of the operation `person counts`, which names the sections. The object's
+    end is cut off from the head (`[:-2]`), and the sections follow."""
     person = str(known["person"])
     head = {
         "person": person,
@@ -458,7 +474,9 @@ async def _fetch_audit_lines(one: LocalClient, person: str) -> AsyncIterator[Jso
 
 
 async def _write_files(one: LocalClient, person: str, folder: Path, top: int) -> int:
-    """Write the person's files into a new folder `files`. Return how many there are."""
+    """Write the person's files, each fetched in pieces, into a new folder `files` in `folder`, of
+    which `top` is an open descriptor. A file's name begins with the first digits of its id, because
+    several can have one name. Return how many there are."""
     count = 0
     with _refuse_existing(folder / "files"), make_folder("files", top) as inner:
         async for row in _fetch_rows(one, person, "files"):

@@ -38,10 +38,12 @@ _OPERATE_COMMANDS = (
 
 
 class _GroupedCommands(TyperGroup):
-    """The command `ponte`. Its help lists the commands in sections and cuts no text."""
+    """The group of all commands of `ponte`. Its help lists them in sections and cuts no text."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write the name and the whole description of each command."""
+        """Write the list of commands for the help: a section for each group of names, with the
+        first paragraph of each description. Commands of operations that no section names are listed
+        at the end."""
         listed = {*_TALK_COMMANDS, *_SETUP_COMMANDS, *_OPERATE_COMMANDS}
         added = tuple(name for name in self.commands if name not in listed)
         sections = (
@@ -86,7 +88,8 @@ Yes = Annotated[bool, typer.Option("--yes", help="Don't ask for confirmation.")]
 
 
 def add_operations() -> None:
-    """Add a command for each operation in the table that has none yet."""
+    """Add a command to Typer for each operation that people can type and that has no command yet.
+    An operation such as "people add" becomes the command `add` of the group `people`."""
     for each in OPERATIONS.values():
         if not each.in_shell:
             continue
@@ -102,12 +105,14 @@ def add_operations() -> None:
 
 
 def _make_command(operation: Operation) -> Callable[..., int]:
-    """Return a function with the typed parameters of an operation, as Typer wants it."""
+    """Return a function that runs an operation, for Typer, which makes a command of a function's
+    signature: the operation's parameters that people can type, `--yes` if it asks first, and
+    `--json`."""
     typed = dict[str, tuple[Any, Any]]()
     for name, (annotation, default) in operation.parameters.items():
         for parameter in getattr(annotation, "__metadata__", ()):
             kind, value_type = annotation.__origin__, _make_typed(name, parameter)
-            if kind == Sequence[str]:
+            if kind == Sequence[str]:  # Typer knows only lists, and needs None as the default
                 kind, default = list[str] | None, None
             typed[name] = (Annotated[kind, value_type], default)
     if operation.confirm:
@@ -117,12 +122,13 @@ def _make_command(operation: Operation) -> Callable[..., int]:
     def command(**values: Any) -> int:
         """Run the operation with the arguments of the command line. One that deletes something asks
         first, after it showed what would happen; a script must pass --yes."""
+        # A command that does not ask has no `--yes`.
         as_json, yes = values.pop("as_json"), values.pop("yes", True)
         arguments = {name: value for name, value in values.items() if value is not None}
         from bot.cli import commands as cli_commands
 
         if not yes:
-            # A preview that fails has printed why.
+            # The preview shows what would happen. One that fails has printed why.
             if operation.preview and (
                 code := cli_commands.run_operation(operation.preview, arguments, as_json=False)
             ):
@@ -148,7 +154,8 @@ def _make_command(operation: Operation) -> Callable[..., int]:
 
 
 def _make_typed(name: str, parameter: ShellArgument | ShellOption) -> Any:
-    """Return what Typer wants to know about a parameter."""
+    """Return Typer's description of a parameter of an operation: a positional argument, with a
+    function that completes it in the shell if an operation lists its values, or an option."""
     if isinstance(parameter, ShellArgument):
         if not parameter.values:
             return typer.Argument(help=parameter.help)
@@ -177,11 +184,14 @@ PersonKeyArgument = Annotated[str, _make_typed("key", PersonKey.__metadata__[0])
 
 
 def _print_version(asked: bool) -> None:
-    """Print the version, in a checkout also the commit, marked if files differ from it."""
+    """Print the version, in a Git checkout also the commit (ending in "-dirty" if files differ from
+    it), and end the command. `asked` is False if `--version` was not given: Typer calls this with
+    each command."""
     if not asked:
         return
     root, commit = Path(__file__).parents[2], ""
     if (root / ".git").exists():
+        # `--exclude=*`: name no tag, only the commit.
         with suppress(OSError):  # git is not installed
             command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude=*"]
             done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603
@@ -422,11 +432,14 @@ def version() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit code. Errors go to stderr, one line each."""
+    """Run one command line and return its exit code: 0, 1 for a failure, 2 for wrong usage or
+    settings. Errors go to stderr, one line each."""
     _open_standard_streams()
     typed = sys.argv[1:] if arguments is None else arguments
     if typed and typed[0] in ("run", "serve", "work"):
-        for number in (signal.SIGTERM, signal.SIGINT):  # loading the modules takes a second
+        # Loading the modules takes a second. A signal that comes then ends the process with code 0,
+        # as one that comes later does.
+        for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: sys.exit(0))
     add_operations()
     command = typer.main.get_command(cli)
@@ -493,10 +506,11 @@ def _open_standard_streams() -> None:
 
 
 def _run(*, takes: bool = True, works: bool = True) -> int:
-    """Start Ponte in this process, and return the exit code. `takes`: it receives messages;
-    `works`: it runs their turns."""
-    # structlog loads rich where it finds it, for tracebacks in color; httpx for a command of its
-    # own. Nothing that runs needs it before somebody calls doctor, and it takes 5 MB and 60 ms.
+    """Load the code of a running Ponte, start it in this process, and return the exit code.
+    `takes`: it receives messages; `works`: it runs their turns."""
+    # structlog loads rich where it finds it, for tracebacks in color; httpx does for a command of
+    # its own. Nothing that runs needs it before somebody calls doctor, and it takes 5 MB and 60 ms.
+    # A module that is None in `sys.modules` cannot be imported, which both libraries allow for.
     modules: Any = sys.modules
     modules["httpx._main"] = None
     is_hidden = modules.setdefault("rich", None) is None
@@ -521,7 +535,8 @@ def _translate(command: Any) -> None:
 
 
 def _translate_usage_error(words: str) -> str:
-    """Return an error of Typer, which is in English, in the reader's language."""
+    """Return an error of Typer, which has English texts only, in the reader's language. A text that
+    no pattern matches is returned as it is."""
     sentences = {
         r"Missing argument (?P<name>.+)\.$": _say("Missing argument {name}."),
         r"Missing option (?P<name>.+)\.$": _say("Missing option {name}."),

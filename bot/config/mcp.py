@@ -77,7 +77,8 @@ class McpConfig(StrictSection):
     """its tools for the model, by the names that the server gives them; no others are offered"""
 
     def server(self, name: str, variable: Callable[[str], str]) -> McpServer:
-        """Return the server. `variable` returns the value of an environment variable."""
+        """Return the server with its token and tools. `variable` returns the value of an
+        environment variable."""
         return McpServer(
             name,
             self.url,
@@ -89,7 +90,9 @@ class McpConfig(StrictSection):
 
 
 def find_name_collisions(servers: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
-    """Yield the tools of a server whose names for models are equal."""
+    """Yield the path and a fault for each tool of a server that models would know by the same name
+    as another one: in these names, characters that models' servers do not take are replaced, and
+    long names are cut."""
     for server, own in servers.items():
         names = dict[str, str]()
         for tool in own.tools:
@@ -111,7 +114,8 @@ def find_mcp_errors(config: Config, settings: Settings) -> Iterator[str]:
 
 
 def find_missing_tokens(config: Config, settings: Settings) -> Iterator[str]:
-    """Yield the servers whose token is not set, each with its line."""
+    """Yield a sentence for each MCP server whose token is not set in the environment, with its line
+    in ponte.toml."""
     for name, own in config.mcp.items():
         if own.token and not settings.variable(own.token):
             where = config.location("mcp", name)

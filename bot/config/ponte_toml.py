@@ -306,7 +306,8 @@ class HookConfig(StrictSection):
             raise ValueError("write template or instruction, and not both")
 
     def allowance(self, name: str, location: str) -> Allowance:
-        """Return what the webhook of this name may spend. `location` is its place in the file."""
+        """Return the allowance of the webhook of this name: what its turns may cost in a day.
+        `location` is the webhook's line in the file."""
         money = self.money_per_day
         nanodollars = None if money is None else round(money * NANODOLLARS_PER_DOLLAR)
         who = frozenset({f"{HOOK_PLATFORM}:{name}"})
@@ -452,7 +453,8 @@ class Config(StrictSection):
 
     @cached_property
     def table_rules(self) -> TableRules:
-        """The rules of tables and tools, for proposals and approvals."""
+        """The rules of tables and tools, for proposals and approvals. They also contain the names
+        of tables that a right names, so that misspelt ones can be reported."""
         tables = {
             name: TableRule(
                 table.access,
@@ -470,7 +472,7 @@ class Config(StrictSection):
             for name, tool in self.tools.items()
         }
         # Tables that a right names, as in "read:Orders": a wrong name would be a rule for nothing,
-        # so it is looked for among the tables that exist.
+        # so it is looked for among the tables that exist. Patterns with `*` name none.
         right_lists = [(r.allow, r.deny) for r in self.rules]
         right_lists += [(own.allow, own.deny) for own in self.channels.values()]
         rights = (right for allow, deny in right_lists for right in (*allow, *deny))
@@ -480,7 +482,8 @@ class Config(StrictSection):
 
     @cached_property
     def rule_book(self) -> RuleBook:
-        """The rules for the `Policy`. Each is named by its line in the file."""
+        """The rules about rights, for the `Policy`. Each has its line in the file as its name,
+        which people see as the reason of a denial."""
         at = self.location
         group_by_hook = {name: hook.as_ for name, hook in self.hooks.items()}
         return RuleBook(
@@ -500,8 +503,8 @@ class Config(StrictSection):
 
     @cached_property
     def turn_allowances(self) -> tuple[Allowance, ...]:
-        """The allowances for the `Budget`. Each is named by its line in the file. A webhook has one
-        of its own for the turns of its deliveries, because no person pays for them."""
+        """The allowances, for the `Budget`. Each has its line in the file as its source. A webhook
+        has one of its own for the turns of its deliveries, because no person pays for them."""
         allowances = [
             each.allowance(self.location("allowances", n)) for n, each in enumerate(self.allowances)
         ]
@@ -511,7 +514,8 @@ class Config(StrictSection):
 
     @cached_property
     def price_list(self) -> Prices:
-        """The operator's prices."""
+        """The operator's prices, for the `Budget`. Those of MCP tools are written at the tools, and
+        are found by the names that models use for them."""
         own = self.prices
         models = {name: each.price for name, each in own.models.items()}
         mcp = {
@@ -549,6 +553,8 @@ class Config(StrictSection):
         return self._merged_channels[place_keys]
 
     def _merge_channels(self, written: Sequence[str]) -> ChannelConfig:
+        """Return the settings of a place from the sections of these places, the widest first. A
+        value that is not the default replaces that of a wider place."""
         own: dict[str, Any] = {}
         for each in (self.channels[place] for place in written):
             own |= {f.name: v for f in fields(each) if (v := getattr(each, f.name)) != f.default}
@@ -558,16 +564,18 @@ class Config(StrictSection):
 
     @cached_property
     def _merged_channels(self) -> dict[tuple[str, ...], ChannelConfig]:
-        """The settings of each combination of places that was asked for."""
+        """The settings of each combination of places that was asked for: a cache for `channel`."""
         return {}
 
     @property
     def retention(self) -> Mapping[str, int]:
-        """Return the days of the places that have their own."""
+        """The days after which conversations are forgotten, of the places that have a value of
+        their own."""
         return {place: n for place, own in self.channels.items() if (n := own.retention_days)}
 
     def section(self, name: str) -> Any:
-        """Return an integration's section, or its defaults if no file was read."""
+        """Return the section that an integration added to the file, or its defaults if no file was
+        read."""
         default = next((face.section for face in FACES if face.name == name), None)
         return getattr(self, name, None) or (default and default())
 
@@ -583,7 +591,8 @@ class Config(StrictSection):
 
 class LiveConfig:
     """The configuration that applies now: ponte.toml as it was last read (`current`), over what the
-    settings say. Nothing else changes while Ponte runs. `section` is read when Ponte starts.
+    settings say. A reload replaces `current`; nothing else of the configuration changes while Ponte
+    runs. Sections of integrations (`section`) are read only when Ponte starts.
 
     `has_official_prices`: the model's server is OpenAI's, so that its price list applies.
     """
@@ -596,7 +605,8 @@ class LiveConfig:
         *,
         has_official_prices: bool = True,
     ) -> None:
-        """`turn` and `retention` are what applies where ponte.toml says nothing."""
+        """`turn` and `retention` are what applies where ponte.toml says nothing.
+        `has_official_prices`: the model's server is OpenAI's, whose prices Ponte knows."""
         self._turn = turn or TurnConfig()
         self._retention = retention or Retention()
         self._has_official_prices = has_official_prices
@@ -604,11 +614,14 @@ class LiveConfig:
 
     @property
     def current(self) -> Config:
-        """The file as it was last read. A turn asks for its parts often, so they are attributes."""
+        """The file as it was last read. To set it replaces what applies from now on: its parts are
+        copied into attributes, because each turn reads them often."""
         return self._current
 
     @current.setter
     def current(self, config: Config) -> None:
+        """Use this file from now on. Its parts are copied into attributes, because each turn reads
+        them often; retention, prices and limits are combined with what the settings say."""
         self._current = config
         self.channel, self.channels, self.section = config.channel, config.channels, config.section
         self.rule_book, self.table_rules = config.rule_book, config.table_rules
@@ -633,7 +646,8 @@ class LiveConfig:
         )
 
     def add_own_addresses(self, *addresses: str) -> None:
-        """Add addresses that Ponte itself writes, such as that of its page."""
+        """Allow links to these addresses in answers, because Ponte itself writes them, such as that
+        of its page."""
         links = self._turn.links
         all_addresses = links.own_addresses.union(filter(None, addresses))
         self._turn = replace(self._turn, links=replace(links, own_addresses=all_addresses))
@@ -649,9 +663,12 @@ def in_language(texts: Texts, locale: str) -> str:
 
 
 def read_config(path: Path, *, required: bool = False, faces: Faces = FACES) -> Config:
-    """Read and check the file. A missing file is empty unless `required`.
+    """Read and check ponte.toml. A missing file is empty unless `required`. `faces` are the
+    integrations, which add sections.
 
-    Raise SettingsError, with one line for each fault.
+    Three checks follow one another, each with the lines of its faults: whether the text is TOML,
+    each value by itself, and values that do not fit together. Raise SettingsError, with one line
+    for each fault.
     """
     try:
         written_at = path.stat().st_mtime
@@ -686,7 +703,8 @@ def read_config(path: Path, *, required: bool = False, faces: Faces = FACES) -> 
         raise _settings_error(path, lines, faults)
     own = {"name": path.name, "path": path, "lines": lines, "written_at": written_at}
     for name, value in own.items():
-        object.__setattr__(config, name, value)  # it is made, and frozen for who reads it
+        # The class is frozen for those who read it; these fields are no part of the file.
+        object.__setattr__(config, name, value)
     return config
 
 
@@ -699,8 +717,10 @@ def _settings_error(
 
 
 def _cross_check(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
-    """Yield faults between parts of the file: unknown groups, and rights that are given to
-    a place."""
+    """Yield faults between parts of the file, each with the path of its key: groups that
+    `[groups]` does not have, and rights to decide that are given to a place or to all people of a
+    platform. Only people and groups can decide on changes: whoever can join a channel would
+    otherwise be an approver."""
     surfaces = {face.name for face in faces}
     chats = {face.name for face in faces if isinstance(face, ChatIntegration)}
     group_names = ", ".join(config.groups) or "none is"
@@ -716,11 +736,12 @@ def _cross_check(config: Config, faces: Faces) -> Iterator[tuple[KeyPath, str]]:
         return path, f"{path[-1]!r}: no group is called {name!r}; in [groups]: {group_names}"
 
     def first_place(names: Iterable[str]) -> str:
-        """Return the first of these names, and of those in the groups among them, that is a
-        place's."""
+        """Return the first of these names that is that of a place; "" if none is. A group stands
+        for its members."""
         members = (one for name in names for one in config.groups.get(name, (name,)))
         return next((one for one in members if one in known_places or is_place(one, faces)), "")
 
+    # The paths and values of all lists of people who decide, or who change rows without approval.
     lists = [
         ((section, key, field), getattr(own, field))
         for section in ("tables", "tools", "channels")
@@ -764,7 +785,8 @@ def _list_sections(faces: Faces) -> tuple[tuple[str, type[Any]], ...]:
 
 @cache
 def _file_adapter(sections: tuple[tuple[str, type[Any]], ...]) -> TypeAdapter[Config]:
-    """Return the validator of a file with these sections of integrations."""
+    """Return pydantic's validator of a file with these sections of integrations. It is cached,
+    because building one takes long."""
     fields = [(name, section, field(default_factory=section)) for name, section in sections]
     whole = make_dataclass("File", fields, bases=(Config,), frozen=True, slots=True)
     return TypeAdapter(whole)
@@ -778,6 +800,8 @@ def _describe_error(error: ErrorDetails, faces: Faces) -> str:
     if error["type"] == "unexpected_keyword_argument":
         above = path[:-1]
         own = dict(_list_sections(faces))
+        # The class of each section, also if the type is a mapping or a tuple of it. Classes below
+        # the first level are named one by one.
         sections = {
             name: kind
             for name, hint in get_type_hints(Config).items()

@@ -33,10 +33,11 @@ _NOT_YOU = (
 
 @dataclass
 class QuickCommandRegistry:
-    """The `QuickCommands` port. Without `run_command`, none can be run.
+    """The quick commands of ponte.toml: who may run which, and where (the port `QuickCommands`).
+    `run_command` runs one at StackSpot; without it, none can be run.
 
-    Without a registry in the file, any well-formed slug may be run. Its effect is unknown then, so
-    the model asks a person first.
+    Without any quick command in the file, any well-formed slug may be run. Its effect is unknown
+    then, so the model asks a person first.
     """
 
     config: OperatorConfig
@@ -45,31 +46,35 @@ class QuickCommandRegistry:
     policy: Policy | None = None
 
     def connect(self, run: RunQuickCommand | None) -> None:
-        """Set the function that runs quick commands in the system that has them."""
+        """Set the function that runs quick commands at StackSpot; None if StackSpot is not
+        connected."""
         self.run_command = run
 
     @property
     def everybodys(self) -> list[QuickCommand]:
-        """The commands that are limited to no place and no person: those that a model may know."""
+        """The quick commands that are limited to no place and no person, which a model may know
+        whoever asks."""
         named = self.config.quick_commands.items()
         return [
             _public_record(slug, each) for slug, each in named if not each.where and not each.by
         ]
 
     def asks_first(self, slug: str) -> bool:
-        """Return whether a model's call needs a person's approval before it runs."""
+        """Return True if a call by the model needs a person's approval before it runs: the command
+        may change data or cost money, or its effect is not known."""
         command = self.config.quick_commands.get(slug)
         return command is None or command.effect != "read"
 
     async def list_commands(self, person: Person, address: Address) -> list[QuickCommand]:
-        """Return the quick commands that this person may run in this place."""
+        """Return the quick commands of ponte.toml that this person may run in this place: those
+        whose own entry allows the place and the person, and to which the person has the right."""
         commands = []
         for slug, command in self.config.quick_commands.items():
             if not _may_run_here(command, address):
                 continue
             try:
                 is_theirs = await self._is_theirs(command, person, address)
-            except StatusUnknown:  # which counts as a denial
+            except StatusUnknown:  # the platform did not tell the person's groups: a denial
                 continue
             if is_theirs and (await self._judge_right(person, address, slug)).allowed:
                 commands.append(_public_record(slug, command))
@@ -138,7 +143,9 @@ def _may_run_here(command: QuickCommandConfig, address: Address) -> bool:
 
 
 def _public_record(slug: str, command: QuickCommandConfig) -> QuickCommand:
-    """Return a command of ponte.toml in the form that people, models and the page see."""
+    """Return a command of ponte.toml in the form that people, models and the page see. Its title
+    and description are those in English; `translations` has both for each language in which the
+    file has one of them."""
     title, description = command.title, command.description
     return QuickCommand(
         slug=slug,

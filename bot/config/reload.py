@@ -45,8 +45,9 @@ _SENTENCES = {
 
 @dataclass(frozen=True, slots=True)
 class _WrittenName:
-    """A name of a table, tool or person that ponte.toml contains, and its place in the file. A
-    pattern of a rule matches in any case, with `*` for any text."""
+    """A name of a tool, quick command or agent (`kind`) that ponte.toml contains, and its place in
+    the file, to find misspelt ones. A name in a rule is a pattern (`is_pattern`): it matches in any
+    case, with `*` for any text."""
 
     where: str
     kind: str
@@ -65,8 +66,9 @@ class _WrittenName:
 
 
 def misspelt_names(config: Config, settings: Settings) -> Sequence[str]:
-    """Return a line for each name that does not exist, with its location and the nearest name, and
-    for each webhook that cannot work."""
+    """Return a line for each name of a tool, command or agent in ponte.toml that does not exist,
+    with its location and the most similar name, and for each webhook that cannot work. They are no
+    errors: such a name has no effect, and the file applies."""
     # The names of all integrations by kind, also of those that are off.
     known_by_kind: dict[str, frozenset[str]] = dict.fromkeys(_SENTENCES, frozenset())
     known_by_kind["tool"] = frozenset((*SCHEDULE_TOOLS, "post_message", "read_messages"))
@@ -112,8 +114,8 @@ log = structlog.get_logger("config")
 
 
 def describe_config_file(config: Config, path: Path) -> Health:
-    """Return a line of the status: from which file the configuration was read, if any, whether
-    that file still exists, and whether it was written again."""
+    """Return the state of ponte.toml for `status` and `ponte doctor`: which file was read, if any,
+    whether it still exists, and whether it was written again since."""
     if config.path is None and path.exists():
         return Health("config", "off", say(NEWER_FILE_SENTENCE, file=path))
     if config.path is None:
@@ -125,7 +127,8 @@ def describe_config_file(config: Config, path: Path) -> Health:
 
 
 class Reloader:
-    """Reads ponte.toml again and replaces the live configuration."""
+    """Reads ponte.toml again while Ponte runs and replaces the live configuration, for `ponte
+    reload`, SIGHUP and the notification of another process."""
 
     def __init__(self, settings: Settings, live: LiveConfig, audit: Audit, peers: Peers) -> None:
         self._settings = settings
@@ -135,10 +138,11 @@ class Reloader:
         peers.on("reload", self._on_peer)
 
     def reload(self) -> Sequence[str]:
-        """Read the file and use it from now on.
+        """Read the file and use it from now on. A file that does not exist any more is an error,
+        and its rules go on to apply.
 
-        Return the changed sections that take effect only at the next start. Raise SettingsError;
-        then the old file stays in use.
+        Return the changed sections that take effect only at the next start: those of integrations.
+        Raise SettingsError; then the old file stays in use.
         """
         settings, before, now = self._settings, self._live.current, self._read(required=True)
         self._live.current = now
@@ -152,7 +156,8 @@ class Reloader:
         return later
 
     def on_hangup(self) -> None:
-        """Handle SIGHUP. A wrong file changes nothing, and the log says why."""
+        """Handle the signal SIGHUP, which reloads ponte.toml. A wrong file changes nothing, and the
+        log says why."""
         if self._try_to_reload():
             self._note_reload(OPERATOR)
 
@@ -166,8 +171,8 @@ class Reloader:
         return misspelt_names(config, self._settings)
 
     def read_file(self) -> Config:
-        """Return the file as it is now, and leave the live configuration as it is. Raise
-        SettingsError."""
+        """Return the file as it is on disk now, checked, and leave the live configuration as it is.
+        A missing file is an error if there was one or the settings name it. Raise SettingsError."""
         is_chosen = "ponte_config" in self._settings.model_fields_set
         return self._read(required=is_chosen or self._live.current.path is not None)
 
@@ -178,7 +183,7 @@ class Reloader:
         return config
 
     async def health(self) -> Health:
-        """Return which file is in force."""
+        """Return the state of ponte.toml, as `status` shows it."""
         return describe_config_file(self._live.current, self._settings.ponte_config)
 
     async def reload_everywhere(self, by: Person) -> Reload:

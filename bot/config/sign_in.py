@@ -33,10 +33,12 @@ ENTRA_SHARED_TENANTS = frozenset(
 
 
 def _check_issuer(value: str) -> str:
-    """Return a provider's address from ponte.toml if Ponte may trust its accounts. Raise
-    ValueError, which pydantic turns into the line for the operator."""
+    """Return a provider's address from ponte.toml if Ponte may trust its accounts: it uses https,
+    and, at Microsoft Entra, belongs to one organization. Raise ValueError, which pydantic turns
+    into the line for the operator."""
     from adapters.web.oidc.provider import is_allowed_url
 
+    # Twice: the address is its own issuer's, so http is allowed on this machine.
     if not is_allowed_url(value, value) or "?" in value:
         raise ValueError("write an address that starts with https://, without a name or query")
     tenants = {*urlsplit(value).path.lower().split("/")} & ENTRA_SHARED_TENANTS
@@ -103,8 +105,8 @@ class SignInConfig(StrictSection):
     """true: everybody with an account at the provider can sign in"""
 
     def __post_init__(self) -> None:
-        """Raise ValueError unless the provider has exactly one rule for who may sign in, which its
-        tokens can prove."""
+        """Raise ValueError unless the section has exactly one rule for who may sign in, and the
+        provider's tokens can prove it. Pydantic turns the error into a line for the operator."""
         if [bool(self.domains), bool(self.groups), self.anyone].count(True) != 1:
             raise ValueError('write domains = ["…"], groups = ["…"] or anyone = true, one of them')
         if self.domains and is_entra_issuer(self.issuer):

@@ -31,7 +31,8 @@ GROUP_NAME_PATTERN = "[a-z][a-z0-9_-]{0,49}"
 
 
 class StrictSection:
-    """The base of all sections: an unknown key is an error, and errors do not repeat values."""
+    """The base class of all sections of ponte.toml: an unknown key is an error, and error messages
+    do not repeat values, which may be secret."""
 
     __slots__ = ()
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(
@@ -46,7 +47,8 @@ def _check_positive(value: int) -> int:
 
 
 def _parse_duration(value: object) -> float:
-    """Return the seconds of `4h`, `30m` or `0`."""
+    """Return the seconds of a duration such as `4h`, `30m` or `0` in ponte.toml. Raise
+    ValueError."""
     match = re.fullmatch(r"(\d{1,4})([mh])|0", value) if isinstance(value, str) else None
     if match is None:
         raise ValueError('write minutes or hours in quotes, as in "30m" or "4h"; "0" turns it off')
@@ -58,6 +60,9 @@ def _platform_forms(info: ValidationInfo) -> tuple[list[str], list[str], list[st
 
 
 def _check_place(value: str, info: ValidationInfo) -> str:
+    """Return a place in ponte.toml if it is a surface of the owner, or a platform with up to two
+    ids (workspace, channel). Raise ValueError, which pydantic turns into a line for the
+    operator."""
     chats, _, owners = _platform_forms(info)
     faces = (info.context or {}).get("faces", FACES)
     forms = [
@@ -116,6 +121,7 @@ def _check_right(value: str) -> str:
     except BadInput as error:
         raise ValueError(error.words().removesuffix(".")) from None
     if not is_right(value):
+        # The first seven are complete without a name.
         raise ValueError(
             f"write {', '.join(RIGHT_KINDS[:7])}; read, propose or approve for one table as in "
             "read:Orders; or tool:NAME, command:SLUG, agent:NAME, model:NAME, post:PLACE"
@@ -124,8 +130,8 @@ def _check_right(value: str) -> str:
 
 
 def _check_group_name(value: str, info: ValidationInfo) -> str:
-    """Return the name of a group in ponte.toml unless it already means something else in a rule.
-    Raise ValueError."""
+    """Return the name of a group in ponte.toml unless a rule would read it as something else, such
+    as a platform. Raise ValueError, which pydantic turns into a line for the operator."""
     chats, _, owners = _platform_forms(info)
     if value in (*PEOPLE_SETS, ASKER, *chats, *owners) or not re.fullmatch(
         GROUP_NAME_PATTERN, value
@@ -248,7 +254,9 @@ class TomlLines:
 
     def __init__(self, text: str = "") -> None:
         """Find the line of each key. `tomllib` does not tell lines, so the text is parsed statement
-        by statement: a statement ends with the first line with which it is valid TOML."""
+        by statement: a statement ends with the first line with which it is valid TOML. `table` is
+        the path of the header above the statement, and `counted` the number of tables in each
+        array (`[[rules]]`) so far."""
         self._lines: dict[KeyPath, int] = {}
         table: KeyPath = ()
         counted: Counter[KeyPath] = Counter()
@@ -284,7 +292,9 @@ class TomlLines:
 
 
 def describe_toml_error(name: str, text: str, error: tomllib.TOMLDecodeError) -> str:
-    """Return tomllib's message with its line."""
+    """Return the message of an error of tomllib as a line for the operator, as in `ponte.toml:3:
+    not TOML: …`. An error at the end of the text has no line in its message; the last one is
+    named."""
     match = _AT.match(str(error))
     line = int(match[2]) if match else max(1, len(text.splitlines()))
     words = match[1] if match else str(error).removesuffix(" (at end of document)")
@@ -300,7 +310,8 @@ def _list_paths(values: Mapping[str, object]) -> Iterator[KeyPath]:
 
 
 def _list_header_path(values: object) -> Iterator[KeyPath]:
-    """Yield the path of a table's header, as tomllib nests it: [[a.b]] is {"a": {"b": [{}]}}."""
+    """Yield the path of a table's header, ("a", "b"), from what tomllib makes of the header alone:
+    [[a.b]] is {"a": {"b": [{}]}}, [a.b] is {"a": {"b": {}}}."""
     if isinstance(values, dict) and values:
         key, inner = next(iter(values.items()))
         for path in _list_header_path(inner):

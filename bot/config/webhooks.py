@@ -45,7 +45,8 @@ _NO_REPEATS = (
 
 @dataclass(slots=True)
 class ConfiguredHooks:
-    """Finds the handlers of requests to the webhooks of the present ponte.toml."""
+    """Finds what answers requests to the webhooks of ponte.toml, which a reload can change. The
+    code that receives them (`_intake`) is loaded with the first request."""
 
     settings: Settings
     config: LiveConfig
@@ -54,8 +55,9 @@ class ConfiguredHooks:
     _intake: HookIntake | None = field(default=None, init=False)
 
     def find_handler(self, name: str) -> HttpHandler | None:
-        """Return what answers a request to the webhook `name`, also if there is none of this name;
-        None if ponte.toml has no webhook now."""
+        """Return the function that answers a request to the webhook `name`, also if there is none
+        of this name: it then answers as to a wrong secret, so that nobody learns which names exist.
+        Return None if ponte.toml has no webhook now."""
         if not self.config.current.hooks:
             return None
         if self._intake is None:
@@ -70,9 +72,9 @@ class ConfiguredHooks:
 
 
 def check_secrets(config: Config, settings: Settings) -> None:
-    """Mask the secrets of all webhooks, sign-in providers and MCP servers in logs. Raise
-    SettingsError for a webhook's that protects nothing, and for MCP servers that cannot be used,
-    with the line."""
+    """Mask the secrets of all webhooks, sign-in providers and MCP servers in logs from now on.
+    Raise SettingsError, with a line for each, for secrets of webhooks that are too short or not
+    base64, and for MCP servers that cannot be used."""
     for provider in config.sign_in.values():
         mask_also(settings.variable(provider.secret))
     for server in config.mcp.values():
@@ -99,6 +101,7 @@ def find_faults(config: Config, settings: Settings) -> Iterator[str]:
             where, variable = config.location("sign_in", name), provider.secret
             yield say(_NO_SIGN_IN, where=where, variable=variable, name=name)
     yield from find_missing_tokens(config, settings)
+    # A face gets its own settings and the shared ones. `settings` has both.
     used = {face.name for face in settings.faces if face.is_used(settings, settings)}
     for name, own in config.hooks.items():
         hook, where = own.hook(name, settings.variable), config.location("hooks", name)

@@ -50,12 +50,14 @@ class Installation:
 
     @property
     def is_complete(self) -> bool:
-        """Return True if every package has a wanted version and nothing else replaces it."""
+        """True if every package that is needed has a wanted version, and none of Ponte's own is
+        replaced by another one."""
         return not (self.missing or self.wrong or self.foreign)
 
 
 def inspect_installation(extras: Collection[str] = ()) -> Installation:
-    """Check all dependencies, and the optional ones of `extras`. It takes about 0.1 s."""
+    """Compare the installed packages with all dependencies, and with the optional ones of `extras`,
+    and find other packages that have the names of Ponte's. It takes about 0.1 s."""
     required_versions = {}
     for requirement in _read_requirements():
         match = _REQUIREMENT.fullmatch(requirement.strip())
@@ -75,7 +77,8 @@ def inspect_installation(extras: Collection[str] = ()) -> Installation:
             continue
         if not is_within_bounds(version, bounds):
             wrong[name] = version, bounds
-    # Our top-level names that another distribution or folder has, too.
+    # Ponte's packages have common names (`core`), so that another distribution or folder may have
+    # them, too, and be imported instead. `owners` are the distributions by package.
     foreign, owners = {}, metadata.packages_distributions()
 
     for name in TOP_LEVEL_PACKAGES:
@@ -95,7 +98,8 @@ def inspect_installation(extras: Collection[str] = ()) -> Installation:
 
 
 def describe(found: Installation, say: Say) -> str:
-    """Return a line with the result, and what to do if something is wrong."""
+    """Return a line with the result, and what to do if something is wrong. `say` translates a
+    sentence; it is given, because this module imports nothing of Ponte that may be missing."""
     if found.is_complete:
         whole = "Ponte {version} in {folder}, with all {count} required packages"
         return say(whole, version=__version__, folder=INSTALL_FOLDER, count=found.count)
@@ -115,7 +119,7 @@ def describe(found: Installation, say: Say) -> str:
 
 
 def is_within_bounds(version: str, bounds: str) -> bool:
-    """Return whether a version keeps to bounds such as `>=2.7.1,<3`. Only numbers are compared."""
+    """Return True if a version keeps to bounds such as `>=2.7.1,<3`. Only numbers are compared."""
     has = _version_numbers(version)
     return all(
         _COMPARISONS[sign](has, _version_numbers(bound)) for sign, bound in _BOUND.findall(bounds)
@@ -123,8 +127,9 @@ def is_within_bounds(version: str, bounds: str) -> bool:
 
 
 def _read_requirements() -> list[str]:
-    """Return the requirements of this checkout, or of the installed distribution, with extras as in
-    metadata."""
+    """Return the requirements of this checkout (from its `pyproject.toml`), or else of the
+    installed distribution (from its metadata). Optional ones end as in metadata, with
+    `; extra == 'NAME'`."""
     file = INSTALL_FOLDER / "pyproject.toml"
     if file.is_file():
         project = tomllib.loads(file.read_text("utf-8")).get("project", {})

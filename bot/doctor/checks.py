@@ -66,7 +66,8 @@ _SAFETY_STATES: Mapping[str, Literal["on", "note", "failing"]] = {
 
 
 async def examine(start: Start, write: Callable[[str], None], *, as_json: bool = False) -> int:
-    """Write a line for each part. Return 1 if one fails or is unsafe, else 0."""
+    """Write a line for each part with what `ponte doctor` found. Return the exit code: 1 if a part
+    fails or is unsafe, else 0."""
     return int("failing" in await _write_findings(_check(start), write, as_json=as_json))
 
 
@@ -77,10 +78,11 @@ async def try_model(
     *,
     as_json: bool = False,
 ) -> int:
-    """Send the model three paid requests and write what works, after a line that tells this and
-    `confirm`. Return 1 if something does not work, else 0."""
+    """Send the model three paid requests and write what works. First write a line that announces
+    them, and call `confirm`, which may raise. Return the exit code: 1 if something does not work,
+    else 0."""
     states = await _write_findings(_check(start, "announce"), write, as_json=as_json)
-    if "note" in states:
+    if "note" in states:  # without a note, the demo model answers, and nothing is sent
         confirm()
         states = await _write_findings(_check(start, "send"), write, as_json=as_json)
     return int("failing" in states)
@@ -89,7 +91,8 @@ async def try_model(
 async def _write_findings(
     findings: AsyncIterator[DoctorFinding], write: Callable[[str], None], *, as_json: bool
 ) -> set[str]:
-    """Write a line for each finding, or a JSON object. Return their states."""
+    """Write a line for each finding, or with `as_json` a JSON object. Return the set of the
+    findings' states."""
     states = set[str]()
     async for finding in findings:
         states.add(finding.state)
@@ -101,8 +104,9 @@ async def _write_findings(
 
 
 async def _check(start: Start, *model: ModelRequests) -> AsyncIterator[DoctorFinding]:
-    """Yield what the running Ponte finds; if none responds, what the settings of this folder lead
-    to. Raise SettingsError."""
+    """Yield what the running Ponte finds, because its settings may differ from those of this shell;
+    if none responds, what the settings of this folder lead to. With `model`, only make requests to
+    the model, or announce them. Raise SettingsError."""
     home, findings = start.home, None
     ponte = DoctorFinding("ponte", "off", say(NOT_RUNNING_SENTENCE, home=home.path))
     if home.is_served():
@@ -110,6 +114,7 @@ async def _check(start: Start, *model: ModelRequests) -> AsyncIterator[DoctorFin
         ponte = DoctorFinding("ponte", "failing", say(SILENT_SENTENCE, **values))
         with suppress(PonteError), home.address() as socket:
             async with connect(socket, start) as holder:
+                # A request that takes no time, to find out whether the process responds.
                 await holder.run_operation("names", timeout=SILENCE_SECONDS)
                 findings = await holder.run_operation("doctor", model=model)
             ponte = DoctorFinding("ponte", "on", say(RUNNING_SENTENCE, **values))
@@ -127,8 +132,8 @@ async def _check(start: Start, *model: ModelRequests) -> AsyncIterator[DoctorFin
 
 
 async def _check_model(start: Start, model: ModelRequests) -> AsyncIterator[DoctorFinding]:
-    """Yield what three paid requests to the model find out. With "announce", yield a note about
-    them instead, if there is anything to send."""
+    """Yield what three paid requests to the model find out. If `model` is "announce", yield a note
+    about their cost instead, if there is anything to send."""
     settings = start.settings
     async with HttpClient(proxies=settings.proxies) as http:
         deps = dependencies(settings, start.config, start.home, http, model_client(settings))
@@ -142,8 +147,9 @@ async def _check_model(start: Start, model: ModelRequests) -> AsyncIterator[Doct
 
 
 async def check_everything(start: Start, *model: ModelRequests) -> AsyncIterator[DoctorFinding]:
-    """Check each part against its live service, and yield what was found, without secrets. With
-    `model`, only make requests to the model, or announce them."""
+    """Check each part against its live service, and yield what was found, without secrets: first
+    what needs no network, then each integration, and at the end the usage and safety. With `model`,
+    only make requests to the model, or announce them."""
     for request in model:
         async for finding in _check_model(start, request):
             yield finding
@@ -169,8 +175,10 @@ async def check_everything(start: Start, *model: ModelRequests) -> AsyncIterator
         stack.push_async_callback(client.close)
         parts = dependencies(settings, start.config, start.home, http, client)
         for face in settings.faces:
+            # It gets its own settings and the shared ones. `settings` has both.
             part = face.summary(settings, settings)
             if part is not None:
+                # The live service is asked only if its settings are complete.
                 face_check = face.check(parts) if part.state == "on" else _as_is(part)
                 for finding in await _run_check(settings, part.name, face_check):
                     yield finding
@@ -190,8 +198,8 @@ async def check_everything(start: Start, *model: ModelRequests) -> AsyncIterator
 async def check_integration(
     start: Start, name: str
 ) -> tuple[Sequence[DoctorFinding], Mapping[str, Sequence[str]]]:
-    """Check one integration against its live service. Return what was found, and the values that
-    its settings can have, by name."""
+    """Check one integration against its live service, for the set-up page. Return what was found,
+    and the values that its settings can have, such as names of models, by setting."""
     settings, choices = start.settings, dict[str, Sequence[str]]()
     face = next(one for one in settings.faces if one.name == name)
     async with HttpClient(proxies=settings.proxies) as http, AsyncExitStack() as stack:
@@ -207,7 +215,8 @@ async def check_integration(
 async def _run_check(
     settings: Settings, name: str, check: Awaitable[Sequence[Health]]
 ) -> Sequence[DoctorFinding]:
-    """Return what a check found, or why it failed, without secrets."""
+    """Wait for a check and return what it found, or a failing part with the reason why it failed,
+    without secrets: one failure must not stop the other checks."""
     try:
         states = await check
     except (HttpError, PonteError) as error:
@@ -229,8 +238,9 @@ async def _run_check(
 
 
 def _describe_failure(error: HttpError | PonteError, address: tuple[str, str] | None) -> str:
-    """Return what failed. If the server did not respond, name its address and the setting that
-    holds it, if one does; the words for a chat name neither."""
+    """Return a sentence on why a check failed. If the server did not respond, it names the server's
+    `address` and the setting that holds it, if a setting does, for the operator. The error's own
+    sentence is for people in a chat, who must not read addresses."""
     cause = error if isinstance(error, HttpError) else error.__cause__ or error.__context__
     if isinstance(cause, HttpError) and not isinstance(cause, HttpAnswer) and address is not None:
         server, setting = address
@@ -241,10 +251,12 @@ def _describe_failure(error: HttpError | PonteError, address: tuple[str, str] | 
 
 
 def _addresses(settings: Settings) -> dict[str, tuple[str, str]]:
-    """Return the server of each integration whose address is set, and the setting that holds it.
-    Only host and port: the rest of an address may be secret, and a whole one would be redacted."""
+    """Return the server of each integration whose address is set, and the name of the setting that
+    holds it, by integration. Only host and port: the rest of an address may be secret, and a whole
+    one would be redacted."""
     addresses = {}
     for face in settings.faces:
+        # The names of its settings that hold an address.
         for setting in face.sent_to:
             value = getattr(settings, setting, None)
             parts = urlsplit(plain_value(value) if isinstance(value, str | SecretStr) else "")
@@ -289,8 +301,8 @@ async def _as_is(part: Health) -> Sequence[Health]:
 
 
 async def _check_database(url: str) -> Sequence[Health]:
-    """Report the version and the schema of the Postgres server, and which processes use it.
-    Messages that nobody works on are a failure."""
+    """Report the version and the schema of the Postgres server, and which processes use it. It is a
+    failure if processes receive messages (`takes`) and none answers them (`works`)."""
     from core.store.postgres import check_server
     from core.store.processes import read_cluster
 
@@ -307,7 +319,8 @@ async def _check_database(url: str) -> Sequence[Health]:
 
 
 async def _read_stored(start: Start, look: Callable[[SqlConnection], T]) -> T | None:
-    """Return what `look` reads in the database; None if there is none yet."""
+    """Return what `look` reads in the database, without changing it; None if there is no database
+    yet."""
     url = start.settings.database_url
     if url is None:
         return await asyncio.to_thread(inspect_file, start.home.path / "ponte.db", look)
@@ -318,7 +331,8 @@ async def _read_stored(start: Start, look: Callable[[SqlConnection], T]) -> T | 
 
 
 async def _check_usage(start: Start) -> Sequence[Health]:
-    """Report how many amounts of the last days are estimates; nothing if all were counted."""
+    """Report how many of the calls of the last USAGE_DAYS days have estimated costs; nothing if all
+    were counted."""
     since = (datetime.now(UTC) - timedelta(days=USAGE_DAYS)).date().isoformat()
     calls, estimates = await _read_stored(start, partial(count_estimates, since=since)) or (0, 0)
     if not estimates:
@@ -336,8 +350,9 @@ async def _check_mcp(start: Start, deps: IntegrationDependencies[Any]) -> Sequen
 
 
 async def _check_home(start: Start) -> Sequence[Health]:
-    """Report whether the data folder can be used: it, or the nearest folder above it in which it
-    would be created, must be writable and have room."""
+    """Report whether the data folder can be used: it must be writable, have room, and contain no
+    database of another version. If it does not exist, the nearest folder above it, in which it
+    would be created, is tested instead. Raise PonteError, OSError."""
     path = start.home.path
     nearest = next(each for each in (path, *path.parents) if each.exists() or each.is_symlink())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):

@@ -31,7 +31,9 @@ NO_ADMINS = "admins: none, so no one can approve deletions"
 
 
 def list_findings(settings: Settings, config: Config, home: Home) -> list[SafetyFinding]:
-    """Return the findings by topic, each with its fix."""
+    """Return what is safe and unsafe in a setup, sorted by topic, each with its fix. An
+    integration's warning that nothing limits its use (`is_uncapped`) is left out if an allowance in
+    ponte.toml limits the daily turns of each of its people."""
     findings = [*_check_home(home), *_check_files(settings)]
     findings += _check_rights_and_caps(settings, config)
     for face in settings.faces:
@@ -51,7 +53,8 @@ def list_findings(settings: Settings, config: Config, home: Home) -> list[Safety
 
 
 def _check_rights_and_caps(settings: Settings, config: Config) -> Iterator[SafetyFinding]:
-    """Report who is admin, and what limits the use and its cost."""
+    """Report who is admin, how many rules there are, and what limits the usage and its cost. A
+    limit of money without a known price limits nothing, so that is reported, too."""
     admins = ", ".join(sorted(settings.ponte_admins))
     who = say("admins: {names}", names=admins) if admins else say(NO_ADMINS)
     yield SafetyFinding("rights", who)
@@ -127,6 +130,7 @@ def _check_rules(config: Config) -> Iterator[SafetyFinding]:
                 "doesn't contain `approve` ({rule})"
             )
             yield SafetyFinding("rights", say(words, place=place, rule=place_rule.source), "note")
+    # Tables whose rows change although nobody decides.
     open_tables = [name for name, table in config.tables.items() if table.access == "auto"]
     if open_tables:
         words = "creating one row at a time needs no approval in {tables}"
@@ -185,8 +189,9 @@ def _check_home(home: Home) -> Iterator[SafetyFinding]:
 
 
 def _check_files(settings: Settings) -> Iterator[SafetyFinding]:
-    """Report settings files that others can write or read. Whoever can write them controls
-    Ponte."""
+    """Report settings files that other users of this machine can write or read. Whoever can write
+    them controls Ponte; whoever can read them may get its secrets. A file in a folder that others
+    cannot enter is safe whatever its own mode is."""
     env = settings.env_file
     for words in settings.notes:
         yield SafetyFinding("settings", words, "note")
@@ -196,18 +201,19 @@ def _check_files(settings: Settings) -> Iterator[SafetyFinding]:
     setting_files = [env.path] if env.path is not None and not env.why else []
     for path in (*setting_files, settings.ponte_config):
         mode = _read_mode(path) if _is_reachable(path) else 0
+        # The bits of the file's mode for other users: 2 is to write, 4 to read.
         if mode & 0o002:
             words = say("Other users can change {path}. Run `chmod o-w {path}`.", path=path)
             yield SafetyFinding("settings", words, "unsafe")
         elif mode & 0o004 and path == env.path and env.secret:
             words = "{path} contains secrets, and other users can read it. Run `chmod 600 {path}`."
             yield SafetyFinding("settings", say(words, path=path), "unsafe")
-        elif not mode & 0o004 and _read_mode(path):
+        elif not mode & 0o004 and _read_mode(path):  # 0: there is no such file
             yield SafetyFinding("settings", say("other users can't read {path}", path=path))
 
 
 def _read_mode(path: Path) -> int:
-    """Return the file's permission bits; 0 if there is no file."""
+    """Return the permission bits of a file or folder; 0 if there is none."""
     try:
         return path.stat().st_mode & 0o777
     except OSError:
@@ -215,5 +221,5 @@ def _read_mode(path: Path) -> int:
 
 
 def _is_reachable(path: Path) -> bool:
-    """Return whether others can reach the file: a closed folder above it protects it."""
+    """Return True if other users can reach the file: they can enter all folders above it."""
     return all(_read_mode(folder) & 0o001 for folder in path.parents)

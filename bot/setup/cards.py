@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class SetupField:
-    """A setting on a card of the set-up page. `choices` are its values if it has only a few. A
-    secret is never shown again."""
+    """A setting that people can type on a card of the set-up page. `choices` are its values if it
+    has only a few. A value that is secret is never shown again."""
 
     setting: str
     words: str
@@ -20,7 +20,8 @@ class SetupField:
 
 @dataclass(frozen=True, slots=True)
 class SetupLink:
-    """An address that a card of the set-up page leads to."""
+    """A link on a card of the set-up page, such as to the page where a service creates tokens.
+    `words` is its text."""
 
     url: str
     words: str

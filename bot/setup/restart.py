@@ -23,14 +23,17 @@ PROBE_FAILED = "Ponte couldn't start with these settings."
 
 
 class Restart:
-    """Ends this run of Ponte and starts it again in the same process, with the settings that are
-    stored by then. The new start gets the environment with which this process began."""
+    """Ends this run of Ponte and starts it again in the same process, with the settings that the
+    set-up page has stored. The new start gets the environment with which this process began."""
 
     def __init__(self) -> None:
+        """Remember the environment with which this process began, and copy the page's socket that
+        the start before this one has handed over, if there was one."""
         self._environment = {k: v for k, v in os.environ.items() if k != LISTENER_VARIABLE}
         self._stop: asyncio.Event | None = None
         """Set to end the present run. None until `begin`."""
         self._hand_over: Callable[[], Awaitable[int]] | None = None
+        """Stops to accept connections to the page, and returns the descriptor of its socket."""
         self._listener: int | None = None
         """The descriptor of the page's socket, to be handed over to the next start."""
         with suppress(OSError, OverflowError, ValueError):
@@ -40,7 +43,8 @@ class Restart:
 
     def begin(self, stop: asyncio.Event, hand_over: Callable[[], Awaitable[int]]) -> None:
         """Remember the event that ends the run, and the function that stops to accept connections
-        to the page and returns the descriptor of its socket."""
+        to the page and returns the descriptor of its socket. The page serves by now, so the copy of
+        the socket for a start that fails is closed."""
         self._stop, self._hand_over = stop, hand_over
         if self._listener is not None:
             os.close(self._listener)
@@ -48,7 +52,8 @@ class Restart:
 
     async def request(self) -> None:
         """End this run as SIGTERM does; `serve` then starts Ponte again. From now on, new
-        connections to the page wait for the new start."""
+        connections to the page wait in the queue of its socket for the new start. The run also ends
+        if the socket cannot be handed over; a second request does nothing."""
         if self._stop and self._hand_over and not self._stop.is_set() and not self.is_requested:
             self.is_requested = True
             try:
@@ -57,13 +62,14 @@ class Restart:
                 self._stop.set()
 
     def cancel(self) -> bool:
-        """Start nothing after the run that ends now: the process gets a signal to end. Return
-        whether a new start had been requested."""
+        """Start nothing after the run that ends now, because the process got a signal to end.
+        Return whether a new start had been requested."""
         was_requested, self.is_requested = self.is_requested, False
         return was_requested
 
     def execute(self) -> None:
-        """Replace this process by a new start."""
+        """Replace the program in this process by a new start, which inherits the page's socket. The
+        process keeps its id."""
         environment = dict(self._environment)
         if self._listener is not None:
             os.set_inheritable(self._listener, True)

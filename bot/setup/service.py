@@ -70,8 +70,8 @@ class SetupDraft:
 
 
 class SetupService:
-    """The set-up of one Ponte from its page. `restart` is None where Ponte cannot start itself
-    again."""
+    """The actions of the set-up page: show, check and store settings, and start Ponte anew with
+    them. `restart` is None where Ponte cannot start itself again."""
 
     def __init__(
         self,
@@ -83,6 +83,8 @@ class SetupService:
         restart: Restart | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`settings` are those that are in force, and `live` is the present ponte.toml. `restart`
+        is None where Ponte cannot start itself again."""
         self._settings = settings
         self._live = live
         self._home = home
@@ -97,7 +99,9 @@ class SetupService:
 
     async def show(self) -> Json:
         """Return everything that the set-up page shows: a card for each service with the state of
-        what runs now, what became of the newest settings, and who has which rights."""
+        what runs now, what became of the newest settings (`trial`: saved and not in force yet, or
+        failed), and who has which rights. `locked` says why a card can only be read, and `is_new`
+        that a setting of it was saved and waits for a restart."""
         parts = {part.name: part for part in await self._board.health()}
         stored, trial, since = self._stored.read(), self._stored.trial, self._stored.since
         cards = []
@@ -135,8 +139,9 @@ class SetupService:
         }
 
     async def run(self, step: str, arguments: Json, actor: Person) -> Any:
-        """Call the method that is named `step`, and return its result. Methods that store something
-        also get the `actor`, for the audit log."""
+        """Call the method that is named `step`, one of those that the operation `setup step`
+        allows, and return its result. Methods that store something also get the `actor`, for the
+        audit log."""
         more = {"actor": actor} if step in STORING_STEPS else {}
         try:
             return await getattr(self, step)(**arguments, **more)
@@ -144,8 +149,9 @@ class SetupService:
             raise BadInput("{why}", why=error.words()) from None
 
     async def draft(self, card: str, values: Mapping[str, str], earlier: str = "") -> str:
-        """Keep what was typed and return its id. A secret that was not typed is the one of the
-        earlier draft, or the stored one if there was none. Raise BadInput, NotFound.
+        """Keep what the owner typed on a card in memory, and return the draft's id. The page never
+        gets a secret back, so a secret field that is empty means the secret of the earlier draft,
+        or the stored one if there was none. Raise BadInput, NotFound.
 
         Whoever changes the address of a service types its secrets again, so that none of them is
         sent to an address that its owner has not seen.
@@ -190,7 +196,8 @@ class SetupService:
         return id
 
     async def show_draft(self, draft: str) -> Json:
-        """Return a draft without its secrets. Raise NotFound."""
+        """Return a draft of a card's settings, with what its check found. Of a secret, it has only
+        the last characters (`endings`). Raise NotFound."""
         own = self._find_draft(draft)
         fields = CARDS[own.card].fields
         return {
@@ -202,8 +209,8 @@ class SetupService:
         }
 
     async def check(self, draft: str) -> None:
-        """Check a draft against the live service; `show_draft` then has the findings. Raise
-        BadInput, NotFound."""
+        """Check a draft against the live service; `show_draft` then has the findings, and the
+        values that its settings can have, such as the names of models. Raise BadInput, NotFound."""
         from bot.doctor.checks import check_integration
         from bot.doctor.safety import describe_unpriced
 
@@ -224,29 +231,30 @@ class SetupService:
         own.choices = {name: _list_storable(name, choices[name]) for name in choices}
 
     async def save(self, draft: str, actor: Person) -> None:
-        """Store a draft. It takes effect with `apply` or the next start. Raise BadInput, NotFound,
-        HomeUnusable."""
+        """Store the values of a draft. They take effect with `apply` or the next start. Raise
+        BadInput, NotFound, HomeUnusable."""
         own = self._find_draft(draft)
         self._load(own)
         await self._write(self._merge(own.card, own.values), actor)
         self._drafts.pop(draft, None)
 
     async def remove(self, card: str, actor: Person) -> None:
-        """Remove what is stored for a card. Raise NotFound, HomeUnusable."""
+        """Remove the settings that are stored for a card, so that its service is not connected from
+        the next start on. Raise NotFound, HomeUnusable."""
         self._find_card(card)
         await self._write(self._merge(card, {}), actor)
 
     async def undo(self, actor: Person) -> Sequence[str]:
-        """Take the settings before the present ones, with the next start. Return the names that
-        change. Raise HomeUnusable."""
+        """Store the settings from before the last changes again; they take effect with the next
+        start. Return the names of settings that change. Raise HomeUnusable."""
         if not (names := self._stored.undo()):
             return ()
         await self._audit.write_note("setup-undone", actor, settings=", ".join(names))
         return names
 
     async def apply(self, actor: Person) -> None:
-        """Start Ponte anew with the stored settings. Raise BadInput if they do not lead to a start;
-        then nothing changes."""
+        """Start Ponte anew with the stored settings. They are tried in another process first: raise
+        BadInput if Ponte cannot start with them; then nothing changes."""
         if self._restart is None:
             raise BadInput("Only `ponte run` can restart itself. Restart Ponte manually.")
         try:
@@ -268,8 +276,8 @@ class SetupService:
         return found[:MAX_FOUND_PEOPLE]
 
     async def claim(self, platform: str, id: str) -> None:
-        """Begin a claim that the owner is this person of a chat platform. `show` then has the word
-        that the person sends. Raise NotFound."""
+        """Begin a claim that the owner of the page is this person of a chat platform. `show` then
+        has the word that the owner sends from that account as a proof. Raise NotFound."""
         await self._find_person(platform, id)
         self._people.claims.begin(platform, id)
 
@@ -281,7 +289,7 @@ class SetupService:
         sending a word from it (`claim`): a wrong click would make somebody else an admin.
         """
         await self._find_person(platform, id)
-        claim = self._people.claims.find(platform)
+        claim = self._people.claims.find(platform)  # None after ten minutes
         if right == "me" and not (claim and claim.is_proven and claim.person == f"{platform}:{id}"):
             raise BadInput("Send the word to Ponte first, from your own account.")
         values, names = self._stored.read(), ["ponte_allow"]
@@ -292,20 +300,22 @@ class SetupService:
                 raise BadInput("{why}", why=why)
             listed = self._list_people(name, values)
             if name == "ponte_admins":
-                # The setting replaces its default, ADMINS, which gives the page's own owner the
-                # right; so it is written with it.
-                # `web:owner` and `web` name the same account; ADMINS has the short form.
+                # A stored setting replaces its default, ADMINS, by which the owner of the page is
+                # an admin, so the default is stored with it. `web:owner` and `web` name the same
+                # account; ADMINS has the short form.
                 listed = {one.removesuffix(f":{OWNER_ID}") for one in listed} | ADMINS
             values[name.upper()] = ",".join(sorted({*listed, f"{platform}:{id}"}))
         await self._write(values, actor)
 
     async def revoke(self, person: str, actor: Person) -> None:
         """Store that a person of a chat platform, by their key, may no longer change data or
-        approve. Raise BadInput, HomeUnusable."""
+        approve. Raise BadInput if the lists of people are set in the environment or .env,
+        HomeUnusable."""
         values = self._stored.read()
         for name in ("ponte_allow", "ponte_admins"):
             if why := self._why_set_elsewhere(name):
                 raise BadInput("{why}", why=why)
+            # Names without a colon (`web`, `*`) are no people of a chat platform.
             if person in (listed := self._list_people(name, values)) and ":" in person:
                 values[name.upper()] = ",".join(sorted(listed - {person}))
         await self._write(values, actor)
@@ -317,7 +327,8 @@ class SetupService:
         return {*getattr(self._settings, name)} if text is None else {*text.split(",")} - {""}
 
     async def share_sample(self, actor: Person) -> None:
-        """Store that the sample tables are for other people, too. Raise BadInput, HomeUnusable."""
+        """Store that people besides the owner may use the sample tables. Raise BadInput,
+        HomeUnusable."""
         if why := self._why_set_elsewhere("ponte_sample"):
             raise BadInput("{why}", why=why)
         await self._write({**self._stored.read(), "PONTE_SAMPLE": "on"}, actor)
@@ -327,7 +338,10 @@ class SetupService:
             raise NotFound(what=f"{platform}:{id}"[:60])
 
     async def _show_people(self, stored: Mapping[str, str]) -> Json:
-        """Return who may change data and who approves, by the newest settings, and open claims."""
+        """Return who may change data and who approves, by the newest stored settings, as the page
+        shows it: with names where they are known. `granted` are the people that the page can remove
+        (a key with a colon). `claims` are the owner's open claims to be a person of a platform, and
+        `locked` says why the lists can only be read."""
         names = {
             f"{platform}:{id}": f"{name} ({platform}:{id})"
             for platform in CHAT_CARDS
@@ -358,11 +372,12 @@ class SetupService:
         }
 
     async def look(self) -> Sequence[Json]:
-        """Return the model servers that answer at the usual ports of this machine."""
+        """Return the model servers that answer at the usual ports of this machine, for the page to
+        suggest. A port at which nothing answers is no error."""
         own, found = f":{self._settings.ponte_web_port}/", []
         async with HttpClient() as http:
             for name, url in LOCAL_SERVERS:
-                if own in url:
+                if own in url:  # the page itself has this port
                     continue
                 try:
                     options = RequestOptions(timeout=LOOK_TIMEOUT_SECONDS)
@@ -394,7 +409,8 @@ class SetupService:
 
     def _show_field(self, field: SetupField, stored: Mapping[str, str]) -> Json:
         """Return what the page shows of one setting. Of a secret, these are only its last
-        characters. A value from the environment or .env is in force instead of the stored one."""
+        characters. A value from the environment or .env is in force instead of the stored one; the
+        page names its source, and shows it unless it is a secret."""
         source = self._settings.source(field.setting)
         elsewhere = source in ("environment", "file")
         value = stored.get(field.setting.upper(), "")
@@ -413,7 +429,9 @@ class SetupService:
         }
 
     def _why_locked(self, card: SetupCard) -> str:
-        """Return why a card can only be read; "" if it can be changed."""
+        """Return why a card can only be read; "" if it can be changed. It is locked if the address
+        or a secret of its service is set in the environment or .env, because these must come from
+        one source, or if all of its settings are."""
         names = sorted(service_of(card.name, self._settings.faces))
         reasons = [self._why_set_elsewhere(each.setting) for each in card.fields]
         of_service = next(filter(None, map(self._why_set_elsewhere, names)), "")
@@ -445,7 +463,8 @@ class SetupService:
 
 
 def _describe_trial(trial: StartTrial) -> str:
-    """Return what became of the newest settings, which are not in force."""
+    """Return a sentence on the newest settings, which are not in force: they wait for a restart, or
+    a start with them failed."""
     names = ", ".join(trial.names)
     if trial.state == "failed":
         words = (
@@ -456,7 +475,8 @@ def _describe_trial(trial: StartTrial) -> str:
 
 
 def _list_storable(name: str, values: Sequence[str]) -> Sequence[str]:
-    """Return the first values of a service that this setting can have."""
+    """Return the first MAX_LISTED_VALUES values that a service offers for a setting, without those
+    that the set-up page could not store."""
     listed = []
     for value in values[:MAX_LISTED_VALUES]:
         with suppress(BadInput):

@@ -37,8 +37,9 @@ DIED_REASON = "Ponte ended while it was starting with them"
 class StartTrial:
     """The state of the newest settings.
 
-    `saved`: they wait for the next start. `starting`: a start with them has begun. `failed`: it
-    did not work for the reason `why`, and the settings before them are in force again.
+    `saved`: the settings wait for the next start. `starting`: a start with them has begun.
+    `failed`: that start did not work for the reason `why`, and the settings before them are in
+    force again.
     """
 
     state: Literal["saved", "starting", "failed"]
@@ -50,8 +51,8 @@ class StartTrial:
 
 
 class StoredSettings:
-    """The settings that the set-up page has stored in the data folder, and their trial by the next
-    start. Methods raise HomeUnusable."""
+    """Reads and writes the settings that the set-up page stores in the data folder, and the state
+    of their trial by the next start. Methods raise HomeUnusable."""
 
     def __init__(self, home: Home) -> None:
         self._home = home
@@ -79,13 +80,14 @@ class StoredSettings:
 
     def write(self, values: Mapping[str, str], *, is_undo: bool = False) -> None:
         """Store these settings in place of the earlier ones, to be tried by the next start. Raise
-        BadInput for a name or a value that cannot stand in the file; then nothing is changed.
+        BadInput for a name or a value that the file cannot contain; then nothing is changed.
 
         LAST_FILE must have settings with which a start has worked. So they are copied there only
         if they are in force now, not if they still wait to be tried themselves.
         """
         before, trial = self.read(), self.trial
         text = HEADER + "".join(_line(name, value) for name, value in sorted(values.items()))
+        # Read back by the parser of the next start, which knows escapes that `_line` does not.
         if _parse(text) != values:
             raise BadInput("These values can't be stored. Remove unusual characters.")
         names = sorted(k for k in before.keys() | values if before.get(k) != values.get(k))
@@ -99,6 +101,7 @@ class StoredSettings:
     def undo(self) -> tuple[str, ...]:
         """Store the settings from before the last changes again, to be tried by the next start.
         Return the names of the settings that change: none after another undo."""
+        # Another undo before the restart must not store what the first one took back.
         if self.trial and self.trial.is_undo and self.trial.state != "failed":
             return ()
         before, last = self.read(), _parse(self._read(LAST_FILE))
@@ -108,10 +111,10 @@ class StoredSettings:
         return names
 
     def begin_trial(self) -> bool:
-        """Return whether this start of Ponte tries new settings. Call it before they are read.
+        """Return True if this start of Ponte tries new settings. Call it before they are read.
 
-        If the last start with them died before it served the page, restore the settings before
-        them first. If another process holds the home, this start will fail anyway, so nothing is
+        If the last start with them died before it served the page, restore the settings before them
+        first. If another process holds the data folder, this start will fail anyway, so nothing is
         changed.
         """
         if self.trial is None or not self._is_free():
@@ -170,7 +173,9 @@ class StoredSettings:
 
 
 def check_value(name: str, value: str) -> str:
-    """Return a typed value without spaces around it. Raise BadInput with what to do."""
+    """Return a typed value without spaces around it. Raise BadInput, with what to do, for a setting
+    that the page may not store, and for a value with another meaning in settings: `@FILE` reads the
+    value from a file."""
     value = value.strip()
     if name.lower() not in SETUP_NAMES:
         raise BadInput("{name} can't be set here. Set it in .env.", name=name[:60])

@@ -112,10 +112,12 @@ class Spend:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """One allowance of ponte.toml, or of PONTE_DAILY_TURNS.
+    """A limit on what people may use, from ponte.toml or PONTE_DAILY_TURNS.
 
-    `source` describes where it is written. Empty `who` and `where` match everybody and every place.
-    A limit of None means no limit. `name` is set only for an allowance that is not from ponte.toml.
+    `of` says which usage is counted together, `per` the period after which the count starts again.
+    `source` describes where the limit is written. Empty `who` and `where` match everybody and every
+    place. A limit of None means no limit. `name` is set only for an allowance that is not from
+    ponte.toml.
     """
 
     of: CountedBy
@@ -144,8 +146,10 @@ class Allowance:
         return self.money is not None or self.tokens is not None
 
     def merge_stricter(self, other: Allowance) -> Allowance:
-        """Return the lower limit of each unit, from two allowances that count the same thing."""
+        """Return an allowance with the lower limit of each unit, from two that count the same
+        thing and so limit the same units."""
         lower = {unit: min(limit, getattr(other, unit)) for unit, limit in self.limits()}
+        # The message about a reached limit names the allowance that set it.
         source = other.source if lower == dict(other.limits()) else self.source
         return replace(self, source=source, **lower)
 
@@ -156,13 +160,15 @@ class Allowance:
                 yield unit, limit
 
     def exceeded_unit(self, spent: Spend) -> Unit | None:
-        """Return the first unit with a limit that this usage exceeds."""
+        """Return the first unit (turns, tokens or money) with a limit that this usage exceeds; None
+        if it exceeds none."""
         return next((unit for unit, limit in self.limits() if getattr(spent, unit) > limit), None)
 
     def nearly_used_unit(self, spent: Spend) -> Unit | None:
         """Return the first unit of which at least `NEARLY_USED_SHARE` is used.
 
-        Limits of fewer than `MIN_TURNS_FOR_NOTICE` turns are skipped.
+        Limits of fewer than `MIN_TURNS_FOR_NOTICE` turns are skipped: they reach that share only
+        with their last turn.
         """
         for unit, limit in self.limits():
             few = unit == "turns" and limit < MIN_TURNS_FOR_NOTICE
@@ -177,7 +183,8 @@ class Allowance:
 
 
 class SpendingConfig(Protocol):
-    """The configuration of what may be spent. It may change at any time."""
+    """The prices and allowances of the configuration. A reload of ponte.toml can change them at any
+    time, so callers read them anew for each turn."""
 
     @property
     def price_list(self) -> Prices:
@@ -189,7 +196,7 @@ class SpendingConfig(Protocol):
 
 
 class DefaultSpending(SpendingConfig):
-    """The configuration without an operator's prices and allowances."""
+    """The configuration of an installation whose operator set no prices and no allowances."""
 
     price_list = Prices()
     turn_allowances = ()
@@ -202,9 +209,9 @@ DEFAULT_SPENDING = DefaultSpending()
 class Scope:
     """One counter of an allowance: the allowance, applied to one person, place or group.
 
-    `key` is the key of its row. `person` is the key of the person, if each person has a counter.
-    `place` is the channel or workspace, if each of them has one. `counts_past_usage`: usage from
-    before the counter existed counts too.
+    `key` is the key of the counter's row in the table `counters`. `person` is the key of the
+    person, if each person has a counter. `place` is the channel or workspace, if each of them has
+    one. `counts_past_usage`: usage from before the counter existed counts too.
     """
 
     key: str
@@ -238,9 +245,11 @@ class ModelCall:
     has_thread: bool = True
 
     def max_input_tokens(self, thread: int) -> int:
-        """Return an upper bound of the input tokens: one for each byte, capped by `window`.
+        """Return an upper bound of the input tokens: one for each byte, because no tokenizer makes
+        more, capped by the model's `window`.
 
-        `thread` is the bound for the items of the thread.
+        `thread` is the bound for the items of the thread. The whole request counts, where its size
+        is known, if it is larger than the prompt and the thread.
         """
         thread = thread if self.has_thread else 0
         most = max(self.prompt_bytes + thread, self.request_bytes)
@@ -251,9 +260,11 @@ class ModelCall:
         return Spend(0, input + output, self.price.max_cost(input, output) if self.price else 0)
 
     def remaining_output_tokens(self, allowance: Allowance, spent: Spend, input: int) -> int:
-        """Return how many output tokens an allowance still covers, at most `max_output`.
+        """Return how many output tokens an allowance still covers after a prompt of `input` tokens,
+        at most `max_output`.
 
-        `spent` is the used part of the allowance. The result can be negative.
+        `spent` is the used part of the allowance. The result is negative if the input alone
+        exceeds its limit of tokens.
         """
         tokens = self.max_output
         if allowance.tokens is not None:
@@ -265,8 +276,8 @@ class ModelCall:
 
 @dataclass(frozen=True, slots=True)
 class AllowanceCount:
-    """The part of an allowance that is used in one period: the row of one counter. `notices` has
-    the bits `PERSON_NOTICE` and `ADMIN_NOTICE` for notices already sent."""
+    """The used part of an allowance in one period (a day or a month), as the row of one counter has
+    it. `notices` has the bits `PERSON_NOTICE` and `ADMIN_NOTICE` for notices already sent."""
 
     scope: Scope
     period: str
@@ -280,10 +291,12 @@ PERSON_NOTICE, ADMIN_NOTICE = 1, 2
 
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """The reservation for one model call, stored as a row of holds.
+    """The reservation for one model call, stored as a row of the table `holds`.
 
-    `output` is the maximum of output tokens. `is_lowered`: it was reduced to what an allowance has
-    left. `counts` are the counters after the reservation.
+    `part` names the call within its turn. `input` is the upper bound of its input tokens, `output`
+    the maximum of output tokens that the model may write, and `bound` the usage that is reserved.
+    `is_lowered`: `output` was reduced to what an allowance has left. `counts` are the counters
+    after the reservation.
     """
 
     part: str
@@ -295,15 +308,19 @@ class Grant:
 
 
 class OverAllowance(OverBudget):
-    """Raised when an allowance has too little left.
+    """Raised when an allowance has too little left for a message or a call.
 
-    `left` is the rest of the exceeded limit. `zone` is the asker's time zone. `operators` is the
-    time zone in which periods begin.
+    `left` is the rest of the exceeded limit. `zone` is the asker's time zone, in which the message
+    tells when the limit resets. `operators` is the time zone in which periods begin.
     """
 
     def __init__(
         self, count: AllowanceCount, unit: Unit, left: int, zone: tzinfo, operators: tzinfo
     ) -> None:
+        """`count` is what is used of the exceeded allowance, `unit` the exceeded unit (turns,
+        tokens or money), and `left` the rest of its limit. Periods end in the time zone
+        `operators`; the message tells the time in the asker's `zone`. The attribute `limit` is the
+        name of the limit in metrics."""
         allowance = count.scope.allowance
         super().__init__(limit=getattr(allowance, unit))
         self.allowance = allowance
@@ -315,7 +332,10 @@ class OverAllowance(OverBudget):
         self.resets = period_end(count.period, operators).astimezone(zone)
 
     def words(self) -> str:
-        """Return the message for the person, with the time at which the next period begins."""
+        """Return the message for the person, with the time at which the next period begins.
+
+        `left` is negative if the limit was lowered after more had been used.
+        """
         allowance, remaining = self.allowance, max(0, self.left)
         words = say(
             (LEFT if remaining else REACHED)[allowance.of],
@@ -328,6 +348,7 @@ class OverAllowance(OverBudget):
 def format_amount(unit: Unit, count: int) -> str:
     """Return an amount in words, as in `$0.25`, `1,200 tokens` or `3 turns`."""
     if unit == "money":
+        # Rounded down to a hundredth of a cent, so that no message promises more than is left.
         return format_money(math.floor(count / NANODOLLARS_PER_DOLLAR * 10_000) / 10_000)
     if unit == "tokens":
         return plural("{count} token", "{count} tokens", count)
@@ -335,7 +356,9 @@ def format_amount(unit: Unit, count: int) -> str:
 
 
 def describe_nearly_used(count: AllowanceCount, unit: Unit, zone: tzinfo, operators: tzinfo) -> str:
-    """Return the notice for the person that most of an allowance is used."""
+    """Return the notice for the person that most of an allowance is used, with the time at which it
+    resets. Periods begin in the time zone `operators`; the time is written in the person's
+    `zone`."""
     allowance = count.scope.allowance
     when = period_end(count.period, operators).astimezone(zone)
     used = format_amount(unit, getattr(count.spent, unit))
@@ -344,7 +367,8 @@ def describe_nearly_used(count: AllowanceCount, unit: Unit, zone: tzinfo, operat
 
 
 def describe_remaining(count: AllowanceCount, unit: Unit, zone: tzinfo, operators: tzinfo) -> str:
-    """Return a phrase for the person that says how much of one limit is left."""
+    """Return a phrase for the person that says how much of one limit is left, and until when.
+    Periods end in the time zone `operators`; the time is written in the person's `zone`."""
     allowance = count.scope.allowance
     when = format_moment(period_end(count.period, operators).astimezone(zone))
     remaining = max(0, getattr(allowance, unit) - getattr(count.spent, unit))
@@ -363,9 +387,11 @@ COUNTED_WORDS = {
 def max_item_tokens(item: str) -> int:
     """Return an upper bound of the tokens of a transcript item, including its files.
 
-    `item` is JSON. Its text counts one token for each byte, plus an overhead. A picture counts
-    `MAX_PICTURE_TOKENS`. A PDF counts `MAX_DOCUMENT_TOKENS`, because its number of pages is not
-    known. A text file counts its first `MAX_TEXT_FILE_BYTES` bytes, because the rest is not sent.
+    `item` is JSON, as it is stored. It is searched as text first, because most items have no files
+    and need not be parsed. Its text counts one token for each byte, plus an overhead. A picture
+    counts `MAX_PICTURE_TOKENS`. A PDF counts `MAX_DOCUMENT_TOKENS`, because its number of pages is
+    not known. A text file counts its first `MAX_TEXT_FILE_BYTES` bytes, because the rest is not
+    sent.
     """
     most = len(item.encode()) + (
         _MESSAGE_OVERHEAD_TOKENS if '"role":"user"' in item else _ITEM_OVERHEAD_TOKENS
@@ -398,8 +424,9 @@ def describe_usage_notes(
     server_costs: Collection[str] = (),
     unpriced: Collection[str] = (),
 ) -> Iterator[str]:
-    """Yield what to know about the costs in the rows of a usage report, and about models without a
-    price (`Budget.models_without_price`)."""
+    """Yield sentences under a usage report: how many of its costs are estimates, and which of its
+    models have no price, so that their cost comes from the server (`server_costs`) or is not
+    counted (`unpriced`)."""
     if estimated := sum(int(row.get("estimated") or 0) for row in rows):
         yield describe_estimates(estimated)
     if server_costs:
@@ -421,6 +448,7 @@ UNPRICED_SENTENCE = (
 def period_end(period: str, zone: tzinfo) -> datetime:
     """Return the end of a day (`2026-11-21`) or a month (`2026-11`) in a time zone."""
     if len(period) == len("2026-11"):
+        # 32 days after the first of a month lies in the next one, whatever the month's length.
         following = (date.fromisoformat(f"{period}-01") + timedelta(days=32)).replace(day=1)
     else:
         following = date.fromisoformat(period) + timedelta(days=1)

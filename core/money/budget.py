@@ -154,9 +154,9 @@ _SUMS = (
 
 
 class SqlReservation:
-    """A transaction step that counts a turn and reserves its first model call. It runs in the
-    transaction that stores the user's message. If that transaction runs again, `grant` and `counts`
-    are those of the last run."""
+    """A transaction step that counts a turn and reserves the cost of its first model call. It runs
+    in the transaction that stores the user's message in the thread, so neither is stored without
+    the other. If that transaction runs again, `grant` and `counts` are those of the last run."""
 
     def __init__(
         self, work: Callable[[SqlConnection], tuple[tuple[AllowanceCount, ...], Grant | None]]
@@ -173,8 +173,8 @@ class SqlReservation:
 
 
 class Budget(SqlStore):
-    """Counts and reserves usage before it is spent; the journal settles reservations when it stores
-    the results."""
+    """Counts turns, and reserves the highest possible cost of each call before it is made. The
+    journal of turns replaces a reservation with the real cost when it stores the call's result."""
 
     def __init__(
         self,
@@ -186,8 +186,9 @@ class Budget(SqlStore):
         *,
         is_meant: IsMeant,
     ) -> None:
-        """`money_key` maps a person's key to the key under which all their accounts are counted.
-        Periods begin at midnight in `zone`."""
+        """`money_key` maps a person's key to the key under which all accounts of that person are
+        counted. `caps` returns the daily caps of messages, and `is_meant` whether names of
+        ponte.toml include a person. Periods begin at midnight in `zone`."""
         super().__init__(database)
         self._caps = caps
         self._money_key = money_key
@@ -198,11 +199,12 @@ class Budget(SqlStore):
 
     @property
     def bounds_calls(self) -> bool:
-        """Return whether there is any allowance of money or tokens."""
+        """True if any allowance limits money or tokens, so that model calls need a reservation."""
         return any(rule.bounds_calls for rule in self.config.turn_allowances)
 
     async def reserve(self, turn: Turn) -> None:
-        """Count the turn, only once however often it resumes. Raise OverBudget."""
+        """Count the turn in all allowances that apply, only once however often it resumes after a
+        crash. Raise OverBudget if a limit is reached."""
         await self._database.write(await self.make_reservation(turn))
 
     async def make_reservation(self, turn: Turn, call: ModelCall | None = None) -> SqlReservation:
@@ -214,7 +216,7 @@ class Budget(SqlStore):
 
         def work(connection: SqlConnection) -> tuple[tuple[AllowanceCount, ...], Grant | None]:
             """Count the turn once, and reserve its first call, in the caller's transaction. A turn
-            that begins again is not counted again."""
+            that begins again after a crash has its row in `usage`, so it is not counted again."""
             is_new = connection.execute(
                 "INSERT INTO usage (seq, day, person, conversation, place) VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT (seq) DO NOTHING",
@@ -222,6 +224,8 @@ class Budget(SqlStore):
             ).rowcount
             counts = list[AllowanceCount]()
             if is_new:
+                # A new counter begins with the usage so far; without the row that was inserted
+                # above, because `Spend(1)` adds this turn.
                 counts = _add_to_counters(connection, scopes, day, Spend(1), without=turn.seq)
                 self._check_limits(counts, Spend(1), zone)
             if call is None:
@@ -231,8 +235,9 @@ class Budget(SqlStore):
         return SqlReservation(work)
 
     async def reserve_model_call(self, turn: Turn, call: ModelCall) -> Grant | None:
-        """Reserve one more model call. Return None if no allowance bounds it. Raise OverBudget if
-        not even a short answer fits."""
+        """Reserve one more model call of a turn, with less output than it asks for if little is
+        left. Return None if no allowance limits money or tokens. Raise OverBudget if not even a
+        short answer fits."""
         scopes = _bounding_scopes(await self._scopes_of(turn.message))
         if not scopes:
             return None
@@ -242,7 +247,8 @@ class Budget(SqlStore):
         )
 
     async def reserve_run(self, turn: Turn, call_id: str, paid: PaidRun) -> None:
-        """Reserve one run that has a price, once for each call. Raise OverBudget."""
+        """Reserve the price of a run, such as a quick command. A call that is repeated after a
+        crash is reserved once. Raise OverBudget."""
         message = turn.message
         zone = self.zone_of(message)
         if scopes := _bounding_scopes(await self._scopes_of(message)):
@@ -251,8 +257,9 @@ class Budget(SqlStore):
     async def reserve_approved_run(
         self, person: Person, address: Address, seq: int, call_id: str, paid: PaidRun
     ) -> None:
-        """Reserve a run that somebody approved in the event `seq`. `person` is the one who asked
-        for the run, and who pays for it. Raise OverBudget."""
+        """Reserve a run that somebody approved in the event `seq`, such as a quick command.
+        `person` is the one who asked for the run, and in whose allowances it counts. Raise
+        OverBudget."""
         one, day, place = self._money_key(person.key), self._today(), place_names(address)[-1]
         # `_day_of` reads this row. `is_counted` is 0, so that it adds no turn to the reports.
         sql = (
@@ -264,8 +271,9 @@ class Budget(SqlStore):
             await self._reserve_run(person, scopes, seq, call_id, paid, self.zone)
 
     async def settle_run(self, seq: int, call_id: str, paid: PaidRun, begun: bool) -> None:
-        """Record the price of a run that includes no model call. If the run was not begun, release
-        its reservation instead."""
+        """Record the price of a run that includes no model call, such as a quick command. If the
+        run was not begun, release its reservation instead. A run without a known price costs
+        nothing that could be counted."""
         if not begun:
             await self._database.write(lambda c: _release_call_hold(c, seq, f"call:{call_id}"))
         elif (price := self.config.price_list.run_cost(paid)) is not None:
@@ -284,8 +292,9 @@ class Budget(SqlStore):
         paid: PaidRun,
         zone: tzinfo,
     ) -> None:
-        """Reserve the upper bound of a run, unless this call has a reservation or a cost already.
-        Raise OverAllowance."""
+        """Reserve the upper bound of a run: its own price, and that of the model call that it may
+        include. Do nothing if this call has a reservation or a cost already: a turn that resumes
+        after a crash makes the call again. Raise OverAllowance."""
         part, person = f"call:{call_id}", self._money_key(asker.key)
         if connection.execute(
             "SELECT 1 FROM holds WHERE seq = :seq AND part = :part UNION ALL"
@@ -303,22 +312,23 @@ class Budget(SqlStore):
         _insert_hold(connection, seq, part, person, "tool", paid.report_name, counts, bound)
 
     async def release(self, turn: Turn, part: str) -> None:
-        """Release the reservation of a call that the server refused before it did anything.
-        `part` names the call within the turn, as in `holds`."""
+        """Release the reservation of a model call that the server refused before it did anything,
+        so that it costs nothing. `part` names the call within the turn, as in the table `holds`."""
         await self._database.write(lambda c: _release_call_hold(c, turn.seq, part))
 
     @transaction
     def settle_model_call(
         self, connection: SqlConnection, turn: Turn, number: int, model: str, usage: Usage
     ) -> None:
-        """Record the usage of a call beside the turn's rounds, which the journal settles."""
+        """Record the usage of a model call that is no round of the turn: the one that writes a
+        title. The journal settles the calls of rounds itself."""
         settle_round(connection, turn.seq, number, usage, model)
 
     @transaction
     def settle_ended_turns(self, connection: SqlConnection) -> int:
-        """Settle reservations of turns that make no more calls: answered, ended or deleted ones.
-        Their real usage is unknown, so they count with their upper bounds. Return how many there
-        were."""
+        """Settle reservations that a crash left behind: those of turns that make no more calls,
+        because they are answered, ended or deleted. Their real usage is unknown, so they count with
+        their upper bounds. Return how many there were."""
         open_turns = connection.execute(
             "SELECT DISTINCT seq FROM holds WHERE NOT EXISTS (SELECT 1 FROM inbox"
             " WHERE inbox.seq = holds.seq AND state IN ('new', 'running')) ORDER BY seq"
@@ -327,8 +337,9 @@ class Budget(SqlStore):
 
     @transaction
     def claim_notice(self, connection: SqlConnection, count: AllowanceCount, bit: int) -> bool:
-        """Return whether the caller must send this notice now. `bit` is the kind of notice. Only
-        the first caller in a period gets True, in whatever process."""
+        """Return True if the caller must send the notice about this allowance now. `bit` is the
+        kind of notice (PERSON_NOTICE, ADMIN_NOTICE). Of all processes, only the first caller in a
+        period gets True."""
         # The UPDATE tests the bit itself, so only one of several callers changes the row.
         return bool(
             connection.execute(
@@ -342,18 +353,21 @@ class Budget(SqlStore):
     def usage_today(
         self, connection: SqlConnection, person: str | None = None, place: str = ""
     ) -> UsageTotal:
-        """Return the usage of today, of one person (a key) or of all. With `place`, return only the
-        usage there."""
+        """Return the usage of today, of one person (a key) or of all, and how many of its calls
+        have estimated costs. With `place`, return only the usage there."""
+        # An empty text selects everything.
         there = (
             "day = :day AND (:person = '' OR usage.person = :person)"
             " AND (:place = '' OR place = :place)"
         )
+        # All keys of one human are counted under one of them.
         payer = "" if person is None else self._money_key(person)
         values = {"day": self._today(), "person": payer, "place": place}
         row = connection.execute(
             f"SELECT sum(is_counted) AS turns, {_SUMS.format(t='usage')} FROM usage WHERE {there}",  # noqa: S608
             values,
         ).fetchone()
+        # Calls whose real cost never became known.
         unsettled = connection.execute(
             "SELECT count(*) AS n FROM usage JOIN spendings ON spendings.seq = usage.seq"  # noqa: S608
             f" WHERE is_upper_bound = 1 AND {there}",
@@ -369,8 +383,8 @@ class Budget(SqlStore):
         return UsageTotal(int(row["turns"] or 0), usage, int(unsettled["n"]))
 
     async def list_counts(self, person: Person, address: Address) -> Sequence[AllowanceCount]:
-        """Return the current count of each allowance that applies to the person at that address.
-        Reservations are included."""
+        """Return what is used of each allowance that applies to the person at that address, in the
+        current period. Reservations are included."""
         scopes, day = await self.scopes(person, address), self._today()
         return await self._database.read(
             lambda c: [_read_count(c, scope, scope.period_of(day)) for scope in scopes]
@@ -380,7 +394,8 @@ class Budget(SqlStore):
         self, person: Person, address: Address, zone: tzinfo
     ) -> Sequence[str]:
         """Return a phrase for each limit that applies to the person at that address, with what is
-        left of it."""
+        left of it and until when, in the person's time zone `zone`. Periods begin in `self.zone`.
+        """
         return [
             describe_remaining(count, unit, zone, self.zone)
             for count in await self.list_counts(person, address)
@@ -401,6 +416,7 @@ class Budget(SqlStore):
             " WHERE period IN (?, ?) ORDER BY scope"
         )
         for row in await self._database.read(lambda c: c.execute(sql, (day, day[:7])).fetchall()):
+            # `counted` is the key of the person or the place, "" for a counter of everybody.
             rule, _, counted = str(row["scope"]).partition(":")
             for allowance in self.config.turn_allowances:
                 payer = counted if allowance.of == "each person" else ""
@@ -438,7 +454,8 @@ class Budget(SqlStore):
         else:
             # A place without a workspace is a direct message, or one of many conversations of the
             # page or the terminal, as `web::ID`. Direct messages count for the person; all of the
-            # page or the terminal are one line, without the id.
+            # page or the terminal are one line, without the id. The inner `rtrim` removes from the
+            # end whatever is no colon, which is the id, and the outer one the colons.
             column = "CASE WHEN place LIKE 'web::%' OR place LIKE 'terminal::%' THEN"
             column += " rtrim(rtrim(place, replace(place, ':', '')), ':')"
             column += " WHEN place LIKE '%::%' THEN person ELSE place END"
@@ -475,9 +492,9 @@ class Budget(SqlStore):
     def models_without_price(
         self, connection: SqlConnection, since: str = ""
     ) -> tuple[Sequence[str], Sequence[str]]:
-        """Return the models without a price that were used since that day (ISO; "" for today):
-        those of calls with a cost, which the server named or an earlier price gave, and those of
-        calls without one."""
+        """Return two lists of models without a price that were used since that day (ISO; "" for
+        today): those whose calls have a cost all the same, which the server named or an earlier
+        price gave, and those whose calls have none."""
         sql = (
             "SELECT DISTINCT name, spendings.cost IS NULL AS is_unpriced FROM spendings"
             " JOIN usage ON usage.seq = spendings.seq"
@@ -497,7 +514,8 @@ class Budget(SqlStore):
         self, person: Person, address: Address, origin: MessageOrigin = PERSON
     ) -> tuple[Scope, ...]:
         """Return the counters that apply to the person at that address, in the order in which
-        transactions lock them."""
+        transactions lock them: one for each allowance of ponte.toml that names the person and the
+        place, and two for the daily caps of messages. Those two exist without a cap as well."""
         # All accounts of one person count together. `place` is platform, workspace and channel.
         one, place = self._money_key(person.key), place_names(address)
         # The daily messages of one person and of all people together; 0 for no cap: then the
@@ -519,7 +537,8 @@ class Budget(SqlStore):
                 case "each channel":
                     scope = Scope(f"{rule.key}:{place[-1]}", rule, place=place[-1])
                 case "each schedule":
-                    # Only messages of schedules have an origin of the name "schedule".
+                    # Only messages of schedules have an origin of the name "schedule", and `id` is
+                    # then the schedule's.
                     if rule.of != f"each {origin.name}":
                         continue
                     scope = Scope(f"{rule.key}:{origin.id}", rule, place=origin.id)
@@ -561,7 +580,11 @@ class Budget(SqlStore):
         zone: tzinfo,
     ) -> Grant | None:
         """Reserve a call with its `max_output`, or with fewer tokens if an allowance has less left.
-        Raise OverAllowance if fewer than MIN_OUTPUT_TOKENS are left."""
+        Return None if no allowance limits tokens or money. Raise OverAllowance if fewer than
+        MIN_OUTPUT_TOKENS are left.
+
+        The full amount is added to the counters first, which locks their rows, and is lowered in
+        the same transaction if it exceeds a limit."""
         scopes = _bounding_scopes(scopes)
         if not scopes:
             return None
@@ -600,7 +623,8 @@ class Budget(SqlStore):
         return Grant(part, input, output, bound, output < call.max_output, tuple(counts))
 
     def _check_limits(self, counts: Iterable[AllowanceCount], bound: Spend, zone: tzinfo) -> None:
-        """Raise OverAllowance if a count exceeds its limit. The counts include `bound` already."""
+        """Raise OverAllowance if a count exceeds its limit, which undoes the caller's transaction.
+        The counts include `bound`, the amount that is being reserved, already."""
         for each in counts:
             allowance = each.scope.allowance
             unit: Unit | None = allowance.exceeded_unit(each.spent)
@@ -619,8 +643,11 @@ def settle_round(
     has_holds: bool = True,
 ) -> list[SqlRow]:
     """Replace the reservation of a round's last call with what the round really used. Earlier calls
-    of the round were lost, so they count with their upper bounds. Return the turn's other
-    reservations."""
+    of the round were interrupted, for example by a crash, and their usage is not known, so they
+    count with their upper bounds. Return the turn's other reservations.
+
+    `has_holds`: False if the caller knows that the turn has no reservations, so that none are read.
+    A call without one is recorded as attempt 0."""
     holds = _read_holds(connection, seq) if has_holds else []
     round_holds = [hold for hold in holds if hold["part"].startswith(f"r{number}.")]
     others = [hold for hold in holds if hold not in round_holds]
@@ -633,9 +660,11 @@ def settle_round(
 
 
 def settle_call(connection: SqlConnection, seq: int, call_id: str, name: str, usage: Usage) -> None:
-    """Replace the reservation of a tool call with what the call really cost."""
+    """Replace the reservation of a tool call with what the call really cost, in the transaction
+    that stores its result."""
     part = f"call:{call_id}"
     hold = next((hold for hold in _read_holds(connection, seq) if hold["part"] == part), None)
+    # A tool that has no price and reserved nothing leaves no row.
     if hold is not None or usage != Usage():
         _settle(connection, seq, part, hold, "tool", name, usage)
 
@@ -652,8 +681,9 @@ def count_estimates(connection: SqlConnection, since: str) -> tuple[int, int]:
 
 
 def settle_holds(connection: SqlConnection, seq: int, known: Sequence[SqlRow] | None = None) -> int:
-    """Settle all reservations of a turn that is over, each with its upper bound. Return how many
-    there were. `known` are those reservations, if they were read already."""
+    """Settle all reservations of a turn that is over: calls that were lost may have been made, so
+    each counts with its upper bound. Return how many there were. `known` are those reservations, if
+    the caller has read them already."""
     open_holds = _read_holds(connection, seq) if known is None else known
     for hold in open_holds:
         _settle_as_estimate(connection, hold)
@@ -665,7 +695,8 @@ def _bounding_scopes(scopes: Sequence[Scope]) -> list[Scope]:
 
 
 def _day_of(connection: SqlConnection, seq: int) -> str:
-    """Return the day (ISO) on which the turn and all that it uses are counted."""
+    """Return the day (ISO) on which the turn began: all that the turn uses counts on that day, also
+    after midnight."""
     return str(select_value(connection, "SELECT day FROM usage WHERE seq = ?", seq))
 
 
@@ -678,7 +709,7 @@ def _add_to_counters(
     counts, amounts = [], (spend.turns, spend.tokens, spend.money)
     rows = connection.add_to_counters(counters, *amounts)
     for scope, (key, period), row in zip(scopes, counters, rows, strict=True):
-        if row["turns"] is None:
+        if row["turns"] is None:  # the counter has no row yet: this is its first use in the period
             past = _past_spend(connection, scope, period, without)
             # Another transaction may insert the row first. Then only the update below adds.
             connection.execute(
@@ -708,7 +739,8 @@ def _read_count(connection: SqlConnection, scope: Scope, period: str) -> Allowan
 
 def _past_spend(connection: SqlConnection, scope: Scope, period: str, without: int = 0) -> Spend:
     """Return what was spent in that period before the allowance had a counter, except by the turn
-    `without`. The first count of a new allowance begins with it."""
+    `without`. An operator can add an allowance in the middle of a month, and its first count begins
+    with what the month has cost so far."""
     if not scope.counts_past_usage:
         return Spend()
     # Days are compared as texts, so "-31" is the end of every month.
@@ -747,6 +779,9 @@ def _insert_hold(
     counts: Iterable[AllowanceCount],
     bound: Spend,
 ) -> None:
+    """Store a reservation of one call: its upper bound (`bound`), and the counters to which this
+    was added, so that they can be corrected when the real cost is known. `part` names the call
+    within the turn `seq`; `kind` and `name` are the call's in reports; `person` is who pays."""
     scopes = json.dumps([[count.scope.key, count.period] for count in counts])
     connection.execute(
         "INSERT INTO holds (seq, part, person, kind, name, scopes, tokens, money, created_at)"
@@ -760,23 +795,25 @@ def _read_holds(connection: SqlConnection, seq: int) -> list[SqlRow]:
 
 
 def _release_call_hold(connection: SqlConnection, seq: int, part: str) -> None:
-    """Release the reservation of one call of an event, if there is one. `part` names the call, as
-    in HOLDS_TABLE."""
+    """Delete the reservation of one call of a turn or event, if there is one, and take its amounts
+    back from the counters. `part` names the call, as in HOLDS_TABLE."""
     for hold in _read_holds(connection, seq):
         if hold["part"] == part:
             _release_hold(connection, hold, Spend())
 
 
 def _release_hold(connection: SqlConnection, hold: SqlRow, real: Spend) -> None:
-    """Delete a reservation, and replace its amounts in the counters with what was really spent."""
+    """Delete a reservation, and replace its amounts in the counters with what was really spent
+    (`real`)."""
     connection.execute("DELETE FROM holds WHERE seq = ? AND part = ?", (hold["seq"], hold["part"]))
+    # The difference is negative if the call cost less than its upper bound, as most do.
     more = real - Spend(0, int(hold["tokens"]), int(hold["money"]))
     if more != Spend():
         connection.add_to_counters(json.loads(hold["scopes"]), more.turns, more.tokens, more.money)
 
 
 def _settle_as_estimate(connection: SqlConnection, hold: SqlRow) -> None:
-    """Record a reservation's upper bound as its cost. The call may have been made, and its real
+    """Record a reservation's upper bound as its cost: the call may have been made, and its real
     usage is unknown."""
     kind, name, unknown = hold["kind"], hold["name"], Usage(is_estimated=True)
     _settle(connection, hold["seq"], hold["part"], hold, kind, name, unknown)
@@ -791,9 +828,10 @@ def _settle(
     name: str,
     usage: Usage,
 ) -> None:
-    """Record what a call used in place of its reservation. If the usage is an estimate, record the
-    amounts of the reservation."""
-    # The reservation is an upper bound, so an unknown amount never counts too little.
+    """Record what a call used (`usage`), and replace its reservation (`hold`, None if it has none)
+    in the counters. If the usage is an estimate, record the amounts of the reservation instead."""
+    # The reservation is an upper bound, so an unknown amount never counts too little. A cost that
+    # the server named counts if it is higher.
     if hold is not None and usage.is_estimated:
         cost = max(hold["money"] / NANODOLLARS_PER_DOLLAR, usage.cost or 0.0)
         usage = Usage(input=int(hold["tokens"]), cost=cost or None, is_estimated=True)
@@ -818,7 +856,8 @@ def _settle(
             seq,
         ),
     )
-    # A part is recorded once, so the totals grow only with a new row.
+    # A part is recorded once, so the totals grow only with a new row. In SQL, a sum with an unknown
+    # cost (NULL) is unknown; `coalesce` then takes whichever of the two is known.
     if recorded.rowcount:
         connection.execute(
             "UPDATE usage SET input = input + ?, cached = cached + ?, output = output + ?,"

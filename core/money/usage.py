@@ -76,11 +76,15 @@ class Price:
     def max_cost(self, input: int, output: int) -> int:
         """Return the maximum cost of these tokens in billionths of a dollar.
 
-        It assumes the most expensive kind of input, whatever the cache does.
+        It assumes the most expensive kind of input, because nobody knows before the call which
+        part of the input the server's cache has.
         """
+        # Some models cost more for each token if the input is very long.
         input_factor, output_factor = self.long_factors(input)
         input_cost = input * max(self.input, self.cached, self.written) * input_factor
         output_cost = output * self.output * output_factor
+        # Prices are for a million tokens. `round` removes the error of floating point, which
+        # `ceil` would turn into one billionth more.
         return math.ceil(round((input_cost + output_cost) * NANODOLLARS_PER_DOLLAR / 1_000_000, 6))
 
     def affordable_output(self, money: int, input: int) -> int:
@@ -91,10 +95,12 @@ class Price:
         each = self.output * self.long_factors(input)[1] * NANODOLLARS_PER_DOLLAR / 1_000_000
         # `max_cost` rounds up, so one billionth of a dollar stays unspent.
         remaining = money - self.max_cost(input, 0) - 1
+        # Where output costs nothing, any amount is affordable.
         return 10**9 if each <= 0 else max(0, math.floor(remaining / each))
 
     def long_factors(self, input: int) -> tuple[float, float]:
-        """Return by what the prices of input and output are multiplied for so much input."""
+        """Return two factors by which the prices of input and output are multiplied if the input is
+        this long."""
         return (self.long_input, self.long_output) if input > LONG_REQUEST_TOKENS else (1.0, 1.0)
 
 
@@ -159,7 +165,7 @@ class PaidRun:
 
     @property
     def report_name(self) -> str:
-        """The name of the run in reports."""
+        """The name of the run in usage reports, as in `quick-command summarize`."""
         kind = {"quick_commands": "quick-command", "agents": "agent"}.get(self.kind, self.kind)
         return f"{kind} {self.name}".strip()
 
@@ -212,11 +218,16 @@ class Prices:
         return max((cost for cost in costs if cost is not None), default=None)
 
     def cost(self, model: str, usage: Usage) -> float | None:
-        """Return the cost of one call in US dollars. None: unknown."""
+        """Return the cost of one call in US dollars. None: unknown.
+
+        Input that the server read from its cache or wrote to it has prices of its own. Some models
+        cost more for each token if the input is very long (`long_factors`).
+        """
         price = self.find(model)
         if price is None:
             return None
         input_factor, output_factor = price.long_factors(usage.input)
+        # `usage.input` includes both parts. `max`: the counts of a server may contradict.
         plain = max(0, usage.input - usage.cached - usage.cache_writes)
         input_cost = (
             plain * price.input + usage.cached * price.cached + usage.cache_writes * price.written
@@ -224,7 +235,11 @@ class Prices:
         return (input_cost * input_factor + usage.output * price.output * output_factor) / 1_000_000
 
     def run_cost(self, paid: PaidRun) -> float | None:
-        """Return the cost of one run in US dollars. None: unknown."""
+        """Return the cost of one run in US dollars, without its model call. None: unknown.
+
+        The operator's price comes first. OpenAI's list applies only if the server is OpenAI's
+        (`official`). A transcription costs its minutes; any other run has one price.
+        """
         if paid.kind == "container":
             return self.container_session
         if paid.kind == "transcription":
@@ -250,9 +265,10 @@ CACHE_WRITES = ("cache_write_tokens", "cache_creation_tokens", "cache_creation_i
 def parse_usage(response: Mapping[str, Any]) -> Usage:
     """Return the token counts of a response, in the field names of either OpenAI API.
 
-    Each count is judged for itself, and the dearer reading counts. Without a plausible count of
-    input or of output, `is_estimated` is set, and that count is 0. `cost` is what the server says
-    that it charges, None if it says nothing.
+    Servers with OpenAI's API name and add up their counts in different ways, so each count is
+    judged for itself, and the dearer reading counts. Without a plausible count of input or of
+    output, `is_estimated` is set, and that count is 0. `cost` is what the server says that it
+    charges, None if it says nothing.
     """
     usage = _find_details(response, "usage")
     input = _find_count(usage, "input_tokens", "prompt_tokens")
@@ -261,6 +277,7 @@ def parse_usage(response: Mapping[str, Any]) -> Usage:
     cached = _find_largest((usage, details), *CACHE_READS)
     cache_writes = _find_largest((usage, details), *CACHE_WRITES)
     spoken = _find_details(usage, "output_tokens_details", "completion_tokens_details")
+    # Most servers count reasoning among the details, some beside them.
     reasoning = _find_count({**usage, **spoken}, "reasoning_tokens") or 0
     total = _find_count(usage, "total_tokens") or 0
     if output and reasoning > output:  # it is not part of the output (xAI)
@@ -268,6 +285,8 @@ def parse_usage(response: Mapping[str, Any]) -> Usage:
     if input is None:  # DeepSeek names both parts of it, and gateways drop the sum
         misses = _find_count(usage, "prompt_cache_miss_tokens")
         input = None if misses is None else misses + cached
+    # By OpenAI's API, `input` includes the cached tokens. Some servers count them beside it: then
+    # the total, if there is one, has room for them beside input and output.
     from_cache, known = cached + cache_writes, input or 0
     is_counted = not total or total - known - (output or 0) >= from_cache
     if CACHE_READS[-1] in usage or CACHE_WRITES[-1] in usage:
@@ -276,6 +295,8 @@ def parse_usage(response: Mapping[str, Any]) -> Usage:
         is_included = not total and _find_largest([details], *CACHE_READS) > 0
         lacks_cache = (is_counted and not is_included) or from_cache > known
     else:
+        # More cached tokens than input: believed if a total confirms it, or if the count stands
+        # beside the input. In the details it would be a part of the input, so it is an error.
         lacks_cache = (
             cached > known and is_counted and bool(total or _find_count(usage, *CACHE_READS))
         )
@@ -285,7 +306,7 @@ def parse_usage(response: Mapping[str, Any]) -> Usage:
         # Some servers count thoughts in the total alone (xAI, Gemini, Mistral). `or output` keeps
         # None, an output that the server did not count, apart from 0.
         output = max(output or 0, total - input) or output
-    elif output is not None and total > output:
+    elif output is not None and total > output:  # the server did not count the input itself
         input = total - output
     # The cost in US dollars that a server names: OpenRouter and Vercel as `cost`, Perplexity as
     # `cost.total_cost`, DeepInfra as `estimated_cost`.
@@ -306,6 +327,7 @@ def parse_usage(response: Mapping[str, Any]) -> Usage:
         reasoning=min(reasoning, output or 0),
         cache_writes=min(cache_writes, input or 0),
         cost=max(plausible_costs, default=None),
+        # No call is without input, so 0 means that the server did not count it.
         is_estimated=not input or output is None,
     )
 
@@ -323,7 +345,8 @@ def _find_count(counts: Mapping[str, Any], *names: str) -> int | None:
 
 
 def _as_number(value: object) -> float | None:
-    """Return a finite number from 0 on, or the one that a text is; None for anything else."""
+    """Return the value if it is a finite number from 0 on, also one in a text such as "12"; None
+    for anything else."""
     if isinstance(value, str) and _NUMBER.fullmatch(value):
         value = float(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):

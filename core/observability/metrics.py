@@ -134,11 +134,12 @@ duplicate_posts = counter(
 )
 errors = counter("ponte_errors", "Errors shown to users, by code", ["code"])
 spans = counter("ponte_trace_spans", "Spans of traces, by outcome (exported, lost)", ["outcome"])
-spans.labels("lost")
+spans.labels("lost")  # begins this series at 0, so that the first increase is seen
 
 
 def count_turn(platform: str, status: str, seconds: float) -> None:
     """Count an ended turn. `seconds` is its duration since the acceptance of the message."""
+    # Begins this series at 0: Prometheus sees no increase in a series that begins at 1.
     turns.labels(platform, "undeliverable")
     turns.labels(platform, status).inc()
     turn_seconds.labels(platform).observe(max(0.0, seconds))
@@ -151,7 +152,8 @@ def set_build_info(version: str, store: str) -> None:
 
 
 def set_part_states(working: Mapping[str, bool]) -> None:
-    """Set the state of each configured part. Parts that are not in `working` are removed."""
+    """Set the gauge of each configured part: 1 if `working` says that it works, else 0. Parts that
+    are not in `working` are removed."""
     parts.clear()
     for name, works in working.items():
         parts.labels(name).set(works)
@@ -172,7 +174,8 @@ def set_queue_age(age: Callable[[], float]) -> None:
 
 
 def watch_disk(folder: Path) -> None:
-    """Set the data folder, whose disk every scrape looks at."""
+    """Export the free share of the disk that has the data folder. Each scrape of the metrics looks
+    it up anew; NaN if it cannot be read."""
 
     def free_share() -> float:
         try:

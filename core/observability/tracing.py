@@ -47,12 +47,14 @@ CONVERSATION_ATTRIBUTE = "gen_ai.conversation.id"
 
 
 def trace_id_of(turn: str) -> int:
-    """Return the trace id of a turn, an integer of 128 bits."""
+    """Return the trace id of a turn, an integer of 128 bits. It is derived from the turn's id, so
+    that all processes that work on the turn have the same one."""
     return int.from_bytes(_digest(turn)[:16], "big")
 
 
 def root_span_id_of(turn: str) -> int:
-    """Return the id of the turn's root span, an integer of 64 bits."""
+    """Return the id of the turn's root span, an integer of 64 bits, derived from the turn's id as
+    `trace_id_of`."""
     return int.from_bytes(_digest(turn)[16:24], "big")
 
 
@@ -61,11 +63,11 @@ def _digest(turn: str) -> bytes:
 
 
 class TraceSpan:
-    """A context manager that records a span of the current turn.
+    """A context manager that records a span (one timed step) of the current turn.
 
-    An error that leaves the block marks the span as failed, with the error's code. Without a
-    recorder it does nothing. `began` is the start in Unix seconds; 0 means now. `leaves`: the span
-    is a call to another system.
+    An error that leaves the block marks the span as failed, with the error's code. If the turn is
+    not traced, it does nothing. `facts` are the span's attributes. `began` is the start in Unix
+    seconds; 0 means now. `leaves`: the span is a call to another system.
     """
 
     __slots__ = ("_began", "_facts", "_leaves", "_name", "_recording")
@@ -78,6 +80,9 @@ class TraceSpan:
         began: float = 0.0,
         leaves: bool = False,
     ) -> None:
+        """Describe the span; `with` begins it. `facts` are its attributes. `began` is its start in
+        Unix seconds, 0.0 for the moment when it begins. `leaves`: it is a call to another
+        system."""
         self._name = name
         self._facts = facts
         self._began = began
@@ -86,7 +91,7 @@ class TraceSpan:
         """The open span; None if nothing is traced."""
 
     def __enter__(self) -> TraceSpan:
-        """Begin the span if the turn at hand is traced."""
+        """Begin the span, as a child of the current turn's root span, if that turn is traced."""
         if (trace := _TRACE.get()) is not None:
             began = self._began or time.time()
             self._recording = trace.recorder.child(
@@ -112,13 +117,14 @@ class TraceSpan:
             self._recording.note(name, value)
 
     def fail(self, code: str) -> None:
-        """Mark the span as failed."""
+        """Mark the span as failed, with the code of the error."""
         if self._recording is not None:
             self._recording.fail(code)
 
     def note_usage(self, usage: Usage) -> None:
-        """Record the tokens, and the cost in US dollars if it is known."""
-        if self._recording is None:
+        """Record the tokens of a model call, and its cost in US dollars if it is known, under the
+        names of OpenTelemetry's conventions."""
+        if self._recording is None:  # the turn is not traced
             return
         for name, count in (
             ("gen_ai.usage.input_tokens", usage.input),
@@ -140,6 +146,7 @@ def model_call(model: str, provider: str, number: int) -> TraceSpan:
         "gen_ai.request.stream": True,
         "ponte.round": number,
     }
+    # The demo model is Ponte's own, so calling it is no call to another system.
     return TraceSpan(f"chat {model}", facts, leaves=provider != AGENT_NAME.lower())
 
 
@@ -154,8 +161,9 @@ def tool_call(name: str) -> TraceSpan:
 
 
 class _Trace:
-    """The trace of the turn at hand in this process. `ended`: the turn is over for all
-    processes."""
+    """The trace of the turn that the current task runs. `root` is its open root span, `thread` the
+    random id of the conversation's thread. `ended`: the turn is over, and no other process will go
+    on with it, so this process exports the root span."""
 
     __slots__ = ("ended", "recorder", "root", "thread")
 
@@ -178,10 +186,10 @@ def set_recorder(recorder: Traces | None) -> None:
 
 
 class TurnTrace:
-    """A context manager that records the trace of a turn.
+    """A context manager that records the trace of a turn while this process works on it.
 
-    The process that ends the turn exports its root span. If the turn is put back or taken over,
-    that is another process.
+    The process that ends the turn exports its root span. If the turn goes back into the queue or
+    another process takes it over, that is another process.
     """
 
     __slots__ = ("_turn",)
@@ -191,8 +199,11 @@ class TurnTrace:
 
     def __enter__(self) -> None:
         """Begin the trace of a turn, with its wait in the queue as the first span. The names of the
-        values are those of OpenTelemetry's conventions for generative AI."""
-        if _recorder is None:
+        values are those of OpenTelemetry's conventions for generative AI.
+
+        The root span begins when the message was accepted, not now. It stays open, and it is
+        exported only by the process that ends the turn (`__exit__`)."""
+        if _recorder is None:  # tracing is off
             _TRACE.set(None)
             return
         turn = self._turn
@@ -206,7 +217,8 @@ class TurnTrace:
         ):  # fmt: skip
             root.note(name, value)
         _TRACE.set(_Trace(_recorder, root, turn.thread))
-        if turn.is_untouched:  # waiting after a crash shows as a gap in the trace instead
+        # Only the first attempt waits in the queue; waiting after a crash shows as a gap instead.
+        if turn.is_untouched:
             with TraceSpan("queue", began=turn.accepted_at):
                 pass
 
@@ -218,7 +230,8 @@ class TurnTrace:
 
 
 def note_turn_end(status: str, code: str = "") -> None:
-    """Record that the turn is over.
+    """Record in the current trace that the turn is over, so that this process exports the root span
+    (`TurnTrace`). It does nothing if the turn is not traced.
 
     `status` is done, stopped, failed and so on; `code` is the error code.
     """
@@ -235,10 +248,12 @@ MIN_EXPORT_SECONDS, MAX_EXPORT_SECONDS = 0.5, 5.0
 
 
 class Traces:
-    """Records the spans of one process, with a provider of spans and its exporter. Times are in
-    Unix seconds."""
+    """Records the spans of one process with OpenTelemetry, and exports them to a collector. Times
+    are in Unix seconds."""
 
     def __init__(self, provider: TracerProvider, exporter: SpanExporter, version: str) -> None:
+        """`provider` makes the spans of this process and passes them to `exporter`. `version` is
+        Ponte's. OpenTelemetry is imported here, because its packages are optional."""
         from opentelemetry import trace
         from opentelemetry.context import Context
 
@@ -263,14 +278,18 @@ class Traces:
     def with_exporter(
         cls, exporter: SpanExporter, processor: SpanProcessor, version: str = ""
     ) -> Traces:
-        """Return a recorder whose `processor` passes ended spans to `exporter`."""
+        """Return a recorder whose `processor` passes ended spans to `exporter`.
+
+        The trace id and the id of the root span are derived from the turn, so that each process
+        that works on the turn gives them to its spans, and all of these form one trace. The service
+        is named "ponte" unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES name it."""
         from opentelemetry.sdk.resources import Resource
         from opentelemetry.sdk.trace import TracerProvider
         from opentelemetry.sdk.trace.id_generator import IdGenerator
 
         class TurnIds(IdGenerator):
-            """Generates ids: for the root span of `turn` those that any process gives it, else
-            random ones."""
+            """Generates the ids of spans: while `turn` is set (`Traces.root`), those of its root
+            span, which any process derives from the turn; otherwise random ones."""
 
             turn = ""
 
@@ -278,23 +297,28 @@ class Traces:
                 return trace_id_of(self.turn)
 
             def generate_span_id(self) -> int:
+                # 0 is no valid id (W3C Trace Context).
                 return root_span_id_of(self.turn) if self.turn else random.getrandbits(64) or 1
 
             def is_trace_id_random(self) -> bool:
                 return True  # a digest is, as far as samplers need it
 
+        # It reads OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME; without a name there, the SDK's
+        # is "unknown_service".
         resource = Resource.create()
         if str(resource.attributes.get("service.name", "")).startswith("unknown_service"):
             resource = resource.merge(Resource({"service.name": "ponte"}))
         resource = Resource({"service.version": version}).merge(resource)
+        # `close` shuts it down, within a time limit.
         provider = TracerProvider(resource=resource, id_generator=TurnIds(), shutdown_on_exit=False)
         provider.add_span_processor(processor)
         return cls(provider, exporter, version)
 
     def root(self, turn: str, name: str, began: float) -> Recording:
-        """Start the root span of a turn, with the ids of `trace_id_of` and `root_span_id_of`."""
+        """Start the root span of a turn, with the ids that are derived from the turn's id
+        (`trace_id_of`, `root_span_id_of`). `began` is its start."""
         ids: Any = self.provider.id_generator
-        ids.turn = turn  # read before anything else can run
+        ids.turn = turn  # `start_span` reads it before any other code of this thread can run
         span = self._tracer.start_span(name, self._nowhere, start_time=int(began * 1e9))
         ids.turn = ""
         return Recording(span, self._api)
@@ -310,15 +334,18 @@ class Traces:
         return Recording(span, self._api)
 
     async def close(self, patience: float) -> None:
-        """Export ended spans within `patience` seconds. Later ones are lost."""
+        """Export ended spans within `patience` seconds, bounded by MIN_EXPORT_SECONDS and
+        MAX_EXPORT_SECONDS. Spans that are not exported by then are lost.
+
+        `provider.shutdown` blocks while the collector does not answer, so it runs in a thread."""
         loop, closed_event = asyncio.get_running_loop(), asyncio.Event()
 
         def shut() -> None:
             self.provider.shutdown()
-            with suppress(RuntimeError):  # nobody waited so long
+            with suppress(RuntimeError):  # the loop is closed already: nobody waited so long
                 loop.call_soon_threadsafe(closed_event.set)
 
-        # Not in the loop's own threads: their end is waited for when the process ends.
+        # A daemon thread, because the end of the process would wait for a thread of the loop.
         thread = threading.Thread(target=shut, name="traces", daemon=True)
         thread.start()
         try:
@@ -326,12 +353,13 @@ class Traces:
                 await closed_event.wait()
         except TimeoutError:
             log.warning("could not export the last spans")
-            self._exporter.shutdown()
+            self._exporter.shutdown()  # ends the retries of the export that is under way
 
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """An open span. One that is not ended is not exported."""
+    """An open span of OpenTelemetry, to which attributes can be added. Only a span that is ended is
+    exported. `_api` is the module `opentelemetry.trace`, imported only if traces are on."""
 
     span: Span
     _api: Any
@@ -351,7 +379,8 @@ class Recording:
 
 
 def _logging_exporter(url: str | None, headers: str | None, proxy: str | None) -> SpanExporter:
-    """Return an exporter that logs once when it fails, and once when it works again."""
+    """Return an exporter of spans to the collector at `url`, which logs once when it fails, and
+    once when it works again. `headers` is a text as in OTEL_EXPORTER_OTLP_HEADERS."""
     import requests
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace import ReadableSpan
@@ -362,7 +391,8 @@ def _logging_exporter(url: str | None, headers: str | None, proxy: str | None) -
         failing = False
 
         def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-            """Export the spans, and log only when it begins to fail and when it works again."""
+            """Export the spans to the collector. Log a warning when it begins to fail and a line
+            when it works again, and nothing in between."""
             result = super().export(spans)
             failed = result is not SpanExportResult.SUCCESS
             metrics.spans.labels("lost" if failed else "exported").inc(len(spans))
@@ -376,7 +406,8 @@ def _logging_exporter(url: str | None, headers: str | None, proxy: str | None) -
     session = requests.Session()
     # The proxy is one of our settings; `requests` would also read the environment and .netrc.
     session.trust_env = False
-    session.max_redirects = 0  # it would be sent on with its headers
+    # A redirect would send the headers, which can hold a key, to another server.
+    session.max_redirects = 0
     if proxy:
         session.proxies = {"http": proxy, "https": proxy}
     return LoggingExporter(

@@ -93,7 +93,7 @@ AUDIT_TABLE = TableDeclaration(
 
 
 class Audit(SqlStore):
-    """The audit log of an installation. Methods raise NotStored."""
+    """Writes and reads the audit log of an installation. Methods raise NotStored."""
 
     def __init__(self, database: Database) -> None:
         super().__init__(database)
@@ -101,14 +101,15 @@ class Audit(SqlStore):
         self._background = BackgroundTasks("audit")
 
     def note(self, event: str, asker: Person, address: Address | None = None, **facts: str) -> None:
-        """Write a line in the background, after those noted before. A failure is only logged."""
+        """Start to write a line in the background, after those noted before. A failure is only
+        logged, so what the line records must not depend on it."""
         step = audit_step(event, asker, address, **facts)
         self._background.start(self._write_or_log(event, step))
 
     async def write_note(
         self, event: str, asker: Person, address: Address | None = None, **facts: str
     ) -> None:
-        """Write a line in a transaction of its own."""
+        """Write a line in a transaction of its own, after those that `note` began to write."""
         # Tasks start in the order of their creation: this line comes after those noted before.
         await asyncio.create_task(self._write(audit_step(event, asker, address, **facts)))
 
@@ -142,9 +143,9 @@ class Audit(SqlStore):
             """Return the lines of one page, the newest first, and the id from which the next page
             goes on ("" at the end).
 
-            A line names people who were not forgotten by pseudonyms, which `audit_keys` resolves. A
-            page scans at most MAX_SCANNED_LINES, so it can be short or empty and still not be the
-            last one.
+            Lines name people by pseudonyms, which `audit_keys` resolves for people who were not
+            forgotten. A page scans at most MAX_SCANNED_LINES, so it can be short or empty and still
+            not be the last one.
             """
             sql = "SELECT pseudonym, person FROM audit_keys"
             people = {row["pseudonym"]: row["person"] for row in connection.execute(sql)}
@@ -176,7 +177,11 @@ class Audit(SqlStore):
     @in_batches
     def purge(self, connection: SqlConnection, before: str = "") -> int:
         """Delete the lines written before that moment (in the format of the lines), and the oldest
-        ones over MAX_AUDIT_LOG_CHARACTERS. Return how many there were."""
+        ones over MAX_AUDIT_LOG_CHARACTERS. Return how many there were.
+
+        `size` is the number of characters of a line and of all before it, so no sum is needed. The
+        time of a line has a fixed place in its JSON, from the ninth character. This statement is
+        repeated in new transactions (`in_batches`) until it deletes nothing."""
         return connection.execute(
             "DELETE FROM audit WHERE id IN (SELECT id FROM audit ORDER BY id LIMIT ?)"
             " AND (substr(line, 9, 29) < ?"
@@ -185,8 +190,8 @@ class Audit(SqlStore):
         ).rowcount
 
     async def copy_to_log(self) -> None:
-        """Write each new line to the log, until cancelled. A line can be logged twice after a
-        crash; its number tells."""
+        """Write each new line of the audit log to Ponte's own log too, until cancelled: collectors
+        of logs read only that one. A line can be logged twice after a crash; its number tells."""
         while True:
             try:
                 while await self.log_new_lines():
@@ -196,7 +201,8 @@ class Audit(SqlStore):
             await asyncio.sleep(LOG_INTERVAL_SECONDS)
 
     async def log_new_lines(self) -> int:
-        """Write the oldest lines that are not in the log yet to the log. Return how many."""
+        """Write the oldest lines that are not in Ponte's own log yet to it. Return how many. They
+        are marked afterwards: a crash in between logs them twice and loses none."""
         rows = await self._database.read(
             lambda c: c.execute(
                 "SELECT id, line FROM audit WHERE is_logged = 0 ORDER BY id LIMIT ?",
@@ -205,6 +211,7 @@ class Audit(SqlStore):
         )
         for row in rows:
             line = json.loads(row["line"])
+            # structlog has its own `event`, the text "audit".
             log.info("audit", number=row["id"], audit_event=line.pop("event"), **line)
         ids = [(row["id"],) for row in rows]
         sql = "UPDATE audit SET is_logged = 1 WHERE id = ?"
@@ -221,8 +228,8 @@ class Audit(SqlStore):
             await self._database.write(step)
 
     async def _wait_for_pending(self) -> None:
-        """Wait until all lines noted so far are written. Callers start it as a task, because tasks
-        start in the order of their creation."""
+        """Wait until all lines noted so far are written: each holds the lock while it is written.
+        Callers start this as a task, because tasks start in the order of their creation."""
         async with self._lock:
             pass
 
@@ -236,12 +243,13 @@ class Audit(SqlStore):
 def audit_step(
     event: str, asker: Person, address: Address | None = None, **facts: str
 ) -> TransactionStep:
-    """Return a step that writes a line, for the transaction of what the line records."""
+    """Return a transaction step that writes a line, to be run in the transaction of what the line
+    records, so that neither is stored without the other."""
     fields = {
         "at": _format_now(),
         "event": event,
         "asker": asker.key,
-        "person": "",  # the place in the line of a fact that most lines lack
+        "person": "",  # so that this fact stands here in lines that have it; others leave it out
         "api_token": asker.api_token,
         **{name: value[:_MAX_FACT_CHARACTERS] for name, value in facts.items()},
         "place": place_of(address) if address else "",
@@ -256,10 +264,14 @@ def add_change_line(
     rule: str = "",
     undo_asker: Person | None = None,
 ) -> None:
-    """Write a line about a change, in the transaction of what it records."""
+    """Write a line about a change, in the transaction of what it records: ids and counts of rows,
+    never their values. `unknown_rows` are the numbers, from 1, of rows of which it is not known
+    whether they were written. `undo_asker` is the person who undoes the change, if the line records
+    that."""
     proposal, draft, view = change.proposal, change.draft, change.draft.view
     # The place of a post is a channel (`slack:T1:C1`) or a person, who is left out.
     channel = view.place if view.place.count(":") == 2 else ""
+    # Each id once, in order: several steps can write one row.
     row_ids = dict.fromkeys(step.write.id for step in change.written_steps)
     fields = {
         "at": _format_now(),
@@ -321,7 +333,8 @@ def place_of(address: Address) -> str:
 
 
 def _replace_people(line: Mapping[str, object], known: Mapping[str, str]) -> Mapping[str, Any]:
-    """Return the line with people replaced by their entry in `known`, and without empty values."""
+    """Return the line with people's keys replaced by their entries in `known` (pseudonyms, or
+    keys), and without empty values."""
     return {
         name: known.get(str(value), value) if name in PERSON_FACTS else value
         for name, value in line.items()
@@ -333,7 +346,8 @@ def assign_pseudonym(connection: SqlConnection, person: str) -> str:
     """Return the pseudonym of a person (a key). Create it if it is missing."""
     sql = "SELECT pseudonym FROM audit_keys WHERE person = ? ORDER BY pseudonym LIMIT 1"
     pseudonym = select_value(connection, sql, person)
-    # Locked first, so that two processes never give one person two pseudonyms.
+    # Locked first, so that two processes never give one person two pseudonyms. Where there is
+    # something to lock, another process may have created it before the lock: look again.
     if not pseudonym and connection.lock_key(f"audit:{person}"):
         pseudonym = select_value(connection, sql, person)
     if not pseudonym:
@@ -344,7 +358,8 @@ def assign_pseudonym(connection: SqlConnection, person: str) -> str:
 
 
 async def import_audit_files(database: Database, home: Path) -> None:
-    """Move the lines of Ponte 0.1.0's `audit.log` files into the table, then delete the files."""
+    """Move the lines of Ponte 0.1.0's `audit.log` files into the table, then delete the files. A
+    file that cannot be read or deleted is logged, and the next start tries again."""
     files = list_audit_files(home)
 
     def write(connection: SqlConnection) -> None:

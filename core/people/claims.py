@@ -15,8 +15,9 @@ _LETTERS = "abcdefghijklmnopqrstuvwxyz234567"
 
 @dataclass(slots=True)
 class IdentityClaim:
-    """A claim to be `person` (`platform:id`). It is proven when that person sends `word` to Ponte.
-    It ends at `until` (monotonic seconds)."""
+    """A claim of the page's owner to be `person` (`platform:id`) on a chat platform. It is proven
+    when that person sends `word`, which only the page shows, to Ponte there. It ends at `until`
+    (monotonic seconds)."""
 
     person: str
     word: str
@@ -25,8 +26,8 @@ class IdentityClaim:
 
 
 class IdentityClaims:
-    """The claims of the owner, one for each platform, in the memory of this process: a new start
-    ends them."""
+    """The claims of the page's owner to be certain people of chat platforms, at most one for each
+    platform. They are in the memory of this process alone: a restart ends them."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -43,7 +44,8 @@ class IdentityClaims:
         return claim
 
     def find(self, platform: str) -> IdentityClaim | None:
-        """Return the claim of that platform; None if there is none or it has ended."""
+        """Return the claim of the page's owner on that platform; None if there is none or it has
+        ended."""
         claim = self._claims.get(platform)
         return claim if claim and claim.until > self._clock() else None
 

@@ -107,7 +107,8 @@ class Lookup(Protocol):
 
 @dataclass(slots=True)
 class _Known:
-    """A person in the memory of this process, and the time when their row was written."""
+    """A person in the memory of this process, and the time when their row in the database was
+    written last; 0.0 if it must be written with the next report."""
 
     member: PlatformMember
     written_at: float
@@ -144,6 +145,9 @@ class MemberDirectory:
         shared: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """`rows` stores the people of the `platform` in the database, and `lookup` asks the
+        platform about one of them. `shared`: other processes write the same rows. A key is a
+        person's scope (such as a server) and id."""
         self._platform = platform
         self._rows = rows
         """All people, in the database."""
@@ -166,13 +170,15 @@ class MemberDirectory:
         self._tasks = BackgroundTasks("directory")
 
     async def open(self, *scopes: str) -> None:
-        """Load the most recently confirmed rows of these scopes into memory."""
+        """Load the most recently confirmed rows of these scopes (of Discord: servers) into
+        memory."""
         for scope in scopes:
             for member in await self.newest(scope):
                 self._known[member.key] = _Known(member, member.confirmed_at)
 
     async def newest(self, scope: str) -> Sequence[PlatformMember]:
-        """Return the members with the most recently confirmed rows, the oldest of them first."""
+        """Return the members of a scope whose rows the platform confirmed last, as many as the
+        memory takes, the oldest of them first."""
         try:
             return await self._rows.list_newest(self._platform, scope, MAX_MEMBERS_IN_MEMORY)
         except NotStored as error:
@@ -194,8 +200,9 @@ class MemberDirectory:
         return entry.member if entry else None
 
     async def find(self, id: str, max_age: float, scope: str = "") -> PlatformMember | None:
-        """Return the person if their data was confirmed within `max_age` seconds, in memory or in a
-        row."""
+        """Return the person if the platform confirmed their data within `max_age` seconds, in
+        memory or in a row of the database. If no other process writes rows, a person in memory has
+        no newer row, so the database is not read for them."""
         place = (scope, id)
         entry = self._known.get(place)
         if entry and self._is_fresh(entry.member, max_age):
@@ -206,8 +213,9 @@ class MemberDirectory:
         return entry.member if entry and self._is_fresh(entry.member, max_age) else None
 
     async def resolve(self, id: str, max_age: float, scope: str = "") -> PlatformMember | None:
-        """Return the person with data that the platform confirmed within `max_age` seconds. Wait
-        for it as long as it takes; None if the platform refuses."""
+        """Return the person with data that the platform confirmed within `max_age` seconds. If it
+        is not stored, look the person up, and wait for the answer as long as it takes; callers
+        limit the wait. Return None if the platform refuses."""
         place = (scope, id)
         while (member := await self.find(id, max_age, scope)) is None:
             self.want(id, scope)
@@ -223,10 +231,11 @@ class MemberDirectory:
         return member
 
     def want(self, id: str, scope: str = "") -> None:
-        """Begin to look a person up, without waiting."""
+        """Begin to look a person up, without waiting. Start the task that asks the platform, and
+        the one that reads rows of other processes, unless they run already."""
         place = (scope, id)
         self._lookups.setdefault(place, _MemberLookup())
-        if place not in self._asked:
+        if place not in self._asked:  # no request about them is under way
             self._wanted[place] = None
         if self._asking is None or self._asking.done():
             self._asking = self._tasks.start(self._ask_all())
@@ -242,9 +251,11 @@ class MemberDirectory:
     ) -> None:
         """Store data that the platform reported just now.
 
-        `unasked`: the data concerns everybody, so people who were forgotten are left out. Otherwise
-        memory is updated before the rows, so that those who wait for a lookup do not wait for the
-        store.
+        `unasked`: the data is a list of everybody or an event, and nobody asked for these people,
+        so those who were forgotten are left out. Only the rows tell who that is, so they are
+        written first. Otherwise memory is updated before the rows, so that those who wait for a
+        lookup do not wait for the store. A row without changes is written again only after
+        `write_again` seconds.
         """
         now = self._clock()
         fresh = [replace(member, confirmed_at=now) for member in members]
@@ -282,8 +293,8 @@ class MemberDirectory:
                     entry.written_at = 0.0
 
     async def write(self, members: Sequence[PlatformMember]) -> frozenset[str] | None:
-        """Write rows only; the caller has updated memory. Return the ids of people whose rows are
-        not written because they were forgotten, or None if nothing could be written."""
+        """Write rows only; the caller updates memory. Return the ids of people whose rows are not
+        written because they were forgotten, or None if nothing could be written."""
         try:
             return await self._rows.put(self._platform, members)
         except NotStored as error:
@@ -299,7 +310,8 @@ class MemberDirectory:
             log.warning("could not save users", error=str(error))
 
     def forget(self, ids: Collection[str]) -> None:
-        """Remove these people from memory, in all scopes. The store deletes their rows."""
+        """Remove these people from memory, in all scopes, because they left or are being erased.
+        Their rows are deleted elsewhere."""
         for place in [place for place in self._known if place[1] in ids]:
             del self._known[place]
 
@@ -311,14 +323,15 @@ class MemberDirectory:
         self, members: Iterable[PlatformMember], written: Collection[PlatformMember]
     ) -> None:
         """Put these people into memory. The rows of those in `written` have the same data, or will
-        have it soon."""
+        have it soon. The rows of the others were written at an earlier time, which their entries in
+        memory keep."""
         places = {member.key for member in written}
         for member in members:
             entry = None if member.key in places else self._known.get(member.key)
             self._remember(_Known(member, entry.written_at if entry else member.confirmed_at))
 
     def _remember(self, known: _Known) -> None:
-        """Put one person into memory and end the wait for them."""
+        """Put one person into memory, and wake those who wait for the person."""
         place = known.member.key
         self._known[place] = known
         self._wanted.pop(place, None)
@@ -350,7 +363,8 @@ class MemberDirectory:
 
     async def _ask(self, place: MemberKey) -> None:
         """Look one person up and store the result. After a failure, look them up again after a
-        pause, if anybody still waits for them then."""
+        pause, if anybody still waits for them then: as long as the platform asks for (PlatformBusy,
+        its rate limit), else ASK_AGAIN_SECONDS."""
         try:
             member = await self._platform_lookup.ask(place)
         except NoMember:
@@ -381,7 +395,8 @@ class MemberDirectory:
             self._lookups.pop(place, None)
 
     async def _follow_rows(self) -> None:
-        """While anybody waits, read the rows for data that another process received."""
+        """While anybody waits for a person, read their rows every READ_AGAIN_SECONDS: another
+        process may have received the data."""
         while self._lookups:
             await asyncio.sleep(READ_AGAIN_SECONDS)
             await self._read(self._lookups)
@@ -405,8 +420,8 @@ _UPSERT = (
 
 
 class SqlDirectory(SqlStore):
-    """The rows of people, one for each person and scope. `pseudonym` returns the keyed hash of a
-    name."""
+    """Stores the people of platforms in the table `directory`, one row for each person and scope.
+    `pseudonym` returns the keyed hash of a name."""
 
     def __init__(self, database: Database, pseudonym: Callable[[str], str]) -> None:
         super().__init__(database)
@@ -429,7 +444,8 @@ class SqlDirectory(SqlStore):
     def find(
         self, connection: SqlConnection, platform: str, places: Collection[MemberKey]
     ) -> Sequence[PlatformMember]:
-        """Return the members with these keys. Members without a row are left out."""
+        """Return the members with these keys (scope and id). Members without a row are left out.
+        The query selects by id alone, so rows of other scopes are removed from the result."""
         ids = sorted({id for _, id in places})
         members = list[PlatformMember]()
         for begin in range(0, len(ids), _IDS_PER_STATEMENT):
@@ -444,8 +460,8 @@ class SqlDirectory(SqlStore):
 
     @query
     def list_people(self, connection: SqlConnection, platform: str) -> Mapping[str, str]:
-        """Return id → name of the people of a platform whose name is known: from its list of
-        members, or from their latest message. No bots and no guests."""
+        """Return the names of a platform's people by their ids, as far as they are known: from its
+        list of members, or from their latest message. Bots and guests are left out."""
         rows = connection.execute(
             f"SELECT {_COLUMNS} FROM directory WHERE platform = ?",  # noqa: S608
             (platform,),
@@ -488,6 +504,7 @@ class SqlDirectory(SqlStore):
         people. A row that was confirmed later than the member is not changed."""
         connection.lock_key(_LOCK_KEY)
         hashes = set(select_values(connection, "SELECT pseudonym FROM erased_people"))
+        # Without forgotten people, no id need be hashed.
         ids = {member.id for member in members} if hashes else set[str]()
         erased = frozenset(id for id in ids if self._pseudonym_of(platform, id) in hashes)
         rows = [_row(platform, each) for each in members if each.id not in erased]
@@ -501,7 +518,8 @@ class SqlDirectory(SqlStore):
 
     @transaction
     def forget(self, connection: SqlConnection, platform: str, ids: Collection[str]) -> None:
-        """Delete the rows of these people, and let no later `put` bring them back."""
+        """Delete the rows of these people, who asked to be forgotten, and store a hash of each id,
+        by which no later `put` brings them back."""
         connection.lock_key(_LOCK_KEY)
         for id in ids:
             connection.execute(

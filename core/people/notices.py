@@ -68,8 +68,8 @@ SENTENCES: Mapping[str, str] = {
 
 @dataclass(frozen=True, slots=True)
 class PersonNotice:
-    """A notice to one person. `values` fill the sentence of its kind; `created_at` is in seconds
-    since the epoch."""
+    """A notice to one person, for example that their sign-in link was replaced. `values` fill the
+    sentence of its kind in `SENTENCES`; `created_at` is in seconds since the epoch."""
 
     id: str
     kind: str
@@ -78,18 +78,20 @@ class PersonNotice:
 
     @classmethod
     def new(cls, id: str, kind: str, **values: str) -> PersonNotice:
-        """Return a notice of this moment. Raise KeyError for an unknown kind."""
+        """Return a notice of this moment. Raise KeyError for an unknown kind or a missing value,
+        instead of storing a notice that nobody can read."""
         say(SENTENCES[kind], **values)
         return cls(id, kind, values, time.time())
 
     @property
     def stored_text(self) -> str:
-        """The kind and the values as JSON. The language is chosen when the person gets it."""
+        """The kind and the values as JSON, as they are stored. The sentence is made when the person
+        gets the notice, in their language then."""
         return json.dumps({"kind": self.kind, "values": dict(self.values)})
 
     @classmethod
     def read(cls, id: str, stored_text: str, at: float) -> PersonNotice:
-        """Return a stored notice."""
+        """Return the notice in a row: its id, its `stored_text`, and the time when it was made."""
         fields = json.loads(stored_text)
         return cls(id, fields["kind"], fields["values"], at)
 
@@ -119,11 +121,12 @@ PERSON_NOTICE_SECONDS = 90 * 86_400.0
 
 
 class Outbox(SqlStore):
-    """Notices that Ponte sends unasked, each stored before it is posted."""
+    """Notices that Ponte sends without being asked (reminders, copies of cards). Each is stored in
+    the table `outbox` before it is posted, so that a crash loses none."""
 
     async def list_due(self, stage: NoticeStage, created_before: float) -> Sequence[str]:
-        """Return the ids of the changes made before `created_before` that need the notice of this
-        stage next, oldest first."""
+        """Return the ids of the changes made before `created_before` for which people must get the
+        notice of this stage next (asked, reminded, expired), oldest first."""
         sql = (
             f"SELECT id FROM changes WHERE {_DUE_CONDITIONS[stage]} AND created_at < ?"  # noqa: S608 - ours
             " ORDER BY created_at"
@@ -141,11 +144,14 @@ class Outbox(SqlStore):
         """Store the notices of a stage for a change, once: a second call for the stage stores
         nothing. A person's copy of the card that is stored already stays."""
         sql = "SELECT conversation FROM changes WHERE id = ?"
-        if (conversation := select_value(connection, sql, change)) is None:
+        if (conversation := select_value(connection, sql, change)) is None:  # deleted meanwhile
             return
+        # The erasure of a conversation takes this lock too, so that none of its texts is stored
+        # after it.
         connection.lock_key(conversation)
         due = f"UPDATE changes SET last_notice = ? WHERE id = ? AND {_DUE_CONDITIONS[stage]}"  # noqa: S608 - ours
-        # The UPDATE matches once, so only the first caller stores the notices of a stage.
+        # The condition is that the change still needs the notice of this stage, so the UPDATE
+        # matches once, and only the first caller stores the notices.
         if connection.execute(due, (stage, change)).rowcount:
             # People are asked again about a changed proposal. Their copies are redrawn.
             sql = "SELECT person FROM outbox WHERE change = ? AND kind = 'copy'"
@@ -159,14 +165,14 @@ class Outbox(SqlStore):
         return await self._select_notices("state IN ('new', 'posting') ORDER BY created_at")
 
     async def list_copies(self, change: str) -> Sequence[ApprovalNotice]:
-        """Return the posted copies of the change's card."""
+        """Return the copies of the change's card that were posted to approvers."""
         return await self._select_notices(
             "change = :change AND kind = 'copy' AND state = 'posted' ORDER BY person", change=change
         )
 
     async def list_outdated(self, kind: NoticeKind = "copy") -> Sequence[ApprovalNotice]:
-        """Return the posted copies, or cards in lists, that show an older version of their change,
-        oldest first."""
+        """Return the posted copies of cards, or cards in lists of `approvals`, that show an older
+        version of their change and so must be redrawn, oldest first."""
         return await self._select_notices(
             "kind = :kind AND state = 'posted'"
             " AND drawn_version < (SELECT version FROM changes WHERE id = change) ORDER BY"
@@ -177,12 +183,17 @@ class Outbox(SqlStore):
     @transaction
     def put(self, connection: SqlConnection, outgoing: ApprovalNotice) -> None:
         """Store the notice. If its change was forgotten meanwhile, store it without its text and
-        names."""
+        names.
+
+        A notice of the kind "person" is about no change, so none has its `change` as its id. Any
+        other notice whose change does not exist any more is dropped."""
         sql, id = "SELECT conversation FROM changes WHERE id = ?", outgoing.change
         if (conversation := select_value(connection, sql, id)) is None:
             if outgoing.kind == "person":
                 put_notice(connection, outgoing)
             return
+        # The erasure of a conversation takes this lock too. So the change is erased either before
+        # this look or after this transaction, and then with this notice.
         connection.lock_key(conversation)
         reason = select_value(connection, "SELECT erasure_reason FROM changes WHERE id = ?", id)
         put_notice(connection, without_names(outgoing) if reason else outgoing)
@@ -219,7 +230,8 @@ def find_copy_recipients(connection: SqlConnection, change: str) -> frozenset[st
 
 
 def put_person_notice(connection: SqlConnection, person: Person, notice: PersonNotice) -> None:
-    """Store a notice to a person, and delete those that nobody fetched for a long time."""
+    """Store a notice to a person, and delete notices that nobody fetched for
+    PERSON_NOTICE_SECONDS."""
     connection.execute(
         "DELETE FROM outbox WHERE kind = 'person' AND created_at < ?",
         (notice.created_at - PERSON_NOTICE_SECONDS,),
@@ -228,8 +240,8 @@ def put_person_notice(connection: SqlConnection, person: Person, notice: PersonN
 
 
 def forget_notices(connection: SqlConnection, change: str) -> None:
-    """Delete the change's notices that are not begun yet, and remove the texts and names from the
-    others."""
+    """Delete the notices about a forgotten change whose posting has not begun, and remove the texts
+    and names from the others, whose posts still have to be redrawn."""
     connection.execute("DELETE FROM outbox WHERE change = ? AND state = 'new'", (change,))
     for row in connection.execute("SELECT * FROM outbox WHERE change = ?", (change,)).fetchall():
         put_notice(connection, without_names(_notice_of(row)))
@@ -243,7 +255,8 @@ def without_names(one: ApprovalNotice) -> ApprovalNotice:
 
 
 def put_notice(connection: SqlConnection, one: ApprovalNotice) -> None:
-    """Store a notice, in place of an earlier one of its kind about the change to that person."""
+    """Store a notice, in place of an earlier one of its kind about the change to that person. The
+    row then keeps its `created_at`, by which notices are sent in order."""
     connection.execute(
         "INSERT INTO outbox (change, kind, person, recipient, reply_to, locale, text, post, state,"
         " drawn_version, created_at) VALUES (:change, :kind, :person, :recipient, :reply_to,"

@@ -90,25 +90,26 @@ NOT_INVITED_SENTENCE = (
 
 
 class PageAccounts(Protocol):
-    """The named accounts of a surface that belongs to the owner, in addition to the owner."""
+    """The stored data about the people who use the web page: accounts of people whom the owner
+    invited, their sessions and API tokens, and people who sign in with a provider. The owner of
+    this Ponte has no account here."""
 
     async def list_all(self) -> Sequence[PageAccount]:
-        """Return all accounts."""
+        """Return the accounts of all invited people."""
 
     async def find(self, person: str) -> PageAccount | None:
-        """Return the account by the person's key."""
+        """Return the account of the person with this key, None if there is none."""
 
     async def record_visit(self, person: str, day: str) -> None:
-        """Record that the person used the surface on that day."""
+        """Record that the person used the page on `day` (UTC)."""
 
     async def end_session(self, session: str, until: float) -> None:
-        """End a session, in every process, that would otherwise last until `until`.
-
-        Raises NotStored.
-        """
+        """Record that the session is ended, in every process; without that, it would last until
+        `until` (Unix seconds). `session` is its SHA-256. Raises NotStored."""
 
     async def is_session_ended(self, session: str) -> bool:
-        """Return True if the session was ended. Raises NotStored."""
+        """Return True if the person signed out of the session with this SHA-256. Raises
+        NotStored."""
 
     async def find_api_token(self, token_hash: str) -> ApiToken | None:
         """Return the API token with this SHA-256, None if there is none. Raises NotStored."""
@@ -122,10 +123,12 @@ class PageAccounts(Protocol):
     async def create_api_token(
         self, person: str, name: str, days: int, *, kind: str = "api"
     ) -> tuple[ApiToken, str]:
-        """Create an API token for a person. Return it and its text, which is stored nowhere.
+        """Create an API token for a person. Return its record and its text, which is stored
+        nowhere.
 
-        `days` is how long it is valid; 0 means without end. `kind` is what it opens. Raises
-        BadInput and NotStored.
+        `days` is how long it is valid; 0 means without end. `kind` is what the token gives access
+        to: "api" for `/v1`, "mcp" for `/mcp`, "metrics" for `/metrics`. Raises BadInput and
+        NotStored.
         """
 
     async def revoke_api_token(self, id: str, person: str = "") -> ApiToken:
@@ -135,8 +138,8 @@ class PageAccounts(Protocol):
         """
 
     async def find_ended_token(self, token_hash: str) -> EndedToken | None:
-        """Return the sign-in token with this SHA-256 if it was replaced or removed lately. Raises
-        NotStored."""
+        """Return the sign-in token with this SHA-256 if it was replaced or removed lately, so that
+        the page can tell why it no longer works. Raises NotStored."""
 
     async def list_ended_tokens(self, person: str) -> Sequence[EndedToken]:
         """Return the sign-in tokens of this person (a key) that were replaced or removed lately."""
@@ -144,8 +147,9 @@ class PageAccounts(Protocol):
     async def record_sign_in(
         self, identity: Identity, now: float, *, is_new: bool = True
     ) -> SignedInPerson:
-        """Store that a provider confirmed a person now, and return them. `is_new`: to sign in, not
-        to keep a session. Raises NotStored."""
+        """Store that a provider confirmed a person now, and return them as they are stored. With
+        `is_new`, the person signs in; otherwise the provider only confirmed a session that exists.
+        Raises NotStored."""
 
     async def find_sign_in(self, person: str) -> SignedInPerson | None:
         """Return the person with this key if they ever signed in with a provider. Raises
@@ -180,13 +184,13 @@ _FINAL = ", ".join(f"'{state}'" for state in FINAL_STATES)
 
 
 class NameTaken(BadInput):
-    """An account with this name exists already."""
+    """Raised for a new account with a name that another account has."""
 
     sentence = "{name} already exists. `ponte people renew {name}` creates a new link."
 
 
 class TooManyApiTokens(BadInput):
-    """The person has as many API tokens as one person may have."""
+    """Raised for a new API token of a person who has as many as one person may have."""
 
     sentence = "{name} already has {limit} API tokens. Revoke one first."
 
@@ -207,8 +211,8 @@ def hash_token(token: str) -> str:
 
 
 class SqlPageAccounts(SqlStore):
-    """The accounts of the page, by the key of their person. Each method is one transaction, which
-    also writes the line of the audit log."""
+    """Stores the accounts of people whom the owner invited to the page, their API tokens and ended
+    sessions. Each method is one transaction, which also writes the line of the audit log."""
 
     @transaction
     def add(
@@ -230,13 +234,16 @@ class SqlPageAccounts(SqlStore):
         if not ended:
             raise NotFound(NOT_INVITED_SENTENCE, name=_name_of(person))
         connection.execute("UPDATE people SET token = ? WHERE person = ?", (token, person)).close()
+        # The notice has the hash of the ended token as its id: a browser that still has that token
+        # can read why it no longer works (`find_ended_token`).
         _notify(connection, person, LINK_RENEWED, id=ended)
         audit_step("person-link-renewed", by, person=person)(connection)
 
     async def remove(self, person: str, by: Person | None = None) -> Sequence[int]:
-        """Delete an account with its API tokens and waiting notices. Who has its token can read
-        that the access was removed. Without `by`, the audit log gets no line. Return the `seq` of
-        its unfinished turns, the latest first.
+        """Delete an account with its API tokens and waiting notices. A browser that still has the
+        account's token can read that the access was removed. Without `by`, the audit log gets no
+        line. Return the `seq` of the person's unfinished turns, the latest first, for the caller to
+        stop.
 
         Raises NotFound.
         """
@@ -248,6 +255,7 @@ class SqlPageAccounts(SqlStore):
             A notice stays for browsers that still have the old link: the page then tells why it no
             longer works.
             """
+            # The hash of the link's token, under which a browser with that link finds the notice.
             ended = _read_token(connection, person)
             connection.execute("DELETE FROM people WHERE person = ?", (person,)).close()
             connection.execute("DELETE FROM api_tokens WHERE person = ?", (person,)).close()
@@ -258,6 +266,7 @@ class SqlPageAccounts(SqlStore):
                 _notify(connection, person, ACCESS_REMOVED, id=ended)
                 if by is not None:
                     audit_step("person-removed", by, person=person)(connection)
+            # Messages alone: a decision, such as an approval, runs at once.
             unfinished = (
                 "SELECT seq FROM inbox WHERE person = ? AND is_decision = 0"  # noqa: S608
                 f" AND state NOT IN ({_FINAL}) ORDER BY seq DESC"
@@ -274,14 +283,17 @@ class SqlPageAccounts(SqlStore):
         return await self._select_ended("person = ?", person)
 
     async def find_ended_token(self, token: str) -> EndedToken | None:
-        """Return the sign-in token with this hash if it was replaced or removed lately."""
+        """Return the sign-in token with this hash if a notice still tells that it was replaced or
+        removed."""
         return next(iter(await self._select_ended("change = ?", token)), None)
 
     @query
     def _select_ended(
         self, connection: SqlConnection, where: str, value: str
     ) -> Sequence[EndedToken]:
-        """Return the tokens of which a notice says that they were renewed or removed."""
+        """Return the sign-in tokens of which a notice says that they were renewed or removed. There
+        is no table of ended tokens: such a notice has the hash of the ended token as its id, in the
+        column `change`."""
         statement = f"SELECT change, text FROM outbox WHERE {where} AND kind = 'person'"  # noqa: S608
         notices = [
             PersonNotice.read(row["change"], row["text"], 0.0)
@@ -339,8 +351,8 @@ class SqlPageAccounts(SqlStore):
         token: ApiToken,
         by: Person | None = None,
     ) -> None:
-        """Store an API token, and delete those of the person that have expired. `by`: somebody else
-        does it, and the person gets a notice. Raises TooManyApiTokens."""
+        """Store an API token, and delete those of the person that have expired. With `by`, somebody
+        else creates it for the person, who gets a notice. Raises TooManyApiTokens."""
         columns = (
             token.id,
             token.person,
@@ -350,6 +362,7 @@ class SqlPageAccounts(SqlStore):
             token.expires_at,
             token.kind,
         )
+        # Two requests at the same time must not both pass the count below.
         connection.lock_key(token.person)
         connection.execute(
             "DELETE FROM api_tokens WHERE person = ? AND expires_at > 0 AND expires_at <= ?",
@@ -381,8 +394,9 @@ class SqlPageAccounts(SqlStore):
     def delete_api_token(
         self, connection: SqlConnection, id: str, person: str = "", by: Person | None = None
     ) -> ApiToken:
-        """Delete an API token, of that person if one is given, and return it. `by`: somebody else
-        does it, and the person gets a notice. Raises NotFound."""
+        """Delete an API token, of that person if one is given, and return it. With `by`, somebody
+        else deletes it, and the person gets a notice. Raises NotFound."""
+        # True for a token of the person, and for any token if `person` is "".
         theirs = "id = ? AND ? IN (person, '')"
         select = f"{_SELECT_API_TOKENS} WHERE {theirs}"
         if (row := connection.execute(select, (id, person)).fetchone()) is None:
@@ -393,7 +407,8 @@ class SqlPageAccounts(SqlStore):
         return token
 
     async def record_api_token_use(self, id: str, day: str) -> None:
-        """Record that an API token was used on `day` (UTC), unless a later day is recorded."""
+        """Record that the API token with this id was used on `day` (UTC), unless a later day is
+        recorded."""
         sql = "UPDATE api_tokens SET last_use = ? WHERE id = ? AND last_use < ?"
         await self._execute(sql, day, id, day)
 
@@ -406,7 +421,8 @@ def _read_token(connection: SqlConnection, person: str) -> str:
 def _notify(
     connection: SqlConnection, person: str, kind: str, *, id: str = "", **values: str
 ) -> None:
-    """Store a notice to the person of an account. The owner, who does these things, gets none."""
+    """Store a notice of this kind to the person of an account, with an `id` or a random one. The
+    page's owner does what these notices tell, and gets none."""
     to = person_by_key(person)
     if to.id != OWNER_ID:
         notice = PersonNotice.new(id or secrets.token_hex(8), kind, **values)
@@ -416,7 +432,9 @@ def _notify(
 def _record_token_event(
     connection: SqlConnection, event: str, token: ApiToken, by: Person | None
 ) -> None:
-    """Write a line to the audit log, and store a notice to the person if somebody else did it."""
+    """Write a line to the audit log, and store a notice to the person if somebody else (`by`)
+    created or deleted the token. A token for metrics cannot act for its person, so nobody is
+    notified of it."""
     if by is not None and token.kind != "metrics":
         _notify(connection, token.person, event, name=token.name or token.id)
     actor = by or person_by_key(token.person)
@@ -454,9 +472,10 @@ _KEY = f"web:{OWNER_ID}"
 
 
 class OwnerName(SqlStore):
-    """The name of the owner: the one that the page stored, else `default`.
+    """The name of the owner as people see it: the one that the owner entered on the page, else
+    `default`. It is cached in memory.
 
-    `notify` tells the other processes that it has changed; they call `on_renamed`.
+    `notify` tells the other processes that the name has changed; they call `on_renamed`.
     """
 
     def __init__(
@@ -473,29 +492,30 @@ class OwnerName(SqlStore):
         return self._stored or self._default
 
     async def load(self) -> None:
-        """Read the stored name. Raise NotStored."""
+        """Read the stored name of the owner into memory. Raise NotStored."""
         self._stored = _clean_name(await self.read())
 
     async def change(self, name: str) -> None:
-        """Store a name; "" returns to the default. Raise NotStored."""
+        """Store a name of the owner, and tell the other processes; "" returns to the default. Raise
+        NotStored."""
         await self.write(_clean_name(name))
         await self.load()
         with suppress(NotStored):  # the other processes read it at their next start
             await self._notify()
 
     async def on_renamed(self, _: str) -> None:
-        """Read the name again, which another process has changed."""
+        """Read the owner's name again, which another process has changed."""
         with suppress(NotStored):
             await self.load()
 
     @query
     def read(self, connection: SqlConnection) -> str:
-        """Return the stored name, "" if there is none. Raises NotStored."""
+        """Return the stored name of the owner, "" if there is none. Raises NotStored."""
         return str(json.loads(read_text(connection, _ROW_NAME) or "{}").get(_KEY, ""))
 
     @transaction
     def write(self, connection: SqlConnection, name: str) -> None:
-        """Store the name; "" removes it. Raises NotStored."""
+        """Store the name of the owner; "" removes it. Raises NotStored."""
         write_text(connection, _ROW_NAME, json.dumps({_KEY: name} if name else {}))
 
 

@@ -105,9 +105,10 @@ Titles in NocoDB have at most 255 characters, but people and models can send any
 
 @dataclass(slots=True)
 class PlatformPeople:
-    """The lookups of people at their platforms, by the platform's name.
+    """The functions that ask platforms about people (groups, guest status, departures), by the
+    platform's name.
 
-    On a platform without a lookup nobody is in a group, a guest, or removed.
+    On a platform without such a function nobody is in a group, a guest, or removed.
     """
 
     memberships: dict[str, GroupLookup] = field(default_factory=dict)
@@ -132,7 +133,7 @@ class PlatformPeople:
 
 @dataclass(frozen=True, slots=True)
 class _PersonFacts:
-    """A person's groups and guest status.
+    """The groups of a person and their guest status, as a platform told them.
 
     None: not requested yet, or the platform does not disclose it.
     """
@@ -153,7 +154,7 @@ class _PersonFacts:
 
 @dataclass(frozen=True, slots=True)
 class _Decision:
-    """The decision of the rules on one right.
+    """The decision of the rules on one right, by what is known about the person.
 
     Of some earlier rules it is not known yet whether they match the person. `others` holds what
     these would decide (True: allow).
@@ -170,7 +171,7 @@ class _Decision:
 
 @dataclass(slots=True)
 class Rights:
-    """The rights of one person in one place, from the data that is known now. Does no I/O.
+    """The rights of one person in one place, by the data that is known now. It asks no platform.
 
     Each right is decided once, and again after the rules of ponte.toml have changed.
     """
@@ -202,7 +203,9 @@ class Rights:
         """Decide the right and return which rule decided.
 
         `names` of a table are its title and its id. A verdict that depends on unknown data is a
-        denial with `is_unknown` set.
+        denial with `is_unknown` set. If `known` holds older data of the platform than most rights
+        need, `confirmed` has the rights by newer data, and decides all but
+        `RIGHTS_ON_STALE_DATA`.
         """
         if self.confirmed is not None and right not in RIGHTS_ON_STALE_DATA:
             return self.confirmed.may(right, *names)
@@ -214,7 +217,7 @@ class Rights:
 
     def decide(self, right: str, *names: str) -> _Decision:
         """Return the decision on a right by the data that is known, with what unknown data could
-        change."""
+        change. It is cached until a reload changes the rules of ponte.toml."""
         if (book := self.policy.read_rules()) != self._book:
             self._use_rules(book)
         decision = self._decisions.get((right, names))
@@ -237,8 +240,8 @@ class Rights:
 
     @property
     def is_invited(self) -> bool:
-        """True for people with an account on the page or of an OIDC provider, and for people of
-        chat platforms that PONTE_ADMINS or PONTE_ALLOW names."""
+        """True for people that somebody let in on purpose: those with an account on the page or of
+        an OIDC provider, and people of chat platforms that PONTE_ADMINS or PONTE_ALLOW names."""
         own = self.policy.platforms.get(self.person.platform)
         names = self.policy.admins | self.policy.allow
         return own is not None and (
@@ -248,7 +251,8 @@ class Rights:
         )
 
     def may_know(self, right: str, *names: str) -> bool:
-        """Return True if the person may read what somebody got with this right.
+        """Return True if the person may read something that somebody got with this right, such as
+        rows that were read with `read:Customers`.
 
         This is reading, so data of the platform that is up to a day old is enough for all rights.
         """
@@ -256,7 +260,9 @@ class Rights:
         return decision.verdict.allowed and decision.is_certain
 
     def _use_rules(self, book: RuleBook) -> None:
-        """Decide by these rules of ponte.toml from now on, and drop all decisions by others."""
+        """Decide by these rules of ponte.toml from now on, and drop what was cached by earlier
+        rules. Those that apply at the address are selected here once, because each decision reads
+        them."""
         self._book = book
         all_rules = (*book.rules, *self.policy.default_rules)
         self.rules = tuple(rule for rule in all_rules if rules.is_there(rule.where, self.address))
@@ -266,10 +272,13 @@ class Rights:
 
     @property
     def is_complete(self) -> bool:
-        """True if the known data decides every right that a turn can use."""
+        """True if the known data decides every right that a turn can use, so that the platform need
+        not be asked."""
         if (book := self.policy.read_rules()) != self._book:
             self._use_rules(book)
         if self._is_complete is None:
+            # Either both facts are known, or no rule of ponte.toml needs the missing one to know
+            # whether it matches, and no default does for the basic rights.
             self._is_complete = self.known.is_whole or (
                 all(self.fits(rule.who, "members") is not None for rule in book.rules)
                 and all(self.decide(right).is_certain for right in (*BASIC_RIGHTS, "administer"))
@@ -277,7 +286,9 @@ class Rights:
         return self._is_complete
 
     def fits(self, names: frozenset[str], reading: PlaceReading) -> bool | None:
-        """Return True if one of the names matches the person. None: not known."""
+        """Return True if one of the names matches the person. None: not known. `reading` says which
+        people the name of a platform or workspace means (`PlaceReading`). The result is cached,
+        because many rules have the same names."""
         if (names, reading) not in self._fits:
             self._fits[names, reading] = self.policy.is_one(
                 names, self.person, self.address, self.known, reading
@@ -323,6 +334,7 @@ class Policy:
         PONTE_ALLOW gives everything but decisions, and each platform gives its people some
         rights."""
         owners = {name for name, own in self.platforms.items() if own.has_one_owner}
+        # In PONTE_ADMINS, the name of the page or the terminal means its owner.
         self.admins = frozenset(
             f"{n}:{rules.OWNER_ID}" if n in owners else n for n in self.admins if n
         )
@@ -345,10 +357,12 @@ class Policy:
     async def may(self, person: Person, address: Address, right: str, *names: str) -> Verdict:
         """Decide the right. A denial has a reason that says who can change it.
 
-        Waits for the platform up to `_LOOKUP_TIMEOUT_SECONDS` if the decision depends on its data.
+        Waits for the platform up to `_LOOKUP_TIMEOUT_SECONDS` if the decision depends on its data:
+        if data that is not known yet could allow the right, or could make it one that a rule
+        denies (`Verdict.may_be_denied`).
         """
         max_age = MAX_STALE_SECONDS if right in RIGHTS_ON_STALE_DATA else MAX_CONFIRMED_AGE_SECONDS
-        for waits in (False, True):
+        for waits in (False, True):  # first with the cached data alone
             rights = await self.look_up_rights(person, address, max_age=max_age, waits=waits)
             verdict = rights.may(right, *names)
             if not (verdict.is_unknown or verdict.may_be_denied):
@@ -371,6 +385,8 @@ class Policy:
         if confirmed.is_whole:
             return self.rights_by(person, address, confirmed)
         facts, _ = await self._look_up(person, MAX_STALE_SECONDS, _LOOKUP_TIMEOUT_SECONDS)
+        # The inner ones, by confirmed data alone, decide on every right that older data is not
+        # enough for.
         return Rights(self, person, address, facts, Rights(self, person, address, confirmed))
 
     async def prepare(
@@ -378,9 +394,10 @@ class Policy:
     ) -> bool:
         """Wait until the platform has answered the lookups that the person's rights depend on.
 
-        Wait up to `seconds`. An answer without the groups or the guest status counts. Return False
-        if an answer is missing. `confirmed`: require data of the last few minutes instead of the
-        last day.
+        Wait up to `seconds`; with 0, take only an answer that is there at once, and otherwise start
+        a lookup in the background. An answer without the groups or the guest status counts. Return
+        False if an answer is missing. `confirmed`: require data of the last few minutes instead of
+        the last day.
         """
         # Only confirmed answers are cached, so this holds whatever `confirmed` is.
         if self.is_prepared(person, address):
@@ -412,21 +429,20 @@ class Policy:
         return rights
 
     def list_names(self, right: str) -> Sequence[str]:
-        """Return the names that rules allow for a right, as in `model:NAME`, without patterns.
-
-        Sorted.
-        """
+        """Return the names that rules allow for a right, sorted, as NAME in `model:NAME`. Patterns
+        with `*` are left out."""
         rights = (each.partition(":") for rule in self.read_rules().rules for each in rule.allow)
         names = (name for kind, _, name in rights if kind == right and name and "*" not in name)
         return sorted(set(names))
 
     async def is_named(self, person: Person, address: Address, names: frozenset[str]) -> bool:
-        """Return True if one of the names is the person, or a group, role or set that has them.
+        """Return True if one of the names is the person, or a group, role or set of people that
+        includes the person.
 
         Names of places do not match. The name of a platform matches only its owner. Raises
-        StatusUnknown.
+        StatusUnknown if the platform does not tell the person's groups now.
         """
-        for waits in (False, True):
+        for waits in (False, True):  # first with the cached data alone
             rights = await self.look_up_rights(
                 person, address, names, max_age=MAX_CONFIRMED_AGE_SECONDS, waits=waits
             )
@@ -437,16 +453,17 @@ class Policy:
     async def is_meant(self, person: Person, address: Address, names: frozenset[str]) -> bool:
         """Return True if a limit for these names applies to the person at the address.
 
-        A limit also applies if the person's status is not known.
+        A limit also applies if the person's status is not known: `fits` then returns None.
         """
         rights = await self.look_up_rights(person, address, names)
         return rights.fits(names, "all") is not False
 
     async def is_named_anywhere(self, person: Person, address: Address) -> bool | None:
-        """Return True if PONTE_ALLOW, PONTE_ADMINS or an allowing rule names the person; None if
-        the platform does not report their groups now.
+        """Return True if PONTE_ALLOW, PONTE_ADMINS or a rule that allows something names the
+        person; None if the platform does not report their groups now.
 
-        The name of a group of theirs, or of this place, counts too. `PEOPLE_SETS` in rules do not.
+        The name of a group of the person, or of this place, counts too. `PEOPLE_SETS` such as
+        `everybody` in rules do not.
         """
         rights = await self.look_up_rights(person, address)
         ruled = (rule.who for rule in self.read_rules().rules if rule.allow)
@@ -470,10 +487,11 @@ class Policy:
         return self._is_home_member(person, address, rights.known)
 
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
-        """Return whether a person who was a member of the place `address` at the time `since` (in
-        Unix seconds) is a member no longer.
+        """Return True if a person who was a member of the place `address` at the time `since` (in
+        Unix seconds) is a member no longer, False if they still are.
 
-        Return None if the platform does not answer in time, or does not tell.
+        Return None if the platform does not answer in time, or does not tell. On a platform without
+        such a look-up, nobody leaves.
         """
         ask = self.people.departures.get(person.platform)
         if ask is None:
@@ -487,8 +505,9 @@ class Policy:
     def decide(self, rights: Rights, book: RuleBook, right: str, names: Sequence[str]) -> _Decision:
         """Return the decision for the right by known data and the rules of `book`.
 
-        For `DECISION_RIGHTS`, deny programs and guests. If the guest status is not known, add a
-        denial to `others`.
+        A configured program that writes messages itself, such as a webhook (`StandIns`), has at
+        most the rights of its kind. For `DECISION_RIGHTS`, deny programs and guests. If the guest
+        status is not known, add a denial to `others`: the decision is then not certain.
         """
         person = rights.person
         is_account = person.platform in self.platforms
@@ -513,7 +532,8 @@ class Policy:
         the right.
 
         Of some rules it is not known whether they match, because the platform has not told the
-        person's groups yet. Such a rule is passed over, and `others` has what it would say.
+        person's groups yet. Such a rule is passed over, and `others` has what it would say (True:
+        allow). `names` of a table are its title and its id; the first one is shown to people.
         """
         if any(len(name) > MAX_RIGHT_NAME_CHARACTERS for name in names):
             return _Decision(Verdict(False, rules.NAME_TOO_LONG, right=right))
@@ -548,6 +568,7 @@ class Policy:
         if rights.known.guest:  # say so if that is the only reason
             member = replace(rights, known=replace(rights.known, guest=False))
             reason = rules.GUEST_REASON if member.may(right, *names).allowed else reason
+        # Who lacks `approve` may still approve their own changes, unless a rule denies it to them.
         may_be_denied = right == "approve" and False in others
         verdict = Verdict(False, reason, right=right_name, may_be_denied=may_be_denied)
         return _Decision(verdict, others)
@@ -562,16 +583,16 @@ class Policy:
     ) -> bool | None:
         """Return True if one of the names matches the person at the address. None: not known.
 
-        An empty set of names matches everybody, except if `reading` is "people".
+        An empty set of names is that of a rule without `who`, and matches everybody, except if
+        `reading` is "people": then only a name can match.
         """
         is_account = person.platform in self.platforms
         if not is_account and (programs := self.read_rules().stand_ins.get(person.platform)):
-            # What concerns everybody counts only where a rule denies or limits something.
             if not names.isdisjoint({person.key, programs.groups.get(person.id, "")}):
                 return True
             everybody = {rules.EVERYBODY_NAME, "everybody", "members"}
-            # A program is nobody's "everybody": it gets nothing by such a rule, but may lose
-            # something.
+            # A rule for everybody gives a program nothing, but what it denies or limits (the
+            # reading "all"), it denies and limits for programs too.
             return reading == "all" and (not names or not names.isdisjoint(everybody))
         if not names:
             return reading != "people"
@@ -599,6 +620,7 @@ class Policy:
         becomes an admin by being in a channel. With "members", a place means its members, not its
         guests.
         """
+        # `own` says how the names of the person's platform are read (`PlatformRights`).
         platform, _, id = name.partition(":")
         own = self.platforms.get(person.platform, NO_RIGHTS)
         if name == "admins":
@@ -627,7 +649,8 @@ class Policy:
         if id == person.id:
             return True
         if reading != "people":
-            # On the page, people choose the names of their conversations.
+            # On the page, people choose the names of their conversations, so such a name gives
+            # nothing.
             is_place = address.platform == platform and not own.has_one_owner
             if is_place and id == address.channel:
                 return True
@@ -658,7 +681,7 @@ class Policy:
         """Return the person's facts that are known without a lookup.
 
         Groups count as an empty set if neither a rule nor `names` refers to a group of the
-        platform.
+        platform. Guest status is not cached here: it is known only for platforms without guests.
         """
         groups: frozenset[str] | None = frozenset()
         if self.groups_matter(person.platform, names):
@@ -675,8 +698,9 @@ class Policy:
         max_age: float = MAX_STALE_SECONDS,
         waits: bool = True,
     ) -> Rights:
-        """Return the person's rights by data of this age, with one look-up at the platform if it
-        `waits` for that. `names` are those that `Rights.fits` is asked for later."""
+        """Return the person's rights by data that is at most `max_age` seconds old. With `waits`,
+        ask the platform once if the cache does not suffice. `names` are those for which
+        `Rights.fits` is asked later, so that groups among them are looked up."""
         facts = self._cached_facts(person, names)
         if waits and not facts.is_whole:
             facts, _ = await self._look_up(person, max_age, _LOOKUP_TIMEOUT_SECONDS, names)
@@ -702,6 +726,9 @@ class Policy:
     async def _look_up_guest(
         self, person: Person, max_age: float, seconds: float
     ) -> tuple[bool | None, bool]:
+        """Return whether a person is a guest, None if the platform does not disclose it or did not
+        answer, and whether it answered within `seconds`. On platforms without guests nobody is
+        one."""
         if person.platform not in self.people.guests:
             return False, True
         try:
@@ -711,7 +738,9 @@ class Policy:
             return None, False
 
     def groups_matter(self, platform: str, names: frozenset[str]) -> bool:
-        """Return True if any configured name may be that of a group of the platform."""
+        """Return True if any name in the rules, the settings or `names` may be that of a group of
+        the platform. Otherwise no group can change a decision, and the platform need not be
+        asked."""
         if platform not in self.people.memberships:
             return False
         named = [names, self.admins, self.allow, *self.read_rules().groups.values()]
@@ -722,9 +751,10 @@ class Policy:
     async def _look_up_groups(
         self, person: Person, max_age: float, seconds: float
     ) -> tuple[frozenset[str] | None, bool]:
-        """Return the groups or roles of a person, None if they are not known, and whether the
-        platform answered in time. They are cached for a short time, because each decision asks for
-        them."""
+        """Return the groups or roles of a person, None if the platform does not disclose them or
+        did not answer, and whether it answered in time. They are cached for a short time, because
+        each decision asks for them. In the result, each id begins with the platform's name, as in
+        rules; some platforms add it themselves."""
         now = self.clock()
         expires, groups = self._groups.get(person.key, (0.0, None))
         if now < expires:
@@ -742,6 +772,7 @@ class Policy:
             if len(self._groups) >= _MAX_CACHED_PEOPLE:
                 # The cache holds for seconds, so losing it costs only some look-ups.
                 self._groups.clear()
+            # An empty answer may mean that the platform knows no groups yet: ask again sooner.
             self._groups[person.key] = (
                 now + (_GROUP_CACHE_SECONDS if groups else _EMPTY_GROUP_CACHE_SECONDS),
                 groups,
@@ -751,14 +782,17 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class DailyCaps:
-    """The daily caps of turns. `chosen` is PONTE_DAILY_TURNS; None uses each platform's default."""
+    """The daily caps of turns for each person and for everybody. `chosen` is PONTE_DAILY_TURNS;
+    None uses each platform's default."""
 
     chosen: rules.DailyTurns | None = None
 
     async def cap_for(self, person: Person, address: Address, named: Policy) -> rules.DailyTurns:
-        """Return the cap of turns for the person at the address.
+        """Return the cap of turns for the person at the address: the operator's (`chosen`), or that
+        of the platform for strangers, which `named` knows.
 
-        A platform's default cap does not apply to people that `is_named_anywhere` finds.
+        A platform's default cap does not apply to people that `is_named_anywhere` finds. It does
+        apply while the platform does not tell who they are (`is_stranger` is None).
         """
         if self.chosen is not None:
             return self.chosen

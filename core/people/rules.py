@@ -117,7 +117,7 @@ Ruling = Literal["allow", "deny", "silent"]
 
 @dataclass(frozen=True)
 class Rule:
-    """One rule of ponte.toml, PONTE_ADMINS, PONTE_ALLOW or a platform's defaults.
+    """One rule about rights: of ponte.toml, PONTE_ADMINS, PONTE_ALLOW or a platform's defaults.
 
     `source` describes where the rule is written. Empty `who` and `where` match everybody and every
     place. `allow` and `deny` list rights such as `read` or `read:Customers`. A `*` in a name
@@ -131,10 +131,11 @@ class Rule:
     deny: tuple[str, ...] = ()
 
     def decide(self, right: str, names: Sequence[str]) -> Ruling:
-        """Return whether this rule allows or denies the right for one of these names.
+        """Return "allow" or "deny" if this rule says that about the right for one of these names
+        of a thing (a table has its title and its id), else "silent".
 
         A denial takes precedence. Without names, a rule that allows the right for any name allows
-        it.
+        it: the question is then whether the person has the right at all.
         """
         denied = self._deny_patterns.get(right)
         if denied and denied.covers(names):
@@ -148,7 +149,8 @@ class Rule:
         """Return True if a place with this rule does not restrict the right.
 
         A place with an `allow` list leaves only the listed rights. It also leaves a right in
-        `NAMED_RIGHTS` if the list contains no entry of its kind.
+        `NAMED_RIGHTS`, such as `tool`, if the list contains no entry of its kind: people have
+        these rights unless a rule says otherwise.
         """
         ruling = self.decide(right, names)
         if ruling != "silent":
@@ -166,8 +168,8 @@ class Rule:
 
 @dataclass(frozen=True, slots=True)
 class _NamePatterns:
-    """The names, with `*` for any text, for which a rule allows or denies one right. `is_whole`:
-    all names."""
+    """The names for which a rule allows or denies one right, in which `*` stands for any text. With
+    `is_whole`, the rule names the right alone, as in `read`, which means all names."""
 
     is_whole: bool
     patterns: tuple[str, ...]
@@ -184,10 +186,10 @@ class _NamePatterns:
 
 @dataclass(frozen=True, slots=True)
 class RuleBook:
-    """The rules of ponte.toml.
+    """All rules of ponte.toml about rights.
 
-    `groups` are named sets of people. `channels` are the rules of places, keyed by `platform`,
-    `platform:WORKSPACE` or `platform:WORKSPACE:CHANNEL`.
+    `rules` are read in order. `groups` are named sets of people. `channels` are the rules of
+    places, keyed by `platform`, `platform:WORKSPACE` or `platform:WORKSPACE:CHANNEL`.
     """
 
     rules: tuple[Rule, ...] = ()
@@ -209,7 +211,8 @@ def is_right(text: str) -> bool:
 
 
 def check_right_name(text: str) -> None:
-    """Raise BadInput for a name after a right that has none, as in `code:Orders`."""
+    """Raise BadInput if a name follows a right that cannot be limited to one thing, as in
+    `code:Orders`."""
     kind, colon, _ = text.partition(":")
     if colon and kind in RIGHT_KINDS and kind not in _NAMEABLE_RIGHTS:
         raise BadInput(_NO_NAME, right=text[:80], kind=kind)
@@ -225,7 +228,8 @@ def place_names(address: Address) -> tuple[str, ...]:
 
 
 def is_there(where: frozenset[str], address: Address) -> bool:
-    """Return True if a rule with this `where` applies at the address."""
+    """Return True if a rule with this `where` applies at the address: if it is empty, or names the
+    channel, workspace or platform, or the kind of place ("shared" or "direct")."""
     if not where:
         return True
     kind = "shared" if address.is_shared else "direct"
@@ -238,6 +242,7 @@ def _patterns_by_right(written: Sequence[str]) -> Mapping[str, _NamePatterns]:
     for each in written:
         right, _, name = each.partition(":")
         names.setdefault(right, []).append(name)
+    # A right without a name ("") covers all names.
     return {
         right: _NamePatterns("" in of_right, tuple(map(fold_case, filter(None, of_right))))
         for right, of_right in names.items()
@@ -248,13 +253,14 @@ def matches_pattern(pattern: str, name: str) -> bool:
     """Return True if `name` matches `pattern`. Each `*` in the pattern matches any text.
 
     Each `*` takes the shortest text that works. The search never goes back, so it takes linear
-    time.
+    time: people and models send the names, and could make a regular expression take very long.
     """
     first, *others = pattern.split("*")
     if not others:
         return name == first
     *middle, last = others
     at, end = len(first), len(name) - len(last)
+    # `at > end`: the beginning and the end would overlap, as of `ab*ba` in "aba".
     if at > end or not name.startswith(first) or not name.endswith(last):
         return False
     for part in middle:
@@ -334,5 +340,6 @@ def explain_verdict(verdict: Verdict) -> str:
 
 
 def explain_denial(right: str, reason: str) -> str:
-    """Return a sentence that says why a right is denied, where no rule has a name."""
+    """Return a sentence that says why a right is denied, for a denial that no rule of ponte.toml
+    decided."""
     return say(_DENIED_SENTENCE, right=right, reason=reason)

@@ -51,11 +51,12 @@ the person: it can be asked only while they are at their browser."""
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A person as a provider has just confirmed them.
+    """A person whose identity a provider (Slack, or an OIDC server) has just confirmed.
 
     `provider` is the NAME of `[sign_in.NAME]`, or "slack". `person` has the name to show, which
-    never identifies anybody. `groups` are those of the provider's token, by their names there.
-    Raise ValueError if the key could be that of somebody else.
+    never identifies anybody. `groups` are those of the provider's token, by their names there. The
+    constructor raises ValueError if the key could be that of somebody else, for example because an
+    id contains a colon.
     """
 
     provider: str
@@ -72,8 +73,9 @@ class Identity:
 
 
 def escape_subject(subject: str) -> str:
-    """Return an account's id at its provider as it stands in a person's key. Colons, commas, spaces
-    and other characters are percent-encoded, so that no id can look like another key."""
+    """Return an account's id at its provider (the claim `sub` of OIDC) as a person's key contains
+    it. Colons, commas, spaces and other characters are percent-encoded, so that no id can look like
+    another key."""
     return quote(subject, safe="")
 
 
@@ -81,9 +83,9 @@ def escape_subject(subject: str) -> str:
 class SignedInPerson:
     """A person who has signed in with a provider, as stored.
 
-    `session_key` seals their sessions; a new one ends them. Times are in seconds since the epoch:
-    the first and the last sign-in, and when the provider last confirmed them. `removed_at` is 0
-    unless an operator removed them.
+    `session_key` is a random text that each of their session cookies must contain; a new one ends
+    all their sessions. Times are in seconds since the epoch: the first and the last sign-in, and
+    when the provider last confirmed them. `removed_at` is 0 unless an operator removed them.
     """
 
     person: Person
@@ -97,7 +99,7 @@ class SignedInPerson:
 
     @property
     def group_names(self) -> frozenset[str]:
-        """The person's groups as rules name them."""
+        """The person's groups as rules of ponte.toml name them, such as `oidc:acme:group:sales`."""
         return frozenset(f"{OIDC_PLATFORM}:{self.provider}:group:{one}" for one in self.groups)
 
 
@@ -108,14 +110,19 @@ def is_provider_key(key: str) -> bool:
 
 
 class SqlSignIns(SqlStore):
-    """The people who signed in with a provider, by key. Methods raise NotStored."""
+    """Stores the people who signed in to the page with a provider, by key. Methods raise
+    NotStored."""
 
     @transaction
     def record_sign_in(
         self, connection: SqlConnection, identity: Identity, now: float, *, is_new: bool = True
     ) -> SignedInPerson:
-        """Store that a provider confirmed a person now, and return them. `is_new`: to sign in, not
-        to keep a session. A person who was removed stays so."""
+        """Store that a provider confirmed a person now, and return them as they are stored. With
+        `is_new`, the person signs in, which gets a line in the audit log; otherwise the provider
+        only confirmed a session that exists. The row of a person who was removed does not change.
+
+        A person who signed in before keeps their `session_key`, so that sessions in their other
+        browsers stay valid."""
         person = identity.person
         connection.execute(
             "INSERT INTO sign_ins (person, provider, name, group_names, session_key, first_at,"
@@ -161,8 +168,9 @@ class SqlSignIns(SqlStore):
 
     @transaction
     def end_all_sessions(self, connection: SqlConnection, person: Person) -> None:
-        """End all sessions of a person who signed in with a provider. A person who was removed
-        meanwhile stays so."""
+        """End all sessions of a person who signed in with a provider: they are valid only with the
+        `session_key` that the person had, and this sets a new one. A person whom an operator
+        removed meanwhile stays removed."""
         sql = "UPDATE sign_ins SET session_key = ? WHERE person = ?"
         connection.execute(sql, (secrets.token_hex(16), person.key)).close()
         audit_step("person-sessions-ended", person, person=person.key)(connection)
@@ -171,7 +179,8 @@ class SqlSignIns(SqlStore):
     def remove_sign_in(
         self, connection: SqlConnection, person: str, now: float, by: Person
     ) -> SignedInPerson:
-        """Refuse a person until `admit_sign_in`, and delete their API tokens. Raise NotFound."""
+        """Record that a person may not sign in until `admit_sign_in`, delete the person's API
+        tokens, and return the person. Raise NotFound."""
         stored = _find(connection, person)
         connection.execute(
             "UPDATE sign_ins SET removed_at = ? WHERE person = ?", (now, person)
@@ -202,7 +211,8 @@ def _find(connection: SqlConnection, person: str) -> SignedInPerson:
 
 
 def person_by_key(key: str, name: str = "") -> Person:
-    """Return the person with the key of an account of the page or of a person of a provider."""
+    """Return the person with this key: of an account of the page (`web:ana`), or of a provider
+    (`slack:T1:U1`, `oidc:acme:SUB`, where `acme:SUB` is the id)."""
     platform, _, id = key.partition(":")
     workspace = ""
     if platform != OIDC_PLATFORM:

@@ -34,18 +34,25 @@ _DELETION = "Delete schedule {id}: {what}"
 
 
 class ScheduleChange(Kind):
-    """One schedule, whose draft before and after the change is the only row."""
+    """The kind of change that creates, edits or deletes one schedule.
+
+    A change of this kind has one row: the schedule's draft before the change (None for a new one)
+    and after it (None for a deletion). Its owner alone can approve it (`is_personal`), and a run
+    that nobody attends cannot propose it (`needs_attended_turn`).
+    """
 
     can_be_undone = True
     is_personal = True
     needs_attended_turn = True
 
     def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
-        """Return the right to chat, which each run needs too."""
+        """Return the rights that a person needs to propose a schedule: only to chat, which each run
+        needs too."""
         return [("chat",)]
 
     def build_title(self, change: Change) -> str:
-        """Return what the schedule does, and whether it is changed or deleted."""
+        """Return one line for the card: what the schedule does, and for an existing one whether it
+        is changed or deleted."""
         write = change.steps[0].write
         row = write.after or write.before
         if row is None:  # its text was erased
@@ -65,9 +72,10 @@ class ScheduleChange(Kind):
         write = change.steps[0].write
         before, after = (read_row(row) if row else None for row in (write.before, write.after))
         draft = after or before
-        if draft is None:
+        if draft is None:  # its text was erased
             return ""
         _, runs = read_progress(write.applier_data)
+        # With another number of runs, the schedule begins to count them from 0.
         is_recount = before and after and before.max_runs != after.max_runs
         lines = describe_times(draft, change.proposal.created_at, 0 if is_recount else runs)
         if is_recount and runs and draft.max_runs:
@@ -90,11 +98,12 @@ class ScheduleChange(Kind):
         return f"{quote_inert(draft.text)}\n\n" + "\n".join(lines)
 
     def build_rows(self, change: Change) -> tuple[dict[str, Any], ...]:
-        """Return no rows: the text says all."""
+        """Return no rows for the card: its text says all."""
         return ()
 
     def form_fields(self, change: Change) -> Sequence[FormField]:
-        """Return the text, the time and its zone, as the tool takes them; () for a deletion."""
+        """Return the fields of the card's form, in which people can edit the proposal: the text,
+        the time and its zone; () for a deletion."""
         if (row := change.steps[0].write.after) is None:
             return ()
         draft = read_row(row)
@@ -106,7 +115,8 @@ class ScheduleChange(Kind):
         ]
 
     def describe_outcome(self, change: Change, *, shows_names: bool) -> list[str]:
-        """Return the result, and how to manage a schedule that runs now."""
+        """Return the result as lines of the card. After a creation or an edit, the line says
+        whether the schedule runs or is paused, and how to manage it."""
         step = change.steps[0]
         if step.state == "changed":
             return [say(SCHEDULE_CHANGED)]

@@ -88,7 +88,9 @@ _RUNNING_SQL = (
 def _schedule_transaction(
     method: Callable[Concatenate[Schedules, SqlConnection, P], T],
 ) -> Callable[Concatenate[Schedules, P], Coroutine[Any, Any, T]]:
-    """Decorate a method as `transaction` does. `on_change` is called after the transaction."""
+    """Decorate a method of `Schedules` that takes a connection, so that it runs in a transaction of
+    its own and callers await it without the connection. `on_change` is called after the commit,
+    which wakes the timer: due times may be others now."""
 
     @functools.wraps(method)
     async def write(schedules: Schedules, /, *args: P.args, **options: P.kwargs) -> T:
@@ -118,6 +120,9 @@ class Schedules(SqlStore):
         peers: Peers | None = None,
         destination: Callable[[ReplyTo], ReplyTo] = lambda to: to,
     ) -> None:
+        """`inbox` stores the messages of runs. `peers` are the other processes on the same
+        database, by whose common clock schedules are due. `destination` returns where a run posts
+        that answers no message, from what the schedule has stored about its place."""
         super().__init__(database)
         self._inbox = inbox
         self._clock = clock
@@ -135,7 +140,8 @@ class Schedules(SqlStore):
     def list_matching(
         self, connection: SqlConnection, filter: ScheduleFilter
     ) -> Sequence[Schedule]:
-        """Return these schedules: active ones by their due time, then the others by their age."""
+        """Return the schedules that the filter selects: active ones by their due time, then the
+        others by their age."""
         marks = ", ".join("?" for _ in filter.states)
         where, values = f"state IN ({marks})", list[str](filter.states)
         for column in ("person", "conversation"):
@@ -157,20 +163,21 @@ class Schedules(SqlStore):
         people: Collection[str] = (),
         most: int = 0,
     ) -> Schedule:
-        """Store a new schedule, or replace the draft of the one that has the revision `former`. An
-        active one runs from now on. If it is stored as paused, one that exists keeps its state. The
-        count of its runs goes on, unless it had ended or gets another `max_runs`: then it is
+        """Store a new schedule, or replace the draft of the one that has the revision `former`.
+
+        An active schedule is due from now on. One that exists and is stored as "paused" keeps its
+        state. Its count of runs goes on, unless it had ended or gets another `max_runs`: then it is
         `schedule.runs`.
 
-        Raise BadSchedule if it has another revision, if it is never due again, or if these `people`
-        (all keys of the owner) have `most` active and paused schedules; without people, nothing is
-        counted.
+        Raise BadSchedule if the schedule has another revision (somebody changed it), if it is never
+        due again, or if these `people` (all keys of the owner) have `most` active and paused
+        schedules; without people, nothing is counted.
         """
         id, draft, now = schedule.id, schedule.draft, self._clock()
         before = _lock_schedule(connection, id) if former else None
         if before and before.revision != former:
             raise BadSchedule(SCHEDULE_CHANGED)
-        # A change of one that counts already adds none.
+        # An edit of a schedule that is not ended adds none to the number of the person's schedules.
         if people and schedule.state != "ended" and (before is None or before.state == "ended"):
             _check_count(connection, people, most)
         if before:
@@ -218,7 +225,8 @@ class Schedules(SqlStore):
         reason: PauseReason,
         by: Person | None = None,
     ) -> Schedule:
-        """Pause an active schedule."""
+        """Pause an active schedule for this reason, which its owner sees. Return it as it is
+        now."""
         schedule = _lock_live_schedule(connection, id)
         if schedule.state == "active":
             _pause_schedule(connection, id, reason, self._clock())
@@ -232,7 +240,8 @@ class Schedules(SqlStore):
         id: str,
         by: Person | None = None,
     ) -> Schedule:
-        """Let a paused schedule run again. Due times during the pause are not caught up."""
+        """Let a paused schedule run again. Due times during the pause are not caught up. A schedule
+        that is active already stays as it is."""
         schedule = _lock_live_schedule(connection, id)
         if schedule.state == "paused":
             _activate_schedule(connection, schedule, self._clock())
@@ -248,9 +257,12 @@ class Schedules(SqlStore):
         by: Person | None = None,
         change: str = "",
     ) -> Schedule:
-        """Delete a schedule with its runs and the notices about them. A run that has not begun is
-        then not carried out. Raise BadSchedule if it has another revision than `revision`, if that
-        is set."""
+        """Delete a schedule with its runs and the notices about them, and return it as it was. A
+        run that has not begun is then not carried out.
+
+        Raise BadSchedule if it has another revision than `revision`, if that is set. `change` is
+        the change that deletes it, for the audit log.
+        """
         schedule = _lock_schedule(connection, id)
         if revision not in ("", schedule.revision):
             raise BadSchedule(SCHEDULE_CHANGED)
@@ -260,13 +272,16 @@ class Schedules(SqlStore):
         return schedule
 
     async def run_now(self, id: str, once: str, by: Person | None = None) -> ScheduleRun:
-        """Queue a run now, once for each event that asks for it."""
+        """Queue a run now, once for each event that asks for it (`once` is the event's key): the
+        event may be handled again after a crash. The run's own key contains `:now:`, by which
+        `is_current` knows runs that a person asked for."""
         now = self._clock()
         event_key = f"schedule:{id}:now:{hashlib.sha256(once.encode()).hexdigest()[:16]}"
 
         def write(connection: SqlConnection) -> tuple[ScheduleRun, _Queued | None]:
             """Queue a run, unless the request with this key did so before. Only one run of a
-            schedule may be under way."""
+            schedule may be under way. Return the run, and its message for the queue of turns; None
+            if it was queued before."""
             schedule = _lock_live_schedule(connection, id)
             sql = "SELECT * FROM schedule_runs WHERE event_key = ?"
             if row := connection.execute(sql, (event_key,)).fetchone():
@@ -280,13 +295,14 @@ class Schedules(SqlStore):
         return run
 
     async def read_clock(self) -> float:
-        """Return the time by which schedules are due, in seconds since the epoch."""
+        """Return the time by which schedules are due, in seconds since the epoch: on Postgres, the
+        database's, which all processes share."""
         return await self._peers.read_clock(self._clock())
 
     async def realign(self) -> int:
-        """Compute the due times of all active schedules that are not due yet anew, and return how
-        many differ. They differ after the clock was set back, or after an update of the time zones.
-        """
+        """Compute anew the due times of all active schedules that are not due yet, and return how
+        many differ. They differ after the clock was set back, or after an update of the data of
+        time zones."""
         now, moved = await self.read_clock(), 0
         for schedule in await self.list_matching(ScheduleFilter(states=("active",))):
             try:
@@ -295,6 +311,7 @@ class Schedules(SqlStore):
                 continue  # for example an unknown time zone; the scheduler pauses it when it is due
             if due is None or schedule.next_due_at <= now or due == schedule.next_due_at:
                 continue
+            # Only if nobody has changed it since it was read.
             sql = (
                 "UPDATE schedules SET next_due_at = ?"
                 " WHERE id = ? AND revision = ? AND next_due_at = ?"
@@ -323,15 +340,20 @@ class Schedules(SqlStore):
         return due
 
     async def advance(self, schedule: Schedule, plan: DuePlan) -> ScheduleRun | None:
-        """Move the due time on and queue the run, in one transaction.
+        """Carry out `plan` for a schedule that is due: set the next due time, record missed runs,
+        and queue the run, in one transaction. Return the run, or None if there is none or another
+        process did this.
 
         The condition on `next_due_at` lets only one process succeed. On Postgres, a row that
         another process works on is skipped instead of waited for.
         """
 
         def write(connection: SqlConnection) -> tuple[ScheduleRun | None, _Queued | None]:
-            """Start the run that is due, if no other process has done so (the row is as it was
-            read), record runs that were missed, and set the next due time."""
+            """Queue the run that is due, record runs that were missed, and set the next due time,
+            if the row is as it was read: otherwise another process has done so, or somebody changed
+            the schedule. Return the run, and its message for the queue of turns."""
+            # On Postgres, a row that another process has locked is left out: that process starts
+            # the run.
             row = connection.execute(
                 _CURRENT_SQL + connection.free_row_lock,
                 (schedule.id, schedule.revision, schedule.next_due_at),
@@ -398,9 +420,9 @@ class Schedules(SqlStore):
         pause: PauseReason = "",
         line: TransactionStep = NO_STEP,
     ) -> None:
-        """Record that the run of the turn `seq` is not carried out. With `pause`, pause its
-        schedule. `line` writes into the audit log in the same transaction, unless the run was
-        skipped before."""
+        """Record that the run of the turn `seq` is not carried out, for this reason. With `pause`,
+        pause its schedule. `line` writes into the audit log in the same transaction, unless the run
+        was skipped before."""
         now = self._clock()
         row = connection.execute(
             "UPDATE schedule_runs SET state = 'skipped', reason = ?, ended_at = ?"
@@ -414,7 +436,8 @@ class Schedules(SqlStore):
 
     @query
     def is_current(self, connection: SqlConnection, seq: int) -> bool:
-        """Return whether the run of the turn `seq` may still begin."""
+        """Return whether the run of the turn `seq` may still begin: the schedule was not edited,
+        paused or deleted after the run was queued."""
         row = connection.execute(
             "SELECT runs.event_key, runs.state AS run_state, schedules.state, revision,"
             " message FROM schedule_runs AS runs JOIN schedules ON schedules.id = schedule"
@@ -432,7 +455,9 @@ class Schedules(SqlStore):
 
     @query
     def find_open_card(self, connection: SqlConnection, id: str, before: int) -> str:
-        """Return the id of an undecided proposal of an earlier run, "" if there is none."""
+        """Return the id of the oldest proposal of an earlier run of the schedule `id` that waits
+        for a decision or is being applied, "" if there is none. `before` is the `seq` of the
+        present run's turn."""
         row = connection.execute(
             "SELECT changes.id FROM schedule_runs AS runs JOIN changes USING (seq)"
             " WHERE runs.schedule = ? AND runs.seq <> ? AND changes.state IN ('open',"
@@ -443,24 +468,26 @@ class Schedules(SqlStore):
 
     async def settle_runs(self) -> int:
         """Record the results of runs whose turns have ended. Pause schedules that failed
-        MAX_FAILED_RUNS times in a row."""
+        MAX_FAILED_RUNS times in a row. Return how many results were recorded."""
 
         ended = await self._database.read(lambda c: c.execute(_ENDED_RUNS_SQL).fetchall())
         return await self._settle(ended) if ended else 0
 
     @_schedule_transaction
     def _settle(self, connection: SqlConnection, rows: Sequence[SqlRow]) -> int:
-        """Record the results of runs whose turns have ended. Return for how many runs that was not
-        done before."""
+        """Record the results of runs whose turns have ended; `rows` have the states and the answers
+        of these turns. Return for how many runs that was not done before."""
         count = 0
         for row in rows:
+            # The turn's state decides; the code of its answer says why it failed.
             now, state = self._clock(), _RUN_STATES.get(row["state"] or "", "stopped")
             code = decode_json(Answer, row["answer"]).code if row["answer"] else ""
-            # Without a row in the inbox, the turn was erased.
+            # Without a row in the inbox, the turn was erased. A turn that an allowance refused ends
+            # as failed, but as a run it was skipped, which does not count as a failure.
             reason = "" if state == "done" else code or (row["state"] or "erased")
             if code == OverBudget.code:
                 state, reason = "skipped", "allowance"
-            # A run that a person stopped, or that was erased, is no failure.
+            # Nobody is notified of a run that went well, or that a person stopped or erased.
             needs_no_report = int(state in ("done", "stopped"))
             if not connection.execute(
                 "UPDATE schedule_runs SET state = ?, reason = ?, ended_at = ?, is_notified = ?"
@@ -504,8 +531,9 @@ class Schedules(SqlStore):
     def list_unreported(
         self, connection: SqlConnection, most: int = 50
     ) -> Sequence[tuple[Schedule, ScheduleRun]]:
-        """Return runs that were skipped, missed or failed and that nobody was notified of, with
-        their schedules."""
+        """Return runs that were skipped, missed or failed and that the scheduler has not reported
+        to anybody yet, with their schedules, the oldest first."""
+        # The first two conditions are those of the index `schedule_runs_unnotified`.
         rows = connection.execute(
             "SELECT * FROM schedule_runs WHERE is_notified = 0 AND state <> 'queued'"
             " AND state IN ('skipped', 'missed', 'failed') ORDER BY started_at, due_at LIMIT ?",
@@ -537,7 +565,8 @@ class Schedules(SqlStore):
     def _queue_run(
         self, connection: SqlConnection, schedule: Schedule, due: float, key: str, is_late: bool
     ) -> tuple[ScheduleRun, _Queued]:
-        """Store the message and the row of a run, in the caller's transaction."""
+        """Store the message of a run and its row, in the caller's transaction, and return the run
+        and what `_enqueue` needs."""
         to = self._find_destination(schedule.reply_to)
         message = make_run_message(schedule, to, due, key, is_late)
         receipt, _ = self._inbox.store_message(connection, message)
@@ -557,8 +586,9 @@ _Queued = tuple[Message, Receipt]
 
 
 def close_schedules(connection: SqlConnection, now: float) -> int:
-    """Pause all active schedules of a restored database, and record that runs under way are
-    stopped. Nobody is notified of them. Return how many schedules were paused."""
+    """Pause all active schedules of a database that was restored from a backup: their due times are
+    those of the backup. Record that runs under way are stopped. Nobody is notified of them. Return
+    how many schedules were paused."""
     connection.execute(
         "UPDATE schedule_runs SET state = 'stopped', reason = 'restored', ended_at = ?"
         " WHERE state = 'queued'",
@@ -576,6 +606,7 @@ def _check_count(connection: SqlConnection, people: Collection[str], most: int) 
     """Raise BadSchedule if these people (keys) have `most` active and paused schedules. Other
     transactions that start a schedule of theirs wait until this one ends."""
     marks = ", ".join("?" for _ in people)
+    # All accounts of one person lock the same key: the first one in alphabetical order.
     connection.lock_key(f"schedules:{min(people)}")
     counts = connection.execute(
         f"SELECT count(*) AS n FROM schedules WHERE person IN ({marks})"  # noqa: S608
@@ -589,7 +620,8 @@ def _check_count(connection: SqlConnection, people: Collection[str], most: int) 
 
 
 def _activate_schedule(connection: SqlConnection, schedule: Schedule, now: float) -> None:
-    """Make the schedule active, from now on. Raise BadSchedule if it is never due again."""
+    """Make the schedule active, due for the first time after now. Raise BadSchedule if it is never
+    due again."""
     due = next_after(schedule.draft.rule, schedule.draft.time_zone, now)
     if due is None or (schedule.draft.ends_at and due > schedule.draft.ends_at):
         raise BadSchedule("All times of this schedule have passed. Edit it to choose a later one.")
@@ -624,7 +656,8 @@ def _insert_run(
     is_late: bool = False,
     missed: int = 1,
 ) -> ScheduleRun:
-    """Store the row of a run."""
+    """Store the row of a run and return the run. Only a run in the state "queued" is not over
+    yet. A row with this key, which can exist if the clock was set back, stays as it is."""
     ended = 0.0 if state == "queued" else now
     connection.execute(
         "INSERT INTO schedule_runs (event_key, schedule, person, due_at, seq, state, reason,"
@@ -677,19 +710,20 @@ def _add_audit_line(
     by: Person | None,
     change: str = "",
 ) -> None:
-    """Write a line about what a person did with a schedule; nothing if Ponte itself did it."""
+    """Write a line to the audit log about what the person `by` did with a schedule; nothing if
+    Ponte itself did it."""
     if by is not None:
         facts = {"person": schedule.owner.key, "schedule": schedule.id, "change": change}
         audit_step(event, by, schedule.address, **facts)(connection)
 
 
 def _lock_schedule(connection: SqlConnection, id: str) -> Schedule:
-    """Return the schedule, and lock its row until the transaction ends."""
+    """Return the schedule, and lock its row until the transaction ends. Raise NotFound."""
     return _schedule_of(_find_row(connection, id, lock=True))
 
 
 def _update(connection: SqlConnection, id: str, now: float, **values: object) -> None:
-    """Set columns of a schedule to these values."""
+    """Set these columns of a schedule's row, and the time of its last change."""
     columns = ", ".join(f"{name} = :{name}" for name in values)
     connection.execute(
         f"UPDATE schedules SET {columns}, updated_at = :now WHERE id = :id",  # noqa: S608
@@ -698,7 +732,8 @@ def _update(connection: SqlConnection, id: str, now: float, **values: object) ->
 
 
 def _lock_live_schedule(connection: SqlConnection, id: str) -> Schedule:
-    """As `_lock_schedule`. Raise BadSchedule if the schedule has ended."""
+    """Return the schedule, and lock its row until the transaction ends. Raise NotFound, and
+    BadSchedule if the schedule has ended."""
     schedule = _lock_schedule(connection, id)
     if schedule.state == "ended":
         raise BadSchedule("This schedule has ended.")

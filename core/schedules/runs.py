@@ -68,7 +68,8 @@ Report = Callable[[Schedule, ScheduleRun], Awaitable[None]]
 
 @dataclass
 class Scheduler:
-    """Starts due runs, records results of ended ones, and has failures reported."""
+    """The timer of schedules: it starts due runs, records the results of ended ones, and has
+    failures reported."""
 
     schedules: Schedules
     policy: Policy
@@ -84,7 +85,8 @@ class Scheduler:
         self._changed.set()
 
     async def run(self) -> None:
-        """Start due runs until cancelled."""
+        """Start due runs until cancelled: look when the next one is due, or when something changed.
+        A failure of the store, or any other, only delays the next look."""
         while True:
             self._changed.clear()
             try:
@@ -100,14 +102,19 @@ class Scheduler:
                     await self._changed.wait()
 
     async def start_due_runs(self) -> float | None:
-        """Do everything that is due. Return the seconds until the next look, None if nothing can be
-        due before a schedule changes. Raise NotStored."""
+        """Start due runs, record the results of ended ones, and report those that did not go well.
+        Return the seconds until the next look, None if nothing can be due before a schedule
+        changes. Raise NotStored.
+
+        `waiting`: a run could not start, because its owner's status is not known yet."""
         schedules = self.schedules
         now = await schedules.read_clock()
         drift = now - time.monotonic()
-        # The clock was set back.
+        # The monotonic clock is never set back, so a smaller difference means that the wall clock
+        # was.
         if self._drift is None or drift < self._drift - CLOCK_JUMP_SECONDS:
-            # The first look of a process, too: the data of time zones may be newer than the row.
+            # The first look of a process, too: it may have newer data of time zones than the
+            # process that stored the due times.
             if moved := await schedules.realign():
                 log.info("recalculated due times of schedules", count=moved)
             await schedules.purge(now - ENDED_DAYS * 86_400)
@@ -129,8 +136,9 @@ class Scheduler:
         return min(MAX_SLEEP_SECONDS, max(least, earliest - await schedules.read_clock()))
 
     async def _start_run(self, schedule: Schedule, now: float) -> bool:
-        """Start the run of a due schedule. Return False if its owner is not known yet. Then it is
-        still due, until it is too old to be caught up."""
+        """Start the run of a due schedule. Return False if the platform has not told its owner's
+        status yet. Then it is still due, until it is too old to be caught up. A schedule that
+        cannot be planned is paused."""
         try:
             plan = plan_due(schedule.draft, schedule.next_due_at, now)
             # Without `due_at`, the due time is too old to be caught up, and no run starts.
@@ -162,8 +170,10 @@ MAX_STATUS_WAIT_SECONDS = 600.0
 async def check_rights(
     policy: Policy, config: ScheduleConfig, person: Person, address: Address, command_text: str
 ) -> None:
-    """Raise NotAllowed unless the person has the rights that runs need; StatusUnknown if that is
-    not known now. `command_text` is the command that runs, "" for other kinds."""
+    """Raise NotAllowed unless the person has the rights that a schedule's runs need; StatusUnknown
+    if that is not known now. Each run chats; one of a quick command also needs the rights to spend
+    and to that command, and to propose if it changes data. `command_text` is the command, "" for
+    other kinds."""
     needed: list[tuple[str, ...]] = [("chat",)]
     with suppress(BadInput):  # the run itself says what is wrong with the command
         if command := grammar.parse_command(command_text):
@@ -176,8 +186,9 @@ async def check_rights(
 
 @dataclass
 class ScheduleOrigin(Origin):
-    """The origin of a schedule's runs. `messengers` are by platform. `wake` is called when a run
-    has ended."""
+    """The rules for turns that schedules start: it decides whether they may begin, and what the
+    model and the readers are told. `messengers` are by platform. `wake` is called when a run has
+    ended."""
 
     preface = (
         "A schedule of the asker sent this message now; nobody typed it. Do what it says without "
@@ -192,8 +203,10 @@ class ScheduleOrigin(Origin):
     wake: Callable[[], None]
 
     async def check_start(self, turn: Turn) -> str:
-        """Raise RunSkipped unless the run may begin. A run whose answer is stored already may
-        always end. Return the id of an undecided proposal of an earlier run."""
+        """Raise RunSkipped unless the run may begin: it belongs to the schedule as it is now, its
+        owner has the rights, and no allowance is used up. A run whose answer is stored already, by
+        an attempt before a crash, may always end. Return the id of an undecided proposal of an
+        earlier run, "" if there is none: until it is decided, this run proposes nothing."""
         if turn.answer is None:
             # Edited, paused or deleted since the run was queued.
             if not await self.schedules.is_current(turn.seq):
@@ -216,12 +229,14 @@ class ScheduleOrigin(Origin):
         return await self.schedules.find_open_card(turn.message.origin.id, turn.seq)
 
     async def _check_owner(self, message: Message) -> None:
-        """Raise NotAllowed unless the owner may still have a schedule in this place and reads it.
-        Raise StatusUnknown if the platform does not report that now."""
+        """Raise NotAllowed unless the owner may still have a schedule in this place: they have the
+        rights, are a member, and can read the place. Raise StatusUnknown if the platform does not
+        report that now."""
         person, address = message.author, message.address
         text = message.text if message.origin.data["kind"] == "command" else ""
         await check_rights(self.people.policy, self.config, person, address, text)
         schedule = await self.schedules.get(message.origin.id)
+        # Each is True if it denies the run, None if the platform does not tell.
         doubts = (
             await self.people.policy.has_left(person, address, schedule.created_at),
             await self.people.policy.is_stranger(person, address),
@@ -241,8 +256,9 @@ class ScheduleOrigin(Origin):
             raise StatusUnknown from None
 
     def answer_directly(self, message: Message, command: TypedCommand | None) -> Answer | None:
-        """Return the text of a schedule that posts. Raise BadInput for a command that is no quick
-        command."""
+        """Return the text of a schedule that only posts it, so that neither a command nor the model
+        answers; None for other schedules. Raise BadInput for a schedule of a command whose text is
+        no quick command."""
         kind = message.origin.data["kind"]
         if kind == "command" and (command is None or command.name != "quick-command"):
             raise BadInput("This schedule has no quick command. Edit it.")
@@ -253,7 +269,8 @@ class ScheduleOrigin(Origin):
         return frozenset(message.origin.data["addresses"])
 
     def notes(self, message: Message) -> Sequence[str]:
-        """Return a sentence for a run that is late."""
+        """Return the sentences under the run's answer: one for a run that is late, with its due
+        time."""
         if not message.origin.data["is_late"]:
             return ()
         due = local_time(message.origin.data["due_at"], message.time_zone or "UTC")
@@ -279,8 +296,8 @@ MAX_ADMINS = 20
 
 @dataclass
 class ScheduleReports:
-    """Stores the notices about a run. `messengers` are by platform. `wake` makes the sender look
-    for new notices."""
+    """Notifies people of runs that did not go well. `messengers` are by platform. `wake` makes the
+    sender look for new notices."""
 
     schedules: Schedules
     messengers: Mapping[str, Messenger]
@@ -289,7 +306,10 @@ class ScheduleReports:
 
     async def report(self, schedule: Schedule, run: ScheduleRun) -> None:
         """Store the notices about a run of a schedule that was missed, failed or was refused, each
-        once: for its owner, and for admins where they can mend it. Raise NotStored."""
+        once: for its owner, and for admins where they can mend it. Raise NotStored.
+
+        `kind` is the notice's sentence in `core.people.notices`; "" sends none, and the run counts
+        as reported."""
         kind, for_admins = "", False
         if run.state == "missed":
             kind = "schedule-missed"

@@ -91,16 +91,16 @@ class ScheduleDraft:
     ends_at: float = 0.0
     max_runs: int = 0
     addresses: tuple[str, ...] = ()
-    """The addresses in `what` that the owner wrote in the conversation. A model wrote the rest."""
+    """The addresses in `text` that the owner wrote in the conversation. A model wrote the rest."""
 
 
 def make_row(draft: ScheduleDraft) -> dict[str, Any]:
-    """Return the draft as the row of a change."""
+    """Return the draft as JSON, in the form in which a change stores its rows."""
     return dict(json.loads(encode_json(draft)))
 
 
 def read_row(row: Mapping[str, Any]) -> ScheduleDraft:
-    """Return the draft in the row of a change."""
+    """Return the draft that `make_row` made this row of."""
     return decode_json(ScheduleDraft, json.dumps(row))
 
 
@@ -129,13 +129,14 @@ class Schedule:
 
     @property
     def address(self) -> Address:
-        """The place of the schedule."""
+        """The place to which the schedule's runs post."""
         return self.reply_to.address
 
 
 def add_progress(applier_data: str, schedule: Schedule) -> str:
-    """Return the `applier_data` of a change with the state of the schedule before it, and the
-    number of its runs that count; none do once it has ended."""
+    """Return the `applier_data` of a change (JSON) with the state of the schedule before the
+    change, and the number of its runs that count; none do once it has ended. An undo restores
+    both."""
     runs = 0 if schedule.state == "ended" else schedule.runs
     return json.dumps({**json.loads(applier_data), "state": schedule.state, "runs": runs})
 
@@ -169,8 +170,9 @@ class ScheduleRun:
 
 @dataclass(frozen=True, slots=True)
 class DuePlan:
-    """The consequences of the due time of a schedule: the run to start (`due_at`, 0 for none), due
-    times that were missed, and the next due time (0: the schedule ends)."""
+    """The steps for a schedule that is due: start the run of `due_at` (0: none), record the
+    `missed_count` due times since `first_missed_at` as missed, and wait for `next_due_at` (0: the
+    schedule ends)."""
 
     due_at: float
     next_due_at: float
@@ -192,7 +194,7 @@ class ScheduleLimits:
 
 
 class ScheduleConfig(Protocol):
-    """The configuration of schedules, which can be reloaded."""
+    """The part of ponte.toml that schedules read. It can be reloaded."""
 
     @property
     def schedule_limits(self) -> ScheduleLimits:
@@ -205,7 +207,8 @@ class ScheduleConfig(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ScheduleFilter:
-    """A choice of schedules to list: those of a person (a key), of a conversation, or all."""
+    """Selects schedules to list: those of a person (a key), of a conversation, or all, in these
+    states."""
 
     person: str = ""
     conversation: str = ""
@@ -215,9 +218,11 @@ class ScheduleFilter:
 def make_run_message(
     schedule: Schedule, to: ReplyTo, due: float, event_key: str, is_late: bool
 ) -> Message:
-    """Return the message that carries out a run: the schedule's text, by its owner, in its place.
-    `to` is the destination of its answer."""
+    """Return the message that carries out a run, as if the schedule's owner had sent its text in
+    its place. `to` is the destination of its answer. Nobody waits for the answer, a model may have
+    written the text (so `is_authored` is False), and the turn reads no earlier messages."""
     turn, draft = turn_id(event_key), schedule.draft
+    # A platform's token for the answer to a message expires soon, so a run has none.
     reply_to = replace(to, asker=schedule.owner, turn=turn, token="", token_expires_at=0.0)
     return Message(
         event_key,
@@ -262,8 +267,8 @@ _FIELDS = ((0, 60, ()), (0, 24, ()), (1, 31, ()), (1, 12, MONTHS), (0, 7, WEEKDA
 
 
 def check_draft(draft: ScheduleDraft, now: float, limits: ScheduleLimits) -> ScheduleDraft:
-    """Return the draft, cleaned, with the end that the limits prescribe. Raise BadSchedule if a
-    value is wrong."""
+    """Return the draft with a cleaned text, a rule that cronsim reads, and the full name of its
+    time zone. Raise BadSchedule for a value that is wrong or outside the `limits`."""
     what = clean_text(draft.text).strip()
     if not what:
         raise BadSchedule("Say what the schedule should do.")
@@ -285,6 +290,7 @@ def check_draft(draft: ScheduleDraft, now: float, limits: ScheduleLimits) -> Sch
         rule = ScheduleRule(_checked_fields(rule.cron))
         # Times of day are compared, so that a change of the clock refuses nothing. The year is a
         # leap year, so that rules of February 29 have a due time in it.
+        # Enough due times are compared to cover two days of the most frequent rule.
         last = 0.0
         began = datetime(2028, 1, 1, tzinfo=UTC).timestamp()
         for due in islice(_due_times(rule, "UTC", began), CHECKED_DUE_TIMES + 1):
@@ -341,13 +347,15 @@ def next_dates(draft: ScheduleDraft, after: float, number: int = 3) -> list[date
 
 
 def find_clock_changes(draft: ScheduleDraft, now: float) -> list[datetime]:
-    """Return the due times of the next year that the clocks move to the end of a gap, or whose time
-    of day comes twice. A rule of every hour or minute has none, as it follows the elapsed time."""
+    """Return the due times of the next year that are special because the clocks change: those that
+    move to the end of a gap, and those whose time of day comes twice. A rule of every hour or
+    minute has none, as it follows the elapsed time."""
     if any(field.startswith("*") for field in draft.rule.cron.split()[:2]):
         return []
     year = now + 366 * 24 * HOUR_SECONDS
     within = replace(draft, ends_at=min(draft.ends_at or year, year))
-    # A second before the end of a gap, the offset is another one.
+    # A time of day in a gap runs when the gap ends. A second before that instant, clocks have
+    # another offset.
     return [
         due
         for due in next_dates(within, now, MAX_DATES_A_YEAR)
@@ -370,7 +378,7 @@ def plan_due(draft: ScheduleDraft, due: float, now: float) -> DuePlan:
     """
     run, next_due, first_missed, missed = 0.0, 0.0, 0.0, 0
     window, end = now - draft.catch_up_seconds, draft.ends_at or math.inf
-    if due < window:
+    if due < window:  # too old to be caught up: count what was missed until the window begins
         first_missed, missed = due, 1
         for each in _due_times(draft.rule, draft.time_zone, due):
             if each >= window or each > end or missed >= MAX_COUNTED_MISSED:
@@ -385,7 +393,7 @@ def plan_due(draft: ScheduleDraft, due: float, now: float) -> DuePlan:
         if each > end:
             break
         if each <= now:
-            if run:
+            if run:  # a later one can run instead, so this one is missed
                 first_missed, missed = first_missed or run, missed + 1
             run = each
         else:
@@ -413,7 +421,8 @@ def _due_times(rule: ScheduleRule, zone: str, after: float) -> Iterator[float]:
                 last = instant
                 yield instant
     except CronSimError:
-        # One of the fields is wrong, or they are never true together.
+        # One of the fields is wrong, or they are never true together. Try each field alone, with
+        # `*` for the others, to name the wrong one.
         for number, part in enumerate(rule.cron.split()):
             try:
                 CronSim(f"{'* ' * number}{part}{' *' * (4 - number)}", datetime.now(UTC))
@@ -460,7 +469,9 @@ def _checked_fields(cron: str) -> str:
 
 
 def _split_range(part: str, first: int, count: int, names: Sequence[str]) -> str:
-    """Return a range over the end of its cycle as a list. Anything else is returned unchanged."""
+    """Return a range over the end of its cycle as a list: of weekdays (`first` 0, `count` 7),
+    `FRI-MON` becomes `5,6,0,1`. Anything else is returned unchanged."""
+    # `end` is None if the part has no dash.
     begin, end = (parse_field_number(each, names) for each in (*part.split("-", 1), "")[:2])
     # Of weekdays, 7 is Sunday as well as 0.
     if begin is None or end is None or not first <= end < begin < first + count + (count == 7):
@@ -472,8 +483,8 @@ _CLOCK = re.compile(r"(\d{1,2}):(\d{2})", re.ASCII)
 
 
 def read_rule(when: str, before: ScheduleRule, zone: ZoneInfo) -> ScheduleRule:
-    """Return the rule that `when` is: a rule with five fields, a local date and time, or a time of
-    day on the days of the rule `before`. Raise ToolError."""
+    """Return the rule that `when` means: five fields of cron, a local date and time, or a time of
+    day alone, which keeps the days of the schedule's earlier rule `before`. Raise ToolError."""
     if len(when.split()) > 2:  # a date and time has at most one space
         return ScheduleRule(cron=when)
     clock = _CLOCK.fullmatch(when)
@@ -487,7 +498,8 @@ def read_rule(when: str, before: ScheduleRule, zone: ZoneInfo) -> ScheduleRule:
 
 
 def read_time(words: str, zone: ZoneInfo) -> float:
-    """Return a local time as seconds since the epoch. Raise ToolError."""
+    """Return an ISO date and time as seconds since the epoch; without an offset, it is in `zone`.
+    Raise ToolError if it is no such text, or a time that the clocks skip."""
     try:
         moment = datetime.fromisoformat(words)
         moment = moment if moment.tzinfo else moment.replace(tzinfo=zone)
@@ -496,6 +508,7 @@ def read_time(words: str, zone: ZoneInfo) -> float:
         raise ToolError(
             "Invalid date or time. Write it as 2026-11-24 14:00.", hint=str(error)
         ) from None
+    # A skipped time comes back as another one.
     if datetime.fromtimestamp(at, moment.tzinfo) != moment:
         raise ToolError(
             "This time doesn't exist: the clocks skip it on that day.", hint="ask for another one"

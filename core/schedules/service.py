@@ -88,8 +88,8 @@ _OWNER_OR_ADMIN = "Only {name}, who owns this schedule, or an admin can do that.
 
 @dataclass(frozen=True, slots=True)
 class ScheduleService:
-    """Lists, shows, pauses, resumes, runs and deletes schedules for people. `by` is the person who
-    acts, and `address` the place where they do."""
+    """Lists, shows, pauses, resumes, runs and deletes schedules for people, and checks their
+    rights. `by` is the person who acts, and `address` the place where they do."""
 
     schedules: Schedules
     ledger: SqlLedger
@@ -101,8 +101,10 @@ class ScheduleService:
     async def check(
         self, draft: ScheduleDraft, owner: Person, address: Address, *, is_new: bool
     ) -> ScheduleDraft:
-        """Return the draft as it is stored. Raise BadSchedule for a wrong value or a limit that is
-        reached, NotAllowed or StatusUnknown unless the person may own a schedule in this place."""
+        """Return a draft, checked and cleaned, as it can be stored. Raise BadSchedule for a wrong
+        value or a limit that is reached. Raise NotAllowed or StatusUnknown unless the person may
+        own a schedule in this place: they have the rights of its runs, a rule or PONTE_ALLOW names
+        them, and Ponte can post there. `is_new`: the schedule counts in the person's limit."""
         checked = check_draft(draft, self.clock(), self.config.schedule_limits)
         if checked.kind == "command":
             command = grammar.parse_command(checked.text)
@@ -121,9 +123,11 @@ class ScheduleService:
                 "Only people named in PONTE_ALLOW or in a rule of ponte.toml can have schedules "
                 "here. Ask an admin to add you."
             )
-        # Slash commands also work where Ponte is no member, and are answered through their token.
+        # A slash command also works where Ponte is no member, and is answered through a token that
+        # expires. So that this place could be reached now does not mean that runs can post here.
         messenger = self.platforms.messengers.get(address.platform)
         try:
+            # None: the platform can never tell, which refuses nothing.
             can_post = messenger is None or await messenger.can_write(None, address) is not False
         except PlatformBusy:
             raise StatusUnknown from None
@@ -139,9 +143,12 @@ class ScheduleService:
         return checked
 
     async def find_base(self, id: str, by: Person, address: Address) -> Draft:
-        """Return a change that leaves a schedule of the person as it is, or their proposal with
-        this id, as the base of another one. An edit begins from the schedule as it is now. Raise
-        NotFound, NotAllowed."""
+        """Return the draft of a change from which an edit begins, for the caller to fill in.
+
+        `id` is that of a schedule of the person, or that of a proposal of theirs which they want to
+        correct before it is approved. The draft leaves the schedule as it is now, or contains what
+        that proposal wanted, and then names the proposal in `change_id`. Raise NotFound,
+        NotAllowed."""
         replaced: Draft | None = None
         try:
             schedule = await self._get_as_human(id, by, address)
@@ -193,8 +200,9 @@ class ScheduleService:
     async def list_page(
         self, by: Person, address: Address, page: int
     ) -> tuple[Sequence[Schedule], int]:
-        """Return a page of the person's schedules and those of this place, and the number of pages.
-        Pages count from 1."""
+        """Return a page of the person's schedules and those of this place, active ones first, and
+        the number of pages. Pages count from 1. A person can have several accounts, each with a
+        key; the place of a thread is the thread and its channel."""
         schedules = dict[str, Schedule]()
         for key in self.people.list_keys(by.key):
             for schedule in await self.schedules.list_matching(ScheduleFilter(person=key)):
@@ -212,7 +220,7 @@ class ScheduleService:
         )
         first = (page - 1) * SCHEDULES_PER_PAGE
         page_schedules = listed[first : first + SCHEDULES_PER_PAGE] if page > 0 else ()
-        return page_schedules, -(-len(listed) // SCHEDULES_PER_PAGE)
+        return page_schedules, -(-len(listed) // SCHEDULES_PER_PAGE)  # rounded up
 
     async def get(self, id: str, by: Person, address: Address) -> Schedule:
         """Return a schedule that the person may see: their own, one of this channel, or any
@@ -236,8 +244,8 @@ class ScheduleService:
         return schedule.owner.key in self.people.list_keys(by.key)
 
     async def _get_managed(self, id: str, by: Person, address: Address) -> Schedule:
-        """Return a schedule that the person owns or administers. Raise NotFound, NotAllowed,
-        StatusUnknown."""
+        """Return a schedule that the person may pause, run or delete: their own, or any if they are
+        an admin. Raise NotFound, NotAllowed, StatusUnknown."""
         schedule = await self._get_as_human(id, by, address)
         if self.is_owner(schedule, by):
             return schedule
@@ -248,7 +256,8 @@ class ScheduleService:
         return schedule
 
     async def _get_as_human(self, id: str, by: Person, address: Address) -> Schedule:
-        """Return a schedule that the person may see. Raise NotFound, NotAllowed for a program."""
+        """Return a schedule that the person may see. Raise NotFound, and NotAllowed for a program,
+        whose attempt is written to the audit log."""
         schedule = await self.get(id, by, address)
         if by.is_bot:
             self.people.audit.note(
@@ -259,7 +268,8 @@ class ScheduleService:
 
 
 def _check_readers(place: Address, here: Address) -> None:
-    """Raise NotAllowed if people who may not read `place` read a card that is shown here."""
+    """Raise NotAllowed if the card of a schedule of `place` would be shown `here`, where other
+    people read it who may not read that place."""
     if here.is_shared and not place.is_same_channel(here):
         raise NotAllowed(_READ_BY_OTHERS)
 
@@ -294,9 +304,10 @@ def to_json(schedule: Schedule) -> Mapping[str, Any]:
 
 @dataclass
 class Scheduling:
-    """Everything about schedules in one process: their rows, what people do with them, and their
-    kind of change. `notices` sends notices to people. Proposals expire and runs are due by
-    `clock`."""
+    """The parts of one process that work with schedules: the store of their rows, the service for
+    people, the origin of runs, and the timer that starts them. Each is built with its first use, so
+    an installation without schedules loads few of their modules. `notices` sends notices to people.
+    Proposals expire and runs are due by `clock`."""
 
     database: Database
     conversations: Conversations
@@ -313,7 +324,8 @@ class Scheduling:
 
     @cached_property
     def store(self) -> Schedules:
-        """Reads and writes the schedules and their runs in the database."""
+        """Reads and writes the schedules and their runs in the database. After each change, it
+        wakes the timers of all processes (`_note_change`)."""
         store = Schedules(
             self.database,
             cast(SqlInbox, self.conversations.inbox),
@@ -334,8 +346,10 @@ class Scheduling:
         )
 
     async def answer(self, turn: Turn, command: TypedCommand, *, is_demo: bool) -> Answer:
-        """Carry out a typed command about schedules. `is_demo`: the demo model answers. Raise
-        NotFound, NotAllowed, StatusUnknown or BadSchedule."""
+        """Carry out a typed command about schedules: `schedules` lists them (its ID is the number
+        of a page), `schedule ID …` shows or manages one. In a shared place, answers that others
+        need not read are private. `is_demo`: the demo model answers. Raise NotFound, NotAllowed,
+        StatusUnknown or BadSchedule."""
         message, service, id = turn.message, self.service, command.id
         who = message.author, message.address
         if command.name == "schedules":
@@ -380,7 +394,7 @@ class Scheduling:
             case "run":
                 await service.run_now(id, *who, once=message.event_key)
                 return Answer(say("The run has started."), is_private=message.address.is_shared)
-            case word:
+            case word:  # the parser lets nothing else through
                 change_state = service.pause if word == "pause" else service.resume
                 schedule = await change_state(id, *who)
                 words = describe_whole(schedule, self.clock())
@@ -410,11 +424,12 @@ class Scheduling:
     def wake(self) -> None:
         """Look for due schedules now, in this process."""
         self._changed.set()
-        if "scheduler" in self.__dict__:
+        if "scheduler" in self.__dict__:  # built already; to build it here would load its modules
             self.scheduler.wake()
 
     async def run(self) -> None:
-        """Start due runs until cancelled. Nothing is loaded before there is a schedule."""
+        """Start due runs until cancelled. Before there is any schedule, only wait for one: the code
+        of the timer is loaded then."""
         # Another process may create the first one; `_on_change` sets `_changed` then.
         self.peers.on(CHANGED, self._on_change)
         while not await retry(
@@ -435,16 +450,17 @@ class Scheduling:
         ]
 
     async def show(self, id: str) -> Mapping[str, Any]:
-        """Return a schedule and its last runs. Raise NotFound."""
+        """Return a schedule and its last runs as JSON, for the shell. Raise NotFound."""
         schedule, runs = await self.store.get(id), await self.store.list_runs(id)
         return {"schedules": [to_json(schedule)], "runs": [asdict(run) for run in runs]}
 
     async def close(self) -> None:
-        """End the notifications under way."""
+        """End the notifications to other processes that are under way."""
         await self._tasks.close()
 
     def _find_destination(self, to: ReplyTo) -> ReplyTo:
-        """Return where a run in the place of `to` posts. It answers no message there."""
+        """Return where a run in the place of `to` posts: as a new post in a channel, else below the
+        earlier messages. A run answers no message, so it cannot use `to` itself."""
         messenger = self.platforms.messengers.get(to.address.platform)
         if messenger is None:
             return to
@@ -465,7 +481,7 @@ WRITE_TIMEOUT_SECONDS = 30.0
 
 
 class ScheduleApplier:
-    """Creates, edits and deletes schedules once somebody approved it (the port
+    """Carries out approved changes of schedules: creates, edits and deletes them (the port
     `CheckedApplier`)."""
 
     name = SCHEDULE_APPLIER
@@ -475,16 +491,17 @@ class ScheduleApplier:
         self._schedules = schedules
 
     def batch(self, draft: Draft) -> int:
-        """Return 1: each schedule is a batch."""
+        """Return the number of rows in one batch: 1, because each change of schedules has one
+        row."""
         return 1
 
     def open(self, draft: Draft) -> Batch:
-        """Return the batch that writes the draft's schedule."""
+        """Return a new batch, which checks and writes the row of this draft: one schedule."""
         return _ScheduleBatch(draft, self._schedules.service)
 
     async def check_asker(self, draft: Draft) -> None:
-        """Check that the asker may own this schedule, and that it is still due. Raise NotAllowed,
-        StatusUnknown, BadSchedule."""
+        """Check, before a proposal is applied, that its asker may own this schedule, and that it is
+        still due. Raise NotAllowed, StatusUnknown, BadSchedule."""
         (row,) = draft.rows
         if row.after is not None:
             to = decode_json(ReplyTo, row.applier_data)
@@ -493,8 +510,9 @@ class ScheduleApplier:
             )
 
     async def revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
-        """Return the draft with another text or time; an edit begins from the schedule as it is
-        now. Raise ToolError, BadSchedule, NotFound, NotAllowed or StatusUnknown."""
+        """Return the draft of a schedule's proposal with the text, time or time zone that a person
+        entered into its form (`values`). An edit begins from the schedule as it is now. Raise
+        ToolError, BadSchedule, NotFound, NotAllowed or StatusUnknown."""
         service = self._schedules.service
         base = await service.find_base(change.id, changer.person, changer.address)
         (row,) = base.rows
@@ -502,6 +520,8 @@ class ScheduleApplier:
         text, when = values.get(TEXT_KEY, draft.text), values.get(WHEN_KEY, "").strip()
         zone = get_zone(values.get(ZONE_KEY, "").strip() or draft.time_zone)
         now = datetime.fromtimestamp(service.clock(), zone)
+        # A date and time as people type it, such as `24/11/2026 14:00`, becomes ISO 8601. A local
+        # one has no offset, so that `read_rule` refuses a time that the clocks skip.
         if moment := parse_typed_moment(when, now):
             when = f"{moment:%Y-%m-%dT%H:%M:%S}" if moment.tzinfo is zone else moment.isoformat()
         # A person wrote the new text. A model may have written the addresses of the former one.
@@ -519,7 +539,9 @@ class ScheduleApplier:
         return replace(base, title=draft.kind, rows=(replace(row, after=make_row(draft)),))
 
     def revert(self, change: Change) -> Draft:
-        """Return the draft that restores the schedule as it was before the change."""
+        """Return the draft that restores the schedule as it was before the change, with its state
+        and the number of its runs at that time. It applies only to the revision that the change
+        wrote."""
         write = change.steps[0].write
         state, runs = read_progress(write.applier_data)
         target = {**change.draft.target, "revision": change.id, "state": state, "runs": runs}
@@ -529,15 +551,19 @@ class ScheduleApplier:
 
 @dataclass(frozen=True, slots=True)
 class _ScheduleBatch:
-    """Checks and writes the one schedule of an approved change (the port `Batch`)."""
+    """Compares the one schedule of an approved change with the stored one, and writes it (the port
+    `Batch`)."""
 
     draft: Draft
     service: ScheduleService
 
     async def check(self, rows: Sequence[RowWrite]) -> Sequence[RowCheck]:
-        """Return whether the schedule is as before the change, as after it, or otherwise. Its
-        state and its runs are added to the row, because an undo restores them."""
+        """Return whether the schedule is as before the change, as after it (an earlier attempt
+        wrote it), or otherwise (somebody else changed it). A written schedule has the id of the
+        change as its revision. The schedule's state and the number of its runs are added to the
+        row, because an undo restores them."""
         (row,) = rows
+        # A new schedule gets the id of its change.
         row = replace(row, id=row.id or self.draft.change_id)
         try:
             schedule = await self.service.schedules.get(row.id)
@@ -554,7 +580,8 @@ class _ScheduleBatch:
         return [RowCheck("before", row, current)]
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
-        """Write the schedule. Raise ToolError if it changed meanwhile, or must not be written."""
+        """Write the schedule, or delete it if the row has no `after`. Raise ToolError if it is not
+        at the revision that the change was made for, or must not be written."""
         (row,) = rows
         service, target = self.service, self.draft.target
         former = "" if row.before is None else target["revision"]
@@ -574,6 +601,7 @@ class _ScheduleBatch:
                     revision=self.draft.change_id,
                     runs=target.get("runs", 0),  # an undo has some
                 )
+                # The limit counts the schedules of all keys of one human.
                 people = service.people.list_keys(to.asker.key)
                 most = service.config.schedule_limits.per_person
                 await service.schedules.put(schedule, former, people, most)
@@ -582,9 +610,9 @@ class _ScheduleBatch:
         return rows
 
     def _state_after(self, row: RowWrite) -> ScheduleState:
-        """Return the state with which the schedule is stored. "paused" keeps that of one that
-        exists. An edit lets an ended schedule run again. An undo, whose target has the state to
-        restore, does not."""
+        """Return the state with which `Schedules.put` stores the schedule: a new one is active. For
+        one that exists, "paused" means that it keeps its state. An edit lets an ended schedule run
+        again. An undo, whose target has the state to restore, does not."""
         former: ScheduleState | None = self.draft.target.get("state")
         if row.before is None:
             return former or "active"

@@ -29,16 +29,18 @@ _MANAGED_BY = "The person manages one by typing `schedule ID pause`, `resume`, `
 
 
 class _ProposingTool(FunctionTool):
-    """A tool whose calls change nothing before a person confirms, so that they may run again."""
+    """A tool whose calls only propose a change, which a person decides on. So a call may run again
+    after a crash."""
 
     def only_proposes(self, arguments: str) -> bool:
-        """Return True."""
+        """Return True: each call of this tool only proposes a change of a schedule, which a person
+        decides on."""
         return True
 
 
 class ScheduleSource(FixedToolSource):
-    """The tools of schedules (the port `ToolSource`). `proposals` withdraws what a new proposal
-    replaces."""
+    """The tools with which the model proposes and lists schedules (the port `ToolSource`).
+    `proposals` withdraws a proposal that a new one replaces."""
 
     name = "schedules"
 
@@ -81,6 +83,7 @@ class ScheduleSource(FixedToolSource):
             place = replace(place, thread="")
         to = ReplyTo(place, ctx.asker, ctx.message.reply_to.source, "")
         try:
+            # A new schedule has a row without a former draft; `applier_data` is where it posts.
             base = Draft(
                 SCHEDULE_APPLIER,
                 SCHEDULE_KIND,
@@ -89,6 +92,7 @@ class ScheduleSource(FixedToolSource):
                 (RowWrite(applier_data=encode_json(to)),),
             )
             if id or kind == "delete":
+                # The schedule as it is, or what a proposal that still waits wants.
                 base = await service.find_base(id, ctx.asker, ctx.address)
             (row,) = base.rows
             after = None
@@ -102,11 +106,12 @@ class ScheduleSource(FixedToolSource):
                     raise ToolError("Time zone not found.", hint="use an IANA name")
                 if when.strip() or not former:
                     draft = replace(draft, rule=read_rule(when.strip(), draft.rule, tz))
-                if ends and ends.isdecimal():
+                if ends and ends.isdecimal():  # a number of runs; "0" removes the end
                     draft = replace(draft, ends_at=0.0, max_runs=int(ends[:9]))
-                elif ends:
+                elif ends:  # the last day, all of which counts
                     end = read_time(f"{ends[:10]}T23:59:59", tz)
                     draft = replace(draft, ends_at=end, max_runs=0)
+                # The model wrote the text: only addresses that the person wrote may be links.
                 own = ctx.written_addresses.union(draft.addresses) & find_addresses(draft.text)
                 draft = replace(draft, addresses=tuple(sorted(own)))
                 to = decode_json(ReplyTo, row.applier_data)

@@ -86,8 +86,8 @@ def describe_result(state: str, missed: int, *, is_late: bool) -> str:
 
 
 def describe_date(when: datetime) -> str:
-    """Return a date with its weekday and time, as in `Monday, November 23, 2026, 9:00 AM`. A time
-    that comes twice on that day has its offset."""
+    """Return a date with its weekday and time in the current language, as in `Monday, November 23,
+    2026, 9:00 AM`. A time that comes twice on that day, because clocks go back, has its offset."""
     from babel.dates import get_timezone_gmt
 
     words = f"{format_date(when, None, 'full')}, {_format_time(when.time())}"
@@ -95,7 +95,8 @@ def describe_date(when: datetime) -> str:
 
 
 def _describe_cron(rule: ScheduleRule) -> str:
-    """Return the rule in words, "" if no sentence covers it."""
+    """Return the rule in words in the current language, "" if no sentence covers it. The five
+    fields are those of cron, in which `*` means every value."""
     minute, hour, day, month, weekday = rule.cron.split()
     if (day, month, weekday) == ("*", "*", "*") and hour == "*":
         if step := re.fullmatch(r"\*/(\d+)", minute):
@@ -121,12 +122,13 @@ def _describe_cron(rule: ScheduleRule) -> str:
 
 
 def _describe_weekly(day: str, month: str, weekday: str, times: str) -> str:
-    """Return a sentence for a rule that runs on weekdays, or every day; "" for another rule. The
-    arguments are fields of the cron rule."""
+    """Return a sentence for a rule that runs every day or on some days of the week; "" for another
+    rule. `times` are its times of day in words; the other arguments are fields of the cron rule."""
     if (day, month) != ("*", "*"):
         return ""
     if weekday == "*":
         return say("every day at {times}", times=times)
+    # Cron knows Sunday as 0 and as 7.
     days = sorted({each % 7 for each in _parse_list(weekday, WEEKDAYS)})
     if tuple(days) == _WORKING_DAYS:
         return say("Monday to Friday at {times}", times=times)
@@ -171,7 +173,8 @@ def _describe_monthly(day: str, month: str, weekday: str, times: str) -> str:
 
 
 def _describe_yearly(day: str, month: str, weekday: str, times: str) -> str:
-    """Return a sentence for a rule that runs on a day of some months; "" for another rule."""
+    """Return a sentence for a rule that runs on one day of some months, as in `every year on March
+    1 and June 1 at …`; "" for another rule. Months without that day follow in brackets."""
     from babel.dates import format_skeleton
 
     months = _parse_list(month, MONTHS)
@@ -182,11 +185,12 @@ def _describe_yearly(day: str, month: str, weekday: str, times: str) -> str:
     spelled = [format_skeleton("MMMMd", each, locale=babel_locale()) for each in dates]
     listed = _join([*map(write_first_day, spelled)])
     words = say("every year on {days} at {times}", days=listed, times=times) if dates else ""
-    return words and words + _describe_missing_days([int(day)], months)
+    return words and words + _describe_missing_days([int(day)], months)  # "" if none has that day
 
 
 def _describe_missing_days(days: Sequence[int], months: Sequence[int]) -> str:
-    """Return which of the months lack one of the days, in brackets; "" if none does."""
+    """Return which of the months lack one of the days, in brackets in the current language, as in
+    ` (no day 31 in April and June)`; "" if none does. The rule runs on no other day instead."""
     from babel.dates import format_skeleton, get_month_names
 
     names = get_month_names("wide", "stand-alone", babel_locale())
@@ -207,7 +211,8 @@ def _has_day(month: int, day: int) -> bool:
 
 
 def _parse_list(field: str, names: Sequence[str]) -> list[int]:
-    """Return the numbers of a field such as `1,15` or `MON-WED`; none if it has another form."""
+    """Return the numbers of a field of cron such as `1,15` or `MON-WED`, sorted; none if it has
+    another form, such as `*/5`. `names` are the names of its values by number, () for none."""
     numbers = list[int]()
     for part in field.split(","):
         first, _, last = part.partition("-")
@@ -274,19 +279,21 @@ def build_schedule_title(draft: ScheduleDraft) -> str:
 
 
 def build_inert_title(draft: ScheduleDraft) -> str:
-    """Return the schedule's title as Markdown in which nothing works as markup."""
+    """Return the schedule's title as Markdown in which no character works as markup: a model or a
+    person wrote its text."""
     return escape_markdown(build_schedule_title(draft))
 
 
 def describe_times(draft: ScheduleDraft, now: float, runs: int) -> list[str]:
     """Return the lines with the rule, the zone, the next dates and the end. `runs` is the number of
-    runs that have started."""
+    runs that have started. A `max_runs` of 0 means no limit, so a schedule whose last run has
+    started must not get 0 remaining runs."""
     rest = replace(draft, max_runs=max(draft.max_runs - runs, 0))
     has_more = rest.max_runs or not draft.max_runs
     lines = [say("When: {rule} ({zone}).", rule=describe_rule(draft), zone=draft.time_zone)]
     try:
         dates = next_dates(rest, now) if has_more else []
-    except BadSchedule:
+    except BadSchedule:  # for example a time zone that this machine no longer knows
         dates = []
     if draft.rule.cron and dates:
         lines.append(say("Next dates: {dates}.", dates="; ".join(map(describe_date, dates))))
@@ -307,7 +314,7 @@ def describe_times(draft: ScheduleDraft, now: float, runs: int) -> list[str]:
 
 
 def describe_cost(draft: ScheduleDraft) -> str:
-    """Return what a run costs, and with which rights it runs."""
+    """Return what a run costs and with whose rights it runs, for the card of a schedule."""
     return say(_COSTS[draft.kind])
 
 
@@ -341,7 +348,8 @@ def describe_place(address: Address) -> str:
 
 
 def describe_whole(schedule: Schedule, now: float) -> str:
-    """Return a schedule with all of its text."""
+    """Return a schedule as Markdown: its title, its whole text, its times, place, owner and
+    state."""
     owner = to_one_line(schedule.owner.name or schedule.owner.id, 80)
     lines = [
         *describe_times(schedule.draft, now, schedule.runs),

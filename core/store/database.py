@@ -70,12 +70,15 @@ write that shares it fails."""
 def area_condition(area: ConversationArea) -> tuple[str, Sequence[str | int]]:
     """Return an SQL condition that is true if the column `conversation` belongs to the area, and
     the values of its placeholders. A conversation's key begins with the names of its place
-    (`Address.conversation`)."""
+    (`Address.conversation`): it is compared with the area's place and those that are excluded from
+    the area. The key of a conversation of a single request contains ONE_REQUEST_PREFIX."""
+    # With a colon at both ends, `slack:T1` is no beginning of `slack:T12`. LIKE would take `_` and
+    # `%` in an id for wildcards.
     one = "substr(conversation || ':', 1, ?) = ?"
     clauses = [one for _ in filter(None, [area.place])] + [f"NOT {one}" for _ in area.excluded]
     places = [f"{place}:" for place in filter(None, (area.place, *area.excluded))]
     values: list[str | int] = [v for p in places for v in (len(p), p)]
-    if area.is_one_request:
+    if area.is_one_request:  # the key contains the prefix
         clauses.append("replace(conversation, ?, '') <> conversation")
         values.append(f":{ONE_REQUEST_PREFIX}")
     return " AND ".join(clauses) or "1 = 1", values
@@ -131,9 +134,10 @@ class SqlConnection(Protocol):
         row."""
 
     def run_for_turn(self, steps: Sequence[str], values: Mapping[str, object]) -> SqlRow | None:
-        """Lock the conversation `:conversation`, and return the row of its turn `:seq` in
-        `current_turns`, None if there is none. Run `steps`, which can read that row as the table
-        `now`. A step may see the changes of those before it or not."""
+        """Lock the conversation `:conversation`, and return the row of its turn `:seq` in the view
+        `current_turns`, None if there is none. Then run the SQL statements `steps`, which can read
+        that row as the table `now`. A step may see the changes of those before it or not: Postgres
+        runs all of them as one statement."""
 
     def add_to_counters(
         self, counters: Sequence[tuple[str, str]], turns: int, tokens: int, money: int
@@ -208,12 +212,12 @@ class Database(Protocol):
         time."""
 
     async def close(self) -> None:
-        """Commit the writes that wait, and refuse everything after them."""
+        """Commit the writes that wait, and refuse all later ones (NotStored)."""
 
 
 class SqlStore:
-    """The base of classes that store something with SQL. Their methods with `@transaction` or
-    `@query` are transactions of the database."""
+    """The base class of everything that stores data with SQL. Methods with `@transaction` or
+    `@query` each run as one transaction of the database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -288,8 +292,8 @@ async def has_rows(database: Database, table: str) -> bool:
 
 
 class SqliteStatements:
-    """An `SqlConnection` over a connection of SQLite. It repairs texts that SQLite cannot encode
-    (`make_storable`). SQLite has a single writer, so there is nothing to lock."""
+    """The interface `SqlConnection` over a connection of SQLite. It repairs texts that SQLite
+    cannot encode (`make_storable`). SQLite has a single writer, so there is nothing to lock."""
 
     lock_source = "(SELECT 1)"
     row_lock = free_row_lock = ""
@@ -310,7 +314,8 @@ class SqliteStatements:
             self.execute(sql, each).close()
 
     def lock_key(self, key: str) -> bool:
-        """Return False: no other transaction can write."""
+        """Return False: one thread writes at a time, so nothing else changes what the caller has
+        read."""
         return False
 
     def read_locked_message(self, seq: int) -> SqlRow | None:
@@ -319,7 +324,8 @@ class SqliteStatements:
         return row
 
     def run_for_turn(self, steps: Sequence[str], values: Mapping[str, object]) -> SqlRow | None:
-        """Read the row of a turn, then run `steps` one after the other."""
+        """Read the row of a turn in the view `current_turns`, then run `steps` one after the other,
+        which can read it as the table `now`. The row before the steps is returned."""
         now = "SELECT * FROM current_turns WHERE seq = :seq"
         row: SqlRow | None = self.execute(now, values).fetchone()
         for step in steps:
@@ -329,8 +335,8 @@ class SqliteStatements:
     def add_to_counters(
         self, counters: Sequence[tuple[str, str]], turns: int, tokens: int, money: int
     ) -> Sequence[SqlRow]:
-        """Add to these counters, and return their new values in the same order. A counter that
-        does not exist yet has None as `turns`."""
+        """Add to these counters (each a scope and a period), and return their new values in the
+        same order. A counter without a row, which the caller must insert, has None as `turns`."""
         sql = (
             "UPDATE counters SET turns = turns + ?, tokens = tokens + ?, money = money + ?"
             " WHERE scope = ? AND period = ? RETURNING turns, tokens, money, notices"
@@ -343,7 +349,8 @@ class SqliteStatements:
 
 @dataclass
 class _Write(Generic[T]):
-    """A transaction in the writer's queue, and the future that its caller awaits."""
+    """A write that waits for the writer's thread: the function, the future that its caller awaits,
+    and the function to call after the commit (`then`)."""
 
     work: Callable[[SqlConnection], T]
     future: asyncio.Future[T]
@@ -357,7 +364,8 @@ class _Write(Generic[T]):
 
 
 def _rewrite_table(connection: SqlConnection, name: str) -> None:
-    """Write the rows of a table to pages that held nothing before."""
+    """Write the rows of a table again, so that they fill its pages from the beginning. Pages can
+    hold remains of deleted rows in the gaps of rows that moved."""
     connection.execute(f"CREATE TEMP TABLE copy AS SELECT * FROM {name}").close()  # noqa: S608
     connection.execute(f"DELETE FROM {name}").close()  # noqa: S608
     connection.execute(f"INSERT INTO {name} SELECT * FROM copy").close()  # noqa: S608
@@ -371,6 +379,8 @@ class SqliteDatabase:
     queue_deletes: Sequence[str] = ()
 
     def __init__(self, path: Path, schema: Schema) -> None:
+        """Prepare the database in the file `path`; `open` opens it. One thread writes, with a queue
+        of writes, and one thread reads, so that the event loop never waits for the disk."""
         self.path = path
         self.schema = schema
         self._writes: queue.SimpleQueue[_Write[Any] | None] = queue.SimpleQueue()
@@ -405,7 +415,9 @@ class SqliteDatabase:
         return snapshot.SNAPSHOT_REMAINS if snapshot.list_snapshots(self.path.parent) else ""
 
     async def health(self) -> Health:
-        """Return whether the disk takes new data. After a refused commit, try another one."""
+        """Return whether the disk takes new data. After a commit that failed (`_refusal`), try
+        another one: without messages to store, nothing else would show that the disk works again.
+        NotStored has no cause of its own, so `_refusal` names it."""
         try:
             await asyncio.to_thread(check_free_space, self.path.parent)
             if self._refusal:
@@ -421,19 +433,22 @@ class SqliteDatabase:
         in the gap that they left; with `whole`, one table after the other is rewritten. Other
         writes come in between: VACUUM would stop them for the length of the audit log."""
         for table in self.tables if whole else ():
+            # Rows of the others lead to nobody, so what is left of them does no harm.
             if not table.names_nobody:
                 await self.write(functools.partial(_rewrite_table, name=table.name))
 
         def work(connection: SqlConnection) -> None:
+            # The first column is 1 if a reader kept the log from being truncated.
             if connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:
                 raise sqlite3.OperationalError("another process reads it")
 
-        await self.write(work, alone=True)
+        await self.write(work, alone=True)  # SQLite truncates the log outside of transactions only
         if whole:
+            # Copies from before an upgrade still have the data.
             await asyncio.to_thread(snapshot.remove_snapshots, self.path.parent)
 
     async def remove_old_copies(self) -> None:
-        """Remove snapshots that have been kept for long enough."""
+        """Remove copies from before an upgrade (snapshots) that have been kept for long enough."""
         await asyncio.to_thread(snapshot.remove_old_snapshots, self.path.parent)
 
     async def write(
@@ -458,18 +473,19 @@ class SqliteDatabase:
         return await job.future
 
     async def read(self, work: Callable[[SqlConnection], T], *, single: bool = False) -> T:
-        """Run `work` on the reader thread."""
+        """Run `work` on the reader thread, whose connection cannot write. It runs beside a commit,
+        which does not stop readers (write-ahead log)."""
         if self._closed:
             raise NotStored
         result: T = await self._loop.run_in_executor(self._reader, self._read, work)
         return result
 
     async def close(self) -> None:
-        """Commit the writes that wait, refuse everything after them, and end both threads."""
+        """Commit the writes that wait, refuse all later ones (NotStored), and end both threads."""
         if self._closed:
             return
         self._closed = True
-        self._writes.put(None)
+        self._writes.put(None)  # ends the writer's thread after the writes before it
         await asyncio.to_thread(self._thread.join)
         await self._loop.run_in_executor(self._reader, self._close_reader)
         self._reader.shutdown()
@@ -481,8 +497,8 @@ class SqliteDatabase:
         return connection
 
     def _open(self) -> None:
-        """Open the connection that writes, in the writer's thread. Raise NotStored or
-        DifferentSchema if the file cannot be used."""
+        """Open the connection on which the writer's thread will work, and migrate the file. Raise
+        NotStored or DifferentSchema if the file cannot be used."""
         try:
             self._connection = self._connect()
             try:
@@ -515,12 +531,13 @@ class SqliteDatabase:
             connection.executescript(
                 f"BEGIN IMMEDIATE; {script}; {schema.store_version_script}; COMMIT;"
             )
-        # Data that a killed process deleted is still in the write-ahead log.
+        # Data that a killed process deleted may still be in the write-ahead log: empty it.
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
 
     def _run_writer(self) -> None:
         """Commit queued writes in groups until the database is closed. This is the writer
-        thread."""
+        thread. The callers of a group are answered on the event loop after the commit. Writes that
+        must run outside of any transaction (`alone`) come after the others of their group."""
         while (batch := self._next_batch()) is not None:
             if together := [job for job in batch if not job.alone]:
                 self._commit(together)
@@ -534,8 +551,8 @@ class SqliteDatabase:
         self._connection.close()
 
     def _next_batch(self) -> list[_Write[Any]] | None:
-        """Wait for a write and return it with all that have queued up behind it. Return None at the
-        end."""
+        """Wait for a write and return it with those that have queued up behind it, which one commit
+        makes durable. Return None at the end: then the queue has None."""
         first = self._writes.get()
         if first is None:
             return None
@@ -551,7 +568,8 @@ class SqliteDatabase:
 
     def _commit(self, batch: list[_Write[Any]]) -> None:
         """Run a group of writes in one transaction. If the disk or the file fails, nothing of the
-        group is stored and every caller gets an error."""
+        group is stored and every caller gets an error. `_waits_for_disk` is the mode that the
+        connection has now, and `_refusal` the reason of the last failed commit."""
         connection = self._connection
         try:
             # With NORMAL, the commit survives a killed process. The next FULL one syncs the whole
@@ -590,7 +608,7 @@ class SqliteDatabase:
                 and _primary_code(error) not in STATEMENT_FAULT_CODES
             ):
                 raise  # a fault of the disk: the whole group fails
-            connection.execute("ROLLBACK TO job")
+            connection.execute("ROLLBACK TO job")  # undoes the write, but keeps the savepoint
             connection.execute("RELEASE job")
             job.error = Unstorable() if _is_unstorable(error) else error
             job.error.__cause__ = error if job.error is not error else None
@@ -622,15 +640,16 @@ class SqliteDatabase:
 
 
 def check_free_space(folder: Path) -> None:
-    """Raise OSError if the disk of the folder is full or cannot be written. The file that this
-    writes has no name and is gone at once."""
+    """Raise OSError if the disk of the folder is full or cannot be written. To find out, write
+    FREE_DISK_BYTES to a temporary file, which has no name and is gone at once."""
     with tempfile.TemporaryFile(dir=folder) as file:
         file.write(bytes(FREE_DISK_BYTES))
         file.flush()
 
 
 def _write_something(connection: SqlConnection) -> None:
-    """Change a number that nothing else uses, so that a commit writes to the disk."""
+    """Change a number in the file's header that nothing else uses (between 0 and 1), so that a
+    commit writes to the disk. A transaction without a change would write nothing."""
     number = connection.execute("PRAGMA user_version").fetchone()[0]
     connection.execute(f"PRAGMA user_version = {1 - number}").close()
 
@@ -644,11 +663,12 @@ def check_schema(path: Path, schema: Schema) -> None:
 def _find_pending(
     connection: sqlite3.Connection, schema: Schema, path: Path
 ) -> tuple[bool, Sequence[Migration]]:
-    """Return whether the database is empty, and its pending migrations. Raise DifferentSchema."""
+    """Return whether the database is empty, and the migrations that it still needs. Raise
+    DifferentSchema if another version of Ponte, or another program, wrote it."""
     is_new = not connection.execute("SELECT 1 FROM sqlite_master LIMIT 1").fetchone()
     database_version = snapshot.read_schema_version(connection)
     pending = () if is_new else schema.find_pending(*database_version)
-    if pending is None:
+    if pending is None:  # no known version
         raise DifferentSchema(path=path)
     return is_new, pending
 
@@ -668,7 +688,8 @@ def inspect_file(path: Path, look: Callable[[SqliteStatements], T]) -> T | None:
 
 
 def _settle_all(batch: list[_Write[Any]]) -> None:
-    """Call each `then`, and resolve the futures of the callers. Runs on the event loop."""
+    """Call the `then` of each write that succeeded, and give its result or error to the caller.
+    This runs on the event loop."""
     # Writes with a `then` come first, because a platform waits for the acknowledgement of theirs.
     for job in sorted(batch, key=lambda job: job.then is None):
         if job.error is None and job.then is not None:
@@ -676,7 +697,7 @@ def _settle_all(batch: list[_Write[Any]]) -> None:
                 job.then(job.result[0])
             except Exception as error:
                 job.error = error
-        if job.future.done():
+        if job.future.done():  # the caller was cancelled
             continue
         if job.error is None:
             job.future.set_result(job.result[0])

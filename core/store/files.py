@@ -33,7 +33,8 @@ T = TypeVar("T")
 
 
 class SqlFiles(SqlStore):
-    """The `Files` port. The database holds one row for each file, and `kept` holds the bytes."""
+    """Stores files of messages and tools (the port `Files`). The database holds one row for each
+    file, and `kept` (a folder, or another table) holds the bytes."""
 
     def __init__(self, database: Database, kept: FileBytes) -> None:
         super().__init__(database)
@@ -90,7 +91,8 @@ class SqlFiles(SqlStore):
         )
 
     async def delete(self, file: str) -> None:
-        """Delete the file's row and then its bytes."""
+        """Delete the file's row and then its bytes. A crash in between leaves bytes that nothing
+        leads to, and that `sweep` deletes later."""
         await self._execute("DELETE FROM files WHERE id = ?", file)
         await self.discard(file)
 
@@ -99,8 +101,9 @@ class SqlFiles(SqlStore):
         await self._bytes.discard(file)
 
     async def sweep(self, before: float) -> int:
-        """Delete files that are older than `before` and whose event was never accepted, and bytes
-        without a row. Return how many there were."""
+        """Delete files that are older than `before` (seconds since the epoch) and whose event was
+        never accepted, and bytes without a row. Return how many there were. A crash between the
+        steps of `put`, or before the message is stored, leaves such files."""
         sql = (
             "DELETE FROM files WHERE created_at < ? AND NOT EXISTS (SELECT 1 FROM inbox"
             " WHERE inbox.event_key = files.event_key) RETURNING id"
@@ -123,14 +126,15 @@ class SqlFiles(SqlStore):
 
 
 class FolderBytes:
-    """The bytes of files in a folder of this machine."""
+    """Stores the bytes of files in a folder of this machine, for a Ponte that runs in one
+    process."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     async def put(self, file: str, data: bytes) -> None:
-        """Store the bytes completely or not at all. Bytes that are stored already count as new.
-        Raise NotStored."""
+        """Store the bytes completely or not at all. Bytes that are stored already count as new, so
+        that `sweep` does not remove them before their row is stored. Raise NotStored."""
         await _run_on_disk(_write_file, self._path(file), data)
 
     async def get(self, file: str) -> bytes:
@@ -158,8 +162,8 @@ class FolderBytes:
 
 
 class PieceBytes(SqlStore):
-    """The bytes of files in rows of a database that several processes share. A row holds at most
-    PIECE_BYTES."""
+    """Stores the bytes of files in rows of a database that several processes share. A row holds at
+    most PIECE_BYTES, so a file can have several."""
 
     @transaction
     def put(self, connection: SqlConnection, file: str, data: bytes) -> None:
@@ -194,7 +198,8 @@ class PieceBytes(SqlStore):
 
     async def sweep(self, before: float, known: Callable[[], Awaitable[set[str]]]) -> int:
         """Delete bytes older than `before` without a row in `files`. Return how many files there
-        were. `known` is not needed, because both tables are in one database."""
+        were. `known` (the ids with a row) is not needed, because both tables are in one
+        database."""
         sql = (
             "DELETE FROM pieces WHERE created_at < ? AND NOT EXISTS"
             " (SELECT 1 FROM files WHERE files.id = pieces.file) RETURNING file"
@@ -224,6 +229,7 @@ def _write_file(path: Path, data: bytes) -> None:
         path.touch()  # so that a sweep does not remove it before its row is stored
         return
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    # A name of its own, because two callers may write the same file at the same time.
     partial = path.with_suffix(f".{os.getpid()}.{time.monotonic_ns()}")
     try:
         with partial.open("wb") as out:

@@ -101,7 +101,7 @@ def translate_schema(script: str) -> str:
 
 
 class PostgresStatements:
-    """The stores' `SqlConnection` over a psycopg connection.
+    """The interface `SqlConnection` over a connection of psycopg.
 
     It translates placeholders and makes every value storable before the statement runs.
     """
@@ -131,14 +131,17 @@ class PostgresStatements:
         return True
 
     def read_locked_message(self, seq: int) -> SqlRow | None:
-        """Return the row of a message as it is once its conversation is locked."""
+        """Lock the conversation of a message until the transaction ends, and return the message's
+        row as it is after that; None if there is none."""
         return self.execute("SELECT * FROM ponte_locked_row(?)", (seq,)).fetchone()
 
     def run_for_turn(self, steps: Sequence[str], values: Mapping[str, object]) -> SqlRow | None:
-        """Do everything in one statement. `now` is the turn's row as it is once the lock is held.
+        """Lock the turn's conversation, read its row as the table `now`, and run `steps`, all in
+        one statement, which saves round trips to the server. Return the row.
 
-        The rest of the statement still sees the tables as they were before the lock. So a step may
-        change only rows that it finds by key, or that nobody else writes.
+        `now` is the row as it is once the lock is held. The rest of the statement still sees the
+        tables as they were before the lock. So a step may change only rows that it finds by key, or
+        that nobody else writes.
         """
         parts = ["now AS (SELECT * FROM ponte_current_turn(:seq, :conversation))"]
         parts += [f"step{number} AS ({step})" for number, step in enumerate(steps)]
@@ -147,7 +150,9 @@ class PostgresStatements:
     def add_to_counters(
         self, counters: Sequence[tuple[str, str]], turns: int, tokens: int, money: int
     ) -> Sequence[SqlRow]:
-        """Add to all counters in one statement."""
+        """Add to all counters (each a scope and a period) in one statement, and return their new
+        values. A function in the database does it in the order given, so that all transactions lock
+        the rows in one order."""
         return self.execute(
             "SELECT * FROM ponte_count(?::text[], ?::text[], ?, ?, ?)",
             (
@@ -161,7 +166,8 @@ class PostgresStatements:
 
 
 class PostgresDatabase:
-    """The `Database` port over Postgres: a connection pool and one thread for each connection.
+    """The database interface `Database` over Postgres: a connection pool and one thread for each
+    connection.
 
     `url` is a libpq connection string (postgresql.org/docs/current/libpq-connect.html).
     """
@@ -226,7 +232,7 @@ class PostgresDatabase:
         return await asyncio.shield(task)
 
     def _on_write_done(self, task: asyncio.Task[Any]) -> None:
-        """Forget a finished write."""
+        """Remove a finished write from those that `close` waits for."""
         self._running.discard(task)
         if not task.cancelled():
             # Reading the error keeps asyncio from logging it if the caller was cancelled.
@@ -245,7 +251,8 @@ class PostgresDatabase:
         )
 
     async def scrub(self, *, whole: bool = False) -> None:
-        """Remove deleted rows from the files of tables with personal data. Raises NotStored."""
+        """Remove deleted rows from the files of tables with personal data (VACUUM), so that they
+        cannot be restored from there. Raises NotStored."""
         if not self._closed:
             await self._in_thread(self._vacuum)
 
@@ -305,6 +312,7 @@ class PostgresDatabase:
         schema = self.schema
         if not _has_tables(connection):
             connection.execute(f"CREATE SCHEMA IF NOT EXISTS {SCHEMA_NAME}".encode())
+            # The tables of the queue of jobs. psycopg takes SQL made at run time as bytes.
             connection.execute(SchemaManager.get_schema().encode())
             connection.execute(translate_schema(f"{schema.script};{schema.shared}"))
         else:
@@ -342,7 +350,8 @@ class PostgresDatabase:
             log.info(
                 "retrying a database transaction", error=_first_line(error), failed_attempts=failed
             )
-            # A restart of the server, or a connection that is gone.
+            # A restart of the server (57), or a connection that is gone: psycopg then has no
+            # SQLSTATE.
             if (error.sqlstate or "57")[:2] in ("57", "08", IDLE_TIMEOUT_SQLSTATE[:2]):
                 # The other connections of the pool are probably broken too.
                 self._pool.check()
@@ -369,6 +378,7 @@ class PostgresDatabase:
         committing = False
         try:
             with self._pool.connection() as connection:
+                # A single statement is a transaction of its own, without BEGIN and COMMIT.
                 connection.autocommit = single
                 # psycopg sends both settings with the BEGIN before the first statement.
                 connection.isolation_level = repeatable if reads else None
@@ -411,8 +421,8 @@ class PostgresDatabase:
 
 
 class _TransientError(Exception):
-    """A transaction failed without any effect, and may succeed if it is repeated. `error` is the
-    database's error."""
+    """Raised when a transaction failed without any effect and may succeed if it is repeated.
+    `error` is the database's error."""
 
     def __init__(self, error: psycopg.Error) -> None:
         self.error = error
@@ -427,7 +437,7 @@ def check_server(url: str, look: Callable[[SqlConnection], T]) -> tuple[str, int
     """
     with _connect(url) as connection:
         connection.read_only = True
-        version = connection.info.server_version
+        version = connection.info.server_version  # 160004 for 16.4
         if version < MIN_SERVER_VERSION * 10_000:
             raise SettingsError(
                 "Postgres {found} is too old. Ponte needs {needed} or newer.",
@@ -475,8 +485,9 @@ def _read_version(connection: psycopg.Connection[Any]) -> tuple[int, str]:
 
 
 def create_statement_pool(**options: Any) -> AsyncConnectionPool[Any]:
-    """Return a pool for the job queue that does not check a connection before each use. The caller
-    checks all of them after an error."""
+    """Return a pool of connections for the job queue (Procrastinate, whose `options` these are)
+    that does not check a connection before each use, which saves a round trip. The caller checks
+    all of them after an error."""
     from psycopg_pool import AsyncConnectionPool
 
     del options["check"]

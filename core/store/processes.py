@@ -79,7 +79,8 @@ class Notifications:
         return 0.0 if self.connected.is_set() else time.monotonic() - self.disconnected_at
 
     async def run(self, on_connect: Callable[[], None]) -> None:
-        """Receive notifications until cancelled, over one connection at a time. After each connect,
+        """Receive notifications until cancelled, over one connection at a time, and connect again
+        after each failure. Notifications that are sent meanwhile are lost, so after each connect,
         `on_connect` looks up what the process may have missed."""
         while True:
             connection = await retry(self._connect, Exception, reconnect_pause)
@@ -118,10 +119,11 @@ class Notifications:
                     await self._call(handler, word, id)
 
     async def _call(self, handler: NotificationHandler, word: str, id: str) -> None:
-        """Call one handler. If it fails, log that: the rows that it reads are read again later.
+        """Call one handler. If it fails or takes longer than HANDLER_TIMEOUT_SECONDS, log that: the
+        rows that it reads are read again later.
 
-        The handler runs in a task of its own, so that a cancellation inside it does not end the
-        listener.
+        A handler that is a plain function returns None, and is done. The others run in a task of
+        their own, so that a cancellation inside it does not end the listener.
         """
         try:
             if (waiting := handler(id)) is None:
@@ -169,7 +171,7 @@ gateway."""
 
 @dataclass(frozen=True, slots=True)
 class ClusterStatus:
-    """The number of living processes and of waiting turns.
+    """The known state of the processes that share a database: how many are alive, and what they do.
 
     `takes` is the number of processes that receive events, `works` of those that run turns.
     `waiting` is the number of waiting turns, `oldest` the age of the oldest one in seconds.
@@ -210,7 +212,8 @@ class ClusterStatus:
 
 
 def read_cluster(connection: SqlConnection) -> ClusterStatus:
-    """Return the status of all processes that share the database."""
+    """Return the status of all processes that share the database. All times are those of the
+    database's clock, because the clocks of the machines may differ."""
     living = connection.execute(
         "SELECT coalesce(sum(has_intake), 0) AS takes,"
         " coalesce(sum(has_workers), 0) AS works FROM processes"
@@ -235,7 +238,8 @@ def read_cluster(connection: SqlConnection) -> ClusterStatus:
 
 
 class OwnProcess(SqlStore):
-    """The row of this process in `processes`, and the roles that it leads.
+    """This process among those that share a database: its row in `processes`, its heartbeat, and
+    the roles that it leads.
 
     `takes`: the process receives events. `works`: it runs turns. `name` is its host and process id.
     """
@@ -255,11 +259,13 @@ class OwnProcess(SqlStore):
         return time.monotonic() - self.seen_at
 
     def is_alive(self) -> bool:
-        """Return whether no other process can count this one as dead, for BEAT_SECONDS more."""
+        """Return True if no other process can count this one as dead within the next BEAT_SECONDS.
+        Otherwise another one may take over its turns, so it must begin nothing."""
         return self.seconds_silent < LEASE_SECONDS - BEAT_SECONDS
 
     def write_sign_of_life(self, connection: SqlConnection) -> None:
-        """Store a heartbeat, by the database's clock."""
+        """Store a heartbeat of this process: the present time of the database's clock in its
+        row."""
         connection.execute(
             "INSERT INTO processes (id, name, has_intake, has_workers, started_at, seen_at)"
             " VALUES (?, ?, ?, ?, extract(epoch FROM now()), extract(epoch FROM now()))"
@@ -268,7 +274,8 @@ class OwnProcess(SqlStore):
         )
 
     async def export_metrics(self) -> None:
-        """Update the metrics of the queue, the processes and the roles."""
+        """Update the metrics of the queue, the processes and the roles. The age of the oldest
+        message grows until the next update, because a scrape may come long after this one."""
         status = await self._database.read(read_cluster)
         metrics.queued.set(status.waiting)
         at = time.monotonic()
@@ -281,11 +288,13 @@ class OwnProcess(SqlStore):
             metrics.leader.labels(role).set(name == self.name)
 
     async def lead(self, role: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run `work` whenever this process has the lease of `role`. Runs until it is cancelled.
+        """Run `work` whenever this process has the lease of `role`, which one process at a time can
+        have. Runs until it is cancelled.
 
-        The work is cancelled ROLE_MARGIN_SECONDS before another process can take the lease. This
-        uses the process's own clock, so it works while the database does not answer. The lease is
-        released only after the work has ended.
+        The lease is renewed every BEAT_SECONDS. `stop_at` is the time by which the work must end if
+        no renewal succeeds: ROLE_MARGIN_SECONDS before another process can take the lease. It is in
+        the process's own clock, so the work also ends while the database does not answer. The lease
+        is released only after the work has ended.
         """
         loop = asyncio.get_running_loop()
         leading: asyncio.Task[None] | None = None
@@ -319,7 +328,9 @@ class OwnProcess(SqlStore):
 
     @transaction
     def _renew(self, connection: SqlConnection, role: str) -> bool:
-        """Acquire or renew the role's lease. Return False if another process has it."""
+        """Acquire or renew the role's lease. Return False if another process has it. The row
+        changes only if it is this process's own or has expired. `clock_timestamp()` is the time of
+        the statement; `now()` would be the begin of the transaction, which may have waited."""
         row = connection.execute(
             "INSERT INTO leases (role, process, expires_at)"
             " VALUES (:role, :process, extract(epoch FROM clock_timestamp()) + :seconds)"
@@ -340,7 +351,8 @@ class OwnProcess(SqlStore):
 
 
 def _seconds_to_next_step(leading: asyncio.Task[None] | None, stop_at: float) -> float:
-    """Return the maximum seconds of the next step of `lead`: at most until the work must stop."""
+    """Return how many seconds one step of `lead` may take: BEAT_SECONDS, or less if the work must
+    stop (`stop_at`, by the loop's clock) before that."""
     remaining_seconds = stop_at - asyncio.get_running_loop().time()
     return min(BEAT_SECONDS, max(0.0, remaining_seconds)) if leading else BEAT_SECONDS
 

@@ -22,11 +22,14 @@ FORGOTTEN_ID = "forgotten"
 class RememberedState:
     """A named row of JSON state. `data` returns the current state, to be stored as JSON.
 
-    The state may be lost: the changes of the last second in a crash, or all of it if the row cannot
-    be read. Without a `database`, nothing survives a restart.
+    `data` is called for the state at each write. The state may be lost: the changes of the last
+    second in a crash, or all of it if the row cannot be read. Without a `database`, nothing
+    survives a restart.
     """
 
     def __init__(self, database: Database | None, name: str, data: Callable[[], object]) -> None:
+        """`data` returns the present state, which is stored as JSON in the row `name`. Without a
+        `database`, nothing is stored."""
         self.name = name
         self._database = database
         self._data = data
@@ -62,7 +65,8 @@ class RememberedState:
     async def flush(self) -> None:
         """Write the current state. Calls that wait for a write share the next one.
 
-        A failed write is logged, not raised.
+        Each call has a number. A call that comes while another one writes waits, and then writes
+        only if no write has begun after it came. A failed write is logged, not raised.
         """
         self._dirty = False
         self._flushes += 1
@@ -87,7 +91,8 @@ class RememberedState:
             await self.flush()
 
     async def _write_soon(self) -> None:
-        """Write every GATHER_SECONDS until nothing has changed."""
+        """Write the row every GATHER_SECONDS, with all changes since the last write, until nothing
+        has changed."""
         while self._dirty:
             await asyncio.sleep(GATHER_SECONDS)
             await self.flush()
@@ -103,9 +108,10 @@ class RememberedState:
 
 
 class SharedRememberedState(RememberedState):
-    """A row of JSON state that several processes write.
+    """A row of JSON state that several processes write, each with its own copy in memory.
 
-    Each process merges only the entries that it changed into the stored row.
+    A process writes only the entries that it changed into the stored row, so that it does not undo
+    what others wrote meanwhile.
     """
 
     def __init__(self, database: Database, name: str, data: Callable[[], object]) -> None:
@@ -132,6 +138,7 @@ class SharedRememberedState(RememberedState):
             connection.lock_key(self.name)
             whole = json.loads(read_text(connection, self.name) or "{}")
             for name, value in ours.items():
+                # Objects are merged by their keys; any other value is replaced as a whole.
                 if isinstance(value, dict):
                     before = former_values.get(name, {})
                     there = whole.setdefault(name, {})
@@ -160,10 +167,10 @@ async def rewrite_remembered(
 
 
 def remove_ids(data: Any, ids: frozenset[str]) -> Any:
-    """Return the JSON of a row without the people of these ids.
+    """Return the JSON of a row without the people of these ids, who were forgotten.
 
     Entries with one of the ids in their key, whose parts are separated by colons, are left out. In
-    lists, FORGOTTEN_ID replaces an id.
+    lists, of which only the length matters, FORGOTTEN_ID replaces an id.
     """
     if isinstance(data, dict):
         return {k: remove_ids(v, ids) for k, v in data.items() if ids.isdisjoint(k.split(":"))}
@@ -176,8 +183,8 @@ def remove_ids(data: Any, ids: frozenset[str]) -> Any:
 
 
 def select_ids(data: Any, ids: frozenset[str]) -> Any:
-    """Return the entries of a row's JSON that are about people of these ids, None if there are
-    none."""
+    """Return the entries of a row's JSON that are about people of these ids, for their export, in
+    the same structure; None if there are none."""
     if isinstance(data, dict):
         # A key may be several ids, joined by colons.
         matches = {

@@ -53,7 +53,7 @@ class DifferentSchema(PonteError):
 
 
 class DifferentSharedSchema(DifferentSchema):
-    """Raised when DATABASE_URL leads to a database with another schema."""
+    """Raised when another version of Ponte wrote the database of DATABASE_URL."""
 
     sentence = (
         "The database of DATABASE_URL was written by another version of Ponte, and this version "
@@ -96,8 +96,8 @@ class Schema:
         functions: Sequence[str],
         migrations: Sequence[Migration] = (),
     ) -> Schema:
-        """Return the schema of these tables and views. `functions` is SQL that only Postgres
-        runs."""
+        """Return the schema of these tables and views. `functions` is SQL of functions and triggers
+        that only Postgres has."""
         both = (*create_statements(tables, shared=False), *views)
         shared = ";\n".join(create_statements(tables, shared=True))
         return cls(";\n".join(both), ";".join((shared, *functions)), migrations, tables)
@@ -109,7 +109,9 @@ class Schema:
 
     @property
     def copy_tables(self) -> Sequence[TableDeclaration]:
-        """The tables that `ponte migrate` copies from SQLite to Postgres."""
+        """The tables that `ponte migrate` copies from SQLite to Postgres: all that both have,
+        except those that are filled again by themselves, such as the lists of a platform's
+        people."""
         return [table for table in self.declarations if table.copied and not table.shared]
 
     @property
@@ -118,7 +120,8 @@ class Schema:
         return [table for table in self.declarations if table.whose != "nobody"]
 
     def purged_with(self, name: Literal["inbox", "changes"]) -> Sequence[str]:
-        """Return the names of tables whose rows are deleted together with old rows of a table."""
+        """Return the names of tables whose rows are deleted together with old rows of the table
+        `name`."""
         return [table.name for table in self.declarations if table.purged_with == name]
 
     @property
@@ -139,7 +142,8 @@ class Schema:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Return a hash of the tables, a dot, and a hash of what only Postgres has."""
+        """A hash of the schema, by which Ponte recognizes its database: a hash of the tables, a
+        dot, and a hash of what only Postgres has."""
         return f"{hash_statements(self.script.split(';'))}.{_hash(' '.join(self.shared.split()))}"
 
     @property
@@ -149,18 +153,19 @@ class Schema:
 
     def find_pending(self, version: int, fingerprint: str) -> Sequence[Migration] | None:
         """Return the migrations that a database of this version still needs. Return None if the
-        fingerprint of that version is another one."""
+        database is not one of Ponte's: its fingerprint is not that of this version."""
         if self.fingerprints[version - 1 : version] != (fingerprint,):
             return None
         return self.migrations[version - 1 :]
 
 
 def parse_statement(sql: str) -> frozenset[str]:
-    """Return the parts of a CREATE statement, without regard to their order.
+    """Return the parts of a CREATE statement as a set, to compare two statements without regard to
+    the order of their columns.
 
     The parts of a table are its column definitions and constraints, and the text before and after
     them. So a column that a migration added equals one that the table was created with. Any other
-    statement is one part.
+    statement is one part, and an empty one none.
     """
     text = " ".join(sql.split())
     table = _TABLE.fullmatch(text)
@@ -184,8 +189,9 @@ _NAME = re.compile(r"CREATE (TABLE|INDEX|VIEW) (\w+)")
 
 
 def find_foreign_entry(path: Path, schema: Schema) -> str:
-    """Return the name of the first entry that Ponte did not create or that is missing, "" if there
-    is none.
+    """Return the name of the first table, index or view of a SQLite file that Ponte did not create
+    or that is missing, "" if there is none. A file that somebody hands over as a backup could
+    contain triggers or views of their own.
 
     The file may have the schema of any version from 1 to that of `schema`. Raise sqlite3.Error for
     a damaged file.
@@ -197,8 +203,10 @@ def find_foreign_entry(path: Path, schema: Schema) -> str:
         ).fetchall()
     for kind, name, sql in rows:
         match = _NAME.match(sql)
+        # A trigger, or an entry whose statement was changed to another name.
         if match is None or (match[1].lower(), match[2]) != (kind, name):
             return str(name)
+    # The part of a fingerprint after the dot is that of Postgres.
     known_names = {fingerprint.partition(".")[0] for fingerprint in schema.fingerprints}
     # The usual case: the file has exactly the statements of a known version.
     if hash_statements(sql for _, _, sql in rows) in known_names:
@@ -256,10 +264,11 @@ def database_bytes(path: Path) -> int:
 
 
 def copy_database(source: Path, target: Path) -> None:
-    """Copy a database into the new file `target`, check the copy, and write it to the disk.
+    """Copy a SQLite database, which may be in use, into the new file `target`, check the copy, and
+    write it to the disk.
 
-    The file has mode 0600 and needs no write-ahead log. Raises NotStored, also if `target` exists,
-    which is then left as it is. An unfinished copy is removed.
+    The file has mode 0600 and needs no write-ahead log beside it. Raises NotStored, also if
+    `target` exists, which is then left as it is. An unfinished copy is removed.
     """
     try:
         # SQLite would create it with the rights of the umask.
@@ -313,7 +322,8 @@ def count_rows(path: Path) -> Mapping[str, int]:
 
 
 def snapshot_before_migration(path: Path, schema: Schema) -> None:
-    """Copy the database into SNAPSHOT_FOLDER if `schema` has migrations for it.
+    """Copy the database into SNAPSHOT_FOLDER if `schema` has migrations for it, so that an operator
+    can return to the earlier version of Ponte.
 
     Also removes old snapshots. Raises NoRoom, NotStored; the database is unchanged then.
     """
@@ -330,7 +340,7 @@ def snapshot_before_migration(path: Path, schema: Schema) -> None:
         check_room(path.parent, needed, say("a copy before the upgrade"))
         folder.mkdir(mode=0o700, exist_ok=True)
         copy = folder / f"{path.stem}-{version}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.db"
-        copy.unlink(missing_ok=True)
+        copy.unlink(missing_ok=True)  # an attempt in the same second made it
         copy_database(path, copy)
         log.info(
             "saved a database snapshot",
@@ -357,5 +367,6 @@ def remove_snapshots(home: Path) -> None:
 
 
 def list_snapshots(home: Path) -> list[Path]:
-    """Return the snapshots in a home, in no particular order."""
+    """Return the copies of the database from before an upgrade, in a data folder, in no particular
+    order."""
     return list((home / SNAPSHOT_FOLDER).glob("*.db"))

@@ -148,8 +148,9 @@ count = partial(Column, type="INTEGER", default=0)
 
 
 def create_statements(tables: Sequence[TableDeclaration], *, shared: bool) -> Iterator[str]:
-    """Yield the CREATE statements of tables and indexes. With `shared`, yield only what Postgres
-    has in addition to what both databases have."""
+    """Yield the CREATE statements of tables and indexes, in SQLite's SQL (`translate_schema` makes
+    Postgres' of it). With `shared`, yield only what Postgres has in addition to what both databases
+    have: whole tables, columns and indexes of the other tables."""
     for table in tables:
         if table.shared == shared:
             # SQLite numbers rows itself only if the key is declared at its column.

@@ -115,7 +115,8 @@ class QuickCommandFailed(PonteError):
 
 @dataclass(frozen=True, slots=True)
 class TypedRuns:
-    """Runs the Python that a person typed, and quick commands in the system that offers them."""
+    """Runs Python that a person typed in the sandbox, and quick commands that a person typed at
+    StackSpot. The model has no part in it."""
 
     journal: Journal
     people: People
@@ -127,7 +128,9 @@ class TypedRuns:
         """Run Python and return its output as the answer. Raise NotAllowed, NotFound, OverBudget
         or ToolError.
 
-        Interrupted code is not run again. If its handle is known, the run is continued.
+        A resumed turn has the call of its earlier attempt in `turn.calls`. Interrupted code is not
+        run again, because its effects are unknown. If its handle is known, which identifies the run
+        in a hosted sandbox, the run is continued.
         """
         rule = await _check_right(self.people.policy, turn, "code")
         note = partial(_audit_run, self.people.audit, turn, RUN_PYTHON_TOOL, rule)
@@ -176,8 +179,9 @@ class TypedRuns:
         """Run a quick command and return its result as the answer. Raise NotAllowed,
         UnknownCommand, BadInput, OverBudget or QuickCommandFailed.
 
-        A command that is marked as changing data also needs the right to propose changes. An
-        interrupted command without a handle is not run again, because it may have happened.
+        A command that is marked as changing data also needs the right to propose changes. A handle
+        is the id of the run at StackSpot. An interrupted command without one is not run again,
+        because it may have happened; with one, a resumed turn waits for that run.
         """
         message = turn.message
         quick = await self.assistant.quick.find(message.author, message.address, command.slug)
@@ -205,7 +209,7 @@ class TypedRuns:
         paid = PaidRun("quick_commands", quick.slug)
         await self.people.budget.reserve_run(turn, call.call_id, paid)
         await ctx.turn.show_progress(say(_RUNNING))
-        is_begun = bool(ctx.call.handle)
+        is_begun = bool(ctx.call.handle)  # StackSpot has begun the run, which costs from then on
 
         async def record_handle(handle: str) -> None:
             nonlocal is_begun
@@ -227,6 +231,7 @@ class TypedRuns:
             notice = _LEFT if is_begun else _PERHAPS
             return Answer(say(notice, slug=quick.slug), status="stopped")
         except PonteError:
+            # A run that has begun may have cost money: its reservation counts when the turn ends.
             if not is_begun:
                 await self.people.budget.settle_run(turn.seq, call.call_id, paid, begun=False)
             raise
@@ -238,7 +243,7 @@ class TypedRuns:
 
     async def add_result(self, turn: Turn, answer: Answer, result: str, name: str) -> Answer:
         """Return `answer` with a command's result under it. A long result becomes a file called
-        `name`."""
+        `name`, which is stored for this turn."""
         keep = TurnFiles(turn, turn.thread, self.assistant.contexts).save
         body, files = await render_result(result, name, keep)
         text = f"{answer.text}\n\n{body}".strip()
@@ -246,10 +251,12 @@ class TypedRuns:
 
 
 class ScheduleAnswers(Protocol):
-    """Answers `schedules` and `schedule ID …`. The first call loads the modules."""
+    """Answers the commands `schedules` and `schedule ID …`. The first call loads the code of
+    schedules."""
 
     async def answer(self, turn: Turn, command: TypedCommand, *, is_demo: bool) -> Answer:
-        """Carry out the command. Raise NotFound, NotAllowed, StatusUnknown or BadSchedule."""
+        """Carry out the command and return its answer. `is_demo`: the built-in demo model answers.
+        Raise NotFound, NotAllowed, StatusUnknown or BadSchedule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +298,7 @@ class CommandService:
                 return await self.schedules.answer(turn, command, is_demo=is_demo)
             case "why":
                 words = await explain_right(self.changes, self.assistant, turn, command.id)
+                # It says that ponte.toml on disk is newer than the rules in effect.
                 notice = self.upkeep.config.turn.config_notice
                 if notice and await self._is_admin(turn):
                     words = f"{words}\n\n{notice}"
@@ -303,7 +311,7 @@ class CommandService:
                 return Answer(await self._forget_conversation(turn, command))
             case "stop":
                 return Answer(await self._stop_turn(turn))
-            case _:
+            case _:  # `changes`, the only one left
                 return Answer(await self._list_latest_changes(turn))
 
     @property
@@ -311,8 +319,9 @@ class CommandService:
         return TypedRuns(self.stores.journal, self.people, self.assistant)
 
     async def _describe_help(self, turn: Turn, rights: PlaceRights | None) -> str:
-        """Return the commands, the person's rights and what works, messages that they can send, a
-        sentence if they can ask about no tables, and the guide."""
+        """Return the text of `help`: the commands, the person's rights and what works, messages
+        that they can send, a sentence if they can ask about no tables, and a link to the guide.
+        Parts without content are left out."""
         message, url = turn.message, self.upkeep.config.turn.guide_url
         tools = await self.assistant.toolbox.tools(rights) if rights else ()
         start = await find_starting_points(
@@ -334,8 +343,8 @@ class CommandService:
         return "\n\n".join(filter(None, paragraphs))
 
     async def _describe_status(self, turn: Turn) -> str:
-        """Return the state of each connected system, and the days after which conversations are
-        forgotten. Only admins see addresses and causes of failures."""
+        """Return the answer to `status`: the state of each connected system, and after how many
+        days conversations are forgotten. Only admins see addresses and causes of failures."""
         parts = await self.find_board().health()
         if await self._is_admin(turn):
             lines = [
@@ -359,8 +368,8 @@ class CommandService:
         return "\n".join([say("Connections:"), *lines])
 
     async def _describe_usage(self, turn: Turn) -> str:
-        """Return today's usage of the person and the remainder of each allowance that applies to
-        them. Admins also see the usage of everybody."""
+        """Return the answer to `usage`: what the person used today, and what is left of each
+        allowance that applies to them. Admins also see the usage of everybody."""
         message, budget = turn.message, self.people.budget
         own = await budget.usage_today(message.author.key)
         lines = [say("Usage today:"), "- " + say("you: {what}", what=_describe_spending(own))]
@@ -371,6 +380,7 @@ class CommandService:
         zone = budget.zone_of(message)
         remaining = await budget.describe_remaining(message.author, message.address, zone)
         lines += ["", say("Remaining:"), *(f"- {each}" for each in remaining)] if remaining else []
+        # Models without a price: those whose calls have a cost all the same, and the others.
         models = await budget.models_without_price() if all_.usage.input else ((), ())
         for note in describe_usage_notes([{"estimated": all_.estimates}], *models):
             lines += ["", note]
@@ -396,8 +406,9 @@ class CommandService:
         return "\n".join(lines)
 
     async def _prove_identity(self, turn: Turn, command: TypedCommand) -> str:
-        """Take the word that the set-up page shows to the owner, as a proof of who they are here.
-        Raise BadInput."""
+        """Take the word that the set-up page shows to the owner, as a proof that the sender is the
+        owner of this Ponte. It counts only in a direct message from a member of the workspace, who
+        is no program. Raise BadInput."""
         person, address = turn.message.author, turn.message.address
         is_colleague = await self.people.policy.is_colleague(person, address)
         if is_colleague is None:
@@ -414,14 +425,16 @@ class CommandService:
         )
 
     async def _start_new_thread(self, turn: Turn) -> str:
-        """Begin a new thread in this conversation. The transcript of the old one stays readable."""
+        """Begin a new thread of this conversation, for the command `new`: the model no longer reads
+        earlier messages, which stay stored."""
         conversation = turn.message.address.conversation
         await self._check_owner(turn, await self.stores.journal.owner(conversation))
         await self.stores.threads.put(await self.stores.journal.new_thread(conversation))
         return say("New conversation started. I no longer see the earlier messages.")
 
     async def _forget_conversation(self, turn: Turn, command: TypedCommand) -> str:
-        """Erase this conversation. In shared places, ask for a confirmation first."""
+        """Erase this conversation, for the command `forget`. In shared places, the person must
+        confirm with `forget yes`, because it is deleted for everybody."""
         conversation = turn.message.address.conversation
         await self._check_owner(turn, await self.stores.journal.owner(conversation))
         if turn.message.address.is_shared and not command.confirmed:
@@ -439,8 +452,9 @@ class CommandService:
         return f"{deleted} {say(remains)}" if remains else deleted
 
     async def _stop_turn(self, turn: Turn) -> str:
-        """Stop the running turn of this conversation, or else the latest approved run that is
-        waited for."""
+        """Stop the running turn of this conversation, or else the latest approved run (a quick
+        command) that is waited for. A `stop` that arrives late must not stop a turn whose message
+        was sent after it."""
         conversation = turn.message.address.conversation
         find_message = self.stores.journal.message_of
         seq = await self.stores.inbox.running_turn(conversation)
@@ -488,9 +502,9 @@ class CommandService:
         return "\n".join(lines)
 
     async def _list_approvals(self, turn: Turn) -> Answer:
-        """List the changes that the person can approve. Where nobody else reads, the oldest are
-        cards with buttons. In shared places, list only those of the same channel and count the
-        others."""
+        """List the changes that the person can approve, for the command `approvals`. Where nobody
+        else reads, the oldest are cards with buttons. In shared places, list only those of the same
+        channel and count the others."""
         person, here = turn.message.author, turn.message.address
         requests = await self.changes.views.waiting_for(person, here)
         if not requests:
@@ -502,6 +516,8 @@ class CommandService:
         ]
         as_cards = () if here.is_shared else listed[:MAX_APPROVAL_CARDS]
         cards = tuple([await self.changes.views.card(one, person, here) for one in as_cards])
+        # Noted as posted with this turn's answer, so that the cards are redrawn when the changes
+        # are decided elsewhere.
         for one in as_cards:
             await self.stores.outbox.put(
                 ApprovalNotice(
@@ -526,7 +542,8 @@ class CommandService:
         return Answer("\n\n".join(paragraphs), cards=cards, is_private=here.is_shared)
 
     def _describe_request(self, change: Change, reader: Person, here: Address) -> str:
-        """Return the line of a request in a list: id, title, asker, and the time left."""
+        """Return the line of a request in a list: id, title, who asked, and the time until it
+        expires (at least a minute, because it is still open)."""
         views = self.changes.views
         values = {
             "id": change.id,
@@ -539,8 +556,9 @@ class CommandService:
         return say("`{id}` {title}: requested by {name}, expires in {left}.", name=name, **values)
 
     async def _decide(self, turn: Turn, command: TypedCommand, show: Show) -> Answer:
-        """Approve, deny or undo a change, or approve several, and return the answer, with the
-        result of each approved run."""
+        """Approve, deny, edit, undo or repeat a change, or approve several, and return the answer,
+        with the result of each approved run. An ID can name the revision of the proposal that the
+        person saw (`ID.2`), and the digits that stand under a change which was shown in full."""
         message = turn.message
         requests = []
         for word in command.id.split():
@@ -592,7 +610,8 @@ class CommandService:
         return (await policy.may(message.author, message.address, "administer")).allowed
 
     async def _check_owner(self, turn: Turn, owner: str) -> None:
-        """In shared places, raise NotAllowed unless the person is the owner or an admin."""
+        """In shared places, raise NotAllowed unless the person is the owner (of the conversation or
+        turn; a key) or an admin. With "", nobody owns it, and everybody may."""
         message = turn.message
         if not message.address.is_shared or owner in ("", message.author.key):
             return
@@ -603,8 +622,8 @@ class CommandService:
 
 
 async def _check_right(policy: Policy, turn: Turn, *actions: Action) -> str:
-    """Check that the author may do all of these actions at this place. Return the rule that allows
-    the first one. Raise NotAllowed."""
+    """Check that the author of the turn has all of these rights at this place. Return the rule that
+    gives the first one, for the audit log. Raise NotAllowed."""
     message = turn.message
     verdicts = [await policy.may(message.author, message.address, action) for action in actions]
     for verdict in verdicts:
@@ -613,7 +632,8 @@ async def _check_right(policy: Policy, turn: Turn, *actions: Action) -> str:
 
 
 async def _audit_run(audit: Audit, turn: Turn, name: str, rule: str, outcome: str) -> None:
-    """Write a run and its outcome to the audit log."""
+    """Write a run of code or a quick command and its outcome to the audit log, until it is
+    stored."""
     message, facts = turn.message, {"tool": name, "rule": rule, "outcome": outcome}
     if outcome == "interrupted":  # the turn is being cancelled, so nothing may be awaited
         audit.note("tool-run", message.author, message.address, **facts)
@@ -626,8 +646,9 @@ async def _audit_run(audit: Audit, turn: Turn, name: str, rule: str, outcome: st
 async def _run_and_audit(
     name: str, note: Callable[[str], Awaitable[None]], run: Awaitable[T], how: Callable[[T], str]
 ) -> T:
-    """Await a run and return its result. `note` is called with its outcome, which `how` takes from
-    the result. The run counts as a call of the tool `name` in metrics and traces."""
+    """Await a run and return its result. In any case, call `note` with the outcome for the audit
+    log: what `how` makes of the result, "error" or "interrupted". The run counts as a call of the
+    tool `name` in metrics and traces."""
     # Stays so if the run is cancelled.
     outcome = "interrupted"
     with tracing.tool_call(name) as span, metrics.tool_seconds.labels(name).time():

@@ -68,9 +68,11 @@ FETCH_TIMEOUT_SECONDS = 10.0
 
 @dataclass(frozen=True, slots=True)
 class ReadableThread:
-    """The earlier part of a thread that the asker of a turn may read, if that is not all of it.
+    """The earlier part of a thread that the asker of a turn may read, if that is not all of it: the
+    rest came from results, such as rows of a table, that the asker has no right to.
 
-    `files` are the ids of its files. `memory` is the turn's own `ToolContext.memory_id`.
+    `files` are the ids of the files in it. `memory` is the id of a sandbox state that only this
+    turn uses, because the thread's own may hold what the asker must not read.
     """
 
     items: Sequence[Item]
@@ -79,7 +81,8 @@ class ReadableThread:
 
 
 def _remove_placed(answer: Answer) -> str:
-    """Return the text of an answer without the rows and charts that were placed in it."""
+    """Return the text of an answer in which a sentence stands in place of the rows and charts, for
+    a person who has no right to them."""
     text = answer.text
     for each in answer.placed:
         text = text.replace(each.text, f"[{LEFT_OUT}]")
@@ -88,7 +91,8 @@ def _remove_placed(answer: Answer) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ToolContexts:
-    """Builds the contexts of tool calls and commands.
+    """Builds the objects that tools and commands get with each call: the asker, the place, the
+    files, the journal.
 
     `zone` is the time zone to use if the asker's platform reports none.
     """
@@ -99,7 +103,8 @@ class ToolContexts:
     zone: str = "UTC"
 
     def may_know(self, rights: PlaceRights | None, needs: Collection[Need]) -> bool:
-        """Return whether a person with these rights may read what needs `needs`."""
+        """Return whether a person with these rights may read a result for which all rights in
+        `needs` are needed. Without `rights`, only the rules for hidden tables apply."""
         rules = self.approval.config.table_rules
         return all(
             (rights is None or rights.may_know(*need))
@@ -113,9 +118,10 @@ class ToolContexts:
     ) -> ReadableThread | None:
         """Return what the asker may read of the turn's thread; None if they may read all of it.
 
-        Of a turn with anything else, they may read the answer as it was posted, without the rows
-        and charts that were placed in it. Items that only the
-        model's server can read (reasoning, summaries) may hold anything and are all left out.
+        Of an earlier turn, the asker gets the items to which they have the rights. If that is not
+        all of the turn, the model's own text is replaced by the answer as it was posted, without
+        the rows and charts that were placed in it. Items that only the model's server can read
+        (reasoning, summaries: the kind "opaque") may hold anything and are all left out.
         """
         if all(self.may_know(rights, needs) for needs in provenance.needs):
             return None
@@ -150,9 +156,10 @@ class ToolContexts:
     def without_unreadable(
         self, turn: Turn, provenance: Provenance, rights: PlaceRights | None
     ) -> Turn:
-        """Return the turn without results of its own earlier attempts that the asker may not read
-        any more: their rights, or the rules, may have changed since the process ended. Reasoning of
-        the model could repeat them, so it is left out, too."""
+        """Return a resumed turn without results of its own earlier attempts that the asker may not
+        read any more: their rights, or the rules, may have changed since the process ended.
+        Reasoning of the model (items of the kind "opaque") could repeat them, so it is left out,
+        too. The turn's `needs`, the rights that readers of its answer need, shrink with them."""
         may_know = partial(self.may_know, rights)
         unreadable = {c.call_id for c in turn.calls if c.outcome and not may_know(c.outcome.needs)}
         items = tuple(
@@ -180,9 +187,9 @@ class ToolContexts:
         record_object_to_erase: Callable[[Remote], Awaitable[None]],
         readable: ReadableThread | None,
     ) -> ToolContext:
-        """Return the context of one call. Handles that the tool reports are journalled.
-        `record_object_to_erase` journals the remote objects that it reports. `readable` is the
-        part of the thread that the asker may read, None for all."""
+        """Return the context of one call. What the tool reports is stored in the journal: the
+        handle of a run in another system, and by `record_object_to_erase` objects that it created
+        on servers. `readable` is the part of the thread that the asker may read, None for all."""
         journal = self.stores.journal
         controls = TurnControls(
             doing,
@@ -204,8 +211,10 @@ class ToolContexts:
     async def make_command_context(
         self, turn: Turn, call: ToolCall, show: Show, rights: PlaceRights | None
     ) -> ToolContext:
-        """Return the context of a command that a person typed or clicked. It also stores a
-        container in the thread's record."""
+        """Return the context of a command that a person typed or clicked, which a command gets in
+        place of a tool call's. If the command runs in a container, that is stored in the thread's
+        record, so that later turns use it too; not if the asker may read only a part of the
+        thread."""
         provenance = await self.stores.journal.provenance(
             turn.thread, turn.message.author.key, turn.seq
         )
@@ -228,7 +237,8 @@ class ToolContexts:
         return replace(ctx, viewer=Viewer(rights))
 
     def load_thread(self, turn: Turn, new: bool = False) -> Thread:
-        """Return the thread's record, or a new one if there is none or the turn is to be `new`."""
+        """Return the thread's record (the objects on the model's server that belong to it), or an
+        empty one if there is none, or with `new`: the turn then begins without these objects."""
         if turn.thread_record and not new:
             return turn.thread_record
         conversation = turn.message.address.conversation
@@ -236,7 +246,7 @@ class ToolContexts:
 
     async def fetch_attachments(self, message: Message) -> tuple[Sequence[File], Sequence[str]]:
         """Return the message's files and the names of those that are missing. Files that are not
-        stored yet are downloaded now."""
+        stored yet, by this or an earlier attempt, are downloaded from the platform now."""
         if not message.attachments:
             return (), ()
         stored_files = {
@@ -252,9 +262,10 @@ class ToolContexts:
     async def _fetch_attachment(
         self, message: Message, attachment: Attachment, stored_files: Mapping[tuple[str, int], File]
     ) -> File | None:
-        """Return one file, stored or downloaded; None if it cannot be had in time."""
+        """Return one file, stored or downloaded; None if it cannot be had in time, or the platform
+        has no files to download."""
         name = text.safe_file_name(attachment.name)
-        if attachment.file:
+        if attachment.file:  # stored with the message, as by the page
             return File(attachment.file, name, attachment.type, attachment.size)
         stored_file = stored_files.get((name, attachment.size))
         fetch = self.fetch.get(message.address.platform)
@@ -291,8 +302,9 @@ class ModelBriefing:
 
 
 class Requeued(Exception):
-    """Raised to end an attempt at a turn whose message was queued again, to be answered by another
-    attempt."""
+    """Raised to end an attempt at a turn whose message was stored again as another kind of message,
+    because an edit made it a decision, or made a decision an ordinary message. Another attempt
+    answers it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,7 +326,7 @@ class Preparation:
         none, because the transcript has it. Raise Requeued and PostRemoved.
         """
         turn, before, inbox = run.turn, run.turn.message, self.assistant.contexts.stores.inbox
-        if inbox.is_stopped(turn.seq):  # stopped before this task began
+        if inbox.is_stopped(turn.seq):  # stopped before this task began, so nothing cancelled it
             raise asyncio.CancelledError
         run.rights = rights = await self.people.policy.rights(before.author, before.address)
         look_up = self.platforms.look_up.get(before.address.platform)
@@ -328,8 +340,9 @@ class Preparation:
         decides = grammar.is_decision(before)
         is_late_decision = decides and not turn.is_untouched
         try:
+            # The platform returns the message as it is now, perhaps edited.
             message, missing = await look_up(before, may_refer and reads_context)
-        except PostRemoved:
+        except PostRemoved:  # the author deleted it
             if not is_late_decision:
                 raise
             message, missing = before, ()
@@ -337,13 +350,21 @@ class Preparation:
             # The edit came too late: the turn goes on with the text that it began with.
             message = replace(message, text=before.text)
         elif decides != grammar.is_decision(message) and not grammar.is_stop(message):
+            # An edit made the message a decision, or the reverse. Decisions run at once and other
+            # messages wait, so it belongs into another queue. False: it was deleted meanwhile.
             raise Requeued if await inbox.requeue(turn, message) else PostRemoved
         await run.set_message(message if message is before else make_storable(message))
         return rights, missing
 
     async def make_briefing(self, run: TurnRun) -> ModelBriefing:
         """Record the message and its files, reserve the cost of the answer, and return the briefing
-        of the model. Raise NotAllowed and OverBudget."""
+        of the model. Raise NotAllowed and OverBudget.
+
+        The order matters: what can refuse the message comes before what takes long or costs, and
+        the items of the message and the reservation of the first model call are stored in one
+        transaction. A resumed turn has its items already and only reads `provenance`: whether the
+        thread contains text from outside, who wrote its links, and which rights its results
+        need."""
         assistant, budget, message = self.assistant, self.people.budget, run.turn.message
         contexts, journal = assistant.contexts, assistant.contexts.stores.journal
         every_tool = await assistant.toolbox.tools(run.rights) if run.rights else ()
@@ -406,8 +427,9 @@ class Preparation:
         )
 
     async def _read_message(self, run: TurnRun) -> tuple[Sequence[Item], Sequence[str]]:
-        """Return the items of a message with its files and the words of its voice messages, and
-        sentences about files that cannot be read. Raise OverBudget."""
+        """Return the transcript items of a message with its files and the words of its voice
+        messages, and sentences for the person about files that cannot be read. A voice message
+        whose words are known is no file for the model. Raise OverBudget."""
         message, contexts, notes = run.turn.message, self.assistant.contexts, list[str]()
         cleaned_text = await text.run_off_loop(text.clean_text, message.text)
         files, missing = await contexts.fetch_attachments(message)
@@ -427,12 +449,14 @@ class Preparation:
         message, contexts = run.turn.message, self.assistant.contexts
         is_followed = not message.address.is_shared or run.turn.thread_record is not None
         words = dict[File, str]()
+        # The sound in a message of a program or bot is a file like any other.
         if not (voice := self.assistant.voice) or not is_followed or not message.may_be_command:
             return words
         for recording in message.attachments:
             # None: a file, and no voice message.
             if recording.seconds is None:
                 continue
+            # The file of this recording alone: stored already, or none if it cannot be had.
             own_files, _ = await contexts.fetch_attachments(
                 replace(message, attachments=(recording,))
             )
@@ -447,8 +471,9 @@ class Preparation:
 
     async def disarm_and_split(self, run: TurnRun, answer: Answer) -> Answer:
         """Return the answer with its text split into posts. Links are restricted if the thread
-        contains text from outside, or if a command made the text. Links that Ponte's own code wrote
-        always work."""
+        contains text from outside, or if a command made the text: such text could hide data of the
+        thread in the address of a link or picture. Links that Ponte's own code wrote always
+        work."""
         cleaned = await text.run_off_loop(text.clean_text, answer.text)
         split, turn = run.reply.split, run.turn
         if run.rounds:
@@ -473,6 +498,7 @@ async def find_trust(run: TurnRun, provenance: Provenance) -> tuple[bool, Trust]
     that case: the configured hosts, Ponte's own addresses, and those that the asker wrote."""
     message, links = run.turn.message, run.config.links
     is_authored, platform = message.origin.is_authored, message.address.platform
+    # The text of a message that a program made, such as a webhook's, counts as text from outside.
     texts = [*provenance.asker_texts, *([message.text] if is_authored else ())]
     addresses = await text.run_off_loop(find_addresses, "\n".join(texts))
     # Terminals and other platforms differ in what they make a link of; see `Trust`.
@@ -488,7 +514,7 @@ async def find_trust(run: TurnRun, provenance: Provenance) -> tuple[bool, Trust]
 
 @dataclass(frozen=True, slots=True)
 class TurnFiles:
-    """The files that one turn may use (the port `ContextFiles`)."""
+    """The files that the tools and commands of one turn may use (the port `ContextFiles`)."""
 
     turn: Turn
     thread: str
@@ -497,8 +523,8 @@ class TurnFiles:
     """The ids of the files of earlier turns that the asker may have; None for all."""
 
     async def list_files(self) -> Sequence[File]:
-        """Return the files of earlier turns of the thread and of this message, without
-        duplicates."""
+        """Return the files of earlier turns of the thread and of this message, the oldest first and
+        each once; of earlier turns only those that the asker may have."""
         message, stores = self.turn.message, self.tool_contexts.stores
         files = stores.files
         entries = await stores.journal.list_entries(message.address.conversation, self.thread)
@@ -549,7 +575,7 @@ NO_TABLES_SENTENCE = "No tables are connected for the asker: say so if asked abo
 
 
 def has_tables(tools: Sequence[Tool]) -> bool:
-    """Return True if one of the tools reads tables."""
+    """Return True if one of the tools reads tables, so that the asker can ask about them."""
     return any(tool.spec.name.startswith(TABLE_TOOLS_PREFIX) for tool in tools)
 
 

@@ -47,6 +47,7 @@ async def explain_right(
         right, _, name = subject.partition(":")
         if name and right == "approve":
             return explain_verdict(await approval.judge_approver(person, address, name))
+        # ponte.toml can limit a quick command to places and people.
         if right == "command" and (refusal := await assistant.quick.refuse(person, address, name)):
             return explain_denial(subject, refusal.words())
         return explain_verdict(await policy.may(person, address, right, *((name,) if name else ())))
@@ -64,11 +65,13 @@ async def explain_right(
 
 
 async def _explain_change(changes: ChangeService, turn: Turn, id: str) -> str:
-    """Return why a change could be proposed, who may decide on it, and the rule that allowed the
-    decision. Raise NotFound if no change has this id, or the turn's author may not see it."""
+    """Return an answer to `why ID`: the rules that allowed the asker to propose the change, who may
+    decide on it, and the rule that allowed the decision. Raise NotFound if no change has this id,
+    or the turn's author may not see it."""
     message, approval = turn.message, changes.approval
     try:
         change = await changes.ledger.get(id)
+        # What the author is to the change here (asker, admin, approver), and what the change needs.
         standing = await approval.find_standing(change, message.author, message.address)
         require(may_see(standing))
     except NotFound:
@@ -84,6 +87,7 @@ async def _explain_change(changes: ChangeService, turn: Turn, id: str) -> str:
     lines.append(say(_APPROVES_ONLY if standing.is_exclusive else sentence))
     if standing.needed_approvals > 1:
         lines.append(say(_DIFFERENT, count=standing.needed_approvals))
+    # A rule of ponte.toml that approves by itself is stored as a decider of the platform "policy".
     if change.decider and change.decider.platform == "policy":
         if rule := await approval.find_policy(proposal):
             lines += [say(_DECIDED), f"- {rule}"]
@@ -105,7 +109,9 @@ PART_NAMES = {
 
 
 def describe_parts(parts: Sequence[Health]) -> list[str]:
-    """Return a line for each part that a member uses, as in `Code: available`."""
+    """Return a line for each part that a member uses, as in `Code: available`. Only administrators
+    may read the causes of failures, so a part that fails is only not available. The part `sample`
+    has the sample tables, which are there as long as NocoDB is not connected."""
     states = {part.name: part.state for part in parts}
     lines = []
     for name, label in PART_NAMES.items():

@@ -29,8 +29,8 @@ COSTLY_CALLS_USED_UP_NOTE = (
 
 @dataclass(frozen=True, slots=True)
 class Guards:
-    """Decides before each tool call of one turn whether it may run. Each check returns None, or the
-    outcome of a call that must not run.
+    """Decides before each tool call of one turn whether it may run. Each check returns None if the
+    call may run, else its outcome, which the model reads in place of a result.
 
     `tools` are those that the turn was offered, by name, and `items` its transcript, which grows.
     `rules` has the rule that allowed a call that can cost money, by the ids of the calls that may
@@ -48,6 +48,7 @@ class Guards:
         """The sentence for the person if the model wanted more calls than the turn may make; else
         ""."""
         limits, calls = self.run.config.limits, self._list_calls()
+        # The slices have the calls beyond the limit.
         if calls and self._list_calls(is_costly=True)[limits.costly :]:
             return say(COSTLY_CALLS_USED_UP_NOTE, count=limits.costly)
         if calls[limits.total :]:
@@ -78,7 +79,8 @@ class Guards:
         return None
 
     async def check_limit(self, call: ToolCall) -> Outcome | None:
-        """Stop a call beyond the numbers of calls that one turn may make."""
+        """Stop a call beyond the numbers of calls that one turn may make. They count in the order
+        of the transcript, so a resumed turn stops the same calls."""
         limits = self.run.config.limits
         if call.call_id in self._list_calls(is_costly=True)[limits.costly :]:
             metrics.limits.labels("costly_calls").inc()
@@ -95,7 +97,8 @@ class Guards:
         )
 
     async def check_provenance(self, call: ToolCall) -> Outcome | None:
-        """Stop a call of a tool that is not offered to messages from where this one comes."""
+        """Stop a call of a tool that this turn was not offered, for example because its message
+        comes from a webhook. A model can call any name."""
         if call.name in self.tools:
             return None
         return _refuse(
@@ -105,7 +108,9 @@ class Guards:
         )
 
     async def check_right(self, call: ToolCall) -> Outcome | None:
-        """Stop a call that the asker has no right to now. Rights may change during a turn."""
+        """Stop a call that the asker has no right to now: to its effect, such as `read`, and to the
+        tool by its name. Rights may change during a turn. For a call that can cost money, note in
+        `rules` the first rule that allowed it."""
         author, address = self.run.turn.message.author, self.run.turn.message.address
         rule = ""
         for need in ((RIGHT_OF_EFFECT[call.effect],), ("tool", call.name)):
@@ -126,14 +131,16 @@ class Guards:
         return None
 
     async def check_earlier_proposal(self, call: ToolCall) -> Outcome | None:
-        """Stop a proposal while one of an earlier run of the same schedule is undecided."""
+        """Stop a call that only proposes, while a proposal of an earlier run of the same schedule
+        is undecided: a daily schedule would add one each day."""
         only_proposes = self.tools[call.name].only_proposes(call.arguments)
         return self.refuse_proposal(call) if only_proposes else None
 
     def refuse_proposal(self, call: ToolCall) -> Outcome | None:
-        """Return why the call may propose nothing now; None if it may. A tool that reads may find
-        out only while it runs that it has to propose."""
+        """Return the outcome of a call that may propose nothing now; None if it may. A tool that
+        reads may find out only while it runs that it has to propose."""
         id = self.run.earlier_proposal
+        # With a handle, an attempt before a crash has begun the run already.
         if not id or call.handle:
             return None
         return _refuse(
@@ -144,7 +151,8 @@ class Guards:
         )
 
     async def check_allowance(self, call: ToolCall) -> Outcome | None:
-        """Reserve the price of a call. Stop it if the rest of an allowance is smaller."""
+        """Reserve the price of a call. Stop it if the rest of an allowance is smaller. A call
+        without a price, or one that only reads or proposes, needs no reservation."""
         paid = price_of_call(self.tools[call.name], call.arguments)
         if not paid or call.effect not in COSTLY_EFFECTS:
             return None
@@ -160,7 +168,8 @@ class Guards:
 
 
 def _refuse(code: str, why: str, hint: str) -> Outcome:
-    """Return the outcome of a call that a guard stops."""
+    """Return the outcome of a call that a guard stops: a code, the reason, and a hint what to do,
+    which the model reads."""
     return outcome_of_error(ToolError("{why}", code=code, hint=hint, why=why))
 
 

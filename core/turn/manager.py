@@ -89,7 +89,7 @@ _STOPPED_HERE = "_Stopped. Work that I had started in another system may still f
 
 
 class TooFast(OverBudget):
-    """A person sent more messages in a minute than they may."""
+    """Refuses a message of a person who sent more in a minute than one person may."""
 
     limit = "messages_per_minute"
     sentence = (
@@ -99,7 +99,7 @@ class TooFast(OverBudget):
 
 
 class TooManyWaiting(OverBudget):
-    """The sender has too many messages that wait for their turn."""
+    """Refuses a message of a person who has too many others that wait for their turn."""
 
     limit = "waiting_per_person"
     sentence = (
@@ -113,10 +113,11 @@ TOO_MANY: Mapping[str, type[OverBudget]] = {"fast": TooFast, "waiting": TooManyW
 
 
 class ConversationManager:
-    """Answers stored messages, one turn per call of `handle`, which is the handler of the inbox.
+    """Answers stored messages, one turn for each call of `handle`, which the queue of messages
+    calls.
 
-    `origins` maps the name of an origin to a function that returns it, each time the same one; its
-    modules are loaded with its first turn.
+    `origins` maps the name of an origin (person, schedule, webhook …) to a function that returns
+    it, each time the same one; its modules are loaded with its first turn.
     """
 
     def __init__(
@@ -129,6 +130,8 @@ class ConversationManager:
         config: TurnConfigs,
         origins: Mapping[str, Callable[[], Origin]],
     ) -> None:
+        """Build the parts of a turn from the services that all turns share. `origins` returns, by
+        the name of a message's origin, the object that decides about its turn."""
         stores = assistant.contexts.stores
         self._threads, self._inbox, self._journal = stores.threads, stores.inbox, stores.journal
         self._people = people
@@ -147,9 +150,13 @@ class ConversationManager:
     async def handle(self, seq: int) -> None:
         """Run the turn with this `seq` until the last post of its answer is recorded. Return at
         once if the journal has nothing left to do for it. Unexpected errors are raised, so that the
-        turn runs again, at most MAX_FAILED_ATTEMPTS times."""
+        turn runs again, at most MAX_FAILED_ATTEMPTS times. The next attempt posts an apology. If
+        that fails too, the turn ends without an answer.
+
+        NotStored and Superseded (the conversation was forgotten) are no fault of the turn, so they
+        are not counted."""
         try:
-            if self._failures.get(seq, 0) > MAX_FAILED_ATTEMPTS:
+            if self._failures.get(seq, 0) > MAX_FAILED_ATTEMPTS:  # the apology failed too
                 await self._journal.abandon(seq, PonteError.code)
             else:
                 await self._run_attempt(seq)
@@ -169,10 +176,10 @@ class ConversationManager:
         apology instead.
         """
         turn = await self._journal.begin(seq)
-        if turn is None:
+        if turn is None:  # the turn has ended
             return
         platform = turn.message.address.platform
-        if turn.is_untouched:
+        if turn.is_untouched:  # only the first attempt comes from the queue
             waited = time.time() - turn.accepted_at
             metrics.queue_wait_seconds.labels(platform).observe(max(0.0, waited))
         with structlog.contextvars.bound_contextvars(turn=turn.id), tracing.TurnTrace(turn):
@@ -181,7 +188,7 @@ class ConversationManager:
             config = self._config.turn
             settings = config.channel(turn.message.address)
             is_given_up = self._failures.get(seq, 0) >= MAX_FAILED_ATTEMPTS
-            # The origin may be what fails.
+            # The origin's own checks may be what fails, so an apology goes without them.
             origin = PEOPLE if is_given_up else self._origins[turn.message.origin.name]()
             run = TurnRun(turn, reply, posts, config, settings, origin)
             try:
@@ -189,6 +196,7 @@ class ConversationManager:
                 try:
                     run.earlier_proposal = await self._without_place(seq, origin.check_start(turn))
                 except asyncio.CancelledError:
+                    # The process ends: this raises. Or a person stopped a run before it began.
                     await self._put_back_unless_stopped(run)
                     raise RunSkipped("changed") from None
                 await reply.show(Progress())
@@ -228,7 +236,7 @@ class ConversationManager:
                 await self._withdraw_posts(run)
                 tracing.note_turn_end("forgotten")
             finally:
-                run.rounds = None  # they refer to each other
+                run.rounds = None  # they refer to each other: only so is their memory free at once
                 await reply.wait_for_updates()
 
     async def _answer(self, run: TurnRun) -> Answer:
@@ -236,6 +244,7 @@ class ConversationManager:
         interrupted, store the output of the last round, because it is already paid for."""
         try:
             answer = await self._find_answer(run)
+            # An earlier answer of this conversation could not be posted: this one says so first.
             if undelivered := run.turn.undelivered_reason:
                 is_back = undelivered == RESTORED_REASON
                 error = Restored() if is_back else Undeliverable(reason=undelivered)
@@ -247,16 +256,18 @@ class ConversationManager:
             raise
 
     async def _give_up(self, run: TurnRun) -> Answer:
-        """Store an apology as the answer and return it."""
+        """Store an apology as the answer and return it, because several attempts at the turn failed
+        with unexpected errors."""
         log.error("gave up a turn that failed again and again")
         return await self._store_answer(run, _plain_apology(PonteError(turn=run.turn.id)))
 
     async def _find_answer(self, run: TurnRun) -> Answer:
         """Return the answer, or an apology for the error that prevents it. A person's stop produces
-        a short answer about it. If the process drains, the turn goes back to the queue."""
+        a short answer with the text so far. If the process drains (it is being stopped and lets
+        turns end), the turn goes back to the queue."""
         try:
             return await self._make_answer(run)
-        except asyncio.CancelledError:
+        except asyncio.CancelledError:  # a person's stop, or the end of the process
             await self._store_last_round(run)
             await self._put_back_unless_stopped(run)
             elsewhere = run.rounds is not None and run.rounds.calls.may_finish_elsewhere
@@ -279,11 +290,16 @@ class ConversationManager:
 
     async def _make_answer(self, run: TurnRun) -> Answer:
         """Return the answer of a command or of the model, with notes under it. Raise the error that
-        prevents it, such as NotAllowed, OverBudget and Empty."""
+        prevents it, such as NotAllowed, OverBudget and Empty.
+
+        First comes what may refuse the message, then who may answer it: its origin (the text of a
+        schedule or a webhook), a command, and else the model. `readable` of the briefing is set if
+        the asker may not read all of the thread; the sandbox state of this turn is then its own,
+        and is deleted after it."""
         turn, prepare = run.turn, self._preparation
         rights, missing = await self._without_place(turn.seq, prepare.look_up(run))
         message = run.turn.message
-        # The turn ended several processes before, so it is not tried again.
+        # Several processes died while they ran this turn, so it is not tried again.
         if turn.refusal == CRASHED_REASON:
             raise Interrupted(times=turn.limit)
         # Stored over the sender's rate limit: the turn only tells them so.
@@ -292,7 +308,7 @@ class ConversationManager:
         rights.may("chat").raise_if_denied()
         notes = [*missing, *run.origin.notes(message)]
         if not (message.text.strip() or message.attachments or message.context):
-            # What was deleted since an earlier attempt is empty, too.
+            # A message that was deleted since an earlier attempt is empty, too.
             raise Empty if turn.is_untouched else PostRemoved
         command = run.parsed.command
         if run.parsed.error:
@@ -321,9 +337,10 @@ class ConversationManager:
         return answer.with_notes([*unread, *left_out, *due, *notes])
 
     async def _store_answer(self, run: TurnRun, answer: Answer) -> Answer:
-        """Record the answer with the key of its first post, and return it. If it cannot be stored,
-        record and return an apology instead. The cost of the model's last round is recorded in both
-        cases."""
+        """Record the answer with the key of its first post, and return it. After a crash, a process
+        finds a post that exists already by that key. The record of the thread is written in the
+        same transaction (`step`). If the answer cannot be stored, record and return an apology
+        instead. The cost of the model's last round is recorded in both cases."""
         step = None
         if record := self._changed_record(run):
             await self._threads.link(record)
@@ -346,8 +363,9 @@ class ConversationManager:
         return answer
 
     def _changed_record(self, run: TurnRun) -> Thread | None:
-        """Return the thread's record as it is now; None if only its time of last use changed, or
-        if the turn has a remote conversation of its own."""
+        """Return the thread's record (its objects on the model's server, its participants) as it is
+        now; None if only its time of last use changed, or if the turn has a remote conversation of
+        its own, which no later turn continues (`is_apart`)."""
         if run.rounds is None or run.rounds.briefing.is_apart:
             return None
         before, after = run.rounds.briefing.request.thread, run.rounds.transcript.thread
@@ -357,7 +375,9 @@ class ConversationManager:
         return replace(record, used_at=time.time()) if record != before else None
 
     async def _deliver(self, run: TurnRun, answer: Answer) -> None:
-        """Post the answer, then end the turn as done, removed or undeliverable."""
+        """Post the answer, then end the turn as done, removed (its post was deleted) or
+        undeliverable (the platform refuses it). After that, start what follows: a title, and the
+        redrawing of cards."""
         state: TurnState = answer.status
         reason = ""
         platform = run.turn.message.address.platform
@@ -396,13 +416,16 @@ class ConversationManager:
                 await run.reply.wait_for_updates()
                 return
             except asyncio.CancelledError:
-                # The held post would be saved with the turn's end, which does not come now.
+                # The id of the last post would be saved with the turn's end, which may not come
+                # now.
                 await run.posts.keep()
+                # It returns if a person stopped the turn: then the answer is posted again.
                 await self._put_back_unless_stopped(run)
 
     def _count_end(self, run: TurnRun, state: TurnState, code: str = "", **facts: str) -> None:
         """Record the end of a turn in the log, in metrics and in its trace. The log also gets
         `facts`."""
+        # What sent the message, such as the scheduler, may wait for the end of its turn.
         run.origin.on_end()
         address, seconds = run.turn.message.address, time.time() - run.turn.accepted_at
         if code:
@@ -420,8 +443,9 @@ class ConversationManager:
         tracing.note_turn_end(state, code)
 
     def _apologise(self, run: TurnRun, error: PonteError) -> Answer:
-        """Return an answer with the text shown so far and the error's sentence. Count exceeded
-        limits."""
+        """Return an answer with the text shown so far and the error's sentence, and count an
+        exceeded limit in the metrics. Some errors only the author of the message may read
+        (PRIVATE_ERRORS)."""
         if isinstance(error, (OverBudget, TooManyRounds)):
             metrics.limits.labels(error.limit).inc()
         words = f"{run.visible_text}\n\n{error.words()}".strip()
@@ -429,20 +453,22 @@ class ConversationManager:
         return Answer(words, status="failed", code=error.code, is_private=private)
 
     async def _store_last_round(self, run: TurnRun) -> None:
-        """Record the model's last output, because it is paid for. The resumed turn then does not
-        ask again."""
+        """Store the model's last output, because it is paid for: a resumed turn then does not ask
+        the model for it again. If it cannot be stored, the resumed turn asks again."""
         if run.rounds and (last := run.rounds.last):
             with suppress(Superseded, NotStored, Unstorable):
                 await self._journal.record_round(run.turn, last)
 
     async def _put_back(self, run: TurnRun) -> None:
-        """Return the turn to the queue, once nothing more is posted here."""
+        """Return the turn to the queue for another process, once nothing more is posted by this
+        one."""
         await run.reply.settle_posts()
         await self._journal.put_back(run.turn)
 
     async def _put_back_unless_stopped(self, run: TurnRun) -> None:
-        """Return the turn to the queue and raise CancelledError, unless a person stopped it. In
-        that case, undo the cancellation of this task, so that it can still post the answer."""
+        """Decide what a cancellation of this task means. If a person stopped the turn, undo the
+        cancellation and return, so that the task can still post an answer. Otherwise the process
+        ends: return the turn to the queue and raise CancelledError."""
         if not self._inbox.is_stopped(run.turn.seq):
             await self._put_back(run)
             raise asyncio.CancelledError
@@ -450,8 +476,9 @@ class ConversationManager:
             task.uncancel()
 
     async def _without_place(self, seq: int, request: Coroutine[Any, Any, T]) -> T:
-        """Await a request to the platform. If it takes longer than `PLATFORM_SECONDS`, give up the
-        turn's place, so that another turn can run meanwhile, and take a place again afterwards."""
+        """Await a request to the platform. Only so many turns run at the same time, each in a
+        place. If the request takes longer than `PLATFORM_SECONDS`, give up the turn's place, so
+        that another turn can run meanwhile, and take a place again afterwards."""
         loop = asyncio.get_running_loop()
         timer = loop.call_later(PLATFORM_SECONDS, self._inbox.leave_place, seq)
         try:
@@ -463,10 +490,12 @@ class ConversationManager:
 
     async def _give_way(self, run: TurnRun) -> None:
         """Wait until the process that took the turn over has finished it. Then correct the posts
-        that this process made too late."""
+        that this process made too late: it was suspended, and did not know that another one had
+        taken over."""
         await run.reply.wait_for_updates()
         while True:
             with suppress(NotStored):
+                # Without cards, this only reads the turn as it is now; None: it was withdrawn.
                 stands = await self._journal.replace_cards(run.turn.seq)
                 if stands is None or stands.state in FINAL_STATES:
                     break

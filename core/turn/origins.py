@@ -37,7 +37,8 @@ report the owner's status, or a webhook's template is empty."""
 
 
 class RunSkipped(Exception):
-    """Ends the turn of a run that must not be carried out. Nothing is posted."""
+    """Raised to end the turn of a run, such as a schedule's, that must not be carried out. Nothing
+    is posted."""
 
     def __init__(self, reason: SkipReason, pause: PauseReason = "") -> None:
         self.reason: SkipReason = reason
@@ -46,8 +47,9 @@ class RunSkipped(Exception):
 
 
 class Origin:
-    """The origin of a message that a person or their program sent just now. Other origins derive
-    from this class and override what differs."""
+    """The rules that differ between turns by where their message comes from. This class stands for
+    messages that a person or their program sent just now; other origins derive from it and override
+    what differs."""
 
     preface = ""
     """A sentence for the model about where the message comes from."""
@@ -60,19 +62,21 @@ class Origin:
 
     async def check_start(self, turn: Turn) -> str:
         """Raise RunSkipped if the turn must not begin. Return the id of an earlier proposal that
-        must be decided before this turn can propose anything; "" for none. It is cancelled if a
-        person stops the turn or the process ends."""
+        must be decided before this turn can propose anything; "" for none. The call is cancelled if
+        a person stops the turn or the process ends."""
         return ""
 
     def answer_directly(self, message: Message, command: TypedCommand | None) -> Answer | None:
-        """Return the answer if neither a command nor the model makes it. Raise PonteError for a
-        message that cannot be answered."""
+        """Return the answer if the message's own text is it, as of a schedule that only posts; None
+        if a command or the model makes it. Raise PonteError for a message that cannot be
+        answered."""
         return None
 
     async def make_answer(
         self, turn: Turn, show: Callable[[Progress], Awaitable[None]], rights: PlaceRights
     ) -> Answer | None:
-        """Return the answer if the origin makes it; None if a command or the model does."""
+        """Return the answer if the origin itself makes it (for a request over MCP, by a tool); None
+        if a command or the model does."""
         return None
 
     def offer(self, tools: Sequence[Tool]) -> Sequence[Tool]:
@@ -80,19 +84,20 @@ class Origin:
         return tools
 
     def addresses(self, message: Message) -> frozenset[str]:
-        """Return the addresses of the message's text that a person wrote, if the author did not
-        write the text for this message."""
+        """Return the addresses in the message's text that may be links because a person wrote them,
+        although the author did not write the text for this message (as with a schedule)."""
         return frozenset()
 
     def notes(self, message: Message) -> Sequence[str]:
-        """Return sentences that stand under the answer."""
+        """Return sentences that stand under the answer, for example that a scheduled run is
+        late."""
         return ()
 
     async def on_skip(self, turn: Turn, skipped: RunSkipped) -> None:
-        """Record that the turn does not begin."""
+        """Record that the turn does not begin, and why. Nothing, for messages of people."""
 
     def on_end(self) -> None:
-        """Called when a turn has ended."""
+        """Act on the end of a turn of this origin. Nothing, for messages of people."""
 
 
 PEOPLE = Origin()
@@ -117,8 +122,8 @@ None if its turn has begun."""
 
 
 class Admission:
-    """Lets a turn begin once it is known who its author is (their groups, whether they are a
-    guest), or once the platform has taken too long to tell."""
+    """Decides when a turn may begin: once the platform has told what its author's rights depend on
+    (groups, guest status), or has taken too long to tell."""
 
     def __init__(self, find_unstarted: FindUnstarted, policy: Policy) -> None:
         self._find_unstarted = find_unstarted
@@ -127,9 +132,13 @@ class Admission:
         """When this process began: it does not count the time before as waiting."""
 
     async def admit(self, seq: int, seconds: float = math.inf) -> bool:
-        """Wait up to `seconds` until this turn may begin. Return False if it may not begin yet."""
+        """Wait up to `seconds` until this turn may begin. Return False if it may not begin yet.
+
+        A turn waits for the platform's facts about its author: up to WAIT_SECONDS for any that its
+        rights need, and then up to CONFIRM_SECONDS for newer ones. A command that needs a confirmed
+        status waits for newer ones all the time."""
         unstarted = await self._find_unstarted(seq)
-        if unstarted is None:
+        if unstarted is None:  # it has begun before, and was admitted then
             return True
         message, stored_at = unstarted
         # A message that waited while no process ran gets the full time from the start.

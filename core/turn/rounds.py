@@ -107,6 +107,9 @@ class Rounds:
         people: People,
         changes: ChangeService,
     ) -> None:
+        """Prepare the rounds of one attempt at a turn. `briefing` is the model's input beside the
+        transcript, and the tools that it may call. The guards read the transcript while it
+        grows."""
         self._run = run
         self.briefing = briefing
         self._assistant = assistant
@@ -138,13 +141,15 @@ class Rounds:
             await transcript.show()
         number = 1 + sum(round_.is_complete for round_ in self._run.turn.rounds)
         # A resumed turn whose last stored round called no tool already has its complete answer.
+        # With the output of a tool at the end, the model has not read that output yet.
         is_complete = (
             number > 1 and not transcript.open_calls() and transcript.items[-1].kind != "output"
         )
         while not is_complete:
             if calls := transcript.open_calls():
                 await self._run_calls(calls)
-            # A person decides first; the model hears of it in the next turn.
+            # A tool proposed a change: a person decides first, and the model reads the decision in
+            # the next turn.
             if transcript.waiting_proposals():
                 break
             if number > MAX_ROUNDS:
@@ -165,8 +170,9 @@ class Rounds:
         return await self._build_answer()
 
     async def _build_answer(self) -> Answer:
-        """Return the answer. If proposals wait for a person, it consists of their cards, and the
-        model's text is left out."""
+        """Return the answer. If proposals wait for a person, it consists of their cards and a
+        sentence of Ponte's own, and the model's text is left out. Otherwise it is the model's text,
+        with notes on why it ends early, and with its sources."""
         transcript, paying = self.transcript, self.briefing.payment
         cards, used_up = await self.cards(), self.calls.guards.used_up
         files = transcript.files()
@@ -185,7 +191,9 @@ class Rounds:
         written_text = transcript.text
         # A cut text can end within a line that names a table.
         ends_open = bool(cut) and not written_text.endswith("]")
+        # Lines such as `[table:r1]` become the rows and charts that tools returned.
         own_text, placed = place_results(written_text, transcript.placeable(), ends_open)
+        # Notes alone are no answer: the caller then says that the model returned none.
         whole_text = "\n\n".join([own_text, *notes]) if own_text or used_up else ""
         # Nobody rates a card, or an answer that nobody waited for.
         rateable = bool(own_text) and not cards and self._run.turn.message.origin.is_attended
@@ -199,12 +207,17 @@ class Rounds:
         )
 
     async def _ask_model(self, number: int) -> None:
-        """Ask the model once, record its output and its cost, and append its items."""
+        """Ask the model once, record its output and its cost, and append its items to the
+        transcript. An output that calls tools is stored now; the journal stores one without calls
+        together with the answer (`self.last`)."""
+        # `paying` is None if no allowance limits the cost.
         paying, question = self.briefing.payment, self._build_request(number)
         model = self._assistant.model
         name = question.model or model.name
         provider = "ponte" if model.level == "demo" else "openai"
         if paying:
+            # With a response's id, an earlier attempt asked this already: the server may have the
+            # answer, which costs nothing more.
             await paying.begin(number, is_repeated=bool(question.response))
         try:
             with (
@@ -216,7 +229,7 @@ class Rounds:
         except ModelError as error:
             metrics.model_calls.labels(error.code).inc()
             if paying:
-                await paying.give_back()
+                await paying.give_back()  # releases the reservation if no request was sent
             raise
         if paying:
             paying.record_usage(completed.usage)
@@ -244,7 +257,9 @@ class Rounds:
         self.transcript.streamed_text = self.transcript.text
 
     def describe_unread(self) -> list[str]:
-        """Return a sentence on the files of the message that neither the model nor code read."""
+        """Return sentences on the files of the message that neither the model nor code read: their
+        kind is one that the model's server does not take, or they did not fit into the request.
+        Files that other notes name are left out."""
         kinds = self._ends[-1].file_kinds if self._ends else None
         items = self.transcript.items
         # Code can read every kind of file.
@@ -274,6 +289,7 @@ class Rounds:
         journal, turn, transcript = self._journal, self._run.turn, self.transcript
         name = question.model or self._assistant.model.name
         asked_at, spoke = time.perf_counter(), False
+        # Writes to the journal under way, in order, while the stream is read.
         beside: list[asyncio.Task[None]] = []
         # Conversations that were recorded before they had a thread. They get it together with the
         # response's id. If a crash comes before that, they are erased like unused ones.
@@ -305,7 +321,7 @@ class Rounds:
                             )
                             begin(until_stored(write))
                             listed.clear()
-                        case TextWithdrawn():
+                        case TextWithdrawn():  # the streamed text is no part of the answer
                             transcript.streamed_text = transcript.text
                         case TextDelta(piece):
                             if not spoke:
@@ -334,8 +350,10 @@ class Rounds:
             await asyncio.gather(*beside, return_exceptions=True)
 
     def _build_request(self, number: int) -> RoundRequest:
-        """Return the request for a round. Its input is the items that the model has not received
-        yet."""
+        """Return the request for a round to the model. Its input is the items that the model has
+        not received yet; a server that stores no conversation also gets the `history` before them.
+        `response` is the id of the response to this round if an earlier attempt asked before a
+        crash."""
         items = self.transcript.items
         # The item after the model's last output is the first one that it has not received.
         received = (
@@ -355,9 +373,11 @@ class Rounds:
         )
 
     async def _load_history(self, first_unsent: int) -> Sequence[Item]:
-        """Return the transcript of the thread before the first unsent item."""
+        """Return the transcript of the thread before the first unsent item, for servers that store
+        no conversation and get all of it with each request. It is the part that the asker may read,
+        if that is not all (`readable`)."""
         own_items, briefing = self.transcript.items[:first_unsent], self.briefing
-        if not briefing.request.previous_seq:
+        if not briefing.request.previous_seq:  # this turn is the first of its thread
             return own_items
         if briefing.readable:
             return [*briefing.readable.items, *own_items]
@@ -367,7 +387,7 @@ class Rounds:
 
     async def _run_calls(self, calls: Sequence[Item]) -> None:
         """Run the calls of one round and append their outputs to the transcript in the order of the
-        calls."""
+        calls. The turn then carries the rights that a person needs to read these outputs."""
         outcomes = await self.calls.run(calls)
         turn = self._run.turn
         self._run.turn = replace(turn, needs=turn.needs.union(*(each.needs for each in outcomes)))
@@ -383,7 +403,8 @@ class Rounds:
 
 
 class ToolCalls:
-    """Runs the tool calls of one turn and journals each of them before and after it."""
+    """Runs the tool calls of one turn and stores each of them in the journal before and after it,
+    so that a resumed turn knows which ones ran."""
 
     def __init__(
         self,
@@ -392,6 +413,9 @@ class ToolCalls:
         contexts: ToolContexts,
         proposals: Proposals,
     ) -> None:
+        """`guards` may stop a call, `contexts` builds what each tool gets, and `proposals` stores
+        the changes that tools propose. `_earlier_calls` are the calls that an attempt at this turn
+        before a crash has recorded, by their ids."""
         self.guards = guards
         self._transcript = transcript
         self._contexts = contexts
@@ -401,7 +425,7 @@ class ToolCalls:
         self._running_elsewhere: set[str] = set()
         """Calls whose run goes on in another system (a quick command), by its handle."""
         self._codes: dict[str, str] = {}
-        """The error codes of failed calls, by call id; used for traces."""
+        """The error codes of failed calls, by call id; used for traces and for the cost."""
         self._started: set[str] = set()
         """The ids of calls that are journalled as started in the same transaction as their round.
         """
@@ -420,12 +444,14 @@ class ToolCalls:
         return await run_together(*map(self._run_until_recorded, map(self._build_call, calls)))
 
     def start(self, item: Item) -> ToolCall:
-        """Return the call of an item. The caller journals its start together with the round."""
+        """Return the call of an item of the transcript, marked as started. The caller stores its
+        start in the transaction that stores the round."""
         self._started.add(item.call_id)
         return self._build_call(item)
 
     def _build_call(self, item: Item) -> ToolCall:
-        """Return the call of an item, with the handle that an earlier attempt recorded."""
+        """Return the call of an item of the transcript, with its effect, and with the handle of its
+        run in another system if an earlier attempt recorded one."""
         tool, earlier_call = self.guards.tools.get(item.name), self._earlier_calls.get(item.call_id)
         effect = tool.effect_of(item.arguments) if tool else "read"
         handle = earlier_call.handle if earlier_call else ""
@@ -435,7 +461,8 @@ class ToolCalls:
         """Run one call until its outcome is recorded.
 
         Cancellation does not interrupt a write or a paid call: it runs until its outcome is
-        recorded. A call that continues in another system is cancelled once its handle is stored.
+        recorded, so that nothing happens without a record. A call that continues in another system
+        (a quick command) is cancelled once its handle is stored: the handle leads to its result.
         """
         task = asyncio.create_task(self._run_and_record(call))
         try:
@@ -450,8 +477,9 @@ class ToolCalls:
             raise
 
     async def _run_and_record(self, call: ToolCall) -> Outcome:
-        """Run one call and record its outcome. A call that was interrupted before and must not run
-        again gets the outcome "unknown"."""
+        """Run one call and record its start and its outcome. A call that an earlier attempt began
+        and that must not run twice gets the outcome "unknown". An outcome that the database refuses
+        (Unstorable) is recorded as lost, with its cost."""
         tool = self.guards.tools.get(call.name)
         name = call.name if tool else "unknown"
         if self._may_have_happened(call, tool):
@@ -487,8 +515,9 @@ class ToolCalls:
         return outcome
 
     def _may_have_happened(self, call: ToolCall, tool: Tool | None) -> bool:
-        """Return whether an earlier attempt began the call without recording an outcome or a
-        handle, and it must not run twice."""
+        """Return whether an earlier attempt began the call and recorded neither an outcome nor a
+        handle (by which a run in another system can be continued), and the call must not run twice,
+        for example because it costs money."""
         earlier_call = self._earlier_calls.get(call.call_id)
         if earlier_call is None or earlier_call.outcome or earlier_call.handle:
             return False
@@ -507,12 +536,13 @@ class ToolCalls:
         )
 
     def _describe_run(self, call: ToolCall, outcome: str) -> dict[str, str]:
-        """Return what the audit log says about a run that can cost money."""
+        """Return what the audit log says about a run that can cost money: the tool, the outcome,
+        and the rule that allowed it."""
         return {"tool": call.name, "outcome": outcome, "rule": self.guards.rules[call.call_id]}
 
     async def _check_and_run(self, call: ToolCall) -> Outcome:
         """Run the call unless a guard stops it. Return its outcome with the cost of the run, if it
-        was begun."""
+        was begun. `_codes` has the error codes of failed calls by their ids (`_run_tool`)."""
         if refusal := await self.guards.stop(call):
             return refusal
         tool = self.guards.tools[call.name]
@@ -544,9 +574,10 @@ class ToolCalls:
         return replace(outcome, usage=usage, paid=paid.report_name)
 
     async def _run_tool(self, tool: Tool, call: ToolCall) -> Outcome:
-        """Run the tool within its timeout. Turn errors into outcomes, except those that end the
-        attempt (Draining, NotStored, PostRemoved, Superseded). Note in the outcome which rights
-        somebody needs to read it. A write only proposes, so that reading is the right."""
+        """Run the tool within its timeout. Turn errors into outcomes, which the model reads, except
+        those that end the attempt at the turn (Draining, NotStored, PostRemoved, Superseded). Note
+        in the outcome which rights somebody needs to read it. A write only proposes, so the right
+        to read is needed. `_codes` gets the error code, for the trace and for the cost."""
         right = RIGHT_OF_EFFECT[call.effect]
         needs = {("tool", call.name), ("read" if right == "propose" else right,)}
         viewer = Viewer(self.guards.run.rights, needs)
@@ -555,6 +586,7 @@ class ToolCalls:
         try:
             async with asyncio.timeout(tool.timeout_seconds):
                 outcome = await tool.run(self._make_context(call, viewer), call.arguments)
+            # Text from another system that begins like an error or note of Ponte gets a heading.
             outcome = mark_posing(cap_text(outcome), call.effect)
         except TimeoutError:
             # Any call but a read may have taken effect before the timeout.
@@ -577,8 +609,9 @@ class ToolCalls:
         return replace(outcome, needs=frozenset(viewer.needs))
 
     def _make_context(self, call: ToolCall, viewer: Viewer) -> ToolContext:
-        """Return the context of a call, able to propose changes and to record remote objects. A
-        call that begins to run in another system is cancelled if the turn is being stopped."""
+        """Return the context that a tool gets with a call: by it the tool proposes changes, reads
+        earlier results, and records objects that it creates in other systems. A call that begins to
+        run in another system (`record_handle`) is cancelled if the turn is being stopped."""
         transcript, briefing = self._transcript, self._transcript.briefing
         ctx = self._contexts.make_context(
             self.guards.run.turn,
@@ -612,8 +645,9 @@ class ToolCalls:
         )
 
     async def _record_object_to_erase(self, remote: Remote) -> None:
-        """Journal an object that the model's server now stores. Put a container into the thread's
-        record."""
+        """Store in the journal that an object now exists on a server, so that it is erased when the
+        conversation is forgotten. A container is also stored in the thread's record, so that later
+        turns use it."""
         stores, transcript = self._contexts.stores, self._transcript
         await stores.journal.record_object_to_erase(transcript.thread.id, remote)
         if remote.kind == "container":
@@ -623,11 +657,14 @@ class ToolCalls:
 
 
 class TurnTranscript:
-    """The input and output of the model in a turn, as they grow: the items, the outcomes of calls
-    by their ids, the record of the thread, and in `streamed_text` the text with what the model
-    streamed last."""
+    """All that the model read and wrote in a turn so far: the items, the outcomes of calls by their
+    ids, the record of the thread, and in `streamed_text` the text with what the model streamed
+    last."""
 
     def __init__(self, run: TurnRun, briefing: ModelBriefing) -> None:
+        """Begin with what earlier attempts at the turn have stored: its items, and the outcomes of
+        its calls. Two objects (`_growing`, `_cleaning`) remember how the text so far was rendered,
+        so that each update renders only what is new."""
         self.briefing = briefing
         self.items = list(run.turn.items)
         self.outcomes = {c.call_id: c.outcome for c in run.turn.calls if c.outcome}
@@ -650,7 +687,8 @@ class TurnTranscript:
         return tuple(file for item in outputs for file in item.files)
 
     def open_calls(self) -> list[Item]:
-        """Return the calls that have no output in the transcript yet."""
+        """Return the calls of the model that have no output in the transcript yet, so must still
+        run."""
         ended = {item.call_id for item in self.items if item.kind == "output"}
         return [i for i in self.items if i.kind == "call" and i.call_id not in ended]
 
@@ -664,14 +702,16 @@ class TurnTranscript:
         return [self.outcomes[id] for id in ids if id in self.outcomes]
 
     def results(self) -> dict[str, Outcome]:
-        """Return the outcomes with data, by id. The id is the number of the call in the transcript,
-        which a resumed turn does not change."""
+        """Return the outcomes that have data (rows or a chart), by the id under which the model can
+        place them (`r1`, `r2`): the number of the call in the transcript, which a resumed turn does
+        not change."""
         ids = (item.call_id for item in self.items if item.kind == "call")
         outcomes = ((n, self.outcomes.get(id)) for n, id in enumerate(ids, 1))
         return {f"r{n}": outcome for n, outcome in outcomes if outcome and outcome.data}
 
     def placeable(self) -> dict[str, RowsResult | Chart]:
-        """Return the rows and charts that the model can place, by id."""
+        """Return the rows and charts that the model can place in its answer with a line such as
+        `[table:r1]`, by id."""
         return {id: each.data for id, each in self.results().items() if each.data}
 
     @property
@@ -687,14 +727,14 @@ class TurnTranscript:
         return outside, replace(trust, written=trust.written.union(sources))
 
     def source_lines(self) -> list[str]:
-        """Return the lines that name the sources of figures, without duplicates, in the order of
-        the calls."""
+        """Return the lines under the answer that name the sources of its rows and figures, each
+        once, in the order of the calls."""
         return list(dict.fromkeys(line for one in self.outcomes_in_order() for line in one.sources))
 
     @property
     def own_links(self) -> frozenset[str]:
-        """The links in the source lines, which Ponte's code wrote. Each source line ends in its
-        link."""
+        """The links in the source lines, which work even where other links are disabled: Ponte's
+        code wrote them. Each source line ends in its link."""
         matches = (_OWN_LINK.search(line) for line in self.source_lines())
         return frozenset(link[1] for link in matches if link)
 
@@ -708,8 +748,9 @@ class TurnTranscript:
         return titles
 
     def model_source_lines(self) -> list[str]:
-        """Return a list of the sources that the model's server named. Their titles are text from
-        outside."""
+        """Return the list of web pages that the model's server named as sources, as one block of
+        Markdown; none if it named none. Their titles are text from outside, so links and markup in
+        them are disabled."""
         trust, sources = self.provenance[1], list(self._model_sources.items())
         lines = [
             trust.sanitize(f"{n}. {title and markdown.escape_markdown(title) + ' '}{url}")
@@ -725,8 +766,8 @@ class TurnTranscript:
         )
 
     async def show(self, doing: str = "") -> None:
-        """Show the text so far, with disabled links if the thread contains text from outside, and
-        `doing`."""
+        """Show the answer's text so far in the chat, with disabled links if the thread contains
+        text from outside, and `doing`, a phrase about what a tool does now."""
         outside, trust = self.provenance
 
         def render(words: str) -> str:

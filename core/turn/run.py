@@ -49,8 +49,9 @@ ONCE_DAYS = 1
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """Days after which unused conversations are forgotten; 0 for never.
+    """The times for which conversations and audit lines are stored.
 
+    `everywhere` is the number of days after which unused conversations are forgotten; 0 for never.
     `places` are the places with a value of their own, by `platform`, `platform:WORKSPACE` or
     `platform:WORKSPACE:CHANNEL`; the narrowest applies. `audit`: days after which lines of the
     audit log are removed.
@@ -61,19 +62,22 @@ class Retention:
     audit: int = 0
 
     def of(self, address: Address) -> int:
-        """Return the number of days for the conversations of this place."""
+        """Return after how many days without use a conversation of this place is forgotten; 0 for
+        never."""
         if address.channel.startswith(ONE_REQUEST_PREFIX):
             return ONCE_DAYS
         own = self.places
         return next((own[p] for p in reversed(place_names(address)) if p in own), self.everywhere)
 
     def areas(self) -> Iterator[tuple[ConversationArea, int]]:
-        """Yield areas of conversations, each with the number of days after which it is
-        forgotten."""
+        """Yield areas of conversations, each with the number of days after which its conversations
+        are forgotten. A place with a value of its own is an area of its own, and is excluded from
+        the area around it. Without days (0), nothing is forgotten there."""
         yield ConversationArea(is_one_request=True), ONCE_DAYS
         own = self.places
         for place, days in {"": self.everywhere, **own}.items():
             if days:
+                # "" is everywhere. The colon keeps `slack:T1` from containing `slack:T12`.
                 wide = place and f"{place}:"
                 inner = (each for each in own if each != place and f"{each}:".startswith(wide))
                 yield ConversationArea(place, tuple(inner)), days
@@ -110,6 +114,9 @@ class TurnPayment:
     def __init__(
         self, budget: Budget, turn: Turn, model: str, briefing_tokens: int, first: Grant | None
     ) -> None:
+        """`briefing_tokens` is an upper bound of the input tokens beside the thread. `first` is the
+        reservation that was made together with the user's message; None if the turn is resumed or
+        no allowance limits it."""
         self._budget = budget
         self._turn = turn
         self._model = model
@@ -140,6 +147,7 @@ class TurnPayment:
         self._number, self._later = number, is_repeated
         if is_repeated:
             self._grant, self._unused = None, False
+        # The reservation that was made with the message is used if it is for this round.
         elif not (self._unused and self._grant and self._grant.part.startswith(f"r{number}.")):
             self._grant = None
             await self._reserve(0)
@@ -150,8 +158,9 @@ class TurnPayment:
 
         A request that was lost keeps its reservation, and the next request gets its own.
         """
-        if self._grant is None and not self._later:
+        if self._grant is None and not self._later:  # no allowance limits this turn
             return None
+        # The whole request turned out larger than what was reserved before it was built.
         if self._unused and self._grant and tokens > self._grant.input:
             await self.give_back()
         if not self._unused:
@@ -165,14 +174,15 @@ class TurnPayment:
         self._unused = self._grant is not None
 
     async def give_back(self) -> None:
-        """Release a reservation that no request used."""
+        """Delete the reservation if no request was sent with it, so that it does not count."""
         if self._grant and self._unused:
             self._unused = False
             await self._budget.release(self._turn, self._grant.part)
 
     def record_usage(self, usage: Usage) -> None:
-        """Replace the reservation by the real usage of the round in this turn's counts. Reasoning
-        tokens are added to the input of the next round."""
+        """Replace the reservation by the real usage of the round in this turn's counts, which tell
+        whether an allowance is nearly used (`claim_notices`). The database is changed elsewhere.
+        Reasoning tokens are added to the input of the next round, of which they are a part."""
         self._tokens_beside_thread += usage.reasoning
         if self._grant is None:
             return
@@ -187,8 +197,8 @@ class TurnPayment:
         self._unused = False
 
     async def _reserve(self, body: int) -> None:
-        """Reserve the next request of this round. `body` is the largest number of its input tokens,
-        0 if the request is not known yet."""
+        """Reserve the cost of the next request of this round. `body` is an upper bound of its input
+        tokens, 0 if the request is not built yet."""
         call = self._budget.model_call(self._number, self._model, self._tokens_beside_thread)
         self._grant = await self._budget.reserve_model_call(
             self._turn, replace(call, request_bytes=body)
@@ -204,9 +214,9 @@ def count_briefing_tokens(words: str, tools: Sequence[Tool]) -> int:
 
 
 async def claim_notices(budget: Budget, run: TurnRun, briefing: ModelBriefing) -> Sequence[str]:
-    """Return sentences about allowances that are nearly used up, each of them only once. The person
-    of the turn is notified of their own allowances, and the first admin of allowances that
-    everybody shares."""
+    """Return sentences for the answer about allowances that are nearly used up, each of them only
+    once in a period. The person of the turn is told about their own allowances. An allowance that
+    everybody shares is logged once, and the first admin who gets an answer is told about it."""
     counts = {count.scope.key: count for count in briefing.counts}
     counts |= briefing.payment.counts if briefing.payment else {}
     zone, sentences = budget.zone_of(run.turn.message), list[str]()
@@ -216,7 +226,8 @@ async def claim_notices(budget: Budget, run: TurnRun, briefing: ModelBriefing) -
             continue
         sentence = describe_nearly_used(count, unit, zone, budget.zone)
         everybody = count.scope.allowance.of == "everybody"
-        # `claim_notice` is True once a period, also if several turns ask together.
+        # `claim_notice` is True once a period, also if several turns ask together. Of a limit for
+        # everybody, the first claim is for the log.
         if not count.notices & PERSON_NOTICE and await budget.claim_notice(count, PERSON_NOTICE):
             if everybody:
                 structlog.get_logger("conversation").warning(
@@ -233,8 +244,8 @@ async def claim_notices(budget: Budget, run: TurnRun, briefing: ModelBriefing) -
 
 
 class ChannelSettings(Protocol):
-    """The settings of a channel. The default of the installation applies where a value is "" or
-    None."""
+    """The settings of one channel. Where a value is "" or None, the default of the installation
+    applies."""
 
     @property
     def instructions(self) -> str:
@@ -295,7 +306,8 @@ class LinkRules:
 
 @dataclass(frozen=True, slots=True)
 class TurnConfig:
-    """The configuration of turns. A turn keeps the one that it began with."""
+    """The part of the configuration that all turns need. A turn keeps the values with which it
+    began, also if ponte.toml is reloaded meanwhile."""
 
     instructions: str = INSTRUCTIONS
     locale: str = "en"
@@ -315,7 +327,8 @@ class TurnConfig:
 
 
 class TurnConfigs(Protocol):
-    """The configuration, which can be reloaded."""
+    """The present configuration of turns, tables and retention, which a reload of ponte.toml can
+    replace."""
 
     @property
     def turn(self) -> TurnConfig:
@@ -332,9 +345,11 @@ class TurnConfigs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Assistant:
-    """The model, its tools, quick commands and the sandbox. `contexts` builds the
-    context of each call. `code` is None if no sandbox is configured, `voice` if voice messages are
-    files like others."""
+    """Everything that answers messages: the model, its tools, quick commands and the sandbox.
+
+    `contexts` builds the context of each call. `code` is None if no sandbox is configured. `voice`
+    is None if voice messages are treated as files like others.
+    """
 
     model: Model
     toolbox: Toolbox
@@ -351,8 +366,9 @@ class Assistant:
 
 @dataclass(frozen=True, slots=True)
 class MessageCommand:
-    """The command in `source`, a language and a text; None for a message to the model. `error`: the
-    text is a command that cannot be parsed in this language."""
+    """A message's text as it was parsed. `source` is the language and the text, by which a new
+    version is recognized. `command` is None for a message to the model. `error`: the text is a
+    command that cannot be parsed in this language."""
 
     source: tuple[str, str] = ("", "")
     command: TypedCommand | None = None
@@ -361,8 +377,8 @@ class MessageCommand:
 
 @dataclass(slots=True)
 class TurnRun:
-    """One attempt at a turn. Command, rights, channel settings and language are decided once. Only
-    the rights are checked again, at each tool call."""
+    """One attempt at a turn, with what is decided once at its beginning: command, rights, channel
+    settings and language. Only the rights are checked again, at each tool call."""
 
     turn: Turn
     reply: Reply
@@ -384,8 +400,9 @@ class TurnRun:
         return self.rounds.transcript.visible_text if self.rounds else ""
 
     async def set_message(self, message: Message) -> None:
-        """Replace the turn's message by this version of it. Set `LANGUAGE` for the calling task,
-        and parse the command again if the language or the text differs."""
+        """Replace the turn's message by this version of it (the platform may report an edit or the
+        author's language later). Set `LANGUAGE` for the calling task, and parse the command again
+        if the language or the text differs."""
         self.turn = replace(self.turn, message=message)
         language = (
             nearest_locale(message.locale)

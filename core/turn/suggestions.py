@@ -29,7 +29,7 @@ SuggestionKind = Literal["ask", "change", "chart", "quick", "help", "commands"]
 
 @dataclass(frozen=True, slots=True)
 class Suggestion:
-    """A message that a person can send as it is."""
+    """A message that a new conversation may begin with: a person can send it as it is."""
 
     kind: SuggestionKind
     text: str
@@ -37,9 +37,12 @@ class Suggestion:
 
 @dataclass(frozen=True, slots=True)
 class StartingPoints:
-    """The tables that a person may read at one place, those in which they may ask for changes, and
-    messages to begin with. `parts` is the state of all parts. `is_demo`: the demo model answers.
-    `quick_command` is the slug of one that they may run, "" if there is none."""
+    """Everything that a person can begin with at one place: the tables that they may read
+    (`tables`), those in which they may ask for changes, and messages to send.
+
+    `parts` is the state of all parts of Ponte. `is_demo`: the demo model answers. `quick_command`
+    is the slug of one that they may run, "" if there is none.
+    """
 
     parts: Sequence[Health]
     tables: Sequence[str]
@@ -61,7 +64,8 @@ class StartingPoints:
 
     def _suggest(self) -> Iterator[Suggestion]:
         """Yield messages that a new conversation may begin with, by what is connected: first
-        tables, then quick commands and code, then help."""
+        tables, then quick commands and code, then help. The demo model understands only a few
+        sentences, so it gets no others."""
         # The sample tables may have been made in another language than this reader's.
         invoices = {say("Invoices", locale) for locale in LOCALES} if self.is_sample else set[str]()
         if invoices & {*self.tables}:
@@ -92,7 +96,8 @@ async def find_starting_points(
     board: StatusBoard, policy: Policy | None, person: Person, address: Address
 ) -> StartingPoints:
     """Return what the person can begin with at the address. Without a policy, they may do
-    everything."""
+    everything. Tables are listed only for people who may read, and those to change only for people
+    who may propose changes too."""
     viewer = Viewer(await policy.rights(person, address) if policy else None)
     may_read, parts = viewer.may("read"), await board.health()
     may_change = may_read and viewer.may("propose")

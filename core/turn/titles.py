@@ -58,8 +58,10 @@ def shorten_title(text: str) -> str:
 def clean_title(suggested: str) -> str:
     """Return a model's suggestion as a title: its first line without Markdown, addresses, mentions
     and quotation marks, at most MAX_CONVERSATION_TITLE_CHARACTERS. Return "" if nothing is left.
-    A line that announces the title is none."""
+    A line that announces the title ("Here is a title:") is skipped, a label before it removed."""
+    # A title stands at the beginning; a long text would only take time.
     text = clean_text(suggested[:2000])
+    # Some models answer with JSON such as {"title": "…"}.
     named = _JSON_TITLE.search(text)
     lines = (line.strip() for line in (named[1] if named else text).splitlines())
     line = next((line for line in lines if line and not _NO_TITLE.match(line)), "")
@@ -86,19 +88,22 @@ TITLE_TIMEOUT_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class TitleMaker:
-    """Makes titles of conversations with the model, from their first message. The asker's
-    allowances pay."""
+    """Makes titles of conversations with the model, from their first message. Their cost counts in
+    the allowances of the message's author."""
 
     journal: Journal
     budget: Budget
     model: Model
 
     async def make_title(self, turn: Turn, answer: Answer, model: str) -> None:
-        """Make and store the title of the turn's thread, unless it has one or was asked for one.
+        """Make and store the title of the turn's thread, unless it has one or the model was asked
+        for one before.
 
-        `model` is "" for the default. Failures and used-up allowances are only logged.
+        `model` is "" for the default. Failures and used-up allowances are only logged: the list
+        then shows the first words of the message.
         """
         try:
+            # True once for each thread, so that a title is never paid for twice.
             if await self.journal.claim_title(turn.thread):
                 async with asyncio.timeout(TITLE_TIMEOUT_SECONDS):
                     title = clean_title(await self._ask_model(turn, answer, model))
@@ -109,7 +114,9 @@ class TitleMaker:
             )
 
     async def _ask_model(self, turn: Turn, answer: Answer, model: str) -> str:
-        """Return the model's answer. Raise ModelError, OverBudget, NotStored."""
+        """Return the title as the model wrote it, "" if its answer is incomplete. The model gets
+        the beginning of the message, of its answer, and the request for a title. The cost is
+        recorded in any case. Raise ModelError, OverBudget, NotStored."""
         message = turn.message
         question = "\n".join([message.text, *(file.name for file in message.attachments)])
         question, answered = (
@@ -159,12 +166,14 @@ class TitlePayment:
         self._turn = turn
         self._model = model
         self._grant: Grant | None = None
+        """The reservation; None if there is none yet, or no allowance limits the cost."""
         self._is_sent = self._is_refused = False
+        """Whether a request was sent, and whether the server rejected it unprocessed."""
 
     async def __call__(self, tokens: int) -> int | None:
         """Reserve a request with at most `tokens` input tokens. Return MAX_TITLE_TOKENS. Raise
         OverBudget."""
-        if not self._is_refused:
+        if not self._is_refused:  # a rejected request left its reservation
             call = self._budget.model_call(TITLE_ROUND, self._model, tokens)
             call = replace(call, max_output=MAX_TITLE_TOKENS, has_thread=False)
             self._grant = await self._budget.reserve_model_call(self._turn, call)
@@ -172,12 +181,13 @@ class TitlePayment:
         return MAX_TITLE_TOKENS
 
     def on_refused_request(self) -> None:
-        """Keep the reservation for the next request: the server rejected the last one."""
+        """Keep the reservation for the next request: the server rejected the last one
+        unprocessed."""
         self._is_refused = True
 
     async def settle(self, usage: Usage | None) -> None:
-        """Record the usage, None if it is not known. Release the reservation if nothing was
-        used."""
+        """Record the usage, None if it is not known: then an estimate. Release the reservation if
+        the server rejected the only request. Nothing is recorded if none was sent."""
         if self._is_refused and usage is None:
             if self._grant:
                 await self._budget.release(self._turn, self._grant.part)

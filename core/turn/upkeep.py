@@ -36,7 +36,8 @@ DIRECTORY_DAYS = 30
 
 @dataclass
 class Upkeep:
-    """Forgets conversations, and runs the periodic duties of an installation."""
+    """Forgets conversations, and does what an installation needs every hour, such as deleting old
+    data."""
 
     conversations: Conversations
     people: People
@@ -50,8 +51,8 @@ class Upkeep:
 
     @property
     def remains_notice(self) -> str:
-        """A sentence about places where forgotten data may still exist, such as backups; "" for
-        none."""
+        """A sentence for people about places where deleted data may still exist, such as backups;
+        "" if there are none."""
         return self.database.remains_notice
 
     async def forget(
@@ -64,8 +65,9 @@ class Upkeep:
         return await self._clean_up(conversation, forgot)
 
     async def _clean_up(self, conversation: str, forgot: ForgetResult) -> int:
-        """Delete what is left of a forgotten conversation outside the journal. Return its number of
-        messages."""
+        """Delete what is left of a conversation that the journal has forgotten: its running turns,
+        files, sandbox states and threads, and then (`erase`) its objects on the model's server.
+        Return its number of messages."""
         stores = self.conversations
         for seq in forgot.running:
             await stores.inbox.cancel(seq)
@@ -78,7 +80,8 @@ class Upkeep:
         return forgot.messages
 
     async def announce_forgotten(self) -> None:
-        """Erase objects on servers now, in whichever process has this duty."""
+        """Have the objects on servers of forgotten conversations erased now, in the process that
+        does the periodic duties, which may be another one."""
         await self.request_round()
         await self.peers.notify("forgotten", "")
 
@@ -87,7 +90,9 @@ class Upkeep:
         self._due.set()
 
     async def run(self) -> None:
-        """Run rounds until cancelled."""
+        """Do all duties every hour, or when something was forgotten, until cancelled. Only one
+        process does this at a time. After something was forgotten, deleted data is also removed
+        from the database's files."""
         while True:
             forgotten = self._due.is_set()
             self._due.clear()
@@ -112,7 +117,7 @@ class Upkeep:
             await self._run_duty(duty)
 
     async def _run_duty(self, duty: Callable[[], Awaitable[None]]) -> None:
-        """Run one duty and log its errors."""
+        """Run one duty. Its errors are only logged, so that the other duties run too."""
         try:
             await duty()
         except PonteError as error:
@@ -121,7 +126,8 @@ class Upkeep:
             log.exception("maintenance failed unexpectedly")
 
     async def _forget_all_idle(self) -> None:
-        """Forget the conversations that nobody has used for the days that apply to their place."""
+        """Forget the conversations that nobody has used for the days that apply to their place.
+        Then delete finished messages and changes of these places that are as old."""
         stores = self.conversations
         for area, days in self.config.retention.areas():
             since = time.time() - days * DAY_SECONDS
@@ -134,16 +140,19 @@ class Upkeep:
             await self.changes.ledger.purge(since, area)
 
     async def _settle_reservations(self) -> None:
-        """Settle reservations of turns that are over; their upper bounds are charged."""
+        """Settle reservations that a crash left: those of turns that are over count with their
+        upper bounds."""
         if settled := await self.people.budget.settle_ended_turns():
             log.info("settled open reservations at their maximum", count=settled)
 
     async def _drop_undo_images(self) -> None:
-        """Erase the stored rows of changes that can no longer be undone."""
+        """Erase the rows that were stored to undo changes, once a change is too old to be
+        undone."""
         await self.changes.ledger.erase_old_rows(time.time() - UNDO_LIFETIME_SECONDS)
 
     async def _sweep_files(self) -> None:
-        """Remove files of messages that were never accepted, and old copies of the database."""
+        """Remove files of messages that were never accepted, and old copies of the database from
+        before an upgrade."""
         await self.conversations.files.sweep(time.time() - ORPHAN_AGE_SECONDS)
         await self.database.remove_old_copies()
 
@@ -156,8 +165,9 @@ class Upkeep:
             log.info("deleted old audit lines", count=line_count)
 
     async def erase(self) -> None:
-        """Erase objects that servers still store for forgotten conversations. Log those that cannot
-        be erased."""
+        """Erase objects that servers still store for forgotten conversations. An object that cannot
+        be erased now is tried again in later rounds; after many failures it is given up, which is
+        logged."""
         for remote in await self.conversations.journal.list_remotes_to_erase():
             try:
                 is_erased = await self.assistant.model.erase(remote)

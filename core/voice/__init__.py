@@ -53,13 +53,14 @@ _SUFFIXES = (
 
 
 class VoiceError(PonteError):
-    """The words of a voice message could not be found out. The turn goes on without them."""
+    """Raised when the words of a voice message could not be found out. The turn goes on without
+    them, and the answer says so."""
 
     code = "voice"
 
 
 class RecordingTooLong(VoiceError):
-    """A voice message is longer than `MAX_RECORDING_SECONDS`."""
+    """Raised for a voice message that is longer than `MAX_RECORDING_SECONDS`."""
 
     sentence = (
         "`{name}` is longer than {minutes} minutes, so I didn't listen to it. Send a shorter "
@@ -68,7 +69,7 @@ class RecordingTooLong(VoiceError):
 
 
 class RecordingUnreadable(VoiceError):
-    """The file is in no format of recordings, or the server cannot read it."""
+    """Raised for a voice message in no format of recordings, or that the server cannot read."""
 
     sentence = (
         "I couldn't listen to `{name}`: it isn't a recording in a format that I know. Record it "
@@ -77,7 +78,7 @@ class RecordingUnreadable(VoiceError):
 
 
 class NoSpeech(VoiceError):
-    """A voice message has no words."""
+    """Raised for a voice message in which the server heard no words."""
 
     sentence = (
         "I heard no words in `{name}`. Record it again, closer to the microphone, or write your "
@@ -86,7 +87,7 @@ class NoSpeech(VoiceError):
 
 
 class NotTranscribed(VoiceError):
-    """The transcription server refused a voice message or did not answer."""
+    """Raised if the transcription server refused a voice message or did not answer."""
 
     sentence = (
         "I couldn't listen to `{name}`: the service that turns speech into text isn't available. "
@@ -97,20 +98,21 @@ class NotTranscribed(VoiceError):
 @dataclass(frozen=True, slots=True)
 class Transcriber:
     """Turns recordings of speech into text with the model `model`, at the server of `client`. The
-    author of the recording pays."""
+    cost counts in the allowances of the recording's author."""
 
     client: ModelServerClient
     model: str
     budget: Budget
 
     async def transcribe(self, turn: Turn, file: File, data: bytes, seconds: float) -> str:
-        """Return the words of a recording. `seconds` is its length, 0 if it is not known.
+        """Return the words of a recording. `seconds` is its length as the sender's app reports it,
+        0 if it is not known.
 
         A turn that begins again pays once for each file. Raise VoiceError, OverBudget, NotStored.
         """
         suffix = find_suffix(data)
-        # Shorter than its bytes allow, or not a number: the sender chose it, and it would make the
-        # recording cheap.
+        # A length shorter than so many bytes can have, or not a number, is not believed: it would
+        # make the recording cheap.
         if not seconds >= len(data) / MAX_BYTES_PER_SECOND:
             seconds = 0.0
         if seconds > MAX_RECORDING_SECONDS:
@@ -118,8 +120,8 @@ class Transcriber:
         if not suffix:
             raise RecordingUnreadable(name=file.name)
         call_id = f"voice:{file.id}"
+        # At an unknown length, the longest that so many bytes can hold is reserved.
         paid = PaidRun(
-            # At an unknown length, the longest that so many bytes can hold is reserved.
             "transcription",
             self.model,
             seconds=seconds or len(data) / MIN_BYTES_PER_SECOND,
@@ -131,6 +133,7 @@ class Transcriber:
             )
         except ModelServerFault as fault:
             log.warning("voice message not transcribed", error=str(fault))
+            # `is_undone`: the server certainly did no work, so the reservation is released.
             await self.budget.settle_run(turn.seq, call_id, paid, not fault.is_undone)
             # The server refuses this file, and not the request as such.
             if fault.status in (400, 413, 415, 422):
@@ -149,7 +152,8 @@ class Transcriber:
 
 
 def find_suffix(data: bytes) -> str:
-    """Return the ending of a recording's name by its first bytes; "" for an unknown format.
+    """Return the ending of a recording's name ("ogg", "mp3" …) by its first bytes; "" for an
+    unknown format. The name in the message cannot be trusted.
 
     OpenAI reads the format from the ending alone (laravel/ai pull request 316). Slack's clips are
     MP4, whatever their name (hermes-agent pull request 51287).
@@ -160,12 +164,13 @@ def find_suffix(data: bytes) -> str:
 def read_transcript(body: str) -> tuple[str, float]:
     """Return the words and the seconds of a server's answer: JSON, or the words alone.
 
-    whisper.cpp and vLLM send errors with HTTP 200 (whisper.cpp pull request 1539). Raise
-    ModelServerFault.
+    The seconds are those that the server charges, or else the length that it measured; 0 for
+    none or an implausible number. whisper.cpp and vLLM send errors with HTTP 200 (whisper.cpp pull
+    request 1539). Raise ModelServerFault.
     """
     try:
         answer = json.loads(body)
-    except RecursionError:
+    except RecursionError:  # nested too deeply to be such an answer
         answer = None
     except ValueError:
         answer = body

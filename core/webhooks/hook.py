@@ -49,11 +49,14 @@ numbers in brackets at their end or before a dot. Forms have names such as `item
 class Hook:
     """The configuration of one webhook.
 
-    - `secret`: its secret, "" if the variable of the environment is not set. Then nobody passes.
+    - `kind`: how the sender proves who it is.
+    - `secret`: its secret, "" if the variable of the environment is not set. Then every request is
+      refused.
     - `post_to`: the channel of its posts (`slack:T1:C1`), or the person who gets them (`slack:U1`).
     - `template`: the post, with fields of the body in braces; or `instruction` for the model.
     - `header`, `id_field`: for the kind "secret", the header with the secret, and the field of the
       body with the id of a delivery.
+    - `per_minute`: the most deliveries that are accepted in a minute.
     - `repeats_after`: seconds after which an equal body without an id is another delivery; 0.0:
       never.
     - `only`: a field of the body → the values with which a delivery is answered.
@@ -73,7 +76,9 @@ class Hook:
 
 
 def is_wanted(hook: Hook, body: Any) -> bool:
-    """Return whether each field of the webhook's `only` has one of its values in the body."""
+    """Return True if each field that the webhook's `only` names has one of the listed values in the
+    body; other deliveries are ignored. A value that is no text is compared as JSON, as in
+    `true`."""
     found = {path: find_field(body, path) for path in hook.only}
     return all(
         (value if isinstance(value, str) else json.dumps(value)) in hook.only[path]
@@ -84,7 +89,8 @@ def is_wanted(hook: Hook, body: Any) -> bool:
 def find_field(body: Any, path: str) -> Any:
     """Return the value at a path such as `data.rows.0.Unit Price`; None if there is none.
 
-    A name may contain dots. Accents match however they are composed.
+    Rows of a list have their numbers as names. A name may contain dots. Accents match however
+    Unicode composes them.
     """
     keys = normalize("NFC", path.strip()).split(".")
     if isinstance(body, list):
@@ -102,10 +108,13 @@ def find_field(body: Any, path: str) -> Any:
 
 
 def unfillable_parts(hook: Hook) -> Iterator[str]:
-    """Yield the parts of a webhook's template that look like fields and that no body can fill."""
+    """Yield the parts of a webhook's template that look like fields and that no body can fill, to
+    warn the operator: fields that another kind of webhook has, impossible paths, and braces that
+    surround no field."""
     for match in _FIELD.finditer(hook.template):
         first = match[1].strip().partition(".")[0]
-        # The kind of event is GitHub's, and Ponte reads what is inside its form field `payload`.
+        # Only GitHub's deliveries have the kind of event. GitHub can send its JSON in the form
+        # field `payload`, and Ponte takes that JSON as the body, so `payload` itself is no field.
         is_foreign = first == ("payload" if hook.kind == "github" else EVENT_FIELD)
         if is_foreign or _NEVER_FILLED.match(match[1]):
             yield match[0]
@@ -113,12 +122,14 @@ def unfillable_parts(hook: Hook) -> Iterator[str]:
 
 
 def has_fields(hook: Hook) -> bool:
-    """Return whether the webhook's template has a field."""
+    """Return whether the webhook's template has a field, such as `{order.id}`, that a delivery's
+    body fills."""
     return _FIELD.search(hook.template) is not None
 
 
 def lacks_fields(hook: Hook, body: Any) -> bool:
-    """Return whether the webhook's template has fields, and the body none of them."""
+    """Return True if the webhook's template has fields, and the body has none of them, so that the
+    post would say nothing."""
     paths = _FIELD.findall(hook.template)
     return bool(paths) and all(find_field(body, path) is None for path in paths)
 
@@ -138,8 +149,8 @@ def fill_template(template: str, body: Any) -> str:
 
 
 def describe_body(body: Any) -> str:
-    """Return the body as text for the model without secret fields and signed addresses, as of a row
-    that NocoDB sends; at most MAX_BODY_CHARACTERS of it."""
+    """Return the body of a delivery as text for the model, at most MAX_BODY_CHARACTERS of it,
+    without secret fields and signed addresses, which rows that NocoDB sends can have."""
     words = body if isinstance(body, str) else json.dumps(redact(body), ensure_ascii=False)
     return truncate_with_note(words, MAX_BODY_CHARACTERS)
 
@@ -166,8 +177,9 @@ class WebhookOrigin(Origin):
         self._people = people
 
     async def check_start(self, turn: Turn) -> str:
-        """Raise RunSkipped if the template is empty, or the webhook's allowance is used up. A
-        refusal for each further delivery would flood its place."""
+        """Raise RunSkipped if the filled template is empty, or the webhook's allowance is used up.
+        Nothing is posted then: a refusal for each further delivery would flood the channel. Return
+        "", because no earlier proposal has to be decided first."""
         message = turn.message
         if message.origin.data.get("is_empty"):
             raise RunSkipped("no_fields")
@@ -182,7 +194,6 @@ class WebhookOrigin(Origin):
             metrics.limits.labels(error.limit).inc()
             log.warning("webhook exceeded its allowance", webhook=message.origin.id)
             raise RunSkipped("allowance") from None
-        # No earlier proposal has to be decided first.
         return ""
 
     def answer_directly(self, message: Message, command: TypedCommand | None) -> Answer | None:
@@ -190,5 +201,7 @@ class WebhookOrigin(Origin):
         return Answer(message.text) if message.origin.data["is_post"] else None
 
     def offer(self, tools: Sequence[Tool]) -> Sequence[Tool]:
-        """Return the tools that read, or that propose a write."""
+        """Return the tools that the model may use in a webhook's turn: those that read, or that
+        propose a write, which a person then approves. The others act at once, and the text of a
+        delivery can come from anybody."""
         return [tool for tool in tools if tool.effect in OFFERED_EFFECTS]

@@ -81,14 +81,15 @@ Check = Callable[[Hook, Mapping[str, str], bytes, float], bool]
 def is_genuine(hook: Hook, headers: Mapping[str, str], body: bytes, now: float) -> bool:
     """Return whether the request comes from somebody who knows the webhook's secret. `headers` have
     names in lower case; `now` is in seconds since the epoch."""
-    # An unset secret is replaced by one that nobody knows, so that the check takes as long.
+    # The check runs without a secret too, so that the time does not tell that there is none.
     genuine = _CHECKS[hook.kind](hook, headers, body, now)
     return genuine and bool(hook.secret)
 
 
 def delivery_id(hook: Hook, headers: Mapping[str, str], body: bytes, parsed: Any) -> str:
     """Return the id of a genuine delivery; "" if the sender gave none. A repeated delivery has the
-    same id. Ids of unusual form are replaced by their digest."""
+    same id, by which Ponte answers it once. Ids of unusual form (long, or with spaces or slashes)
+    are replaced by their digest, because the id becomes a part of the message's key."""
     match hook.kind:
         case "github":
             id = headers.get("x-github-delivery", "")
@@ -114,6 +115,9 @@ def _check_github(hook: Hook, headers: Mapping[str, str], body: bytes, now: floa
 
 
 def _check_stripe(hook: Hook, headers: Mapping[str, str], body: bytes, now: float) -> bool:
+    """Check a signature of Stripe: its header is `t=TIME,v1=SIGNATURE`, with several signatures
+    while the secret is replaced. A request older than TOLERANCE_SECONDS is refused, because
+    somebody may have recorded it and send it again."""
     pairs = [part.strip().partition("=") for part in headers.get("stripe-signature", "").split(",")]
     time = next((value for name, _, value in pairs if name == "t"), "")
     signatures = [value for name, _, value in pairs if name == "v1"][:MAX_SIGNATURES]
@@ -125,12 +129,13 @@ def _check_stripe(hook: Hook, headers: Mapping[str, str], body: bytes, now: floa
 
 def _check_standard(hook: Hook, headers: Mapping[str, str], body: bytes, now: float) -> bool:
     """Check a signature by the rules of Standard Webhooks (standardwebhooks.com), which several
-    services use. A request older than TOLERANCE_SECONDS is refused, because somebody may have
-    recorded it and send it again."""
+    services use: an HMAC of id, time and body. A request older than TOLERANCE_SECONDS is refused,
+    because somebody may have recorded it and send it again."""
     id, time = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     pairs = [part.partition(",") for part in headers.get("webhook-signature", "").split(" ")]
     signatures = [value for version, _, value in pairs if version == "v1"][:MAX_SIGNATURES]
     key = _standard_key(hook.secret)
+    # Without a key, any other one, so that the check takes as long; it fails below.
     hmac_bytes = hmac.digest(key or b"-", f"{id}.{time}.".encode() + body, "sha256")
     expected = base64.b64encode(hmac_bytes).decode()
     genuine = [_is_equal(one, expected) for one in signatures]
@@ -138,14 +143,14 @@ def _check_standard(hook: Hook, headers: Mapping[str, str], body: bytes, now: fl
 
 
 def _check_secret(hook: Hook, headers: Mapping[str, str], body: bytes, now: float) -> bool:
-    """Check the secret that the sender puts into a header, for services that do not sign their
-    requests."""
+    """Return True if a header of the request holds the webhook's secret, for services that do not
+    sign their requests."""
     value = headers.get(hook.header.lower(), "")
     # Some senders can set only Authorization, with a scheme: "Bearer SECRET", "Basic …".
     scheme, _, credentials = value.partition(" ")
     secrets = [value, credentials.strip()]
     if scheme.lower() == "basic":
-        with suppress(ValueError):
+        with suppress(ValueError):  # no base64, or no UTF-8
             user, _, password = base64.b64decode(credentials).decode().partition(":")
             secrets += [user, password]
     # Digests have one length, so the comparison does not reveal that of the secret.
@@ -161,7 +166,8 @@ _CHECKS: Mapping[HookKind, Check] = {
 
 
 def _standard_key(secret: str) -> bytes:
-    """Return the bytes of a base64 secret, b"" if it is not base64."""
+    """Return the bytes of a secret in base64, with or without Standard Webhooks' prefix; b"" if it
+    is not base64."""
     try:
         return base64.b64decode(secret.removeprefix(_SECRET_PREFIX), validate=True)
     except (binascii.Error, ValueError):
@@ -221,7 +227,8 @@ _ERRORS = {
 
 @dataclass(slots=True)
 class HookIntake:
-    """Answers the requests to `POST /hooks/NAME`.
+    """Answers the requests to `POST /hooks/NAME`: checks the sender, stores the delivery as a
+    message whose turn runs later, and returns the HTTP response.
 
     `find` returns the present configuration of a webhook; None if there is none of that name.
     """
@@ -233,7 +240,10 @@ class HookIntake:
     _warnings: OncePerMinute = field(default_factory=OncePerMinute, init=False)
 
     async def receive(self, name: str, headers: Mapping[str, str], body: bytes) -> HttpAnswer:
-        """Return status, headers and body for one request. `headers` have names in lower case."""
+        """Return status, headers and body of the response to one request. `headers` have names in
+        lower case. Nothing of the body is read before the sender has proven to know the secret. A
+        delivery that the configuration's `only` leaves out is answered with 200, because senders
+        repeat a request after any other status."""
         hook = self.find(name)
         # An unknown name takes as long as a wrong signature.
         genuine = is_genuine(hook or _UNKNOWN, headers, body, self.clock())
@@ -255,6 +265,7 @@ class HookIntake:
         if has_fields(hook) and not isinstance(parsed, (dict, list)):
             log.warning("webhook body has no fields", webhook=name)
             return _build_refusal("no_fields")
+        # GitHub names the kind of event in a header; templates and `only` find it as a field.
         if event and isinstance(parsed, dict):
             parsed = {EVENT_FIELD: event, **parsed}
         if not is_wanted(hook, parsed):
@@ -265,7 +276,10 @@ class HookIntake:
         return await self._store(hook, f"hook:{name}:{id}", parsed, repeats_after)
 
     async def _store(self, hook: Hook, key: str, parsed: Any, repeats_after: float) -> HttpAnswer:
-        """Store a genuine delivery, and answer once it is stored."""
+        """Store a genuine delivery as a message with this key, and answer once it is stored: the
+        sender repeats a delivery that got no answer, or one with an error. A message whose key is
+        stored already is a repetition. `repeats_after`: seconds after which an equal body is
+        another delivery, 0.0 for never."""
         author = Person(HOOK_PLATFORM, hook.name, name=f"webhook {hook.name}", is_bot=True)
         try:
             async with asyncio.timeout(STORE_SECONDS):
@@ -329,10 +343,12 @@ class HookIntake:
 
 
 def preview_delivery(hook: Hook, body: bytes) -> tuple[Person, Address, str, str, str]:
-    """Return the author and the place of a delivery with this body, and what it leads to: the text
-    of the post and "", or the instruction for the model and the body that it reads; and why it is
-    not answered ("ignored", "no_fields"), whatever the kind of event, which is not in the body.
-    Without a body the template is shown."""
+    """Return what a delivery with this body would lead to, without storing it, as five values: its
+    author, its place, two texts (the post and "", or the instruction for the model and the body
+    that it reads), and why it would not be answered ("ignored", "no_fields"; "" if it would).
+
+    The kind of GitHub's event is not in the body, so conditions on it are left out. Without a body,
+    the post is the template with empty fields."""
     author = Person(HOOK_PLATFORM, hook.name, is_bot=True)
     platform, *ids = hook.post_to.split(":")
     workspace, channel = ids if len(ids) == 2 else ("", "")
@@ -378,7 +394,8 @@ def _parse_body(body: bytes, content_type: str) -> Any:
 
 
 def _form_fields(body: bytes, content_type: str) -> Iterator[tuple[str, str]]:
-    """Yield the fields of a form; nothing for any other body. A file is read as its name."""
+    """Yield the name and the text of each field of a form; nothing for any other body. Of a file,
+    the text is its name."""
     form = _parse_content_type(content_type, body)
     charset = form.get_content_charset()
     if form.get_content_type() == "application/x-www-form-urlencoded":
@@ -404,10 +421,11 @@ def _parse_content_type(content_type: str, body: bytes) -> EmailMessage:
 
 
 def _decode(content: bytes, charset: str | None) -> str:
-    """Return the text of bytes. Senders name a wrong character set, or none: one that does not fit
-    is replaced by that of `find_encoding`."""
+    """Return the text of bytes. Some senders name a wrong character set, or none: one that does not
+    fit is replaced by that of `find_encoding`."""
     with suppress(UnicodeError, LookupError):
-        # Others are found by the bytes (UTF-16), or take minutes (punycode).
+        # Only character sets that agree with ASCII: UTF-16 is found by the bytes, and Python takes
+        # minutes to decode a long text as punycode.
         if charset and b"x-b".decode(charset) == "x-b":
             return content.decode(charset).removeprefix("\ufeff")
     # The space ends the last character, which `find_encoding` takes for an incomplete one.
@@ -428,7 +446,8 @@ def _parse_value(text: str) -> Any:
 
 
 def _build_refusal(code: str, wait: int = 0, why: str = "") -> HttpAnswer:
-    """Return an answer with an error."""
+    """Return an HTTP response with an error of `_ERRORS`. `wait` is the value of Retry-After, 0 for
+    none; `why` is added to the message."""
     status, words = _ERRORS[code]
     words += f" ({to_one_line(why, 200)})" if why else ""
     more = {"retry-after": str(wait)} if wait else {}
