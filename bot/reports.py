@@ -182,10 +182,16 @@ _GROUPS_UNKNOWN = (
 
 
 def _read_person_and_place(begun: Start, person: str, channel: str) -> tuple[Person, Address]:
-    """Return the person and the place that `--person` and `--channel` name. The workspace is
-    UNKNOWN_WORKSPACE if neither names it. Raise BadInput."""
+    """Return the person and the place that `--person` and `--channel` name.
+
+    `person` is a key, with or without a workspace, or the name of a platform for its owner;
+    `channel` an id, or a place's whole name. A workspace that neither names is taken from
+    ponte.toml, if it has the channel in only one; else it is UNKNOWN_WORKSPACE for both. Raise
+    BadInput.
+    """
     platforms, book = platform_rights(begun.settings.faces), begun.config.rule_book
     platform, *ids = (f"{person}:{OWNER_ID}" if person in ADMINS else person).split(":")
+    # The id of a person of an OIDC provider contains a colon: `oidc:acme:SUB`.
     ids = [":".join(ids)] if platform == OIDC_PLATFORM else ids
     if platform not in platforms or not 1 <= len(ids) <= 2 or not all(ids):
         raise BadInput(_FORM)
@@ -217,9 +223,6 @@ async def check_rights(
     """Return what `ponte policy check` shows: the place, the file, notes (its misspelt names,
     unknown groups), and a line with a verdict for each right.
 
-    `person` is a key, with or without a workspace, or the name of a platform for its owner;
-    `channel` an id, or a place's whole name. A workspace that neither names is taken from the file,
-    if it has the channel in only one; else person and place are in the same unknown one.
     `rights` are the rights to check; by default all plain rights, and the rights to single things
     that the file names. No platform is asked: `groups` and `guest` are what it would tell. Raise
     BadInput.
