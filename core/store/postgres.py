@@ -204,6 +204,7 @@ class PostgresDatabase:
         try:
             await asyncio.get_running_loop().run_in_executor(database._threads, database._open)
         except BaseException:
+            # Nobody gets the database, so nobody would end its threads.
             database._threads.shutdown(wait=False)
             raise
         return database

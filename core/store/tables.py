@@ -58,7 +58,8 @@ class Column:
 
     @property
     def definition(self) -> str:
-        """Return the column's SQL definition, without PRIMARY KEY."""
+        """Return the column's SQL definition, without PRIMARY KEY, which depends on the table
+        (`create_statements`)."""
         default = f"'{self.default}'" if isinstance(self.default, str) else self.default
         parts = (
             self.name,
