@@ -256,6 +256,7 @@ async def change_change(
     linked: bool = True,
 ) -> ChatAnswer:
     """Change the proposed values before they're approved. Without values, lists the fields."""
+    # `linked`: where the answer is shown, addresses become links.
     return await ponte.decide("change", id, linked, values=values)
 
 
@@ -270,6 +271,7 @@ async def deny_change(
     linked: bool = True,
 ) -> ChatAnswer:
     """Deny a change, or add the reason for your denial."""
+    # `linked`: where the answer is shown, addresses become links.
     return await ponte.decide("deny", id, linked, reason or " ".join(words))
 
 
@@ -582,11 +584,16 @@ async def add_person(ponte: Ponte, name: PersonName, actor: Person) -> results.S
 @operation("people list", admin_page=True, example="--json")
 async def list_accounts(ponte: Ponte) -> Rows:
     """List the people who can sign in to the page: how, since when, and when they last did."""
+    # Accounts that the owner made: the name is what a command such as `people remove` takes, and
+    # the only name there is.
     links = [
         {"name": one.person.partition(":")[2], "provider": "", "person": "", "state": "link"}
         | {"added": one.added_at, "seen": one.last_visit}
         for one in await ponte.accounts.list_all()
     ]
+    # People of a provider: commands take their key, and the provider tells their name. Whoever was
+    # removed is listed, because they may not sign in until they are admitted again. `last_at` is a
+    # moment; it is cut to the day, which is all that is stored of accounts (`last_visit`).
     others = [
         {"name": one.person.key, "provider": one.provider, "person": one.person.name}
         | {"state": "removed" if one.removed_at else "provider", "added": one.first_at}

@@ -323,6 +323,8 @@ class PersonalDataService:
         shared = (await self.data.find_conversations(who)).shared
         await self.engine.people.audit.write_note("person-forgotten", actor, person=who.key)
         # Whoever has an account on the page loses it first, so that they cannot write meanwhile.
+        # That also stops their turns and withdraws their proposals. Without an account, the
+        # proposals are withdrawn here, and `_clear_outside_tables` stops the turns.
         if await self.accounts.find(who.key):
             await self.remove_account(who.key)
         else:
@@ -359,6 +361,9 @@ class PersonalDataService:
         if platform not in {chat.name for chat in self.chats}:
             for name in await self.data.read_remembered():
                 await self.engine.stores.peers.notify("remembered", name)
+        # Objects on the model's server that belonged to the erased conversations: another process
+        # may have the duty to erase them, so it is told. This one tries now, too, so that the
+        # counts below have only what the server did not erase.
         await self.engine.upkeep.announce_forgotten()
         await self._try_now(self.engine.upkeep.erase)
         # Databases keep the bytes of deleted rows in their files until they are overwritten.
@@ -366,6 +371,7 @@ class PersonalDataService:
         if not remaining_rows:
             await self.engine.people.audit.forget(who.key)
             await self.engine.stores.scrub()
+        # `remains_notice` tells where deleted data may still exist, such as in backups.
         journal, remains = self.engine.conversations.journal, self.engine.upkeep.remains_notice
         waiting = [*await journal.list_remotes_to_erase(), *await journal.list_unerasable_remotes()]
         remains = say(remains) if remains else ""

@@ -420,7 +420,8 @@ class Ponte:
         values: Sequence[str] = (),
     ) -> ChatAnswer:
         """Approve, change, deny, undo or propose a change again as the owner. `reason` says why it
-        is denied. `values` are lines such as `Status = Paid`.
+        is denied. `values` are lines such as `Status = Paid`. `linked`: where the answer is shown,
+        addresses become links.
 
         The answer's status is "failed" unless this decided something and all of it was done, so
         that a script can tell by the exit code. To find that out, the change is read before and

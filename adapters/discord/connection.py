@@ -194,7 +194,11 @@ class GatewayConnection:
 
     async def _stay_connected(self) -> None:
         """Log in with a new client, and hold the gateway session if this process listens. Return if
-        Discord refuses for good; errors that may pass are raised."""
+        Discord refuses for good. Errors that may pass are raised, so that `_run` tries again.
+
+        The SDK connects again by itself after a lost connection and after close codes that allow
+        it. So each ConnectionClosed that it raises is a refusal for good.
+        """
         client = self._make_client()
         try:
             if self._listens:

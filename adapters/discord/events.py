@@ -58,6 +58,8 @@ class Locations:
         """Return where a message was written. Raise as `attempt` does if the channel must be
         fetched, to find out whether it is a thread and of which channel."""
         channel = message.channel
+        # The SDK sets `message.guild` only for a server in its cache. A channel that is not there
+        # either (PartialMessageable) has the server's id. That of a direct message has none.
         guild = message.guild.id if message.guild else getattr(channel, "guild_id", None) or 0
         if not guild:  # a direct message
             return Location(channel.id)

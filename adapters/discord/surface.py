@@ -238,7 +238,7 @@ class ChannelSurface(DiscordSurface):
         only the reply is refused, send the post without it."""
         reference: dict[str, Any] = {}
         # In a thread that was made from `source`, that message is not there but in the parent
-        # channel, so the post is no reply.
+        # channel, so the post is no reply. Discord gives such a thread the id of its message.
         if self._source not in (None, channel.id):
             reference["reference"] = discord.MessageReference(
                 message_id=self._source, channel_id=channel.id, fail_if_not_exists=False

@@ -227,7 +227,8 @@ def _build_menu(values: Sequence[str], labels: Sequence[str], chosen: str = "") 
 
 def _build_element(field: FormField) -> Json:
     """Return the input for a field. It is a text input if no other can hold the field's value: a
-    menu that lacks it, or a date that is none."""
+    menu that lacks it or is not possible (Slack limits the number and length of options), or a
+    date that is none."""
     value = field.value
     if field.type == "checkbox":
         return _build_choice("checkboxes", ["true"], [say("Yes")], value)

@@ -498,7 +498,8 @@ class SlackIntake:
 
     async def _take_deletion(self, event: Payload, ts: str) -> None:
         """Withdraw a message that a person deleted, or note that they deleted a post of the bot.
-        `ts` is the deleted message's time stamp; "" withdraws nothing of a person."""
+        `ts` is the time stamp of the deleted message. If the event has none (""), no message of a
+        person is withdrawn, because it is not known which."""
         channel = str(event.get("channel", ""))
         previous = event.get("previous_message") or {}
         if previous.get("user") == self.workspace.user:

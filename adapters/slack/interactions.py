@@ -293,7 +293,8 @@ class SlackHandlers:
             message, because nothing is stored until it is sent. Return why it could not be opened,
             or ""."""
             text = self.workspace.readable(events.text_of(about))
-            # A form carries only 3,000 characters, so a file has its id in place of its address.
+            # A form carries only 3,000 characters. So a file has its id in place of its address,
+            # and only the beginning of its name.
             files = [
                 [file.reference.partition(" ")[0], file.name[:60], file.type, file.size]
                 for file in events.files_of(about)[:_MAX_REMEMBERED_FILES]

@@ -493,8 +493,8 @@ def _list_forms(content: PostContent, flags: client.FeatureFlags) -> Iterator[Js
 
 
 def _list_features(blocks: Sequence[Json]) -> list[client.Feature]:
-    """Return the optional features of Slack that these blocks use, of which this workspace may have
-    none."""
+    """Return the optional features of Slack that these blocks use (tables, data blocks, feedback
+    buttons). A workspace may lack any of them, and refuses the post then."""
     uses: list[tuple[client.Feature, bool]] = [
         ("tables", has_table(blocks)),
         ("data", has_data(blocks)),

@@ -86,7 +86,7 @@ class PageConfig(StrictSection):
 class SignInConfig(StrictSection):
     """A provider of accounts (OpenID Connect) with which people sign in to the page.
 
-    Set one of `domains`, `groups` and `anyone`.
+    Set exactly one of `domains`, `groups` and `anyone`.
     """
 
     issuer: Issuer

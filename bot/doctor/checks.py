@@ -148,8 +148,10 @@ async def _check_model(start: Start, model: ModelRequests) -> AsyncIterator[Doct
 
 async def check_everything(start: Start, *model: ModelRequests) -> AsyncIterator[DoctorFinding]:
     """Check each part against its live service, and yield what was found, without secrets: first
-    what needs no network, then each integration, and at the end the usage and safety. With `model`,
-    only make requests to the model, or announce them."""
+    what needs no network, then each integration, and at the end the usage and safety.
+
+    With `model`, check only the model: "announce" yields a note about the cost of the paid
+    requests, and "send" makes them."""
     for request in model:
         async for finding in _check_model(start, request):
             yield finding

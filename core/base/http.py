@@ -223,7 +223,7 @@ class HttpTooLarge(HttpError):
 
 
 class HttpAnswer(HttpError):
-    """A response with a status other than 2xx.
+    """Raised for a response with a status other than 2xx. It holds that response.
 
     `headers` have lower-case names. The body is untrusted and may contain secrets.
     """

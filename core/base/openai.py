@@ -817,6 +817,7 @@ class _EventParser:
         for line in lines:
             if self.is_done:
                 return
+            # The first line with text tells whether this is a stream or a body of JSON.
             if self._is_json is None and (line := line.removeprefix(codecs.BOM_UTF8).lstrip()):
                 self._is_json = line.startswith((b"{", b"["))
             # A body in place of a stream; `read_body` reads it at its end.
@@ -828,6 +829,7 @@ class _EventParser:
             name, value = name.strip().lower(), value.strip().removeprefix(b"data:").strip()
             if name == b"event":
                 self._name = value.decode(errors="replace")
+            # The end is `data: [DONE]`. Some servers put it in quotes, or leave out `data:`.
             elif (value.strip(b'"') if name == b"data" else line).startswith(b"[DONE]"):
                 self.is_done = True
                 yield END_EVENT
@@ -841,6 +843,8 @@ class _EventParser:
                 self.data += value + b"\n"
             elif not line:  # the empty line ends an event
                 data, self.data = self.data.strip(), bytearray()
+                # Other data than JSON, such as a word that keeps the connection open, is no part of
+                # an answer. After `event: error` it is the error's text, which must not be lost.
                 if data.startswith((b"{", b"[")) or self._name == "error":
                     yield from self._read_value(_parse(data))
                 self._name = ""

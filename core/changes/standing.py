@@ -217,8 +217,9 @@ def may_see(standing: Standing) -> _Objections:
 
 @_rule
 def judge_approval(standing: Standing) -> _Objections:
-    """Judge whether the person may approve the change. The same must hold as for an undo; its asker
-    must also still be a member."""
+    """Judge whether the person may approve the change. They need what an undo needs: they may
+    decide on it, and its asker still has the right to ask for it. Moreover, the asker must not
+    have left since."""
     yield from _object_to_undo(standing)
     if standing.asker_has_left is None:
         yield NotKnown("asker_has_left")
@@ -377,7 +378,10 @@ def _object_to_decider(standing: Standing) -> _Objections:
 
 def _object_to_change(standing: Standing) -> _Objections:
     """Yield the objections against a change of the proposal's values by the person. Who changes
-    them asks for the change from then on, so they need the rights to propose it."""
+    them asks for the change from then on, so they need the rights to propose it: where it was
+    asked for (`propose_there`), and in the place from which they change it (`propose_here`). Who
+    changes it from a copy of its card, as in a direct message, has the rights of the place where
+    it was asked for. So the place of the copy does not count."""
     yield from _object_to_member(standing)
     if standing.is_personal and not standing.is_asker:
         yield "only_asker"

@@ -734,7 +734,8 @@ class Interactions:
         `change` with these values. Return what `submit` returns. If the form is not valid any more,
         or no value was changed, tell the person and return False.
 
-        `values` are by the position of their field in the form.
+        `values` are by the position of their field in the form. `seconds` limits the search for the
+        form.
         """
         # The form is built once more, to find out which values differ from what it showed.
         form = await self.find_form(interaction, press_id, seconds)
@@ -746,7 +747,7 @@ class Interactions:
                 with use_locale(interaction.locale):
                     refusal = error.words()
         else:
-            refusal = form
+            refusal = form  # the sentence that `find_form` returns in place of a form
         await interaction.notify(refusal)
         return False
 

@@ -174,7 +174,7 @@ def check_inputs(command: QuickCommand, inputs: Inputs, *, is_typed: bool = Fals
     The registry's types are text, number, boolean and choice (with `choices`). Values from
     key=value are text, so "12.5" becomes a number and "yes" a boolean here. With `is_typed`, a
     person wrote them, so the text of a number is in the form of their language. A command without
-    declared inputs accepts anything. The BadInput that it raises explains what to correct.
+    declared inputs accepts anything. Raise BadInput, which explains what to correct.
     """
     if not command.inputs:
         return inputs

@@ -435,8 +435,9 @@ class Integration(ABC, Generic[S]):
         return ""
 
     async def list_choices(self, deps: IntegrationDependencies[S]) -> Mapping[str, Sequence[str]]:
-        """Return the values that its settings can have at the service, by the setting's name, for
-        the set-up page. Raises PonteError, HttpError or OSError."""
+        """Ask the integration's service which values its settings can have, such as the models of
+        the model's server. Return them by the setting's name, for menus of the set-up page. Raises
+        PonteError, HttpError or OSError."""
         return {}
 
     def safety(self, own: S, shared: SharedSettings, home: HomeFolder) -> Iterator[SafetyFinding]:

@@ -68,11 +68,14 @@ class TurnJobManager(JobManager):
         self._workers = workers
         self._until_room = until_room
         self._news: set[tuple[str, ...]] = set()
-        """Queues of a worker for which a notification came since the last fetch."""
+        """Queues of a worker for which a notification came since the last fetch. Procrastinate
+        forgets one that comes during a fetch, so that fetch is repeated."""
         self._without_more: set[int] = set()
-        """Workers whose last fetch found a job, and no other job that waits."""
+        """The ids of workers whose last fetch found a job, and no other job that waits.
+        Procrastinate fetches again at once; without a notification, that fetch needs no query."""
         self._looks: dict[tuple[str, ...], Callable[[], None]] = {}
-        """Functions that make a worker look for a job, by its queues."""
+        """Functions that make a worker look for a job, by its queues: at a time that is known, such
+        as after an error, when no notification comes."""
 
     async def register_worker(self) -> int:
         """Register a worker in Procrastinate's table, and remember its id, by which
@@ -103,10 +106,10 @@ class TurnJobManager(JobManager):
         return ()
 
     async def fetch_job(self, queues: Iterable[str] | None, worker_id: int) -> Job | None:
-        """Wait until another turn may begin here, and fetch a job. Return None if there is none; an
-        error counts as no job.
+        """Wait until another turn may begin here, and fetch a job. Return None if there is none, or
+        if the database fails: then the worker looks again soon.
 
-        At an error, Procrastinate would wait for the worker's running jobs and then end the
+        If this raised, Procrastinate would wait for the worker's running jobs and then end the
         worker. After a broken connection, the process would get no new turns until its longest
         turn ends (tests/contract/test_queue_workers.py). Procrastinate also fetches until it
         gets no job. `ponte_fetch` tells whether another one waits, so that most turns need one

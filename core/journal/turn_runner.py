@@ -804,6 +804,10 @@ def get_row(connection: SqlConnection, seq: int) -> SqlRow | None:
 def begin_alone(connection: SqlConnection, seq: int) -> None:
     """Record that the turn runs alone from now on, or give it up after too many crashes.
 
+    The process has crashed CRASHES_BEFORE_ALONE times while this turn was under way beside others.
+    Alone, a further crash shows that this turn causes it (MAX_CRASHES_ALONE). After some seconds
+    others run beside it again and a crash is not blamed on it, so MAX_CRASHES limits all of them.
+
     A turn that is given up gets an apology as its answer: `refusal` makes its handler do nothing
     else. If an answer is stored already, or if the process also crashes MAX_CRASHES_ALONE times
     during the apology, the turn ends as undeliverable. The person learns of it in the next turn.
@@ -827,6 +831,7 @@ def begin_alone(connection: SqlConnection, seq: int) -> None:
                 (CRASHED_REASON, time.time(), seq),
             )
             return
+        # The apology names the number of attempts.
         refusal = f"{CRASHED_REASON}:{row['attempt']}"
     # This run is counted in advance. `end_alone` takes it back if the process survives.
     sql = "UPDATE inbox SET solo_crashes = solo_crashes + 1, refusal = ? WHERE seq = ?"

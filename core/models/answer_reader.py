@@ -149,14 +149,17 @@ def _read_whole(text: str) -> GrowingAnswer:
 class GrowingAnswer:
     """The text of an answer as it streams in, without thoughts.
 
-    `has_thoughts`: a thought has ended. `is_unopened`: the first one was not opened by a tag.
-    `calls`: what follows from the first call on that the model wrote into the text.
+    `has_thoughts` is True once a thought has ended. `is_unopened` is True if that thought began
+    without an opening tag: its text was shown until its closing tag came, and is withdrawn then.
+    Some models write a tool call as text of their answer. `calls` is that text: all from the first
+    such call to the end. It is not shown.
     """
 
     def __init__(self) -> None:
-        # A thought has ended, and the first one had no opening tag.
+        # `has_thoughts`: a thought has ended, so a later closing tag that nothing opened is text.
+        # `is_unopened`: the first thought had no opening tag, so what was shown of it is withdrawn.
         self.has_thoughts = self.is_unopened = False
-        # The text from the first call on that the model wrote as text.
+        # The first tool call that the model wrote into its text, with all that follows it.
         self.calls = ""
         self._parts: list[str] = []
         """The text that is shown, in pieces."""
@@ -172,9 +175,11 @@ class GrowingAnswer:
         # Follows whether the text is inside code, where a tag is text.
         self._code = GrowingCode()
         self._is_blank = True
-        """Nothing but space is shown so far."""
+        """Nothing but space is shown so far, so the answer may still begin with a thought or be
+        nothing but a call."""
         self._last = ""
-        """The last character of the text."""
+        """The last character that is shown. With the characters after a tag, it tells whether a
+        sentence only mentions the tag."""
 
     @property
     def text(self) -> str:

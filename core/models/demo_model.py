@@ -579,6 +579,7 @@ def _show_table(turn: DemoTurn, name: str) -> Decision:
     # NocoDB itself or the sample tables; else a bridge.
     if QUERY_TOOL in turn.tools:
         if (reply := turn.find_reply(QUERY_TOOL)) is None:
+            # All arguments, because the tool's strict schema requires each of them.
             args = {
                 "table": name,
                 "filters": [],
@@ -597,6 +598,7 @@ def _show_table(turn: DemoTurn, name: str) -> Decision:
         id = title = name
     else:
         tables = _find_bridge_tables(turn)
+        # A sentence for the person, or calls to make first.
         if not isinstance(tables, tuple):
             return tables
         titles, problems = tables

@@ -171,8 +171,8 @@ class Trial:
         each)."""
         most = min(size.room, MAX_TRIAL_TEXT_TOKENS) * 3 // 4
         filler, tokens = FILLER * (most * 3 // len(FILLER)), format_number(most)
-        # Without the earlier turns, which have the word that is asked for, too. The text begins
-        # with it (`TOOL_RESULT`).
+        # Without the test's turns 1 and 2, because they have the word that is asked for, too. The
+        # text begins with it (`TOOL_RESULT`).
         self.transcript = ()
         question = Item("message", "user", f"{TOOL_RESULT}\n{filler}\n{CONTEXT_QUESTION}")
         items, _ = await self._ask(question, turn=3)
@@ -182,7 +182,7 @@ class Trial:
         return DoctorFinding(CONTEXT, "failing", say(BEGINNING_UNREAD, tokens=tokens))
 
     async def erase(self) -> None:
-        """Erase what the server stored for this test."""
+        """Erase the objects that the server stored while `ponte doctor` tested the model."""
         for remote in self.remotes:
             await self.model.erase(remote)
 

@@ -116,8 +116,8 @@ class Allowance:
 
     `of` says which usage is counted together, `per` the period after which the count starts again.
     `source` describes where the limit is written. Empty `who` and `where` match everybody and every
-    place. A limit of None means no limit. `name` is set only for an allowance that is not from
-    ponte.toml.
+    place. A limit of None means no limit. `name` is the key of the count for an allowance that is
+    not from ponte.toml; for others it is "", and a hash of their fields is the key.
     """
 
     of: CountedBy

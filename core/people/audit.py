@@ -136,6 +136,8 @@ class Audit(SqlStore):
         `until` (exclusive) are moments in the format of the lines. `person` is a key, a pseudonym,
         or `platform:ID`.
         """
+        # `note` writes each line in a task. Tasks start in the order of their creation, so this one
+        # waits for all lines noted before.
         await asyncio.create_task(self._wait_for_pending())
         event_part = f'"event": {json.dumps(event)}' if event else ""
 
@@ -160,7 +162,8 @@ class Audit(SqlStore):
             hits = [
                 row
                 for row in rows
-                # The time has a fixed place: {"at": "2026-11-20T08:30:00.000+00:00"
+                # The time has a fixed place: {"at": "2026-11-20T08:30:00.000+00:00". Without
+                # `until`, "~" is the bound, because it sorts after all digits.
                 if since <= row["line"][8:37] < (until or "~")
                 and event_part in row["line"]
                 and any(name in row["line"] for name in names)

@@ -432,7 +432,7 @@ class SqlDirectory(SqlStore):
         self, connection: SqlConnection, platform: str, scope: str, most: int
     ) -> Sequence[PlatformMember]:
         """Return the `most` members of that scope that were confirmed last, the oldest confirmation
-        first."""
+        first: the caller puts them into a dict that drops its first entries when it is full."""
         rows = connection.execute(
             f"SELECT {_COLUMNS} FROM directory WHERE platform = ? AND scope = ?"  # noqa: S608
             " ORDER BY confirmed_at DESC LIMIT ?",

@@ -250,7 +250,8 @@ class SqlPageAccounts(SqlStore):
 
         def write(connection: SqlConnection) -> Sequence[int] | None:
             """Delete the person's account with its tokens, and return the `seq` of their unfinished
-            turns, which the caller stops; None if there was no account.
+            turns, which the caller stops; None if there was no account. Without `by`, the audit log
+            gets no line here, because the caller writes one of its own.
 
             A notice stays for browsers that still have the old link: the page then tells why it no
             longer works.
@@ -260,13 +261,16 @@ class SqlPageAccounts(SqlStore):
             connection.execute("DELETE FROM people WHERE person = ?", (person,)).close()
             connection.execute("DELETE FROM api_tokens WHERE person = ?", (person,)).close()
             if ended:
+                # Notices to the person (the kind 'person') wait for the next visit of the page, to
+                # which they have no access any more.
                 connection.execute(
                     "DELETE FROM outbox WHERE person = ? AND kind = 'person'", (person,)
                 ).close()
                 _notify(connection, person, ACCESS_REMOVED, id=ended)
                 if by is not None:
                     audit_step("person-removed", by, person=person)(connection)
-            # Messages alone: a decision, such as an approval, runs at once.
+            # Messages alone: a decision, such as an approval, may be half carried out, so it is not
+            # stopped.
             unfinished = (
                 "SELECT seq FROM inbox WHERE person = ? AND is_decision = 0"  # noqa: S608
                 f" AND state NOT IN ({_FINAL}) ORDER BY seq DESC"

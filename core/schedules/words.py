@@ -348,8 +348,9 @@ def describe_place(address: Address) -> str:
 
 
 def describe_whole(schedule: Schedule, now: float) -> str:
-    """Return a schedule as Markdown: its title, its whole text, its times, place, owner and
-    state."""
+    """Return a schedule as Markdown: its title, its whole text, its times, place, owner and state.
+    A person or a model wrote title and text, so they are made inert: nothing in them becomes a
+    link, a mention or other markup that would hide what the schedule asks for."""
     owner = to_one_line(schedule.owner.name or schedule.owner.id, 80)
     lines = [
         *describe_times(schedule.draft, now, schedule.runs),

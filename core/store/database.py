@@ -85,7 +85,8 @@ def area_condition(area: ConversationArea) -> tuple[str, Sequence[str | int]]:
 
 
 class SqlCursor(Protocol):
-    """The result of a statement, as far as the stores use it."""
+    """The result of a statement: its rows, one after the other, and how many rows it changed. It
+    has the methods of a DB-API cursor that the stores use."""
 
     @property
     def rowcount(self) -> int:
@@ -174,13 +175,15 @@ class Database(Protocol):
         repeatable: bool = False,
     ) -> T:
         """Run `work` in a transaction outside the event loop, and return its result. The
-        transaction is durable when this returns.
+        transaction is on the disk when this returns, unless it is `repeatable`.
 
-        `repeatable`: a power failure may undo this transaction and all later ones, because the next
-        start repeats it without harm. A killed process undoes nothing.
+        `repeatable` saves the wait for the disk. A power failure may then undo this transaction,
+        and later repeatable ones, so the next start must be able to repeat it without harm. A
+        killed process undoes nothing.
 
-        `single`: on a shared database, `work` runs one statement, and it does no harm if that runs
-        twice.
+        `single` saves the round trips of BEGIN and COMMIT on a shared database. `work` then runs
+        one statement, which must do no harm if it runs twice: after a broken connection it is not
+        known whether the first one took effect.
 
         `then` gets the result on the event loop, even if the caller was cancelled meanwhile. Raise
         NotStored if nothing can be stored or the database is closed, Unstorable if the database
@@ -416,7 +419,8 @@ class SqliteDatabase:
 
     async def health(self) -> Health:
         """Return whether the disk takes new data. After a commit that failed (`_refusal`), try
-        another one: without messages to store, nothing else would show that the disk works again.
+        another one, whose success clears `_refusal`: without messages to store, nothing else would
+        show that the disk works again.
         NotStored has no cause of its own, so `_refusal` names it."""
         try:
             await asyncio.to_thread(check_free_space, self.path.parent)

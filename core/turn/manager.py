@@ -244,11 +244,13 @@ class ConversationManager:
         interrupted, store the output of the last round, because it is already paid for."""
         try:
             answer = await self._find_answer(run)
-            # An earlier answer of this conversation could not be posted: this one says so first.
+            # An earlier answer of this conversation could not be posted, or may be missing because
+            # a backup from before it was restored (RESTORED_REASON): this answer says so first.
             if undelivered := run.turn.undelivered_reason:
                 is_back = undelivered == RESTORED_REASON
                 error = Restored() if is_back else Undeliverable(reason=undelivered)
                 answer = replace(answer, text=f"_{error.words()}_\n\n{answer.text}")
+            # Links that could carry data of the thread to an outsider are made harmless.
             answer = await self._preparation.disarm_and_split(run, answer)
             return await self._store_answer(run, answer)
         except BaseException:

@@ -327,8 +327,8 @@ class TurnConfig:
 
 
 class TurnConfigs(Protocol):
-    """The present configuration of turns, tables and retention, which a reload of ponte.toml can
-    replace."""
+    """The configuration that applies now: of turns, of the rules about NocoDB's tables, and of how
+    long conversations are stored. A reload of ponte.toml can replace it."""
 
     @property
     def turn(self) -> TurnConfig:

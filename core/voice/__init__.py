@@ -69,7 +69,8 @@ class RecordingTooLong(VoiceError):
 
 
 class RecordingUnreadable(VoiceError):
-    """Raised for a voice message in no format of recordings, or that the server cannot read."""
+    """Raised for a voice message that is no recording in a known format, or that the server cannot
+    read."""
 
     sentence = (
         "I couldn't listen to `{name}`: it isn't a recording in a format that I know. Record it "

@@ -367,7 +367,7 @@ class ModelEntry(TypedDict):
 
 
 class ModelList(TypedDict):
-    """The models that the reader may name."""
+    """The answer to `GET /v1/models`: the models that the person of the request may use."""
 
     object: Literal["list"]
     data: list[ModelEntry]

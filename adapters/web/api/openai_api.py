@@ -447,6 +447,8 @@ class OpenAiRoutes(MessageRoutes):
         # Small bodies are not counted: they need little memory.
         with self._bytes.hold(person, size if size > SMALL_BODY_BYTES else 0):
             model_request = await read_completion_request(request)
+            # Only the body tells whether the answer is streamed. The check comes before the message
+            # is stored: whoever cannot follow the answer should not cause one.
             if model_request.streams:
                 self.hub.check_capacity()
             receipt, message = await self._accept(request, model_request)

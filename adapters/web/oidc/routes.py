@@ -116,8 +116,8 @@ class SignInRoutes(RouteGroup):
     def _refuse(
         self, request: Request, provider: Provider, refused: Refusal | NotStored
     ) -> Response:
-        """Return the sign-in page with the reason. The log gets a fault of the set-up, once a
-        minute: whoever opens the address causes it again."""
+        """Return the sign-in page with the reason. If the set-up is at fault, the log gets a line,
+        but each fault at most once a minute: anybody can cause it again by opening the address."""
         reason = getattr(refused, "reason", refused.code)
         is_first = self._warnings.admits(f"{provider.name} {reason}", time.time())
         if reason not in _QUIET_REASONS and is_first:

@@ -244,6 +244,7 @@ class SetupView:
                 f'<label>{escape(label)}<input type="password" name="{name}" autocomplete="off" '
                 f'placeholder="{escape(hint)}"></label>'
             )
+        # What was just sent counts before a checked entry, and that before the stored value.
         value = draft.get("values", {}).get(setting, each["value"])
         value = self.values.get(setting, value) if is_open else value
         choices: Sequence[str] = draft.get("choices", {}).get(setting) or each["choices"]

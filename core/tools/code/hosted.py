@@ -177,10 +177,10 @@ class CodeInterpreter:
         return self._lock.locked()
 
     async def execute_code(self, prompt: str, files: InputFiles = ()) -> Executed:
-        """Run Python code, bare or fenced, or do what a request in words asks for. Of code, the
-        text is what it printed, else the model's answer.
+        """Run Python code, bare or fenced, or let the model do what a request in words asks for.
+        Return the run with a text: what the code printed, or the model's answer to the request.
 
-        Raise ToolError: no prompt, refused code, server down.
+        Raise ToolError if there is no prompt, the code is refused or the server fails.
         """
         code_prompt = CodePrompt.of(prompt, words=True)
         ran, text = await self._execute(code_prompt, files, None, "")

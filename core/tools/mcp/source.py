@@ -291,6 +291,7 @@ class McpServers:
         """Call the tool of an approved change once. Return whether the tool reported an error, and
         its text. Raise ToolError if it was not called: the tool is no longer set up, or is not the
         one that was approved. Raise WriteUnsure if that is not known."""
+        # ponte.toml or the accepted definitions may have changed since the proposal.
         self.watch()
         await self._load()
         state, tool = self._states.get(str(target["server"])), str(target["tool"])
@@ -302,7 +303,8 @@ class McpServers:
         if hash_definition(definition) != target["definition"]:
             raise ToolError(_NOT_ACCEPTED, tool=tool)
         try:
-            # The server may have changed the tool without a notice since the approval.
+            # The server may have changed the tool without a notice since the approval. `lists`: it
+            # is asked for its tools now, and called only if this definition is among them.
             result = await self.call(state.server, tool, arguments, definition, lists=True)
         except McpServerError as error:
             raise error.as_write_error() from None

@@ -99,7 +99,7 @@ class NocodbSettings(SettingsPart):
     @property
     def nocodb(self) -> Literal["off", "rest", "bridge"]:
         """Return how the settings reach NocoDB: by its REST API, or by a bridge, whose address has
-        a path. A bridge may need no token, NocoDB itself does."""
+        a path. NocoDB itself needs a token; a bridge may need none."""
         if urlsplit(plain_value(self.nocodb_url)).path.rstrip("/"):
             return "bridge"
         return "rest" if self.nocodb_url and self.nocodb_token else "off"

@@ -657,6 +657,7 @@ class WriteTools:
         """Return the ids of the rows that match the filters now. The draft names these rows and no
         later ones. Raise ToolError if there are none, or more than one proposal may have; also if
         not all rows could be looked at, because others may match, too."""
+        # A filter on a secret field is refused: which rows it finds would reveal the values.
         for each in filters:
             await check_filter_field(self._schemas, ctx.viewer, table.field(each.field))
         now = datetime.fromtimestamp(self._now(), _zone(ctx))

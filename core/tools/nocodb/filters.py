@@ -174,7 +174,7 @@ class TimeSpan:
 
     @classmethod
     def of(cls, text: str, now: datetime) -> TimeSpan:
-        """Return the span that a text describes. Raise ToolError.
+        """Return the span that a text describes. Raise ToolError if it describes none.
 
         `text` is one of `DATE_WORDS`, or a year, month, day or moment in ISO 8601. `now` is aware
         and in the asker's zone, which also applies to moments without an offset. Weeks begin on
@@ -328,7 +328,8 @@ class RowSelection:
         now: datetime,
         is_sent: bool = True,
     ) -> RowSelection:
-        """Return the selection for a model's filters. Raise ToolError, NocoError `unknown_field`.
+        """Return the selection for a model's filters. Raise ToolError if there are too many or one
+        does not fit its field, and NocoError `unknown_field`.
 
         `now` is in the asker's zone.
         """
