@@ -189,6 +189,9 @@ class Roles:
         shared: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """`client` waits for the login and returns the SDK's client. `rows` stores people with
+        their roles across restarts. `shared`: other processes write the same rows. `clock` returns
+        Unix seconds."""
         self._client = client
         self._members = MemberDirectory(PLATFORM, rows, self, shared=shared, clock=clock)
         self._places = asyncio.Semaphore(MAX_LOOKUPS_AT_ONCE)

@@ -335,6 +335,8 @@ class RateLimiter:
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, pace: SharedPace | None = None
     ) -> None:
+        """`clock` returns monotonic seconds. `pace` shares the queues between all processes that
+        use the token; None if there is one process."""
         self._clock = clock
         self._pace = pace
         # A third of the tier as burst and two thirds as rate: together one minute's limit.

@@ -374,6 +374,8 @@ class TerminalChat:
     def __init__(
         self, http: HttpClient, screen: Screen, downloads: DownloadFolder, *, is_typed: bool
     ) -> None:
+        """`http` reaches Ponte's HTTP API, `screen` shows the answers, and `downloads` is where
+        their files are saved. `is_typed`: a person types the messages, in contrast to a script."""
         self._http = http
         self._downloads = downloads
         self._screen = screen

@@ -354,6 +354,8 @@ class EventStream(StreamingResponse):
         resources: ExitStack,
         on_close: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
+        """`events` are the events as bytes. At the end of the stream, or when the client leaves,
+        `resources` is closed and then `on_close` is awaited."""
         # nginx passes events on at once where it sees X-Accel-Buffering: no.
         headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
         super().__init__(events, headers=headers, media_type=EVENT_STREAM_TYPE)

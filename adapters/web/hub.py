@@ -154,6 +154,9 @@ class Hub:
     def __init__(
         self, visitors: Visitors, conversations: Conversations, board: OperatorBoard, peers: Peers
     ) -> None:
+        """`board` knows the requests for approval that wait for people. `peers` are the other
+        processes: their turns are shown to the streams here, and the turns of this process to the
+        streams there."""
         self.visitors = visitors
         self.conversations = conversations
         self.requests = RequestWatch(self, board)
@@ -381,6 +384,7 @@ class RequestWatch:
     """
 
     def __init__(self, hub: Hub, board: OperatorBoard) -> None:
+        """`board` knows the requests for approval, and calls `refresh_all` when they change."""
         self._hub = hub
         self._board = board
         board.on_requests_change(self.refresh_all)
@@ -458,6 +462,9 @@ class WebAdapter(Platform):
         routes: Mapping[str, HttpHandler] | None = None,
         find_hook: FindHook | None = None,
     ) -> None:
+        """`listener` is the host and port to listen on, or an open Unix socket. Only a page has
+        `people`, whose open streams are checked again when somebody's access changes. `find_hook`
+        finds a webhook by its name."""
         self.address = ""
         """The address on which the server listens; "" before `start` and after `close`."""
         self.hub = hub

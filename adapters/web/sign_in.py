@@ -160,6 +160,9 @@ class SignInMethods:
         is_provider: Callable[[str], bool],
         has_links: Callable[[], bool] = lambda: True,
     ) -> None:
+        """`policy` asks whether a person of Slack is still there. `is_provider` tells whether
+        people can sign in with the provider of that name now, `has_links` whether they can with a
+        link."""
         self.is_provider, self.has_links = is_provider, has_links
         self._policy = policy
         self._unanswered = BoundedDict[str, float](MAX_UNCONFIRMED_PEOPLE)

@@ -563,6 +563,8 @@ class RemoteError(ToolError):
         passing: bool = False,
         **values: object,
     ) -> None:
+        """`sentence` with `values` is for a person, `code` and `hint` are for a model. `unsure`:
+        the call may have had its effect. `passing`: the same call may succeed a moment later."""
         super().__init__(sentence, code=code, hint=hint, **values)
         self.unsure = unsure
         self.passing = passing

@@ -156,6 +156,8 @@ class GrowingAnswer:
     """
 
     def __init__(self) -> None:
+        """Begin with an empty text. `_parts`, `_last` and `_code` describe what is shown so far,
+        `_closing` and `_thought` the thought that is open."""
         # `has_thoughts`: a thought has ended, so a later closing tag that nothing opened is text.
         # `is_unopened`: the first thought had no opening tag, so what was shown of it is withdrawn.
         self.has_thoughts = self.is_unopened = False
@@ -477,6 +479,9 @@ class AnswerReader:
         holds_start: bool = False,
         is_continued: bool = False,
     ) -> None:
+        """`tools` are the tools that were offered: a call that the model wrote as text counts only
+        if its tool is one of them. `holds_start`: the answer may begin with a thought that no tag
+        opens. `is_continued`: this turn has called tools before."""
         # The last event came, and a piece of text was shown to the person.
         self.has_ended = self.has_shown = False
         # The id of the response, the model as the server names it, and the server's word for the

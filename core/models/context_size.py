@@ -170,6 +170,8 @@ class ContextSizes:
     PONTE_MODEL_CONTEXT, for the model of that name; 0 if it is not set."""
 
     def __init__(self, client: ModelServerClient, model: str, tokens: int) -> None:
+        """`client` asks the server for its models. `tokens` is PONTE_MODEL_CONTEXT, the size that
+        the operator has set for `model`; 0 if it is not set."""
         self._client = client
         # The operator's model, and the size that the operator has set for it; 0 for none.
         self._model = model

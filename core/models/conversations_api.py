@@ -174,6 +174,9 @@ class BackgroundStream:
     def __init__(
         self, source: AsyncIterator[Json], silence: float, grace: float, late: OnResponseId
     ) -> None:
+        """Begin to read `source` in a task. `silence` and `grace` are in seconds. `late` gets the
+        response's id if nobody listened when it arrived, so that the response can be erased
+        later."""
         self._source = source
         # Seconds without a byte that end the stream, and seconds for which it is read on after its
         # listener has left.
@@ -368,6 +371,8 @@ class ConversationRound:
     """
 
     def __init__(self, api: ConversationsApi, ask: RoundRequest) -> None:
+        """Choose the first step of the round `ask` (`_step`): whether the conversation on the
+        server can be trusted, must be read first, or must be created anew."""
         server, streams = api.server, api.streams
         self._server, self._streams, self._spares = server, streams, api.spares
         self._ask = ask

@@ -247,6 +247,9 @@ class ModelInput:
     `read` returns the bytes of a file. `host` marks items that only this server can read."""
 
     def __init__(self, read: ReadFile | None, host: str, official: bool) -> None:
+        """`read` returns the bytes of a file; None if there are no files. `host` marks items that
+        only this server can read. `official`: the server is OpenAI's. The attributes are what the
+        server takes, as far as its refusals have told."""
         self._read = read
         self._host = host
         self.takes_pictures = True

@@ -429,6 +429,8 @@ class ModelServer:
         read: ReadFile | None,
         record_object_to_erase: RecordObjectToErase,
     ) -> None:
+        """`read` returns the bytes of a file. `record_object_to_erase` records what the server
+        stores when no turn listens any more."""
         self.client = client
         self.options = options
         self.record_object_to_erase = record_object_to_erase

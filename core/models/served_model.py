@@ -300,6 +300,9 @@ class ServedModel(Model):
         read: ReadFile | None = None,
         record_object_to_erase: RecordObjectToErase,
     ) -> None:
+        """`level` is the API that requests use; None to find out which one the server has. `read`
+        returns the bytes of a file. `record_object_to_erase` records what the server stores when no
+        turn listens any more, to erase it later."""
         self._client = client
         self._options = options
         self._server = ModelServer(client, options, read, record_object_to_erase)

@@ -54,6 +54,7 @@ class PlaceReadingSource(FixedToolSource):
     name = "reading"
 
     def __init__(self, messengers: Mapping[str, Messenger]) -> None:
+        """`messengers` are the connections to platforms, by the platform's name."""
         # By platform: the connection to it, which reads its messages.
         self._messengers = messengers
         tool = _ReadingTool(

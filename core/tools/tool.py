@@ -402,6 +402,9 @@ class FunctionTool:
         description: str = "",
         patience: float = TOOL_TIMEOUT_SECONDS,
     ) -> None:
+        """`doing` is the text that a person sees while the tool runs. `name` and `description`
+        replace those of the function. `strict`: the model's server enforces the schema. `patience`
+        is the limit of one call in seconds. Raise TypeError if the function cannot be a tool."""
         # All is checked here: a mistake in a tool's definition shows when Ponte starts, and not
         # when a model calls the tool. `patience`: the seconds that one call may take.
         name = name or getattr(function, "__name__", "")

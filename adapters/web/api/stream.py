@@ -235,6 +235,8 @@ class ReadCursor:
     def __init__(
         self, base: int = 0, beyond: frozenset[int] = frozenset(), thread: str = ""
     ) -> None:
+        """`base`: the tab has seen the end of every turn up to this one (`seq`), and of those in
+        `beyond`. `thread` is the thread to which these turns belong."""
         self.thread = thread
         self._base = base
         """Up to this turn, the tab has seen the end of all but those of `_open`."""

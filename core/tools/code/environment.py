@@ -188,6 +188,8 @@ class PythonEnvironment:
     def __init__(
         self, folder: Path, proxies: Proxies, clock: Callable[[], float] = time.monotonic
     ) -> None:
+        """`folder` keeps the Python and its libraries. `proxies` are used to download them. `clock`
+        returns monotonic seconds."""
         self._folder = folder
         self._proxies = proxies
         self._clock = clock

@@ -150,6 +150,9 @@ class CodeInterpreter:
         container: str = "",
         containers: ContainerClient | None = None,
     ) -> None:
+        """`client` reaches the model's server, which runs the code. `choice` has the model and
+        limits. `container` is the id of an earlier container of the conversation, "" for none.
+        `containers` creates and reads containers, and may be shared."""
         self._client = client
         self._choice = choice or HostedOptions()
         self._containers = containers or ContainerClient(client)
@@ -431,6 +434,8 @@ class HostedBackend:
         pseudonym: Callable[[str], str] = lambda name: "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`client` reaches the model's server, which runs the code. `pseudonym` returns the name by
+        which that server knows a person. `clock` returns monotonic seconds."""
         self._client = client
         # The model, its effort and limits, which all runs share.
         self._choice = choice or HostedOptions()

@@ -98,6 +98,8 @@ class Kernels:
         most: int,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`places` knows the kernels of other and earlier processes. `most` kernels run code at
+        once. `clock` returns monotonic seconds."""
         self._places = places
         self._limits = limits
         self._most = most
@@ -249,6 +251,8 @@ class LocalBackend:
         *,
         is_required: bool = False,
     ) -> None:
+        """`environment` builds the Python of the sandbox, `kernels` runs it. `is_required`: the
+        operator chose this sandbox, so that it is a failure if the machine allows none."""
         self._environment = environment
         self._kernels = kernels
         self._limits = limits

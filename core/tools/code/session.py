@@ -237,6 +237,8 @@ class KernelSession:
     a time."""
 
     def __init__(self, process: RunningProgram) -> None:
+        """`process` is the kernel. The sets note what it has in its work folder, so that no file is
+        sent to it twice or comes back unchanged."""
         self._process = process
         self._uploads: set[tuple[str, str]] = set()
         """Ids and names of the files that were sent to the work folder, each once."""

@@ -138,6 +138,8 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
     def __init__(
         self, url: str, proxies: Proxies, on_stream_end: Callable[[], None] | None = None
     ) -> None:
+        """`url` is the server's address. `on_stream_end` is called when a stream for notices ends;
+        without it, none is opened."""
         proxy = proxies.for_url(url)
         self._inner = httpx2.AsyncHTTPTransport(verify=load_tls_context(), proxy=proxy)
         if proxy is None:

@@ -433,6 +433,8 @@ class McpTool(FunctionTool):
         spec: ToolSpec,
         definition: str,
     ) -> None:
+        """`spec` is what the model sees of the tool, and `definition` what an operator has
+        accepted: a call is refused if the server's definition differs by then."""
         self.spec, self.effect = spec, effect
         self.progress_text = _ASKING
         # The call's own limit ends it before this one.

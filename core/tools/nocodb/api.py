@@ -488,6 +488,8 @@ class NocoApi:
         timeout: float = 30.0,
         sleep: Sleep = asyncio.sleep,
     ) -> None:
+        """`token` is an API token of NocoDB. `pauses` are the seconds to wait before each
+        repetition of a read that failed. `timeout` is the limit of one request in seconds."""
         self.url = url.rstrip("/")
         """NocoDB's origin, without a slash at its end."""
         self._token = token

@@ -476,6 +476,9 @@ class BridgeSource:
         pauses: Sequence[float] = READ_PAUSES_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`base_id` is used in calls in which the model names no base. `config` has the rules about
+        tables. `pauses` are the seconds before each repetition of a read. `clock` returns monotonic
+        seconds."""
         self.api = BridgeApi(url, token, http, pauses=pauses)
         # A function, because the bridge lists its tools later, and again.
         self._driver = BridgeDriver(self.api, base_id, lambda: self._listed_names)

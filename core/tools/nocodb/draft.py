@@ -394,6 +394,9 @@ class WriteTools:
         driver: TableDriver | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
+        """`api` reads rows and `schemas` describes tables. `driver` reads the rows of drafts; None:
+        a `RestDriver`. `now` returns Unix seconds, by which filters such as "today" are
+        understood."""
         self._schemas = schemas
         # False for the sample tables, whose rows Ponte filters itself.
         self._filters_rows = api.filters_rows

@@ -289,6 +289,8 @@ class Schemas:
         config: TableRulesConfig = NO_TABLE_RULES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        """`api` reads the descriptions of tables of the base `base_id`. `config` says which tables
+        are hidden. `clock` returns monotonic seconds."""
         self._api = api
         self._base_id = base_id
         self.config = config

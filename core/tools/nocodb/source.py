@@ -189,6 +189,8 @@ class TableSource:
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
+        """`driver` does the approved writes. `drafting` reads the rows of new drafts; None: a
+        `RestDriver` over `api`. `clock` returns monotonic seconds, `now` Unix seconds."""
         self._config = config
         self.schemas = Schemas(api, base_id, config=config, clock=clock)
         self.rows = TableWriter(driver)
@@ -272,6 +274,9 @@ class NocoSource(TableSource):
         clock: Callable[[], float] = time.monotonic,
         read_file: ReadFile = read_no_file,
     ) -> None:
+        """`url` is NocoDB's origin, `token` an API token. `pauses` are the seconds before each
+        repetition of a read in a turn. `read_file` returns the bytes of a file that a change
+        attaches to a row."""
         self.api = NocoApi(url, token, http, pauses=pauses)
         # An approved change retries its reads for longer than a turn: NocoDB may be restarting.
         driver = RestDriver(self.api.with_pauses(APPLYING_PAUSES_SECONDS), read_file)

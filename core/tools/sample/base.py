@@ -307,6 +307,9 @@ class SampleApi:
         *,
         lock_timeout: float = LOCK_TIMEOUT_SECONDS,
     ) -> None:
+        """`path` is the file of the base. `tables` are in English. `make_content` returns the rows
+        of a new or restored base, which is in `language`. `lock_timeout` is how many seconds a
+        write of another process is waited for."""
         self.path = path
         self._title = title
         self._english_tables = tables
@@ -730,6 +733,8 @@ class SampleSource(TableSource):
         *,
         for_invited: bool = False,
     ) -> None:
+        """`title` names the base. `for_invited`: people whom the owner invited see the tables, too,
+        and not only the owner."""
         # Does the approved writes, and reads the rows of drafts.
         driver = SampleDriver(api)
         self._sample, self._title, self._for_invited = api, title, for_invited

@@ -213,6 +213,7 @@ class StillRunning(StackSpotError):
     """
 
     def __init__(self, cause: StackSpotError, execution: str) -> None:
+        """`cause` is why Ponte stopped waiting, `execution` the run's id at StackSpot."""
         # What passes says "please try again": here that would run the command once more.
         super().__init__(
             _STOPPED_WAITING if cause.passing else cause.sentence,

@@ -272,6 +272,9 @@ class StackSpot:
         proxies: Proxies | None = None,
         clock: Clock | None = None,
     ) -> None:
+        """`realm` is the realm of the account. `deadline` is in seconds, for one run and for one
+        agent's answer. The caller closes `http`; without one, the client makes its own, through
+        `proxies`."""
         # A client that was made here is closed here.
         self._own_http = http is None
         self._http = http or HttpClient(proxies=proxies)

@@ -313,6 +313,8 @@ class StackSpotSource:
     name = "stackspot"
 
     def __init__(self, stackspot: StackSpot, commands: QuickCommands, config: AgentsConfig) -> None:
+        """`stackspot` makes the calls, `commands` checks and runs quick commands, and `config` has
+        the agents of ponte.toml."""
         self._stackspot = stackspot
         self._commands = commands
         self._config = config

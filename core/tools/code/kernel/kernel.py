@@ -197,6 +197,9 @@ class Interpreter:
     """Runs the Python of one conversation inside the sandbox. Variables stay from run to run."""
 
     def __init__(self, frames: Frames, work: WorkFolder) -> None:
+        """`frames` is the pipe to Ponte, over which code comes and results go. `work` is the folder
+        in which the code reads and writes files. Code that imports `__main__` gets the module of
+        the code's variables."""
         self._frames = frames
         self._work = work
         # The module in which code runs, so that its variables stay from run to run.

@@ -170,6 +170,8 @@ class RunningProgram:
     """
 
     def __init__(self, process: asyncio.subprocess.Process, pipes: ProgramPipes) -> None:
+        """`process` is the program's child process; `pipes` are its ends here. `overran` says why
+        the sandbox itself ended the program, "" if it did not."""
         self.overran = ""
         self.stdin = pipes.stdin
         self.frames = pipes.frames
