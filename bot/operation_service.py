@@ -196,7 +196,7 @@ def _arguments_model(operation: Operation) -> type[BaseModel]:
 
 def _find_values(result: Any, fields: Any) -> Iterator[str]:
     """Yield the values of the fields with these names in a result, at any depth, without empty
-    ones."""
+    ones. They are keys of people or ids of changes, for which a text for people has names."""
     if isinstance(result, Mapping):
         for name, value in result.items():
             if name in fields and value:

@@ -317,6 +317,7 @@ async def _judge_right(
     entries of quick commands, as when Ponte itself decides.
     """
     right, _, name = asked.partition(":")
+    # Without kinds of change (`{}`): only drafts need them, and here is none.
     approval = Approval(policy, {}, config)
     of_table = bool(name) and right in ("read", "propose", "approve")
     table = config.table_rules.find_rule(name) if of_table else TableRule()
@@ -333,6 +334,8 @@ async def _judge_right(
     else:
         # Without a name: whether the right is for everything, not only for one table.
         verdict = await policy.may(who, where, right, name)
+    # A command's own entry (`by`, `where`) comes last and can only refuse: it keeps out also people
+    # whom a rule allows all commands. `refuse` asks `is_named` whether `by` names the person.
     if right == "command" and name in config.quick_commands:
         registry = QuickCommandRegistry(config, policy.is_named, policy=policy)
         if refusal := await registry.refuse(who, where, name):

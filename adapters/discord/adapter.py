@@ -365,13 +365,16 @@ class DiscordAdapter(ChatPlatform):
         """Finish the work in progress and end the connection. The order is that of what needs what:
         events under way need the connection, and all of them the state."""
         await self.stop_intake()
+        # The task that holds the gateway while this process may, if several share the bot.
         if self._leading is not None:
             self._leading.cancel()
             await asyncio.gather(self._leading, return_exceptions=True)
+        # No hourglass is set on a waiting message any more. Those that are set are remembered.
         self._signs.marks.close()
         await self._queues.tasks.close(DRAIN_SECONDS)
         await self._downloads.close()
         await self._threads.close()
+        # The typing indicators stop after all that can still start one.
         await self._signs.close()
         await self.roles.close()
         await self.connection.close()

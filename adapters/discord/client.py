@@ -300,8 +300,8 @@ class DiscordClient(discord.Client):
             self._events.on_failure(error, event, data)
 
     def _create_message(self, *, channel: Any, data: Any) -> discord.Message:
-        """Return a message of a response. The parts that the SDK cannot read are left out, so that
-        the other messages of a page are read."""
+        """Return a message of a response. If the SDK cannot read it, return it with its plain
+        fields only: an error would lose the other messages of the same response, too."""
         try:
             complete_polls(data)
             return discord.Message(state=self._connection, channel=channel, data=data)

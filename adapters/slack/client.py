@@ -434,7 +434,7 @@ class RateLimiter:
                 limit.take(now)
             return True
 
-        # `not_`: a result of False means that the reservation is refused.
+        # `not_` (of the module operator): the reservation is refused if `take` returns False.
         return await self._with_limits([method], take, not_)
 
     async def _with_limits(

@@ -407,7 +407,8 @@ class SlackIntake:
         thread = events.Source.read(message.reply_to.source).thread
         try:
             await self.workspace.identify()
-            for pause in ABSENCE_PAUSES_SECONDS:
+            for pause in ABSENCE_PAUSES_SECONDS:  # the last one is 0
+                # A message that begins a thread is read as one at the top level (""), no reply.
                 now = await fetch_post(self.workspace, channel, ts, thread if thread != ts else "")
                 if now:
                     break
@@ -425,6 +426,7 @@ class SlackIntake:
             return message
         changed = self._build_message(current, message.address)
         await self._amend(message.event_key, changed)
+        # An edit changes what the message says, and neither its author nor where it is answered.
         return replace(
             message, text=changed.text, attachments=changed.attachments, mentions=changed.mentions
         )

@@ -136,7 +136,8 @@ class BrowserSession:
     - `visitor`: whose session it is.
     - `began_at`: when they signed in, in seconds since the epoch.
     - `until`: when the session ends at the latest, however often its cookie is renewed.
-    - `accounts`: the account of a person with a sign-in link, whose visit is recorded; else empty.
+    - `accounts`: the account of a person with a sign-in link, as the only element, for the record
+      of their last visit; else empty.
     - `known`: the record of a person whom a provider has confirmed, such as Slack; else None.
     """
 
@@ -501,10 +502,11 @@ class TokenAuthentication:
 
     def new_session(self, visitor: Visitor | None = None) -> str:
         """Return the cookie value of a new session of the owner (None), or of a person with a
-        sign-in link. It expires by itself and with a new token.
+        sign-in link. The session ends after SESSION_SECONDS, and when the owner's token or the
+        person's own is replaced, because both are in the key of the seal.
 
-        The value is a claim and its seal: `END-RANDOM-SEAL` for the owner, `END-RANDOM-NAME-SEAL`
-        for others. Nothing is stored.
+        The value is a claim and its seal (a keyed hash of the claim): `END-RANDOM-SEAL` for the
+        owner, `END-RANDOM-NAME-SEAL` for others. Nothing is stored.
         """
         claim = f"{int(self._now()) + SESSION_SECONDS:x}-{secrets.token_hex(8)}"
         if visitor and visitor.token:

@@ -392,7 +392,8 @@ def person_export(key: str, folder: Path | None) -> int:
     async def ask(one: LocalClient) -> None:
         """Write the export to stdout, or into `folder` together with the person's files. Nothing
         that exists in the folder is overwritten."""
-        # The counts name the sections of the export, which are fetched one by one.
+        # The counts name the sections of the export, which are fetched one by one. `person` in them
+        # is the key of the one person whom `key` means.
         counts = await one.run_operation("person counts", key=key)
         if folder is None:
             async for piece in _export_pieces(one, counts):
@@ -417,7 +418,7 @@ def person_export(key: str, folder: Path | None) -> int:
         )
         _print_all([words])
 
-    ask_holder(ask)
+    ask_holder(ask)  # the process that holds the data folder, or this one if none does
     return 0
 
 

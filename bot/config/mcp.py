@@ -52,7 +52,7 @@ McpToolName = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class McpToolConfig(StrictSection):
-    """A tool of an MCP server."""
+    """A tool of an MCP server: what its calls do, and what a call costs."""
 
     effect: Literal["read", "write", "spend"]
     """`read`: the model calls it by itself; `write`, `spend`: a person approves each call"""

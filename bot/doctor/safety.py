@@ -33,7 +33,7 @@ NO_ADMINS = "admins: none, so no one can approve deletions"
 def list_findings(settings: Settings, config: Config, home: Home) -> list[SafetyFinding]:
     """Return what is safe and unsafe in a setup, sorted by topic, each with its fix. An
     integration's warning that nothing limits its use (`is_uncapped`) is left out if an allowance in
-    ponte.toml limits the daily turns of each of its people."""
+    ponte.toml limits how many turns a day each person has on that platform."""
     findings = [*_check_home(home), *_check_files(settings)]
     findings += _check_rights_and_caps(settings, config)
     for face in settings.faces:

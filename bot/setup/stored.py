@@ -63,7 +63,7 @@ class StoredSettings:
 
     @property
     def since(self) -> datetime | None:
-        """The time of the last change; None if nothing is stored."""
+        """The time when settings were stored last; None if none are."""
         with suppress(FileNotFoundError):
             return datetime.fromtimestamp((self._home.path / STORED_FILE).stat().st_mtime, UTC)
         return None

@@ -440,6 +440,8 @@ def _settled_length(text: str) -> int:
     # No escape sequence goes on after a newline (`_ESCAPE`).
     if _INTRODUCER.search(text):
         return text.rfind("\n") + 1
+    # No real character is as long as `_LONGEST_CHARACTER` code points, so the search ends there. A
+    # result of 0 is never wrong: nothing counts as final, and the whole text is cleaned again.
     for place in range(len(text) - 1, max(0, len(text) - _LONGEST_CHARACTER), -1):
         # `_HIDDEN` characters are removed, so they separate nothing.
         if unicodedata.category(text[place])[0] in "LNPSZ" and not _HIDDEN.match(text[place]):

@@ -450,9 +450,9 @@ class Approval:
     async def updates_alone(
         self, person: Person, address: Address, rule: TableRule, right: tuple[str, ...]
     ) -> bool:
-        """Return whether the rule of a table lets the person update some of its fields
-        (`auto_fields`) without an approval. It lets nobody who is a guest or whose status is
-        unknown, and nobody whom another rule denies `right`, the right to approve."""
+        """Return whether the person may update some fields of a table (`rule.auto_fields`) without
+        an approval: the table's rule names them in `auto_people`, they are known to be no guest,
+        and no other rule denies them `right`, the right to approve."""
         if rule.access != "auto" or not rule.auto_fields or not rule.auto_people:
             return False
         names = rule.auto_people

@@ -333,8 +333,8 @@ class SqlLedger(SqlStore):
     ) -> Change:
         """End this revision of an open proposal with the state `state` (denied, expired,
         withdrawn), and store `note` for the model's next turn. `reason` is that of a denial.
-        `decider` is None if nobody decided. Return the change. Raise Superseded if another event
-        closed, claimed or changed it first."""
+        `decider` is None if nobody decided. A proposal whose values nobody changed has revision 1.
+        Return the change. Raise Superseded if another event closed, claimed or changed it first."""
         change = _get_locked(connection, id)
         if change.state != "open" or change.proposal.revision != revision:
             raise Superseded
@@ -380,6 +380,7 @@ class SqlLedger(SqlStore):
         if change.state != "open" or not is_next or former.expires_at <= proposal.created_at:
             return change
         revised = replace(change, proposal=proposal)
+        # The last notice that counts as sent: after "asked", approvers get only later ones.
         values = _columns(revised, "asked" if asks_nobody else "")
         columns = ", ".join(f"{name} = :{name}" for name in values if name != "id")
         connection.execute(f"UPDATE changes SET {columns} WHERE id = :id", values)  # noqa: S608

@@ -616,15 +616,18 @@ class CardRedraw:
             return True
         if turn.state not in FINAL_STATES:
             return None
+        # Other final states have no post: it failed for good, a person removed it, or the message
+        # was withdrawn.
         answer = turn.answer if turn.state in _POSTED_STATES else None
         if answer is None or not {one.id for one in answer.cards} & {one.id for one in cards}:
             return True
+        # All cards of the answer are drawn. One id is enough, to log and to count failed tries.
         return await self._refresh(turn, answer, cards[0].id)
 
     async def _refresh(self, turn: Turn, answer: Answer, change: str) -> bool:
         """Edit the post that shows the cards of the turn's answer. If the platform is busy, wait
         once and retry. Return False if it must be retried later. After MAX_REDRAW_TRIES failures
-        return True: Ponte gives up. `change` is an id for the log."""
+        return True: Ponte gives up. `change` is an id for the log and the count of failures."""
         build = self.replies.get(turn.message.address.platform)
         # Only a process with this platform can edit there; nothing is left to do here.
         if build is None:

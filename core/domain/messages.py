@@ -389,10 +389,15 @@ class Item:
       that the model reads.
     - `opaque`: an item of a model's server (such as reasoning).
 
-    `raw` holds what the model's server sent with an item, and its `host`: the server's `id` of a
-    call, an opaque `item`, and fields of a `message` or a `call` that the server wants back, which
-    may be thoughts. It is never shown, and sent only to that server. `sources` are addresses and
-    titles that an answer names outside its text.
+    `raw` holds what the model's server sent with the item in a form of its own. It is given back to
+    that server, to no other one, and shown to nobody, except `sources`. Its keys:
+
+    - `host`: the name of that server.
+    - `id`: the server's id of a call.
+    - `item`: an opaque item.
+    - `message`, `call`, `phase`: fields that the server wants back, which may be the model's
+      thoughts.
+    - `sources`: addresses and titles that an answer names outside its text, for the reader.
     """
 
     kind: Literal["message", "call", "output", "opaque"]

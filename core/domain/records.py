@@ -190,8 +190,11 @@ class Provenance:
 
 @dataclass(frozen=True, slots=True)
 class RecordedMessage:
-    """The result of storing a person's message at the start of its turn: the items of the turn, and
-    the origin of the texts in its thread."""
+    """The result of storing a person's message at the start of its turn.
+
+    `items` are the items that the transcript has of the turn so far. `provenance` says whether all
+    texts in the thread are the asker's own words, or some come from a tool or another person.
+    """
 
     items: tuple[Item, ...]
     provenance: Provenance

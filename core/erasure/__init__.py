@@ -435,12 +435,14 @@ class SqlPersonalData(SqlStore):
 
 
 _DECIDED = "FROM changes WHERE decider = :person AND person <> :person"
+"""The end of an SQL query for other people's changes that the person decided on."""
 _REVISED = (
     "SELECT id FROM changes JOIN inbox ON inbox.person = :person AND (inbox.seq = changes.seq OR"
     " revision_seqs LIKE '% ' || inbox.seq || ' %')"
     " WHERE changes.revision > 1 AND changes.person <> :person"
 )
-"""The end of an SQL query for other people's changes that the person decided on."""
+"""Selects other people's changes of which the person wrote a former revision. Who changes the
+values of a proposal counts as its asker from then on."""
 
 
 def _find_keys(
@@ -630,8 +632,11 @@ def _remove_from_other_texts(work: _ErasureWork) -> None:
         answer = decode_json(Answer, row["answer"])
         on_cards, read_out = find_shown_changes(answer)
         ids = on_cards | read_out
+        # Lists of changes have lines such as "- `abc234`: done", without the values.
         listed = set(re.findall("^- `(.{6})`", answer.text, re.MULTILINE))
-        # The values of a change that they asked for, or wrote, are theirs: the answer goes.
+        # The values of a change that they asked for, or wrote, are theirs: the answer goes. Of a
+        # change that somebody else revised since, the card shows the new values. A text that was
+        # read out may still have theirs.
         if ids & work.gone or read_out & work.revised:
             answer = Answer("", code="forgotten")
         elif (ids | listed) & ids_of_theirs:
@@ -645,7 +650,9 @@ def _remove_from_other_texts(work: _ErasureWork) -> None:
         else:
             continue
         _update(work, "UPDATE inbox SET answer = ? WHERE seq = ?", encode_json(answer), row["seq"])
-    # The text above an approver's copy of a card names who asked first.
+    # The text above an approver's copy of a card names who asked first. It names no decider,
+    # the copies of `gone` changes are deleted, and other notices of changes keep no text. A higher
+    # version of the change makes Ponte edit the copies that are posted.
     for id in sorted(work.revised):
         sql = "SELECT kind, person, text FROM outbox WHERE change = ? AND text <> ''"
         for row in work.connection.execute(sql, (id,)).fetchall():

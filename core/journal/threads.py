@@ -641,6 +641,7 @@ def _owner_condition(key: str, platform: str, person: str) -> tuple[str, tuple[o
     must be `person`'s own, or no one person's if `person` is "". The key of a personal conversation
     ends in `:@` and the person (`Address.conversation`).
     """
+    # Not LIKE, because `_` and `%` in an id would match other characters.
     begins, values = f"substr({key}, 1, ?) = ?", (len(platform) + 1, f"{platform}:")
     if not person:
         return f"{begins} AND {key} NOT LIKE '%:@%'", values

@@ -474,6 +474,8 @@ class TurnExecutor(SqlStore):
             try:
                 await self._handler(seq)
             except asyncio.CancelledError as error:  # before it recorded the turn's end
+                # After a stop, a drain or a takeover this task goes on. Any other cancellation is
+                # raised again here.
                 self._end_cancellation(seq)
                 raise _NotEnded from error
             except Exception as error:
@@ -490,8 +492,10 @@ class TurnExecutor(SqlStore):
         # A turn that another process has taken over must not be put back into the queue.
         handled = handled or seq in self._taken_over
         del self._current[seq]
+        # Turns that a person stopped, and turns that another process has taken over.
         self._stopped.discard(seq)
         self._taken_over.discard(seq)
+        # Callers that wait for the turn's end read its row now.
         self.wake(seq)
         return handled
 

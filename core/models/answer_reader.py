@@ -930,8 +930,8 @@ def classify_end(reason: str) -> AnswerEnd:
 
 
 def read_call_id(call: Json, *names: str) -> str:
-    """Return the id of a call under the first of these names that has one; "" if it is too long:
-    LiteLLM puts a whole signature into it."""
+    """Return the id of a call: the first of its fields `names` that is not empty. Return "" if
+    there is none, or if it is too long: LiteLLM puts a whole signature into it."""
     id = next((word for name in names if (word := read_word(call.get(name)))), "")
     return id if len(id) <= MAX_ID_CHARACTERS else ""
 

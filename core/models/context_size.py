@@ -332,10 +332,13 @@ def describe_size(size: ContextSize, tools: Sequence[ToolSpec] | None = None) ->
     of OpenAI's models. `tools` are those that are on; None for all that Ponte has. `needed` is the
     context in which they take no more than their share, rounded up to whole 1,024 tokens."""
     needed = TOOLS_CONTEXT_TOKENS
-    # The account's rate limit allows less at a time than the model reads.
+    # The size is then what the account's rate limit allows at a time. The model itself reads more,
+    # so another size of its context, which is what SIZE_SMALL advises, would not help.
     if size.source == "limit":
         return say(SIZE_LIMITED, tokens=format_number(size.tokens))
     if tools is not None:
+        # An ANSWER_SHARE-th of the context is for the answer, and FIXED_SHARE of the rest for tools
+        # and instructions (see `fit_request`): 0.6 of three quarters.
         share = FIXED_SHARE * (ANSWER_SHARE - 1) / ANSWER_SHARE
         needed = -(-int((tool_tokens(tools) + INSTRUCTION_TOKENS) / share) // 1024) * 1024
     if size.tokens < needed:

@@ -344,7 +344,7 @@ class SpareConversations:
             self._refill_task = asyncio.create_task(self._create_spares())
 
     async def close(self) -> None:
-        """Stop creating conversations ahead."""
+        """Stop creating empty conversations for threads that will begin later."""
         if self._refill_task is not None:
             self._refill_task.cancel()
             await asyncio.gather(self._refill_task, return_exceptions=True)

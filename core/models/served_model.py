@@ -287,8 +287,9 @@ class ServedModel(Model):
     """A `Model` behind an OpenAI-compatible server.
 
     `level` is the API that requests use. None (PONTE_MODEL_API=auto): requests to the server find
-    out which one it has. `read` returns the bytes of files. `record_object_to_erase` records what
-    the server stores when no turn is listening any more, so that it can be erased.
+    out which one it has. `read` returns the bytes of files. `record_object_to_erase` records
+    objects that the server stores outside a turn, or after a turn has stopped reading, so that
+    Ponte can erase them later. (During a turn, the turn records them.)
     """
 
     def __init__(

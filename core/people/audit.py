@@ -118,6 +118,7 @@ class Audit(SqlStore):
 
         Waits for pending lines first, because a line could create a pseudonym again.
         """
+        # In a task, because tasks start in the order of their creation: after those of `note`.
         await asyncio.create_task(self._wait_for_pending())
         await self._execute("DELETE FROM audit_keys WHERE person = ?", person)
 

@@ -502,6 +502,8 @@ class SqlDirectory(SqlStore):
     ) -> frozenset[str]:
         """Store these members, except people who were forgotten. Return the ids of the forgotten
         people. A row that was confirmed later than the member is not changed."""
+        # `forget` takes this lock, too. So it cannot come between the look for forgotten people and
+        # the writing, which would bring a row back.
         connection.lock_key(_LOCK_KEY)
         hashes = set(select_values(connection, "SELECT pseudonym FROM erased_people"))
         # Without forgotten people, no id need be hashed.
@@ -520,6 +522,7 @@ class SqlDirectory(SqlStore):
     def forget(self, connection: SqlConnection, platform: str, ids: Collection[str]) -> None:
         """Delete the rows of these people, who asked to be forgotten, and store a hash of each id,
         by which no later `put` brings them back."""
+        # No `put` may be between its look for forgotten people and its writing.
         connection.lock_key(_LOCK_KEY)
         for id in ids:
             connection.execute(

@@ -63,8 +63,9 @@ class ScheduleChange(Kind):
         return say(_EDIT if write.after is not None else _DELETION, id=write.id, what=what)
 
     def describe(self, change: Change) -> str:
-        """Return the whole text, the due times, and what a run costs. For an edit, also return what
-        holds until it is approved.
+        """Return what a card says about a schedule that is to be created, edited or deleted: its
+        whole text, the due times, and what a run costs. For an edit, also say which schedule is in
+        force until the edit is approved.
 
         `applier_data` is the JSON of the `ReplyTo` to which runs are answered, with the progress of
         the schedule (`add_progress`) among its keys.

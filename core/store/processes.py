@@ -205,6 +205,8 @@ class ClusterStatus:
                     age=round(self.oldest),
                 )
             )
+        # A role, such as Discord's gateway, is the work of one process at a time, its leader. The
+        # ending says that, because the numbers above may be larger.
         if self.leaders:
             roles = ", ".join(f"{role}: {name}" for role, name in sorted(self.leaders.items()))
             parts.append(say("{roles}: one process", roles=roles))

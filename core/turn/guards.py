@@ -33,8 +33,8 @@ class Guards:
     call may run, else its outcome, which the model reads in place of a result.
 
     `tools` are those that the turn was offered, by name, and `items` its transcript, which grows.
-    `rules` has the rule that allowed a call that can cost money, by the ids of the calls that may
-    run; "" if none was needed.
+    `rules` has an entry for each call that may run and can cost money: by the call's id, the rule
+    in ponte.toml that allows it, "" if it needs none.
     """
 
     run: TurnRun

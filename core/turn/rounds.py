@@ -542,7 +542,8 @@ class ToolCalls:
 
     async def _check_and_run(self, call: ToolCall) -> Outcome:
         """Run the call unless a guard stops it. Return its outcome with the cost of the run, if it
-        was begun. `_codes` has the error codes of failed calls by their ids (`_run_tool`)."""
+        was begun. `_codes` is read here: `_run_tool` stores in it the error code of a call that
+        failed, by the call's id."""
         if refusal := await self.guards.stop(call):
             return refusal
         tool = self.guards.tools[call.name]

@@ -179,7 +179,8 @@ class WebhookOrigin(Origin):
     async def check_start(self, turn: Turn) -> str:
         """Raise RunSkipped if the filled template is empty, or the webhook's allowance is used up.
         Nothing is posted then: a refusal for each further delivery would flood the channel. Return
-        "", because no earlier proposal has to be decided first."""
+        "", no id of an earlier proposal: only runs of a schedule propose nothing until the proposal
+        of an earlier run is decided."""
         message = turn.message
         if message.origin.data.get("is_empty"):
             raise RunSkipped("no_fields")

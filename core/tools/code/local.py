@@ -332,11 +332,14 @@ class LocalBackend:
         """Find a sandbox that works on this machine, by trying to break out of it, and remember it.
         Without one, no code runs here."""
         try:
+            # The proof needs no libraries, and must not wait until they are installed.
             python = await self._environment.bare()
             self._choice = await choose_sandbox(python.path, self._runtime, self._limits)
         except SandboxFailed as failed:
+            # The reason of a choice is an error with a sentence. Here the explanation is all of it.
             self._choice = SandboxChoice(
                 None, PonteError("{why}", why=explain_start_failure(failed.cause))
             )
+        # The sentence of the reason names the sandbox, or says why there is none.
         log.debug("selected the sandbox", sandbox=str(self._choice.reason))
         return self._choice

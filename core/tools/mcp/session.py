@@ -143,8 +143,9 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         proxy = proxies.for_url(url)
         self._inner = httpx2.AsyncHTTPTransport(verify=load_tls_context(), proxy=proxy)
         if proxy is None:
-            # The addresses of connections are checked, for which the transport has no argument. A
-            # proxy connects by itself.
+            # A connection to a link-local address (where clouds offer credentials) is closed again,
+            # and without TLS (`is_plain`) also one to a public address, where others could read the
+            # token. The transport has no argument for that. A proxy connects by itself.
             pool: Any = self._inner._pool
             is_plain = url.startswith("http://")
             pool._network_backend = _CheckedBackend(pool._network_backend, is_plain=is_plain)

@@ -265,7 +265,8 @@ class McpServers:
         What the operator has seen counts, even if the server has changed its tools in between.
         """
         offered = self._shown.pop(name, None) or await self._list_offered(name)
-        # "" stands for a tool that ponte.toml does not name, which nobody accepts.
+        # The definition of each tool as JSON, by the tool's name. "" stands for a tool that
+        # ponte.toml does not name, which nobody accepts.
         changed = [each["tool"] for each in self._list_differences(name, offered)]
         self._accepted[name] = {tool: words for tool, words in offered.items() if words}
         # Into the database; then the other processes read it again.

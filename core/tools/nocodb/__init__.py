@@ -142,6 +142,7 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
     ) -> ToolBundle:
         """Return the tools and the applier of approved writes: over NocoDB's REST API or a bridge,
         whichever NOCODB_URL names. A bridge attaches no files, so it needs no `read_file`."""
+        # Loaded only if NocoDB is connected. `quick` is for integrations that provide commands.
         from core.tools.nocodb.bridge import BridgeSource
         from core.tools.nocodb.source import NocoSource
 

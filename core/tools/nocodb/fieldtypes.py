@@ -79,12 +79,12 @@ class Field:
 
     `options`: the titles that a select accepts; NocoDB compares them case-sensitively. `related_id`
     and `related_title`: the table that a link leads to. `relation`: NocoDB's name of the relation
-    (hm, bt, mm, oo). `holds_one`: the link holds one row at most. `link_id`: the id of the link
-    that a lookup or rollup uses. `sources`: ids or titles of the fields that it shows, or that a
-    formula or code reads. `counts`: it is a number of values. `format`: how
-    values are written (`core/base/value_formats.py`). `via`: the link to the field's table, if that
-    is another table; `title` then begins with the link's ("Customer.Country").
-    `shows_secret`: its values come from a secret field.
+    (hm: has many, bt: belongs to, mm: many to many, oo: one to one). `holds_one`: the link holds
+    one row at most. `link_id`: the id of the link that a lookup or rollup uses. `sources`: ids or
+    titles of the fields that it shows, or that a formula or code reads. `counts`: its value is the
+    number of other values. `format`: how values are written (`core/base/value_formats.py`). `via`:
+    the link to the field's table, if that is another table; `title` then begins with the link's
+    ("Customer.Country"). `shows_secret`: its values come from a secret field.
     """
 
     id: str
@@ -765,11 +765,13 @@ def export_cell(field: Field, cell: object, zone: Zone) -> Cell:
     shows one value is that value."""
     if field.type == "Lookup" and isinstance(cell, list | tuple) and len(cell) == 1:
         (cell,) = cell
+    # Before `_EMPTY`: in a checkbox, "" is False and not an empty cell.
     if field.kind == "check" and cell is not None:
         return bool(normalise_cell(field, cell))
     if cell in _EMPTY:
         return None
     # A lookup or formula has no kind of its own, but the format of the field whose values it shows.
+    # Days are the kind "day" and the format "date"; moments have one name for both.
     if "moment" in (field.kind, field.format):
         return parse_moment(cell, zone) or _format_cell(field, cell, zone)
     if field.kind == "day" or field.format == "date":

@@ -489,6 +489,7 @@ class Schemas:
         """Return the format of a field; of a lookup or rollup, that of the field behind it, which
         may be a lookup again. `depth` is how many of these are still followed. A count of values
         has its own format."""
+        # A field of linked rows ("Customer.Country"): its table is the one behind the link `via`.
         if field.via:
             table = (await self._fetch_raw(field.via.related_id)).visible_to(visible)
         link = next((each for each in table.fields if each.id == field.link_id), None)

@@ -121,6 +121,7 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
     ) -> ToolBundle:
         """Return StackSpot's tools and the applier of approved runs. Typed quick commands get their
         way to run here: without StackSpot, `quick` can run none."""
+        # Loaded only if StackSpot is connected.
         from core.tools.stackspot.source import StackSpotCommands, StackSpotRuns, StackSpotSource
 
         client = deps.own.client(deps.http, clock)

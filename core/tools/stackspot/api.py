@@ -196,8 +196,9 @@ class StackSpotError(RemoteError):
     wait.
 
     Its `code`: bad_credentials, wrong_realm, refused, not_allowed, unknown_command, unknown_agent,
-    unknown_run, bad_slug, bad_agent, bad_input, proxy, limit, busy, down, silent, unreadable,
-    too_large, misplaced, unknown (it may have happened), deadline, failed.
+    unknown_run, bad_slug, bad_agent, bad_input, proxy, limit (of a day), busy, down, silent (no
+    answer in time), unreadable, too_large, misplaced (another server is at that URL), unknown (it
+    may have happened), deadline (Ponte stopped waiting for a run), failed (the run).
     """
 
     @property
