@@ -150,7 +150,8 @@ class DiscordAdapter(ChatPlatform):
         self._catchup = CatchUp(self._intake, options.answer_age)
         """Reads the messages that were sent while nobody was connected."""
         self._session_began_at = time.time()
-        """When the present gateway session began. What was sent before may have changed unseen."""
+        """When the present gateway session began (Unix seconds). An older message may have been
+        edited or deleted unseen, so it is read again before its turn."""
 
     # The port `Platform`.
 

@@ -49,11 +49,13 @@ class DiscordSigns:
             HOURGLASS_AFTER_SECONDS,
         )
         self._signs: dict[str, asyncio.TimerHandle | asyncio.Task[None]] = {}
-        """By turn, its typing indicator. It is a task once it was shown."""
+        """By turn, its typing indicator: first the timer that will show it, then the task that
+        repeats it, because Discord removes it after ten seconds."""
         self._later: dict[str, asyncio.Task[None]] = {}
-        """Work that a turn has put off, by turn."""
+        """Work that a turn has put off, by turn. The end of the turn cancels it."""
         self._growth_times: dict[str, float] = {}
-        """When a turn's text grew last, by turn (monotonic seconds)."""
+        """When a turn's text grew last, by turn (monotonic seconds). Growing text is sign enough,
+        so the typing indicator pauses then."""
 
     async def _mark(self, where: str) -> None:
         """Put an hourglass on the message `where` (`channel:message`). A failure is ignored,

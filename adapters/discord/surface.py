@@ -69,7 +69,8 @@ class DiscordSurface(Surface):
         self.files = files
         self._renderer = posts.Renderer(self.max_posts, to.turn)
         self._last: tuple[str, str, Answer] | None = None
-        """The last post of the answer: its id, its text and the answer. Files are added there."""
+        """The last post of the answer: its id, its text and the answer. Files are added there, by
+        an edit that needs all three."""
         self._uploads = 0
         """How often the files were uploaded. A post that is refused again and again goes without
         them."""
@@ -165,7 +166,8 @@ class ChannelSurface(DiscordSurface):
         """Numbers of parts that may have been posted already, so that `post` looks for them
         first."""
         self._post_states: dict[str, ShownPost | None] = {}
-        """What each post shows; None if the end of an edit is unknown."""
+        """What each post shows, by its id; None if it is unknown whether the last edit took
+        effect."""
         self._changing = asyncio.Lock()
         """Held during an edit: the answer's growth and its stop button edit the same post."""
         self._refusal: Undeliverable | None = None

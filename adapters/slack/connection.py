@@ -112,6 +112,7 @@ class SlackSocket(AsyncSocketModeHandler):
         client.on_message_listeners.append(self._on_frame)  # notes the time for `health`
         self._frames = BackgroundTasks("slack")
         """The tasks that handle frames."""
+        # The connection is new, so the time without a frame, which `health` tells, begins now.
         self._last_frame_at = time.time()
         self._handling: set[asyncio.Task[Any] | None] = set()
         """Tasks that store and acknowledge an event."""

@@ -111,7 +111,8 @@ class SlackPeople:
         )
         self._tasks = BackgroundTasks("slack")
         self._refusal_times: BoundedDict[str, float] = BoundedDict(_MOST_REFUSED)
-        """When Slack refused to describe a person, by their id."""
+        """When Slack refused to describe a person, by their id. They are not asked for again for
+        REFUSED_SECONDS."""
         self._unknown_ids: BoundedDict[str, bool] = BoundedDict(_MOST_REFUSED)
         """Ids of deactivated accounts, and ids that Slack does not know."""
         self._groups: dict[str, frozenset[str]] = {}

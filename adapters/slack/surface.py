@@ -79,13 +79,15 @@ class SlackSurface(Surface):
         self._stopped = False
         """A person pressed Slack's own Stop button."""
         self._claims: set[str] = set()
-        """Methods of which one call is reserved under the rate limit."""
+        """Methods of which one call is reserved under the rate limit, so that an answer that has
+        begun to grow can always be completed."""
         self._own_posts: set[str] = set()
         """Posts that this process made, or whose stream it has closed."""
         self._keyless: dict[str, str] = {}
         """The keys of streamed posts, which Slack takes only at the end of the stream."""
         self._contents: dict[str, PostContent] = {}
-        """What a post shows, as far as this process knows."""
+        """What a post shows, as far as this process knows. An edit that changes nothing is left
+        out."""
 
     def split(self, text: str) -> tuple[str, ...]:
         """Return the text in parts that each fit into one post. If the open stream is too old, its

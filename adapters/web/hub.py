@@ -167,7 +167,7 @@ class Hub:
         self._peers = peers
         self._shared_at = BoundedDict[str, float](MAX_SHARED_TURNS_IN_MEMORY)
         """When the progress of a turn of this process was sent to the others, by turn (monotonic
-        seconds)."""
+        seconds), so that it is not sent too often."""
         self._peers.on("progress", self._on_peer_progress)
         self._peers.on("asked", self._on_peer_message)
         self._peers.on("cards", self._on_peer_cards)

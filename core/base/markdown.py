@@ -663,13 +663,16 @@ class GrowingMarkdown:
         """Create the object for one answer, whose text is still empty."""
         self._trust = Trust()
         self._source = ""
-        """The blocks that have ended. `_done` is their sanitized form."""
+        """The blocks that have ended. `_done` is their sanitized form, so that they are parsed only
+        once."""
         self._done = ""
         self._stray_ticks: commonmark.StrayTicks = 0
+        """How the unpaired backticks of these blocks affect how Discord reads the text after
+        them."""
         self._shown = ""
-        """The part that was returned last."""
+        """The part that was returned last. It is returned again while the text has hardly grown."""
         self._length = 0
-        """The length of the text that was parsed last."""
+        """The length of the text that was parsed last, by which its growth is measured."""
 
     def render(self, text: str, trust: Trust) -> str:
         """Return the part of `text` that can be shown, with the addresses disabled that `trust`

@@ -124,7 +124,8 @@ class GrowingReply:
         self._shown: dict[int, str] = {}
         """The text that this process posted last in each part."""
         self._made: dict[int, str] = {}
-        """Ids of the posts that this process made, recorded or not."""
+        """Ids of the posts that this process made, by number. One may not be recorded yet, because
+        the caller was cancelled."""
         self._making: dict[int, asyncio.Task[str]] = {}
         """Posts under way. The caller that began one may have been cancelled since."""
         self._latest: Progress | None = None

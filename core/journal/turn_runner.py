@@ -70,6 +70,7 @@ class Places:
         """`total` is how many turns may work at the same time."""
         self.total = total
         self.under_way: set[int] = set()
+        """The turns (`seq`) that have begun and not ended, with or without a place."""
         self._holders: set[int] = set()
         """The turns (`seq`) that hold a place."""
         self._returning: deque[tuple[int, asyncio.Future[None]]] = deque()
@@ -77,6 +78,7 @@ class Places:
         self._is_shut = False
         """No turn may begin, because one runs alone."""
         self._changed = asyncio.Event()
+        """Set when a place may be free or a turn has ended, for callers that wait for that."""
 
     @property
     def is_free(self) -> bool:
@@ -180,16 +182,20 @@ class TurnQueue:
         self._ready: list[_WaitingTurn] = []
         """The turns that may begin, as a heap by position."""
         self._oldest: dict[int, _WaitingTurn] = {}
-        """The ready turns by `seq`, in the order in which they became ready."""
+        """The ready turns by `seq`, in the order in which they became ready: the first one shows
+        whether too many later messages have come before it."""
         self._held: defaultdict[tuple[str, str], list[_WaitingTurn]] = defaultdict(list)
         """By channel and person, a heap of the turns that are held back: the first of their
         conversation, but MAX_PERSON_TURNS_IN_CHANNEL is reached."""
         self._active: Counter[tuple[str, str]] = Counter()
         """By channel and person, the number of turns that are ready or under way."""
         self._present = 0
-        """The present round: that of the turn that began last."""
+        """The present round: that of the turn that began last. The first
+        waiting message of a person in a channel gets it, so that each other person delays it by
+        one message at most."""
         self._last: dict[Hashable, tuple[int, int]] = {}
-        """The last position that was assigned, and the number of unfinished turns. The keys are
+        """The last position that was assigned, after which the next one comes, and the number of
+        unfinished turns: without any, the entry is removed. The keys are
         (channel, person), (round, "person", person) and (round, "channel", channel)."""
 
     def add(self, seq: int, sender: Sender) -> int:
@@ -627,7 +633,8 @@ class LocalRunner(TurnExecutor):
         how many turns may work at the same time."""
         super().__init__(database, turns)
         self._open = False
-        """Turns may begin."""
+        """Turns may begin: the decisions that an earlier process left have run, or took too
+        long."""
         self._early_decisions: set[int] = set()
         """Unfinished decisions of an earlier process that run now. Turns begin after them. A
         decision leaves the set once it only waits for its author or its platform."""

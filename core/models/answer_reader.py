@@ -504,7 +504,8 @@ class AnswerReader:
         self._sources: dict[str, str] = {}
         """The addresses that the server names as sources, with their titles."""
         self._characters = self._checked_characters = 0
-        """How much was read, to end an answer that never ends."""
+        """How much was read: an answer that never ends is broken off at MAX_ANSWER_CHARACTERS, and
+        arguments of calls are checked again for at most MAX_CHECKED_CHARACTERS."""
 
     def read_event(self, event: Json) -> Sequence[ModelEvent]:
         """Add an event of the server's stream to the answer, and return the events for the turn

@@ -188,7 +188,8 @@ class ContextSizes:
         """The latest question for the size of a model, under way or answered. A question without
         a sure answer is removed, so that the next turn asks again."""
         self._asked_at: dict[str, float] = {}
-        """When that question was asked, by model (monotonic seconds)."""
+        """When that question was asked, by model (monotonic seconds). It is asked again after
+        CONTEXT_KNOWN_SECONDS."""
         self._is_refused = False
         """The server refused a question, so that it is reached, and may have no such path."""
 

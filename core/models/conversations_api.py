@@ -185,7 +185,8 @@ class BackgroundStream:
         self._on_late_id = late
         self._events: asyncio.Queue[Json | Exception | None] = asyncio.Queue()
         self._has_room = asyncio.Event()
-        """Set when the listener has taken events from a full queue."""
+        """Set when the listener has taken events from a full queue, or has left: then the server is
+        read on."""
         self._is_abandoned = False
         """Nobody listens any more; the stream is only read to its end."""
         self._unreported_id = ""

@@ -325,7 +325,8 @@ class ServedModel(Model):
         self._trouble: PonteError | None = None
         """Why the server cannot be used, as the last question to it has shown."""
         self._probed_at = 0.0
-        """When the server was asked last whether it works (monotonic seconds)."""
+        """When the server was asked last whether it works (monotonic seconds). While it is in
+        trouble, it is asked again after PROBE_INTERVAL_SECONDS."""
         self._probing: asyncio.Task[None] | None = None
         """The question that finds out the API and the model's size."""
 

@@ -393,9 +393,11 @@ class SqliteDatabase:
         """The connection that only reads; None before the first read."""
         self._closed = False
         self._waits_for_disk = SYNCHRONOUS_MODE == "FULL"
-        """A commit waits until the disk has it."""
+        """A commit waits until the disk has it. This is the connection's present mode, which is
+        changed only if a group of writes needs the other one."""
         self._refusal = ""
-        """Why the last commit failed; "" if it did not."""
+        """Why the last commit failed, for `health`; "" if it did not."""
+        # The writer's thread reports results to this loop, on which the callers wait.
         self._loop = asyncio.get_running_loop()
         self._thread = threading.Thread(target=self._run_writer, name="store-write", daemon=True)
 

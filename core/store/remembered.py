@@ -36,7 +36,8 @@ class RememberedState:
         self._dirty = False
         """The data has changed since it was written."""
         self._flushes = self._flushed = 0
-        """The number of `flush` calls that began, and how many of these a write has covered."""
+        """The number of `flush` calls that began, and how many of these a write has covered. By
+        them, calls that wait at the same time share one write."""
         self._writing = asyncio.Lock()
         self._writer: asyncio.Task[None] | None = None
 

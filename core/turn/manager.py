@@ -145,7 +145,8 @@ class ConversationManager:
         self._origins = origins
         self.background_tasks = BackgroundTasks("conversation")
         self._failures: BoundedDict[int, int] = BoundedDict(1000)
-        """Number of attempts that failed unexpectedly, by the turn's `seq`."""
+        """Number of attempts that failed unexpectedly, by the turn's `seq`. After
+        MAX_FAILED_ATTEMPTS the turn gets an apology as its answer."""
 
     async def handle(self, seq: int) -> None:
         """Run the turn with this `seq` until the last post of its answer is recorded. Return at

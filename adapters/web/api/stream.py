@@ -164,6 +164,7 @@ class PageWriter:
         self._text = ""
         self._activity = ""
         """What the tab was told last that the turn is doing."""
+        # Renders the growing text as HTML.
         self._html = GrowingHtml()
         self.interval_seconds = FRAME_INTERVAL_SECONDS
 

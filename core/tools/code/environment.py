@@ -199,7 +199,8 @@ class PythonEnvironment:
         """The installation of the libraries, which several runs may wait for."""
         # So long ago that the first installation is due at once.
         self._failed_at = -INSTALL_RETRY_SECONDS
-        """When the installation failed last (by `clock`)."""
+        """When the installation failed last (by `clock`). It is tried again after
+        INSTALL_RETRY_SECONDS."""
         self.lacks = ""
         """Why the libraries are not there, as the last try found."""
 
