@@ -156,7 +156,8 @@ class DiscordContext:
         self, original: discord.Message, is_thread: bool
     ) -> list[discord.Message]:
         """Return a message with the messages around it in a thread, with those of the thread that
-        was created from it, or with the replies to it. Raise as `attempt` does."""
+        was created from it, or with the replies to it. `is_thread`: the message is in a thread.
+        Raise as `attempt` does."""
         place: discord.abc.Messageable = original.channel
         if is_thread:
             found = await history(place, around=original, limit=MAX_LINKED_REPLIES + 1)

@@ -258,7 +258,7 @@ async def own_posts_since(
 
     They are needed if it is not known whether a post was made: Discord forgets a nonce after
     minutes, and history does not contain it. Answers to commands are found in another way. If
-    history may not be read, return none, or raise Undeliverable if the caller must be certain.
+    history may not be read, return none, or with `is_certain` raise Undeliverable.
     """
     after = discord.Object(since)
     try:

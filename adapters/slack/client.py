@@ -774,7 +774,8 @@ async def history(
     """Return the messages of a thread after `since`, oldest first; with `thread` "" those of a
     channel's top level. `until` is the time stamp of the last one, "" for no end.
 
-    It reads at most that many pages of 200 messages. Raises the errors of `SlackApi.call`.
+    It reads at most that many pages of 200 messages. `patience` is how many seconds a call may
+    wait for the rate limit. Raises the errors of `SlackApi.call`.
     """
     return (await read_history(api, channel, thread, since, patience, until, pages))[0]
 

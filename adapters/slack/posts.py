@@ -322,7 +322,7 @@ class SlackPosts:
         grows: bool = False,
     ) -> tuple[str, ...]:
         """Send the message in the first form that Slack accepts. Return the rest of the text, which
-        must follow in further messages.
+        must follow in further messages. `grows`: the text is not complete, so it is not divided.
 
         Another form helps only if Slack finds the message too long or refuses its blocks. Any
         other refusal is raised at once, and so is the last one if Slack accepts no form. Refusals

@@ -143,7 +143,7 @@ class PipeInput:
 
     async def read_line(self, in_code: bool = False) -> str | None:
         """Return the next line without its end, or None at the end of the input. Raise BadInput if
-        it is not text in UTF-8."""
+        it is not text in UTF-8. `in_code` changes the prompt of a terminal; a pipe has none."""
         while b"\n" not in self._data and not self._ended:
             data = await self._read()
             self._ended = not data

@@ -83,7 +83,8 @@ class StoredSettings:
         BadInput for a name or a value that the file cannot contain; then nothing is changed.
 
         LAST_FILE must have settings with which a start has worked. So they are copied there only
-        if they are in force now, not if they still wait to be tried themselves.
+        if they are in force now, not if they still wait to be tried themselves. `is_undo`: these
+        values are the earlier ones, so a further undo has nothing to take back.
         """
         before, trial = self.read(), self.trial
         text = HEADER + "".join(_line(name, value) for name, value in sorted(values.items()))

@@ -190,9 +190,8 @@ class TurnQueue:
         self._active: Counter[tuple[str, str]] = Counter()
         """By channel and person, the number of turns that are ready or under way."""
         self._present = 0
-        """The present round: that of the turn that began last. The first
-        waiting message of a person in a channel gets it, so that each other person delays it by
-        one message at most."""
+        """The present round: that of the turn that began last. The first waiting message of a
+        person in a channel gets it, so that each other person delays it by one message at most."""
         self._last: dict[Hashable, tuple[int, int]] = {}
         """The last position that was assigned, after which the next one comes, and the number of
         unfinished turns: without any, the entry is removed. The keys are

@@ -191,7 +191,8 @@ class GrowingAnswer:
     def add(self, piece: str, *, is_last: bool = False) -> str:
         """Add a piece of the answer. Return the text that can be shown now, after `text` so far.
 
-        If `is_unopened` becomes true, the text before counts no more.
+        If `is_unopened` becomes true, the text before counts no more. `is_last`: the answer ends
+        with this piece, so nothing waits for a next one.
 
         A piece may end anywhere. `_closing` is the pattern that ends an open thought. `_held` is
         the end of a piece that may be the beginning of a tag, or that is blank so far: it waits for

@@ -703,8 +703,8 @@ def _reconcile_rest(
     transcript that the server lacks, and `extra` items of the server that the transcript lacks.
     None: create a new conversation.
 
-    Extra items alone are the answer, if the question was sent. Calls without outputs, of an answer
-    that was lost, must be answered before anything else can be sent.
+    Extra items alone are the answer, if the question was sent before (`was_asked`). Calls
+    without outputs, of an answer that was lost, must be answered before anything else can be sent.
     """
     # The server only lacks items, or nothing at all to continue from.
     if not extra:

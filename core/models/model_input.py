@@ -489,7 +489,8 @@ def estimate_max_tokens(body: object) -> int:
 
 def user_text(item: Item, with_names: bool) -> str:
     """Return a user message as the model reads it. Quoted messages and words of a voice message are
-    fenced, because they may hold anything."""
+    fenced, because they may hold anything. `with_names`: several people write in the conversation,
+    so the message begins with its sender's name."""
     if item.name == CONTEXT_NAME:
         return fence_untrusted("quoted", item.text)
     if item.name == NOTE_NAME:

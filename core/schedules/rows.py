@@ -657,7 +657,11 @@ def _insert_run(
     missed: int = 1,
 ) -> ScheduleRun:
     """Store the row of a run and return the run. Only a run in the state "queued" is not over
-    yet. A row with this key, which can exist if the clock was set back, stays as it is."""
+    yet. A row with this key, which can exist if the clock was set back, stays as it is.
+
+    `due` is when the run should begin, and `seq` its message in the inbox; 0 for a run that has
+    none. `missed` is the number of due times for which a row of a missed run stands.
+    """
     ended = 0.0 if state == "queued" else now
     connection.execute(
         "INSERT INTO schedule_runs (event_key, schedule, person, due_at, seq, state, reason,"

@@ -257,7 +257,8 @@ def _explain(
     server: McpServer, transport: GuardedTransport, error: BaseException, limit: float
 ) -> Exception:
     """Return the error for a failure of the SDK, in words for operators and without the token. The
-    SDK runs its parts as tasks, so its errors may come in groups; the first one counts."""
+    SDK runs its parts as tasks, so its errors may come in groups; the first one counts. `limit`
+    is how many seconds the server had."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, ToolError):

@@ -96,9 +96,9 @@ async def chart(
 
 
 def _read_days(rows: RowsResult, at: int) -> list[date]:
-    """Return the day of each row, for an axis of time; [] if the column holds other values than
-    days in their order, or if the first and the last are more than `MAX_CHART_DAYS` apart. Then the
-    labels are those of the rows alone."""
+    """Return the day of each row in the column `at`, for an axis of time; [] if it holds other
+    values than days in their order, or if the first and the last are more than `MAX_CHART_DAYS`
+    apart. Then the labels are those of the rows alone."""
     try:
         days = [date.fromisoformat(str(values[at])) for values in rows.values]
     except ValueError:

@@ -331,7 +331,8 @@ class RowSelection:
         """Return the selection for a model's filters. Raise ToolError if there are too many or one
         does not fit its field, and NocoError `unknown_field`.
 
-        `now` is in the asker's zone.
+        `now` is in the asker's zone. `is_sent` is False for a system without filters of its own:
+        Ponte then checks all rows.
         """
         if len(filters) > MAX_FILTERS:
             raise ToolError(
