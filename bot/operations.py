@@ -205,6 +205,7 @@ async def check_parts(
 @operation("names", admin_page=True, in_shell=False)
 async def find_names(ponte: Ponte, keys: Sequence[str] = ()) -> Mapping[str, str]:
     """Return the names of people and channels by key, as far as they are known."""
+    # Not at the top: `ponte --help` imports this module, so it loads little.
     from core.domain.messages import Address
 
     names, messengers = dict(await ponte.engine.people.find_names(keys)), ponte.engine.platforms
@@ -303,6 +304,7 @@ async def report_usage(
     with_limits: bool = False,
 ) -> results.UsageReport:
     """Show today's usage, or a report since a date (see the options)."""
+    # Not at the top: `ponte --help` imports this module, so it loads little.
     from bot import reports
 
     budget = ponte.engine.people.budget
@@ -335,6 +337,7 @@ async def read_audit_log(
     after: str = "",
 ) -> Json:
     """Show who did what, which rule allowed it, and who approved it, newest first."""
+    # Not at the top: `ponte --help` imports this module, so it loads little.
     from bot.reports import parse_moment
 
     lines, following = await ponte.engine.people.audit.read(
@@ -357,6 +360,7 @@ async def list_feedback(
 ) -> Rows:
     """List the latest votes on answers, newest first. Questions and answers are shown if the person
     shared them, or if they're in a public channel."""
+    # Not at the top: `ponte --help` imports this module, so it loads little.
     from bot.reports import parse_moment
 
     engine, first = ponte.engine, parse_moment(since, ponte.zone)
@@ -389,6 +393,7 @@ async def check_policy(
 ) -> results.PolicyCheck:
     """Show a person's permissions in a channel, and which rule applies, by the ponte.toml on disk.
     No platform is asked for the person's groups."""
+    # Not at the top: `ponte --help` imports this module, so it loads little.
     from bot.reports import check_rights
 
     return await check_rights(start, person, channel, groups=group, guest=guest, rights=right)
@@ -407,6 +412,7 @@ async def preview_hook(
     body: Annotated[str, ShellOption("A file with the body of a request.", is_file=True)] = "",
 ) -> Json:
     """Show what a webhook delivery would post, and with which permissions. Nothing is posted."""
+    # Not at the top: `ponte --help` imports this module, so it loads little.
     from bot.ponte import summaries
     from bot.reports import find_rights
     from core.base.errors import NotFound

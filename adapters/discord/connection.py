@@ -128,6 +128,7 @@ class GatewayConnection:
     async def client(self) -> DiscordClient:
         """Wait for the login and return the client. REST calls work from then on, also without a
         session."""
+        # A caller that is cancelled must not end the wait of the others.
         return await asyncio.shield(self._client)
 
     def adopt(self, client: DiscordClient) -> None:

@@ -367,6 +367,7 @@ class Acks:
         """Wait for the acknowledgement and return whether Discord accepted it. Return None for a
         turn that this process does not know, as after a restart."""
         future = self._acknowledgements.get(turn)
+        # A caller that is cancelled must not cancel the future, which `settle` sets.
         return None if future is None else await asyncio.shield(future)
 
 

@@ -49,6 +49,7 @@ class TerminalIntegration(OwnerIntegration[SettingsPart]):
     ) -> Platform:
         """Return the web adapter, listening on the home's socket, that is not started yet. `routes`
         and `find_hook`, which other machines call, are served by the page's server only."""
+        # Loaded only here: `build` runs only if the terminal is on.
         from adapters.web.hub import Hub, WebAdapter
         from adapters.web.sign_in import SocketAuthentication, Visitors
 

@@ -81,6 +81,7 @@ def chat() -> int:
     """Run `ponte chat`: chat in this terminal with the running Ponte, or with one that this process
     starts for as long. Return the exit code."""
     inputs = start(quiet=True, asks_holder=True)
+    # Loaded only by commands that come here, so that the others start faster.
     from adapters.terminal.chat import chat as converse
     from bot import app
 
@@ -100,6 +101,7 @@ def ask(text: str, files: Sequence[Path], form: str | None, output: Path | None,
     words, because they say how many of all rows these are. `@name` in `text` attaches that file, as
     in `ponte chat`; on standard input it does not, because that may be somebody else's text.
     """
+    # Loaded only by commands that come here, so that the others start faster.
     from adapters.terminal.chat import decode_input, read_attachments
     from adapters.terminal.screen import Screen
 
@@ -183,6 +185,7 @@ def link(*, as_json: bool = False) -> int:
 def doctor(try_model: Callable[[], None] | None, *, as_json: bool = False) -> int:
     """Run `ponte doctor`. `try_model` is called before paid requests are sent to the model; None
     sends none. Return the exit code."""
+    # Loaded only for this command, so that the others start faster.
     from bot.doctor import checks as doctor
 
     inputs = start(quiet=True, asks_holder=True)
@@ -209,6 +212,7 @@ def slack_manifest(*, link: bool) -> int:
 
     `link`: print a URL that creates the app instead of the manifest.
     """
+    # Loaded only for this command, so that the others start faster.
     from adapters.slack import setup
 
     inputs = start(quiet=True, asks_holder=True)
@@ -272,6 +276,7 @@ def run_operation(name: str, arguments: Json, *, as_json: bool) -> int:
     """Run an operation in the process that holds the data folder, or in this one if none does, and
     print its result. An operation that needs only the settings runs here without a Ponte. Return
     the exit code."""
+    # Loaded only by commands that come here, so that the others start faster.
     from adapters.terminal.screen import Screen
 
     inputs, own = start(quiet=True, asks_holder=True), OPERATIONS[name]
@@ -348,6 +353,7 @@ def ask_holder(
     """Return what `work` gets from the process that holds the data folder, over its socket. If none
     does, this process holds the folder and serves the socket for as long. `begun` has the settings
     if they are read already. `prepares` is as in `Ponte.start`."""
+    # Loaded only by commands that come here, so that the others start faster.
     from bot import app
 
     async def ask(begun: Start) -> T:
@@ -362,6 +368,7 @@ def ask_holder(
 
 def _read_attachment(file: Path) -> tuple[str, bytes]:
     """Return the name and bytes of a file, which may be a pipe. Raise BadInput, TooLarge."""
+    # Loaded only by commands that come here, so that the others start faster.
     from adapters.terminal.chat import MAX_UPLOAD_BYTES
 
     try:

@@ -164,6 +164,7 @@ def _encode_xlsx(
 ) -> tuple[bytes, int]:
     """Return a table as an Excel workbook with one sheet, and how many cells were cut because Excel
     holds only MAX_XLSX_CELL_UNITS of a text. No text becomes a formula, a link or a number."""
+    # Loaded for the first workbook, which many processes never make.
     import xlsxwriter
 
     if len(columns) > MAX_XLSX_COLUMNS:

@@ -270,6 +270,7 @@ class GrowingReply:
         recorded, because the whole answer edits it."""
         self._is_finishing = True
         if self._worker is not None and not self._worker.done():
+            # A cancellation of the turn must not interrupt a post before its id is recorded.
             await asyncio.shield(self._worker)
         if self._pause is not None:
             self._pause.cancel()

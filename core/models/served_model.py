@@ -371,6 +371,7 @@ class ServedModel(Model):
         if self._level is None:
             self.start()
             if self._probing is not None:
+                # Other rounds may wait for the same question when one of them is cancelled.
                 await asyncio.shield(self._probing)
         if self._level is None:
             raise self._trouble or NoEndpoint()

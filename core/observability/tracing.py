@@ -381,6 +381,7 @@ class Recording:
 def _logging_exporter(url: str | None, headers: str | None, proxy: str | None) -> SpanExporter:
     """Return an exporter of spans to the collector at `url`, which logs once when it fails, and
     once when it works again. `headers` is a text as in OTEL_EXPORTER_OTLP_HEADERS."""
+    # These packages are optional: they are there only if traces are exported.
     import requests
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace import ReadableSpan

@@ -408,6 +408,7 @@ def _due_times(rule: ScheduleRule, zone: str, after: float) -> Iterator[float]:
         if rule.run_at > after:
             yield rule.run_at
         return
+    # Loaded for the first rule that repeats, so that a start does not wait for it.
     from cronsim import CronSim, CronSimError
 
     last = after

@@ -285,6 +285,7 @@ class PostgresDatabase:
     def _open(self) -> None:
         """Migrate the database, then open the pool. Blocking. Raises NotStored,
         DifferentSharedSchema."""
+        # Psycopg is an optional package, which only a Ponte on Postgres has.
         from psycopg.rows import dict_row
         from psycopg_pool import ConnectionPool
 
@@ -307,6 +308,7 @@ class PostgresDatabase:
         An advisory lock makes processes that start together do this one after the other. Raises
         DifferentSharedSchema if another version of Ponte wrote the database.
         """
+        # Procrastinate is an optional package, which only a Ponte on Postgres has.
         from procrastinate.schema import SchemaManager
 
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK_KEY,))
@@ -372,6 +374,7 @@ class PostgresDatabase:
         Unstorable for a rejected value, NotStored for other faults of the server or network, and
         errors of the statement or of `work` unchanged.
         """
+        # Psycopg is an optional package, which only a Ponte on Postgres has.
         import psycopg
         from psycopg_pool import PoolTimeout
 
@@ -455,6 +458,7 @@ def check_server(url: str, look: Callable[[SqlConnection], T]) -> tuple[str, int
 @contextmanager
 def _connect(url: str, autocommit: bool = False) -> Iterator[psycopg.Connection[Any]]:
     """Yield a connection that belongs to no pool. Errors of the server raise NotStored."""
+    # Psycopg is an optional package, which only a Ponte on Postgres has.
     import psycopg
     from psycopg.rows import dict_row
 

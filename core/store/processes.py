@@ -98,6 +98,7 @@ class Notifications:
 
     async def _connect(self) -> psycopg.AsyncConnection[Any]:
         """Return a new connection that listens. Raise any error of psycopg."""
+        # Psycopg is an optional package, which only a Ponte on Postgres has.
         import psycopg
 
         connection = await psycopg.AsyncConnection.connect(

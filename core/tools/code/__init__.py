@@ -84,6 +84,7 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
         own, shared = deps.own, deps.shared
         if self.choose_place(own, shared) == "local":
             return self._build_local(deps)
+        # Each backend is loaded only if it is the one that the settings choose.
         from core.tools.code.hosted import HostedBackend, HostedOptions
 
         choice = HostedOptions(
@@ -101,6 +102,7 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
         """Return the local backend. Starts nothing. `folder` replaces the home's folder for
         environments: `ponte doctor` uses a temporary one. Another process that takes over a thread,
         or forgets it, sends the notice "kernel", which ends the thread's kernel here."""
+        # Loaded only if code runs on this machine.
         from core.tools.code.environment import PythonEnvironment, environments_folder
         from core.tools.code.local import Kernels, LocalBackend, max_kernels
         from core.tools.code.sandbox.sandbox import SandboxLimits

@@ -326,6 +326,7 @@ class LocalBackend:
 
     async def _wait_for_proof(self) -> SandboxChoice:
         self._proof = self._proof or asyncio.create_task(self._prove_sandbox())
+        # A caller that is cancelled must not cancel the proof, which is made once for all.
         return await asyncio.shield(self._proof)
 
     async def _prove_sandbox(self) -> SandboxChoice:

@@ -170,6 +170,7 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
     async def check(self, deps: IntegrationDependencies[NocodbSettings]) -> Sequence[Health]:
         """Return what NocoDB or the bridge reports about itself, for `ponte doctor`. Raise
         PonteError if it does not respond, or if a rule names a table that does not exist."""
+        # Loaded only if NocoDB is connected.
         from core.tools.nocodb.api import NocoApi, NocoError
         from core.tools.nocodb.bridge import list_table_names
         from core.tools.nocodb.bridge_api import BridgeApi
@@ -219,6 +220,7 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
     ) -> Mapping[str, Sequence[str]]:
         """Return the bases that the token can read, as choices for NOCODB_BASE_ID. Each is named by
         its title; by its id if the title is not unique or cannot be shown."""
+        # Loaded only if NocoDB is connected.
         from core.tools.nocodb.api import NocoApi
 
         own = deps.own

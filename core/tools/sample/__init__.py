@@ -78,6 +78,7 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
     ) -> ToolBundle:
         """Return the tools over the sample tables, and what applies approved changes to them. The
         file with the tables is opened when it is first used."""
+        # Loaded only with sample tables. `quick` is for integrations that provide commands.
         from core.tools.sample.base import SampleSource
         from core.tools.sample.shop import BASE_TITLE
 
@@ -94,6 +95,7 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
         """Return the state of the sample base and the number of its rows, without creating the
         file. Raise NocoError if the file cannot be used, PonteError if a rule names a table that
         does not exist."""
+        # Loaded only with sample tables.
         from core.tools.nocodb.schema import ids_and_titles
 
         base = _open(deps)
