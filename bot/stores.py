@@ -147,7 +147,8 @@ class Stores:
     @classmethod
     async def open(cls, url: str, home: Home, *, takes: bool, works: bool) -> Stores:
         """Open the database at `url`, which several processes share, or that of the data folder if
-        `url` is empty.
+        `url` is empty. On a shared one, `takes`: this process receives the platforms' events, and
+        `works`: it runs turns.
 
         The secrets of a shared database replace those of the folder, so that all processes have
         the same. Raise ModuleNotFoundError if Postgres' packages are missing, and what

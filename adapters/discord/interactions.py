@@ -451,7 +451,8 @@ class DiscordHandlers:
         self, interaction: Interaction, press_id: str, chosen: Sequence[str] = ()
     ) -> None:
         """Show the form that changes a proposal, with the fields at the positions `chosen`. Without
-        these, show menus of the fields if there are too many for one form."""
+        these, show menus of the fields if there are too many for one form. `press_id` is the
+        change's id and revision, from the pressed button."""
         asking = self._make_interaction(interaction)
         form = await self.interactions.find_form(asking, press_id, CHANGE_FORM_SECONDS)
         if isinstance(form, str):
@@ -480,7 +481,8 @@ class DiscordHandlers:
         self, interaction: Interaction, press_id: str, values: Mapping[str, str]
     ) -> None:
         """Submit the form that changes a proposal, and delete the menus from which it was opened:
-        the card itself is redrawn in its own message."""
+        the card itself is redrawn in its own message. `press_id` is the change's id and revision,
+        `values` are by the position of their field in the form."""
         submitted = await self.interactions.submit_form(
             self._make_interaction(interaction), press_id, values, CHANGE_FORM_SECONDS
         )

@@ -188,7 +188,8 @@ class ChannelSurface(DiscordSurface):
         await client.get_partial_messageable(thread if is_there else int(address.channel)).typing()
 
     async def post(self, key: str, part: AnswerPart) -> str:
-        """Post a part and return its id as `channel:message`.
+        """Post a part and return its id as `channel:message`. `key` becomes the nonce, by which
+        Discord makes no second post for some minutes.
 
         If `find` was called for this part, a post with the same text is looked for first and
         edited. Raise the refusal again, without a call, once Discord has refused a post of this
@@ -236,8 +237,8 @@ class ChannelSurface(DiscordSurface):
         form: dict[str, Any],
         answer: Answer | None,
     ) -> discord.Message:
-        """Send a post as a reply to `source`. If Discord refuses for good, remember the refusal; if
-        only the reply is refused, send the post without it."""
+        """Send a post with the nonce `key` as a reply to `source`. If Discord refuses for good,
+        remember the refusal; if only the reply is refused, send the post without it."""
         reference: dict[str, Any] = {}
         # In a thread that was made from `source`, that message is not there but in the parent
         # channel, so the post is no reply. Discord gives such a thread the id of its message.

@@ -160,6 +160,7 @@ class ChangeRequests:
         PROPOSAL_SECONDS.
 
         The message carries the draft in its origin, from which the turn makes the proposal.
+        `digest` is the hash of the `tool` and its arguments, by which an equal request finds it.
         """
         to = await self.find_destination(caller, turn_id(key))
         origin = MessageOrigin(

@@ -294,7 +294,8 @@ class SlackContext:
     ) -> tuple[list[Quote], list[Attachment]]:
         """Return the messages that the conversation does not contain yet, and their files.
 
-        These are messages of others since our last answer that were not addressed to us.
+        These are messages of others since our last answer that were not addressed to us. `shared`:
+        the conversation is in a channel, where a root post of ours is no answer in it.
         """
         posts, bot = earlier.posts, self.workspace.user
         new_posts = [

@@ -508,8 +508,8 @@ class SlackHandlers:
         self, ack: AsyncAck, trigger: str, place: SlackPlace, memory: dict[str, Any]
     ) -> None:
         """Open the form that changes the proposal whose button was pressed; `memory["press"]` is
-        that button's value. If there is no form, or it is too late to open it, tell the person. It
-        stores nothing."""
+        that button's value, and `trigger` what Slack takes once, for a few seconds, to open a form.
+        If there is no form, or it is too late to open it, tell the person. It stores nothing."""
         interaction = self._make_interaction(
             place, "", ack, lambda words: self._respond(place, words)
         )
@@ -527,7 +527,9 @@ class SlackHandlers:
     async def _ask_for_reason(
         self, ack: AsyncAck, trigger: str, place: SlackPlace, ts: str, press_id: str
     ) -> None:
-        """Open the form that asks why a change was denied. `ts` is the post with its card."""
+        """Open the form that asks why a change was denied. `ts` is the post with its card,
+        `press_id` the change's id and revision, and `trigger` what Slack takes once, for a few
+        seconds, to open a form."""
         interaction = replace(
             self._make_interaction(place, "", ack, lambda words: self._respond(place, words)),
             without_form=_TYPE_REASON,

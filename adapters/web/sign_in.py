@@ -416,7 +416,7 @@ class TokenAuthentication:
         return owner_visitor(WEB_PLATFORM, self._owner_name)
 
     async def find_program(self, digest: str) -> Visitor | None:
-        """Return the visitor of the API token with this hash, None if there is none. Raise
+        """Return the visitor of the API token with this SHA-256, None if there is none. Raise
         SessionEnded or ConfirmAgain if its person has no access now, Unauthorized, NotStored.
 
         The author of its messages is marked as a program, so that no part of Ponte lets it decide

@@ -270,7 +270,8 @@ def _describe_request(
     """Return the sentences on the card of an open proposal: who asks for it, and who must approve.
 
     `deciders` are the names of people who can; "" if none is known. `needed` is how many must
-    approve. `name` is the asker's; "" if they are the reader, None for the one that is stored.
+    approve. `needs_admin`: the asker cannot approve it. `name` is the asker's; "" if they are the
+    reader, None for the one that is stored.
     """
     asker = change.proposal.asker
     name = clip_line(asker.name or asker.id) if name is None else name

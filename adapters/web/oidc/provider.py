@@ -259,7 +259,8 @@ def identify(
 
 def _check_token(claims: Mapping[str, Any], provider: Provider, nonce: str, now: float) -> None:
     """Raise SignInRefused unless the token is from this provider, for this Ponte, for this browser
-    and for this time. A claim of another type never passes."""
+    and for this time. `nonce` was sent with this browser's request, and the token must repeat it. A
+    claim of another type never passes."""
     audience = claims.get("aud")
     audiences = _texts([audience] if isinstance(audience, str) else audience)
     # A token for several programs must say that it was issued to this one.

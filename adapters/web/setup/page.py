@@ -130,7 +130,8 @@ class SetupView:
     def _card_form(self, card: Json, since: float | None, is_open: bool) -> str:
         """Return the form of a card. Its hidden field `draft` has the id of what was entered
         before, so that secrets need not be typed, or sent to the browser, again. `since` is when
-        the settings were stored, in seconds since the epoch."""
+        the settings were stored, in seconds since the epoch. `is_open`: this card's form was sent
+        last."""
         # The draft is of the card whose form was sent last.
         draft = self.draft if is_open else {}
         fields = "".join(self._field(each, draft, since, is_open) for each in card["fields"])
