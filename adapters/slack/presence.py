@@ -163,8 +163,11 @@ class SlackSigns:
         self.started = time.time()
         """The start of this process, in Unix seconds."""
         self.working: BoundedDict[str, str] = BoundedDict()
+        """By thread (`CHANNEL:THREAD`), the turn that last set its session to "processing"."""
         self.titles: BoundedDict[str, str] = BoundedDict()
+        """By turn, the title of a session that it starts."""
         self.suspended: BoundedDict[str, bool] = BoundedDict()
+        """The threads whose session this process has set to "suspended"."""
         self.notices = CommandNotices(workspace.api, tasks)
         self.marks = WaitingMarks(tasks, self.mark, self.unmark, BoundedDict())
 
@@ -286,6 +289,7 @@ class Presence:
         """Held during a call that sets the status line, so that none reaches Slack after the
         answer."""
         self._ended = False
+        """The turn has ended, so no sign may appear any more."""
         self._released = False
         """This turn has ended the thread's session, or begun to."""
         self._reserved = False

@@ -93,6 +93,9 @@ class HttpConnection(H11Protocol):
         """uvicorn makes one for each connection, with arguments of its own."""
         super().__init__(*args, **more)
         self._phase: Literal["head", "body", "idle", "answer"] = "idle"
+        """What the connection waits for: the head of a request, its body, the next request (idle),
+        or the end of the answer. `_since` is when that began, and `_byte_count` the bytes that have
+        arrived since then."""
         self._since = 0.0
         self._byte_count = 0
         self._is_leaving = False

@@ -268,8 +268,9 @@ class HttpClient:
     def __init__(
         self, *, proxies: Proxies | None = None, socket: str = "", cap: int = MAX_RESPONSE_BYTES
     ) -> None:
-        """Prepare the client. The HTTP library is imported later, by `open`, because that is
-        slow."""
+        """Prepare the client. `socket` is the path of a Unix socket that receives all requests, ""
+        for none. `cap` is the maximum size of a response in bytes. The HTTP library is imported
+        later, by `open`, because that is slow."""
         self._proxies = proxies or Proxies()
         self._socket = socket
         self._cap = cap
