@@ -98,6 +98,7 @@ class OperationService:
         """Return rows of the list `name` (in TEXT_LISTS) as the page /admin shows them: people and
         channels have names in place of their keys, and lines of the audit log the titles of
         changes."""
+        # Loaded only when a list is shown.
         from bot.reports import describe_changes
 
         columns = TEXT_LISTS[name]

@@ -49,7 +49,7 @@ class TerminalIntegration(OwnerIntegration[SettingsPart]):
     ) -> Platform:
         """Return the web adapter, listening on the home's socket, that is not started yet. `routes`
         and `find_hook`, which other machines call, are served by the page's server only."""
-        # Loaded only here: `build` runs only if the terminal is on.
+        # Not at the top: commands that only read the settings load this module, too.
         from adapters.web.hub import Hub, WebAdapter
         from adapters.web.sign_in import SocketAuthentication, Visitors
 

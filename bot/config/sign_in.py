@@ -36,6 +36,7 @@ def _check_issuer(value: str) -> str:
     """Return a provider's address from ponte.toml if Ponte may trust its accounts: it uses https,
     and, at Microsoft Entra, belongs to one organization. Raise ValueError, which pydantic turns
     into the line for the operator."""
+    # Loaded only if ponte.toml has a provider.
     from adapters.web.oidc.provider import is_allowed_url
 
     # Twice: the address is its own issuer's, so http is allowed on this machine.
@@ -119,6 +120,7 @@ class SignInConfig(StrictSection):
 
     def provider(self, name: str, variable: Callable[[str], str]) -> Provider:
         """Return the provider. `variable` returns the value of an environment variable."""
+        # Loaded only if ponte.toml has a provider.
         from adapters.web.oidc.provider import Provider
 
         return Provider(

@@ -305,7 +305,6 @@ async def _as_is(part: Health) -> Sequence[Health]:
 async def _check_database(url: str) -> Sequence[Health]:
     """Report the version and the schema of the Postgres server, and which processes use it. It is a
     failure if processes receive messages (`takes`) and none answers them (`works`)."""
-    # Loaded only if there is a Postgres server to check.
     from core.store.postgres import check_server
     from core.store.processes import read_cluster
 

@@ -211,6 +211,7 @@ class SetupService:
     async def check(self, draft: str) -> None:
         """Check a draft against the live service; `show_draft` then has the findings, and the
         values that its settings can have, such as the names of models. Raise BadInput, NotFound."""
+        # Loaded only when a draft is checked.
         from bot.doctor.checks import check_integration
         from bot.doctor.safety import describe_unpriced
 

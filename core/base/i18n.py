@@ -203,6 +203,7 @@ def format_moment(
 ) -> str:
     """Return a date and time in the zone of `when`, as in `Nov 20, 2026, 2:30 PM`. With the
     `length` "medium", the time has seconds. `this_year`: as for `format_date`."""
+    # Babel is loaded at the first use, so that a start does not wait for it.
     from babel.dates import format_time
 
     day = format_date(when, locale, this_year=this_year)
@@ -217,6 +218,7 @@ def format_date(
 ) -> str:
     """Return a date, as in `Nov 18, 2026`. With the `length` "MMMd", it has no year; with "yMMM",
     it is a month. With `this_year` it is short, and has its year only if that is another one."""
+    # Babel is loaded at the first use, so that a start does not wait for it.
     from babel.dates import format_date as format_by_cldr
     from babel.dates import format_skeleton
 

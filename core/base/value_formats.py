@@ -102,6 +102,7 @@ def _format_number(number: Decimal, kind: str, format: str, cldr: str) -> str:
     """Return a number as people of a language write it. It shows all its decimal places, at least
     those of its column's format, because a person decides by what they read. `kind` is the first
     word of `format`, and `cldr` the locale in Babel's form."""
+    # Babel is loaded at the first use, so that a start does not wait for it.
     from babel.numbers import format_currency, format_decimal
 
     # The exponent of 12.50 is -1: it needs one decimal place. Infinity has a text as its exponent.
@@ -209,6 +210,7 @@ def parse_typed_day(text: str, today: date, locale: str | None = None) -> date |
     """Return the day that a person typed in their language: `2026-12-24`, `24/12/2026` (month first
     in English), a date with the month's name, or a word such as `tomorrow`. Return None for any
     other text. `today` is the present day in their time zone."""
+    # Babel is loaded at the first use, so that a start does not wait for it.
     from babel.dates import get_month_names
 
     words, cldr = fold_to_letters(_simplify(text)), babel_locale(locale)

@@ -372,7 +372,7 @@ class SqlLedger(SqlStore):
         and `note` for the model's next turn. Approvals of the former revision are deleted. Return
         the change: as it was if it has expired, or if another event changed or decided it first.
 
-        With `asks_nobody`, approvers get no notice of it, because its asker decides.
+        With `asks_nobody`, approvers get no first notice of it, because its asker decides.
         """
         change = _get_locked(connection, proposal.id)
         former = change.proposal
@@ -408,7 +408,7 @@ class SqlLedger(SqlStore):
         Return it, or the one that an earlier call stored. Raise Superseded if the rows of the
         former one were erased meanwhile.
 
-        With `asks_nobody`, approvers get no notice of it, because its asker decides.
+        With `asks_nobody`, approvers get no first notice of it, because its asker decides.
         """
         former = _get_locked(connection, former_id)
         # Repeated already, by a second delivery or by somebody else.

@@ -143,7 +143,7 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
             from core.models.demo_model import DemoModel
 
             return DemoModel(), start_nothing
-        # Loaded only if a server is used, and not the demo model.
+        # Not at the top: commands that only read the settings load this module, too.
         from core.models.model_server import ModelOptions
 
         # The key of the pseudonyms under which the server knows people.
@@ -232,7 +232,7 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         table of OpenAI's models is not tested."""
         if deps.own.demo:
             return ""
-        # Loaded only if a server is used, and not the demo model.
+        # Not at the top: commands that only read the settings load this module, too.
         from core.models.context_size import ContextSizes
 
         own = deps.own
@@ -249,7 +249,7 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         if deps.own.demo:
             yield DoctorFinding("model requests", "off", say(NOTHING_TO_CHECK))
             return
-        # Loaded only if a server is used, and not the demo model.
+        # Not at the top: commands that only read the settings load this module, too.
         from core.models.model_server import ModelOptions
         from core.models.served_model import Trial
 
@@ -295,7 +295,7 @@ def _serve_model(
 ) -> ServedModel:
     """Return a model behind the server that the settings name, with the API that they name; with
     "auto", it finds out which one the server has."""
-    # Loaded only if a server is used, and not the demo model.
+    # Not at the top: commands that only read the settings load this module, too.
     from core.models.served_model import ServedModel
 
     own = deps.own

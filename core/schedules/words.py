@@ -175,6 +175,7 @@ def _describe_monthly(day: str, month: str, weekday: str, times: str) -> str:
 def _describe_yearly(day: str, month: str, weekday: str, times: str) -> str:
     """Return a sentence for a rule that runs on one day of some months, as in `every year on March
     1 and June 1 at …`; "" for another rule. Months without that day follow in brackets."""
+    # Babel is loaded at the first use, so that a start does not wait for it.
     from babel.dates import format_skeleton
 
     months = _parse_list(month, MONTHS)
@@ -191,6 +192,7 @@ def _describe_yearly(day: str, month: str, weekday: str, times: str) -> str:
 def _describe_missing_days(days: Sequence[int], months: Sequence[int]) -> str:
     """Return which of the months lack one of the days, in brackets in the current language, as in
     ` (no day 31 in April and June)`; "" if none does. The rule runs on no other day instead."""
+    # Babel is loaded at the first use, so that a start does not wait for it.
     from babel.dates import format_skeleton, get_month_names
 
     names = get_month_names("wide", "stand-alone", babel_locale())

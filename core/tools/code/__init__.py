@@ -148,6 +148,7 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
 
         Raise PonteError with the reason if it cannot be built.
         """
+        # Loaded only if code runs on this machine.
         from core.tools.code.environment import PythonEnvironment, environments_folder
         from core.tools.code.sandbox.sandbox import SandboxFailed
 
