@@ -578,8 +578,8 @@ def describe_forgotten_person(result: Row, view: View) -> Iterator[str]:
         yield from (f"    {to_one_line(str(conversation))}" for conversation in shared)
     yield say(
         "Not deleted: posts on the platforms, rows in your tables, runs at StackSpot, earlier "
-        "backups, logs, and IDs that you wrote into ponte.toml or .env. Lines of the audit log and "
-        "sums of usage are kept without the person."
+        "backups, logs, and IDs that you wrote into ponte.toml or .env. Audit log entries and "
+        "usage totals are kept but no longer identify the person."
     )
     if result["remains"]:
         yield str(result["remains"])

@@ -329,9 +329,14 @@ async def list_limits(ponte: Ponte) -> Rows:
 async def read_audit_log(
     ponte: Ponte,
     since: Annotated[
-        str, ShellOption("From this date or time on, for example 2026-11-01 or yesterday.")
+        str,
+        ShellOption(
+            "Start of the period: a date or a date and time, for example 2026-11-01 or yesterday."
+        ),
     ] = "",
-    until: Annotated[str, ShellOption("Up to the end of this date, or up to this time.")] = "",
+    until: Annotated[
+        str, ShellOption("End of the period: a date (inclusive) or a date and time.")
+    ] = "",
     person: Annotated[str, ShellOption("Only this person, for example slack:U1.")] = "",
     event: Annotated[str, ShellOption("Only this event, for example change-approved.")] = "",
     after: str = "",
@@ -354,7 +359,10 @@ async def read_audit_log(
 async def list_feedback(
     ponte: Ponte,
     since: Annotated[
-        str, ShellOption("From this date or time on, for example 2026-11-01 or yesterday.")
+        str,
+        ShellOption(
+            "Start of the period: a date or a date and time, for example 2026-11-01 or yesterday."
+        ),
     ] = "",
     down: Annotated[bool, ShellOption("Only thumbs down.")] = False,
 ) -> Rows:

@@ -508,7 +508,7 @@ def read_idempotency_key(request: Request) -> str:
     key = request.headers.get("idempotency-key", "")
     if key and not IDEMPOTENCY_KEY_PATTERN.fullmatch(key):
         raise BadRequest(
-            why=("its Idempotency-Key header is too long or contains invalid characters")
+            why=("the Idempotency-Key header is too long or contains invalid characters")
         )
     return key
 

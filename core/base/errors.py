@@ -393,7 +393,7 @@ class Superseded(PonteError):
     or its conversation was forgotten. Nothing was written."""
 
     code = "superseded"
-    sentence = "An older attempt tried to save its result."
+    sentence = "An outdated attempt tried to save its result, which was discarded."
 
 
 class TakenOver(Superseded):

@@ -624,7 +624,9 @@ def _activate_schedule(connection: SqlConnection, schedule: Schedule, now: float
     due again."""
     due = next_after(schedule.draft.rule, schedule.draft.time_zone, now)
     if due is None or (schedule.draft.ends_at and due > schedule.draft.ends_at):
-        raise BadSchedule("All times of this schedule have passed. Edit it to choose a later one.")
+        raise BadSchedule(
+            "All of this schedule's times have passed. Edit the schedule and choose a later time."
+        )
     _update(connection, schedule.id, now, state="active", reason="", next_due_at=due, failures=0)
 
 

@@ -58,8 +58,8 @@ from core.voice import TRANSCRIBING, VoiceError
 
 Show = Callable[[Progress], Awaitable[None]]
 LEFT_OUT = (
-    "I left out earlier results in this conversation that you don't have permission to read. What "
-    "was posted stays visible here."
+    "I left out earlier results in this conversation that you don't have permission to read. "
+    "Anything already posted here stays visible."
 )
 """The sentence for the person if `ReadableThread` lacks something."""
 FETCH_TIMEOUT_SECONDS = 10.0

@@ -192,7 +192,7 @@ async def test_rows_that_were_placed_in_an_answer_are_left_out_too(
         assert INVOICE not in last_message
         assert "Most of them are paid." in last_message
         assert "That is all." in last_message
-        assert f"{NOTE} What was posted stays visible here." in answer.text
+        assert f"{NOTE} Anything already posted here stays visible." in answer.text
         await one.ask("And you?", "boss")
         assert INVOICE in one.last_heard()
 

@@ -157,8 +157,8 @@ async def test_what_nocodb_lacks_is_asked_once_and_nobody_waits_for_it(http: Htt
         health = await source.health()
         assert (health.state, health.words) == (
             "on",
-            "base CRM: 3 tables; role editor; NocoDB has no route for sums. Ponte computes them "
-            "over pages of rows.; version 2026.09.0",
+            "base CRM: 3 tables; role editor; This NocoDB can't calculate sums, so Ponte adds up "
+            "the rows page by page.; version 2026.09.0",
         )
         assert [call.path for call in nocodb.calls[count:]] == ["/api/v1/auth/user/me"]
 

@@ -391,7 +391,7 @@ def _parse_row_id(tool: BridgeTool, value: Any) -> str:
 
 def _parse_row_data(tool: BridgeTool, value: Any) -> Data:
     if not isinstance(value, dict) or not value:
-        raise _bad_call(tool, "the data of a row must be an object with at least one field")
+        raise _bad_call(tool, "a row's data must be an object with at least one field")
     return value
 
 

@@ -49,7 +49,7 @@ _GAPS = {
     "role": "NocoDB doesn't report the role of Ponte's user. Check that it's Editor.",
     "rows": "NocoDB has no API v3 for rows. Update NocoDB.",
     "counts": "NocoDB has no API v3 to count rows. Update NocoDB.",
-    "sums": "NocoDB has no route for sums. Ponte computes them over pages of rows.",
+    "sums": "This NocoDB can't calculate sums, so Ponte adds up the rows page by page.",
 }
 _ONLY_READ = ("viewer", "commenter")
 _READS_ONLY = "Nothing can be changed here: NocoDB's user for this bot may only read (role {role})."

@@ -228,8 +228,8 @@ async def test_a_bridge_that_does_not_list_its_tools_is_asked_whether_it_lives(
         (
             ("/aggregate",),
             {
-                "nocodb sums": "NocoDB has no route for sums. Ponte computes them over pages of "
-                "rows."
+                "nocodb sums": "This NocoDB can't calculate sums, so Ponte adds up the rows page "
+                "by page."
             },
         ),
         (
