@@ -92,7 +92,9 @@ class DiscordSurface(Surface):
         """Add the files to the answer's last post with `put`, and return the post's id.
 
         `largest` is the largest size of one file in bytes in this place. A file that does not fit
-        gets a sentence instead, and so does every file after MAX_UPLOAD_TRIES tries.
+        gets a sentence instead. After MAX_UPLOAD_TRIES tries, every file does: the caller repeats
+        a try without a response, or one that Discord put off, and the turn cannot end before. No
+        refusal gives a reason in that case, so the sentence is the one about the size.
 
         The edit replaces the text and all files of the post, so it also sends the answer's sheets,
         the long tables that are attached there already.
@@ -237,8 +239,11 @@ class ChannelSurface(DiscordSurface):
         form: dict[str, Any],
         answer: Answer | None,
     ) -> discord.Message:
-        """Send a post with the nonce `key` as a reply to `source`. If Discord refuses for good,
-        remember the refusal; if only the reply is refused, send the post without it."""
+        """Send a post with the nonce `key` as a reply to `source`. If only the reply is refused,
+        send the post without it. Any other refusal for good is kept in `_refusal`, so that `post`
+        makes no further call for this answer. The long tables of the answer go along as files
+        (sheets): `_with_sheets` calls `send` with them, and once more without them if Discord
+        refuses the files."""
         reference: dict[str, Any] = {}
         # In a thread that was made from `source`, that message is not there but in the parent
         # channel, so the post is no reply. Discord gives such a thread the id of its message.
@@ -491,8 +496,10 @@ class ResponseSurface(TokenSurface):
         # `_last` is the answer that was written into the original response.
         over = await self._is_over()
         if over and self._last is not None:
-            # The token expired after the answer was complete. The channel's surface does not know
-            # the post yet, and learns of it by editing it once.
+            # The token expired after the answer was complete. An upload of the channel's surface
+            # goes to the post that it edited last, and it does not know this one yet. Without the
+            # token, `edit` passes the edit on to that surface, which then knows the post. The
+            # number of the part is that of the last one: a response has only one (ORIGINAL_PARTS).
             post, part, answer = self._last
             await self.edit(post, AnswerPart(ORIGINAL_PARTS, part, answer, is_final=True))
         if over or self._last is None:  # None: the answer was posted in the channel

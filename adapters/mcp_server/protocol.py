@@ -76,8 +76,9 @@ def _describe_tool(tool: OfferedTool) -> mcp_types.Tool:
     """Return the tool in the SDK's type.
 
     No call destroys anything, because a tool that does not only read proposes a change. A call that
-    is repeated returns the same proposal, so it is idempotent. Clients ask people less for such
-    tools.
+    is repeated returns the same proposal, so it is idempotent. Tools reach only the connected
+    tables, Ponte's own requests and quick commands, and not the open web (`open_world_hint`).
+    Clients ask people less for such tools.
     """
     return mcp_types.Tool(
         name=tool.name,

@@ -285,7 +285,9 @@ class SlackSurface(Surface):
 
     async def _start_stream(self, key: str, part: str) -> str | None:
         """Start a stream, and return the id of its post. Return None if an ordinary post must be
-        made instead: Slack refuses streams, or the rate limit has no place for one."""
+        made instead: Slack refuses streams, or the rate limit has no place for one. After a failed
+        start, the place that was claimed for `chat.stopStream` passes unused, because the limiter
+        takes no place back."""
         # `settled_length`: later text cannot change what comes before it.
         text = render.safe_markdown(part[: render.settled_length(part)])
         # All of it may still change, and a stream cannot take text back.
@@ -309,6 +311,8 @@ class SlackSurface(Surface):
         except PlatformBusy:
             return None
         except SlackRefused as refused:
+            # A person pressed Slack's own Stop button before there was a stream. The ordinary post
+            # then shows the text until the end of the stopped turn edits it.
             if refused.error in STREAM_STOPPED:
                 await self._stop_turn("")
             elif refused.error not in MESSAGE_TOO_LONG:  # which says nothing about streams

@@ -99,7 +99,9 @@ class AdminRoutes(RouteGroup):
 
 
 class OperatorRequest(RequestBody):
-    """The body of an operation. With an `output`, the answer is what the shell prints."""
+    """The body of a request to run an operation of `ponte`: its arguments by name, and the form of
+    the answer. `output` is "" for the result as a value, or what a shell prints: "text" for people,
+    "json" for programs."""
 
     arguments: dict[str, Any] = Field(default_factory=dict)
     output: Literal["", "text", "json"] = ""

@@ -172,6 +172,7 @@ def to_plain_text(text: str) -> str:
             continue
         words, target, label_start = "", "", 0
         for part in token.children or ():
+            # A paragraph keeps its number of lines, so an HTML line break (BREAK) becomes a space.
             text_part = BREAK.sub(" ", part.content) if part.type == "text" else part.content
             words += "\n" if part.type in ("softbreak", "hardbreak") else text_part
             # Struck text keeps its marks, which say that it is not valid.
@@ -189,7 +190,8 @@ def to_plain_text(text: str) -> str:
         if len(sources) != len(results):
             continue
         for number, (source, result) in enumerate(zip(sources, results, strict=True), token.map[0]):
-            # The parser removes the backslash before a `|` in the cell of a table.
+            # Replaced within the line, which also has what the parser left out, such as the mark of
+            # a list, or other cells. The parser removes the backslash before a `|` in a cell.
             in_cell = source.replace("|", r"\|")
             lines[number] = lines[number].replace(source, result).replace(in_cell, result)
     return "\n".join(lines)

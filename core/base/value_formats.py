@@ -178,7 +178,9 @@ def spreadsheet_format(format: str) -> str:
             return day
         case "moment":
             return f"{day} hh:mm:ss"
-        case "number" | "plain":  # without decimal places, show as many as the number has
+        case "number" | "plain":
+            # Without decimal places in the column's format, whole numbers: `rstrip` removes the
+            # point and all optional places (#). The cell itself keeps the exact number.
             return digits if places else f"{digits}.###############".rstrip(".#")
     return "General"
 

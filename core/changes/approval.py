@@ -327,7 +327,8 @@ class Approval:
         waits: bool = True,
     ) -> Standing:
         """Return all facts about the person and the change on which it depends what the person may
-        do with it: their rights, whether they asked for it, whether they can see its card.
+        do with it: their rights, whether they asked for it, whether they can see its card. The
+        fields of `Standing` say what each fact is; the functions in RULES judge by them.
 
         - `here`: the place in which they decide or read.
         - `is_click`: they clicked a button or open a form. The platform guarantees that a click
@@ -355,7 +356,9 @@ class Approval:
         )
         # `known` is what the platform has told of the person; it is not asked a second time.
         at_there = policy.rights_by(person, there, at_here.known)
-        # Slack's people decide on the page, too, where their own rights in the channel count.
+        # Whoever reads the card in a copy or on the page approves with their rights in the place
+        # where the change was asked for. On the page, people count as in the workspace of the
+        # account with which they signed in (`find_workspace`).
         reads_card = has_copy or here.platform != person.platform
         at_card = at_there if reads_card and there.platform == person.platform else at_here
         is_same_workspace = (here.platform, here.workspace) == (
@@ -364,17 +367,20 @@ class Approval:
         ) or find_workspace(person, here) == find_workspace(person, there)
         in_conversation = here.conversation == there.conversation
         is_same_channel = here.is_same_channel(there)
-        # Where no person began the conversation, it has no thread before its answer is posted.
+        # For `sees_card` after a click. Where no person began the conversation, as for a schedule,
+        # the change has no thread to compare: there was none before its answer was posted.
         began_alone = not proposal.origin.is_by_person
         is_same_thread = began_alone or here.thread == there.thread
         standing = Standing(
             id=change.id,
+            # The change, and what the operator's rules say about it.
             is_read_only=self.rule_for(draft).access in ("hidden", "read"),
             is_personal=kind.is_personal,
             needed_approvals=approvers.count,
             named_rule=self._find_named_rule(proposal, approvers),
             is_exclusive=approvers.is_exclusive,
             admin_sentence=admin_sentence,
+            # The person, and what they have done with the change.
             is_bot=person.is_bot,
             is_guest=at_here.known.guest,
             is_asker=is_asker,
@@ -383,14 +389,18 @@ class Approval:
             is_decider=key == self.canonical_person(change.decider.key if change.decider else ""),
             has_approved=person.key in change.approver_keys,
             has_left=await policy.has_left(person, here, since) if since else False,
+            # The place in which they decide or read.
             is_same_workspace=is_same_workspace,
-            # Each `ponte ask` has a conversation of its own, and only the owner reads it.
+            # From where its asker may propose it again: from its conversation, or from the channel
+            # if a schedule or webhook began it. Each `ponte ask` has a conversation of its own, and
+            # only the owner reads it, so the owner may from anywhere in the workspace.
             repeats_here=in_conversation
             or (is_same_channel and began_alone)
             or (is_same_workspace and self.is_owner(person)),
             # The conversations can differ in one channel, because each person may have their own.
             sees_card=in_conversation or (is_click and is_same_channel and is_same_thread),
             has_copy=has_copy,
+            # Their rights here, and where the change was asked for.
             admin=at_here.may("administer"),
             approve=tuple(at_card.may(*right) for right in (kind.right_to_approve(draft), *linked)),
             propose_here=tuple(at_here.may(*right) for right in needed),

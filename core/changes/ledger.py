@@ -528,7 +528,8 @@ class SqlLedger(SqlStore):
     @query
     def has_open(self, connection: SqlConnection, conversation: str) -> bool:
         """Return whether a proposed change of that conversation waits for a person's decision."""
-        # `state IN ('open', 'applying')` as in `list_waiting_for_people`.
+        # `state IN ('open', 'applying')` excludes no further row. It is the condition of the
+        # partial index `changes_open`, which SQLite uses only for a query that contains it.
         return bool(
             select_value(
                 connection,
@@ -545,7 +546,8 @@ class SqlLedger(SqlStore):
         """Return the `seq` of each unfinished message or click that approved a change and now waits
         until it is applied, the latest first. The changes are of these kinds, and were proposed in
         `conversation`: the command `stop` ends the waiting."""
-        # `state IN ('open', 'applying')` as in `list_waiting_for_people`.
+        # `state IN ('open', 'applying')` excludes no further row. It is the condition of the
+        # partial index `changes_open`, which SQLite uses only for a query that contains it.
         rows = connection.execute(
             "SELECT decision_seq, kind FROM changes WHERE conversation = ?"
             " AND state IN ('open', 'applying') AND state = 'applying'"
@@ -602,7 +604,8 @@ class SqlLedger(SqlStore):
     async def list_overdue(self, now: float) -> Sequence[Change]:
         """Return the proposals that are still open although their time is over at `now` (seconds
         since 1970)."""
-        # `state IN ('open', 'applying')` as in `list_waiting_for_people`.
+        # `state IN ('open', 'applying')` excludes no further row. It is the condition of the
+        # partial index `changes_open`, which SQLite uses only for a query that contains it.
         return await self._select_changes(
             "SELECT * FROM changes WHERE state IN ('open', 'applying') AND state = 'open'"
             " AND expires_at <= :now",
@@ -612,7 +615,8 @@ class SqlLedger(SqlStore):
     async def list_abandoned(self) -> Sequence[Change]:
         """Return changes that are still being applied although the message or click that approved
         them has ended or was deleted, so that nothing will continue them."""
-        # `state IN ('open', 'applying')` as in `list_waiting_for_people`.
+        # `state IN ('open', 'applying')` excludes no further row. It is the condition of the
+        # partial index `changes_open`, which SQLite uses only for a query that contains it.
         return await self._select_changes(
             "SELECT * FROM changes"  # noqa: S608
             " WHERE state IN ('open', 'applying') AND state = 'applying'"

@@ -185,6 +185,8 @@ def _rule(list_objections: Callable[[Standing], _Objections]) -> Callable[[Stand
                 code = objection
                 sentence = REFUSAL_SENTENCES.get(code, standing.admin_sentence)
                 objection = Verdict(False, sentence, right="approve")
+            # Unknown, too, is a right that a rule may deny, because the platform did not tell the
+            # person's groups (`may_be_denied`).
             if objection.is_unknown or objection.may_be_denied:
                 return NotKnown(objection.right, standing.id)
             if not objection.allowed:

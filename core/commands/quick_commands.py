@@ -114,7 +114,7 @@ def parse_input(text: str) -> Inputs:
         try:
             values: dict[str, Any] = json.loads(
                 text,
-                object_pairs_hook=check_unique_names,
+                object_pairs_hook=check_unique_names,  # raises BadInput for a name that is twice
                 parse_float=_parse_finite,
                 parse_constant=_parse_finite,
             )
@@ -139,6 +139,7 @@ def parse_input(text: str) -> Inputs:
         if value is None:
             raise BadInput(_UNCLOSED, key=key[1][:40])
         _add(pairs, key[1], _unquote(value[0]) if value[0][:1] in _QUOTES else value[0])
+        # It always matches, also no space at all: None is for the type checker.
         space = _SPACE.match(text, value.end())
         place = space.end() if space else len(text)
     return pairs

@@ -694,9 +694,13 @@ def _remove_from_other_texts(work: _ErasureWork) -> None:
 
 
 def _clear_records(work: _ErasureWork) -> None:
-    """Remove the person from the records of threads that stay. The ids of the objects on the
-    model's server go, too, because these objects are erased: the thread's next turn begins new
-    ones."""
+    """Remove the person from the records of threads that stay: those of shared conversations, and
+    those in which the model read what the person decided about a change (`decided_threads`).
+
+    The conversation on the model's server may hold what they wrote or decided, so it is erased
+    there. Its id goes here, and the thread's next turn begins a new one. The code container goes
+    only with a shared thread, where it may hold files of theirs. In a thread where they only
+    decided, no file is theirs, so it stays."""
     sql = "SELECT id FROM threads WHERE conversation = ?"
     shared = {
         id
@@ -708,7 +712,6 @@ def _clear_records(work: _ErasureWork) -> None:
         if text := select_value(work.connection, sql, id):
             record = decode_json(Thread, text)
             people = (FORGOTTEN_ID if p == work.who.key else p for p in record.participants)
-            # The container of a shared thread may hold files of the person.
             container = "" if id in shared else record.container
             bare = replace(record, remote="", remote_upto=0, container=container)
             bare = replace(bare, participants=tuple(people))

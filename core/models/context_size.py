@@ -486,7 +486,9 @@ def fit_tools(ask: RoundRequest, items: Sequence[Item], most: int) -> RoundReque
         return -named, tool.name not in used, -len(shared)
 
     left_out = [tool.name for tool in tools]
-    # The list of names must not take the room that the tools need.
+    # The list of names must not take the room that the tools need. Counted in bytes, three to a
+    # token, it takes a third of it; but at least 100 bytes, so that the model knows of some tools
+    # even if the instructions have taken all the room.
     most_names = max(room, 100)
     room -= count_tokens(_name_left_out(left_out, most_names))
     for tool in sorted(tools, key=rank):

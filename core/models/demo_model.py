@@ -455,6 +455,8 @@ def _decide(turn: DemoTurn) -> Decision:
                 name = escape_inline(exchange.name) or say("You")
                 lines.append(f"- **{name}**: {escape_inline(exchange.text)}")
                 if exchange.answer:
+                    # `[table: r1]` marked where a table stood in that answer. Here it would be
+                    # shown as text, because "r1" names no result of this turn.
                     answer = REFERENCE.sub("", exchange.answer)
                     lines.append(f"- **{say('I')}**: {escape_inline(answer)}")
             return "\n".join(lines)

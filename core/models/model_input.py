@@ -413,6 +413,8 @@ class ModelInput:
                 # What only answers carry is no input (ResponseReasoningItemParam of the package).
                 fields = item.raw["item"].items()
                 items_sent.append({k: v for k, v in fields if k not in ("status", "created_by")})
+            # Only calls and messages with text have such fields, and each of them is sent. So the
+            # last item sent is this one.
             if with_carried and items_sent and (carried := self.carried_fields(item)):
                 items_sent[-1]["carried"] = carried
             # After the outputs of all calls of a round: nothing may come between them.

@@ -252,8 +252,9 @@ class Traces:
     are in Unix seconds."""
 
     def __init__(self, provider: TracerProvider, exporter: SpanExporter, version: str) -> None:
-        """`provider` makes the spans of this process and passes them to `exporter`. `version` is
-        Ponte's. OpenTelemetry is imported here, because its packages are optional."""
+        """`provider` makes the spans of this process and passes them to `exporter`, which is kept
+        for `close` alone: it ends an export that takes too long. `version` is Ponte's.
+        OpenTelemetry is imported here, because its packages are optional."""
         from opentelemetry import trace
         from opentelemetry.context import Context
 
@@ -264,6 +265,8 @@ class Traces:
         self._nowhere = Context()
         """An empty context: a root span must not become a child of another library's."""
         self._kinds = (trace.SpanKind.INTERNAL, trace.SpanKind.CLIENT)
+        """The kind of a span by its flag `leaves` (False, True): a step of Ponte, or a call to
+        another system."""
 
     @classmethod
     def open(cls, url: str | None, headers: str | None, proxy: str | None, version: str) -> Traces:

@@ -165,6 +165,7 @@ def _describe_monthly(day: str, month: str, weekday: str, times: str) -> str:
     # Also for a rule with both a day and a weekday, which cron reads as "or".
     if not days:
         return ""
+    # French writes the first of a month as `1er`.
     listed = _join([write_first_day(str(each)) for each in days])
     words = say("on day {day} of each month at {times}", day=listed, times=times)
     if len(days) > 1:
@@ -184,6 +185,7 @@ def _describe_yearly(day: str, month: str, weekday: str, times: str) -> str:
     # 2024 is a leap year, so that 29 February exists.
     dates = [datetime(2024, each, int(day)) for each in months if _has_day(each, int(day))]  # noqa: DTZ001
     spelled = [format_skeleton("MMMMd", each, locale=babel_locale()) for each in dates]
+    # French writes the first of a month as `1er`, which Babel does not.
     listed = _join([*map(write_first_day, spelled)])
     words = say("every year on {days} at {times}", days=listed, times=times) if dates else ""
     return words and words + _describe_missing_days([int(day)], months)  # "" if none has that day

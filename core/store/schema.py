@@ -238,7 +238,8 @@ SPARE_DISK_BYTES = 16 << 20
 
 
 class NoRoom(PonteError):
-    """The disk has too little free space for a copy."""
+    """The disk has too little free space for a copy: a backup, a restored data folder, or the copy
+    of the database before an upgrade. It is raised before anything is written."""
 
     code = "no_room"
     sentence = (

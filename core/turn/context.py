@@ -435,6 +435,8 @@ class Preparation:
         files, missing = await contexts.fetch_attachments(message)
         if message.attachments:
             notes = await describe_unread(message, files, missing, contexts.stores.files)
+        # The words of each voice message by its file. `_transcribe` also adds a sentence to `notes`
+        # for each one that could not be understood.
         words = await self._transcribe(run, notes)
         unheard_files = [file for file in files if file not in words]
         items = build_items(
@@ -501,7 +503,9 @@ async def find_trust(run: TurnRun, provenance: Provenance) -> tuple[bool, Trust]
     # The text of a message that a program made, such as a webhook's, counts as text from outside.
     texts = [*provenance.asker_texts, *([message.text] if is_authored else ())]
     addresses = await text.run_off_loop(find_addresses, "\n".join(texts))
-    # Terminals and other platforms differ in what they make a link of; see `Trust`.
+    # Platforms differ in what they make a link of. `is_code_inert`: nothing inside code; False for
+    # terminals. `links_bare_names`: also host names without a scheme. `links_anything`: False for
+    # an answer that goes to a pipe or file.
     trust = Trust(
         links.hosts,
         addresses | links.own_addresses | run.origin.addresses(message),

@@ -300,6 +300,9 @@ class ConversationManager:
         the asker may not read all of the thread; the sandbox state of this turn is then its own,
         and is deleted after it."""
         turn, prepare = run.turn, self._preparation
+        # Only so many turns run at once, each in a "place". While a slow platform is asked for the
+        # asker's rights and the context, `_without_place` lets another turn have this one's place.
+        # `missing` are sentences about context that could not be loaded.
         rights, missing = await self._without_place(turn.seq, prepare.look_up(run))
         message = run.turn.message
         # Several processes died while they ran this turn, so it is not tried again.

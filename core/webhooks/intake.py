@@ -297,6 +297,9 @@ class HookIntake:
                 to = await self.destinations.find(place, author, turn_id(key), HOOK_PLATFORM)
                 # The message is the post itself, or the instruction with the body as a quote.
                 text, quoted = _build_texts(hook, parsed)
+                # A post without text, or a body with no field of the template. It is stored all the
+                # same, so that the operator sees the delivery in the audit log and among the turns;
+                # its turn is skipped and posts nothing.
                 is_empty = _posts_nothing(hook, parsed, text)
                 origin = MessageOrigin(
                     "webhook",

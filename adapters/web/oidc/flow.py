@@ -56,7 +56,8 @@ class SignIn:
         for the browser, and the value of its cookie. Raise SignInRefused.
 
         `silent`: the provider must not show anything (`prompt=none`). `session`: the one that
-        the provider is to confirm (`TokenAuthentication.describe_session`)."""
+        the provider is to confirm, as when it began, "-" and the hash of its person's key
+        (`TokenAuthentication.describe_session`). "0-" is none: any account may come back."""
         found = await self.client.discover(provider)
         team = await self._find_team(provider)
         # The cookie's value. The others are derived from it, so that nothing has to be stored:

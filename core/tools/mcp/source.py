@@ -325,8 +325,9 @@ class McpServers:
         """Call a tool once, in a session of its own. Raise McpServerError, and ToolError if the
         server does not offer the tool with this definition.
 
-        `lists`: ask the server for its tools first. Otherwise the list that its task has read last
-        counts, if there is one.
+        A background task watches each server, and reads its list of tools again after each notice
+        of a change. The last list that it read decides whether the tool is offered. With `lists`,
+        or if it has read none yet, the server is asked for its tools just before the call.
         """
         state = self._states.get(server.name)
         session: Any = await _load_session()

@@ -318,10 +318,13 @@ class BridgeDriver(TableDriver):
 async def list_table_names(
     api: BridgeApi, base_id: str, *, timeout: float = LISTING_TIMEOUT_SECONDS
 ) -> Sequence[NamedTable] | None:
-    """Return the tables of all bases and of `base_id`, or None if the bridge does not list all of
-    them: names in rules cannot be checked then. `base_id` may be missing in the list of bases.
+    """Return the tables of all bases that the bridge lists, and of `base_id`, which may be missing
+    there. Return None if the tables of one of these bases cannot be listed completely (the
+    published bridge cannot list those of newer NocoDB versions), or if there is no base.
 
-    The published bridge cannot list tables of newer NocoDB versions.
+    The list is only used to report names in the operator's rules that no table has: without the
+    tables of a base, correct names would be reported. If the bases cannot be listed, the tables of
+    `base_id` stand for all, because the operator set it and calls without a base go there.
     """
 
     async def list_all(tool: str, **args: str) -> Sequence[Mapping[str, Any]] | None:

@@ -740,9 +740,10 @@ def _format_utc(moment: datetime) -> str:
 
 
 def _matches_loosely(letter: str) -> bool:
-    """Return whether `like` may treat a character differently.
-
-    SQLite ignores case only for ASCII letters (https://www.sqlite.org/lang_expr.html#like).
+    """Return whether NocoDB's filter `like` cannot search for exactly this character: it is a
+    wildcard of `like`, cannot be quoted, or is a letter beyond ASCII with an upper and a lower
+    case: SQLite ignores case only for ASCII letters
+    (https://www.sqlite.org/lang_expr.html#like). The caller puts a wildcard in its place.
     """
     cased = not letter.isascii() and letter.lower() != letter.upper()
     return cased or bool(_INEXACT_CHARACTERS.match(letter))

@@ -450,6 +450,8 @@ class RowReader:
             if error.code == "bad_page":  # NocoDB's error for a page after the last one
                 return RecordPage(())
             raise
+        # NocoDB answers by titles of fields. If one was renamed since the description was read, its
+        # values would count as empty, so this raises NocoError `renamed`.
         check_titles(self.api, table, fields, page.records)
         return page
 

@@ -544,6 +544,8 @@ class Schemas:
             self.drop()
 
     def _drop_old(self, cache: CachedValue[Any] | None) -> None:
+        """Drop all cached descriptions, so that the next use asks NocoDB, unless `cache` was read
+        only seconds ago."""
         if cache is None or cache.age > RECENT_DESCRIPTION_SECONDS:
             self.drop()
 

@@ -81,8 +81,9 @@ class TableWriter:
 
         Fields that changed in the meantime are left alone; the others can still be restored. A
         typed driver knows which field is a link or holds files, so each field is restored by a
-        write of its own (`CELL_BY_CELL`). The values are compared with the table when the undo is
-        applied; here only with those that were read back after the write.
+        write of its own (`CELL_BY_CELL`). An untyped one, a bridge, has no links and files to
+        write; there one write restores all fields of a row. The values are compared with the table
+        when the undo is applied; here only with those that were read back after the write.
         """
         steps, draft = change.written_steps, change.draft
         if self.driver.typed:
@@ -108,10 +109,13 @@ class TableWriter:
                         # the undo is applied.
                         is_link = _is_link(new) or _is_link(before.get(name))
                         value = new if is_link else now.get(name, new)
+                        # The files as the update alone left them, without those of others.
                         if is_files := holds_files(new) or holds_files(before.get(name)):
                             value = _own_files(value, before.get(name), new)
-                        # One write for each cell that still holds what we wrote. A secret is
-                        # written back even if it is the same: to leave it out would reveal that.
+                        # One write for each cell that still holds what we wrote. Links and files
+                        # always count as ours: others may have added some to the cell, and the undo
+                        # changes only our part of it. A secret is written back even if it is the
+                        # same: to leave it out would reveal that.
                         is_ours = is_link or is_files or is_same_entry(value, new)
                         is_undoable = not is_same_entry(value, before.get(name))
                         if is_ours and name in before and (is_undoable or is_secret_name(name)):

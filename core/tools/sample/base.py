@@ -597,6 +597,8 @@ class SampleApi:
         if self._base and base != self._base:
             self.drift_count += 1
         self._base = base
+        # SQLite leaves this number to applications. Here it says in which language the tables and
+        # their content were written, as its place in LOCALES.
         (number,) = connection.execute("PRAGMA user_version").fetchone()
         state = _Snapshot(connection, self._tables(_language_of(number)), base)
         query = "SELECT table_id, id, created_at, updated_at, cells FROM table_rows"

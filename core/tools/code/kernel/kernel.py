@@ -224,7 +224,8 @@ class Interpreter:
         and last the frame "done", whatever the code does.
 
         Code of the person also runs while figures are drawn, so these parts can be interrupted and
-        fail too, and what all runs need is restored after each."""
+        fail too. What all runs need, such as the output streams, is restored after the code and
+        again after these parts."""
         _allow_cpu()  # this run's share: Linux counts the time of all runs together
         signal.signal(signal.SIGINT, self._on_interrupt)
         value, error = self._run_part(name, lambda: self._interpret(code, zone))
