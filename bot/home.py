@@ -36,7 +36,9 @@ NEVER_REPLACED = frozenset({
 })  # fmt: skip
 """Names that `replace` leaves: they belong to the folder and not to its data."""
 ASIDE_PREFIX = "replaced-"
+"""Begins the name of a folder with the data that a restore replaced."""
 _STAGING = re.compile(r"(backup|restore)-[a-z0-9_]{8}")
+"""The name of a folder in which a backup or a restore collects its files."""
 _KEY_BYTES = 32
 _SYSTEM_FOLDERS = frozenset(
     f"/{name}"
@@ -71,6 +73,7 @@ _SYSTEM_FOLDERS = frozenset(
 _MAX_SOCKET_PATH_BYTES = 107
 """Longest path of a Unix socket: `sun_path` has 108 bytes with its final zero (unix(7))."""
 _BACKLOG = 128
+"""Connections that the kernel holds until they are accepted."""
 
 
 class HomeUnusable(PonteError):
@@ -159,9 +162,9 @@ class Home:
             name
             for name in names
             if name not in NEVER_REPLACED
-            and not name.startswith(ASIDE_PREFIX)
-            and not name.endswith(".new")
-            and not _STAGING.fullmatch(name)
+            and not name.startswith(ASIDE_PREFIX)  # what an earlier restore replaced
+            and not name.endswith(".new")  # a file that is not written to its end
+            and not _STAGING.fullmatch(name)  # a folder of a backup or restore
         )
 
     def replace(self, staged: Path, aside: str) -> None:

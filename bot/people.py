@@ -170,7 +170,7 @@ class PageAccountService(SqlPageAccounts, SqlSignIns):
         Requests that were made with the token and still run are ended. Raise NotFound.
         """
         token = await self.delete_api_token(id, person, by)
-        await self._notify_all()
+        await self._notify_all()  # ends the token's running requests
         return token
 
     async def invite(self, person: Person, by: Person = OPERATOR) -> str:
@@ -185,7 +185,7 @@ class PageAccountService(SqlPageAccounts, SqlSignIns):
         Raise NotFound."""
         token = new_token()
         await self.renew(person.key, hash_token(token), by)
-        await self._notify_all()
+        await self._notify_all()  # ends the open sessions
         return token
 
     async def remove(self, person: str, by: Person | None = None) -> Sequence[int]:

@@ -114,6 +114,7 @@ class Locations:
         """
         if location.guild and not location.thread and self.settings_of(location).threads is False:
             return location.address()
+        # `alias` is the id of the thread that could not be created, 0 without one.
         alias = 0 if location.thread else self.state.find_alias(location.channel, str(person)) or 0
         return location.address(person, alias)
 

@@ -55,6 +55,7 @@ log = structlog.get_logger("discord")
 # thread is archived after one of four numbers of minutes without a message.
 MAX_THREAD_NAME_CHARACTERS = 100
 ARCHIVE_AFTER_MINUTES: Final = 1440
+"""A day without messages, after which Discord hides a thread."""
 THREAD_CREATION_SECONDS = 8.0
 """Timeout for the creation of a thread. After it, the answer is posted in the channel."""
 

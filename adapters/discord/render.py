@@ -117,6 +117,7 @@ _STYLES: Mapping[ChangeAction, discord.ButtonStyle] = {
 """The styles of buttons; all others are grey."""
 _AMBER, _GREEN, _RED, _GREY = 0xE0A030, 0x3BA55D, 0xDA373C, 0x80848E
 _COLOURS = {"open": _AMBER, "done": _GREEN} | dict.fromkeys(("denied", "failed", "partial"), _RED)
+"""The colours of cards by state; all others are grey."""
 
 _LONGEST_MARK = 16
 """A longer run of backticks or tildes is text and begins no code block."""
@@ -129,12 +130,17 @@ _URL = re.compile(r"(?<!\\)<https?://[^\s<>]+>|https?://[^\s<>`]*[^\s<>`.,;:!?'\
 _MAX_URL_CHARACTERS = 1000
 """A longer address might be cut between two posts, so it is no link."""
 _PIPE = re.compile(r"(?<!\\)\|")
+"""The end of a cell: a pipe without a backslash before it."""
 _DELIMITER = re.compile(r"\|?\s*:?-+:?\s*(?:\|\s*:?-+:?\s*)*\|?")
+"""The line under the header of a table, such as `|---|:-:|`."""
 _BOLD = re.compile(r"(?<!\w)(\*\*|__|~~)(?=\S)(.+?)(?<=\S)\1(?!\w)")
 _HEADING = re.compile(r" {0,3}#{4,6}\s+")
+"""The marks of a heading of level 4 to 6, which Discord does not know."""
 _HEADING_END = re.compile(r"\s+#+\s*$")
+"""Number signs that close a heading."""
 _INFO = re.compile(r"[\w+.#-]*")
 _TICKS = re.compile(r"`(?=``)")
+"""A backtick before two more."""
 # What only Discord reads as markup: spoilers, small text at the beginning of a line, and a quote of
 # all lines that follow. An address in angle brackets holds none.
 _OWN_MARKUP = re.compile(
@@ -597,7 +603,7 @@ def redraw_card(
     rows = rows[: MAX_CARDS - 1] if card.actions else rows[:MAX_CARDS]
     buttons = [_copy_button(button, number) for number, row in enumerate(rows) for button in row]
     view = _build_view([*buttons, *_build_card_buttons(card, len(rows))])
-    return card_embeds[:MAX_EMBEDS], view
+    return card_embeds[:MAX_EMBEDS], view  # Discord takes no more in a message
 
 
 def without_stop(message: discord.Message) -> discord.ui.View:
@@ -797,7 +803,7 @@ def _convert_line(line: str, before: Fence | None, after: Fence | None) -> str:
         # Discord has no horizontal lines.
         if _RULE.fullmatch(line):
             return ""
-        if heading := _HEADING.match(line):
+        if heading := _HEADING.match(line):  # level 4 to 6, which Discord does not know
             line = f"**{_HEADING_END.sub('', line[heading.end() :]).rstrip()}**"
         return change_outside_code(line, _convert_prose, _convert_long_code)
     # Discord knows no fences but those of three backticks, and no three backticks inside a block.

@@ -127,6 +127,7 @@ class StoredState:
 
 
 _STORED_FORM = TypeAdapter(StoredState)
+"""Converts the state to what is stored, and back."""
 
 
 class DiscordState(StoredState):

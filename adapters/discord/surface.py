@@ -229,7 +229,7 @@ class ChannelSurface(DiscordSurface):
         # A growing post gets its stop button by the next edit, or by this one if none comes soon.
         if answer is None:
             self.signs.do_later(self._to.turn, EDIT_INTERVAL_SECONDS, self._offer_stop)
-        await self._end_answer(post, part)
+        await self._end_answer(post, part)  # only if this is the final part
         return post
 
     async def _send(

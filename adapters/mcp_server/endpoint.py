@@ -38,6 +38,7 @@ MAX_RUNNING_OF_TOKEN = 8
 MAX_MCP_VALUES, MAX_MCP_DEPTH = 20_000, 32
 """Values in one request, and how deep they may be nested."""
 MAX_CLIENTS_IN_MEMORY = 1000
+"""Programs whose names are remembered."""
 _INVALID_REQUEST, _PARSE_ERROR = -32600, -32700
 """Error codes of JSON-RPC 2.0."""
 _REFUSALS = {

@@ -52,6 +52,7 @@ _FILE_PARAMETERS = ("export", "file")
 MCP_CALL_SECONDS = 50.0
 """How long a call may read. Clients wait for 60 seconds."""
 MAX_LISTED_MCP_REQUESTS = 20
+"""Requests that a list shows."""
 _PROPOSAL_NOTE = (
     "Nothing is changed yet. A person decides on the card in Ponte; you cannot. Tell the person "
     "where it waits, and look with change_status later."
@@ -333,7 +334,7 @@ class McpTools:
         rights = await self._find_rights(caller, caller.own_address)
         data: Json = {"id": change.id, "state": _name_state(change)}
         if self._may_know(rights, change):
-            # As in a channel: with the asker's name, and with the names of those who can decide.
+            # Drawn as for a channel (`is_shared`): it names the asker and those who can decide.
             place = replace(change.proposal.address, is_shared=True)
             card = await views.card(change, caller.person, place)
             rows = [": ".join(filter(None, [r.name, r.text])) for r in read_rows(card.rows)]

@@ -361,7 +361,8 @@ class RateLimiter:
             now, last_post = self._clock(), self._posted_at.get(channel, -math.inf)
             # Noted even if the call has to wait, so that the next one finds the channel busy.
             self._posted_at[channel] = max(now, last_post)
-            # A post in a quiet channel takes no place (see the class).
+            # Among several processes (`_pace`), a post in a quiet channel takes no place,
+            # which saves most answers a transaction.
             if self._pace is None or now - last_post <= QUIET_SECONDS:
                 names.append(f"channel:{channel}")
         if not names:
@@ -624,7 +625,7 @@ class SlackApi:
           token;
         - InDoubt if the call may or may not have taken effect.
         """
-        await self.open()
+        await self.open()  # makes the SDK's client at the first call
         channel = str(arguments.get("channel", ""))
         if error := self.refusal(method, channel):
             raise SlackRefused(method, error)
@@ -708,7 +709,7 @@ class SlackApi:
         No redirect is followed, because it could send a message, a file or the token to another
         server.
         """
-        await self.open()
+        await self.open()  # makes the session at the first call
         if self._session is None:
             raise RuntimeError("the session is closed")
         proxy = self._proxies.for_url(url)

@@ -418,14 +418,14 @@ class SlackIntake:
         except (SettingsError, RuntimeError, *FAILURES):  # RuntimeError: Ponte stops
             return message
         if not now or now.get("subtype") == "tombstone":
-            await self._amend(message.event_key, None)
+            await self._amend(message.event_key, None)  # withdraws the stored message
             raise PostRemoved
         event = {**now, "channel": channel}  # the history does not name the channel
         current = events.parse_message(self.workspace.team, {}, event, self.workspace.bots)
         if current is None or not current.edited:
             return message
         changed = self._build_message(current, message.address)
-        await self._amend(message.event_key, changed)
+        await self._amend(message.event_key, changed)  # stores the edit as well
         # An edit changes what the message says, and neither its author nor where it is answered.
         return replace(
             message, text=changed.text, attachments=changed.attachments, mentions=changed.mentions

@@ -154,7 +154,7 @@ class SlackInteraction:
         team, direct = self.workspace.team, is_direct(place.channel, {})
         is_flat = self.locations.is_flat(place.channel, {})
         if place.thread:
-            # As for a message that is written in that thread.
+            # In a thread, the conversation is the one that a message written there would have.
             message = ParsedMessage(
                 team, place.channel, now, place.user, "", place.thread, direct=direct
             )

@@ -84,6 +84,7 @@ _LIST_SOON = "list-people"
 _MOST_REFUSED = 10_000
 """The number of ids remembered as refused, and as unknown or deactivated."""
 _NEVER = float("-inf")
+"""A time before every other one."""
 
 
 class SlackPeople:

@@ -88,6 +88,7 @@ _LINK = re.compile(
     r"\((?P<url>[^()\s]*(?:\([^()\s]*\)[^()\s]*)*)(?P<title>\s+\"[^\"\n]*\")?\)"
 )
 _ANGLED = re.compile(r"<(?P<url>(?:https?|ftp|mailto|tel|slack):[^\s<>|]+)(?:\|[^<>\n]*)?>")
+"""A link in angle brackets, Markdown's or Slack's with a label."""
 _BLOCK = re.compile(
     r"^[ \t]*(?P<mark>`{3,}(?!`)|~{3,}(?!~))[^\n]*\n.*?(?:^[ \t]*(?P=mark)[ \t]*$|\Z)", re.S | re.M
 )
@@ -97,7 +98,9 @@ _ESCAPES_BEGIN = 0xF0000
 """The code point of the private letter for NUL. Those of escaped marks stand for them until the
 other marks are removed. A letter of an address has none."""
 _ESCAPE = re.compile("[\U000f0021-\U000f007e]")
+"""The private letters that stand for escaped marks."""
 _SPACE, _SET_OFF = re.compile(r"\s*"), re.compile(r"[\s,:]*")
+"""Blanks, and the marks that set off a mention from the text after it."""
 _ENTITY = re.compile("&(?:amp|lt|gt|quot|#x27);")  # Slack's, and those of html.escape
 _FROM_SLACK = re.compile(r"<(?P<kind>[@#!]?)(?P<id>[^<|>\n]+)(?:\|(?P<label>[^<>\n]*))?>")
 _MARKS = re.compile(
@@ -221,6 +224,7 @@ def to_plain_text(text: str) -> str:
         )
     if len(words) > PLAIN_TEXT_CHARACTERS:
         words = words[: PLAIN_TEXT_CHARACTERS - 1] + "…"
+    # The private letters become the escaped marks again.
     words = _ESCAPE.sub(lambda match: chr(ord(match[0]) - _ESCAPES_BEGIN), words)
     return escape_text(words) or "…"
 

@@ -43,6 +43,7 @@ from core.money.allowances import describe_usage_notes
 from core.people.rules import OWNER_ID
 
 MAX_FORM_BYTES = 10_000
+"""Bytes of a form that a person sends from the page."""
 DEFAULT_AUDIT_DAYS = 7
 """Days of the audit log that are shown unless somebody asks for others."""
 MAX_USAGE_ROWS = 50
@@ -66,6 +67,7 @@ CONFIG_EXAMPLE = (Path(__file__).parent / "page" / "ponte.toml.example").read_te
 _EXAMPLE = re.compile(r"^((?:# ---.+\n\n)?#(\[+\w+)(?:.+\n)+\n?)", re.MULTILINE)
 """The lines of an example with their comment, and the first part of the heading: `[[rules`."""
 _COMMENTED_OUT = re.compile(r"^#(?! )", re.MULTILINE)
+"""The `#` before a setting of an example. That of a comment has a blank after it."""
 Json = Mapping[str, Any]
 
 

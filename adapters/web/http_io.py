@@ -264,9 +264,10 @@ class MessageRoutes(RouteGroup):
         return None
 
     async def accept(self, message: Message) -> tuple[Receipt, Message]:
-        """Store the message and show it to every tab of its conversation.
+        """Store the message and show it to every tab of its conversation. Return the receipt with
+        its turn, and the message.
 
-        If the event was accepted before, return its first message. Raise NotStored.
+        If the event was accepted before, they are those of the first time. Raise NotStored.
         """
         if not self.hub.is_accepting:
             raise errors.ServerStopping

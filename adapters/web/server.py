@@ -46,6 +46,7 @@ HEAD_TIMEOUT_SECONDS = 10.0
 BODY_TIMEOUT_SECONDS = 30.0
 """Time for a body. Each MIN_BODY_BYTES_PER_SECOND bytes that have arrived add a second."""
 MIN_BODY_BYTES_PER_SECOND = 8_000
+"""The slowest pace at which a long body may arrive."""
 IDLE_TIMEOUT_SECONDS = 10.0
 """Time between two requests. uvicorn's own timeout does not start after it has discarded the rest
 of a body."""
@@ -72,7 +73,9 @@ _LATE = (
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n"
     b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
 )
+"""The answer to a request that arrives too slowly, before its body and the length are filled in."""
 _WORDS = b'{"error":{"code":"too_slow","message":"The request took too long to arrive."}}'
+"""The body of that answer."""
 
 
 class HttpConnection(H11Protocol):
@@ -163,7 +166,7 @@ class HttpConnection(H11Protocol):
         if self._phase == "idle":
             self.shutdown()
             return False
-        self._update_phase()
+        self._update_phase()  # closes the connection after the present answer
         return self._phase != "answer" or (bool(self.cycle) and not self.cycle.response_started)
 
     @property

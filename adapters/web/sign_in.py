@@ -72,7 +72,9 @@ none."""
 MAX_UNCONFIRMED_PEOPLE = 10_000
 """People of whom the last question without an answer is remembered."""
 MAX_WRONG_TOKENS_OF_ADDRESS, MAX_WRONG_TOKENS = 10, 100
+"""Wrong tokens from one address, and from all, after which no other is compared for a while."""
 WRONG_TOKEN_WINDOW_SECONDS = 60.0
+"""How long a wrong token counts for these limits."""
 HEALTH_PATHS = frozenset({"/healthz", "/readyz"})
 OPEN_PATHS = frozenset({"/", "/login", "/logout", "/guide", "/sign-in"})
 """Paths that need no token, besides those under OPEN_PREFIXES. For HEALTH_PATHS the Host is not

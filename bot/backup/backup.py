@@ -688,8 +688,8 @@ async def _close_unfinished_work(
     staged: Path, manifest: Manifest, *, resume: bool
 ) -> tuple[int, int, int]:
     """Open the extracted data folder, which migrates its database to the newest schema, and close
-    what was under way when the backup was made, unless it is to be resumed. Return what
-    `close_unfinished` returns."""
+    what was under way when the backup was made, unless it is to be resumed. Return how many
+    turns and proposals were closed, and how many schedules were paused."""
     stores, closed = await Stores.open_in_home(staged, keeps=False), (0, 0, 0)
     try:
         if not resume:

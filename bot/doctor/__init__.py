@@ -20,6 +20,7 @@ from pathlib import Path
 from bot import __version__
 
 DISTRIBUTION = "ponte-bot"
+"""The name of Ponte's installed package."""
 TOP_LEVEL_PACKAGES = ("adapters", "bot", "core")
 INSTALL_FOLDER = Path(__file__).resolve().parents[2]
 """The folder that contains the three packages."""
@@ -133,14 +134,14 @@ def _read_requirements() -> list[str]:
     file = INSTALL_FOLDER / "pyproject.toml"
     if file.is_file():
         project = tomllib.loads(file.read_text("utf-8")).get("project", {})
-        if project.get("name") == DISTRIBUTION:
+        if project.get("name") == DISTRIBUTION:  # a checkout of Ponte
             optional = project.get("optional-dependencies", {})
             more = (
                 f"{one}; extra == '{extra}'" for extra, each in optional.items() for one in each
             )
             return [*project["dependencies"], *more]
     try:
-        return metadata.requires(DISTRIBUTION) or []
+        return metadata.requires(DISTRIBUTION) or []  # None: it requires nothing
     except metadata.PackageNotFoundError:  # the folder alone, on the path
         return []
 

@@ -58,11 +58,13 @@ ESTIMATES_SENTENCE = (
     "calls; their costs are upper estimates"
 )
 _MARKS = {"on": "ok", "off": "off", "note": "note", "failing": "FAIL"}
+"""The words with which lines of findings begin, by the state."""
 _SAFETY_STATES: Mapping[str, Literal["on", "note", "failing"]] = {
     "ok": "on",
     "note": "note",
     "unsafe": "failing",
 }
+"""The states of findings, by the level of a finding about safety."""
 
 
 async def examine(start: Start, write: Callable[[str], None], *, as_json: bool = False) -> int:

@@ -18,7 +18,9 @@ from core.base.openai import OPENAI_URL, ModelEndpoint
 from core.integrations import SafetyFinding, has_daily_turns
 
 _SECRET_FILES = (WEB_TOKEN_FILE, PSEUDONYMS_FILE, STORED_FILE)
+"""Files that only the user of Ponte's process may read."""
 _TOPICS = ("home", "settings", "token", "page", "rights", "limits")
+"""The topics of findings, in the order of the report."""
 
 
 EVERYBODY_IN_RULES = "everybody"
@@ -49,7 +51,7 @@ def list_findings(settings: Settings, config: Config, home: Home) -> list[Safety
     misspelt = misspelt_names(config, settings)
     findings += [SafetyFinding("rights", words, "unsafe") for words in misspelt]
     findings += _check_rules(config)
-    return sorted(findings, key=lambda one: _TOPICS.index(one.topic))
+    return sorted(findings, key=lambda one: _TOPICS.index(one.topic))  # the report's order
 
 
 def _check_rights_and_caps(settings: Settings, config: Config) -> Iterator[SafetyFinding]:

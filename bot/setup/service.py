@@ -37,8 +37,10 @@ if TYPE_CHECKING:
 
 Json = Mapping[str, Any]
 DRAFT_SECONDS = 600.0
+"""How long what a person typed into the set-up page is kept before it is stored."""
 MAX_DRAFTS = 20
 MAX_LISTED_VALUES = 500
+"""Values of one setting that a service offers and the page lists."""
 SHOWN_CHARACTERS, MIN_SECRET_TO_SHOW = 4, 16
 """A secret is recognised by its last characters, unless it is so short that they would give it
 away."""
@@ -50,9 +52,13 @@ LOCAL_SERVERS = (
 )
 """Model servers at their usual ports (their documents)."""
 LOOK_TIMEOUT_SECONDS = 2.0
+"""Seconds that a server on this machine has to answer."""
 STORING_STEPS = frozenset({"save", "remove", "undo", "apply", "grant", "revoke", "share_sample"})
+"""Steps that store something, so that the audit log names who took them."""
 CHAT_CARDS = ("slack", "discord")
+"""The platforms whose people the page lists."""
 MAX_FOUND_PEOPLE = 12
+"""People that a search by name lists."""
 SetupRight = Literal["me", "change", "approve"]
 """What the page gives a person: the owner's own account, changes to data, or approvals too."""
 
@@ -289,7 +295,7 @@ class SetupService:
         `me` is the owner's own account on a chat platform. The owner proves that it is theirs by
         sending a word from it (`claim`): a wrong click would make somebody else an admin.
         """
-        await self._find_person(platform, id)
+        await self._find_person(platform, id)  # raises NotFound
         claim = self._people.claims.find(platform)  # None after ten minutes
         if right == "me" and not (claim and claim.is_proven and claim.person == f"{platform}:{id}"):
             raise BadInput("Send the word to Ponte first, from your own account.")

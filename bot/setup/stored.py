@@ -25,7 +25,9 @@ from core.base.errors import BadInput
 from core.integrations import describe_read_error
 
 LAST_FILE = f"{STORED_FILE}.last"
+"""The settings before the last change, to go back to."""
 TRIAL_FILE = f"{STORED_FILE}.trial"
+"""The state of a start that tries new settings (`StartTrial`)."""
 HEADER = (
     "# Written by Ponte's set-up page. Change it there; .env and the environment have priority.\n"
 )
@@ -124,6 +126,7 @@ class StoredSettings:
             self.fail(DIED_REASON)
         if self.trial.state == "failed":
             return False
+        # If this start dies, the next one finds this state and takes the settings for bad.
         self._set_trial(replace(self.trial, state="starting"))
         return True
 

@@ -29,6 +29,7 @@ After that, `&` and backslashes are replaced, so that nothing remains to decode.
 """
 
 _UNSURE = re.compile(r"\\`|``|<[A-Za-z/!?][^<>\s`]{0,2000}`")
+"""What Discord reads differently: an escaped or double backtick, or one in an HTML tag."""
 _INFO = re.compile(r"[\w+.#-]{0,40}")
 _CLOSING = re.compile(r"[\s>]*```\s*")
 _FLAT_BRACKETS = re.compile(r"[^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*")
@@ -116,7 +117,7 @@ def unescape(text: str) -> str:
     for layer in range(len(text)):  # each layer makes the text shorter, so this many suffice
         if "&" not in text and "\\" not in text:
             break
-        # Imported at the first use, as in `parser`.
+        # Imported at the first use only, because the import takes a moment.
         library = importlib.import_module("markdown_it.common.utils")
         before, text = text, str(library.unescapeAll(text))
         if text == before:

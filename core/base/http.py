@@ -712,11 +712,15 @@ MESSAGE_KEYS = frozenset({
 })  # fmt: skip
 """Keys of texts for people. "" stands for a body that is a text."""
 STATUS_KEYS = frozenset({"code", "status", "status_code", "statusCode", "http_status"})
+"""Keys of a status number. Servers use some of them for other codes as well."""
 CODE_KEYS = frozenset({"code", "error_code", "status"})
+"""Keys of an error's code."""
 TYPE_KEYS = frozenset({"type", "error_type", "status"})
+"""Keys of an error's type."""
 WAIT_KEYS = frozenset(
     {"retryDelay", "retry_after", "retryAfter", "estimated_time", "retry_after_seconds"}
 )
+"""Keys of the time to wait until the next request."""
 HTML_HEADING = re.compile(r"<(?:title|h1)[^>]*>([^<]*)", re.IGNORECASE)
 TIME_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 TIME = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?(ms|[smhd])(?![a-z])", re.IGNORECASE)

@@ -41,6 +41,7 @@ _ADDRESS = re.compile(
 )
 _CHUNK = re.compile(r"[^\s<>\[\]`|]+")
 _WEB = re.compile(r"(?:https?://|www\.)[^\W_]", re.IGNORECASE)
+"""The beginning of a web address."""
 _EVERYBODY = re.compile(r"@(?=(?:everyone|here|channel)\b)", re.IGNORECASE)
 _EVERYBODY_IN_PATH = re.compile(
     r"(https?://[^\s<>@]{1,500}[/=])@(?=(?:everyone|here|channel)\b)", re.IGNORECASE
@@ -120,6 +121,7 @@ _EMPHASIS = str.maketrans("", "", "*_~")
 _MARKS = str.maketrans("", "", "*_~`")
 _QUOTE_MARKS = str.maketrans("`“”«»", '\'""""')
 _TAME = str.maketrans("`<>", "'‹›")
+"""Replaces characters that begin code or an address in angle brackets by similar ones."""
 _SUSPICIOUS = re.compile(r"[.:@&\\\u3002\uff0e\uff61]|\]\(")
 """Every address and link contains one of these characters, and so does every way to hide one."""
 
@@ -607,6 +609,7 @@ class Trust:
                 return chunk
             fine = hidden is not None and self.allows(plain[hidden : _address_end(plain, hidden)])
             if start is None or not fine:
+                # Decoded backticks and angle brackets must not become markup.
                 return self._sanitize_decoded(plain.translate(_TAME), hidden or 0, code)
         end = _address_end(chunk, start)
         address = chunk[start:end]
@@ -683,7 +686,7 @@ class GrowingMarkdown:
         If it does not continue the text of the call before, or `trust` has changed, start again
         from its beginning.
         """
-        if not trust.links_anything:  # as in a pipe or a file
+        if not trust.links_anything:  # as in a pipe or a file, which links nothing
             return text
         # A file or a source that came meanwhile changes which links are allowed.
         if trust != self._trust or not text.startswith(self._source):

@@ -64,6 +64,7 @@ _ROW = re.compile(r"[ \t]*\|")
 _BLANK_LINES = re.compile(r"(?:[ \t]*\n)*")
 _SPACES = re.compile(r"[ \t]*")
 _PLAIN = re.compile(r"[\n\t -~]*")
+"""Printable ASCII with tabs and line breaks."""
 _NEWLINE = re.compile(r"\r\n|[\r\v\f\x85\u2028\u2029]")
 # ECMA-48: CSI sequences, strings (OSC, DCS, SOS, PM, APC) up to their end, two-character escapes.
 _ESCAPE = re.compile(
@@ -387,7 +388,7 @@ def clean_text(text: str) -> str:
     Joiners in emoji, marks of right-to-left text and letters of every language remain. Half of a
     surrogate pair becomes U+FFFD. The function is idempotent.
     """
-    if _PLAIN.fullmatch(text):
+    if _PLAIN.fullmatch(text):  # ASCII without control characters
         return text
     # Escape sequences first: without its first character, the rest of one would stay as text.
     text = _ESCAPE.sub("", _NEWLINE.sub("\n", in_whole_characters(text)))
@@ -819,6 +820,7 @@ def is_number(cell: str) -> bool:
 
 
 _SIGNED_URL_NAMES = {"signedpath", "signedurl"}
+"""NocoDB's fields with addresses that open a file without a sign-in."""
 _SECRET_NAMES = {
     *("password", "secret", "token", "authtoken", "accesstoken", "refreshtoken", "apitoken"),
     *("apikey", "clientsecret", "privatekey", "xctoken", "xcauth", "authorization"),
@@ -846,7 +848,7 @@ def redact(value: Any, secrets: Collection[str] = _SECRET_NAMES) -> Any:
     return {
         name: say(WITHHELD_MARK) if each and _fold_name(name) in secrets else redact(each, secrets)
         for name, each in value.items()
-        if _fold_name(name) not in _SIGNED_URL_NAMES
+        if _fold_name(name) not in _SIGNED_URL_NAMES  # opens a file without a sign-in
     }
 
 

@@ -435,7 +435,7 @@ class ChangeLifecycle:
             )
         except Superseded:
             return await self.ledger.get(change.id)
-        self.note_event(result.state, result)
+        self.note_event(result.state, result)  # logs the end and has the card drawn again
         return result
 
     async def add_reason(self, change: Change, reason: str) -> Change:
@@ -473,7 +473,7 @@ class ChangeLifecycle:
             ended = await self.runner.run(change, doing)
         finally:
             redraw.cancel()
-        self.note_event(ended.state, ended)
+        self.note_event(ended.state, ended)  # logs the end and has the card drawn again
         return ended
 
     def note_event(self, event: str, change: Change) -> None:

@@ -178,8 +178,8 @@ def _build_row(
             # Links and files can be many, so only the added and the removed ones are shown.
             # Linked rows are compared by id, because their names may change meanwhile.
             key = _id if name in view.link_fields else repr
-            old = {key(each): each for each in before.get(name) or ()}
-            new = {key(each): each for each in after.get(name) or ()}
+            old = {key(each): each for each in before.get(name) or ()}  # None: an empty cell
+            new = {key(each): each for each in after.get(name) or ()}  # None: an empty cell
             added = [new[linked] for linked in new if linked not in old]
             removed = [old[linked] for linked in old if linked not in new]
             signs = ["+"] * len(added) + ["-"] * len(removed)
@@ -257,8 +257,9 @@ def _compare(
 def _format(value: Any, format: str | None) -> str:
     """Return a value in words, in the date and number format of the current language.
 
-    `format`: see `core/base/value_formats.py`. None means that the table's fields are not known:
-    dates are then recognised by their form, and numbers stay as they are.
+    `format` is the kind of the column and its settings, such as `currency BRL 2`, "" for values as
+    they are. None means that the table's fields are not known: dates are then recognised by their
+    form, and numbers stay as they are.
     """
     if value is None or value in ("", []):
         return NO_VALUE

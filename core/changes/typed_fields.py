@@ -31,6 +31,7 @@ _WRONG_VALUES = {
     "checkbox": "{field}: write {form} instead of “{value}”.",
 }
 _MAX_LISTED_FIELDS = 12
+"""Fields that an error names."""
 
 
 def match_values(

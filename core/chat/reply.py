@@ -173,6 +173,7 @@ class GrowingReply:
         """Post the whole answer in place of its progress; retry for `MAX_DELIVERY_SECONDS`. A call
         after a crash posts nothing twice. Raises Undeliverable if the platform refuses for good or
         all that time, and PostRemoved if a person deleted a post of it."""
+        # A post of progress that is under way is made first, because the answer edits it.
         await self._show_no_more()
         if self._gone:
             raise self._gone

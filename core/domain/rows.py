@@ -21,6 +21,7 @@ MAX_EXACT_NUMBER = 2**53
 """Larger numbers are not exact as floats, which Slack and browsers use."""
 MAX_FENCE_CHARACTERS = 100
 BAR_CHARACTERS = 20
+"""The length of the longest bar."""
 _REFERENCE = re.compile(r"[ \t]*\[(?:table|chart): ?(r\d{1,3})\][ \t]*")
 _OPEN_REFERENCE = re.compile(r"[ \t]*\[(?:[tc][a-z]{0,4}(?::[ r\d]*\]?[ \t]*)?)?")
 """A line that may become a reference, or is one and may go on."""

@@ -55,6 +55,7 @@ Vote = Literal["up", "down", ""]
 MAX_FEEDBACK_CHARACTERS = 1000
 """Characters of a reason."""
 MAX_LISTED_VOTES = 200
+"""Votes that a report lists."""
 PLACE_TIMEOUT_SECONDS = 5.0
 """Seconds until a place whose platform does not answer counts as not public."""
 FEEDBACK_TITLE, FEEDBACK_LABEL = "Feedback", "What was wrong?"
@@ -232,7 +233,7 @@ def _describe(connection: SqlConnection, row: SqlRow) -> tuple[Address, Mapping[
             f"{name}: {found[1]}" for name, words in texts.items() if (found := _CODE.match(words))
         ],
         "seconds": round(max(0.0, row["updated_at"] - row["created_at"]), 1),
-        "tokens": select_value(connection, sql, seq) or 0,
+        "tokens": select_value(connection, sql, seq) or 0,  # no row: no usage was recorded
         "question": message.text,
         "answer": decode_json(Answer, row["answer"]).text,
     }

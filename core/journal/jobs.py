@@ -391,7 +391,7 @@ class Jobs(TurnExecutor):
         """Begin to write signs of life and to receive notifications. Wait at most LEASE_SECONDS for
         the connection that receives them. Without it, Ponte starts all the same, because rows are
         also read from time to time. Raise NotStored if the first sign of life fails."""
-        await self._beat()
+        await self._beat()  # the first sign of life
         self._side_tasks.start(self._keep_beating())
         self._side_tasks.start(self.notifications.run(self._wake_all))
         with suppress(TimeoutError):

@@ -323,7 +323,7 @@ class SqlThreads(SqlStore):
         redrawn card.
         """
         sql = "SELECT thread FROM conversations WHERE conversation = ?"
-        current = select_value(connection, sql, conversation) or ""
+        current = select_value(connection, sql, conversation) or ""  # "": there is none yet
         rows = connection.execute(
             "SELECT * FROM inbox WHERE conversation = :conversation"
             " AND (is_decision = 0 OR answer IS NOT NULL)"
@@ -580,7 +580,8 @@ def insert_remotes(
     forgotten: str = "NOT EXISTS (SELECT 1 FROM threads WHERE id = :thread)",
 ) -> tuple[str, dict[str, object]]:
     """Return the SQL statement that stores the ids of objects on the model's server, and its
-    values; "" if there is nothing to store. See `record_objects_to_erase`.
+    values; "" if there is nothing to store. Objects that the process `owner` made in advance have
+    no thread (""); they belong to the first one that uses them.
 
     `forgotten` is the SQL condition that the thread was forgotten meanwhile. Then the objects are
     marked for erasure (`erasure` = 1) at once.

@@ -680,7 +680,7 @@ class LocalRunner(TurnExecutor):
         before = self._queue.add(seq, sender)
         self._since[seq] = (time.time() if since is None else since, sender)
         metrics.queued.inc()
-        self._start_turns()
+        self._start_turns()  # this one, if it is the next and a place is free
         return before
 
     async def run(self, handler: TurnHandler, platforms: Collection[str] = ()) -> None:

@@ -120,7 +120,9 @@ _ALL_TAGS = {*TAGS, *_MARKS, *OPENINGS, *(tag for closings in TAGS.values() for 
 _TAG = re.compile("|".join(map(re.escape, sorted(_ALL_TAGS))), re.IGNORECASE)
 _TAG_BEGIN = re.compile(f"[{re.escape(''.join({tag[0] for tag in _ALL_TAGS}))}]", re.IGNORECASE)
 _BEGINNINGS = frozenset(tag[:end] for tag in _ALL_TAGS for end in range(1, len(tag)))
+"""All beginnings of tags: a text that ends with one may go on as a tag."""
 _MAX_TAG_CHARACTERS = max(map(len, _BEGINNINGS)) + 1
+"""The characters of the longest tag."""
 _SPACE = re.compile(r"\s*")
 _MENTION = re.compile(r"[ \xa0\u202f\"'(*_“‘«„‹「][ \xa0\u202f\"').,:;!?*_”’»›」](?![{\[<])")
 """Characters around a tag that a sentence mentions."""
@@ -259,6 +261,7 @@ class GrowingAnswer:
         """Add the rest of the text, once the answer has ended. A thought that is still open counts
         as text, unless the answer began with it; a call that the model wrote into such a thought is
         read as one."""
+        # The last characters, which `add` may hold back as the beginning of a tag, are final now.
         self.add("", is_last=True)
         thought = "".join(self._thought)
         if not self._is_blank:  # nothing closes the tag

@@ -138,6 +138,7 @@ SIZE_SMALL = (
 )
 REST_LEFT_OUT = "[The rest was left out: it is too long for your context. Ask for less at a time.]"
 SHORT_LEFT_OUT = "[Left out.]"
+"""Stands for a text of which nothing is kept."""
 OUTPUT_LIMIT_REACHED = "The model ran out of space before it could answer. Ask for less at a time."
 OWN_MESSAGE_TOO_LONG = (
     "Your message is too long for the model: it has about {size} tokens, and at most {limit} fit "
@@ -339,7 +340,7 @@ def describe_size(size: ContextSize, tools: Sequence[ToolSpec] | None = None) ->
         return say(SIZE_LIMITED, tokens=format_number(size.tokens))
     if tools is not None:
         # An ANSWER_SHARE-th of the context is for the answer, and FIXED_SHARE of the rest for tools
-        # and instructions (see `fit_request`): 0.6 of three quarters.
+        # and instructions: 0.6 of three quarters. `fit_request` keeps what is left for messages.
         share = FIXED_SHARE * (ANSWER_SHARE - 1) / ANSWER_SHARE
         needed = -(-int((tool_tokens(tools) + INSTRUCTION_TOKENS) / share) // 1024) * 1024
     if size.tokens < needed:
@@ -590,7 +591,7 @@ def _cut_long_texts(items: Sequence[Item], most: int) -> list[Item]:
         # The bytes that are left beside the note; 1 token for rounding up.
         size = 3 * (share - estimate_tokens([replace(item, text=REST_LEFT_OUT)]) - 1)
         if size <= 0:
-            return replace(item, text=SHORT_LEFT_OUT)
+            return replace(item, text=SHORT_LEFT_OUT)  # the longer note has no room
         data = item.text.encode(errors="replace")
         if item.kind == "output":
             return replace(item, text=f"{data[:size].decode(errors='ignore')}\n{REST_LEFT_OUT}")

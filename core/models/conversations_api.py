@@ -425,7 +425,7 @@ class ConversationRound:
                 # The comparison may have found the answer on the server.
                 if self._answer is None:
                     body = await self._build_body()
-                    # The conversation cannot take these items (see `_build_body`).
+                    # `_build_body` found outputs whose calls the server does not name: begin anew.
                     if self._step == "anew":
                         continue
                     if paying and (most := await paying(estimate_max_tokens(body))) is not None:
@@ -538,7 +538,7 @@ class ConversationRound:
         self, body: Json, reader: ResponsesReader
     ) -> AsyncGenerator[ModelEvent, None]:
         """Ask for a response and yield its events. If the caller stops, the stream is read on in
-        the background (see `BackgroundStream`)."""
+        the background: if it were closed, the conversation could lack the response."""
         remote, client = self._thread.remote, self._server.client
         # Set first: after a failure, the server may have items of this round, which are looked for.
         self._was_asked = True

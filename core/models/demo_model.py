@@ -474,8 +474,9 @@ def _decide(turn: DemoTurn) -> Decision:
 
 
 def _parse_message(turn: DemoTurn) -> tuple[Kind, str]:
-    """Return what the message asks for, with the table, the code, or the tool and its arguments:
-    the first pattern that matches, else a step of the tour. Commands may begin with / or !.
+    """Return what the message asks for (the first pattern that matches, else a step of the tour),
+    and the rest of it: the table, the code, or the tool and its arguments. Commands may begin with
+    / or !.
 
     Over sample tables, "show me the overdue invoices" is a step of the tour and not the name of a
     table.

@@ -565,7 +565,7 @@ class ChatCompletionsReader(AnswerReader):
         and return the events for the text. Servers name a call's pieces by an index, by an id, or
         not at all. Calls come in `tool_calls`, in the content, or in `function_call`, which is the
         older form."""
-        self.add_carried(delta)
+        self.add_carried(delta)  # fields to send back, such as a model's thoughts
         self.add_sources(delta)
         events = self.add_text(read_text(delta.get("content")) + read_text(delta.get("refusal")))
         parts = read_objects(delta.get("content"))

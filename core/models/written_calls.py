@@ -81,7 +81,9 @@ _RESULTS = re.compile(
 )
 """What begins a result that a model made up after its call."""
 _NAMESPACES = re.compile(r"(</?)(?:antml|steptml|minimax|seed):")
+"""The prefix with a colon that some models put before the name of a tag."""
 _TOKENS = re.compile(r"<[|｜](tool[▁_ ](?:sep|calls?)(?:[▁_ ][a-z]+)*)[|｜]>")
+"""Marks of DeepSeek's calls, in which the characters for `|` and `_` vary."""
 _DSML = re.compile(r'[|｜]DSML[|｜]|(?<=[^|]")[|｜](?=>)')
 _FORMS = tuple(
     (call.replace("END", end), argument)
@@ -286,6 +288,7 @@ MAX_SPAN_CHARACTERS = 2_000
 """Characters of a code span in which its end is looked for."""
 _SPAN_TICKS = re.compile(r"(?<!\\)(\\*)(`+)")
 _SPAN_END = re.compile(r"`+|\n[ \t>]*\n")
+"""Backticks, which may close a code span, or a blank line, which ends it unclosed."""
 _QUOTE_MARKS = re.compile(r"(?: {0,3}> ?)*")
 _ITEM_MARK = re.compile(r"\s*(?:[-*+]|\d{1,9}[.)])\s+")
 
@@ -368,7 +371,7 @@ class GrowingCode:
     def _end_line(self) -> None:
         """Note what the line that has ended means for the next one: whether a fenced block is open,
         and from which column on an indented line is code (CommonMark)."""
-        self.end_run()
+        self.end_run()  # counts the backticks at the end of the line
         content = _QUOTE_MARKS.sub("", self._line, count=1)
         before, item, is_blank = self._fence, _ITEM_MARK.match(content), not content.strip()
         # Where the text of a list item begins: a fence may be there, and code is indented from

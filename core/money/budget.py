@@ -305,6 +305,7 @@ class Budget(SqlStore):
             return
         price, tokens = self.config.price_list.find(paid.model), paid.input + paid.output
         money = price.max_cost(paid.input, paid.output) if price and tokens else 0
+        # None: the cost of a run is unknown.
         money += round((self.config.price_list.run_cost(paid) or 0.0) * NANODOLLARS_PER_DOLLAR)
         bound = Spend(0, tokens, money)
         counts = _add_to_counters(connection, scopes, _day_of(connection, seq), bound)

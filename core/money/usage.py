@@ -279,7 +279,7 @@ def parse_usage(response: Mapping[str, Any]) -> Usage:
     spoken = _find_details(usage, "output_tokens_details", "completion_tokens_details")
     # Most servers count reasoning among the details, some beside them.
     reasoning = _find_count({**usage, **spoken}, "reasoning_tokens") or 0
-    total = _find_count(usage, "total_tokens") or 0
+    total = _find_count(usage, "total_tokens") or 0  # 0: not told
     if output and reasoning > output:  # it is not part of the output (xAI)
         output += reasoning
     if input is None:  # DeepSeek names both parts of it, and gateways drop the sum

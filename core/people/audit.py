@@ -48,6 +48,7 @@ AUDIT_CLOSE_SECONDS = 10.0
 _MAX_FACT_CHARACTERS = 200
 """Maximum characters of one fact."""
 _ROW_ID = re.compile(r"\d{1,20}|[0-9a-fA-F-]{24,36}|[0-9A-Z]{26}")
+"""A number, UUID or ULID, which no person made up."""
 HIDDEN_ROW_ID = "-"
 """Replaces the id of a row that is not a number, UUID or ULID.
 
@@ -295,6 +296,7 @@ def add_change_line(
         "table": view.table_id or channel,
         "command": view.slug,
         "row_count": len(change.rows),
+        # An id that people made up is the value of a cell.
         "written_row_ids": [id if _ROW_ID.fullmatch(id) else HIDDEN_ROW_ID for id in row_ids],
         "unknown_rows": [
             number

@@ -351,7 +351,8 @@ class Schedules(SqlStore):
         def write(connection: SqlConnection) -> tuple[ScheduleRun | None, _Queued | None]:
             """Queue the run that is due, record runs that were missed, and set the next due time,
             if the row is as it was read: otherwise another process has done so, or somebody changed
-            the schedule. Return the run, and its message for the queue of turns."""
+            the schedule. Return the run, None if none is due, and its message for the queue of
+            turns, None if it does not run."""
             # On Postgres, a row that another process has locked is left out: that process starts
             # the run.
             row = connection.execute(

@@ -39,7 +39,9 @@ LOCK_KEY = 7_063_184
 """The key of Ponte's advisory locks, so that processes create the schema one after the other and
 lock a conversation. The number is arbitrary; it must not be used by other programs."""
 _TABLE = re.compile(r"(CREATE TABLE [^(]*)\((.*)\)([^)]*)")
+"""A statement for a table: its head, its columns, and what follows."""
 _TOP_LEVEL_COMMA = re.compile(r",(?![^(]*\))")
+"""A comma that is not in parentheses, so that it separates two columns."""
 
 
 class DifferentSchema(PonteError):

@@ -80,13 +80,16 @@ each call. Calls with another effect run again only if they just propose somethi
 RESULT_UNKNOWN = ToolError(
     "{why}", code="interrupted", hint="do not repeat it, tell the person", why=INTERRUPTED_TEXT
 )
+"""The outcome of a call that an interruption may have cut."""
 RESULT_LOST = ToolError(
     "{why}",
     code="lost",
     hint="do not repeat it, tell the person",
     why="This ran, but its result could not be stored and is lost.",
 )
+"""The outcome of a call whose result the database refuses."""
 TOOL_BROKE = ToolError("{why}", code="internal", why="The tool broke; this is a fault of mine.")
+"""The outcome of a call that a bug ended."""
 RAN_ONCE_NOTE = (
     "\n[This call arrived twice in the same form, and ran once. To run it twice, call it again.]"
 )

@@ -76,7 +76,7 @@ class Upkeep:
         for thread in forgot.threads:
             await self.assistant.forget(thread)
         await stores.threads.delete(conversation)
-        await self.announce_forgotten()
+        await self.announce_forgotten()  # has its objects on the models' servers erased
         return forgot.messages
 
     async def announce_forgotten(self) -> None:

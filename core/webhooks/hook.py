@@ -40,6 +40,7 @@ MAX_FIELD_CHARACTERS = 1_000
 EVENT_FIELD = "x_github_event"
 """The field that holds the kind of GitHub's event, which is not in the body."""
 _FIELD = re.compile(r"\{([^{}\n]{1,200})\}")
+"""A field of a template, in braces."""
 _NEVER_FILLED = re.compile(r"\s*(?:$|\$?\.)|.*(?:\.\.|\[\d+\](?!\[\D))")
 """Paths that no body has: an empty one, one that begins with a dot or has two of them in a row, and
 numbers in brackets at their end or before a dot. Forms have names such as `items[0][name]`."""

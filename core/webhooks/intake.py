@@ -413,7 +413,7 @@ def _form_fields(body: bytes, content_type: str) -> Iterator[tuple[str, str]]:
             yield name, text
     elif form.get_content_type() == "multipart/form-data" and form.is_multipart():
         for part in form.iter_parts():
-            content = bytes(part.get_payload(decode=True) or b"")
+            content = bytes(part.get_payload(decode=True) or b"")  # None: it has parts itself
             if isinstance(title := part.get_param("name", header="content-disposition"), str):
                 yield title, part.get_filename() or _decode(content, part.get_content_charset())
 

@@ -467,9 +467,10 @@ class OpenAiRoutes(MessageRoutes):
     async def _accept(
         self, request: Request, model_request: ModelRequest
     ) -> tuple[Receipt, Message]:
-        """Store the request as a message of its person. A repeat of an `Idempotency-Key` returns
-        the first turn. Raise NoSuchModel, and NotFound for an invalid name of a conversation.
-        Whatever the name, the conversation is one of this person's."""
+        """Store the request as a message of its person. Return the receipt with its turn, and the
+        message. A repeat of an `Idempotency-Key` returns those of the first request. Raise
+        NoSuchModel, and NotFound for an invalid name of a conversation. Whatever the name, the
+        conversation is one of this person's."""
         person = visitor_of(request).person
         await self._check_model(person, model_request.model)
         own_key = http_io.read_idempotency_key(request)

@@ -26,6 +26,7 @@ SLACK_NAME = "slack"
 """The name of sign-in with Slack. No provider of ponte.toml can have it."""
 GOOGLE_ISSUER = "https://accounts.google.com"
 CLOCK_TOLERANCE_SECONDS = 60
+"""How far the clocks of the provider and of this machine may differ."""
 MAX_SUBJECT_CHARACTERS = 255
 """The limit of OpenID Connect Core 1.0, section 2."""
 MAX_ACCOUNT_NAME_CHARACTERS = 80

@@ -44,6 +44,7 @@ ExportSource = tuple[list[ExportColumn], list[list[Cell]], str]
 MAX_FORMULA_CHARS = 2_000
 """A longer formula stays as it was written."""
 MAX_FOOTNOTES = 100
+"""Footnotes of one text."""
 _CLOSERS = {"$$": "$$", r"\[": r"\]", r"\(": r"\)"}
 # An opening dollar has no letter or digit before it and no space after it; a closing one no space
 # before it and no letter or digit after it.
@@ -239,8 +240,10 @@ MAX_CHARS_WITHOUT_THREAD = 1_000
 """Longer text is rendered in a thread; this much takes about 4 ms."""
 
 OWN_FILE_PATTERN = re.compile(r"/files/[A-Za-z0-9_-]{1,64}")
+"""The path of a file that Ponte serves itself."""
 _LINK = re.compile(rf"(https?://|mailto:)[^\s]+|{OWN_FILE_PATTERN.pattern}", re.IGNORECASE)
 _LANGUAGE = re.compile(r"language-[A-Za-z0-9+#.-]{1,20}")
+"""The class with the language of a code block."""
 _TEXT_TAGS = ("p", "li", "blockquote", "td", "th", "h3", "h4", "h5", "h6")
 _TAGS = {*_TEXT_TAGS, "a", "br", "code", "del", "div", "em", "hr", "img", "ol", "pre", "s",
          "strong", "span", "sup", "table", "tbody", "thead", "tr", "ul"}  # fmt: skip
@@ -253,12 +256,14 @@ _CLASSES = {
 _ATTRIBUTES = {"a": {"href", "title"}, "img": {"src", "alt"}, "code": {"class"}} | {
     tag: {"class", "start"} if tag == "ol" else {"class"} for tag in _CLASSES
 }
+"""The attributes that elements may have, before `_filter_attribute` looks at their values."""
 _FIXED = {
     "a": {"target": "_blank"},
     "img": {"loading": "lazy"},
     "pre": {"tabindex": "0", "dir": "ltr"},
     "div": {"tabindex": "0"},
 } | {tag: {"dir": "auto"} for tag in _TEXT_TAGS}
+"""The attributes that elements always get."""
 
 
 async def render(text: str, placed: tuple[Placed, ...] = ()) -> str:

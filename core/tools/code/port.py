@@ -34,7 +34,9 @@ _MAGIC = {
     b"GIF8": "image/gif",
     b"%PDF-": "application/pdf",
 }
+"""The first bytes of files, by which their type is known."""
 _PICTURES = frozenset(_MAGIC.values()) - {"application/pdf"}
+"""Types that a file has only by its first bytes."""
 _SCRIPT_TYPES = ("text/html", "image/svg+xml", "application/xhtml+xml")
 """Media types that can contain script."""
 

@@ -12,6 +12,7 @@ from core.tools.tool import Schema, UnfitSchema, compact_json
 MAX_SCHEMA_BYTES = 20_000
 """Bytes of the fitted schema. A model reads it in each round."""
 MAX_SCHEMA_DEPTH = 10
+"""How deep a schema may be nested."""
 _Type = Literal["string", "number", "integer", "boolean", "object", "array", "null"]
 
 

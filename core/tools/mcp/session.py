@@ -42,6 +42,7 @@ from core.tools.tool import compact_json
 
 T = TypeVar("T")
 MAX_MCP_EVENT_BYTES = 2 * 1024 * 1024
+"""Bytes of one event of a server."""
 MAX_ANSWER_VALUES, MAX_ANSWER_DEPTH = 50_000, 64
 """Values in one JSON answer, and how deep they may be nested."""
 MAX_ANSWER_LINES = 10_000
@@ -49,10 +50,12 @@ MAX_ANSWER_LINES = 10_000
 MAX_OTHER_TOOLS = 10
 """Tools that an operator is told of if ponte.toml names one that the server has not."""
 MAX_TOOL_PAGES, MAX_DEFINITION_CHARACTERS = 20, 100_000
+"""Pages of a server's list that are read, and characters of one tool's definition."""
 RELIST_SECONDS = 30.0
 """Pause between two lists, however often a server says that its tools changed, and between two
 streams for notices."""
 HANDSHAKE_SECONDS = 10.0
+"""Seconds for the begin of a session, and for one list of a server that is watched."""
 CLOSE_SECONDS = 2.0
 """Seconds that the end of a session may take."""
 _REFUSED_CODES = (mcp_types.METHOD_NOT_FOUND, mcp_types.INVALID_PARAMS)
@@ -61,6 +64,7 @@ _RESULT: TypeAdapter[mcp_types.CallToolResult | mcp_types.InputRequiredResult] =
     mcp_types.CallToolResult | mcp_types.InputRequiredResult
 )
 _EVENT_END = re.compile(rb"(?:\r\n?+|\n){2}")
+"""The blank line that ends an event of a stream."""
 _DOWN = "The MCP server {name} didn't answer as expected ({why})."
 _SILENT = "The MCP server {name} didn't answer within {seconds} s."
 _ASKS = "The MCP server {name} asked for more input, which Ponte can't provide."
@@ -304,6 +308,7 @@ async def _list(server: McpServer, client: Client) -> Definitions:
                 # was another character in a text.
                 definitions[tool.name] = clean_text(words).replace("\n", "\\n")
         cursor = page.next_cursor
+        # The rest of the list is not needed once all tools of ponte.toml are found.
         if cursor is None or names.keys() <= definitions.keys():
             break
     return definitions

@@ -50,7 +50,9 @@ for a tool that ponte.toml does not name."""
 MCP_RETRY_SECONDS = 60.0
 """Pause before a server is asked again that did not answer, or whose connection ended."""
 MAX_DESCRIPTION_CHARACTERS = 4_000
+"""Characters of a tool's description that models get."""
 MAX_STORED_RESULT_CHARACTERS = 200_000
+"""Characters of a tool's result that are stored with its change."""
 MAX_RESULT_FILES = 10
 ACCEPTED_TOPIC = "mcp_tools"
 """The notice to other processes that a server's tools were accepted."""
@@ -135,7 +137,7 @@ class McpServers:
         changed since. A server could otherwise give the model new instructions in a tool's
         description. A server that has not listed its tools yet (`offered` None) counts as
         unchanged, because a turn waits for no server."""
-        self.watch()
+        self.watch()  # ponte.toml may name other servers since the last call
         await self._load()
         tools = list[Tool]()
         for name, state in self._states.items():
@@ -278,12 +280,12 @@ class McpServers:
     async def _list_offered(self, name: str) -> Definitions:
         """Return the definitions of the tools that the server has now. Raise NotFound if ponte.toml
         does not name the server, and McpServerError."""
-        self.watch()
+        self.watch()  # ponte.toml may name other servers since the last call
         await self._load()
         if (state := self._states.get(name)) is None:
             raise NotFound("MCP server {name} not found in ponte.toml.", name=name[:40])
         offered = await self._ask(state.server, CHECK_TIMEOUT_SECONDS)
-        self._note_listing(state, offered)
+        self._note_listing(state, offered)  # `list_tools` compares with it
         return offered
 
     async def call_approved(

@@ -84,11 +84,13 @@ _NO_UPLOAD = (
 RECREATED_NOTE = "If you undo this, the rows get new IDs and lose their links to other rows."
 _KINDS = ("create", "update", "delete")
 _OURS = (*BRIDGE_READ_TOOLS, *BRIDGE_WRITE_TOOLS)
+"""The bridge's tools that Ponte knows."""
 
 TOOL_LIST_SECONDS = 300.0
 """How long the bridge's list of tools is cached; a failed request counts for a tenth."""
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
+"""No arguments."""
 
 _DESCRIPTION = """\
 {what} the user's NocoDB tables. `tool` is the name of one of these, `args` an object with its \

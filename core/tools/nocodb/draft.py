@@ -39,6 +39,7 @@ from core.tools.nocodb.schema import Schemas, TableDescription
 from core.tools.tool import FunctionTool
 
 _ID = re.compile(r"[^\s\"'/\\?#%(),<>]{1,100}")
+"""An id, as a person may type it."""
 
 _ENTRIES = (
     "Dates as 2026-11-20, moments as 2026-11-20 14:30 in the asker's time zone, numbers as 1234.5, "
@@ -224,7 +225,7 @@ class DraftBuilder:
         takes it from there: the card shows it, and an undo gives it back.
         """
         title = field.title
-        stand: list[RowImage] = image.get(title) or []
+        stand: list[RowImage] = image.get(title) or []  # None: the row has no links
         current_ids = linked_ids(stand)
         add = [each for each in add if each not in current_ids]
         removed = [one for one in stand if one["id"] in remove]
@@ -551,7 +552,7 @@ class WriteTools:
         for number, write in enumerate(proposed, 1):
             cells = dict(write.after or {})
             for name, old in cells.items():
-                # As `form_fields` made the key: with the row's number if there are several rows.
+                # The form's key of a field: its name, after the row's number if there are several.
                 key = name if len(proposed) == 1 else f"{number}.{name}"
                 if (new := values.get(key)) is None:
                     continue
@@ -605,6 +606,7 @@ class WriteTools:
                 title=several[0],
                 ids=", ".join(titled[several[0]][:5]),
             )
+        # A word that is no row's title may still be an id.
         if missing := [word for word in others if word not in titled and not _ID.fullmatch(word)]:
             raise _missing_rows_error(field, missing)
         return [id or titled.get(word, [word])[0] for word, id in zip(words, ids, strict=True)]

@@ -458,7 +458,7 @@ class RestDriver(TableDriver):
         NocoDB does not say which link is the other end of which, so a candidate must link back.
         """
         for back in backs:
-            for candidate in snapshot.get(back.title) or ():
+            for candidate in snapshot.get(back.title) or ():  # None: no linked row
                 owner = str(candidate["id"])
                 snapshots = await self.rows(schema, [owner], [field.title])
                 if id in linked_ids(snapshots.get(owner, {}).get(field.title)):

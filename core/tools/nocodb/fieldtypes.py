@@ -61,7 +61,7 @@ EXACT = 2**53
 """From here on whole numbers are rounded, because JSON numbers are doubles."""
 _LONGEST = 100_000
 _TRUTH = {"true": True, "false": False, "1": True, "0": False}
-_EMPTY: tuple[object, ...] = (None, "", [])
+_EMPTY: tuple[object, ...] = (None, "", [])  # what NocoDB may give for an empty cell
 _FILE = ("path", "url", "title", "mimetype", "size", "icon", "width", "height")
 _PERSON = ("display_name", "email")
 
@@ -155,7 +155,7 @@ def build_format(type: str, options: Mapping[str, Any]) -> str:
     match type:
         case "Currency":
             code = str(options.get("currency_code") or options.get("code") or "")
-            if not _CURRENCY.fullmatch(code):
+            if not _CURRENCY.fullmatch(code):  # no three letters (ISO 4217)
                 return f"number{places or ' 2'}"
             from babel.numbers import get_currency_precision
 
@@ -168,6 +168,7 @@ def build_format(type: str, options: Mapping[str, Any]) -> str:
         case "Duration":
             form = str(options.get("duration_format"))
             return f"duration {form if _DURATION_FORMAT.fullmatch(form) else 'h:mm'}"
+    # A day or a moment; values of other types are written as they are.
     return _DATE_FORMATS.get(FIELD_TYPES.get(type, _UNKNOWN).kind, "")
 
 

@@ -36,6 +36,7 @@ Node accepts 16 kB of headers by default
 
 _QUOTES = "\"'"
 _BARE_VALUE = re.compile(r"(?![ ])[\w\u0300-\u036f .:@+/-]*[\w\u0300-\u036f.]")
+"""A value that NocoDB's filters take without quotes."""
 _RESERVED = {"null", "empty", "notnull", "notempty", "blank", "notblank", "true", "false"}
 """Words that have another meaning in NocoDB's filters without quotes."""
 
@@ -49,7 +50,9 @@ _MAX_RELATIVE_DAYS = 3660
 
 _DAY = timedelta(days=1)
 _SHIFTS = {"last": -1, "this": 0, "next": 1}
+"""Periods by their distance from the present one."""
 _NEAR = {"yesterday": -1, "today": 0, "tomorrow": 1}
+"""Days by their distance from today."""
 _NAMED_PERIOD = re.compile(r"(last|this|next)_(week|month|quarter|year)")
 _RELATIVE_DAYS = re.compile(r"(last|next)_(\d{1,5})_days", re.ASCII)
 _DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?", re.ASCII)
@@ -79,6 +82,7 @@ MAX_VALUE_CHARACTERS = 2_000
 _BLANK_OPS: tuple[Op, ...] = ("blank", "notblank")
 _WORD_OPS: tuple[Op, ...] = ("eq", "neq", "contains", "not_contains", "in", *_BLANK_OPS)
 _ORDER_OPS: tuple[Op, ...] = ("eq", "neq", "gt", "gte", "lt", "lte", "between")
+"""Operators of numbers and dates. All but the first two need an order."""
 _NUMBER_OPS: tuple[Op, ...] = (*_ORDER_OPS, "in", *_BLANK_OPS)
 _DATE_OPS: tuple[Op, ...] = (*_ORDER_OPS, *_BLANK_OPS)
 _CHECK_OPS: tuple[Op, ...] = ("eq", "neq", *_BLANK_OPS)
@@ -123,6 +127,7 @@ _CHECKED, _NOT_CHECKED = "{field} is checked", "{field} isn't checked"
 _AND, _OR = "{one} and {other}", "{one} or {other}"
 _LINK, _NO_LINK = "{field}: {conditions}", "no {field}: {conditions}"
 _OPPOSITES: Mapping[Op, Op] = {"neq": "eq", "not_contains": "contains", "blank": "notblank"}
+"""Negative operators, with their opposites: of several linked rows, none may fit the opposite."""
 
 Op = Literal[
     "eq",
@@ -191,9 +196,11 @@ class TimeSpan:
                 end = start + timedelta(seconds=1 if match[1] else 60)
             else:
                 if term in _NEAR:
-                    first = today + _NEAR[term] * _DAY
+                    first = today + _NEAR[term] * _DAY  # -1, 0 or 1 days
                     after = first + _DAY
                 elif match := _NAMED_PERIOD.fullmatch(term):
+                    # The period's distance from the present one, and the function that finds its
+                    # first day.
                     shift, begin = _SHIFTS[match[1]], _PERIOD_STARTS[match[2]]
                     first, after = begin(today, shift), begin(today, shift + 1)
                 elif match := _RELATIVE_DAYS.fullmatch(term):
@@ -627,6 +634,7 @@ def build_condition(field: Field, op: Op, value: Value, now: datetime) -> Filter
     is_number = field.kind == "number"
     if field.kind == "mixed" and all(fieldtypes.parse_number(each) is not None for each in values):
         has_texts = any(isinstance(each, str) for each in values)
+        # `_ORDER_OPS[2:]` are those that order values: all but eq and neq.
         is_number = op in _ORDER_OPS[2:] or not has_texts or not field.field_type.may_hold_numbers
     if is_number:
         return _number_condition(field, _require_operator(field, op, _NUMBER_OPS), values)

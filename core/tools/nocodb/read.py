@@ -781,7 +781,7 @@ class QueryTools:
             raise ToolError("Files can't be read here.", code="no_files")
         last = found[-1]
         type, size = str(last.get("mimetype") or ""), last.get("size")
-        # The same limit as for files that people send, before anything is read.
+        # Refused by its stated size before anything is read, as a file that a person sends.
         one = Attachment(cell_title(last), type, size if isinstance(size, int) else 0)
         if refused := too_large(one):
             raise ToolError("{words}", code="too_large", words=refused.words())

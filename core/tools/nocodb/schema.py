@@ -469,7 +469,7 @@ class Schemas:
     async def _fetch_raw(self, id: str) -> _RawDescription:
         """Return NocoDB's description of a table by id, from the cache if it is not too old. The
         caller decides whether a person may see the table."""
-        self._drop_after_drift()
+        self._drop_after_drift()  # the cache is wrong once NocoDB misses a table or field
         if id not in self._tables:
 
             async def fetch() -> _RawDescription:

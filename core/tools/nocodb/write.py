@@ -337,6 +337,7 @@ class TableBatch:
         before, after = dict(row.before or {}), dict(row.after or {})
         is_undo = self._draft.target.get(CELL_BY_CELL)
         for name in [name for name in after if now is not None and _is_file(schema, name)]:
+            # None: no files.
             sides = [cells.get(name) or [] for cells in (before, after, now or {})]
             old, new, current = sides
             if (new or is_undo) and all(isinstance(side, list) for side in sides):

@@ -59,6 +59,7 @@ TOKEN_LIFETIME_SECONDS = 1199.0
 GATEWAY_STATUSES = (502, 504)
 """A gateway lost the answer of the server behind it (RFC 9110, sections 15.6.3 and 15.6.5)."""
 _RETRIED_STATUSES = (408, 500, 503)
+"""Other statuses after which the same request may succeed."""
 _WINDOW = re.compile(r"(?:limit is (\d+) requests )?in the last (\d+) minutes?")
 _SHORT_LIMIT_MINUTES = 5
 """A limit over so short a time is waited for."""
@@ -334,6 +335,7 @@ def seconds_before_retry(error: HttpError, attempt: int, kind: Kind) -> float | 
     row = STACKSPOT_ERRORS[kind].find(error)
     least = 0.0
     if isinstance(error, HttpAnswer):
+        # Any other status would come again.
         if error.status not in (429, *_RETRIED_STATUSES, *GATEWAY_STATUSES):
             return None
         least = seconds_to_wait(error)

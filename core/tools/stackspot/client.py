@@ -46,6 +46,7 @@ _FENCE = re.compile(
     re.DOTALL,
 )
 _JSON = ("", "json", "json5", "jsonc", "text", "txt")
+"""The words after a fence that may begin JSON, in lower case. "": none."""
 _SUFFIXES = {
     "json": "json", "python": "py", "py": "py", "javascript": "js", "js": "js", "typescript": "ts",
     "ts": "ts", "java": "java", "kotlin": "kt", "go": "go", "sql": "sql", "yaml": "yaml",

@@ -47,6 +47,7 @@ KERNEL_MAX_OUTPUT_FILES = 20
 KERNEL_MAX_OUTPUT_FILE_BYTES, KERNEL_MAX_OUTPUT_BYTES = 8 << 20, 32 << 20
 """What one run may hand out: files, bytes of one, bytes of all."""
 VALUE_CHARS, ERROR_CHARS = 20_000, 8_000
+"""Characters of a run's value, and of its error, that are returned."""
 CPU_SECONDS = 60
 """Processor time that one run and what it leaves running may take, over all threads."""
 MAX_FILES_SEEN = 10_000

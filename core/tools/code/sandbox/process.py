@@ -33,6 +33,7 @@ from core.tools.code.sandbox.sandbox import (
 )
 
 _SMALL = 64 * 1024
+"""Buffer of the streams for printed output and signs of life."""
 LAST_OUTPUT_SECONDS = 0.05
 """Seconds in which the last output is read; endless output is cut off."""
 START_TIMEOUT_SECONDS = 10.0

@@ -13,7 +13,9 @@ from collections.abc import Iterable
 from .kernel_calls import PR_SET_NO_NEW_PRIVS, call, prctl
 
 CREATE, ADD_RULE, RESTRICT = 444, 445, 446
+"""Calls: create a ruleset, add a rule to it, apply it to this process."""
 ASK_VERSION, PATH_BENEATH = 1, 1
+"""The flag that asks for the version, and the kind of a rule for all below a path."""
 
 EXECUTE, WRITE_FILE, READ_FILE, READ_DIR = 1 << 0, 1 << 1, 1 << 2, 1 << 3
 REMOVE_DIR, REMOVE_FILE, MAKE_DIR, MAKE_REG, MAKE_SYM = 1 << 4, 1 << 5, 1 << 7, 1 << 8, 1 << 12
@@ -22,6 +24,7 @@ REFER, TRUNCATE = 1 << 13, 1 << 14
 # How many rights over files each version of the interface knows, counted from bit 0.
 _RIGHTS = {1: 13, 2: 14, 3: 15, 4: 15}
 _LATEST_RIGHTS = 16
+"""The number of rights for versions after those."""
 _NETWORK_SINCE, _SCOPES_SINCE = 4, 6
 
 READ = EXECUTE | READ_FILE | READ_DIR
@@ -37,6 +40,7 @@ OWN = (
     | MAKE_REG
     | MAKE_SYM
 )
+"""What a program may do in its own folder."""
 _OF_FILES = EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE
 
 
@@ -72,6 +76,7 @@ def restrict(
     no rule; each version of it knows more rights.
     """
     abi = version()
+    # One bit for each right that this kernel knows.
     handled = (1 << _RIGHTS.get(abi, _LATEST_RIGHTS)) - 1
     # Two bits each: to open and to connect TCP ports; abstract sockets and signals.
     network = 0b11 if abi >= _NETWORK_SINCE else 0
@@ -80,6 +85,7 @@ def restrict(
     size = 24 if scopes else 16 if network else 8
     attributes = _Ruleset(handled, network, scopes)
     rules = call(CREATE, _address(attributes), size, 0)
+    # READ includes the right to run a file, OWN all changes of files and folders.
     groups = ((read, READ), (list, READ_DIR), (own, OWN), (write, READ_FILE | WRITE_FILE))
     for paths, rights in groups:
         for path in paths:

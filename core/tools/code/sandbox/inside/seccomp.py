@@ -143,10 +143,13 @@ CHECKED_CALLS = """
 
 
 LOAD, JUMP_EQUAL, AND, RETURN = 0x20, 0x15, 0x54, 0x06
+"""Instructions of a filter (BPF): load a word, compare it, mask it, return an answer."""
 KILL = 0x8000_0000  # SECCOMP_RET_KILL_PROCESS
 ERRNO = 0x0005_0000
 ALLOW = 0x7FFF_0000
+"""Answers: an error, to whose code its number is added; and to let the call pass."""
 NUMBER, ARCHITECTURE = 0, 4
+"""Where the number of the call and its architecture are in what a filter reads."""
 
 CLONE_THREAD, CLONE_FILES = 0x0001_0000, 0x400
 CLOSE_RANGE_CLOEXEC = 4
