@@ -179,9 +179,8 @@ def spreadsheet_format(format: str) -> str:
         case "moment":
             return f"{day} hh:mm:ss"
         case "number" | "plain":
-            # Without decimal places in the column's format, whole numbers: `rstrip` removes the
-            # point and all optional places (#). The cell itself keeps the exact number.
-            return digits if places else f"{digits}.###############".rstrip(".#")
+            # Without decimal places, the column holds whole numbers only (`fix_places`).
+            return digits
     return "General"
 
 
