@@ -163,7 +163,7 @@ class Engine:
         data was forgotten."""
 
         async def on_change_moved(_: str) -> None:
-            self._note_card_change()
+            self._note_card_change()  # has its card drawn again
 
         peers = self.stores.peers
         peers.on("moved", on_change_moved)
@@ -180,6 +180,7 @@ class Engine:
             self._tasks.append(asyncio.create_task(copying, name="audit-log"))
 
     def _note_card_change(self) -> None:
+        """Have the cards of changes drawn again, and call whoever follows them."""
         self._redraw_due.set()
         for listener in self.card_listeners:
             listener()

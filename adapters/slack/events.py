@@ -33,6 +33,7 @@ _LONGEST, _DEEPEST = 20_000, 8
 """The characters of one message that are read, and the nesting depth of its blocks."""
 _ID = re.compile(r"[A-Z][A-Z0-9]+")
 _ENTITIES = {"channel_id": "channel", "canvas_id": "canvas", "list_id": "list"}
+"""Kinds of things that a person has open in Slack, with the words for the model."""
 Payload = Mapping[str, Any]
 """A JSON object from Slack."""
 Kind = Literal["message", "command", "card", "quiet"]

@@ -35,6 +35,7 @@ _CARD_BYTES, _ASKED_BYTES = 8_000, 1_500
 """Room for each card of a request to decide on, and of one's own request. A view may have 250 kB.
 """
 _PROMPT_TITLE_CHARACTERS = 75
+"""Characters of a suggested prompt's title."""
 _ALL_SCHEDULES = "To list all your schedules, type `schedules`."
 _HELLO = "Mention me in a channel or send me a direct message. Type `help` for more."
 

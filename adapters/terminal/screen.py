@@ -372,6 +372,7 @@ class Screen:
         return defang_for_terminal(text) if self.live else text
 
     def _erase_progress(self) -> None:
+        """Erase the line about the progress, if there is one."""
         if self._progress:
             self._write(_WIPE)
             self._progress = False

@@ -33,6 +33,7 @@ from core.journal.jobs import Peers
 
 log = structlog.get_logger("web")
 SERVER_RETRY_SECONDS = 1.0
+"""Pause between two attempts to start the server for commands."""
 SERVER_START_SECONDS = 5.0
 """How long `close` waits for a server that is just being loaded."""
 PROGRESS_SHARE_INTERVAL_SECONDS = 0.25
@@ -516,6 +517,7 @@ class WebAdapter(Platform):
         self._tasks.start(retry(self._serve, Exception, wait))
 
     async def _serve(self) -> None:
+        """Load the server's modules in a thread, because that takes a while, and start it."""
         server = await asyncio.to_thread(importlib.import_module, "adapters.web.server")
         listening = await asyncio.to_thread(self._bind, server)
         routes = server.list_routes(self.hub, *self._own)

@@ -273,7 +273,7 @@ class TomlLines:
                 if statement.lstrip().startswith("[["):
                     counted[table] += 1
                     table = (*table, str(counted[table] - 1))
-                self._note_line(table, number)
+                self._note_line(table, number)  # also for the tables around it
             else:
                 for path in _list_paths(values):
                     self._note_line(table + path, number)
@@ -287,6 +287,7 @@ class TomlLines:
         return 1
 
     def _note_line(self, path: KeyPath, number: int) -> None:
+        """Note the line of a key, also for the tables around it that have no line yet."""
         for length in range(1, len(path) + 1):
             self._lines.setdefault(path[:length], number)
 

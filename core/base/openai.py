@@ -280,10 +280,11 @@ class ModelServerFault(Exception):
         # A code with "quota" can also mean a limit of a minute or a day (`_RATE_QUOTA`), which
         # passes.
         words = f"{self.code} {self.type}"
+        # 0: an error within a stream, which has no status.
         is_known = self.status in (0, 400, 403, 429) and not _RATE_QUOTA.search(words)
         named = is_known and _QUOTA.search(words)
         in_words = self.status < 500 and _QUOTA_WORDS.search(self.message)
-        return self.status == 402 or bool(named or in_words)
+        return self.status == 402 or bool(named or in_words)  # 402: payment required
 
     @property
     def is_wrong_key(self) -> bool:

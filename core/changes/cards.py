@@ -367,6 +367,7 @@ MAX_NAMED_DECIDERS = 4
 """The largest number of people and groups that a card names as those who can decide on it."""
 _MAX_NAME_CHARS = 60
 _OTHERS, _AN_ADMIN = "another designated approver", "an admin"
+"""Words for those who can decide and whose names are not shown."""
 _THE_OWNER = "the owner of the page"
 _ON_THE_PAGE = "someone on the page"
 _ON_PLATFORM = "someone on {platform}"

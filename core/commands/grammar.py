@@ -143,6 +143,7 @@ command."""
 _ID_AND_CODE = re.compile(rf"({_ID.pattern})(?:\.([1-9][0-9]{{0,3}}))?(?:-([0-9]{{4}}))?")
 """An id, the revision in a button, and the digits under a change that was shown in full."""
 _CHANGE = re.compile(rf"({_ID.pattern}(?:\.[1-9][0-9]{{0,3}})?)(?:\s+(.+))?", re.I | re.DOTALL)
+"""The id of a change, with or without a revision, and the new values."""
 _WHY = re.compile(
     rf"{_ID.pattern}|[a-z]+(_[a-z]+)+|{'|'.join(RIGHT_KINDS[:7])}|({'|'.join(RIGHT_KINDS)}):\S.*",
     re.DOTALL,

@@ -675,7 +675,7 @@ class LocalRunner(TurnExecutor):
         self._known.add(seq)
         if decision:
             self._decisions.append(seq)
-            self._start_decisions()
+            self._start_decisions()  # at once: it needs no place
             return 0
         before = self._queue.add(seq, sender)
         self._since[seq] = (time.time() if since is None else since, sender)
@@ -745,6 +745,8 @@ class LocalRunner(TurnExecutor):
         return set(self._tasks)
 
     def _start_decisions(self) -> None:
+        """Start all waiting decisions, once there is a handler and until `drain`. They need no
+        place."""
         while self._handler and self._decisions and not self._draining.is_set():
             self._start(self._take_decision(self._decisions.pop(0)))
 

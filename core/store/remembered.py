@@ -104,6 +104,7 @@ class RememberedState:
         return await self._database.read(lambda c: read_text(c, self.name))
 
     async def _save(self, text: str) -> None:
+        """Write the state into its row. Without a database it is kept in memory only."""
         if self._database is not None:
             await self._database.write(lambda c: write_text(c, self.name, text))
 

@@ -63,7 +63,7 @@ def build_document(routes: Sequence[DeclaredRoute], signed: Iterable[str] = ()) 
     schemas, definitions = TypeAdapter.json_schemas(forms, ref_template=template)
     paths: dict[str, Json] = {}
     for route in routes:
-        path = _PARAMETER.sub(r"{\1}", route.path)
+        path = _PARAMETER.sub(r"{\1}", route.path)  # without a type, as in {id:path}
         described = _describe_route(route, path, schemas)
         paths.setdefault(path, {})[route.declaration.method.lower()] = described
     for path in sorted(signed):

@@ -43,6 +43,7 @@ STILL_INSTALLING = "they are still being installed"
 SHARED_FOLDER = Path("/var/cache/ponte")
 SETTING_UP = "is setting up Python for the first time (about a minute)…"
 _MIN_VERSION = (3, 11)
+"""The oldest Python that code may run with."""
 _VERSION_PROGRAM = "import sys; print(*sys.version_info[:3], sys.implementation.cache_tag)"
 _NOBODY_UID = 65534
 _CANNOT_CHANGE_USER = (errno.EPERM, errno.EINVAL)  # setresuid(2); a file is refused with EACCES
@@ -291,7 +292,7 @@ async def _read_version(path: str) -> str:
             _VERSION_PROGRAM,
             cwd="/",
             env={},
-            user=_NOBODY_UID if os.geteuid() == 0 else None,
+            user=_NOBODY_UID if os.geteuid() == 0 else None,  # never as root
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,

@@ -155,6 +155,7 @@ class Kernels:
                 session.zone = zone
                 ran = await session.run(code, files)
                 if ran.is_state_lost:
+                    # The next run begins with a new kernel.
                     await self._end_kernel(thread, slot, _FAULTS.get(ran.fault, ENDED))
                 return replace(ran, reset=bool(why), why_reset=why)
             except asyncio.CancelledError:
@@ -207,6 +208,7 @@ class Kernels:
         await asyncio.gather(*(slot.end(ENDED) for slot in self._slots.values()))
 
     async def _end_kernel(self, thread: str, slot: _KernelSlot, why: str) -> None:
+        """End the kernel of a thread for the reason `why`, and record that the thread has none."""
         await slot.end(why)
         await self._places.record_end(thread)
 

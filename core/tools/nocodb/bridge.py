@@ -311,6 +311,7 @@ class BridgeDriver(TableDriver):
         } or None
 
     async def _write_once(self, tool: str, schema: TableSchema, **args: Any) -> Any:
+        """Call a tool of the bridge that writes, without a retry, and return its answer."""
         try:
             return await self._api.call_once(tool, {"table_id": schema.at.table, **args})
         except BridgeError as error:

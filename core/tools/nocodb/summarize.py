@@ -225,9 +225,9 @@ def group_records(
         members: dict[GroupKey, list[NocoRecord]] = {}
         for row in [record] if link is None else record.fields.get(link.id, ()):
             keys = _group_keys(field, _read_cell(row, own, link), bucket, zone)
-            for key in dict.fromkeys(keys or [_EMPTY]):
+            for key in dict.fromkeys(keys or [_EMPTY]):  # none: the group of empty cells
                 members.setdefault(key, []).append(row)
-        for key, rows in (members or {_EMPTY: []}).items():
+        for key, rows in (members or {_EMPTY: []}).items():  # no linked row: the same group
             # Of the linked rows, only those of this group.
             part = replace(record, fields={**record.fields, link.id: rows}) if link else record
             groups.setdefault(key, []).append(part)
@@ -262,6 +262,7 @@ def _group_keys(
         if field.kind == "moment":  # it is on another day in another zone
             moment = fieldtypes.parse_moment(cell, zone)
             day = moment.date() if moment else None
+        # `_BUCKETS` has the function that names a day's period, such as 2026-11.
         return [(_BUCKETS[bucket or "day"](day), "", "")] if day else []
     if field.kind == "check":
         return [("checked" if cell else "not checked", "", "")]

@@ -254,6 +254,7 @@ class RunningProgram:
             await self.tidy()
 
     async def _follow(self) -> None:
+        """Wait until bubblewrap has ended. Kill it if it has not after FOLLOW_SECONDS."""
         try:
             async with asyncio.timeout(FOLLOW_SECONDS):
                 await self._process.wait()
