@@ -813,6 +813,7 @@ async def read_history(
             patience=patience,
         )
         messages += [one for one in response.get("messages") or () if one.get("ts")]
+        # Slack sends "" or nothing with the last page.
         cursor = (response.get("response_metadata") or {}).get("next_cursor") or None
         if not cursor:
             break

@@ -458,6 +458,7 @@ class SlackPeople:
             if deleted_ids:
                 await self._members.remove(deleted_ids)
             pages, count = pages + 1, count + len(members)
+            # Slack sends "" or nothing with the last page.
             cursor = (page.get("response_metadata") or {}).get("next_cursor") or ""
             if not cursor:
                 break
@@ -555,6 +556,7 @@ async def check_membership(
             page = await api.call(method, limit=_PAGE, cursor=cursor, patience=patience, **of)
             if id in (one if isinstance(one, str) else one["id"] for one in page.get(field, ())):
                 return True
+            # Slack sends "" or nothing with the last page.
             cursor = (page.get("response_metadata") or {}).get("next_cursor") or None
             if not cursor:
                 return False
