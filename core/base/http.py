@@ -629,7 +629,8 @@ class ErrorRow:
         outcome_unknown: bool | Condition = False,
         values: Values | None = None,
     ) -> ErrorRow:
-        """Return the row with its error.
+        """Return a row with the error that it makes of a failure. `self`, as `on` returns it, tells
+        only which failures the row matches.
 
         `error` is a code for an error of the table's class, or another error class, which has its
         own code and sentence. `hint` is for the model. It is a text, which may contain the

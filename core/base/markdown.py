@@ -472,7 +472,8 @@ class Trust:
 
     def _defang_terminal_chunk(self, chunk: str) -> str:
         """Return a piece of a line without spaces for a terminal, with the addresses in it broken
-        that are not allowed.
+        that are not allowed. An allowed one is kept only if the piece ends with it, or with at most
+        MAX_TRAILING_MARKS characters after it.
 
         Addresses count as written, and as they look once the piece's Markdown is rendered.
         """
@@ -488,6 +489,7 @@ class Trust:
             # Its entities and escapes are decoded, so that none of them hides a part of an address.
             if "&" in chunk[start:] or "\\" in chunk[start:]:
                 chunk = chunk[:start] + commonmark.unescape(chunk[start:])
+            # Break it up to the next character that no address has, such as a bracket.
             other = _NOT_IN_ADDRESS.search(chunk, max(match.end(), start + 1))
             end = min(end, other.start()) if other else _address_end(chunk, start)
             out += [chunk[at:start], _break_address(chunk[start:end])]
@@ -667,6 +669,7 @@ class GrowingMarkdown:
     def __init__(self) -> None:
         """Create the object for one answer, whose text is still empty."""
         self._trust = Trust()
+        """What the last `render` was called with. This first one allows no address."""
         self._source = ""
         """The blocks that have ended. `_done` is their sanitized form, so that they are parsed only
         once."""
@@ -766,7 +769,7 @@ def ended_blocks_length(text: str) -> int:
     An incomplete last line is ignored, because it can still change the structure.
     """
     text = text[: text.rfind("\n") + 1]
-    if is_too_complex(text):
+    if is_too_complex(text):  # it is not parsed, so nothing counts as finished
         return 0
     # A token that closes a block has the nesting -1.
     starts = [

@@ -696,8 +696,9 @@ class _Part:
         end = self.stop
         while end > self.start:
             place = find_character_boundary(self.text, end, self.start)
+            # If all before `end` is one character (letters and accents), cut within it.
             place = place if place > self.start else end
-            now = self._open_at(place)
+            now = self._open_at(place)  # the code block that is open there, None if none is
             if self._fits(place, now):
                 yield self._cut_at(place, now)
             end = place - 1
@@ -719,6 +720,7 @@ class _Part:
         return self.text[start : end if end >= 0 else start + self.room]
 
     def _open_at(self, end: int) -> Fence | None:
+        """Return the fence of the code block that is open at this index, None if none is."""
         return fence_after_text(self.text[self.start : end], self.fence, self.longest)
 
     def _fits(self, end: int, fence: Fence | None) -> bool:

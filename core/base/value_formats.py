@@ -129,6 +129,7 @@ def format_value(
         return format_moment(value, locale, "medium" if value.second else "short", this_year)
     if isinstance(value, date):
         return format_date(value, locale, this_year=this_year)
+    # A text without a format stays as it is, even if it consists of digits.
     if not isinstance(value, str):
         format = format or "plain"
     number = parse_number(value) if format_kind(format) in NUMBER_KINDS else None
@@ -143,8 +144,10 @@ def format_duration(seconds: Decimal, format: str) -> str:
     whole_minutes, rest = divmod(abs(seconds), 60)
     hours, minutes = divmod(int(whole_minutes), 60)
     text = f"{'-' if seconds < 0 else ''}{hours}:{minutes:02}"
+    # Decimal places of the seconds: those of the form, or of the value if it has more.
     fraction = max(len(form.partition(".")[2]), len(f"{rest.normalize():f}".partition(".")[2]))
     if rest or "ss" in form:
+        # Two digits, and with a fraction the point and its digits.
         width = fraction + 3 if fraction else 2
         text += f":{rest:0{width}.{fraction}f}"
     return text

@@ -289,6 +289,7 @@ class ChangeRunner:
         """
         if not run.kind.has_end:
             return await _check_rows(run, batch, steps)
+        # `_held` is set when this process stops, `run.stop_waiting` when a person ends the wait.
         reading = asyncio.create_task(_check_rows(run, batch, steps))
         has_begun = any(step.write.id for step in steps)  # the other system gave the run an id
         ends = [

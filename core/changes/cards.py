@@ -529,6 +529,7 @@ class ChangeViews:
         words = list(dict.fromkeys(filter(None, [*words, asker])))
         if not words:
             return ""
+        # Names that are not known, or too many, are summed up as "another designated approver".
         if None in all_labels or len(words) > MAX_NAMED_DECIDERS:
             words = [*words[:MAX_NAMED_DECIDERS], say(_OTHERS)]
         if not only_named:

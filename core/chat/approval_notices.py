@@ -559,6 +559,7 @@ class CardRedraw:
             self.due.clear()  # before the look, so that an event during it causes another one
             wait = REDRAW_RETRY_SECONDS
             try:
+                # `once` returns how many cards and notices failed.
                 wait = REDRAW_RETRY_SECONDS if await self.once() else REDRAW_PERIOD_SECONDS
             except PonteError as error:
                 cards_log.warning("could not load cards; retrying", error=str(error))

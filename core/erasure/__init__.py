@@ -289,7 +289,10 @@ class SqlPersonalData(SqlStore):
     @query
     def count_rows(self, connection: SqlConnection, who: KnownPerson) -> Mapping[str, int]:
         """Return the number of rows in each section of the person's export. Empty sections are
-        left out. A section is a table; "decisions" are other people's changes that they decided."""
+        left out. A section is a table; "decisions" are other people's changes that they decided.
+
+        A table tells how to find a person's rows by an SQL condition of its own (`rows`), or by the
+        name of a usual one (`whose`)."""
         origins = {
             t.section: f"FROM {t.name} WHERE {t.rows or _CONDITIONS[t.whose]}"
             for t in self._database.schema.export_tables

@@ -209,7 +209,7 @@ class Journal(SqlThreads):
             person = message.author.key
             has_notes = current["has_notes"]  # saves a query in most turns
             notes = changes.take_notes(connection, turn.thread) if has_notes else ()
-            stored_items = _add_items(connection, turn, notes, "")
+            stored_items = _add_items(connection, turn, notes, "")  # "": Ponte is their author
             stored_items += _add_items(connection, turn, items, person)
             # From now on, links in all answers of this thread are allowed less.
             if is_outside:
@@ -748,6 +748,7 @@ def _add_round(
 ) -> Sequence[SqlRow] | None:
     """Record the model's output of a round, and charge what it cost in place of what was reserved
     for it, unless that was done before. `has_holds` is False if the turn has reserved nothing.
+    `turn.needs` are the rights without which nobody may read what the model wrote in this turn.
 
     Return the turn's reservations that remain, or None if this function had no need to read them.
     """

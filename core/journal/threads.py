@@ -154,10 +154,11 @@ class FileThreadMap(SqlThreadMap):
         self._thread.shutdown(wait=False)
 
     async def _move_old_records(self) -> int:
-        """Move some records that Ponte 0.1.0 kept in the file into the rows of their threads.
-        Return how many; the caller repeats this until it is 0. Raises NotStored.
+        """Move some records that Ponte 0.1.0 kept in the file (`_map`, a table of text values) into
+        the rows of their threads. Return how many; the caller repeats this until it is 0. Raises
+        NotStored.
 
-        Such a value is JSON, which begins with `{`. The id of the thread replaces it.
+        Such a value is JSON, which begins with `{`. The id of the thread replaces it in the file.
         """
         # As bytes, since a damaged value may be no UTF-8.
         old = (

@@ -373,4 +373,5 @@ class FetchedTurns:
         """What `ponte_begin` returned of turns that began with the fetch, by `seq`, until a handler
         takes it."""
         self.has_kernels = False
-        """Whether any process may have had a kernel at the last fetch."""
+        """Whether any process may have had a kernel (which runs the Python of one conversation) at
+        the last fetch. If so, a turn may have to go to the process that has its kernel."""

@@ -444,6 +444,7 @@ class TurnExecutor(SqlStore):
             await asyncio.wait(running, timeout=grace)
         for task in self._handlers():
             task.cancel()
+        # `_waiting_tasks` are the tasks around the handlers, which end after them.
         if pending := self._handlers() | self._waiting_tasks():
             await asyncio.wait(pending, timeout=CANCELLED_TURN_SECONDS)
 
@@ -528,7 +529,8 @@ class TurnExecutor(SqlStore):
                 self.places.begin(seq)
                 work = asyncio.ensure_future(self.run_turn(seq))
                 # `begin_alone` has counted a crash in advance, which `end_alone` takes back. From
-                # then on others run beside the turn, and a crash is not blamed on it.
+                # then on others run beside the turn, and a crash is not blamed on it. If it is not
+                # alone, because others did not end in time, no crash is blamed on it at all.
                 await asyncio.wait({work}, timeout=RUN_ALONE_SECONDS)
                 if is_alone:
                     await self._try_to_record(end_alone, seq)
@@ -603,10 +605,11 @@ class TurnExecutor(SqlStore):
         timer = asyncio.get_running_loop().call_later(KEEP_PLACE_SECONDS, self.leave_place, seq)
         self._admitting[seq] = asyncio.current_task()
         try:
-            # `admit` has a time limit of its own.
+            # `admit` has a time limit of its own, so this call sets none.
             await self.admit(seq, math.inf)
         except asyncio.CancelledError:
-            # Raises the cancellation again unless the runner itself cancelled the wait.
+            # Returns if the runner itself cancelled the wait, so that the turn goes on to its end;
+            # otherwise raises the cancellation again.
             self._end_cancellation(seq)
         except Exception as error:
             # The turn goes on: what is not known of its author is denied then.
@@ -767,14 +770,18 @@ class LocalRunner(TurnExecutor):
 
     def _start_turns(self) -> None:
         """Start waiting turns while there are free places. Called whenever a turn or a place may
-        have become free."""
+        have become free.
+
+        Nothing starts before `_open`: decisions of an earlier process come first. `_suspects` run
+        alone, because they may have crashed their process.
+        """
         while self._open and not self._draining.is_set() and self.places.is_free:
             if (seq := self._queue.next()) is None:
                 return
-            _, sender = self._since.pop(seq)
+            _, sender = self._since.pop(seq)  # it waits no longer
             metrics.queued.dec()
             if seq not in self._suspects:
-                self.places.begin(seq)
+                self.places.begin(seq)  # takes a place; `run_turn_alone` does it for a suspect
             elif not self._one_alone.locked():
                 # It is to run alone, but its task starts later. No other turn may begin until then.
                 self.places.shut()

@@ -425,6 +425,8 @@ class Budget(SqlStore):
                 # Of another allowance, or listed first already.
                 if allowance.key != rule or scope.key in scope_keys:
                     continue
+                # An allowance with a name keeps its key if it is changed from days to months. Then
+                # the row of the other period does not count.
                 if scope.period_of(day) == row["period"]:
                     others.append(_count_of(scope, row["period"], row))
                     break

@@ -215,10 +215,11 @@ class MemberDirectory:
     async def resolve(self, id: str, max_age: float, scope: str = "") -> PlatformMember | None:
         """Return the person with data that the platform confirmed within `max_age` seconds. If it
         is not stored, look the person up, and wait for the answer as long as it takes; callers
-        limit the wait. Return None if the platform refuses."""
+        limit the wait. Return None if the platform refuses. `scope` is where the person is a
+        member, such as a server of Discord."""
         place = (scope, id)
         while (member := await self.find(id, max_age, scope)) is None:
-            self.want(id, scope)
+            self.want(id, scope)  # begins a look-up, or joins the one under way
             lookup = self._lookups[place]
             # A look-up that failed is repeated only while somebody waits for it.
             lookup.waiter_count += 1

@@ -339,6 +339,7 @@ class SqlPageAccounts(SqlStore):
         connection.execute(
             "DELETE FROM ended_sessions WHERE expires_at < ?", (time.time(),)
         ).close()
+        # A session that was ended before keeps its row.
         connection.execute(
             "INSERT INTO ended_sessions (session, expires_at) VALUES (?, ?) ON CONFLICT DO NOTHING",
             (session, until),

@@ -754,7 +754,8 @@ class Policy:
         """Return the groups or roles of a person, None if the platform does not disclose them or
         did not answer, and whether it answered in time. They are cached for a short time, because
         each decision asks for them. In the result, each id begins with the platform's name, as in
-        rules; some platforms add it themselves."""
+        rules; some platforms add it themselves. `max_age` is the maximum age in seconds of
+        data from the adapter's own cache, and `seconds` the maximum wait."""
         now = self.clock()
         expires, groups = self._groups.get(person.key, (0.0, None))
         if now < expires:

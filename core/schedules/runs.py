@@ -233,6 +233,7 @@ class ScheduleOrigin(Origin):
         rights, are a member, and can read the place. Raise StatusUnknown if the platform does not
         report that now."""
         person, address = message.author, message.address
+        # The text of another kind is for the model, or only posted: it names no command.
         text = message.text if message.origin.data["kind"] == "command" else ""
         await check_rights(self.people.policy, self.config, person, address, text)
         schedule = await self.schedules.get(message.origin.id)
@@ -247,7 +248,7 @@ class ScheduleOrigin(Origin):
             raise StatusUnknown
         messenger = self.messengers.get(address.platform)
         if messenger is None or not address.is_shared:
-            return
+            return  # a direct message, which its owner can always read
         try:
             # None does not count: the platform cannot tell, and the owner is still here.
             if await messenger.can_read(person, address) is False:

@@ -495,6 +495,7 @@ def read_rule(when: str, before: ScheduleRule, zone: ZoneInfo) -> ScheduleRule:
     if clock and before.run_at:
         day = datetime.fromtimestamp(before.run_at, zone).date()
         when = f"{day}T{clock[1]:0>2}:{clock[2]}"
+    # A time alone is refused here if there is no earlier rule whose days it could keep.
     return ScheduleRule(run_at=read_time(when, zone))
 
 

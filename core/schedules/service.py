@@ -127,7 +127,8 @@ class ScheduleService:
         # expires. So that this place could be reached now does not mean that runs can post here.
         messenger = self.platforms.messengers.get(address.platform)
         try:
-            # None: the platform can never tell, which refuses nothing.
+            # The argument None asks about Ponte itself. The result None means that the platform can
+            # never tell, which refuses nothing.
             can_post = messenger is None or await messenger.can_write(None, address) is not False
         except PlatformBusy:
             raise StatusUnknown from None

@@ -578,6 +578,7 @@ class SqliteDatabase:
         connection has now, and `_refusal` the reason of the last failed commit."""
         connection = self._connection
         try:
+            # A `repeatable` write may be lost in a power failure: the next start does it again.
             # With NORMAL, the commit survives a killed process. The next FULL one syncs the whole
             # write-ahead log, so no later commit survives a power failure without this one.
             waits = SYNCHRONOUS_MODE == "FULL" and not all(job.repeatable for job in batch)
@@ -694,8 +695,9 @@ def inspect_file(path: Path, look: Callable[[SqliteStatements], T]) -> T | None:
 
 
 def _settle_all(batch: list[_Write[Any]]) -> None:
-    """Call the `then` of each write that succeeded, and give its result or error to the caller.
-    This runs on the event loop."""
+    """Call the `then` of each write that succeeded, and give its result or error to the caller. The
+    list `result` holds one value after a success, even None, and is empty before. This runs on the
+    event loop."""
     # Writes with a `then` come first, because a platform waits for the acknowledgement of theirs.
     for job in sorted(batch, key=lambda job: job.then is None):
         if job.error is None and job.then is not None:

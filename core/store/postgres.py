@@ -337,7 +337,8 @@ class PostgresDatabase:
     def _transact(
         self, work: Callable[[SqlConnection], T], *, reads: bool = False, single: bool = False
     ) -> T:
-        """Run `work` in a transaction and return its result. Blocking.
+        """Run `work` in a transaction and return its result. Blocking. `reads`: it only reads, and
+        sees one state of the data. `single`: it is one statement, which needs no BEGIN and COMMIT.
 
         A transient failure is retried up to MAX_TRANSACTION_ATTEMPTS times in total, after a
         random delay of at most 0.08, 0.32, 1.28 and 5.12 seconds. Raises NotStored, Unstorable,

@@ -120,8 +120,9 @@ class Notifications:
                     await self._call(handler, word, id)
 
     async def _call(self, handler: NotificationHandler, word: str, id: str) -> None:
-        """Call one handler. If it fails or takes longer than HANDLER_TIMEOUT_SECONDS, log that: the
-        rows that it reads are read again later.
+        """Call one handler of a notification, whose text is "WORD ID". If the handler fails or
+        takes longer than HANDLER_TIMEOUT_SECONDS, log that: the rows that it reads are read again
+        later.
 
         A handler that is a plain function returns None, and is done. The others run in a task of
         their own, so that a cancellation inside it does not end the listener.

@@ -39,7 +39,9 @@ class RememberedState:
         """The number of `flush` calls that began, and how many of these a write has covered. By
         them, calls that wait at the same time share one write."""
         self._writing = asyncio.Lock()
+        """Held by the `flush` that writes now."""
         self._writer: asyncio.Task[None] | None = None
+        """The task that writes changes after a short wait; None before the first change."""
 
     async def read(self) -> dict[str, Any]:
         """Return the row's JSON object, or an empty one if the row is missing or unreadable."""
@@ -136,7 +138,8 @@ class SharedRememberedState(RememberedState):
 
         def write(connection: SqlConnection) -> None:
             """Merge the changes of this process into the shared row, while no other process can
-            write it."""
+            write it. The changes are the differences between its present values (`ours`) and those
+            that it last read or wrote (`former_values`)."""
             connection.lock_key(self.name)
             whole = json.loads(read_text(connection, self.name) or "{}")
             for name, value in ours.items():

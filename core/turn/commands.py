@@ -390,7 +390,7 @@ class CommandService:
         """Return today's usage in this channel, by person. Raise NotAllowed for anyone but
         admins."""
         await _check_right(self.people.policy, turn, "administer")
-        place = place_names(turn.message.address)[-1]
+        place = place_names(turn.message.address)[-1]  # the channel: the last and narrowest name
         spent = await self.people.budget.usage_today(place=place)
         lines = [say("Today in this channel: {what}", what=_describe_spending(spent))]
         rows = await self.people.budget.report("person", place=place)
@@ -406,9 +406,9 @@ class CommandService:
         return "\n".join(lines)
 
     async def _prove_identity(self, turn: Turn, command: TypedCommand) -> str:
-        """Take the word that the set-up page shows to the owner, as a proof that the sender is the
-        owner of this Ponte. It counts only in a direct message from a member of the workspace, who
-        is no program. Raise BadInput."""
+        """Take the word that the set-up page shows to the owner (`command.id`), as a proof that the
+        sender is the owner of this Ponte. It counts only in a direct message from a member of the
+        workspace, who is no program. Raise BadInput."""
         person, address = turn.message.author, turn.message.address
         is_colleague = await self.people.policy.is_colleague(person, address)
         if is_colleague is None:

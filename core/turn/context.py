@@ -337,6 +337,7 @@ class Preparation:
         reads_context = not run.parsed.error if command is None else command.name == "quick-command"
         may_refer = run.origin.refers_to_others and not turn.items
         # An edit is too late for a turn that has done something, a deletion for a decision, too.
+        # A turn is untouched if no earlier attempt at it began.
         decides = grammar.is_decision(before)
         is_late_decision = decides and not turn.is_untouched
         try:
@@ -432,6 +433,7 @@ class Preparation:
         whose words are known is no file for the model. Raise OverBudget."""
         message, contexts, notes = run.turn.message, self.assistant.contexts, list[str]()
         cleaned_text = await text.run_off_loop(text.clean_text, message.text)
+        # `missing`: the names of attached files that could not be fetched.
         files, missing = await contexts.fetch_attachments(message)
         if message.attachments:
             notes = await describe_unread(message, files, missing, contexts.stores.files)
@@ -503,6 +505,7 @@ async def find_trust(run: TurnRun, provenance: Provenance) -> tuple[bool, Trust]
     # The text of a message that a program made, such as a webhook's, counts as text from outside.
     texts = [*provenance.asker_texts, *([message.text] if is_authored else ())]
     addresses = await text.run_off_loop(find_addresses, "\n".join(texts))
+    # `run.origin.addresses`: those that a person wrote into what caused it, such as a schedule.
     # Platforms differ in what they make a link of. `is_code_inert`: nothing inside code; False for
     # terminals. `links_bare_names`: also host names without a scheme. `links_anything`: False for
     # an answer that goes to a pipe or file.

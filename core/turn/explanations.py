@@ -82,6 +82,8 @@ async def _explain_change(changes: ChangeService, turn: Turn, id: str) -> str:
     lines.append(say(_ASKED))
     asker_rights = await approval.find_asker_rights(change)
     lines += [f"- {explain_verdict(verdict)}" for verdict in asker_rights]
+    # Who decides by default depends on whether an admin must (`admin_sentence` says why). Approvers
+    # whom the operator named replace the asker, and if they are exclusive, the admins too.
     sentence = _APPROVES_ADMIN if standing.admin_sentence else _APPROVES_ASKER
     sentence = _APPROVES_NAMED if approval.names_approvers(proposal) else sentence
     lines.append(say(_APPROVES_ONLY if standing.is_exclusive else sentence))

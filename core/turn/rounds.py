@@ -567,7 +567,8 @@ class ToolCalls:
             return outcome
         usage = outcome.usage
         if paid.kind == "container":
-            # What a run cost that timed out or broke is not known.
+            # The tool itself has added the price of the container's session to `usage`. What
+            # it cost is not known if the call timed out or broke.
             if self._codes.get(call.call_id) in ("timeout", "internal"):
                 usage = replace(usage, is_estimated=True)
         # A failed call costs nothing if it never began a run in the other system: it has no handle
