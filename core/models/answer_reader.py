@@ -553,10 +553,12 @@ class AnswerReader:
 
     def _add_written_calls(self) -> None:
         """Add the calls that the model wrote into its text, because its server has no parser for
-        that model. Raise ModelServerFault if one with a mark cannot be read, or if its tool was not
-        offered: the model is asked once more. Without a mark, a text counts as calls only if it is
-        nothing but calls of offered tools."""
+        that model. Raise ModelServerFault if one with a mark (such as `<tool_call>`) cannot be
+        read, or if its tool was not offered: the model is asked once more. Without a mark, a text
+        counts as calls only if it is nothing but calls of offered tools."""
         for text in self.texts:
+            # `calls` is the text from the first marked call on, which nobody is shown; "" if there
+            # is none.
             growing = _read_whole("".join(text.pieces))
             markup = growing.calls
             calls = (

@@ -381,14 +381,15 @@ class ConversationRound:
         self._history = RoundHistory(server, ask, COMPACT_TOKENS)
         remote = ask.thread.remote
         self._step: Literal["trusting", "looking", "anew", "ready"] = "trusting"
-        # The conversation is known to hold the thread only up to an earlier turn.
+        # `remote_upto` is the last turn that the conversation surely holds, `previous_seq` the last
+        # one of the transcript before this one. Behind that, something is missing, or unknown.
         is_behind = ask.thread.remote_upto < ask.previous_seq
         # A new one: there is none, it holds what the server refuses (`omission`), or an earlier
         # answer is still being written into it.
         if not remote or self._history.omission or streams.is_draining(remote):
             self._step = "anew"
         # Or its end must be read first: this round was asked before a crash (`response`), or what
-        # the conversation holds is not known.
+        # the conversation holds is not known, as after a stream that was left early (`uncertain`).
         elif ask.response or is_behind or remote in streams.uncertain:
             self._step = "looking"
         self._items: Sequence[Item] = ask.input
@@ -487,7 +488,9 @@ class ConversationRound:
     async def _create_conversation(self) -> RemoteStored:
         """Use a new conversation from now on, a spare one if there is one, and return the event
         that records its id. It is created empty, so that an id that is lost in a crash leaves
-        nothing of the thread behind. `is_listed`: a spare one is recorded for erasure already."""
+        nothing of the thread behind. Until the round ends, what it holds counts as unknown: after a
+        crash, it is read before it is used. `is_listed`: a spare one is recorded for erasure
+        already."""
         spare = self._spares.take()
         id = spare or str((await self._server.client.post("/conversations", {}))["id"])
         log.info(
@@ -684,7 +687,8 @@ def _find_overlaps(
 ) -> Iterator[int]:
     """Yield the positions in `own_items` (the transcript) where `server_items` may end, the
     likeliest first. The server's items are compared from their end, because the beginning of a
-    conversation may be missing in them; `whole` says that it is not."""
+    conversation may be missing in them; `whole` says that it is not. Even a whole conversation may
+    begin later than the transcript: a new one gets only the turns that fit."""
     if not server_items:
         if whole:
             yield 0
@@ -706,7 +710,7 @@ def _reconcile_rest(
     Extra items alone are the answer, if the question was sent before (`was_asked`). Calls
     without outputs, of an answer that was lost, must be answered before anything else can be sent.
     """
-    # The server only lacks items, or nothing at all to continue from.
+    # The server has nothing more. What it lacks is sent; if that is nothing, there is no question.
     if not extra:
         return Reconciliation(missing_items=tuple(missing)) if missing else None
     if not missing:

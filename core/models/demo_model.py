@@ -280,7 +280,8 @@ def _draw_sales(turn: DemoTurn) -> Decision:
 def _propose_payment(turn: DemoTurn) -> Decision:
     """Return the call that proposes to mark the named invoice as paid; in the round before it, the
     call that reads this invoice. A proposal ends the turn, so there is an answer here only if
-    nothing could be proposed."""
+    nothing could be proposed. A message can also ask for the oldest overdue invoice without its
+    number: `find_invoice` then returns OLDEST_OVERDUE."""
     if UPDATE_TOOL not in turn.tools:
         return say("You don't have permission to change rows here.")
     if not (number := find_invoice(turn.now.text)):
@@ -300,6 +301,7 @@ def _propose_payment(turn: DemoTurn) -> Decision:
     # A reply in this turn means that the proposal failed.
     if reply := turn.find_reply(UPDATE_TOOL):
         return format_reply(UPDATE_TOOL, reply)
+    # Without a known date (`today` is ""), the day of the payment is left out.
     fields = {status: paid, **({turn.translate("Paid on"): turn.today} if turn.today else {})}
     change = {"id": str(row.get("id", "")), "fields": fields}
     args = {"table": turn.translate("Invoices"), "changes": [change]}
@@ -314,7 +316,7 @@ def _query_invoices(
     turn: DemoTurn, filters: Sequence[Mapping[str, str]], limit: int, export: str | None = None
 ) -> PlannedCall:
     """Return the call of a tool that reads invoices of the sample tables, the one that is due first
-    on top."""
+    on top. `export`: the format of a file that the tool makes of the rows, such as "csv"."""
     names = ("Number", "Customer", "Amount", "Status", "Due")
     args = {
         "table": turn.translate("Invoices"),
@@ -476,7 +478,8 @@ def _decide(turn: DemoTurn) -> Decision:
 def _parse_message(turn: DemoTurn) -> tuple[Kind, str]:
     """Return what the message asks for (the first pattern that matches, else a step of the tour),
     and the rest of it: the table, the code, or the tool and its arguments. Commands may begin with
-    / or !.
+    / or !. Code and arguments may have several lines, so their patterns match the whole message,
+    and the others its first line.
 
     Over sample tables, "show me the overdue invoices" is a step of the tour and not the name of a
     table.

@@ -195,8 +195,9 @@ def drop_unanswered_turns(items: Sequence[Item]) -> list[Item]:
 
 def describe_calls(items: Sequence[Item]) -> list[Item]:
     """Return the items with each call and its output as one message in words, for a server that
-    does not take them back. Fields that servers sent with items (`raw`) are left out, too. The
-    items are paired: each output has its call."""
+    does not take them back. Fields that servers sent with items (`raw`) are left out, too, and so
+    are whole items of a server's own, such as reasoning. The items are paired: each output has its
+    call."""
     calls = {item.call_id: item for item in items if item.kind == "call"}
     described_items: list[Item] = []
     for item in items:
@@ -262,9 +263,10 @@ class ModelInput:
         """The server takes back its own items that Ponte cannot read, such as encrypted
         reasoning."""
         self.call_id = CALL_ID
-        """The ids of calls that the server takes."""
+        """The pattern of the ids of calls that the server takes."""
         self.refused_files: set[int] = set()
-        """Hashes of the data URLs of files that are described in words."""
+        """Hashes of the data URLs of files that are described in words, because the server may have
+        refused a request for them."""
 
     def mark_host(self, item: Item) -> Item:
         """Return an item with the name of this server, because what is in `raw` can only be read by
@@ -286,6 +288,7 @@ class ModelInput:
         this server or the model uses.
         """
         calls = [item for item in items if item.kind == "call"]
+        # By Ponte's id: the id that this server gave to the call; "" for none.
         own = self.server_call_ids(calls)
         # By the server's id: Ponte's id of the call that keeps it, the newest call first. Reversed,
         # so that of two calls with one id the first one keeps it.
@@ -295,6 +298,7 @@ class ModelInput:
         # Some models call tools correctly only if ids look like "functions.name:0".
         if counted or (not newest and _COUNTING_MODELS.search(model)):
             form = f"{(counted[1] or '') if counted else 'functions.'}{{name}}:{{number}}"
+        # Others, such as Mistral's, take only ids of nine letters and digits.
         elif (
             SHORT_CALL_ID.fullmatch(newest)
             or self.call_id is SHORT_CALL_ID

@@ -516,7 +516,8 @@ class ModelServer:
         """Return the tools' names, descriptions and schemas; `strict` only if it is sent as strict.
 
         Other servers than OpenAI's get it for all tools or for none: Cerebras refuses a mixture
-        (RooCodeInc/Roo-Code issue 10334).
+        (RooCodeInc/Roo-Code issue 10334). `_loose_tools`: the tools whose strict schema this server
+        has refused.
         """
         takes_strict = "strict" not in self._refused_fields
         takes_strict = takes_strict and (self.official or all(tool.strict for tool in tools))
@@ -609,7 +610,8 @@ class ModelServer:
             return tries["lost"] == 1
         # All other faults: only those that pass by themselves are worth another attempt.
         tries["passing"] += 1
-        # Longer than a person waits: they read when to ask again.
+        # Longer than a person waits: they read when to ask again. `told_limit`: a request that the
+        # server's rate limit can never pass, however long one waits.
         is_wait_too_long = limit_seconds(fault) > REQUEST_TIMEOUT_SECONDS or told_limit(fault)
         if not fault.may_pass or is_wait_too_long or tries["passing"] >= MAX_ROUND_ATTEMPTS:
             return False

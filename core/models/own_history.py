@@ -102,9 +102,12 @@ class RoundHistory:
         """The names of the message's files that do not fit into the request."""
 
     def choose(self, transcript: Sequence[Item]) -> Sequence[Item]:
-        """Return the items to send, and set `request`. Raise TooLong if the last message does not
-        fit. After refusals, `omission` says what is left out (`CALLS` to `EARLIER_TURNS`, each with
-        those before it): from `CALLS` on, calls are told in words."""
+        """Return the items to send, and set `request` (by `fit`) to the request with the tools that
+        fit. Raise TooLong if the last message does not fit.
+
+        After refusals, `omission` says what is left out (`CALLS` to `EARLIER_TURNS`, each with
+        those before it): first, calls are told in words; then turns without an answer go, then
+        files, and at last all turns but the newest."""
         items: Sequence[Item] = self._server.input.name_calls(pair_calls(transcript), self.model)
         if self.omission >= EARLIER_TURNS:
             last = keep_newest_turns(items, 0)

@@ -535,7 +535,8 @@ async def _supports_responses(client: ModelServerClient, model: str) -> bool:
     except ModelServerFault as fault:
         if lacks_endpoint(fault):
             return False
-        # Not found, but not the path: the model, so the path exists.
+        # Not found, but not the path: the model, so the path exists. "foreign": something else than
+        # an API of OpenAI's kind answered, such as a web page.
         is_known = fault.status in (*NOT_FOUND_STATUSES, 400, 422, 500)
         if fault.kind == "foreign" or not is_known or fault.is_quota_exhausted:
             raise

@@ -348,8 +348,10 @@ class GrowingCode:
     def find_span_end(self, text: str, start: int, *, is_last: bool) -> int | None:
         """Return the index after the code span that is open at `start`; 0 if nothing closes it, so
         that its backticks are text; None if the text so far does not tell. It ends at as many
-        backticks as opened it, and never goes on over a blank line. `is_last`: no more text comes.
+        backticks as opened it (`ticks`), and never goes on over a blank line. `is_last`: no more
+        text comes.
         """
+        # Each match is a run of backticks, or a blank line.
         for match in _SPAN_END.finditer(text, start, start + MAX_SPAN_CHARACTERS):
             if "\n" in match[0]:
                 return 0
