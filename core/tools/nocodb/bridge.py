@@ -631,6 +631,7 @@ class BridgeSource:
                     "`{name}` isn't an ID.", code="bad_arguments", hint=str(entry), name=name[:64]
                 )
         await self._hiding.check(ctx.viewer, tool, args)
+        # They could reveal a secret field: by which rows are found, or by their order.
         if args.get("where") or args.get("sort"):
             await self._check_conditions(args)
         result = await self.api.call_with_retries(tool, args)
@@ -638,7 +639,8 @@ class BridgeSource:
         page = {"list": result} if isinstance(result, list) else result
         if not isinstance(page, dict) or len(compact_json(result)) <= MAX_OUTCOME_CHARACTERS:
             return result
-        # Only whole rows, because a cut in the middle of a row would leave broken JSON.
+        # Only whole rows, because a cut in the middle of a row would leave broken JSON. The 1,000
+        # characters are for the rest of the page, and for `cut`.
         rows = page.get("list")
         head = rows_that_fit(rows, MAX_OUTCOME_CHARACTERS - 1_000) if isinstance(rows, list) else []
         if not head:
@@ -724,9 +726,10 @@ class BridgeSource:
         Only known names are ever sent: the public code would run any of its own methods by name.
         """
         entry = BRIDGE_TOOLS.get(tool)
-        # Its refusal says what to do instead.
+        # Before the general refusals: this one says how files can be attached instead.
         if tool == "upload_file":
             raise _not_offered(_NO_UPLOAD)
+        # `_tool_names`: those of the known tools that this bridge has.
         if entry is None:
             near = difflib.get_close_matches(tool, self._tool_names, 1)
             hint = f"did you mean {BRIDGE_TOOLS[near[0]]}?" if near else ", ".join(self._tool_names)

@@ -471,8 +471,9 @@ class RestDriver(TableDriver):
         """Return a row's image with all its links.
 
         The linked rows are taken from the row's cell if it surely has all of them, because each
-        further request costs time. In a one-to-one relation they must be: there, NocoDB 0.301.3
-        lists no rows under the link.
+        further request costs time. NocoDB cuts a cell at 5 or 25 rows, by its version
+        (LINK_CELL_LIMITS), so only a cell with fewer than 5 is surely whole. In a one-to-one
+        relation they must be taken from it: there, NocoDB 0.301.3 lists no rows under the link.
         """
         snapshot = _stored_values([each for each in fields if not each.is_link], record)
         for each in fields:

@@ -677,16 +677,18 @@ def cell_texts(cell: object) -> tuple[str, ...]:
 
 
 def cell_title(cell: Mapping[str, object]) -> str:
-    """Return the title of a linked row, a file or a person; never an address.
+    """Return the title of a linked row, a file or a person; never the address at which a file can
+    be loaded.
 
-    A linked row is {"id", "fields": {display: value}}. One that a secret names goes by its id.
+    A linked row is {"id", "fields": {display: value}}. One whose display field is secret goes by
+    its id.
     """
     fields = cell.get("fields")
     if isinstance(fields, Mapping):
         values = (value for name, value in fields.items() if not is_secret_name(name))
         named = next((text for value in values for text in cell_texts(value)), "")
         return named or str(cell.get("id", ""))
-    # A file has a title, a person a display name or only an address.
+    # A file has a title, a person a display name or only a mail address.
     for key in ("title", "display_name", "email", "name", "Title", "Name"):
         if isinstance(title := cell.get(key), str) and title:
             return title
@@ -724,7 +726,8 @@ def format_display_row(
     record: NocoRecord, fields: Sequence[Field], zone: Zone, this_year: int | None = None
 ) -> list[str]:
     """Return a row for people: whole cells as text in the reader's language. With `this_year`, a
-    day of that year is written without it."""
+    day of that year is written without it. Secret values and signed addresses are taken out first
+    (`open_cell`)."""
 
     def format(field: Field, cell: object, year: int | None = this_year) -> str:
         """Return a cell as a person reads it in a list. A lookup can hold several values: each is
@@ -732,6 +735,7 @@ def format_display_row(
         if field.type == "Lookup" and isinstance(cell, list | tuple):
             return ", ".join(format(field, each, year if len(cell) == 1 else None) for each in cell)
         value = export_cell(field, cell, zone)
+        # None: the language of the current task. Truth values are words, an empty cell is "".
         return (
             format_value(value, field.format, None, year)
             if not isinstance(value, bool | None)

@@ -701,6 +701,7 @@ def _describe_conditions(conditions: Sequence[FilterCondition], joined: str) -> 
             else:
                 texts.append(f'"{to_one_line(str(operand), MAX_PHRASE_CHARACTERS)}"')
         first = each.operands[0] if each.operands else None
+        # Conditions on the rows that a link leads to. `blank` means that no linked row fits them.
         if each.linked:
             rest = _describe_conditions(each.linked, _AND)
             one = say(_NO_LINK if each.op == "blank" else _LINK, field=field, conditions=rest)

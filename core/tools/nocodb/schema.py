@@ -295,7 +295,8 @@ class Schemas:
         self._base_id = base_id
         self.config = config
         self._clock = clock
-        # As of the last look: when the API's number grows, the caches are outdated.
+        # How often NocoDB had missed a known table or field at the last look: when the API's number
+        # grows, the caches are outdated.
         self._drifts = api.drift_count
         # Makes the caches of the base, the tables' names and their descriptions, all empty.
         self.drop()
@@ -423,13 +424,14 @@ class Schemas:
         hides = self.config.table_rules.hides_some(viewer.rights)
         # Without hidden tables, only fields that show others are looked at, for secrets.
         readers = [each for each in table.fields if hides or each.sources]
-        # By field: the fields that it shows, and whether this person may see all of them.
+        # By field: the fields whose values it shows, and whether this person may see all of them.
         sources = await run_together(*(self._find_sources(viewer, table, f) for f in readers))
         by_field = dict(zip(readers, sources, strict=True))
         fields, links = list[Field](), list[Field]()
         for each in table.fields:
             shown, may_see_all = by_field.get(each, ((), True))
-            # A link shows the name of a row, which is withheld by itself; a count shows no value.
+            # A link shows the name of a row, which is left out where a cell is read if its field is
+            # secret. A field that counts linked rows shows none of their values.
             is_secret = not (each.is_link or each.counts) and any(f.is_secret for f in shown)
             if may_see_all or not hides:
                 fields.append(replace(each, shows_secret=True) if is_secret else each)

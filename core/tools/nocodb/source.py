@@ -289,7 +289,10 @@ class NocoSource(TableSource):
 
     async def health(self) -> Health:
         """Return the state of the base, NocoDB's version and the routes that it lacks. Both are
-        asked once, in the background."""
+        asked once, in the background.
+
+        A missing route has a line of its own (`describe_gap`), "failing" only if nothing works
+        without it. One that is "off" leaves the base "on"."""
         health = await super().health()
         # Set at once, so that the questions are not asked again while they are under way.
         if self._gaps is None and health.state == "on":

@@ -178,7 +178,7 @@ def _identity(field: Field, cell: object) -> object:
 
 def compute_number(fn: Fn, numbers: Sequence[Decimal]) -> Decimal | None:
     """Return a figure of numbers. The sum of none is 0, any other figure of none is None. An
-    average gets as many decimal places as the numbers have, and two more."""
+    average gets as many decimal places as the numbers have, and two more (`divide_exactly`)."""
     with decimal.localcontext(prec=_DIGITS):
         total = sum(numbers, Decimal())
         if fn == "sum" or not numbers:
@@ -250,8 +250,9 @@ def _group_keys(
     field: Field, cell: object, bucket: Bucket | None, zone: tzinfo | None
 ) -> list[GroupKey]:
     """Return the keys of the groups that a row with this cell belongs to: one for each linked row,
-    option or person in it, and none for an empty cell."""
-    # A linked row: its id keeps apart rows with one title.
+    option or person in it, and none for an empty cell. A key is the label that people read, the id
+    of a linked row, and what else keeps apart groups with one label; "" for nothing."""
+    # A linked row: its id keeps apart rows with one title. Its cell may hold signed addresses.
     if isinstance(cell, Mapping) and "fields" in cell:
         title = fieldtypes.cell_title(redact(dict(cell)))
         return [(format_label(title, MAX_GROUP_LABEL_CHARACTERS), str(cell.get("id", "")), "")]
@@ -300,13 +301,16 @@ def _read_cell(row: NocoRecord, field: Field, link: Field | None) -> object:
 def can_aggregate(selection: RowSelection, pairs: Sequence[FieldFunction], *, exact: bool) -> bool:
     """Return whether NocoDB can compute all figures itself, so that no rows need to be read.
     `exact`: only without floats, which it uses for sums of decimal numbers."""
-    # NocoDB's filter finds too many rows, or its route for aggregates (v2) cannot express it.
+    # NocoDB's filter finds too many rows (`is_exact` False), or its route for aggregates (v2)
+    # cannot express it.
     if not selection.is_exact or selection.where.v2 is None:
         return False
+    # What NocoDB computes of a type (`total`): exact sums, sums by floats, or only first and last.
     sums = ("exact",) if exact else ("exact", "rounded")
     for column, fn in pairs:
         total = column.field_type.total
-        # Its aggregates know neither linked rows nor CreatedAt and UpdatedAt.
+        # Its aggregates know neither linked rows (`via`) nor CreatedAt and UpdatedAt, which have
+        # their titles as ids.
         if column.via or column.id == column.title:
             return False
         known = total and fn in ("filled", "empty", "min", "max")

@@ -360,6 +360,8 @@ class TableBatch:
         # The row was deleted.
         if now is None:
             return RowCheck("other", row)
+        # Whether a cell holds a value that was to be written, and whether it still has the earlier
+        # one: each system returns values in another form.
         reads, stands = self._driver.holds_value, self._driver.is_unchanged
         before, after = dict(row.before or {}), dict(row.after or {})
         cells = {name: now.get(name) for name in _field_names(row)}
