@@ -163,7 +163,7 @@ class _PostBatch:
             place = encode_json(replace(to, turn=turn))
             return [RowCheck("before", replace(row, applier_data=place))]
         id = row.id or await self._find(row)
-        # This process got no answer to its post, so the outcome stays unknown.
+        # This process got no answer to its post (`_may_arrive`), so the outcome stays unknown.
         if not id and self._may_arrive:
             raise ToolError(_UNFINISHED)
         # Another process began the post and died. Its request may still take effect, so the post

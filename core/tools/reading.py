@@ -90,6 +90,7 @@ class PlaceReadingSource(FixedToolSource):
             # platform can never tell. Then the asker may, because they write here.
             if await messenger.can_read(ctx.asker, ctx.address) is False:
                 raise ToolError("You can't read the messages here.")
+            # Read where the asker's message stands, which `reply_to` says: its thread or channel.
             messages, has_more = await messenger.read_messages(
                 ctx.message.reply_to, begin.timestamp(), MAX_READ_MESSAGES
             )

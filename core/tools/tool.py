@@ -345,7 +345,9 @@ def _validate(adapter: TypeAdapter[Any], value: object) -> Any:
     error.
 
     Each round decodes what stands at the places of pydantic's errors, and checks again: an inner
-    text shows only after its outer one is decoded. It ends when a round decodes nothing."""
+    text shows only after its outer one is decoded. It ends when a round decodes nothing.
+    LIST_ERRORS: pydantic's errors where a list was expected, so that an object becomes its only
+    element."""
     while True:
         try:
             return adapter.validate_python(value)

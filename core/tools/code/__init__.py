@@ -90,7 +90,8 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
         choice = HostedOptions(
             model=own.ponte_code_model or shared.ponte_model,
             effort=shared.ponte_model_effort or "",
-            # Nothing is stored by who chose a level at which the model's server stores nothing.
+            # Runs are stored at OpenAI only if the model's conversations may be, too. With the APIs
+            # `responses` and `chat`, the server is asked to store nothing.
             store=shared.ponte_model_api in ("auto", "conversations"),
             config=deps.config,
         )

@@ -105,7 +105,7 @@ async def poll_response(client: ModelServerClient, name: str) -> Json:
     """Return a response by its id once it is final, however long that takes: callers limit it.
     Raise ModelServerFault, "lost" if the server no longer has it, so that nobody knows its
     outcome."""
-    pauses = iter(POLL_BACKOFF)
+    pauses = iter(POLL_BACKOFF)  # growing ones, without an end
     while True:
         try:
             answer = await client.get(f"{CODE_RESPONSES_PATH}/{name}", {"include[]": OUTPUTS_FIELD})

@@ -213,9 +213,10 @@ class CodeSource:
         run = await self.runner.run(ctx, code, ctx.message.text)
         ran = run.ran
         failed = bool(ran.error or ran.fault)
-        # The code that ran goes with the answer, so that people can look at it. Code that failed
-        # does not.
+        # The code that ran (`run.code`, a file) goes with the answer, so that people can look at
+        # it. Code that failed does not.
         files = run.files if run.code is None or failed else (*run.files, run.code)
+        # A long output is formatted in a thread; its length (`printed`) decides.
         words = await text.run_off_loop(lambda _: format_for_model(ran, run.files), ran.printed)
         return Outcome(
             "error" if failed else "ok", words, files=files, sources=notices(ran), usage=ran.usage

@@ -102,6 +102,9 @@ class _CappedStream(httpx2.AsyncByteStream):
         self._stream, self._on_close = stream, on_close
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the body as it comes. Raise httpx2.ReadError beyond a limit on its bytes or lines,
+        or for JSON with so many or so deeply nested values that reading it would take long
+        (`_check_values`)."""
         count = lines = 0
         # The event that is not complete yet. It is checked before its last chunk is passed on,
         # because the SDK parses it then.
@@ -302,10 +305,10 @@ async def _list(server: McpServer, client: Client) -> Definitions:
             else:
                 own = {"description": tool.description or "", "schema": tool.input_schema}
                 words = _remove_token(server, compact_json(own))
-                if len(words) > MAX_DEFINITION_CHARACTERS:  # no model reads it
+                if len(words) > MAX_DEFINITION_CHARACTERS:  # no model reads the long one
                     words = compact_json({"description": tool.name, "schema": "too large"})
-                # Models read no character that the operator did not see. A line break that is left
-                # was another character in a text.
+                # Models read no character that the operator did not see. Compact JSON has no line
+                # breaks, so one here was made of another character, and is escaped as in JSON.
                 definitions[tool.name] = clean_text(words).replace("\n", "\\n")
         cursor = page.next_cursor
         # The rest of the list is not needed once all tools of ponte.toml are found.
@@ -352,7 +355,8 @@ async def watch_definitions(
 
     async def listen(client: Client) -> None:
         """Subscribe to notices that the tools changed. A server that knows no subscriptions refuses
-        that; its notices come by `on_message`. Any other end of it ends the watching."""
+        that; its notices come by `on_message`. Any other end of it ends the watching (`end`).
+        `noticed` makes `work` list the tools again."""
         try:
             async with client.listen(tools_list_changed=True) as events:
                 async for _ in events:
@@ -408,8 +412,8 @@ async def call_tool(
             return listing, None
         is_called = True
         params = mcp_types.CallToolRequestParams(name=tool, arguments=dict(arguments))
-        # Not the client's `call_tool`, which answers questions, and repeats a call that the server
-        # rejects with -32020.
+        # Not the client's `call_tool`: it answers a server that asks for more input, and repeats a
+        # call that the server rejects with -32020, while this function calls only once.
         try:
             result = await client.session.send_request(
                 mcp_types.CallToolRequest(params=params), _RESULT
@@ -418,6 +422,7 @@ async def call_tool(
             # With these codes, a server refuses a call before it runs the tool.
             is_called = error.code not in _REFUSED_CODES
             raise
+        # In place of a result, the server asks for more input, and waits with the call for it.
         if isinstance(result, mcp_types.InputRequiredResult):
             is_called = False
             raise McpServerError(_ASKS, code="asks", hint="tell the person", name=server.name)

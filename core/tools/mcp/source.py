@@ -483,6 +483,8 @@ class McpTool(FunctionTool):
             "definition": hash_definition(self._definition),
             "price": dict(server.prices).get(tool),
         }
+        # A tool that reads needs an approval only if the model has read rows of tables: its
+        # arguments could carry them to the server.
         note = CARRIES_ROWS if self.effect == "read" else MCP_NO_UNDO
         title = f"{server.name}: {tool}"
         return Draft(MCP_CALL_KIND, MCP_CALL_KIND, target, title, (RowWrite(after=values),), note)

@@ -233,7 +233,8 @@ def _make_order(number: int, now: datetime) -> NewRow:
     status = next((name for name, days in steps if age < days), "Delivered")
     if number % 17 == 5:
         status = "Cancelled"
-    # Some customers order more often than others, and leads never.
+    # The customer's row, counted from 1. Some order more often than others, and leads never: each
+    # fifth customer is one (4, 9, 14 …).
     customer = (number * 11 + number // 7 * 3) % len(_PEOPLE) + 1
     if customer % 5 == 4:
         customer = (customer + 1) % len(_PEOPLE) + 1

@@ -119,8 +119,10 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
         quick: QuickCommands,
         clock: Clock | None = None,
     ) -> ToolBundle:
-        """Return StackSpot's tools and the applier of approved runs. Typed quick commands get their
-        way to run here: without StackSpot, `quick` can run none."""
+        """Return StackSpot's tools and the applier of approved runs.
+
+        `quick` only knows the quick commands of ponte.toml. `connect` gives it the function that
+        runs one that a person types."""
         # Loaded only if StackSpot is connected.
         from core.tools.stackspot.source import StackSpotCommands, StackSpotRuns, StackSpotSource
 
@@ -206,6 +208,7 @@ class QuickCommandRun(Kind):
         """Return an input of the form for each input that the command declared when it was
         proposed; for a command that declares none, for each value that was given. Return () for a
         draft whose values were erased, or that stores no inputs."""
+        # `inputs` is {} for a command that declares none, None for a draft that stores none.
         given, inputs = change.steps[0].write.after or {}, change.draft.target.get("inputs")
         if inputs is None or not given:
             return ()
@@ -215,7 +218,7 @@ class QuickCommandRun(Kind):
                 name,
                 name,
                 _FORM_TYPES.get(type, "lines"),
-                _type_input(given.get(name)),
+                _type_input(given.get(name)),  # as a person would type it
                 tuple(choices),
             )
             for name, (type, choices) in declared.items()

@@ -272,7 +272,8 @@ def draft_run(ctx: ToolContext, command: QuickCommand, inputs: Inputs) -> Draft:
 
 
 def _draft_run(command: QuickCommand, inputs: Inputs, conversation: str) -> Draft:
-    """Return the draft of a run that a person must approve.
+    """Return the draft of a run that a person must approve. `inputs` is a text if the command takes
+    free text, `conversation` the id of the thread's conversation at StackSpot.
 
     The draft stores the inputs that the command declares, each as its type and its choices. So the
     form with which the person changes the values is complete, even if ponte.toml changes meanwhile.

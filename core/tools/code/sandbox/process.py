@@ -132,7 +132,8 @@ def kernel_command_line(
     beside: int = 0,
 ) -> list[str]:
     """Return the command that fences itself and then runs the kernel in the folder `program`. `-I`
-    keeps the environment and the current folder out of Python's modules.
+    keeps the environment and the current folder out of Python's modules. `ends`: the descriptors of
+    its pipes; results go through `frames`, and `life` ends with the program.
 
     Under Landlock the program ends itself when its parent, the bot, ends; elsewhere bubblewrap ends
     it. `beside`: the threads that its user runs elsewhere. Linux counts them together with the
@@ -465,9 +466,10 @@ class DiskMeter:
 
     def too_much(self) -> str:
         """Return which limit is exceeded, in English, or "". If files disappeared during the
-        measurement, the program is stopped and measured again: it could otherwise move files from
-        folders that are still to be counted to counted ones."""
+        measurement (`moved`), the program is stopped and measured again: it could otherwise move
+        files from folders that are still to be counted to counted ones."""
         use = self._measure()
+        # An excess that was found counts without another look: the caller ends the program.
         if use.moved and not self._find_excess(use):
             self._signal(signal.SIGSTOP)
             try:
@@ -478,7 +480,7 @@ class DiskMeter:
                     time.sleep(LOOK_PAUSE_SECONDS)
             finally:
                 self._signal(signal.SIGCONT)
-        # Files that still move count as too many.
+        # Files that still move count as too many: `moved` (True) adds one to the limit.
         moving = _DiskUse(self.limits.entries + use.moved)
         return self._find_excess(use) or self._find_excess(moving)
 

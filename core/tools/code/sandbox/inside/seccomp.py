@@ -205,6 +205,7 @@ def build_filter(machine: str, pid: int) -> list[FilterStep]:
         for number in parse_numbers(table, column).values():
             steps += [FilterStep(JUMP_EQUAL, 0, 1, number), FilterStep(RETURN, 0, 0, answer)]
     for name, number in parse_numbers(CHECKED_CALLS, column).items():
+        # The block always ends in a return, so no call that is checked goes on to the last step.
         block = _check_arguments(name, pid)
         steps += [FilterStep(JUMP_EQUAL, 0, len(block), number), *block]
     # Numbers of the x32 interface have bit 30, and are in no table. glibc asks for threads with
