@@ -710,7 +710,8 @@ def _reconcile_rest(
     Extra items alone are the answer, if the question was sent before (`was_asked`). Calls
     without outputs, of an answer that was lost, must be answered before anything else can be sent.
     """
-    # The server has nothing more. What it lacks is sent; if that is nothing, there is no question.
+    # The server has nothing more. What it lacks is sent. If it has the question already, but no
+    # answer, there would be nothing to send.
     if not extra:
         return Reconciliation(missing_items=tuple(missing)) if missing else None
     if not missing:

@@ -354,8 +354,9 @@ class TableBatch:
 
         A typed field that already has its new value is no conflict. Of a link to many rows, only
         the rows that the update adds or removes are compared. Without an earlier value of a field
-        (`is_described` False), nobody can say that it is unchanged. A bridge (not typed) writes all
-        fields at once, so each must be unchanged.
+        (`is_described` False), nobody can say that it is unchanged. A driver is typed if the system
+        describes the types of its fields, as NocoDB's own API does. A bridge does not, and writes
+        all fields at once, so each must be unchanged.
         """
         # The row was deleted.
         if now is None:
