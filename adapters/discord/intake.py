@@ -132,7 +132,8 @@ class DiscordThreads:
             if code_of(error) != THREAD_EXISTS:
                 log.info("could not create a thread", message=message, error=str(error))
                 return False
-        # The thread has the id of its message.
+        # The thread has the id of its message. `parents` has the channel of each thread that
+        # exists, and is stored: answers go into the thread from now on, also after a restart.
         self.locations.state.parents[message] = channel
         self.locations.state.note_change()
         return True
@@ -207,7 +208,8 @@ class DiscordIntake:
 
     async def on_edit(self, client: discord.Client, message: discord.Message) -> None:
         """Store the new text of a message that is not answered yet, or a message that mentions us
-        only now. A link preview that Discord adds is not an edit: `edited_at` is None then."""
+        only now. A link preview that Discord adds is not an edit: `edited_at` is None then. While
+        `open` is False, the intake is stopped, and nothing is stored."""
         if not self.open or message.edited_at is None or not events.is_speech(message):
             return
         # PostRemoved: the edit has withdrawn the message.
@@ -215,8 +217,9 @@ class DiscordIntake:
             _, result = await self._take_edit(client, message)
             age = time.time() - message.created_at.timestamp()
             is_recent = age < MAX_EDITED_MESSAGE_AGE_SECONDS
-            # "unknown": no message with that key waits, so it was not for us before. A withdrawn
-            # one has the key all the same, so it must be allowed again.
+            # The result is what the inbox did with the edit. "unknown": no message with that key
+            # waits, so it was not for us before, or an edit that removed our mention has withdrawn
+            # it. The inbox still has the key of a withdrawn one, so it must be allowed again.
             if result == "unknown" and is_recent and events.mentions_us(message, own_id(client)):
                 key = events.event_key(message.channel.id, message.id)
                 await self.conversations.inbox.allow_again(key)
@@ -237,8 +240,8 @@ class DiscordIntake:
             if current.edited_at is None:
                 return message
             changed, _ = await self._take_edit(client, current)
-        except PostRemoved:
-            await self.conversations.inbox.amend(message.event_key, None)
+        except PostRemoved:  # somebody has deleted the message, or removed our mention from it
+            await self.conversations.inbox.amend(message.event_key, None)  # None: withdraw it
             raise
         except (PonteError, RuntimeError, *IN_DOUBT) as error:  # RuntimeError: Ponte stops
             log.info("could not load a message again", error=repr(error)[:200])
@@ -313,8 +316,8 @@ class DiscordIntake:
         return False
 
     async def _store(self, message: discord.Message, location: Location, me: int) -> None:
-        """Store a message. If it is new, mark it while it waits, create its thread and download its
-        files. If it cannot be stored, tell the person."""
+        """Store a message. If it is new, mark it with an hourglass while it waits, and begin to
+        create its thread and to download its files. If it cannot be stored, tell the person."""
         # A thread has the id of the message from which it is created.
         begins = self.threads.should_open(message, location)
         thread = message.id if begins else 0
@@ -334,7 +337,8 @@ class DiscordIntake:
         if begins:
             participants, state = [str(message.author.id)], self.locations.state
             state.threads[message.id] = ThreadState(participants, last_message=message.id)
-            # The thread has the id of its message. It is read back, too.
+            # The thread has the id of its message. It is added to the channels whose messages are
+            # read after a pause of the connection, here those after this message.
             state.add_channel(message.id, message.id, location.guild)
             name = core_message.text or core_message.author.name
             self.threads.open(message.channel.id, message.id, name)

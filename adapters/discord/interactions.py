@@ -180,7 +180,9 @@ class DiscordInteraction:
         except IN_DOUBT as error:
             # Discord may have accepted it. The first edit of the answer shows whether it did.
             log.info("outcome of an acknowledgement unknown", error=type(error).__name__)
-        self.acks.settle(receipt.turn, is_acknowledged)
+        self.acks.settle(receipt.turn, is_acknowledged)  # the answer waits for this
+        # The message that the interaction became. Its files are downloaded at once: their addresses
+        # expire, and Discord has no message to ask for new ones.
         if self._message is not None and self._message.attachments:
             self.tasks.start(self.downloads.fetch_all(self._message))
         return is_acknowledged
@@ -423,7 +425,8 @@ class DiscordHandlers:
 
     async def _vote(self, interaction: Interaction, vote: Vote, turn: str) -> None:
         """Store a press of a thumb under an answer. A second press of the same thumb takes the vote
-        back (`toggles`). After a thumb down, a form asks why."""
+        back (`toggles`). After a thumb down, a form asks why. Storing has the same time limit as
+        the look-up of code, because Discord waits three seconds for a response, here the form."""
         asking, press = self._make_interaction(interaction), _make_press(interaction, vote, turn)
         # True: the vote stands; False: it was taken back; a sentence: it was not stored.
         result = await self.interactions.vote(asking, press, DISCORD_CODE_SECONDS, toggles=True)

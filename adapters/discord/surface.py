@@ -581,6 +581,7 @@ class ClickSurface(TokenSurface):
         """Redraw the card, post an answer in the channel if it has a post of its own or grows, or
         send a part of a private answer as an ephemeral message. Return the id of the card's message
         or of the new post, as `channel:message`."""
+        # The redrawn card tells the outcome.
         if part.answer is not None and not part.answer.has_own_post:
             await self._show_outcome(part.text, part.answer)
             return self._card
@@ -588,7 +589,7 @@ class ClickSurface(TokenSurface):
         if part.is_private:
             await self._whisper(part.text)
             return self._card
-        self._has_own_post = True
+        self._has_own_post = True  # so `upload` adds the answer's files there
         try:
             return await self._channel.post(key, part)
         except Undeliverable:

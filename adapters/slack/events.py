@@ -306,7 +306,8 @@ def reply_to(
 
 def stop_message(where: Address, author: Person, thread: str, at: str, stream: str) -> Message:
     """Return the message `stop` for a press of Slack's own Stop button at the time `at`. The event
-    and the stream that report one press give one key."""
+    and the stream that report one press give one key. "quiet": only the person who pressed the
+    button sees the outcome."""
     key = f"slack:{where.workspace}:{where.channel}:stopped:{stream}"
     return Message(
         event_key=key,

@@ -444,6 +444,8 @@ class SlackHandlers:
         thread, url = str(post.get("thread_ts") or ""), body.get("response_url", "")
         place = SlackPlace(body["user"]["id"], self._home_of(body), channel, thread, url)
         respond = partial(self._respond, place, thread_ts=thread or None)
+        # The button's value is the turn. No code is returned unless the post with the button is a
+        # post of that turn.
         code = await self.interactions.find_code(
             self._make_interaction(place, "", ack, respond),
             action.get("value", ""),

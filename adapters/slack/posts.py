@@ -55,8 +55,9 @@ class SlackStream:
     ) -> SlackStream:
         """Start a stream with `text`, and return it. Raises the errors of `SlackApi.call`.
 
-        The caller has already claimed a place under the rate limit. Slack takes the post's `key`
-        only when the stream stops.
+        The caller has already claimed a place under the rate limit, so the call waits for none.
+        `key` goes into the post's metadata, by which Ponte finds the post after a restart; Slack
+        takes metadata only when the stream stops.
         """
         channel = to.address.channel
         # Slack must know who reads the stream. A person of unknown workspace counts as one of ours.
@@ -456,8 +457,9 @@ def _list_attempts(
     content: PostContent, flags: client.FeatureFlags, grows: bool, most: int
 ) -> Iterator[tuple[Json, int, tuple[str, ...]]]:
     """Yield forms of a message with the maximum bytes of their text, and the rest of the text:
-    first of the whole text, then of its halves, its quarters and so on. `most` is the size that
-    Slack last accepted.
+    first of the whole text, then of its halves, its quarters and so on. The caller sends one after
+    the other until Slack accepts one, whose maximum then holds for later answers. `most` is the
+    maximum that holds now: Slack has accepted it, or has refused none yet.
 
     Text that grows is never divided here: it would be divided in another way a moment later.
     """

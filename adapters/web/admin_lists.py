@@ -99,7 +99,9 @@ class Forms:
     ) -> str:
         """Return a list as an HTML table, with the forms of each row's `actions` in the last
         column. `table` has its texts, `rows` the values behind them, in the same order. Each cell
-        names its heading in `data-head`, which the style sheet shows on a phone."""
+        names its heading in `data-head`, which the style sheet shows on a phone. `table.fields` has
+        for each column the key of its value in `rows`, and `table.numbers` the columns of numbers,
+        which are aligned to the right."""
         if not rows:
             return f"<p>{escape(table.empty)}</p>" if table.empty else ""
         headings = [*map(escape, table.headings), *([escape(say("actions"))] if actions else [])]
@@ -111,6 +113,7 @@ class Forms:
                 cells.append("".join(self._build_action(action, row) for action in actions))
             body += "<tr>"
             for n, (heading, cell) in enumerate(zip(headings, cells, strict=True)):
+                # The style sheet has a color for each of STATES; other states stay text.
                 if row.get("state") in STATES and table.fields[n] == "state":
                     cell = f'<span class="state {row["state"]}">{cell}</span>'
                 style = ' class="amount"' if n in table.numbers else ""

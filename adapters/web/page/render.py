@@ -302,18 +302,19 @@ class GrowingHtml:
 
 @functools.lru_cache(maxsize=256)
 def to_html(text: str, placed: tuple[Placed, ...] = ()) -> str:
-    """Return `text` as clean HTML. Cells of the rows in `placed` carry their numbers, by which the
-    page sorts them."""
+    """Return `text` as clean HTML. `placed` are the tables and charts that Ponte has put into the
+    text, with their values: a chart is drawn, and cells of a table carry their numbers, by which
+    the page sorts them."""
     if placed:
         return "".join(_render_data(*piece) for piece in split_placed(text, placed))
-    if is_too_complex(text):
+    if is_too_complex(text):  # it would take the parser too long
         return f'<pre tabindex="0" dir="auto">{html.escape(text)}</pre>'
     return nh3.clean(
         _make_parser().render(text),
         tags=_TAGS,
         attributes=_ATTRIBUTES,
         attribute_filter=_filter_attribute,
-        set_tag_attribute_values=_FIXED,
+        set_tag_attribute_values=_FIXED,  # attributes that elements always get
         url_schemes={"http", "https", "mailto"},
         link_rel="noopener nofollow noreferrer",
     )
