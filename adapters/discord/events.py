@@ -86,7 +86,8 @@ class Locations:
 
     def find_addressing(self, message: discord.Message, location: Location, me: int) -> Addressing:
         """Return the facts that tell whether a message is for Ponte. `me` is our user id. A thread
-        is ours if we created it, or if we have been mentioned there, which `state` remembers."""
+        is ours if we created it, or if we have been mentioned there, which `state` remembers. It
+        `is_withheld` if Discord sends it without its content."""
         thread, channel = self.state.threads.get(location.thread), message.channel
         is_made_by_us = isinstance(channel, discord.Thread) and channel.owner_id == me
         # The author may be the second person, who joins with this message.

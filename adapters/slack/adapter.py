@@ -184,7 +184,8 @@ class SlackAdapter(ChatPlatform):
         """Answer a signed request to `POST /slack/events` with status, headers and body.
 
         The status is 404 without a signing secret. It is 503 before the start and while the intake
-        is stopped, so that Slack tries again.
+        is stopped, so that Slack tries again. `dispatch` checks the signature and gives events to
+        `_take`, which stores them.
         """
         if not self._credentials.signing_secret:
             return 404, {}, b""
@@ -200,7 +201,7 @@ class SlackAdapter(ChatPlatform):
             self.on_failure(error, {})
             return 200, {}, b""
         # With a wrong secret or clock, nothing else would tell why Ponte does not answer. Requests
-        # without a signature are not Slack's.
+        # without a signature are not Slack's. `_warnings` admits one such line in a minute.
         is_signed = "x-slack-signature" in map(str.lower, headers)
         if answer[0] == 401 and is_signed and self._warnings.admits("signature", time.time()):
             log.warning("request has no valid signature")

@@ -246,13 +246,15 @@ class SlackHandlers:
         is_incomplete = typed_command and _find_missing(chosen, typed_command)
         # Text that is no command is submitted too: the turn tells the person what is wrong with it.
         if not is_incomplete and (typed_command or typed_text):
+            # "spend": the right that the person needs at least.
             request = InteractionRequest(f"quick-command {typed_text}", "spend")
             await self.interactions.submit(interaction, request)
             return
 
         async def show() -> str:
             """Open the form for the quick command, or for a choice of one, and acknowledge the
-            command. Return why it could not be opened, or ""."""
+            command. Return why it could not be opened, or "". The form carries the `_memory` of the
+            place, because Slack does not send the place with a submitted form."""
             with use_locale(interaction.locale):
                 if typed_command and chosen:
                     # Without any input, the form itself asks, and nothing was wrong.

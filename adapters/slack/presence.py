@@ -346,7 +346,10 @@ class Presence:
         """Remove all signs at the end of the turn. `released` means that its stream ended, which
         also ended the session. `has_cards`: the answer has cards, so the session may be suspended.
 
-        Further calls only withdraw the notice of a slash command.
+        A session is Slack's record of work in a thread, with a Stop button while it is
+        "processing"; `working` has the turn that started the one of each thread last, `suspended`
+        the threads whose session waits for a decision. `_line` repeats the status line. `_posts`
+        says that the outcome is a post. Further calls only withdraw the notice of a slash command.
         """
         self._signs.notices.end(self._to.turn)
         if self._ended:

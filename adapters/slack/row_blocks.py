@@ -43,7 +43,8 @@ def neutralize_markdown(text: str) -> str:
     """Return Markdown with Slack's control sequences disabled. People copy code, so nothing
     invisible is put into it: there, a space shows where a control sequence was.
 
-    A text that is too complex for the Markdown parser is treated as if it had no code.
+    A text that is too complex for the Markdown parser is treated as if it had no code. In code,
+    only exact control sequences (`_EXACT`) are changed, so that `List<@NonNull String>` stays.
     """
     if (safe := neutralize(text)) == text or is_too_complex(text):
         return safe
@@ -63,7 +64,9 @@ def neutralize_markdown(text: str) -> str:
     for at, line in enumerate(lines):
         if at in code_lines:
             lines[at] = _EXACT.sub("< ", line)
-        elif _UNSURE.search(line):  # Slack may read other spans as code, so none counts
+        # An escaped backtick, or one in an address: Slack may read other spans as code, so none
+        # counts.
+        elif _UNSURE.search(line):
             lines[at] = neutralize(line)
         else:
             lines[at] = change_outside_code(line, neutralize, neutralize_code)

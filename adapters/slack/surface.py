@@ -398,8 +398,9 @@ class SlackSurface(Surface):
                 await self._conversations.inbox.accept(message)
 
     async def _update(self, post: str, part: AnswerPart) -> None:
-        """Edit a post, unless it already shows this content. Optional edits are skipped if the rate
-        limit has none to spare."""
+        """Edit a post, unless it already shows this content. The edits of a growing answer are
+        optional: they are skipped if the rate limit has none to spare, or once a person has pressed
+        Slack's own Stop button (`_stopped`)."""
         content = self._build_content(part)
         if self._contents.get(post) == content:
             return
@@ -407,7 +408,8 @@ class SlackSurface(Surface):
             self._stopped or not await self._api.limiter.has_spare("chat.update")
         ):
             return
-        # A former process may have left the post streaming; Slack then refuses edits.
+        # A former process may have left the post streaming; Slack then refuses edits. `_own_posts`
+        # are those that this process made, or whose stream it has closed.
         if post not in self._own_posts and self._may_stream():
             await posts.stop_stream(self._api, self._channel, _read_ts(post))
             self._own_posts.add(post)
@@ -416,7 +418,7 @@ class SlackSurface(Surface):
         except SlackRefused as refused:
             if refused.error not in STREAM_OVER:
                 raise
-            # The call that stopped the stream may have been lost, so that Slack still streams it.
+            # STREAM_OVER: the post still streams. The call that stopped it may have been lost.
             await posts.stop_stream(self._api, self._channel, _read_ts(post))
             await self._send_edit(post, content, part)
         self._contents[post] = content

@@ -247,7 +247,8 @@ class Screen:
         screen, because the window became smaller."""
         columns, height = shutil.get_terminal_size()
         # Text that continues the preview is written after it. Else the cursor goes up to the
-        # preview's first row, and the screen is erased from there (ANSI escape sequences).
+        # preview's first row, and the screen is erased from there (ANSI escape sequences). _WIPE
+        # erases one row. Rows that have left the screen cannot be erased: the text begins below.
         if not text.startswith(self._preview):
             rows = len(split_rows(self._preview, columns))
             erase = f"\r\x1b[{rows - 1}A\x1b[J" if rows > 1 else _WIPE
@@ -509,9 +510,11 @@ def _make_parser() -> MarkdownIt:
 
 def _simplify_tokens(tokens: Iterable[Token]) -> Iterable[Token]:
     """Return the tokens of Markdown, changed where rich would draw less than the model wrote, or an
-    address twice."""
+    address twice. `_SIMPLER` names the types that rich draws in place of others: formulas as text
+    or code, a line break instead of a blank."""
     for token in tokens:
-        # A picture becomes its description and its address.
+        # A picture becomes text: its description and its address. Its children have only the
+        # description.
         if token.type == "image":
             token.content = f"{token.content} ({token.attrGet('src')})".lstrip()
             token.tag, token.children = "", None

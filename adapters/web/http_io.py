@@ -234,7 +234,8 @@ class MessageRoutes(RouteGroup):
         """
         visitor = visitor_of(request)
         person = visitor.person
-        # Programs use the home's socket. A page or token is a person's unless the header denies it.
+        # On the home's socket ("terminal"), a script may send the text, so the header must say that
+        # a person typed it. With a page or a token, a person did unless the header denies it.
         typed_default = "" if person.platform == "terminal" else "true"
         is_typed = request.headers.get(TYPED_HEADER, typed_default) == "true"
         # A preference may have parameters after a semicolon (RFC 7240).
@@ -253,7 +254,9 @@ class MessageRoutes(RouteGroup):
             sent_at=time.time(),
             is_click=clicked,
             replaced_turn=replaces,
+            # The text of a program is never a command.
             origin=PERSON if is_typed and not visitor.program else PROGRAM,
+            # A terminal turns addresses into links, a pipe or a file does not.
             is_answer_linkified=person.platform != "terminal" or NO_LINKS_PREFERENCE not in names,
         )
 

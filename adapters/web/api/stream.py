@@ -461,8 +461,9 @@ def _quote_block(block: re.Match[str]) -> str:
 
 
 def card_json(card: Card) -> CardState:
-    """Return a card as JSON for the page and the terminal. They show other people's texts as
-    quotes, so code blocks of the card's text become quotes.
+    """Return a card as JSON for the page and the terminal. The code blocks in a card's text are
+    texts that Ponte did not write, such as the reason of a denial. The page and the terminal show
+    these as quotes. `is_whole`: people must see the whole card before they approve it.
 
     Each row has `before` and `after` as raw values, and its `name`, `name_field` and `changes`
     (`field`, `before`, `after`) in words."""

@@ -50,7 +50,7 @@ def read_claims(
     candidates = [
         key
         for key in keys
-        if key.get("kty") == _KEY_TYPES[algorithm[0]]
+        if key.get("kty") == _KEY_TYPES[algorithm[0]]  # RS256, PS256: RSA; ES256: EC
         and key.get("use", "sig") == "sig"
         and key.get("alg", algorithm) == algorithm
         and id in (None, key.get("kid"))

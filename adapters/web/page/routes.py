@@ -205,7 +205,8 @@ class ConversationRoutes(MessageRoutes):
             messages.append(stream.message_json(one.message, one.seq, one.created_at, one.state))
             if one.answer is not None:
                 answer, html = stream.replace_cards(one.answer, changed), rendered.get(one.turn)
-                # The fields of an answer are those of the event `done`.
+                # The fields of an answer are those of the event `done`, but `response` is `text`
+                # here, and the conversation is named once for all messages.
                 body: Json = dict(stream.answer_json(answer, address.channel, one.turn, html))
                 del body["response"], body["conversation"]
                 if one.turn in votes:
