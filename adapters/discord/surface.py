@@ -522,7 +522,8 @@ class ResponseSurface(TokenSurface):
 
     async def _edit(self, part: str, answer: Answer | None) -> str:
         """Write a part into the original response and return its id as `channel:message`. While the
-        answer grows, the response has a stop button. Raise TokenOver."""
+        answer grows (`answer` is None), the response has a stop button. The whole answer has its
+        sheets, files with long tables or a long text. Raise TokenOver."""
         original = await self._open_original()
         form = await self._renderer.make_form(part, answer)
         sheets: tuple[Sheet, ...] = ()
@@ -539,7 +540,7 @@ class ResponseSurface(TokenSurface):
         message = await posts.send_with_sheets(edit, sheets)
         post = f"{self._where}:{message.id}"
         if answer is not None:
-            self._last = (post, part, answer)
+            self._last = (post, part, answer)  # `upload` adds files by an edit, which needs these
         return post
 
     async def _find_original(self) -> str | None:

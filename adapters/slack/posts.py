@@ -80,7 +80,8 @@ class SlackStream:
 
     async def append(self, text: str) -> bool:
         """Append what `text` adds to the text sent so far. Return False if this stream cannot show
-        `text`.
+        `text`, so that the caller must edit the post: earlier text has changed (a stream can only
+        append), the stream is over or full, or Slack's response was lost.
 
         Raises StoppedByUser and the errors of `SlackApi.call`.
         """
@@ -416,7 +417,7 @@ async def replace_card_in_post(
     workspace: Workspace, channel: str, ts: str, thread: str, card: Card
 ) -> bool:
     """Replace a decided card in the post `ts` (in `thread`, "" at the top level). Return False if
-    the card is not in that post.
+    the card is not in that post, or Slack refuses the edit also without tables.
 
     Raises the errors of `SlackApi.call`. Repeating it has no further effect.
     """

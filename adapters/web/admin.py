@@ -369,13 +369,14 @@ class AdminView:
             "Rules, limits and prices can only be edited in the file. Reload to apply your "
             "changes. If the file has errors, nothing changes."
         )
+        # The CSS class "approve" gives the button the color of the page's main buttons.
         form = self._forms.build("config", "reload", "", say("Reload"), "approve")
         body = f"{state}<p>{escape(words)}</p>{form}{_render_examples()}"
         return section("ponte.toml", body, "ponte reload")
 
     async def _operations(self) -> str:
-        """Return a form for each operation that no other tab shows. The operation describes its
-        fields: one with options is a menu, a long one a text area."""
+        """Return a form for each operation that no other tab shows (IN_OTHER_TABS). The operation
+        describes its fields: one with options is a menu, a long one a text area."""
         sections = []
         for one in self._operator.list_forms():
             if one["name"] in IN_OTHER_TABS:
@@ -394,8 +395,9 @@ class AdminView:
                     fields += f"<label>{escape(label)}{area}</label>"
                 else:
                     fields += field(name, label, more="required" if each["required"] else "")
+            # The CSS class "filter" puts the fields and the button side by side.
             form = self._forms.build("operations", one["name"], fields, say("Run"), kind="filter")
-            title = say("Test a webhook")  # the only one
+            title = say("Test a webhook")  # of `hooks test`, the only operation here
             sections.append(section(title, words + form, f"ponte {one['name']}"))
         return "".join(sections)
 

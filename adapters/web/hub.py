@@ -121,10 +121,12 @@ class Follower:
     async def next_changes(self) -> list[LiveTurn]:
         """Wait for changes and return the turns that changed since the last call.
 
-        The list is empty once the follower is `closed`. `has_missed_turns` then says whether turns
-        ended unseen and were dropped from memory.
+        The list is empty once the follower is `closed`. After the call, `has_missed_turns` says
+        whether turns ended unseen and were dropped from memory, so that the journal must be read:
+        `evicted` is the version of the newest one that was dropped.
         """
-        # Cleared before the turns are read: a change that comes after that sets them again.
+        # Both events are cleared before the turns are read: a change that comes after that sets
+        # them again. `_urgent` ends the pause of a stream, for example when a turn ends.
         await self._has_changed.wait()
         self._has_changed.clear()
         self._urgent.clear()

@@ -345,8 +345,11 @@ class TokenAuthentication:
         if session and not await self._is_ended(session.visitor):
             if session.known:
                 await self._check_access(session.known)
+            # ponte.toml can turn sign-in links off. Then a session that began with the link of an
+            # invited person is refused; the owner's is not.
             elif not self._may_use_link(session.visitor):
                 raise errors.SessionEnded(errors.LinksOff.sentence)
+            # The day of the visit is stored for people with a link, whose account `accounts` has.
             await self._record_visit(session.visitor, session.accounts)
             return session.visitor
         scheme, _, token = headers.get("authorization", "").partition(" ")
@@ -626,12 +629,14 @@ class TokenAuthentication:
 
         The seal's key depends on the person, so the claim is parsed before it is trusted, only to
         find whose key it is. A session of a provider ends if it is not used: its cookie is replaced
-        by one with a later end, once in RENEWAL_SECONDS.
+        by one with a later end, once in RENEWAL_SECONDS. That is the `visitor.cookie`, which the
+        response to the request brings to the browser.
         """
         claim, seal = self._read_cookie(headers) or ("", "")
         if not claim:
             return None
         # A claim is END-RANDOM, with -NAME for all but the owner. END is in hexadecimal seconds.
+        # `accounts` has the account of a person with a sign-in link, whose last visit is recorded.
         visitor, accounts = self._owner, list[PageAccount]()
         name = claim.split("-", 2)[2:]
         known = None

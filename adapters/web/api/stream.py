@@ -388,6 +388,7 @@ class ConversationEvents:
         tab that does not have it, its progress or its end."""
         for card in live.cards:
             yield format_event("card", {**card_json(card), "turn": live.turn})
+        # An entry with cards says only that these cards of an ended turn have changed.
         if live.cards:
             return
         if live.message is None:  # another process accepted it; the journal has its message
@@ -414,6 +415,7 @@ class ConversationEvents:
                 self._cursor.thread = await self._journal.find_thread_id(self._key)
             async for event in writer.write_end(outcome, str(self._cursor)):
                 yield event
+            # After `new`, `forget` or a message that was sent again, the tab must read it anew.
             if resets_transcript(live.message):
                 yield format_event("reset", {"conversation": self._conversation})
             return

@@ -211,7 +211,8 @@ def authorization_url(
 
 
 def check_redirect(provider: Provider, found: Discovery, query: Mapping[str, str]) -> str:
-    """Return the code of a provider's redirect. Raise SignInRefused.
+    """Return the code of a provider's redirect. Raise SignInRefused, whose reason is the key of the
+    sentence that the person reads.
 
     The issuer is compared so that an answer of one provider cannot be passed off as that of another
     (RFC 9207).

@@ -92,13 +92,14 @@ class SignInRoutes(RouteGroup):
         redirect = self._redirect(request, provider)
         cookie = request.cookies.get(self._cookie_name(provider), "")
         try:
-            # The person, and when the session began that the provider has confirmed.
+            # The person, and when the session began that a silent sign-in has confirmed, 0 without
+            # one. The session that is opened now ends as early as that one would have.
             came_back = await sign_in.finish(provider, redirect, request.query_params, cookie)
             session = await auth.open_session(*came_back)
         except (Refusal, NotStored) as refused:
             response = self._refuse(request, provider, refused)
         else:
-            response = self.serve_page(request, "")  # the page without a sentence
+            response = self.serve_page(request, "")  # "": the page shows no refusal
             http_io.set_session(response, auth, session, SESSION_SECONDS)
         # The sign-in is over, so its own cookie is deleted.
         self._set_cookie(response, provider, "", 0)

@@ -66,9 +66,12 @@ def add_markdown_extensions(markdown: MarkdownIt) -> None:
     markdown.inline.ruler.before("escape", "math_inline", _parse_inline_math)
     markdown.inline.ruler.before("link", "footnote_reference", _parse_footnote_reference)
     markdown.inline.ruler.before("autolink", "line_break", _parse_line_break)
+    # "alt": blocks that a formula or a footnote ends without an empty line.
     options: RuleOptionsType = {"alt": ["paragraph", "blockquote", "list"]}
     markdown.block.ruler.before("fence", "math_block", _parse_block_math, options)
     markdown.block.ruler.before("reference", "footnote", _parse_footnote, options)
+    # Before blocks are parsed, it corrects what models write differently from the standard, such
+    # as lists that are not indented far enough.
     markdown.core.ruler.before("block", "loosened", _loosen)
     markdown.core.ruler.after("block", "footnotes", _append_footnotes)
     markdown.core.ruler.after("inline", "tasks", _mark_tasks)
