@@ -151,7 +151,7 @@ ScheduleId = Annotated[
 PersonKey = Annotated[
     str,
     ShellArgument(
-        "For example slack:T1:U1 or web:ana; `person list` shows the keys.",
+        "For example, slack:T1:U1 or web:ana; `person list` shows the keys.",
         ("person list", "person"),
     ),
 ]
@@ -366,8 +366,8 @@ async def list_feedback(
     ] = "",
     down: Annotated[bool, ShellOption("Only thumbs down.")] = False,
 ) -> Rows:
-    """List the latest votes on answers, newest first. Questions and answers are shown if the person
-    shared them, or if they're in a public channel."""
+    """List the latest votes on answers, newest first. Questions and answers are shown only if the
+    voter shared them or they're in a public channel."""
     # Not at the top: `ponte --help` imports this module, so it loads little.
     from bot.reports import parse_moment
 

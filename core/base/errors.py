@@ -175,7 +175,9 @@ class Expired(BadInput):
     """A person decided on a proposed change too late: proposals expire after 24 hours."""
 
     code = "expired"
-    sentence = "{id} expired because no one approved it within 24 hours. Nothing was changed."
+    sentence = (
+        "Request {id} expired because no one approved it within 24 hours. Nothing was changed."
+    )
 
 
 class NotStored(PonteError):

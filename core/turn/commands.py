@@ -75,7 +75,7 @@ _MAY: tuple[tuple[Action, str], ...] = (
     ("administer", "decide on changes as an admin"),
 )
 GUIDE_SENTENCE = "How to chat with me: {url}"
-NO_TABLES = "No tables that you can ask about are connected."
+NO_TABLES = "There are no connected tables that you can ask about."
 HEALTH_WORDS = {"on": "on", "off": "off", "failing": "FAILING"}
 MAX_APPROVAL_CARDS = 5
 """Cards with buttons that `approvals` shows; others are lines. Five fit under one message of
