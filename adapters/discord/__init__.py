@@ -125,7 +125,8 @@ class Discord(ChatIntegration[DiscordSettings]):
 
     async def check(self, deps: IntegrationDependencies[DiscordSettings]) -> Sequence[Health]:
         """Try the settings against Discord, and return the findings for `ponte doctor`. The module
-        is imported in a thread, because it loads the SDK."""
+        is imported in a thread, because it loads the SDK. The last argument is the channels where
+        Ponte answers every message: these need the right to read messages (the intent)."""
         own = deps.own
         setup: Any = await asyncio.to_thread(importlib.import_module, "adapters.discord.setup")
         results: Sequence[Health] = await setup.check(
@@ -157,6 +158,7 @@ class Discord(ChatIntegration[DiscordSettings]):
                 words = "discord: everyone can chat; full permissions: {people}"
             yield SafetyFinding("rights", say(words, people=people))
         # A server is open to strangers, so a missing limit is unsafe and not only worth a note.
+        # True (`is_uncapped`): the finding is left out if ponte.toml has a limit.
         if has_daily_turns(shared):
             return
         # PONTE_DAILY_TURNS is set, and sets no limit. If it is not set, strangers have a limit by

@@ -162,7 +162,10 @@ class DiscordAdapter(ChatPlatform):
 
     def surface(self, to: ReplyTo) -> Surface:
         """Return the surface on which `to` is answered. `to` is stored with the message, so any
-        process can build the surface, also after a restart."""
+        process can build the surface, also after a restart.
+
+        `token` is that of the interaction to answer, None for a message. SINCE marks a post that
+        answers no message: after the prefix comes an id that is not newer than the post."""
         token, since = Token.read(to), to.source.startswith(SINCE)
         to = replace(to, source=to.source.removeprefix(SINCE))
         # An interaction has no message to reply to, and a post after `since` replies to none.
@@ -189,7 +192,8 @@ class DiscordAdapter(ChatPlatform):
             await self.connection.start(listens=listens)
             return
         # Discord allows one gateway session, so each process begins without it. `lead` runs
-        # `_hold_gateway` in one of them, and in another one after that has gone.
+        # `_hold_gateway` in one of them, and in another one after that has gone. Until this one
+        # leads, its state sends its changes to the one that does.
         self.state.leads = False
         await self.connection.start(listens=False)
         if listens:
@@ -315,7 +319,8 @@ class DiscordAdapter(ChatPlatform):
         client = await self.connection.client()
         channel = client.get_partial_messageable(int(to.address.channel))
         since = int(to.source.removeprefix(SINCE))  # a smaller id than that of the post
-        # By its text, because Discord's history does not contain keys. The post replies to nothing.
+        # By its text, because Discord's history does not contain keys. The post replies to nothing
+        # (None). `_owners.find` leaves out posts that belong to another turn with the same text.
         own = await own_posts_since(client, channel, since, is_certain=True)
         post = await self._owners.find(posts_with_text(own, text, None), to.turn)
         # Without that permission Discord lists no messages, which is no proof.

@@ -176,7 +176,8 @@ class GatewayConnection:
         self._client.cancel()
 
     async def _run(self) -> None:
-        """Connect again after each failure, until closed or until Discord refuses for good."""
+        """Connect again after each failure, until closed or until Discord refuses for good:
+        `_stay_connected` then returns, and raises only errors that may pass."""
         errors = (discord.HTTPException, discord.GatewayNotFound, *IN_DOUBT)
 
         def wait(error: Exception, failed: int) -> float:

@@ -126,7 +126,8 @@ class DiscordInteraction:
 
     async def make_message(self, request: InteractionRequest) -> Message:
         """Return the message that the interaction becomes, and make its answer wait for the
-        acknowledgement."""
+        acknowledgement (`acks.expect`). `asker` is the id of the person whose conversation a click
+        is about, 0 if that is the one who clicked."""
         interaction, locations = self.interaction, self.locations
         kind: Literal["click", "command"] = "click" if self._is_click else "command"
         token = Token.of(interaction, kind, request.is_private)
@@ -337,6 +338,7 @@ class DiscordHandlers:
         # The text that Discord sends has ids in place of names.
         names = await self._find_names(interaction, input)
         text = _quick_command_text(slug, names.write(input))
+        # "spend": the right that the person needs at least.
         await self._submit(interaction, InteractionRequest(text, "spend", files=_as_files(file)))
 
     async def run_word(self, interaction: Interaction, word: str) -> None:
@@ -410,7 +412,8 @@ class DiscordHandlers:
 
     async def _show_code(self, interaction: Interaction, turn: str) -> None:
         """Show the code of an answer to the person who pressed its button, in a message that nobody
-        else sees."""
+        else sees. The code is a file and its bytes for each run of the turn. `find_code` checks
+        that `post`, which carries the button, belongs to that turn."""
         asking, message = self._make_interaction(interaction), interaction.message
         post = f"{message.channel.id}:{message.id}" if message else ""
         code = await self.interactions.find_code(asking, turn, post, DISCORD_CODE_SECONDS)

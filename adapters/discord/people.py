@@ -111,7 +111,7 @@ async def can_read_channel(
         log.info("could not check access to a channel", error=type(error).__name__)
         return False if code_of(error) in NOBODY_THERE else None
     except IN_DOUBT as doubt:
-        raise RefusedForNow(reason=type(doubt).__name__) from doubt
+        raise RefusedForNow(reason=type(doubt).__name__) from doubt  # it is a PlatformBusy
     if isinstance(channel, discord.Thread):
         return False if posts else None
     may = channel.permissions_for(member)
@@ -249,6 +249,7 @@ class Roles:
             # Ponte itself has left the server, so nobody's absence can be seen.
             if guild not in await self._list_guilds(client, MAX_CONFIRMED_AGE_SECONDS):
                 return False
+            # One try: without an answer, the result is None.
             await attempt(lambda: client.http.get_member(guild, user), repeat=False)
         except (ServersNotTold, PonteError, *IN_DOUBT) as error:
             return True if code_of(error) in NOBODY_THERE else None

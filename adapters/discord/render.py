@@ -645,7 +645,8 @@ def quick_form(slug: str, command: QuickCommand | None) -> discord.ui.Modal:
     """Return the form of a quick command, with a field for each named input.
 
     It has one field for all inputs if the command is not known, has no named input, or has more
-    than MAX_FORM_FIELDS of them.
+    than MAX_FORM_FIELDS of them. Its id tells whoever handles the submitted form the command, and
+    with `:named` that there is a field for each input.
     """
     title = (command.title_and_description()[0] if command else "") or slug
     inputs = dict(command.inputs) if command else {}

@@ -493,7 +493,8 @@ class ResponseSurface(TokenSurface):
     async def upload(self, key: str, files: Sequence[File]) -> str:
         """Add the files to the original response, or to the post in the channel that replaced it.
         Return the post's id."""
-        # `_last` is the answer that was written into the original response.
+        # `_last` is the post, text and answer that were written into the original response. `over`:
+        # the token, with which that response can be edited, has expired.
         over = await self._is_over()
         if over and self._last is not None:
             # The token expired after the answer was complete. An upload of the channel's surface
