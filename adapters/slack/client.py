@@ -356,6 +356,7 @@ class RateLimiter:
         Raises PlatformBusy, without counting the call, if the wait exceeds `patience` seconds.
         `claimed` means that `claim` or `reserve` has already counted the call for its method.
         """
+        # A post also counts against the rate limit of its channel (POSTS).
         names = [method] if method in self._methods and not claimed else []
         if channel and method in POSTS:
             now, last_post = self._clock(), self._posted_at.get(channel, -math.inf)
@@ -376,7 +377,8 @@ class RateLimiter:
                     limit.take(now)
             return wait
 
-        # A wait that is too long in memory is too long in the database as well.
+        # A wait that is too long in memory is too long in the database as well: if the last
+        # argument is true for it, `_with_limits` does not ask the database.
         wait = await self._with_limits(names, take, lambda wait: wait > patience)
         if wait > patience:
             raise PlatformBusy(wait)
@@ -776,7 +778,8 @@ async def history(
     channel's top level. `until` is the time stamp of the last one, "" for no end.
 
     It reads at most that many pages of 200 messages. `patience` is how many seconds a call may
-    wait for the rate limit. Raises the errors of `SlackApi.call`.
+    wait for the rate limit. Raises the errors of `SlackApi.call`. `read_history` also returns
+    whether there are more pages, which is not needed here.
     """
     return (await read_history(api, channel, thread, since, patience, until, pages))[0]
 

@@ -232,7 +232,8 @@ async def dispatch(
 
     It checks the signature and its age before it parses the body; Bolt parses the body first. The
     status is 401 without a valid signature, 400 if the body cannot be decoded, and 503 for an event
-    that could not be stored.
+    that could not be stored: Slack then sends it again. Bolt would acknowledge an event before it
+    is stored, so events go to `store`, and everything else to Bolt.
     """
     lowercase_headers = {name.lower(): value for name, value in headers.items()}
     # slack_sdk's verifier calls int() on the timestamp and compares the signature as ASCII. Both

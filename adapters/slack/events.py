@@ -165,7 +165,8 @@ def files_of(message: Payload) -> tuple[Attachment, ...]:
 
     Each `reference` is the file's id and its private address, which needs our token. In channels
     shared with other companies, Slack sends only the id
-    (docs.slack.dev/reference/events/message/file_share).
+    (docs.slack.dev/reference/events/message/file_share). NOT_A_FILE has the modes of files that are
+    deleted, or older than a free workspace shows.
     """
     return tuple(
         Attachment(

@@ -97,7 +97,8 @@ class SlackHome:
             for each in start.suggestions
         ]
         if prompts:
-            # With a `thread_ts`, Slack shows nothing in an app with an agent view.
+            # With a `thread_ts`, Slack shows nothing in an app with an agent view. "prompts" is the
+            # optional feature, which `call` leaves out for a while after several refusals.
             await self.signs.call(
                 "prompts",
                 "assistant.threads.setSuggestedPrompts",

@@ -130,7 +130,8 @@ class ThreadParticipants:
 
     async def _began_with_others(self, message: ParsedMessage, conversation: str) -> bool:
         """Return whether the thread's first message addressed others; False if Slack does not
-        answer in time."""
+        answer in time. Where Ponte answers every message, it leaves out such threads. `_others`
+        remembers the result, for threads without a turn of ours."""
         # A turn of ours in the thread means that somebody addressed us there.
         if conversation in self._participants or await self._threads.get(conversation) is not None:
             return False
@@ -157,8 +158,9 @@ class ThreadParticipants:
     async def _find_participants(
         self, message: ParsedMessage, conversation: str
     ) -> Participants | None:
-        """Return the people of the thread of a reply; None if Ponte takes no part in it. After a
-        restart, they are read from Slack."""
+        """Return the people of the thread of a reply; None if Ponte takes no part in it. Once there
+        are several, Ponte answers only mentions in the thread. After a restart, they are read from
+        Slack, and from the record of the thread if Slack does not answer in time."""
         if known := self._participants.get(conversation):
             return known
         record = await self._threads.get(conversation)

@@ -144,13 +144,15 @@ class SlackInteraction:
 
     async def make_message(self, request: InteractionRequest) -> Message:
         """Return the message as far as it is known without asking Slack. The turn looks up the rest
-        when it starts."""
+        when it starts. `key` is the event key of this interaction, and `source` what its answer
+        refers to, None for a new post. `place.url` is the response_url, "" if there is none."""
         place = self.place
         profile = self.workspace.directory.cached_member(place.user)
         author = Person("slack", place.user, place.home, profile.name)
         now = f"{time.time():.6f}"
         # At the top level of a channel each person has a conversation of their own, unless the
-        # whole channel is one.
+        # whole channel is one. `{}`: an interaction has no event, so the channel's id decides
+        # whether it is a direct message.
         team, direct = self.workspace.team, is_direct(place.channel, {})
         is_flat = self.locations.is_flat(place.channel, {})
         if place.thread:
@@ -254,7 +256,9 @@ class SlackHandlers:
         async def show() -> str:
             """Open the form for the quick command, or for a choice of one, and acknowledge the
             command. Return why it could not be opened, or "". The form carries the `_memory` of the
-            place, because Slack does not send the place with a submitted form."""
+            place, because Slack does not send the place with a submitted form. `typed_command` is
+            what was typed, None if it is no complete command; `chosen` is the quick command that it
+            names, None if the person may run none of that name."""
             with use_locale(interaction.locale):
                 if typed_command and chosen:
                     # Without any input, the form itself asks, and nothing was wrong.
@@ -477,6 +481,8 @@ class SlackHandlers:
         place = SlackPlace(body["user"]["id"], self._home_of(body), channel, thread, url)
         respond = partial(self._respond, place, thread_ts=thread or None)
         interaction = self._make_interaction(place, "", ack, respond)
+        # The button's value: "up" or "down", and the turn that gave the answer. The post is named
+        # as the journal names it.
         word, _, turn = action.get("value", "").partition(".")
         vote: Vote = "down" if word == "down" else "up"
         at = float(action["action_ts"])
@@ -526,7 +532,7 @@ class SlackHandlers:
                 words = await self._open_form(trigger, view, FORM_LATE)
         if words:
             await interaction.notify(words)
-        await ack()
+        await ack()  # last: without it, after an error above, Slack shows a warning at the button
 
     async def _ask_for_reason(
         self, ack: AsyncAck, trigger: str, place: SlackPlace, ts: str, press_id: str

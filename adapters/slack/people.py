@@ -251,7 +251,8 @@ class SlackPeople:
         ids = {name.removeprefix("slack:") for name in names}
         # Slack's ids of user groups begin with S, those of people with U or W.
         groups = {id for id in ids if id.startswith("S")}
-        # The rows hold no names of groups, so a restart needs a listing for them.
+        # The rows of the database, which keep people across restarts, hold no names of groups, so
+        # a restart needs a listing for them.
         if groups - self._group_names.keys():
             # One listing serves all who wait for it.
             if self._listing_groups is None or self._listing_groups.done():
@@ -278,6 +279,7 @@ class SlackPeople:
         try:
             async with asyncio.timeout(PEOPLE_SECONDS):
                 # Slack's ids of user groups begin with S. Each group is replaced by its members.
+                # `_has_groups` lists them again if they are older; False: Slack refused that.
                 if groups := {id for id in ids if id.startswith("S")}:
                     if not await self._has_groups(MAX_STALE_SECONDS):
                         raise PlatformBusy(REFUSED_SECONDS)
@@ -292,7 +294,7 @@ class SlackPeople:
             raise PlatformBusy(REFUSED_SECONDS) from None
         people = []
         for user, member in zip(users_named, members, strict=True):
-            # Only those may be left out who are gone, or whom Slack does not know.
+            # Only those may be left out who are gone, or whom Slack does not know: `_unknown_ids`.
             if member is None and user not in self._unknown_ids:
                 raise PlatformBusy(REFUSED_SECONDS)
             if member is not None and not member.is_bot:
@@ -393,7 +395,10 @@ class SlackPeople:
 
     async def _keep_listing(self) -> None:
         """List everybody every LIST_EVERY_SECONDS, or earlier if many people wait. A list that
-        Slack refuses is tried again only after that time, one that failed after a short pause."""
+        Slack refuses is tried again only after that time, one that failed after a short pause.
+
+        Among several processes one does this, and `_lists` says that it is this one: whoever finds
+        no place for a look-up then sets `_list_now` here, and otherwise asks the other process."""
         self._lists = True
         try:
             while True:

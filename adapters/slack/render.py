@@ -502,7 +502,8 @@ def replace_card(message: Sequence[Json], card: Card, tables: bool = True) -> li
     places = [n for n, block in enumerate(message) if block.get("block_id", "").startswith(mine)]
     if not places:
         return None
-    # The new blocks come where the first old one was; they may take what the others leave.
+    # The new blocks come where the first old one was. They may take what the others leave, but at
+    # least the bytes of the shortest card that still shows its request (_LEAST).
     other_blocks = [block for n, block in enumerate(message) if n not in places]
     room = max(_LEAST, ALL_BLOCKS_BYTES - blocks_size(other_blocks))
     tables = tables and not row_blocks.has_table(other_blocks)
@@ -601,7 +602,10 @@ class Rotation:
 
     def split(self, text: str) -> tuple[str, ...]:
         """Return the parts of the text. If the text before a cut has changed, that cut is dropped,
-        and the caller edits its posts."""
+        and the caller edits its posts.
+
+        `_heads` are the parts that `end_part` has ended, because their stream grew old; `_split`
+        divides each of them, and the rest, by the length that a post may have."""
         parts: list[str] = []
         rest, opening = text, ""  # `opening`: the fence of a code block that goes on in `rest`
         self._ends.clear()  # filled again, for `has_ended`

@@ -58,7 +58,9 @@ class SlackSurface(Surface):
         resumed: bool = False,
     ) -> None:
         """`to` is the message or interaction that is answered. `resumed`: a former process may have
-        begun the answer."""
+        begun the answer. `signs` shows for all turns of the workspace that Ponte works on them,
+        `_presence` for this one. `workspace.part` is the most bytes of text in one post, which
+        becomes less if Slack refuses that many."""
         self._workspace = workspace
         self._signs = signs
         self._api = workspace.api
@@ -314,12 +316,12 @@ class SlackSurface(Surface):
             # A person pressed Slack's own Stop button before there was a stream. The ordinary post
             # then shows the text until the end of the stopped turn edits it.
             if refused.error in STREAM_STOPPED:
-                await self._stop_turn("")
+                await self._stop_turn("")  # "": there is no post of a stream
             elif refused.error not in MESSAGE_TOO_LONG:  # which says nothing about streams
                 self._workspace.flags.note_refusal("streams", refused.error)
             return None
         self._workspace.flags.note_success("streams")
-        self._presence.note_stream()
+        self._presence.note_stream()  # Slack now shows the thread's session as "processing"
         id = self._build_id(self._stream.ts)
         # Slack takes the post's key only when the stream stops; until then it is kept here.
         self._keyless[id] = key
@@ -361,13 +363,14 @@ class SlackSurface(Surface):
             # The end of a stream is tried in one form only, so it has no table, which Slack may
             # refuse.
             end = content.build_end(room, tables=False)
+            # Too little room for the cards: an edit of the post adds them.
             if answer and answer.cards and room < _BYTES_FOR_CARDS:
                 await self._stop_stream(stream, stream.sent_text, [], goes_on=False)
                 return False
             return await self._stop_stream(stream, text, end, answer is None)
         except StoppedByUser:
             self._stream = None
-            await self._stop_turn(stream.ts)
+            await self._stop_turn(stream.ts)  # Slack's own event of the press may be lost
             # The final part is edited into the post all the same; a growing one is not.
             return part.answer is None
 
@@ -376,7 +379,9 @@ class SlackSurface(Surface):
     ) -> bool:
         """Close a stream, and return whether it shows `text` and `cards`. `goes_on` means that the
         turn continues in an edit or another message, so its session stays "processing" and keeps
-        Slack's Stop button, if it has one."""
+        Slack's Stop button, if it has one. Otherwise the session (Slack's record of the work in the
+        thread) gets its status without a turn: "suspended" while a request waits for a decision,
+        else "active"."""
         # The call was reserved when the stream began, so it waits for no rate limit.
         claimed = "chat.stopStream" in self._claims
         self._claims.discard("chat.stopStream")
