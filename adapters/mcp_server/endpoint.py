@@ -84,7 +84,8 @@ class McpEndpoint:
     token is valid."""
 
     def __init__(self, tools: McpTools | None) -> None:
-        """Nothing is loaded yet: the SDK is loaded with the first valid token."""
+        """Nothing is loaded yet: the SDK is loaded with the first valid token. Without `tools`, or
+        while `hub` is None, requests are refused, because MCP is off."""
         self._tools = tools
         self.hub: Hub | None = None
         self._queues: dict[str, _TokenQueue] = {}

@@ -357,6 +357,7 @@ async def chat(
                     await talk.talk(source)
                 finally:
                     await cancel_all([reminding])
+                # `screen.live`: the output is a terminal, where a person has seen what failed.
                 if talk.has_failed and not (screen.live and stdin.isatty()):
                     return 1
         except Quit:

@@ -260,7 +260,8 @@ class WebIntegration(OwnerIntegration[WebSettings]):
 
     async def _check_sign_in(self, deps: IntegrationDependencies[WebSettings]) -> Sequence[Health]:
         """Return for each sign-in provider whether its discovery document can be used, and why
-        sign-in with Slack is off although its secret is set."""
+        sign-in with Slack is off although its secret is set. Without the secret, nobody expects
+        that sign-in. The imports are here, because a Ponte without the page needs none of them."""
         from adapters.web.oidc.client import ProviderClient
         from adapters.web.oidc.provider import SignInRefused, list_providers
 

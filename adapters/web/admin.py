@@ -421,7 +421,8 @@ TABS = {
 def _render_examples() -> str:
     """Return an HTML list of the headings of ponte.toml. Each opens to an example in a text area,
     so that it can be copied as text, by keyboard too."""
-    # The examples of one heading are joined. `start` is the beginning of a heading, `[[rules`.
+    # The examples of one heading are joined. `start` is the beginning of a heading, `[[rules`. The
+    # example file has its settings commented out, so the `#` before each of them is removed.
     examples: dict[str, str] = {}
     for lines, start in _EXAMPLE.findall(CONFIG_EXAMPLE):
         examples[start] = examples.get(start, "") + _COMMENTED_OUT.sub("", lines)

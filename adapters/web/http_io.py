@@ -293,7 +293,8 @@ class MessageRoutes(RouteGroup):
         self, uploads: list[UploadedFile], message: Message
     ) -> tuple[Attachment, ...]:
         """Store the files that came with a message, before the message itself, and return them as
-        its attachments. Raise NotStored."""
+        its attachments. Raise NotStored. Audio is marked as a recording, so that a model's server
+        writes down its words."""
         key, author, conversation = message.event_key, message.author, message.address.conversation
         files = [
             await self.conversations.files.put(

@@ -202,7 +202,8 @@ class Hub:
         channel.followers.add(follower)
         if visitor.can_expire:
             # Their access may have ended between their authentication and this line, when the check
-            # did not know this stream yet.
+            # did not know this stream yet. One task checks all streams while any visitor can
+            # expire; this makes it check at once, also if it starts only now.
             self.recheck_visitors()
             if self._visitor_check is None or self._visitor_check.done():
                 check = self._end_streams_of_departed()
@@ -493,8 +494,9 @@ class WebAdapter(Platform):
     async def start(self) -> None:
         """Start to listen and set `address`. Raise SettingsError if the address cannot be used.
 
-        A Unix socket gets its server with the first connection: the server's packages take 12 MB,
-        and a process to which no command speaks needs none of them.
+        `_listener` is a Unix socket, or a host and a port for the server to bind. A Unix socket
+        gets its server with the first connection: the server's packages take 12 MB, and a process
+        to which no command speaks needs none of them.
         """
         if isinstance(self._listener, socket.socket):
             self.address = str(self._listener.getsockname())

@@ -122,7 +122,8 @@ class HttpConnection(H11Protocol):
             and not (one.scope and one.scope["state"].get(http_io.VISITOR_KEY))
         ]
         if len(strangers) > MAX_UNAUTHENTICATED_CONNECTIONS:
-            # One that is being answered is closed only if there is no other.
+            # One that is being answered is closed only if there is no other. `_since`: when the
+            # present phase of a connection began, so that the one that waits longest is closed.
             waiting = [one for one in strangers if one._phase != "answer"]
             min(waiting or strangers, key=lambda one: one._since).transport.abort()
 

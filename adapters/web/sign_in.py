@@ -174,7 +174,9 @@ class SignInMethods:
 
     async def has_left(self, person: Person, now: float) -> bool | None:
         """Return whether a person has left their platform; None if it does not answer soon. A
-        person of a platform that is not connected any more has left."""
+        person of a platform that is not connected any more has left: `departures` has a function
+        for each connected platform that tells who left. `place` is the person's place on the page,
+        so it names no server or channel of the platform."""
         if person.platform not in self._policy.people.departures:
             return True
         # The platform did not answer a moment ago: visitors do not wait for it again.
@@ -562,7 +564,7 @@ class TokenAuthentication:
         """
         now, person, provider = self._now(), known.person, known.provider
         age = now - known.confirmed_at
-        if known.removed_at:
+        if known.removed_at:  # when an operator removed them; 0 if nobody did
             raise errors.SessionEnded(errors.AccessRemoved.sentence)
         if self.methods is None or not self.methods.is_provider(provider):
             raise errors.SessionEnded(PROVIDER_SESSION_ENDED)
@@ -570,12 +572,14 @@ class TokenAuthentication:
             if age > confirmed_seconds:
                 raise errors.ConfirmAgain(provider=provider)
             return
-        # A person of Slack: its directory is asked, but not for each request.
+        # A person of Slack: its directory is asked, but not for each request: at most once a minute
+        # (CONFIRMATION_SECONDS).
         if age <= CONFIRMATION_SECONDS:
             return
         if has_left := await self.methods.has_left(person, now):
             raise errors.SessionEnded(PROVIDER_SESSION_ENDED)
-        # None: Slack did not tell. Then the last confirmation counts for a while.
+        # None: Slack did not tell. Then the last confirmation counts for an hour
+        # (CONFIRMED_SECONDS).
         if has_left is False:
             await self._people.confirm_sign_in(person.key, now)
         elif age > CONFIRMED_SECONDS:

@@ -614,7 +614,8 @@ class OpenAiRoutes(MessageRoutes):
             async def on_close() -> None:
                 """Run when the stream has ended or the client has disconnected."""
                 first.cancel()
-                # A client that disconnects early does not want the answer any more.
+                # A client that disconnects early does not want the answer any more: the turn is
+                # stopped, if nobody else could read its answer.
                 if not (turn.has_ended or follower.closed):
                     await accepted.on_client_left()
 
@@ -661,7 +662,7 @@ def without_begun_stop(text: str, stops: Sequence[str]) -> str:
 
 def files_text(files: Sequence[File], page_url: str) -> str:
     """Return a text with the names of an answer's files and the address of the page, or their paths
-    if there is no page; "" if there are no files.
+    on this server if there is no page (`page_url` is ""); "" if there are no files.
 
     A link to the file itself would fail, because browsers do not send the page's cookie with links
     of other sites.
@@ -720,7 +721,8 @@ def _status_and_error(outcome: Answer | PonteError) -> tuple[int, Mapping[str, o
 
 
 def _failure_response(outcome: Answer | PonteError | None) -> Response | None:
-    """Return the response for a failed turn, or None if it did not fail.
+    """Return the response for a failed turn, or None if it did not fail. `outcome` is None while
+    the turn runs.
 
     Clients repeat failed requests by themselves. The turn is over, so a repeat would be another
     turn, and the response tells them not to.

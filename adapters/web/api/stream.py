@@ -194,7 +194,10 @@ class PageWriter:
             yield event
 
     async def write_end(self, outcome: Answer | PonteError, id: str = "") -> AsyncIterator[bytes]:
-        """Yield the cards, the files and `done`, or `error`. The last event carries `id`."""
+        """Yield the cards, the files and `done`, or `error`. The last event carries `id`:
+        on the page the cursor, from which the tab goes on after a lost connection. `_has_html`: the
+        client wants HTML too. `outcome.placed` are the tables and charts that Ponte has put into
+        the text."""
         if isinstance(outcome, PonteError):
             error = {"code": outcome.code, "message": outcome.words(), "turn": self._turn}
             yield format_event("error", error, id)
@@ -355,7 +358,11 @@ class ConversationEvents:
     async def _catch_up(self) -> AsyncIterator[bytes]:
         """Yield from the journal the turns that ended unseen, and watch those that run. Yield a
         `reset` if one of them replaced what the tab shows, or if the thread is another one: the tab
-        then loads the conversation again."""
+        then loads the conversation again.
+
+        `_cursor` is the position up to which the tab has read, `_writers` has for each turn what
+        the tab has seen of it. `_skips_ended`: the tab came without a cursor and has just read the
+        conversation, so its ended turns are marked as read, and not sent."""
         # The commands `new` and `forget` begin another thread. "": the cursor names none.
         thread = await self._journal.find_thread_id(self._key)
         resets = bool(self._cursor.thread) and self._cursor.thread != thread

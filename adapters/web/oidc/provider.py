@@ -234,7 +234,8 @@ def identify(
     claims: Mapping[str, Any], provider: Provider, nonce: str, now: float, team: str = ""
 ) -> Identity:
     """Return who signed in by the claims of an ID token whose signature is valid. Raise
-    SignInRefused. `team` is the id of Ponte's Slack workspace."""
+    SignInRefused. `team` is the id of Ponte's Slack workspace. The identity of a person of an OIDC
+    provider also has the groups of the token, which are the person's groups at the provider."""
     _check_token(claims, provider, nonce, now)
     # `sub` is the id of the account at the provider. Names can change, it does not.
     subject = claims.get("sub")

@@ -118,13 +118,14 @@ class SignInRoutes(RouteGroup):
         self, request: Request, provider: Provider, refused: Refusal | NotStored
     ) -> Response:
         """Return the sign-in page with the reason. If the set-up is at fault, the log gets a line,
-        but each fault at most once a minute: anybody can cause it again by opening the address."""
+        but each fault at most once a minute: anybody can cause it again by opening the address.
+        _QUIET_REASONS concern only the person at the browser, such as an expired sign-in."""
         reason = getattr(refused, "reason", refused.code)
         is_first = self._warnings.admits(f"{provider.name} {reason}", time.time())
         if reason not in _QUIET_REASONS and is_first:
             detail = getattr(refused, "detail", "")
             _log.warning("sign-in refused", provider=provider.name, reason=reason, detail=detail)
-        refused.values["label"] = provider.label
+        refused.values["label"] = provider.label  # the sentences name the provider: {label}
         response = self.serve_page(request, refused.words())
         response.status_code = 503 if isinstance(refused, NotStored) else 403
         return response

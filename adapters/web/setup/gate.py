@@ -73,7 +73,8 @@ class SetupGate:
 
     def why_closed(self, visit: Visit, visitor: Visitor) -> str:
         """Return why this visitor cannot use the page with this request; "" if they can. It is a
-        sentence to translate."""
+        sentence to translate, like `why_off`, on why nobody may use the page now. `is_local`: only
+        the owner at this machine may use it."""
         if visitor.person.id != OWNER_ID or visitor.program or not visitor.session:
             return NOT_OWNER_SENTENCE
         if self.why_off:

@@ -76,7 +76,8 @@ class SetupRoutes(RouteGroup):
             raise NotAllowed(why)
         form = await self._read_form(request, visitor)
         page = AdminView(self.visitors, self.operator, visitor, {})
-        # `do` is the button that was pressed, `draft` the id under which the entries are stored.
+        # `{}`: a sent form has no parameters in its address, such as the filter of a report. `do`
+        # is the button that was pressed, `draft` the id under which the entries are stored.
         card, do, draft = form.get("card", ""), form.get("do", ""), ""
         values = {
             name.removeprefix("value-"): value
