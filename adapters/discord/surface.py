@@ -492,7 +492,8 @@ class ResponseSurface(TokenSurface):
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
         """Add the files to the original response, or to the post in the channel that replaced it.
-        Return the post's id."""
+        Return the post's id. `key` belongs to the port and is not used on Discord: files are added
+        by an edit, which can be repeated."""
         # `_last` is the post, text and answer that were written into the original response. `over`:
         # the token, with which that response can be edited, has expired.
         over = await self._is_over()

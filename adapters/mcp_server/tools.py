@@ -215,7 +215,7 @@ class McpTools:
             drawn = {**arguments, "result": "r1"}
             outcome = await self._read(caller, _CHART_TOOL, drawn, "r2", r1=figures)
         chart = outcome.data
-        if not isinstance(chart, Chart):  # its text then says why there is none
+        if not isinstance(chart, Chart):  # narrows the type: without a chart, the tool raises
             return outcome
         series = {each.name: each.values for each in chart.series}
         data = {"kind": chart.kind, "title": chart.title, "labels": chart.labels, "series": series}

@@ -487,7 +487,8 @@ class SlackHandlers:
         vote: Vote = "down" if word == "down" else "up"
         at = float(action["action_ts"])
         press = Press(turn, interaction.person, vote, at, f"{channel}:{ts}")
-        # A sentence says why the vote was not stored; else it is whether the vote stands.
+        # A sentence says why the vote was not stored, for example because its checks took longer
+        # than these seconds; else it is whether the vote stands.
         result = await self.interactions.vote(interaction, press, SLACK_CODE_SECONDS)
         if isinstance(result, str):
             await respond(result)

@@ -354,6 +354,7 @@ class SlackSurface(Surface):
             self._stream = None
             answer, text = part.answer, render.safe_markdown(part.text)
             # A stream shows rows and charts as Markdown; an edit replaces them by their blocks.
+            # `has_data`: one of the blocks is a sortable table or a chart.
             content = self._build_content(part)
             whole = content.build_whole()
             if self._workspace.flags.is_on("data") and has_data(whole["blocks"]):
