@@ -374,6 +374,7 @@ def _build_mcp_tools(
 ) -> McpTools | None:
     """Return the tools that programs over MCP can call; None if MCP is off. Raise SettingsError if
     the package `mcp` is missing."""
+    # An integration gets its own settings and the shared ones; `settings` has both.
     if not MCP.is_used(settings, settings):
         return None
     if importlib.util.find_spec("mcp") is None:

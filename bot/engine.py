@@ -160,7 +160,10 @@ class Engine:
         `logs_audit`: lines of the audit log also appear in the log. Of several processes, only one
         at a time does the periodic duties, redraws cards and copies the audit log (`peers.lead`).
         "moved" and "forgotten" are notifications from other processes: a change has another state,
-        data was forgotten."""
+        data was forgotten.
+
+        The inbox is the queue of messages. It calls `handle` for the turn of each message of a
+        platform in `replies`, the connected ones."""
 
         async def on_change_moved(_: str) -> None:
             self._note_card_change()  # has its card drawn again
@@ -196,7 +199,8 @@ class Engine:
         attempt. Then end all other tasks.
 
         A write of a change under way ends with its record, so that it is known what was written; no
-        further batch of rows begins.
+        further batch of rows begins. So batches stop first, while turns may still end by
+        themselves, and the records of those under way are waited for when no turn can begin one.
         """
         self.changes.lifecycle.runner.stop_batches()
         await self.conversations.inbox.drain(grace)

@@ -125,13 +125,13 @@ class Home:
                 if (self.path / REPLACE_PLAN_FILE).exists():
                     self._finish_replace()
                     log.warning("finished an interrupted restore")
-                self._remove_old_staging()
+                self._remove_old_staging()  # folders of a killed backup or restore
             try:
                 yield
             finally:
-                self._remove_socket()
+                self._remove_socket()  # at which other commands reach the holder
         finally:
-            os.close(lock)
+            os.close(lock)  # releases the lock
 
     @contextmanager
     def staging(self, kind: str) -> Iterator[Path]:

@@ -263,7 +263,9 @@ rows."""
 def _describe_audit_line(line: Any, view: View) -> str:
     """Return a line of the audit log as a sentence, with names of people and the title of the
     change. An event without a sentence, for example of another version of Ponte, is returned as its
-    facts. Facts that a line lacks are empty in the sentence."""
+    facts. Facts that a line lacks are empty in the sentence: PERSON_FACTS are those whose values
+    are keys of people, _OPTIONAL_FACTS the others. `view` has the names of people by key, and the
+    title and rows of changes by id."""
     event = line["event"]
     if event not in _AUDIT_SENTENCES:
         return _audit_details(line, view)

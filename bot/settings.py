@@ -187,7 +187,9 @@ class _SharedSettings(SettingsPart):
         only be allowed; the name of the page or the terminal stands for its owner and can only be
         an admin."""
         if not isinstance(value, str):
-            return value
+            return value  # not the text of the variable: pydantic itself checks it
+        # Names of chat platforms, patterns of the keys of people and groups, and the names of the
+        # page and the terminal, of the integrations that this Ponte has (`faces`).
         chats, forms, owners = list_person_forms(cls.faces)
         bare = [EVERYBODY_NAME] if info.field_name == "ponte_allow" else owners
         write = [*(f"{chat}:ID" for chat in chats), *bare]

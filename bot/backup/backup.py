@@ -690,15 +690,18 @@ async def _close_unfinished_work(
     """Open the extracted data folder, which migrates its database to the newest schema, and close
     what was under way when the backup was made, unless it is to be resumed. Return how many
     turns and proposals were closed, and how many schedules were paused."""
+    # `keeps=False`: no copy is made before the migration, because the backup itself is one.
     stores, closed = await Stores.open_in_home(staged, keeps=False), (0, 0, 0)
     try:
         if not resume:
             closed = await close_unfinished(stores.database)
-            # What a platform adapter remembers may be outdated, too.
+            # What a chat adapter remembers may be outdated, too: messages that were sent since the
+            # backup must not be answered as if they were new. FACES are all integrations.
             for face in FACES:
                 if isinstance(face, ChatIntegration):
                     await face.prepare_restored(stores.database)
-        # Conversations on the model's server may have turns that the backup does not have.
+        # Conversations on the model's server may have turns that the backup does not have, so the
+        # thread's small record (`record`), which refers to them, is emptied.
         await stores.database.write(lambda c: c.execute("UPDATE threads SET record = ''").close())
         await stores.audit.write_note("backup-restored", OPERATOR, backup_time=manifest.created_at)
     finally:

@@ -82,7 +82,9 @@ class SingleTurn:
         self._lost = lost
         """The error for a process that ends before it has answered."""
         self._headers: Mapping[str, str] = {}
+        """The headers of the present request, set by `run`."""
         self._interrupts = InterruptHandler()
+        """Turns Ctrl-C into a stop of the turn, and a second one into the end."""
         self._turn = ""
         """The id of the turn, once the process has told it."""
         self._turn_known = asyncio.Event()
@@ -93,6 +95,7 @@ class SingleTurn:
         conversation's name begins with `kind`. The message can be a command only if `kind` is
         "command". Raise HttpError, TurnRefused, HolderLost, and KeyboardInterrupt if the person
         does not want to wait."""
+        # `_interrupts` runs the request; the first Ctrl-C calls `_stop`, which stops the turn.
         # A request that is repeated has the same key, so the message is answered once.
         key = uuid.uuid4().hex
         self._headers = headers_for(is_terminal=sys.stdout.isatty(), is_typed=kind == "command")

@@ -484,7 +484,7 @@ class Config(StrictSection):
     def rule_book(self) -> RuleBook:
         """The rules about rights, for the `Policy`. Each has its line in the file as its name,
         which people see as the reason of a denial."""
-        at = self.location
+        at = self.location  # returns the line of a key, as in `ponte.toml:12`
         group_by_hook = {name: hook.as_ for name, hook in self.hooks.items()}
         return RuleBook(
             tuple(
@@ -497,7 +497,7 @@ class Config(StrictSection):
             },
             {name: frozenset(people) for name, people in self.groups.items()},
             # A webhook is the author of its deliveries. It has the rights of its group, as far as
-            # these are among HOOK_RIGHTS.
+            # these are among HOOK_RIGHTS: it can neither decide nor run code or quick commands.
             {HOOK_PLATFORM: StandIns(HOOK_RIGHTS, group_by_hook)},
         )
 
@@ -621,7 +621,9 @@ class LiveConfig:
     @current.setter
     def current(self, config: Config) -> None:
         """Use this file from now on. Its parts are copied into attributes, because each turn reads
-        them often; retention, prices and limits are combined with what the settings say."""
+        them often. It runs at the start and after each reload. Retention and prices are combined
+        with what the settings say, which no reload changes: the retention where this file says
+        nothing, and whether the model's server is OpenAI's, whose prices Ponte knows."""
         self._current = config
         self.channel, self.channels, self.section = config.channel, config.channels, config.section
         self.rule_book, self.table_rules = config.rule_book, config.table_rules

@@ -84,6 +84,9 @@ class QuickCommandRegistry:
         """Return the quick command of this slug. Raise UnknownCommand with the most similar slug or
         those that the person may run, NotAllowed, and StatusUnknown.
 
+        Two things can deny a command: its own entry in ponte.toml (`refuse`: `by`, `where`), and
+        the rules about rights (`_judge_right`: the right `command:SLUG`).
+
         Without any command in ponte.toml, each slug may be one of StackSpot's. Its run may cost
         money, so it needs the right to spend.
         """

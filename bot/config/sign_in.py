@@ -39,7 +39,8 @@ def _check_issuer(value: str) -> str:
     # Loaded only if ponte.toml has a provider.
     from adapters.web.oidc.provider import is_allowed_url
 
-    # Twice: the address is its own issuer's, so http is allowed on this machine.
+    # The first argument is the address to check, the second the provider's own (the issuer). Here
+    # both are the same one. Plain http passes only if both are on this machine.
     if not is_allowed_url(value, value) or "?" in value:
         raise ValueError("write an address that starts with https://, without a name or query")
     tenants = {*urlsplit(value).path.lower().split("/")} & ENTRA_SHARED_TENANTS

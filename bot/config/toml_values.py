@@ -62,7 +62,11 @@ def _platform_forms(info: ValidationInfo) -> tuple[list[str], list[str], list[st
 def _check_place(value: str, info: ValidationInfo) -> str:
     """Return a place in ponte.toml if it is a surface of the owner, or a platform with up to two
     ids (workspace, channel). Raise ValueError, which pydantic turns into a line for the
-    operator."""
+    operator.
+
+    `chats` are the names of all chat platforms, `owners` those of the surfaces of the owner (page,
+    terminal). The context of the validation can have other integrations (`faces`) than FACES.
+    """
     chats, _, owners = _platform_forms(info)
     faces = (info.context or {}).get("faces", FACES)
     forms = [
@@ -71,6 +75,7 @@ def _check_place(value: str, info: ValidationInfo) -> str:
         if isinstance(face, ChatIntegration)
     ]
     if not re.fullmatch("|".join((*owners, *forms)), value):
+        # The first and the last platform are the examples; the last one has servers.
         form = f"{chats[0]}:WORKSPACE or {chats[0]}:WORKSPACE:CHANNEL"
         raise ValueError(
             f"write {', '.join(owners)}, {form} with their IDs (the same form for "

@@ -114,8 +114,10 @@ def describe_unpriced(settings: Settings, config: Config) -> str:
 
 def _check_rules(config: Config) -> Iterator[SafetyFinding]:
     """Report rules of ponte.toml that give more, or leave fewer people to decide, than one may
-    expect."""
-    # Rights of people whom the operator does not know one by one.
+    expect. A "note" is a choice that an operator should know about; a finding without it is
+    "ok"."""
+    # Rights of people whom the operator does not know one by one: everybody, guests, outsiders. A
+    # rule without `who` is for everybody.
     for rule in config.rule_book.rules:
         who = sorted(rule.who & UNKNOWN_PEOPLE) if rule.who else [EVERYBODY_IN_RULES]
         if who and (rights := [right for right in rule.allow if right != "chat"]):
@@ -132,7 +134,8 @@ def _check_rules(config: Config) -> Iterator[SafetyFinding]:
                 "doesn't contain `approve` ({rule})"
             )
             yield SafetyFinding("rights", say(words, place=place, rule=place_rule.source), "note")
-    # Tables whose rows change although nobody decides.
+    # Tables whose rows change although nobody decides: with `access = "auto"`, a new row needs no
+    # approval, and neither do updates of `auto_fields` by `auto_people`.
     open_tables = [name for name, table in config.tables.items() if table.access == "auto"]
     if open_tables:
         words = "creating one row at a time needs no approval in {tables}"

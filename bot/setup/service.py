@@ -169,7 +169,9 @@ class SetupService:
             each.setting: check_value(each.setting.upper(), values.get(each.setting, ""))
             for each in own.fields
         }
-        # Secrets are kept only if every other setting of the service is as it was.
+        # Secrets are kept only if every other setting of the service is as it was. `service_of` has
+        # the names of the settings with the address and the secrets of the card's service; other
+        # fields of the card may change. `kept` are the values with which the secrets belong.
         service = service_of(card)
         hidden = [each for each in own.fields if each.is_secret]
         shown = [each for each in own.fields if each.setting in service and not each.is_secret]
@@ -189,13 +191,15 @@ class SetupService:
             kept = {}
         for each in hidden:
             typed[each.setting] = typed[each.setting] or kept.get(each.setting, "")
-            mask_also(typed[each.setting], is_typed=True)
+            mask_also(typed[each.setting], is_typed=True)  # in logs and errors from now on
         now = self._clock()
         self._drafts = {k: v for k, v in self._drafts.items() if v.until > now}
         # The oldest go: a dict has its entries in the order in which they came.
         while len(self._drafts) >= MAX_DRAFTS:
             self._drafts.pop(next(iter(self._drafts)))
         id = secrets.token_urlsafe(12)
+        # Choices that a check of the earlier draft found at the service, such as names of models,
+        # are still offered on this card.
         before = self._drafts.get(earlier)
         choices = before.choices if before and before.card == card else {}
         self._drafts[id] = SetupDraft(card, typed, now + DRAFT_SECONDS, choices)

@@ -119,11 +119,15 @@ class StoredSettings:
         If the last start with them died before it served the page, restore the settings before them
         first. If another process holds the data folder, this start will fail anyway, so nothing is
         changed.
+
+        `trial` is None if the stored settings are in force. Its state is "saved" if no start has
+        tried them, and "failed" if the settings before them were restored; its reason is then kept
+        for the page.
         """
         if self.trial is None or not self._is_free():
             return False
         if self.trial.state == "starting":
-            self.fail(DIED_REASON)
+            self.fail(DIED_REASON)  # restores the earlier settings and sets the state to "failed"
         if self.trial.state == "failed":
             return False
         # If this start dies, the next one finds this state and takes the settings for bad.

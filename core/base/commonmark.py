@@ -55,7 +55,8 @@ class CodeLines:
 def find_code_lines(text: str, lines: Sequence[str], stray_ticks: StrayTicks = 0) -> CodeLines:
     """Return which lines of `text` are code on every platform, and on which lines platforms
     disagree. `lines` are those of the text. `stray_ticks` is what `CodeLines.stray_ticks` was for
-    the text before it.
+    the text before it: 0 for no stray (unpaired) backticks, 1 if they affect code spans, 2 if they
+    affect code blocks too.
 
     Stray backticks make Discord read later code spans or blocks as text, so code that they may
     affect becomes disputed.
@@ -76,7 +77,8 @@ def find_code_lines(text: str, lines: Sequence[str], stray_ticks: StrayTicks = 0
             ticked.update(range(start, end))
     prose = [line for at, line in enumerate(lines) if at not in sure]
     # Three stray backticks can open a block on Discord, and so move the ends of later blocks. One
-    # or two only pair with backticks inside blocks.
+    # or two only pair with backticks inside blocks. All later text is affected, so the number only
+    # grows from one text to the next.
     if stray_ticks or not all(map(_has_only_plain_spans, prose)):
         stray_ticks = 2 if stray_ticks == 2 or any("```" in line for line in prose) else 1
         disputed |= sure if stray_ticks == 2 else ticked

@@ -629,7 +629,8 @@ class Trust:
 
     def _sanitize_decoded(self, chunk: str, start: int, code: bool) -> str:
         """Return a piece of prose whose entities and escapes are decoded, with the address that
-        begins at `start` disabled. `code`: backticks may do that.
+        begins at `start` disabled. `code`: platforms would read backticks around it as code, so
+        these may do that; else brackets are put around its dots and colons.
 
         If more than simple marks surround the address, all of the piece is disabled: what is
         decoded could be Markdown.

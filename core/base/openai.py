@@ -813,7 +813,8 @@ class _EventParser:
 
         An event has `data:` lines and perhaps a name, and ends with an empty line. Servers deviate
         from that in many ways. For a body of JSON in place of a stream, the lines are only
-        collected.
+        collected. `_read_value` yields the events in one JSON value, and raises ModelServerFault
+        for an error in it. EVENT_FIELDS are all names that a line of a stream can begin with.
         """
         for line in lines:
             if self.is_done:
@@ -850,7 +851,7 @@ class _EventParser:
                     yield from self._read_value(_parse(data))
                 self._name = ""
             elif name not in EVENT_FIELDS:
-                # A line of no stream, such as a web page.
+                # A line of no stream, such as a web page. `read_body` raises the error for it.
                 self._is_foreign = True
 
     def read_body(self) -> Iterator[Json]:

@@ -155,7 +155,8 @@ def format_duration(seconds: Decimal, format: str) -> str:
 
 def spreadsheet_format(format: str) -> str:
     """Return a column's format as the number format of cells in an Excel file, such as `#,##0.00`.
-    The spreadsheet replaces `.` and `,` by the separators of its own language."""
+    The spreadsheet replaces `.` and `,` by the separators of its own language. `format` is a kind
+    with its options, as in `currency BRL 2` or `duration h:mm:ss`."""
     kind, places = format_kind(format), decimal_places(format)
     digits = ("0" if kind == "plain" else "#,##0") + ("." + "0" * places if places else "")
     is_english = babel_locale() == "en"
@@ -174,7 +175,8 @@ def spreadsheet_format(format: str) -> str:
             return f"{digits}%"
         case "duration":
             # NocoDB writes its form as "h:mm:ss.s"; a spreadsheet's "[h]" counts beyond 24 hours,
-            # and its "0" is a decimal place of the seconds.
+            # and its "0" is a decimal place of the seconds. After the first one, each "0s" becomes
+            # "00", twice for up to three places.
             form = format.partition(" ")[2] or "h:mm"
             return "[h]" + form[1:].replace("s.s", "s.0").replace("0s", "00").replace("0s", "00")
         case "date":
@@ -182,7 +184,8 @@ def spreadsheet_format(format: str) -> str:
         case "moment":
             return f"{day} hh:mm:ss"
         case "number" | "plain":
-            # Without decimal places, the column holds whole numbers only (`fix_places`).
+            # Without decimal places, the column holds whole numbers only: `fix_places` gave the
+            # format as many places as its values need.
             return digits
     return "General"
 

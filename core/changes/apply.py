@@ -361,7 +361,10 @@ async def _check_rows(run: _Run, batch: Batch, steps: Sequence[ChangeStep]) -> S
     """Return the current state of the rows within the applier's timeout (`patience`). Raise
     ToolError for every failure, also for a bug of Ponte, so that the change still gets an end.
 
-    With a listener (`doing`), a batch that can report its progress does so meanwhile.
+    Each step is the write of one row; `batch` reads and writes the rows of these steps. For a run
+    in another system, such as a quick command, this waits for its end. With a listener
+    (`run.doing`, which shows the person the progress), a batch that can report its progress does so
+    meanwhile.
     """
     rows = [step.write for step in steps]
     try:

@@ -638,7 +638,8 @@ class ChangeViews:
     async def build_answer(
         self, words: Sequence[str], changes: Sequence[Change], decision: DecisionRequest
     ) -> Answer:
-        """Return an answer with the cards of these changes, where it shows them.
+        """Return the answer to a decision on these changes: `words`, and their cards where it shows
+        them.
 
         Cards are shown after a click, and if a card is in another conversation; otherwise the card
         above the answer shows the new state. In a shared place other than that of the change, the
@@ -651,7 +652,8 @@ class ChangeViews:
         away = any(there.conversation != here.conversation for there in places)
         cards = list[Card]()
         for change in changes:
-            # A click edits the card's own post, whose language is that of the person who asked.
+            # A click edits the card's own post, whose language is that of the person who asked. Any
+            # other card is new, in the language of the person who decides (LANGUAGE).
             is_own_post = (
                 decision.is_click and change.proposal.address.conversation == here.conversation
             )

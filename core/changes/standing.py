@@ -163,6 +163,7 @@ def require(judgment: Judgment) -> str:
             raise NotAllowed(_ASKER_UNKNOWN, id=judgment.id)
         case NotKnown(fact="asker_propose"):
             raise StatusUnknown(_ASKER_UNKNOWN, id=judgment.id)
+    # Any other fact that a platform did not tell is about the person who wants to do something.
     raise StatusUnknown
 
 

@@ -55,6 +55,7 @@ def match_values(
     for name, value in values.items():
         if not (named_fields := _find_fields(fields, name)):
             raise BadInput(_NO_FIELD, field=_show_name(name), names=names)
+        # `_find_fields` returns one field, or the same field of several rows.
         # A value that is no text came as JSON, which writes numbers the same in all languages.
         text = "" if value is None else json.dumps(value, ensure_ascii=False)
         for field in named_fields:

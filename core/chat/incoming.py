@@ -756,7 +756,9 @@ class Interactions:
     ) -> str:
         """Return a sentence, in the person's language, that says why they may not do this; "" if
         they may, and `while_unknown` if their rights are not known in time. With "" for that, an
-        unknown person passes here, because the turn checks all rights again."""
+        unknown person passes here, because the turn checks all rights again. A verdict is unknown
+        if the platform did not tell what the right depends on. A refusal goes to the audit log,
+        since it does not become a message."""
         # Ponte is about to stop and stores nothing more.
         if not self.is_open:
             return say(RESTARTING, interaction.locale)

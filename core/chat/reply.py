@@ -336,10 +336,14 @@ class GrowingReply:
 
     async def _finish(self, answer: Answer) -> None:
         """Post or edit all parts, delete posts beyond the last part, and upload the files. It may
-        run again after any error: what is recorded as done is not done again."""
+        run again after any error: what is recorded as done is not done again.
+
+        `_known` are the recorded posts by number; the upload has the number FILES_NUMBER.
+        `_made_here` returns the id of a post that this process made and has not recorded yet,
+        `_find_post` looks for it on the platform."""
         last = len(answer.parts)
         for number, part in enumerate(answer.parts, 1):
-            ends = answer if number == last else None
+            ends = answer if number == last else None  # cards and buttons stand at the last part
             await self._put_part(
                 AnswerPart(
                     number,
@@ -427,7 +431,7 @@ class GrowingReply:
             if not task.cancelled() and not error:
                 self._made[number] = task.result()
             elif not isinstance(error, (PonteError, NotSent)):  # with these, nothing was posted
-                self._expect_arrival(number)
+                self._expect_arrival(number)  # the platform may still make it: wait before a search
 
         task.add_done_callback(note_outcome)
         return await asyncio.shield(task)

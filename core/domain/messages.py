@@ -443,7 +443,7 @@ def encode_json(value: object) -> str:
     value are left out. UTF-8 can encode the text and `decode_json` can read it: half of a surrogate
     pair, which a model or a tool may send, is replaced. Raise Unstorable for values that JSON
     cannot hold or that are nested too deeply."""
-    adapter = _adapter_of(type(value))
+    adapter = _adapter_of(type(value))  # pydantic's (de)serializer of that class, kept per class
     try:
         encoded = adapter.dump_json(value, exclude_defaults=True)
     # Half of a surrogate pair is rare, and the repair copies the value, so it is done only here.

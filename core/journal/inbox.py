@@ -410,7 +410,9 @@ class SqlInbox(SqlStore):
         """Delete the area's finished messages that changed last before `before` (seconds since
         1970), with the rows that belong to them. Return how many messages there were.
 
-        Each transaction deletes one batch, so that other writes need not wait long.
+        Each transaction deletes one batch, so that other writes need not wait long. In an area of
+        single requests to the API (`is_one_request`), nobody returns to the conversations either,
+        so these are deleted, too.
         """
         last = total = 0  # `last`: the `seq` up to which everything is deleted; 0 begins and ends
         while True:

@@ -129,7 +129,8 @@ class Journal(SqlThreads):
         """Start an attempt of a turn and return the turn. Return None if the turn has ended.
 
         On a shared database, the query that fetched the turn's job usually began the turn, too, to
-        save a transaction; `take_begun` then returns its facts once. The attempt counts even if the
+        save a transaction; `take_begun` then returns its facts once. It is None where one process
+        is alone with its database. The attempt counts even if the
         process is killed at once. After a power failure, it may not count.
         """
         if self.take_begun and (turn_facts := self.take_begun(seq)):

@@ -108,7 +108,9 @@ class QueueWorkers(FetchedTurns):
         """Run one worker until `stop` is set, and restart it after an error.
 
         Cancel this call to make the worker fetch no more jobs and wait for its running ones.
-        `queues` None means all queues. `lease` is the lease of a process in seconds.
+        `queues` None means all queues. `lease` is the number of seconds after which a process
+        without a heartbeat counts as dead. Procrastinate deletes the row of a worker only some
+        leases later.
         """
         while not stop.is_set():
             try:
@@ -146,7 +148,8 @@ class QueueWorkers(FetchedTurns):
         (issue 1518; tests/contract/test_queue_workers.py).
         """
         # A job that is idle in one sweep may just have been fetched, and not begun yet. So only one
-        # that was idle in the sweep before (`self.idle`), too, is deleted.
+        # that was idle in the sweep before (`self.idle`), too, is deleted. `self.ids` are those of
+        # this process's workers.
         fetched = connection.execute(FETCHED_JOBS_SQL, (self.ids,)).fetchall()
         idle = {row["id"]: row["seq"] for row in fetched if row["seq"] not in running}
         for job in self.idle & idle.keys():

@@ -150,6 +150,10 @@ class Audit(SqlStore):
             Lines name people by pseudonyms, which `audit_keys` resolves for people who were not
             forgotten. A page scans at most MAX_SCANNED_LINES, so it can be short or empty and still
             not be the last one.
+
+            `before` is the id where the last page ended ("" begins). `since` and `until` are
+            moments, `person` a key or a pseudonym, `event_part` the text that lines of the wanted
+            event contain; each of them is "" for all lines.
             """
             sql = "SELECT pseudonym, person FROM audit_keys"
             people = {row["pseudonym"]: row["person"] for row in connection.execute(sql)}

@@ -399,9 +399,11 @@ class Policy:
         False if an answer is missing. `confirmed`: require data of the last few minutes instead of
         the last day.
         """
-        # Only confirmed answers are cached, so this holds whatever `confirmed` is.
+        # The cache has only confirmed answers (of the last few minutes), which are enough with and
+        # without `confirmed`.
         if self.is_prepared(person, address):
             return True
+        # `_lookups` are the look-ups in the background, by person.
         max_age = MAX_CONFIRMED_AGE_SECONDS if confirmed else MAX_STALE_SECONDS
         _, answered = await self._look_up(person, max_age, seconds)
         if not answered and not seconds and person.key not in self._lookups:

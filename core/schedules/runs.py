@@ -146,6 +146,7 @@ class Scheduler:
                 schedule.owner, schedule.address, confirmed=False, seconds=0.0
             ):
                 return False
+            # None: no run is due, or another process has started it.
             run = await self.schedules.advance(schedule, plan)
         except NotStored:
             raise
@@ -205,7 +206,8 @@ class ScheduleOrigin(Origin):
     async def check_start(self, turn: Turn) -> str:
         """Raise RunSkipped unless the run may begin: it belongs to the schedule as it is now, its
         owner has the rights, and no allowance is used up. A run whose answer is stored already, by
-        an attempt before a crash, may always end. Return the id of an undecided proposal of an
+        an attempt before a crash, may always end. An allowance counts the run once, also if it
+        resumes after a crash. Return the id of an undecided proposal of an
         earlier run, "" if there is none: until it is decided, this run proposes nothing."""
         if turn.answer is None:
             # Edited, paused or deleted since the run was queued.

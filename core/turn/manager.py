@@ -272,7 +272,8 @@ class ConversationManager:
             return await self._make_answer(run)
         except asyncio.CancelledError:  # a person's stop, or the end of the process
             await self._store_last_round(run)
-            await self._put_back_unless_stopped(run)
+            await self._put_back_unless_stopped(run)  # raises unless a person stopped the turn
+            # A run that a tool call began in another system may still finish there.
             elsewhere = run.rounds is not None and run.rounds.calls.may_finish_elsewhere
             notice = say(_STOPPED_HERE if elsewhere else "_Stopped._")
             cards = await run.rounds.cards() if run.rounds else ()
@@ -281,9 +282,12 @@ class ConversationManager:
             await self._put_back(run)
             # Ends the attempt as the runner's own cancellation does when the process stops.
             raise asyncio.CancelledError from None
+        # No answer can follow: its post was deleted, another attempt has the turn, nothing can be
+        # stored, or the message is to be answered as one of another kind.
         except (PostRemoved, Superseded, NotStored, Requeued):
             raise
         except PonteError as error:
+            # The audit log has each refusal by a right or an allowance.
             if isinstance(error, (NotAllowed, OverBudget)):
                 self._people.note_refused_turn(run.turn.message, error)
             return self._apologise(run, error)
@@ -383,7 +387,10 @@ class ConversationManager:
     async def _deliver(self, run: TurnRun, answer: Answer) -> None:
         """Post the answer, then end the turn as done, removed (its post was deleted) or
         undeliverable (the platform refuses it). After that, start what follows: a title, and the
-        redrawing of cards."""
+        redrawing of cards.
+
+        `posts.held` is the answer's last post, whose id is stored in the transaction that ends the
+        turn. `rounds` is None if the turn asked no model, as for a command."""
         state: TurnState = answer.status
         reason = ""
         platform = run.turn.message.address.platform

@@ -138,8 +138,12 @@ class Rounds:
 
     async def answer(self) -> Answer:
         """Run rounds until there is an answer, and return it. A resumed turn continues after its
-        last stored item. Raise a ModelError, OverBudget, PostRemoved, Superseded or NotStored."""
+        last stored item. Raise a ModelError, OverBudget, PostRemoved, Superseded or NotStored.
+
+        A round is one request to the model; `open_calls` are the tool calls that it asked for and
+        that have no outcome yet."""
         transcript = self.transcript
+        # What was understood of voice messages, which the person sees before the model answers.
         if transcript.opening:
             await transcript.show()
         number = 1 + sum(round_.is_complete for round_ in self._run.turn.rounds)

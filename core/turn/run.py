@@ -142,7 +142,10 @@ class TurnPayment:
         """Prepare the first request of a round. Raise OverBudget.
 
         `is_repeated`: the round was requested before a crash. Its response may still exist, so a
-        new reservation is made only if the request is sent again.
+        new reservation is made only if the request is sent again (`_later`).
+
+        `_grant` is the present reservation; its `part` begins with the round's number. `_unused`:
+        no request was sent with it.
         """
         self._number, self._later = number, is_repeated
         if is_repeated:
@@ -150,7 +153,7 @@ class TurnPayment:
         # The reservation that was made with the message is used if it is for this round.
         elif not (self._unused and self._grant and self._grant.part.startswith(f"r{number}.")):
             self._grant = None
-            await self._reserve(0)
+            await self._reserve(0)  # 0: the request is not built yet, so its size is not known
 
     async def __call__(self, tokens: int) -> int | None:
         """Reserve a request with at most `tokens` input tokens. Return how many tokens its answer

@@ -66,7 +66,8 @@ class StartingPoints:
         """Yield messages that a new conversation may begin with, by what is connected: first
         tables, then quick commands and code, then help. The demo model understands only a few
         sentences, so it gets no others."""
-        # The sample tables may have been made in another language than this reader's.
+        # `is_sample`: the tables are the sample ones. They may have been made in another language
+        # than this reader's.
         invoices = {say("Invoices", locale) for locale in LOCALES} if self.is_sample else set[str]()
         if invoices & {*self.tables}:
             from core.models.demo_model import CHART_SENTENCE, OVERDUE_SENTENCE, PAY_SENTENCE
@@ -101,6 +102,7 @@ async def find_starting_points(
     viewer = Viewer(await policy.rights(person, address) if policy else None)
     may_read, parts = viewer.may("read"), await board.health()
     may_change = may_read and viewer.may("propose")
+    # `health` returns the state of all parts; "code" is the part that runs code in a sandbox.
     return StartingPoints(
         parts,
         await board.tables(person, address) if may_read else (),
