@@ -83,6 +83,7 @@ async def try_model(
     """Send the model three paid requests and write what works. First write a line that announces
     them, and call `confirm`, which may raise. Return the exit code: 1 if something does not work,
     else 0. `states` are those of the findings that were written ("on", "note", "failing")."""
+    # "announce" finds a note about the cost; "send" makes the requests.
     states = await _write_findings(_check(start, "announce"), write, as_json=as_json)
     if "note" in states:  # without a note, the demo model answers, and nothing is sent
         confirm()

@@ -188,7 +188,7 @@ class SetupService:
                         label=say(each.words),
                         changed=say(shown[0].words),
                     )
-            kept = {}
+            kept = {}  # the stored secrets belong to other values: none of them is taken over
         for each in hidden:
             typed[each.setting] = typed[each.setting] or kept.get(each.setting, "")
             mask_also(typed[each.setting], is_typed=True)  # in logs and errors from now on

@@ -321,8 +321,9 @@ class CommandService:
     async def _describe_help(self, turn: Turn, rights: PlaceRights | None) -> str:
         """Return the text of `help`: the commands, the person's rights and what works, messages
         that they can send, a sentence if they can ask about no tables, and a link to the guide.
-        Parts without content are left out. `rights` are those at the place of the message; None if
-        they are not known. `find_board` returns the board with the health of all parts."""
+        Parts without content are left out. `rights` are the person's rights at the place of the
+        message; with None, the parts about them are left out. `find_board` returns the
+        board with the health of all parts."""
         message, url = turn.message, self.upkeep.config.turn.guide_url
         tools = await self.assistant.toolbox.tools(rights) if rights else ()
         start = await find_starting_points(
