@@ -305,8 +305,10 @@ class Home:
         sync_folder(self.path)
 
     def _remove_old_staging(self) -> None:
-        """Remove staging folders that no process works in any more, so which none has locked."""
-        if (self.path / REPLACE_PLAN_FILE).exists():  # one of them has what the plan moves
+        """Remove staging folders (in which a backup or a restore collects its files) that no
+        process works in any more: none has locked them."""
+        # A restore that has begun: its plan still moves files out of one of them.
+        if (self.path / REPLACE_PLAN_FILE).exists():
             return
         for folder in self.path.iterdir():
             if _STAGING.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink():

@@ -46,7 +46,8 @@ class OperationService:
 
     async def run(self, name: str, arguments: Json, actor: Person = OPERATOR) -> Any:
         """Run the operation of this name (one of OPERATIONS) for `actor`, and return its result as
-        JSON. Raise UnknownPath, BadInput, NotAllowed, PonteError."""
+        JSON. An operation whose `right` is "own" is for the owner alone, and others are for admins,
+        too. Raise UnknownPath, BadInput, NotAllowed, PonteError."""
         operation = self._find_operation(name)
         if operation.right == "own" and actor.id not in (OPERATOR.id, OWNER_ID):
             raise NotAllowed("Only Ponte's owner can do this.")
@@ -82,7 +83,8 @@ class OperationService:
             arguments = self._find_operation(name).overview or arguments
         result = await self.run(name, arguments, actor)
         text, ponte = TEXTS.get(name, _PLAIN_TEXT), self.ponte
-        # In a text, people have names in place of their keys.
+        # In a text, people have names in place of their keys. `text.people` are the fields of the
+        # result that hold keys of people.
         keys = set(_find_values(result, text.people)) if text.people and not as_json else ()
         names = await ponte.engine.people.find_names(sorted(keys)) if keys else {}
         view = View(ponte.zone, names, arguments)
@@ -174,7 +176,8 @@ def describe_result(text: ResultText, result: Any, view: View, *, as_json: bool)
 def _describe_key(key: str, name: str) -> str:
     """Return what the page /admin calls the person or channel with this key and name ("" if it is
     not known). People of chat platforms have their key after their name, because names are not
-    unique there. Places are `PLATFORM:direct`, `PLATFORM:WORKSPACE:CHANNEL` and longer."""
+    unique there. POLICY_PERSON decides on the changes that ponte.toml approves by itself. Places
+    are `PLATFORM:direct`, `PLATFORM:WORKSPACE:CHANNEL` and longer."""
     platform, _, id = key.partition(":")
     if ":" not in id and id != "direct":  # the key of a person
         own = {OPERATOR.key: say("Someone at the server"), POLICY_PERSON.key: "ponte.toml"}

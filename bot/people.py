@@ -146,6 +146,7 @@ class PageAccountService(SqlPageAccounts, SqlSignIns):
         WrongTokenDays.
         """
         id = person.partition(":")[2]
+        # People of a sign-in provider (three parts in the key) have no account on the page.
         find = self.find_sign_in if is_provider_key(person) else self.find
         # The owner needs no invitation, so there is no account to find.
         if id != OWNER_ID and await find(person) is None:

@@ -295,12 +295,13 @@ class Ponte:
         """Run turns and serve the platforms. Raises PonteError where one of them cannot start.
 
         `prepares`: what only a turn needs is made ready now: the model's server is checked, and the
-        sandbox is proven. Else the first turn waits for it.
+        sandbox is proven. Else the first turn waits for it. Each function of `background_starts`
+        begins such a check and returns at once.
         """
         self.engine.start(logs_audit=self.settings.ponte_log == "json")
         await self.surfaces.start()
-        # The page may have got its port only now. Links to its address, without the owner's token,
-        # are allowed in answers.
+        # The page may have got its port only now. Links to its address (`links()[0]`, without the
+        # owner's token) are allowed in answers.
         self.live.add_own_addresses(self.links()[0])
         for start in self.background_starts if prepares else ():
             start()

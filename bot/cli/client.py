@@ -138,8 +138,8 @@ class SingleTurn:
 
     async def _follow(self, asked: Mapping[str, str], files: Sequence[FormFile]) -> Json:
         """Send the prompt, show the turn's progress and text while they arrive, and return the JSON
-        of its last event. Raise TurnRefused if the turn failed, HttpError if the stream ends before
-        that."""
+        of its last event. `_answer` shows the growing text; it is None if the caller wants only the
+        end. Raise TurnRefused if the turn failed, HttpError if the stream ends before that."""
         stream, text = turn_stream(self._http, asked, files, self._headers), ""
         async with aclosing(stream):
             async for name, data in stream:

@@ -164,6 +164,8 @@ def _write_bytes(data: bytes, file: Path | None) -> None:
 def link(*, as_json: bool = False) -> int:
     """Run `ponte link`: print the page's link with the owner's token, from the running Ponte, which
     knows the page's address, or else made from the settings. Return the exit code."""
+    # `asks_holder`: errors of ponte.toml matter only if no running process (the holder of the data
+    # folder) can be asked.
     inputs = start(quiet=True, asks_holder=True)
     settings, home = inputs.settings, inputs.home
     if settings.ponte_web == "off":

@@ -112,6 +112,7 @@ def find_faults(config: Config, settings: Settings) -> Iterator[str]:
         for part in unfillable_parts(hook):
             yield say(_NEVER_FILLED, where=where, part=part, name=name)
         if hook.repeats_after:
+            # Seconds after which an equal body without an id is another delivery, no repetition.
             # Only the kind "secret" uses that time: deliveries of the others have an id.
             words = _REPEATS if hook.kind == "secret" else _NO_REPEATS
             yield say(words, where=where, name=name)

@@ -107,7 +107,9 @@ class SetupService:
         """Return everything that the set-up page shows: a card for each service with the state of
         what runs now, what became of the newest settings (`trial`: saved and not in force yet, or
         failed), and who has which rights. `locked` says why a card can only be read, and `is_new`
-        that a setting of it was saved and waits for a restart."""
+        that a setting of it was saved and waits for a restart. `since` is when settings were saved
+        last. A face is the description of an integration (`Integration`), which also exists if
+        the integration is off."""
         parts = {part.name: part for part in await self._board.health()}
         stored, trial, since = self._stored.read(), self._stored.trial, self._stored.since
         cards = []
