@@ -129,7 +129,7 @@ class SqlInbox(SqlStore):
         fails, and TooManyDeliveries if a webhook sent more than it may in a minute. Then nothing is
         stored.
         """
-        decides = grammar.is_decision(message)
+        decides = grammar.is_decision(message)  # commands such as `approve` run at once
         limits, waiting = self._limits, 0
 
         def take(receipt_and_decision: tuple[Receipt, bool]) -> None:
@@ -141,6 +141,8 @@ class SqlInbox(SqlStore):
         single = not limits.has_any and not message.origin.per_minute and also is NO_STEP
 
         def store(connection: SqlConnection) -> tuple[Receipt, bool]:
+            # `decides_now` is also True for a message over its sender's limits, so that the person
+            # gets the refusal at once.
             receipt, decides_now = self.store_message(connection, message, decides, limits)
             if receipt.is_new:
                 also(connection)
@@ -265,8 +267,9 @@ class SqlInbox(SqlStore):
         """Store an edited message, or withdraw a deleted one (`message` is None). An edit older
         than what is stored is ignored ("unknown"), as is an edit of a withdrawn message.
 
-        Return the `seq`; the result for the caller of `amend`; and, if the message was stored once
-        more at the end of the queue, what `enqueue` needs for it, else None.
+        Return the `seq`; the result for the caller of `amend` ("unstarted" or "started": whether
+        the message's turn had begun; "unknown": there is nothing to change); and, if the message
+        was stored once more at the end of the queue, what `enqueue` needs for it, else None.
         """
         # `read_locked_message` needs the `seq`: it locks the conversation and then reads the row.
         seq = select_value(connection, "SELECT seq FROM inbox WHERE event_key = ?", event_key)

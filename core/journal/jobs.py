@@ -474,7 +474,8 @@ class Jobs(TurnExecutor):
         for task in self._worker_tasks:
             task.cancel()
         await super().drain(grace)
-        # A write is never cancelled. Until it has ended, this process counts as alive, so that no
+        # `super().drain` has cancelled the handlers of turns; one that still runs may write. A
+        # write is never cancelled. Until it has ended, this process counts as alive, so that no
         # other one makes the write again.
         if writing := self._handlers():
             await asyncio.wait(writing, timeout=MAX_WRITE_SECONDS)
@@ -505,7 +506,7 @@ class Jobs(TurnExecutor):
         back.
         """
         if seq in self._current:
-            self.workers.messages.pop(seq, None)
+            self.workers.messages.pop(seq, None)  # its message (JSON), which came with the job
             return  # this process seemed dead, so another one gave the turn a second job
         places = self._places_of(queue)
         if priority != ALONE_PRIORITY:  # `run_turn_alone` takes a place once no other turn runs
@@ -527,7 +528,7 @@ class Jobs(TurnExecutor):
             if not await (
                 self.run_turn_alone(seq) if priority == ALONE_PRIORITY else self.run_turn(seq)
             ):
-                # The queue then gives the turn to another process.
+                # False: this process stops. The queue then gives the turn to another process.
                 raise PutBack
         finally:
             # Does something only if no handler ran, because a drain came first or the turn was

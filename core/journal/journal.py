@@ -270,7 +270,8 @@ class Journal(SqlThreads):
         """Record the model's output of a round, with its cost.
 
         `started` is the round's tool call that starts now, if the round has only one: this saves a
-        transaction.
+        transaction. The decorator has checked that this is the turn's current attempt, and passes
+        the row (`current`), which is not needed here.
         """
         _add_round(connection, turn, output)
         if started:

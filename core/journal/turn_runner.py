@@ -710,7 +710,8 @@ class LocalRunner(TurnExecutor):
             row["seq"] for row in unfinished if row["attempt"] >= CRASHES_BEFORE_ALONE
         }
         # Messages that were accepted since the start are queued already. They come after older
-        # ones, so the queue is built once more.
+        # ones, so the queue is built once more. `_since` has them (without decisions, which do not
+        # wait): when each was stored, and its sender. `_known` would refuse to queue them again.
         early, self._since, self._queue = self._since, {}, TurnQueue()
         self._known -= early.keys()
         metrics.queued.dec(len(early))

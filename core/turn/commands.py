@@ -559,8 +559,9 @@ class CommandService:
 
     async def _decide(self, turn: Turn, command: TypedCommand, show: Show) -> Answer:
         """Approve, deny, edit, undo or repeat a change, or approve several, and return the answer,
-        with the result of each approved run. An ID can name the revision of the proposal that the
-        person saw (`ID.2`), and the digits that stand under a change which was shown in full."""
+        with the result of each approved run: a change can be one, such as a quick command that
+        waited for the approval. An ID can name the revision of the proposal that the person saw
+        (`ID.2`), and the digits that stand under a change which was shown in full."""
         message = turn.message
         requests = []
         for word in command.id.split():

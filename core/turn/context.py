@@ -116,7 +116,8 @@ class ToolContexts:
     async def find_readable_part(
         self, turn: Turn, provenance: Provenance, rights: PlaceRights | None
     ) -> ReadableThread | None:
-        """Return what the asker may read of the turn's thread; None if they may read all of it.
+        """Return what the asker may read of the turn's thread; None if they may read all of it. It
+        names a sandbox state for this turn alone, because the thread's own may hold the rest.
 
         Of an earlier turn, the asker gets the items to which they have the rights. If that is not
         all of the turn, the model's own text is replaced by the answer as it was posted, without

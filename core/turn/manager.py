@@ -420,7 +420,8 @@ class ConversationManager:
 
     async def _finish(self, run: TurnRun, answer: Answer) -> None:
         """Post the answer until it is complete. A person's stop has no effect any more. If the
-        process drains, record the held post and return the turn to the queue."""
+        process drains, record the held post (the answer's last one, which is else recorded together
+        with the turn's end) and return the turn to the queue."""
         while True:
             try:
                 await run.reply.finish(answer)
@@ -429,8 +430,7 @@ class ConversationManager:
                 await run.reply.wait_for_updates()
                 return
             except asyncio.CancelledError:
-                # The id of the last post would be saved with the turn's end, which may not come
-                # now.
+                # The turn's end, which would save the last post's id, may not come now.
                 await run.posts.keep()
                 # It returns if a person stopped the turn: then the answer is posted again.
                 await self._put_back_unless_stopped(run)

@@ -146,6 +146,7 @@ class Admission:
         # Most authors are known, so their text need not be parsed.
         if await self._policy.prepare(message.author, message.address, confirmed=True, seconds=0.0):
             return True
+        # A long text is parsed in a thread, and its length decides that: so it is passed, too.
         needed = await text.run_off_loop(lambda _: _needs_confirmation(message), message.text)
         if not await self._prepare(message, needed, WAIT_SECONDS - waited, seconds):
             return False

@@ -506,8 +506,8 @@ class ToolCalls:
                     outcome = await self._check_and_run(call)
                     span.note("ponte.tool.outcome", outcome.status)
                     if outcome.status in ("error", "unknown"):
-                        # `_codes` has the error code that `_run_tool` noted. Nothing reads it after
-                        # the trace.
+                        # `_codes` has the error code that `_run_tool` noted. The cost, for which
+                        # it is read too, is known by now, so the entry can go.
                         span.fail(self._codes.pop(call.call_id, outcome.status))
         try:
             await self._record_end(call, outcome)
@@ -595,7 +595,8 @@ class ToolCalls:
         try:
             async with asyncio.timeout(tool.timeout_seconds):
                 outcome = await tool.run(self._make_context(call, viewer), call.arguments)
-            # Text from another system that begins like an error or note of Ponte gets a heading.
+            # Text from another system that begins like an error or note of Ponte gets a heading, so
+            # that the model does not take it for one.
             outcome = mark_posing(cap_text(outcome), call.effect)
         except TimeoutError:
             # Any call but a read may have taken effect before the timeout.
@@ -606,7 +607,7 @@ class ToolCalls:
         except ToolError as error:
             log.info("tool call refused", tool=call.name, code=error.code)
             self._codes[call.call_id] = error.code
-            if error.code in REFUSALS:
+            if error.code in REFUSALS:  # a right or an allowance: the audit log gets a line
                 self.guards.people.note_refused_turn(self.guards.run.turn.message, error)
             outcome = cap_text(outcome_of_error(error))
         except (Draining, NotStored, PostRemoved, Superseded):

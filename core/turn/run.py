@@ -159,7 +159,9 @@ class TurnPayment:
         """Reserve a request with at most `tokens` input tokens. Return how many tokens its answer
         may have, None for any number.
 
-        A request that was lost keeps its reservation, and the next request gets its own.
+        A request that was lost keeps its reservation, and the next request gets its own. `_grant`
+        is the round's newest reservation, `_unused` while no request was sent with it. `_later`:
+        the round is repeated after a crash, so `begin` has reserved nothing.
         """
         if self._grant is None and not self._later:  # no allowance limits this turn
             return None
@@ -185,14 +187,17 @@ class TurnPayment:
     def record_usage(self, usage: Usage) -> None:
         """Replace the reservation by the real usage of the round in this turn's counts, which tell
         whether an allowance is nearly used (`claim_notices`). The database is changed elsewhere.
-        Reasoning tokens are added to the input of the next round, of which they are a part."""
+        Reasoning tokens are added to the input of the next round, of which they are a part.
+
+        `_grant` is the reservation of the round (None without a limit), and its `bound` the usage
+        that was reserved. After this call it is used up (`_unused`)."""
         self._tokens_beside_thread += usage.reasoning
         if self._grant is None:
             return
         real = Spend(
             0, usage.input + usage.output, round((usage.cost or 0.0) * NANODOLLARS_PER_DOLLAR)
         )
-        if usage.is_estimated:
+        if usage.is_estimated:  # the real tokens are unknown, so the reserved ones count
             real = replace(self._grant.bound, money=max(self._grant.bound.money, real.money))
         for count in self._grant.counts:
             spent = count.spent - self._grant.bound + real
