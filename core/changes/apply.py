@@ -225,7 +225,8 @@ class ChangeRunner:
 
     async def _write(self, run: _Run, batch: Batch, steps: list[ChangeStep]) -> None:
         """Write the rows of these steps once, then read them back to see what happened. `patience`
-        is the number of seconds that the applier may take."""
+        is the number of seconds that the applier may take. `sure` tells `_read_back` that the
+        system confirmed the write: otherwise it may write once more rows that are not there."""
         try:
             async with asyncio.timeout(run.applier.patience):
                 writes = await batch.write([step.write for step in steps])

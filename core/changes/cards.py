@@ -479,6 +479,7 @@ class ChangeViews:
         approved yet, oldest first. Those whose rights cannot be checked now are left out."""
         requests = []
         for waiting in await self.ledger.list_waiting_for_people():
+            # Without approvals that count no longer, as of people who have left.
             change = await self.without_void(waiting)
             if change.proposal.expires_at <= self.clock():  # its state is updated soon
                 continue
@@ -546,7 +547,8 @@ class ChangeViews:
         """
         home, _, id = name.partition(":")
         platforms = self.approval.policy.platforms
-        # The names of people on the page are shown only to readers on the page.
+        # `has_one_owner`: it is the page or the terminal, which belong to one person. The names of
+        # people there are shown only to readers there.
         on_page = platforms.get(home, NO_RIGHTS).has_one_owner
         reads_page = platforms.get(platform, NO_RIGHTS).has_one_owner or not platform
         if on_page:

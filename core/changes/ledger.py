@@ -480,7 +480,8 @@ class SqlLedger(SqlStore):
         return the change. `note` is stored for the model's next turn. For the undo of a change, the
         state of the undone one changes, too. With steps, raise what `record` raises.
 
-        A second call without steps, as after a crash, changes nothing.
+        A second call without steps, as after a crash, changes nothing. Setting the state of the
+        undone change raises its version, so that its card is drawn again.
         """
         change = _get_locked(connection, id)
         is_claimed = change.state == "applying" and change.decision_seq == seq
@@ -496,6 +497,7 @@ class SqlLedger(SqlStore):
                 if state == "failed":  # nothing is undone: the original can be undone again
                     _set_state(connection, original.id, original.state, undone_by="")
                 else:
+                    # Undone in part only: its state stays.
                     new_state = "undone" if state == "done" else original.state
                     _set_state(connection, original.id, new_state)
             add_change_line(connection, state, _get_change(connection, id))

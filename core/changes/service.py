@@ -371,7 +371,8 @@ class Decisions:
         """Return the answer that shows the change in full, if the person typed `approve` and cannot
         have seen all of it; they can then type it with a code. Return None if nothing keeps them
         from approving. Raise NotAllowed if its asker may not have it applied in the other
-        system."""
+        system. A click needs no such check: a button is only under a card that shows
+        everything."""
         if not decision.is_click and not await self._is_seen(change, decision, standing):
             here = decision.address
             # Values are not shown to the readers of another place.

@@ -397,7 +397,8 @@ class ApprovalNotices:
     async def _redraw(self, one: ApprovalNotice) -> None:
         """Redraw an approver's copy of a card with the current state of its change. A copy that the
         platform refuses for good, or that failed MAX_COPY_REDRAWS times, counts as drawn, so that
-        it is not tried again."""
+        it is not tried again. Do nothing without a connection to the platform (`messengers`), or
+        while it is not known where the copy is posted (`reply_to`)."""
         if one.person.platform not in self.messengers or one.reply_to is None:
             return
         change = await self.changes.ledger.get(one.change)

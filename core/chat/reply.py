@@ -181,7 +181,8 @@ class GrowingReply:
 
         def wait(error: Exception, failed: int) -> float | None:
             """Return the seconds until a post is tried again, None to give up. The platform says
-            how long it is busy; after an unknown outcome the pauses grow."""
+            how long it is busy; after an unknown outcome the pauses (`pauses`) grow. At the time
+            `give_up`, MAX_DELIVERY_SECONDS after `finish` began, no attempt follows."""
             # The platform refuses for good, another process has the turn, or the database fails: a
             # repetition helps against none of these. The caller handles them.
             if isinstance(error, (Undeliverable, Superseded, NotStored)):

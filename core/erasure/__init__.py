@@ -716,6 +716,7 @@ def _clear_records(work: _ErasureWork) -> None:
             record = decode_json(Thread, text)
             people = (FORGOTTEN_ID if p == work.who.key else p for p in record.participants)
             container = "" if id in shared else record.container
+            # `remote_upto` is the last turn that the server's conversation contains.
             bare = replace(record, remote="", remote_upto=0, container=container)
             bare = replace(bare, participants=tuple(people))
             _update(work, "UPDATE threads SET record = ? WHERE id = ?", encode_json(bare), id)
@@ -750,7 +751,9 @@ def _without_person(text: str, work: _ErasureWork) -> str:
     Only for texts that Ponte wrote, because they contain these names verbatim or, on cards and in
     notes, as `clip_line` returns them.
     """
-    for reason in work.reasons:  # on cards in quotation marks, in notes on a line of its own
+    # On cards the reason is in quotation marks (in French with a no-break space, \xa0, inside
+    # them), in notes on a line of its own.
+    for reason in work.reasons:
         for form in {reason, show_reason(reason)}:
             text = re.sub(rf"(?<=[“\xa0\n]){re.escape(form)}(?=[”\xa0\n])", "–", text)
     who = work.who

@@ -354,6 +354,7 @@ def _replace_people(line: Mapping[str, object], known: Mapping[str, str]) -> Map
 
 def assign_pseudonym(connection: SqlConnection, person: str) -> str:
     """Return the pseudonym of a person (a key). Create it if it is missing."""
+    # The table does not forbid a second pseudonym; the order then gives all callers the same one.
     sql = "SELECT pseudonym FROM audit_keys WHERE person = ? ORDER BY pseudonym LIMIT 1"
     pseudonym = select_value(connection, sql, person)
     # Locked first, so that two processes never give one person two pseudonyms. Where there is

@@ -256,7 +256,8 @@ class SqlPageAccounts(SqlStore):
             A notice stays for browsers that still have the old link: the page then tells why it no
             longer works.
             """
-            # The hash of the link's token, under which a browser with that link finds the notice.
+            # The hash of the link's token, under which a browser with that link finds the notice;
+            # "" if there is no account.
             ended = _read_token(connection, person)
             connection.execute("DELETE FROM people WHERE person = ?", (person,)).close()
             connection.execute("DELETE FROM api_tokens WHERE person = ?", (person,)).close()

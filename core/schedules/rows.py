@@ -289,6 +289,7 @@ class Schedules(SqlStore):
             if _is_running(connection, id):
                 raise BadSchedule("A run of this schedule hasn't ended yet. Try again later.")
             _add_audit_line(connection, "schedule-run-requested", schedule, by)
+            # False: the run is not late, because it is due now.
             return self._queue_run(connection, schedule, now, event_key, False)
 
         run, _ = await self._database.write(write, then=self._enqueue)

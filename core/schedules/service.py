@@ -513,7 +513,10 @@ class ScheduleApplier:
     async def revise(self, change: Change, values: Mapping[str, str], changer: Changer) -> Draft:
         """Return the draft of a schedule's proposal with the text, time or time zone that a person
         entered into its form (`values`). An edit begins from the schedule as it is now. Raise
-        ToolError, BadSchedule, NotFound, NotAllowed or StatusUnknown."""
+        ToolError, BadSchedule, NotFound, NotAllowed or StatusUnknown.
+
+        The proposal has one row. Its `before` is None for a new schedule, and its `applier_data` is
+        the JSON of where the runs are answered, and to whom (`ReplyTo`)."""
         service = self._schedules.service
         base = await service.find_base(change.id, changer.person, changer.address)
         (row,) = base.rows

@@ -552,7 +552,7 @@ class SqliteDatabase:
                     try:
                         job.result.append(job.work(self._writing))
                     except sqlite3.Error as error:
-                        job.error = self._unusable(error)
+                        job.error = self._unusable(error)  # NotStored, with the reason
             self._loop.call_soon_threadsafe(_settle_all, batch)
         self._connection.close()
 
