@@ -670,6 +670,7 @@ class _Part:
         ends = [match.end() for match in pattern.finditer(self.text, line, self.stop)]
         fitting = [end for end in reversed(ends) if end > least and self._fits(end, fence)]
         cuts = (self._cut_at(end, fence) for end in fitting[:_MAX_CUT_TRIES])
+        # Cuts after which neither half of the line opens or closes a code block.
         tame = [cut for cut in cuts if self._keeps_fences(cut, fence)]
         outside_code = (cut for cut in tame if self.text.count("`", line, cut.end) % 2 == 0)
         return next(outside_code, tame[0] if tame and least == self.start else None)

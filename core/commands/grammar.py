@@ -261,7 +261,8 @@ def is_decision(message: Message) -> bool:
     runs at once, before the messages that wait in its conversation. A command with an error waits
     for its turn, which reports the error."""
     text = message.text.strip()
-    # A quick look first: long messages, which are many, need not be parsed.
+    # A quick look first: long messages, which are many, need not be parsed. Only `change` and
+    # `deny`, which free text follows, can be long.
     if len(text) > _LONGEST_DECISION and not _may_be_long(text):
         return False
     try:

@@ -105,7 +105,8 @@ class Votes(SqlStore):
         """Store one press of a thumb, and return the person's vote before it and after it.
 
         Platforms may deliver a press late or twice: one that is not newer than the stored press
-        changes nothing. A new vote drops the reason of the old one.
+        changes nothing. A new vote drops the reason of the old one, and the person's permission for
+        operators to read the question and the answer (`is_shared`).
         """
         key = (_find_answer(connection, press), press.person.key)
         sql = "SELECT vote, pressed_at FROM votes WHERE seq = ? AND person = ?"
@@ -178,7 +179,8 @@ class Votes(SqlStore):
     ) -> Sequence[tuple[Address, Mapping[str, Any]]]:
         """Return the newest votes since that time, each with the place of the answer and the facts
         of its turn. With `down`, only votes against answers. Votes that were taken back, which are
-        stored as "", are left out."""
+        stored as "", are left out. `_describe` reads the answer, so a row without one is left out,
+        too."""
         rows = connection.execute(
             "SELECT votes.*, turn, message, answer, created_at, updated_at FROM votes"
             " JOIN inbox ON inbox.seq = votes.seq WHERE pressed_at >= ? AND answer IS NOT NULL"

@@ -559,8 +559,11 @@ class OwnerIntegration(Integration[S]):
     ) -> Platform:
         """Build the platform without starting it.
 
-        `operator` runs the operations that the surface offers. `routes` are HTTP handlers of other
-        platforms, by path.
+        `conversations` has the stores of messages and turns, `people` the rights, accounts and
+        usage of people. `board` reads the state of Ponte that the owner sees. `operator` runs the
+        operations that the surface offers. `notices` lists and deletes a person's notices. `routes`
+        are HTTP handlers of other platforms, by path, and `find_hook` returns the handler of a
+        webhook by its name.
         """
 
     def secrets(self, own: S, home: HomeFolder) -> Mapping[str, str]:

@@ -707,7 +707,8 @@ def _add_to_counters(
     connection: SqlConnection, scopes: Sequence[Scope], day: str, spend: Spend, without: int = 0
 ) -> list[AllowanceCount]:
     """Add `spend` to the counter of each scope, and return the counts in the order of `scopes`.
-    A new counter begins with earlier usage, except that of the turn `without`."""
+    A new counter begins with earlier usage, except that of the turn `without`, which `spend`
+    itself counts."""
     counters = [(scope.key, scope.period_of(day)) for scope in scopes]
     counts, amounts = [], (spend.turns, spend.tokens, spend.money)
     rows = connection.add_to_counters(counters, *amounts)

@@ -297,6 +297,7 @@ class Traces:
             turn = ""
 
             def generate_trace_id(self) -> int:
+                # Only a root span gets a new trace id, so `turn` is set.
                 return trace_id_of(self.turn)
 
             def generate_span_id(self) -> int:
