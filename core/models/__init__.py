@@ -253,7 +253,8 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         from core.models.model_server import ModelOptions
         from core.models.served_model import Trial
 
-        # Only called while the trial below asks its questions.
+        # `erase` deletes what is in `remotes`. Only called while the trial below asks its
+        # questions.
         async def record_object_to_erase(thread: str, remote: Remote) -> None:
             trial.remotes.append(remote)
 

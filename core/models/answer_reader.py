@@ -781,8 +781,10 @@ class AnswerReader:
         shown before.
         """
         before, carried, has_shown = self.parts, self._carried, self.has_shown
-        # The whole answer is read into empty parts. Its characters count anew for the limit, since
-        # those of the pieces are the same ones.
+        # The whole answer is read into empty parts. `_carried` has the fields of the message that
+        # the server wants back with the next request; if the whole one has none, those of the
+        # pieces stay. Its characters count anew for the limit, since those of the pieces are the
+        # same ones.
         self.parts, self._carried, self._characters = [], {}, 0
         events = read()
         self._carried = self._carried or carried

@@ -182,7 +182,8 @@ class ContextSizes:
         self._server_tokens: dict[str, int] = {}
         """The sizes that the server gave in its answers, by model."""
         self._refused: dict[str, tuple[ContextSize, float]] = {}
-        """What the server refused more than, and until when that counts (monotonic seconds)."""
+        """By model, the size above which the server refused a request, and until when that counts
+        (monotonic seconds)."""
         self._scales: dict[str, float] = {}
         """The tokens that the server counts for one token of Ponte's estimate, by model."""
         self._questions: dict[str, asyncio.Task[None]] = {}

@@ -154,7 +154,8 @@ def reconcile(
     ]
     server_items = [item for item in tail if _is_transcript_item(item)]
     # `end`: how many of the server's items belong to the common part; the longest is tried first,
-    # so that as little as possible is sent again. `upto`: where it ends in the transcript.
+    # so that as little as possible is sent again. `upto`: where it ends in the transcript; there
+    # may be several such places. The first pair is taken after which the rest can be mended.
     for end in range(len(server_items), -1, -1):
         for upto in _find_overlaps(own_items, server_items[:end], is_complete):
             plan = _reconcile_rest(own_items[upto:], server_items[end:], was_asked)
@@ -228,7 +229,8 @@ class BackgroundStream:
 
         While nobody takes events, reading pauses after MAX_WAITING_EVENTS, so that memory is
         bounded. The response's id is reported (`report_late_id`) if the listener has left without
-        it: the response must be erased later.
+        it: the response must be erased later. At the end, the queue gets None, or the error that
+        broke the stream.
         """
         end: Exception | None = None
         named = False
@@ -603,7 +605,8 @@ class ConversationRound:
 
     async def _prepare_retry(self, fault: ModelServerFault, body: Json) -> bool:
         """Set `_step` to what may help against this fault, after a pause where that may help, and
-        return True. Return False if nothing does.
+        return True. Return False if nothing does. The caller then asks again by `_step`: "looking"
+        compares the conversation on the server with the transcript first, "anew" creates a new one.
 
         In this order: a conversation that another request uses, one that is gone, one with a call
         without output, something in the request that the server refuses, and a fault that may

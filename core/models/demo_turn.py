@@ -137,7 +137,8 @@ class DemoTurn:
     @classmethod
     async def read(cls, request: RoundRequest) -> DemoTurn:
         """Return the turn of a round's request, with all that the demo model needs: it stores
-        nothing itself.
+        nothing itself. `now` is the last message with its calls so far, `earlier` is what came
+        before it.
 
         Ponte writes the date into the preface before the last message. Sample tables are recognized
         by a phrase in the tools' descriptions, and their language by the title of the invoices
@@ -154,6 +155,7 @@ class DemoTurn:
         return cls(
             now,
             earlier,
+            # Ponte's notes about the changes that people decided.
             [item.text for item in items if item.name == NOTE_NAME],
             frozenset(tool.name for tool in request.tools),
             day[0] if day else "",
@@ -277,7 +279,8 @@ def _find_cell_title(value: object) -> str:
 def _split_exchanges(items: Sequence[Item]) -> list[DemoExchange]:
     """Return the thread as exchanges, oldest first: a message of a person, with the calls and the
     answer that followed. Quotes and notes of Ponte are left out, and what comes before the first
-    message. `calls` are the calls so far, to find the one of an output."""
+    message. `calls` are the calls so far, to find the one of an output. A call without an output
+    is left out."""
     thread: list[DemoExchange] = []
     calls: dict[str, Item] = {}
     for item in items:

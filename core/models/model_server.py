@@ -434,8 +434,10 @@ class ModelServer:
         self.client = client
         self.options = options
         self.record_object_to_erase = record_object_to_erase
+        # OpenAI's own server, the only one that knows all fields of its API.
         self.official = client.place.is_official
         # From here on: what this process learns about the server from its answers and refusals.
+        # `input` remembers which kinds of input it takes, `sizes` how many tokens its models take.
         self.input = ModelInput(read, client.place.host, self.official)
         self.sizes = ContextSizes(client, options.model, options.context)
         self.thinking_models: set[str] = set()

@@ -535,7 +535,9 @@ class ChatCompletionsReader(AnswerReader):
             # Some servers put these beside the message instead of into it.
             beside = {"content": choice.get("text"), "tool_calls": choice.get("tool_calls")}
             events += self._read_pieces({**beside, **delta})
-            # Perplexity sends the whole message so far with each delta.
+            # Perplexity sends the whole message so far with each delta. So a message is taken as
+            # the whole answer only where it stands alone, or where the last chunk has one that
+            # repeats the pieces (`_is_whole`).
             is_whole = not delta and event.get("object") == "chat.completion"
             if message and (is_whole or (finish and self._is_whole(message))):
                 events += self.take_whole(functools.partial(self._read_pieces, message))

@@ -236,7 +236,8 @@ class CodeInterpreter:
                 async with asyncio.timeout(self._choice.seconds):
                     return await self._run_once(prompt, files, ctx, person)
             except TimeoutError:
-                # Nothing says what its tokens cost, so the cost is marked as an estimate.
+                # Nothing says what its tokens cost, so the cost is marked as an estimate. The
+                # container's own cost is known; it is taken before the deletion forgets it.
                 container = self._container
                 self._delete_container("")
                 unknown = self._add_cost(Usage(is_estimated=self._was_sent), container)
@@ -244,7 +245,8 @@ class CodeInterpreter:
             except asyncio.CancelledError:
                 if ctx is None or ctx.turn.is_stopped():
                     self._delete_container(CONTAINER_STOPPED)
-                # The run may go on there, so the container is looked up before it is used again.
+                # The run may go on there, so the container is looked up before it is used again:
+                # `_earlier_id` is the id of one to look up.
                 else:
                     self._earlier_id, self._container = self.container, None
                 raise

@@ -317,6 +317,7 @@ class ContainerClient:
         """Return the container with this id that an earlier process used, or None if it is gone.
         Its files count as known, so that later runs do not send them again. Raise
         ModelServerFault."""
+        # Sends nothing: this only makes the object, with its variables counted as alive.
         container = self.assume_alive(id)
         try:
             body = await self._client.get(f"{CONTAINERS_PATH}/{id}")

@@ -71,7 +71,8 @@ def format_for_model(ran: RunResult, files: Sequence[File]) -> str:
     if files:
         after.append(f"[The person has: {', '.join(file.name for file in files)}]")
     room = MAX_OUTCOME_CHARACTERS - _RESERVED_CHARACTERS - sum(map(len, (*parts, *after)))
-    # However long the rest is, so much of the output is shown.
+    # So much stays free beside these parts, such as for the breaks between them; and so much of
+    # the output is shown, however long the rest is.
     printed = cut_middle(ran.printed.strip("\n"), max(_RESERVED_CHARACTERS, room))
     return _join_parts([*parts, printed, *after]) or NOTHING_PRINTED
 

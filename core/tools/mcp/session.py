@@ -405,7 +405,7 @@ async def call_tool(
 
     async def work(client: Client) -> tuple[Definitions, McpResult | None]:
         """List the tools if they are to be compared, then call the tool. `is_called` is True
-        while the tool may have run."""
+        while the tool may have run: an error of that time is marked as unsure."""
         nonlocal is_called
         listing = await _list(server, client) if definition is not None else {}
         if definition is not None and listing.get(tool) != definition:
@@ -422,7 +422,8 @@ async def call_tool(
             # With these codes, a server refuses a call before it runs the tool.
             is_called = error.code not in _REFUSED_CODES
             raise
-        # In place of a result, the server asks for more input, and waits with the call for it.
+        # `_RESULT` reads both answers that a server may give. In place of a result, this one asks
+        # for more input, and waits with the call for it.
         if isinstance(result, mcp_types.InputRequiredResult):
             is_called = False
             raise McpServerError(_ASKS, code="asks", hint="tell the person", name=server.name)

@@ -325,7 +325,8 @@ class McpServers:
         lists: bool = False,
     ) -> McpResult:
         """Call a tool once, in a session of its own. Raise McpServerError, and ToolError if the
-        server does not offer the tool with this definition.
+        server does not offer the tool with this definition (`definition`: the one that an operator
+        accepted).
 
         A background task watches each server, and reads its list of tools again after each notice
         of a change. The last list that it read decides whether the tool is offered. With `lists`,
@@ -349,6 +350,7 @@ class McpServers:
                     state.task.cancel()  # ask the server at once whether it works, for the status
                     self._start_watch(state)
                 raise
+            # The list that was read just now is what the server offers from now on.
             if asks and state and state.server == server:
                 self._note_listing(state, listing)
         if result is None:

@@ -311,6 +311,7 @@ class RowsKind(Kind):
         if change.state == "applying":
             return [outcome]
         sentences = [outcome]
+        # The states of rows that need a sentence of their own, with that sentence.
         for state, sentence in _FAULTS.items():
             steps = [step for step in change.steps if step.state == state]
             if state == "done":  # rows that were read back as written have no explanation

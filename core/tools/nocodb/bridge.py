@@ -601,7 +601,8 @@ class BridgeSource:
             key=Field("", target["key"], "ID"),
             target=target,
         )
-        # By the row's id; new rows have none, and count by their number.
+        # By the row's id; new rows have none, and count by their number. `keeps_all` keeps equal
+        # values in the draft, so that the form still has them.
         rows: dict[str, Cells] = {}
         for number, row in enumerate(draft.rows, 1):
             cells = dict(row.after or {})
@@ -661,13 +662,14 @@ class BridgeSource:
         table = await self._driver.describe_table(str(args.get("table_id", "")))
         sort = args.get("sort") or ""
         sort_names = (",".join(map(str, sort)) if isinstance(sort, list) else str(sort)).split(",")
+        # Pairs of a field's name and an operator; "sort" stands for the operator of a sort.
         conditions = [(name, "sort") for name in sort_names if name]
         conditions += _CONDITION.findall(str(args.get("where", "")))
         for text, operator in conditions:
             # Bridges take names with a sign for the order or in quotes.
             name = text.strip(" +-\"'`")
             title = table.titles.get(name, name)
-            check_not_withheld(Field("", title, ""))
+            check_not_withheld(Field("", title, ""))  # a secret field is known by its title alone
             is_unknown = operator == "sort" and title not in table.fields
             # An id that no field of the table has may be that of a secret field.
             if table.fields and (is_unknown or _FIELD_ID.fullmatch(title)):

@@ -186,7 +186,8 @@ class DraftBuilder:
         the form that changes it, and the tables whose rows change with it, because their rules
         count too."""
         names = dict.fromkeys(name for write in writes for name in write.after or ())
-        # A bridge describes no fields: they then count as fields of unknown type.
+        # By name, the kind of input and the options that the form offers. A bridge describes no
+        # fields: they then count as fields of unknown type.
         fields = {name: schema.fields.get(name, Field("", name, "")) for name in names}
         inputs = {name: [_input_type(each), each.options] for name, each in fields.items()}
         # A link to many rows is stored in these rows, or in a table between both; one to one ("oo")
@@ -378,6 +379,7 @@ async def _find_file(store: ContextFiles | None, name: str) -> Mapping[str, Any]
         )
     file = found[0]
     data = await store.read(file)
+    # In a thread, because a large file would hold up the event loop.
     digest = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
     name_and_type = {"file": file.id, "title": file.name, "mimetype": file.type}
     return {**name_and_type, "size": len(data), "sha256": digest}

@@ -808,4 +808,5 @@ def _number_condition(field: Field, op: Op, values: Sequence[object]) -> FilterC
             "lte": number <= first,
         }[op]
 
+    # True: `where` finds exactly the matching rows.
     return FilterCondition(field, op, numbers, where, True, holds)

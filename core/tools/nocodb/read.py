@@ -276,8 +276,8 @@ class RowReader:
             every = await self.fetch_all(selection, wish)
             start = (number - 1) * size
             return replace(every, records=every.records[start : start + size])
-        # Linked rows are read for the rows of this page alone, and not by the links back (`back`)
-        # of the whole other table.
+        # With a link back (`back`), linked rows are found by reading the whole other table. Without
+        # it, only those of this page's rows are read, which are few.
         joins = tuple(replace(join, back=None) for join in selection.joins)
         selection = replace(selection, joins=joins)
         page = await self._fetch_page(selection, wish, number, size)

@@ -494,6 +494,7 @@ class Schemas:
         # A field of linked rows ("Customer.Country"): its table is the one behind the link `via`.
         if field.via:
             table = (await self._fetch_raw(field.via.related_id)).visible_to(visible)
+        # A lookup or rollup shows the fields `sources` of the rows behind the link `link_id`.
         link = next((each for each in table.fields if each.id == field.link_id), None)
         if not field.sources or field.counts or link is None or not depth:
             return field.format

@@ -320,7 +320,8 @@ class SampleApi:
         self._language = self._find_language()
         self._lock_timeout = lock_timeout
         self.drift_count = 0
-        """How often the base was found to be another one than before."""
+        """How often the base was found to be another one than before. Whoever has descriptions of
+        tables cached drops them when this number changes."""
         self._base = ""
         """The id of the base as it was read last; `ponte sample reset` makes another one."""
 
@@ -511,6 +512,7 @@ class SampleApi:
             id, other = state.find_row_id(table.id, row), _related_table(link)
             # Ids that are not linked are ignored, as NocoDB does.
             if remove and _leads_to_many(link):
+                # Of the rows that belong to this one, those of the ids belong to none (None) now.
                 linked = [each for each in state.children(link).get(id, ()) if str(each) in ids]
                 state.link_children(link, linked, None)
             elif remove:
@@ -741,7 +743,8 @@ class SampleSource(TableSource):
         driver = SampleDriver(api)
         self._sample, self._title, self._for_invited = api, title, for_invited
         super().__init__(api, driver, drafting=driver, config=config)
-        # Until when the list of tables counts. It is never asked for, because `tools` sets it.
+        # Until when the list of tables counts. The base class would ask for it after that; here
+        # `tools` sets it each time, so it must never be asked for.
         self._until = float("inf")
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:

@@ -252,9 +252,9 @@ class RunBatch:
         return [replace(row, id=execution)]
 
     async def _read_outcome(self, row: RowWrite, on_progress: OnProgress | None = None) -> RowCheck:
-        """Wait for the end of a run and return its state as that of a row. Without an id it was not
-        started. A run that did not end in time, or could not be read, is neither done nor failed
-        ("other")."""
+        """Wait for the end of a run and return its state as that of a row: "before" (not started:
+        the run has no id), "after" (done) or "failed". A run that did not end in time, or could not
+        be read, is neither done nor failed ("other")."""
         if not row.id:
             return RowCheck("before", row)
         try:
@@ -333,6 +333,7 @@ class StackSpotSource:
 
         Their descriptions name the commands and agents that this person may use. `asks_first` and
         `costs` tell for a call whether it is only proposed, and what it costs."""
+        # Of the commands that everybody may run everywhere, those that this person's rights allow.
         everybodys = self._commands.everybodys
         listed = tuple(each for each in everybodys if viewer.may("command", each.slug))
         agents = self._known_agents(viewer)
@@ -344,6 +345,7 @@ class StackSpotSource:
                 self.stackspot_quick_command,
                 effect="spend",
                 doing="is running the quick command…",
+                # Each command has inputs of its own, which a strict schema cannot express.
                 strict=False,
                 description=descriptions[0],
                 patience=self._patience,

@@ -257,7 +257,8 @@ class RuntimeFolder:
     def program(self, kernel: Path) -> Path:
         """Return a folder with copies of the file `kernel.py` and the package `inside`, which run
         inside the sandbox. There they run as another user, who may be unable to read the folder
-        where Ponte is installed. Each copy is made once."""
+        where Ponte is installed. Each copy is made once, under a lock, because kernels start in
+        several threads. `_make_folder` forgets the copies if a cleaner of /tmp removed them."""
         with self._making:
             runtime = self._make_folder()
             if kernel not in self._programs:
@@ -321,7 +322,7 @@ def remove(folder: Path) -> None:
         waiting = [_remove_or_move(entry, folder) for entry in top]
     while waiting:
         here = waiting.pop()
-        if here is None:
+        if here is None:  # a file, which is removed already
             continue
         with os.scandir(here) as entries:
             waiting += [_remove_or_move(each, folder, f".{next(moved)}.moved") for each in entries]

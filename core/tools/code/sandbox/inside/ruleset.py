@@ -104,7 +104,8 @@ def _allow(rules: int, path: str, rights: int) -> None:
         folder = os.open(path, os.O_PATH | os.O_CLOEXEC)
     except FileNotFoundError:
         return
-    # For a file, the kernel refuses rights that only folders have.
+    # The rule names the path by this file descriptor. For a file, the kernel refuses rights that
+    # only folders have.
     try:
         of_files = rights if os.path.isdir(path) else rights & _OF_FILES
         call(ADD_RULE, rules, PATH_BENEATH, _address(_Beneath(of_files, folder)), 0)
