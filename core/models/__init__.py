@@ -137,7 +137,8 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         self, deps: IntegrationDependencies[ModelSettings], read: ReadFile, late: RecordLateRemote
     ) -> tuple[Model, Callable[[], None]]:
         """Return the model that the settings choose, and the function that starts its background
-        work. `late` records what the server stores after a turn has ended, to erase it later."""
+        work; the demo model has none. `read` returns the bytes of a file. `late` records what the
+        server stores after a turn has ended, to erase it later."""
         own = deps.own
         if own.demo:
             from core.models.demo_model import DemoModel

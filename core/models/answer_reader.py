@@ -261,10 +261,11 @@ class GrowingAnswer:
         """Add the rest of the text, once the answer has ended. A thought that is still open counts
         as text, unless the answer began with it; a call that the model wrote into such a thought is
         read as one."""
-        # The last characters, which `add` may hold back as the beginning of a tag, are final now.
+        # The last characters, which `add` may hold back (`_held`) as the beginning of a tag, are
+        # final now.
         self.add("", is_last=True)
         thought = "".join(self._thought)
-        if not self._is_blank:  # nothing closes the tag
+        if not self._is_blank:  # text was shown before the tag, and nothing closes it
             self._held = thought or self._held
         elif call := next((m for m in _TAG.finditer(thought) if m[0].lower() in OPENINGS), None):
             self.calls = thought[call.start() :]
@@ -665,7 +666,7 @@ class AnswerReader:
         words = dump_arguments(arguments)
         self._count(len(name) + len(words))
         call = self._find_call(index, id, name, words)
-        # The call is complete already.
+        # The call is complete already: it was sent whole, or its arguments are a whole object.
         if call and (call.is_whole or self._is_object(call)) and (call.name or words):
             # The same call again.
             if words.strip() and name in ("", call.name) and is_same_json(words, call.arguments):
@@ -689,7 +690,8 @@ class AnswerReader:
         if call.arguments.strip() == "{}" and words:  # a place holder
             call.arguments = call.latest = ""
         if words:
-            # Some servers send all arguments so far with each piece.
+            # Some servers send all arguments so far with each piece. If every piece begins with the
+            # one before (`is_cumulative`), the last one (`latest`) alone may be the arguments.
             call.is_cumulative = call.is_cumulative and words.startswith(call.latest)
             call.latest = words
         call.arguments += words

@@ -520,6 +520,7 @@ class ConversationRound:
     async def _build_body(self) -> Json:
         """Return the body of the request. If the conversation cannot take it, set `_step` to
         "anew" as well; the caller then creates a new conversation and builds the body again."""
+        # `fit` leaves out what is too long for the model, and sets `request` to what is sent.
         server, items = self._server, self._history.fit(self._items)
         ask = self._history.request
         input = await server.input.build_items(
@@ -641,7 +642,8 @@ class ConversationRound:
     async def _leave_out_refused(self, fault: ModelServerFault, body: Json) -> bool:
         """Leave out what the server refused, here or in the items of a new conversation. Return
         whether there is something. `body` is {} if the refusal came while items were added to a new
-        conversation; then these items are looked at."""
+        conversation; then these items are looked at. The conversation on the server still holds
+        what was refused, so after that the next step is a new one ("anew")."""
         transcript = await self._transcript()
         if not body and fault.status:
             items = self._history.choose(transcript)
@@ -748,6 +750,7 @@ def _is_same_item(item: Item, raw: Json) -> bool:
         return False
     if item.role == "assistant":
         return item.text == _assistant_text(raw)
+    # The last text of a user message is what the person wrote; others before it are Ponte's.
     return (_message_texts(raw) or [""])[-1] in (user_text(item, False), user_text(item, True))
 
 

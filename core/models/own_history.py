@@ -292,6 +292,7 @@ class ResponsesReader(AnswerReader):
             # Repeats the pieces before it; some servers send nothing but this.
             if not any(call.arguments for call in self.calls if call.index == number):
                 self.add_call(number, arguments=event.get("arguments"))
+        # A whole message, call or reasoning, of which only what is missing is taken.
         elif kind == "response.output_item.done":
             return self._read_item(item, number)
         return ()

@@ -319,7 +319,8 @@ class KernelSession:
 
     async def _follow_run(self, run: KernelRun, code: str, files: InputFiles) -> Fault:
         """Send the code and read all that comes, until the kernel reports the end of the run or
-        fails. Return why it failed, or "". Frames and output are read at the same time, because a
+        fails. Return why it failed, or "": "flooded" if the code printed too much, "died" if the
+        kernel ended or sent a broken frame. Frames and output are read at the same time, because a
         full pipe stops the kernel."""
         fault: Fault = ""
         try:

@@ -113,7 +113,7 @@ class McpCall(QuickCommandRun):
         """Return the text of the card: the server, all arguments as JSON, and the price. Characters
         that nobody sees are escaped, so that people approve what is really sent."""
         target, after = change.draft.target, change.steps[0].write.after
-        if after is None:  # erased
+        if after is None:  # the proposal's content was erased, so there is nothing to show
             return ""
         text = json.dumps(after, ensure_ascii=False, indent=2)
         visible = "".join(

@@ -601,7 +601,7 @@ class NocoApi:
         return int(count)
 
     async def fetch_aggregates(self, at: TableId, figures: Aggregates, where: str = "") -> Json:
-        """Return aggregates by the field's title. Raise NocoError.
+        """Return the aggregates `figures`, such as sums, by the field's title. Raise NocoError.
 
         A second aggregate of one field has the key "<field id>:1", and so on. This is v2, whose
         filters know no quotes: with quotes, NocoDB 0.301.3 computes a wrong figure and reports no
@@ -760,9 +760,9 @@ class NocoApi:
             raise self._explain(error) from None
 
     async def _write(self, method: str, path: str, body: Sequence[Json], by: str) -> Any:
-        """Send a write and return NocoDB's answer. It is repeated only after failures that show
-        that NocoDB did nothing. Raise NocoError if nothing was written, WriteUnsure if something
-        may have been."""
+        """Send a write and return NocoDB's answer. `by` is the person who asked, for NocoDB's
+        record of changes. The write is repeated only after failures that show that NocoDB did
+        nothing. Raise NocoError if nothing was written, WriteUnsure if something may have been."""
         try:
             return await retry(
                 lambda: self._send(method, path, body=body, by=by),

@@ -91,9 +91,10 @@ class DraftBuilder:
                 # A row that belongs to another row is moved by `draft_link` alone, whose card shows
                 # from where it is taken.
                 hint = "create the row without it, then move it with nocodb_link"
-                _check_unowned(owned.values(), hint)
+                _check_unowned(owned.values(), hint)  # raises ToolError
                 values[field.title] = [owned[id].row for id in ids]
-            # Where types are not known, an empty value may differ from a missing one.
+            # Over a bridge types are not known (`typed`), and an empty value may differ from a
+            # missing one.
             filled = without_empty(values) if self._driver.typed else values
             after = values if keeps_all else filled
             if not filled:

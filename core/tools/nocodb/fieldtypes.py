@@ -815,6 +815,7 @@ def _format_cell(field: Field, cell: object, zone: Zone) -> str:
 
     A link ends in "…" if NocoDB may have left rows out. A text that is no moment stays as it is.
     """
+    # By `format`: a lookup of moments has them too, in a list.
     if "moment" in (field.kind, field.format):
         members = cell if isinstance(cell, list | tuple) else [cell]
         moments = [(one, parse_moment(one, zone)) for one in members]

@@ -409,8 +409,8 @@ class RowSelection:
 
 def build_clause(field: str, op: str, *values: str, word: str = "") -> WhereClause:
     """Return a filter for one field, by id: with quoted values for v3 of NocoDB's API, and without
-    quotes for v2, if the values need none. `word` comes before the values: for dates, NocoDB wants
-    `exactDate` there.
+    quotes for v2 if the values need none, else None for v2. `word` comes before the values: for
+    dates, NocoDB wants `exactDate` there.
 
     Raise ValueError for a value that no quotes can hold.
     """
@@ -662,8 +662,9 @@ def _linked_condition(
         for each in filters
     )
     op: Op = "blank" if is_absent else "notblank"
-    # NocoDB cannot filter by fields of linked rows (None, False). `bool` is not called: the linked
-    # rows decide in `_matches_row`.
+    # NocoDB cannot filter by fields of linked rows: no clause (None), and so not exact (False).
+    # `bool` stands for the test of a cell, and is not called: the linked rows are tested by the
+    # conditions of `linked` instead (`_matches_row`).
     return FilterCondition(link, op, (), None, False, bool, tuple(linked))
 
 

@@ -726,6 +726,7 @@ class QueryTools:
         layout = await self.schemas.describe_table(ctx.viewer, table)
         field_ids = [each.id for each in layout.fields]
         record = await api.fetch_record(layout.at, str(id), fields=field_ids)
+        # Raises NocoError if a field was renamed meanwhile: NocoDB answers by title.
         check_titles(api, layout, layout.fields, [record])
         if file:
             return await self._read_file(ctx, layout, record, file)

@@ -366,7 +366,8 @@ class Schemas:
         Customer.City. Raise NocoError `unknown_table`, `unknown_field`.
 
         Titles may have dots themselves. So a field of the table comes first, then each dot is tried
-        as the end of a link's title. Fields of linked rows get into `paths` by the model's name."""
+        as the end of a link's title. Fields of linked rows get into `paths` by the model's name, by
+        which `TableDescription.field` finds them."""
         table = await self.describe_table(viewer, name)
         own, paths = list[str](), dict[str, Field]()
         for each in dict.fromkeys(fields):

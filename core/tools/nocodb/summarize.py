@@ -235,7 +235,7 @@ def group_records(
     counts, numbers = Counter(label for label, _, _ in groups), Counter[str]()
     named: dict[str, list[NocoRecord]] = {}
     for key in order:
-        label, id, _ = key
+        label, id, _ = key  # the id of a linked row, "" for other groups
         name = f"{label} (row {id})" if id and counts[label] > 1 else label
         numbers[label] += 1
         # A label may look like one that this made for another group.

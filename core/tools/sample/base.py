@@ -490,6 +490,7 @@ class SampleApi:
             All ids are checked first, so that nothing is deleted if one is missing."""
             table = state.find_table(at)
             for id in [state.find_row_id(table.id, each) for each in ids]:
+                # `children`: the ids of the linked rows, by the row that they belong to.
                 for link in filter(_leads_to_many, table.fields):
                     state.link_children(link, state.children(link).get(id, ()), None)
                 del state.rows[table.id][id]

@@ -87,7 +87,7 @@ def describe_commands(commands: Sequence[QuickCommand]) -> str:
         line = f"- {command.slug} [{', '.join(inputs)}]" if inputs else f"- {command.slug}"
         line += _describe_entry(command.title, command.description)
         if command.effect != "read":
-            line, asks = line + _ASKS, _ASKING  # `_ASKING` explains the mark, once for all
+            line, asks = line + _ASKS, _ASKING  # the mark, and the sentence that explains it once
         lines.append(line)
     if (rest := len(commands) - _MAX_LISTED_COMMANDS) > 0:
         lines.append(f"- and {rest} more, which the person may name")

@@ -492,7 +492,8 @@ class DiskMeter:
 
     def _measure(self) -> _DiskUse:
         """Count the files below the program's folder and their size on the disk. More entries than
-        allowed end the count."""
+        allowed end the count. `moved` says that files disappeared meanwhile: the caller then stops
+        the program and measures again."""
         use = _DiskUse()
         folders = [str(self.folder)]
         while folders and use.count <= self.limits.entries:
