@@ -309,7 +309,8 @@ def _serve_model(
         context=own.ponte_model_context or 0,
     )
     api = own.ponte_model_api
-    # None: the server is asked for its level. With "demo" no caller comes here.
+    # The level is the API to use: "conversations", "responses" or "chat". None: the model finds out
+    # which one the server has. With "demo" no caller comes here.
     level = None if api == "auto" or api == "demo" else api
     return ServedModel(deps.client, options, level=level, read=read, record_object_to_erase=late)
 

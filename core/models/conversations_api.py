@@ -642,8 +642,8 @@ class ConversationRound:
     async def _leave_out_refused(self, fault: ModelServerFault, body: Json) -> bool:
         """Leave out what the server refused, here or in the items of a new conversation. Return
         whether there is something. `body` is {} if the refusal came while items were added to a new
-        conversation; then these items are looked at. The conversation on the server still holds
-        what was refused, so after that the next step is a new one ("anew")."""
+        conversation; then these items are looked at. A new conversation follows ("anew") if items
+        of the transcript are left out: the present one still holds them."""
         transcript = await self._transcript()
         if not body and fault.status:
             items = self._history.choose(transcript)
@@ -750,7 +750,7 @@ def _is_same_item(item: Item, raw: Json) -> bool:
         return False
     if item.role == "assistant":
         return item.text == _assistant_text(raw)
-    # The last text of a user message is what the person wrote; others before it are Ponte's.
+    # The last text of a user message is what the person wrote; Ponte's preface may come before it.
     return (_message_texts(raw) or [""])[-1] in (user_text(item, False), user_text(item, True))
 
 

@@ -667,7 +667,8 @@ def merge_roles(messages: Sequence[Json]) -> list[Json]:
     for message in messages:
         role = "user" if message["role"] == "system" else message["role"]
         last = merged[-1] if merged else {}
-        # Each result of a tool keeps its own message, because it answers one call.
+        # Each result of a tool keeps its own message, because it answers one call. So does a
+        # message without text, which has nothing but calls.
         if role != "tool" and role == last.get("role") and message["content"]:
             parts = [*_as_parts(last["content"]), *_as_parts(message["content"])]
             is_text = all(part["type"] == "text" for part in parts)

@@ -353,6 +353,7 @@ class Schemas:
         table = await self.describe_table(viewer, name)
         # A missing field may be a new one, so the table is read once more.
         if any(find_by_name(each, table.fields) is None for each in names):
+            # Nothing is dropped if it was read only seconds ago.
             self._drop_old(self._tables.get(table.id))
             table = await self.describe_table(viewer, name)
         for each in names:

@@ -260,7 +260,8 @@ class _Snapshot:
         names, with all fields."""
         row = self.rows[table.id][id]
         times = {"CreatedAt": row.created_at, "UpdatedAt": row.updated_at}
-        # NocoDB takes ids and titles of fields; the times have their titles as ids.
+        # NocoDB takes ids and titles of fields; the times have their titles as ids. The row's own
+        # id (type "ID") is no cell: the record has it beside them.
         keys = set(names) or {each["title"] for each in table.fields} | times.keys()
         cells = {
             each["title"]: self.cell(table, each, id)

@@ -172,8 +172,9 @@ class RunningProgram:
     """
 
     def __init__(self, process: asyncio.subprocess.Process, pipes: ProgramPipes) -> None:
-        """`process` is the program's child process; `pipes` are its ends here. `overran` says why
-        the sandbox itself ended the program, "" if it did not."""
+        """`process` is the program's child process; `pipes` are its ends here: `frames` gives the
+        program's results, `output` what it printed. `overran` says why the sandbox itself ended the
+        program, "" if it did not."""
         self.overran = ""
         self.stdin = pipes.stdin
         self.frames = pipes.frames
