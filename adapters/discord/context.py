@@ -71,7 +71,8 @@ class DiscordContext:
         """Return the message with its quotes, the earlier messages of its thread and their files.
 
         Also return sentences in the person's language on anything that could not be read. Unless
-        `pointed`, the message is unchanged.
+        `pointed` (the message may refer to others, which most commands do not), the message is
+        unchanged.
         """
         if not pointed:
             return message, ()

@@ -102,7 +102,8 @@ class DiscordThreads:
         if not address.thread:
             return int(address.channel)
         thread, channel = int(address.thread), int(address.channel)
-        # An alias is the id of a thread that could not be created.
+        # An alias is the id of a thread that could not be created, by channel and person, with the
+        # time of that.
         if any(alias == thread for alias, _ in self.locations.state.aliases.values()):
             return channel
         # The channels with a known parent are the threads that exist.
@@ -261,6 +262,7 @@ class DiscordIntake:
             # Discord withholds the content once our mention is edited out, so the message is no
             # longer for us.
             await self.conversations.inbox.amend(key, None)
+            # The mark that shows that the message waits for its turn.
             self.signs.marks.clear(turn_id(key))
             raise PostRemoved
         changed = events.to_message(message, location, self.locations, own_id(client))
@@ -293,13 +295,13 @@ class DiscordIntake:
         joins = is_ours and (facts.mentions_us or settings.answer_everything)
         if location.thread and (by_people or joins):
             state = self.locations.state.threads.setdefault(location.thread, ThreadState())
-            has_joined = state.join(str(message.author.id))
+            has_joined = state.join(str(message.author.id))  # True for a new person
             # The second person makes the notice due. Where mentions are needed anyway, because
             # Discord withholds the text, it would say nothing new.
             is_due = by_people and not facts.is_withheld and state.note_notice_due()
             if has_joined or is_due:
                 self.locations.state.note_change()
-            if is_due:
+            if is_due:  # "waits" names the kind of notice, for its nonce and the log
                 await self.notices.post_sentence(message, WAITS_FOR_MENTION, "waits")
         # Outside servers, Discord withholds no text.
         if not (location.guild and facts.is_withheld):

@@ -153,7 +153,7 @@ async def can_post(client: discord.Client, address: Address) -> bool:
         await attempt(lambda: client.http.get_channel(int(address.channel)))
     except Undeliverable:
         return False
-    except IN_DOUBT as doubt:
+    except IN_DOUBT as doubt:  # no answer; RefusedForNow is a PlatformBusy
         raise RefusedForNow(reason=type(doubt).__name__) from doubt
     return True
 

@@ -308,7 +308,8 @@ class SlackAdapter(ChatPlatform):
     async def can_read(self, person: Person, address: Address) -> bool | None:
         """Return whether a person is a member of a shared channel; False for a direct message, and
         None if Slack refuses to tell. Raises PlatformBusy if it does not tell now. Nobody waits for
-        the answer, so it may wait long for the rate limit."""
+        the answer, so it may wait long for the rate limit. With False, an approver gets a card
+        of their own."""
         if not address.is_shared:
             return False
         try:
@@ -473,6 +474,7 @@ class SlackAdapter(ChatPlatform):
             finally:
                 await app_api.close()
             proxy = self._proxies.for_url(url)
+            # `_take` stores each event that arrives.
             self._socket = SlackSocket(self._app, token, proxy, self._take, self.on_failure)
             await self._socket.open(url)
         self.is_open = True

@@ -516,9 +516,11 @@ class FeatureFlags:
     def note_refusal(self, feature: Feature, error: str) -> None:
         """Count a refusal, which may switch the feature off.
 
-        An error of FEATURE_OFF switches the feature off for REFUSAL_SECONDS. Any other error does
-        so for an hour (FEATURE_PAUSE_SECONDS) after MAX_FEATURE_REFUSALS refusals in a row. Errors
-        of OF_THE_MESSAGE do not count.
+        An error of FEATURE_OFF, such as a missing scope, switches the feature off for
+        REFUSAL_SECONDS. Any other error does so for an hour (FEATURE_PAUSE_SECONDS) after
+        MAX_FEATURE_REFUSALS refusals in a row. Errors of OF_THE_MESSAGE do not count: they are
+        about one message or channel, such as a deleted message. `_off` holds Slack's error and
+        until when the feature is off.
         """
         is_missing, is_counted = error in FEATURE_OFF, error not in OF_THE_MESSAGE
         self._refusals[feature] += is_counted

@@ -294,8 +294,10 @@ class SlackContext:
     ) -> tuple[list[Quote], list[Attachment]]:
         """Return the messages that the conversation does not contain yet, and their files.
 
-        These are messages of others since our last answer that were not addressed to us. `shared`:
-        the conversation is in a channel, where a root post of ours is no answer in it.
+        These are messages of others since our last answer that were not addressed to us. Those of
+        `earlier.known_ts` are in the conversation already, and `earlier.reference` is the time
+        stamp of the message that the person refers to, "" for none. `shared`: the conversation
+        is in a channel, where a root post of ours is no answer in it.
         """
         posts, bot = earlier.posts, self.workspace.user
         new_posts = [

@@ -75,7 +75,9 @@ class SlackHome:
                 else:
                     view = _build_view([_build_paragraph(verdict.words())])
                 await self.signs.workspace.api.call("views.publish", user_id=person.id, view=view)
-            except (*FAILURES, NotStored) as error:  # the tab is drawn anew when it is opened again
+            # Slack refused, or the database did not answer `overview`. The tab is drawn anew when
+            # it is opened again.
+            except (*FAILURES, NotStored) as error:
                 log.warning("could not update the Home tab", error=str(error))
 
     def show_after(self, person: Person, channel: str, receipt: Receipt) -> None:

@@ -106,7 +106,9 @@ class ThreadParticipants:
     ) -> None:
         """Note who takes part in a thread. An unknown thread is read when the turn starts, which
         then calls `learn`. `everything`: Ponte answers everything there, so that no notice is
-        due."""
+        due. `_participants` has the people of threads where Ponte takes part, `_others` whether the
+        first message of a thread addressed others. `_enter` also posts the notice that Ponte waits
+        for mentions, when a second person comes."""
         conversation = where.conversation
         if facts.is_direct or facts.is_late_edit or not where.thread:
             return
@@ -223,7 +225,8 @@ class ThreadParticipants:
                 channel=channel,
                 thread_ts=thread,
                 text=say(WAITS_FOR_MENTION, directory.locale(user)),
-                # By the event type, Ponte finds the notice after a restart.
+                # By the event type, Ponte finds the notice after a restart. It does not read the
+                # payload.
                 metadata={"event_type": NOTICE_EVENT_TYPE, "event_payload": {"kind": "company"}},
                 unfurl_links=False,
                 unfurl_media=False,

@@ -415,6 +415,7 @@ class SlackHandlers:
         pressed = f"{action['action_id']}:{action['action_ts']}"
         key = f"slack:{self.workspace.team}:{channel}:{ts}:{pressed}:{place.user}"
         if action["action_id"] == forms.CHANGE_FORM:
+            # What the form sends back: the place, and the card's post and button.
             memory = _memory(place) | {"ts": ts, "press": action["value"]}
             await self._show_change_form(ack, body["trigger_id"], place, memory)
             return
@@ -438,7 +439,7 @@ class SlackHandlers:
             log.error("could not store a click")
 
         interaction = self._make_interaction(place, key, ack, notify, source)
-        if view:
+        if view:  # the tab is drawn again after the click's turn
             interaction = replace(interaction, home=self.home)
         await self.interactions.submit(interaction, InteractionRequest(text))
 
@@ -540,7 +541,8 @@ class SlackHandlers:
     ) -> None:
         """Open the form that asks why a change was denied. `ts` is the post with its card,
         `press_id` the change's id and revision, and `trigger` what Slack takes once, for a few
-        seconds, to open a form."""
+        seconds, to open a form. Somebody who may not see a form is told what to type instead
+        (`without_form`). `show_form` also tells them why it could not be opened."""
         interaction = replace(
             self._make_interaction(place, "", ack, lambda words: self._respond(place, words)),
             without_form=_TYPE_REASON,

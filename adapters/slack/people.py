@@ -347,7 +347,7 @@ class SlackPeople:
                 "users.info", user=user, include_locale=True, patience=0.0, claimed=True
             )
         except SlackRefused as refused:
-            self._refusal_times[user] = self._clock()
+            self._refusal_times[user] = self._clock()  # not asked again for REFUSED_SECONDS
             # Slack knows nobody of that id, so `people` may leave them out.
             if refused.error == "user_not_found":
                 self._unknown_ids[user] = True
@@ -578,7 +578,8 @@ async def check_membership(
                 )
         return is_member
     except (InDoubt, SlackRefused) as failure:
-        # A proxy's refusal says nothing about the channel.
+        # HTTP_ERROR begins our name of a status without an error of Slack's, as from a proxy. That
+        # says nothing about the channel.
         if isinstance(failure, SlackRefused) and not failure.error.startswith(HTTP_ERROR):
             raise
         raise PlatformBusy(REFUSED_SECONDS) from None

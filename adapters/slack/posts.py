@@ -356,7 +356,8 @@ class SlackPosts:
         """Post the rest of a text in further messages, with the cards below all of it. Their keys
         contain the first message's time stamp, so that a retry posts none of them twice.
 
-        `existing_keys` are the keys of existing posts.
+        `existing_keys` are the keys of existing posts. Each message is in the plain form (sections
+        in place of a block of Markdown), as the first message of a divided text is.
         """
         for number, piece in enumerate(rest, 1):
             key = f"{self._lookup.turn}:{ts}+{number}"

@@ -404,7 +404,8 @@ class Presence:
     async def _start_session(self) -> None:
         """Set the session to "processing". If Slack refuses, show the status line instead. Without
         two free calls under the rate limit, one to start the session and one to end it, show
-        nothing."""
+        nothing. `working` has the turn that last started a session in this thread (`_where`), and
+        `native_stop` says whether Slack shows its own Stop button for the turn."""
         if not await self._workspace.api.limiter.reserve(_SESSION, 2):
             return
         self._reserved = True
@@ -441,7 +442,7 @@ class Presence:
         async def release() -> None:
             """End the thread's "processing" session, so that Slack no longer shows its Stop button,
             unless another turn in the thread has taken the session over. A refusal is not retried,
-            an unknown outcome is."""
+            an unknown outcome is. `_reserved`: a place under the rate limit was kept for it."""
             if not flags.is_on("sessions"):
                 return
             # Another turn works in this thread now. No entry: this turn's session, or one that a

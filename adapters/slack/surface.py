@@ -160,7 +160,8 @@ class SlackSurface(Surface):
             if not part.is_final:  # such a post cannot be edited, so only a whole part is sent
                 raise Undeliverable(reason=refused.error) from refused
             kind = "ephemeral" if part.is_private else "in_channel"
-            # Such a post has no id, so a button on it could not be checked.
+            # Such a post has no id, so a button on it could not be checked: neither the one that
+            # shows the turn's code nor the thumbs.
             content = replace(self._build_content(part), code_turn="", rated_turn="")
             if not await self._posts.respond(to.token, kind, content):
                 raise Undeliverable(reason="response_url is used up") from refused
@@ -208,7 +209,7 @@ class SlackSurface(Surface):
         is none. `number` is that of the part, or FILES_NUMBER for the files.
 
         A streamed post that was never stopped has no key. It is found too, where the answer may
-        have been streamed.
+        have been streamed: in a thread of a direct message, unless Slack refuses streams.
         """
         if number == FILES_NUMBER:
             ts = await self._lookup.with_files()
@@ -430,8 +431,9 @@ class SlackSurface(Surface):
         self._contents[post] = content
 
     async def _send_edit(self, post: str, content: PostContent, part: AnswerPart) -> None:
-        """Edit a post. The last edit of an answer uses the call that was reserved for it. A post
-        that was streamed may have no key yet, so the edit brings it."""
+        """Edit a post. The last edit of an answer uses the call that was reserved for it under the
+        rate limit (`_claims`, the methods with such a call). A post that was streamed may have no
+        key yet, so the edit brings the one in `_keyless`."""
         key = self._keyless.get(post)
         metadata = posts.post_metadata(key) if key else None
         claimed = part.answer is not None and "chat.update" in self._claims

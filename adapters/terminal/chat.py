@@ -403,6 +403,7 @@ class TerminalChat:
         # The messages of schedules are not the person's own input.
         typed = [m for m in messages if m["role"] == "user" and m["origin"] != SCHEDULE]
         past = [one["text"] for one in typed]
+        # Answers of schedules that came after it are shown above the prompt.
         self._typed_seq = max((one["seq"] for one in typed), default=0)
         if not past:
             suggestions = await self._read_list("/welcome", "suggestions")

@@ -214,7 +214,9 @@ class Screen:
         """Write the answer so far.
 
         Each block of Markdown is rendered once it has ended. Until then its last rows are shown as
-        they were written, as many as fit into the window, so that they can be erased.
+        they were written, as many as fit into the window, so that they can be erased. Of the text
+        `_shown`, the first `_rendered` characters are in their final form; `_preview` is what is on
+        the screen below them.
         """
         text = clean_text(text).expandtabs(TAB_COLUMNS)
         if not self.live or self._shown.startswith(text):

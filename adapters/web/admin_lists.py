@@ -125,7 +125,9 @@ class Forms:
         )
 
     def _build_action(self, action: RowAction, row: Row) -> str:
-        """Return the form of an operation on this row; "" if the row does not offer it."""
+        """Return the form of an operation on this row; "" if the row does not offer it. Its tab is
+        the one of the operation's first word: "schedules run" returns to the tab "schedules". An
+        operation with a warning is unfolded first, and asks for a second click."""
         if action.states and row["state"] not in action.states:
             return ""
         value, tab = row[action.field], action.operation.split()[0]

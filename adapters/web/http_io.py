@@ -275,7 +275,8 @@ class MessageRoutes(RouteGroup):
         if not self.hub.is_accepting:
             raise errors.ServerStopping
         receipt = await self.conversations.inbox.accept(message)
-        # Tabs of this process, then those that another process serves.
+        # Tabs of this process, then those that another process serves: the event "asked" tells it
+        # that the turn exists.
         self.hub.watch(message.address.conversation, receipt.seq, message)
         await self.hub.notify_peers("asked", message.turn)
         first = None if receipt.is_new else await self.find_accepted_turn(message.event_key)
@@ -398,7 +399,8 @@ class Guard:
             """Send an event of the response, its first one with the headers that it lacks."""
             if event["type"] == "http.response.start":
                 headers = MutableHeaders(scope=event)
-                # A response that signs in or out sets its own cookie.
+                # `visitor.cookie` replaces the cookie of a provider's session, which ends unless it
+                # is used. A response that signs in or out sets its own.
                 if visitor and visitor.cookie and "set-cookie" not in headers:
                     response = Response()
                     age = sign_in.PROVIDER_SESSION_SECONDS

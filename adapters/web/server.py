@@ -299,8 +299,8 @@ class HttpServer:
         await asyncio.sleep(0)
         for listening in self._server.servers:
             listening.close()
-        # This closes idle connections, and the others after their request. `finish_requests` waits
-        # for these.
+        # Called for its effect: it closes idle connections, and the others after their request.
+        # `finish_requests` waits for these.
         self._find_unanswered()
         return descriptor
 

@@ -165,7 +165,7 @@ class SignInMethods:
     ) -> None:
         """`policy` asks whether a person of Slack is still there. `is_provider` tells whether
         people can sign in with the provider of that name now, `has_links` whether they can with a
-        link."""
+        link. A session of a provider that is no longer one is ended."""
         self.is_provider, self.has_links = is_provider, has_links
         self._policy = policy
         self._unanswered = BoundedDict[str, float](MAX_UNCONFIRMED_PEOPLE)
@@ -246,6 +246,8 @@ class TokenAuthentication:
         self._people = people
         self._owner_name = owner
         self.methods: SignInMethods | None = None
+        """Whether people can still sign in with a provider or a link. Set while the page is
+        built; None allows links and no provider."""
         self._tries: deque[tuple[float, str]] = deque()
         """Wrong tokens of the last minute: when they came, and from where."""
         public = urlsplit(url)

@@ -133,6 +133,7 @@ class ChatRoutes(MessageRoutes):
         person = visitor_of(request).person
         place = self.visitors.address_of(person, conversation)
         form = await self.board.find_form(_read_card_id(request), person, place)
+        # `row` is the number and name of the field's row, "" where the proposal has one row.
         fields: list[answers.CardFormField] = [
             {
                 "key": field.key,
@@ -156,7 +157,7 @@ class ChatRoutes(MessageRoutes):
         words = f"{body.action} {press_id}"
         match body.action:
             case "approve":
-                words = " ".join([words, *body.others])
+                words = " ".join([words, *body.others])  # cards that are approved with it
             case "change":
                 words = await http_io.clean_message_text(render_change(press_id, body.values))
             case "deny" if body.reason.strip():
@@ -165,6 +166,7 @@ class ChatRoutes(MessageRoutes):
         # The answer of "again" has the card of the new proposal, under another id.
         is_new = body.action == "again"
         card = next((one for one in answer.cards if is_new or one.id == id), None)
+        # Once approved, a proposal is a change, and so is the kind of its card.
         change = next((one.id for one in answer.cards if one.kind == "change"), None)
         state = card.state if card else answer.status
         result: answers.DecisionResult = {
@@ -300,6 +302,7 @@ class ChatRoutes(MessageRoutes):
             raise BadRequest(why="`format` must be csv, xlsx or json")
         if answer is None or not _TABLE_NUMBER.fullmatch(number):
             raise NotFound(what="table")
+        # `placed` has the rows that a tool read, with their types; other tables are Markdown.
         tables = await asyncio.to_thread(find_tables, answer.text, answer.placed)
         for columns, rows, caption in tables[int(number) - 1 : int(number)]:
             # A caption is such as "Invoices: 5 of 12 rows"; a table in Markdown has none.

@@ -491,6 +491,7 @@ class OpenAiRoutes(MessageRoutes):
             )
         ):
             raise NotFound(what="conversation")
+        # Without a text: `_build_message` takes it from the request's messages.
         message = self.make_message(request, "", channel, key)
         return await self.accept(await self._build_message(request, model_request, message))
 

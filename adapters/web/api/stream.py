@@ -167,6 +167,7 @@ class PageWriter:
         # Renders the growing text as HTML.
         self._html = GrowingHtml()
         self.interval_seconds = FRAME_INTERVAL_SECONDS
+        """The pause between two frames. It grows with the time that rendering takes."""
 
     async def begin(self) -> AsyncIterator[bytes]:
         """Yield a `progress` event that names the turn, so that it can be stopped. Its text says

@@ -30,7 +30,7 @@ def draw_chart(chart: Chart, table: str) -> str:
     """Return the HTML of a figure: the title, the drawing, a legend if there are several colours,
     and `table`, the HTML of the values, to unfold."""
     names: Sequence[str] = [each.name for each in chart.series]
-    if chart.kind == "pie":
+    if chart.kind == "pie":  # it has one series; each slice has a colour, a label and a value
         names = list(map(": ".join, zip(chart.labels, chart.series[0].texts, strict=True)))
     keys = [f'<li class="c{n % COLOURS}">{escape(name)}</li>' for n, name in enumerate(names)]
     legend = f"<ul>{''.join(keys)}</ul>" if len(keys) > 1 else ""

@@ -116,6 +116,7 @@ class SetupView:
         else:
             body += self.result if is_open else ""
             body += self._card_form(card, setup["since"], is_open)
+        # Slack or Discord: everybody there can talk to Ponte, so the card gives rights.
         if card["state"] == "on" and card["name"] in OPEN_TO_ALL:
             body += self._people(card, setup["people"])
         elif card["state"] == "on":
