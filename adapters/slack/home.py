@@ -75,7 +75,7 @@ class SlackHome:
                 else:
                     view = _build_view([_build_paragraph(verdict.words())])
                 await self.signs.workspace.api.call("views.publish", user_id=person.id, view=view)
-            # Slack refused, or the database did not answer `overview`. The tab is drawn anew when
+            # The call failed, or the database did not answer `overview`. The tab is drawn anew when
             # it is opened again.
             except (*FAILURES, NotStored) as error:
                 log.warning("could not update the Home tab", error=str(error))

@@ -541,8 +541,8 @@ class SlackHandlers:
     ) -> None:
         """Open the form that asks why a change was denied. `ts` is the post with its card,
         `press_id` the change's id and revision, and `trigger` what Slack takes once, for a few
-        seconds, to open a form. Somebody who may not see a form is told what to type instead
-        (`without_form`). `show_form` also tells them why it could not be opened."""
+        seconds, to open a form. While the person's rights are unknown, or if Slack does not open
+        the form, they read what to type instead (`without_form`)."""
         interaction = replace(
             self._make_interaction(place, "", ack, lambda words: self._respond(place, words)),
             without_form=_TYPE_REASON,

@@ -534,6 +534,7 @@ def error_response(error: PonteError, visit: Visit) -> Response:
     COMPATIBLE_PREFIX it is JSON in the form of OpenAI's errors. Retry-After says after how many
     seconds a client may try again."""
     status, accepted = errors.status_of(error), visit.headers.get("accept", "")
+    # 503: Ponte stops, or the database or a platform did not answer.
     headers = {"Vary": "Accept"} | ({"Retry-After": "2"} if status == 503 else {})
     if isinstance(error, errors.TooManyTries):
         headers["Retry-After"] = str(round(sign_in.WRONG_TOKEN_WINDOW_SECONDS))

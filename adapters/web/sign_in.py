@@ -165,7 +165,7 @@ class SignInMethods:
     ) -> None:
         """`policy` asks whether a person of Slack is still there. `is_provider` tells whether
         people can sign in with the provider of that name now, `has_links` whether they can with a
-        link. A session of a provider that is no longer one is ended."""
+        link. A session ends if its provider is no longer offered."""
         self.is_provider, self.has_links = is_provider, has_links
         self._policy = policy
         self._unanswered = BoundedDict[str, float](MAX_UNCONFIRMED_PEOPLE)
