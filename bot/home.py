@@ -149,7 +149,7 @@ class Home:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield folder
         finally:
-            os.close(descriptor)
+            os.close(descriptor)  # ends the lock
             # With a plan, a `replace` was interrupted, and the folder has what is not moved yet.
             if not (self.path / REPLACE_PLAN_FILE).exists():
                 shutil.rmtree(folder, ignore_errors=True)

@@ -110,6 +110,7 @@ class OperationService:
         changes = await describe_changes(
             self.ponte.engine.changes, set(_find_values(rows, ["change"]))
         )
+        # `is_page`: the page has room for wide columns and long texts.
         view = View(self.ponte.zone, names, is_page=True, changes=changes)
         return await asyncio.to_thread(columns.table, rows, view)
 

@@ -338,6 +338,7 @@ def format_usage(report: Row, view: View) -> Iterator[str]:
     names = {key: name for row in report["rows"] if (name := view.names.get(key := row["name"]))}
     counts = Counter(names.values())
     names = {key: f"{name} ({key})" if counts[name] > 1 else name for key, name in names.items()}
+    # `by`: what each row counts, such as a person or a model, which decides on the columns.
     yield from _USAGE_ROWS[report["by"]](report["rows"], replace(view, names=names))
     yield from describe_usage_notes(
         report["rows"], report.get("server_costs", ()), report.get("unpriced", ())

@@ -330,6 +330,7 @@ class Ponte:
         """Write the start screen: what is on, what is off and why, and the page's address. It goes
         to stdout, or as lines into the log if that is JSON."""
         settings, file = self.settings, self.settings.env_file
+        # The notes are about misspelt names, unreadable lines and corrected values.
         rows = [("failing", "settings", words) for words in settings.notes]
         parts = await self.board.parts.list_all(START_SCREEN_TIMEOUT_SECONDS)
         rows += [(part.state, part.name, part.words) for part in parts]

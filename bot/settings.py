@@ -386,7 +386,7 @@ def _without_split_services(
 ) -> dict[str, str]:
     """Return the values that were typed on the set-up page (`typed`), without those of a service of
     which `.env` or the environment has the address or a secret: nothing may send a secret to
-    another source's address."""
+    another source's address. `faces` are the integrations."""
     values, elsewhere = (
         _without_empty(typed),
         {*_without_empty(file.names), *_without_empty(os.environ)},
@@ -498,7 +498,8 @@ def _find_redirected_secrets(settings: Settings) -> Iterator[str]:
     `.env` is read from the present folder, which somebody else may have sent, and must not redirect
     secrets to its author's server. `filed` are the settings from that file, `sent_to` the secrets
     by the setting of the address that gets them, and `leads` the settings that lead a request
-    there: the address itself, or a proxy that reads what is not encrypted.
+    there: the address itself, or a proxy that reads what is not encrypted. `faces` are the
+    integrations.
     """
     filed = _names_from(settings, "file")
     sent_to = {k: v for face in settings.faces for k, v in face.sent_to.items()}

@@ -177,6 +177,7 @@ class Stores:
         await database.write(erase_spare_remotes)
         await import_audit_files(database, home)
         files = FolderBytes(home / "files")
+        # `Alone`: no other process shares this database.
         return cls(database, threads, files, database.health, Alone(database))
 
     @classmethod

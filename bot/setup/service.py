@@ -309,6 +309,7 @@ class SetupService:
         if right != "change":
             names.append("ponte_admins")
         for name in names:
+            # The environment and .env override what this page stores.
             if why := self._why_set_elsewhere(name):
                 raise BadInput("{why}", why=why)
             listed = self._list_people(name, values)

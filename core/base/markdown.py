@@ -358,7 +358,8 @@ class Trust:
             return True
         # Platforms also link a host without a scheme.
         whole = url if _SCHEME.match(url) and "://" in url else f"https://{url}"
-        # Browsers skip more than two slashes and find another host than `urlsplit`.
+        # `_NEVER`: characters that no address may contain. Browsers skip more than two slashes and
+        # find another host than `urlsplit`.
         if _NEVER.search(whole) or whole.startswith(("https:///", "http:///")):
             return False
         try:
@@ -374,6 +375,7 @@ class Trust:
             return False
         rest = whole[whole.find("://") + 3 + len(parts.netloc) :]
         # Some platforms end an address at an unusual character, and the rest could be another one.
+        # `_HOT` finds signs of an address, such as a scheme, or a dot before letters.
         odd = _UNUSUAL.search(rest)
         if odd and _HOT.search(rest, odd.start()):
             return False
@@ -605,7 +607,8 @@ class Trust:
         plain = commonmark.unescape(chunk) if "&" in chunk or "\\" in chunk else chunk
         start = self._find_address(chunk)
         if start is None or plain != chunk:
-            # `hidden`: the index of the address in the decoded text.
+            # `hidden`: the index of the address in the decoded text. None: at most one that marks
+            # of emphasis interrupt (`_EMPHASIS`), which is disabled from the beginning (0).
             hidden = start if plain == chunk else self._find_address(plain)
             if hidden is None and self._find_address(plain.translate(_EMPHASIS)) is None:
                 return chunk
@@ -702,7 +705,8 @@ class GrowingMarkdown:
         if self._length and abs(len(text) - self._length) < len(tail) // 20:
             return self._shown
         self._length = len(text)
-        # What is finished goes from `tail` to `_done`, so that it is not parsed again.
+        # What is finished goes from `tail` to `_source`, and its safe form to `_done`, so that it
+        # is not parsed again.
         if end := ended_blocks_length(tail) or self._last_line_start(tail):
             block = tail[:end]
             self._done += trust.sanitize(block, self._stray_ticks)
@@ -726,6 +730,8 @@ class GrowingMarkdown:
         before = text[:end]
         if not before or is_too_complex(before) or settled_length(before) < end:
             return 0
+        # Unpaired backticks (`stray_ticks`) change what Discord reads as code later, and on lines
+        # in `disputed` platforms disagree about that.
         code = commonmark.find_code_lines(before, before.split("\n"), self._stray_ticks)
         return 0 if code.stray_ticks or code.disputed else end
 

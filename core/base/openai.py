@@ -940,7 +940,8 @@ def _refusal(
 ) -> ModelServerFault:
     """Return the fault for a refused request, and log it. `status` is 0 for an error that a server
     sends in place of an answer with the status 200: then the status in the body counts, or 400.
-    `asks` is as in `_read_refusal`."""
+    `asks` is False for a request that only finds out what the server supports: then a refusal for
+    that reason is expected, and logged as debug."""
     request = headers.get("x-request-id", "")
     # OpenAI also sends the time in milliseconds, which is more exact. Without that header, the text
     # is only "ms", which is no time.

@@ -438,7 +438,8 @@ def _settled_length(text: str) -> int:
     It ends before the last visible letter, digit, punctuation mark, symbol or space: later marks
     may still join that one. It ends after the last newline if the text holds an escape sequence.
     """
-    # No escape sequence goes on after a newline (`_ESCAPE`).
+    # `_INTRODUCER` begins an escape sequence of a terminal, which `clean_text` removes. None goes
+    # on after a newline (`_ESCAPE`).
     if _INTRODUCER.search(text):
         return text.rfind("\n") + 1
     # No real character is as long as `_LONGEST_CHARACTER` code points, so the search ends there. A
@@ -615,6 +616,7 @@ class _Part:
         Quality and position are traded: a good place counts only beyond a third or half of the
         part.
         """
+        # At most `room` characters fit, up to the index `stop`.
         # The possible cuts are at the ends of lines. After the loop, `line` is the start of the
         # first line that does not fit, and `fence` is open before it.
         cuts: list[_Cut] = []
@@ -645,10 +647,12 @@ class _Part:
     def _cut_after(
         self, line: str, end: int, before: Fence | None, now: Fence | None, headed: bool
     ) -> _Cut:
-        """Return the cut after a line, which ends at index `end`, with its rank. `before` and `now`
-        are the fences of the code blocks that are open before the line and after it. `headed`: the
-        line is a heading, or blank after one: a part should not end with its heading."""
+        """Return the cut after a line, which ends at index `end`, with its rank: 0 for the best
+        places, 2 for the worst. `before` and `now` are the fences of the code blocks that are open
+        before the line and after it. `headed`: the line is a heading, or blank after one: a part
+        should not end with its heading."""
         following = self._line(end + 1)
+        # The code block that is open after the next line; `longest` limits what its fence may say.
         opens = fence_after_line(following, now, self.longest)
         if now:
             if opens is None:  # the next line closes the block, and we add a closing fence

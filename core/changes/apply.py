@@ -118,7 +118,7 @@ class ChangeRunner:
         until it is recorded.
         """
         run = self._open(change, doing)
-        if run is None:
+        if run is None:  # its system is no longer connected
             return await self._give_up(change)
         while steps := run.next_batch():
             if self._held.is_set():  # this process stops
@@ -334,7 +334,7 @@ class ChangeRunner:
             step.state in WRITTEN_STATES or step.state in ("unknown", "writing")
             for step in all_steps.values()
         ):
-            # Also if it is unknown whether a row was written.
+            # A row was written, or it is unknown whether it was ("writing": interrupted).
             state = "partial"
         ended = replace(change, state=state, steps=tuple(all_steps.values()))
         # The model needs no note if the policy decided: it reads the outcome of its call.

@@ -285,7 +285,7 @@ class Approval:
         change: as approvers, or in a rule that allows them to approve."""
         proposal, named = change.proposal, self.approvers(change.proposal)
         names = named.names - {ASKER}
-        if named.is_exclusive:
+        if named.is_exclusive:  # a rule lets nobody else decide then, not even admins
             return names
         # `things`: what the right is about, for a table its title and id.
         right, *things = self.kinds[change.draft.kind].right_to_approve(change.draft)

@@ -148,6 +148,7 @@ class CardBuilder:
         table. The items hold values of the table, so they are for people who see the card, and not
         for a model."""
         written = undo or change
+        # A kind that can be undone writes rows. An erased change has no values any more.
         if written.state != "done" or not self.kind(change).can_be_undone or written.is_erased:
             return []
         rows = self._build_rows(change, undo)

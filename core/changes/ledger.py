@@ -283,6 +283,7 @@ class SqlLedger(SqlStore):
             )
             # Raises the version, so that cards show who has approved.
             _set_state(connection, id, "open")
+            # An approval that only repeats an earlier one gets no second line in the audit log.
             if consent.person.key not in change.approver_keys:
                 by_them = replace(change, decider=consent.person)
                 add_change_line(connection, "consent-added", by_them, rule)
@@ -376,6 +377,7 @@ class SqlLedger(SqlStore):
         """
         change = _get_locked(connection, proposal.id)
         former = change.proposal
+        # If it is not the next one, another event has revised the proposal first.
         is_next = former.revision + 1 == proposal.revision
         if change.state != "open" or not is_next or former.expires_at <= proposal.created_at:
             return change
@@ -524,7 +526,7 @@ class SqlLedger(SqlStore):
             " AND state IN ('new', 'running', 'answered', 'posting')",
             (seq, self._owner),
         ).fetchone()
-        if self._owner and elsewhere:
+        if self._owner and elsewhere:  # only another process can take the event over
             raise TakenOver
 
     @query

@@ -607,7 +607,7 @@ class CardRedraw:
             if is_drawn:
                 await self.outbox.put(replace(listed, drawn_version=change.version))
             failures += is_drawn is False
-        return failures + await self.requests.once()
+        return failures + await self.requests.once()  # sends due notices to approvers
 
     async def _replace_cards(self, seq: int, cards: Sequence[Card]) -> bool | None:
         """Draw these cards in the answer of the turn `seq`, in the journal and on its platform.
@@ -618,6 +618,7 @@ class CardRedraw:
             return True
         if turn.state not in FINAL_STATES:
             return None
+        # A card that the answer does not show cannot be drawn in it.
         # Other final states have no post: it failed for good, a person removed it, or the message
         # was withdrawn.
         answer = turn.answer if turn.state in _POSTED_STATES else None

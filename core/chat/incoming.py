@@ -617,8 +617,8 @@ class Interactions:
         time, for the first time; otherwise the person is notified."""
         began = asyncio.get_running_loop().time()  # the check of rights uses up a part of the time
         limits, message = interaction.limits, None
-        refusal = ""
-        if limits.checks_rights_before_storing:
+        refusal = ""  # the sentence that the person gets; "" if nothing is refused
+        if limits.checks_rights_before_storing:  # else only the turn checks them
             refusal = await self._find_refusal(interaction, request.action)
         if refusal:
             await interaction.notify(refusal)

@@ -160,7 +160,8 @@ class GrowingReply:
             return
         self._latest = progress
         if progress.text:
-            # Answers that are complete very soon are posted only once.
+            # No text is posted before `_whole_until`, so that an answer that is complete very soon
+            # is posted only once.
             self._next = max(self._next, self._whole_until)
         # Otherwise a timer or the worker is under way, which shows the newest progress.
         if self._pause is None and (self._worker is None or self._worker.done()):

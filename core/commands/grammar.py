@@ -351,7 +351,7 @@ def _strip_courtesies(text: str) -> str:
     """Return the English command if the message adds only marks, the end of a sentence or a polite
     word to it, as in "Stop, please!"; otherwise return the text as it is. Only commands that decide
     and delete nothing (`_PLAIN_COMMANDS`) are recognised so freely."""
-    if len(text) > _LONGEST_DECISION:
+    if len(text) > _LONGEST_DECISION:  # longer than any command that runs at once
         return text
     inner = _strip_edges(text)
     # Several lines, or a path such as "/ tmp", are no command.

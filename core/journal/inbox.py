@@ -434,7 +434,8 @@ class SqlInbox(SqlStore):
         """Delete the oldest messages whose `seq` is larger than `after`, up to
         PURGED_MESSAGES_PER_TRANSACTION. Return the last `seq` and how many were deleted.
 
-        The caller passes that `seq` as `after` to the next call; 0 begins, and ends.
+        The caller passes that `seq` as `after` to the next call, and 0 to the first one. A result
+        of 0 tells that none is left.
         """
         there, values = area_condition(area)  # an SQL condition on `conversation`
         old = "SELECT seq FROM inbox_finished WHERE updated_at < ?"  # a view of ended turns

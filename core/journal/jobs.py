@@ -572,6 +572,7 @@ class Jobs(TurnExecutor):
         A worker has queues of turns or of decisions, never both, so the first one tells which
         places count. None means all queues, of a process without named platforms.
         """
+        # The places limit how many turns, or how many decisions, run in this process at once.
         places = self._places_of(next(iter(queues), "") if queues else "")
         if not places.is_free:
             waits = [
@@ -592,7 +593,8 @@ class Jobs(TurnExecutor):
         """Return whether the turn may begin now. It may once the platform has told who its author
         is. A turn that may not gets a new job, due a moment later, and gives up its place.
 
-        The first question waits for nothing (0.0 seconds): most authors are known.
+        `admit` answers that within the given seconds; without one, each turn may begin. The first
+        question waits for nothing (0.0 seconds): most authors are known.
         """
         if self.admit is None:
             return True

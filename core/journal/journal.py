@@ -176,7 +176,8 @@ class Journal(SqlThreads):
 
         Notes about changes that the thread has not received yet come first. `reserve` reserves the
         cost of the turn in the same transaction; if it raises, nothing is stored. `pays`: it may
-        reserve money, so the transaction must survive a power failure. Raises Superseded.
+        reserve money, so the transaction must survive a power failure; otherwise the next start may
+        repeat it. Raises Superseded if the turn has ended or its conversation was forgotten.
         """
         return await self._write_if_current(
             turn,

@@ -103,7 +103,7 @@ class Places:
             return
         free = asyncio.get_running_loop().create_future()
         self._returning.append((seq, free))
-        self._hand_on()
+        self._hand_on()  # at once, if a place is free
         try:
             await free
         except asyncio.CancelledError:

@@ -322,7 +322,7 @@ class OverAllowance(OverBudget):
         `operators`; the message tells the time in the asker's `zone`. The attribute `limit` is the
         name of the limit in metrics."""
         allowance = count.scope.allowance
-        super().__init__(limit=getattr(allowance, unit))
+        super().__init__(limit=getattr(allowance, unit))  # for the placeholder in the sentence
         self.allowance = allowance
         self.unit = unit
         self.limit = (

@@ -210,8 +210,9 @@ class Budget(SqlStore):
     async def make_reservation(self, turn: Turn, call: ModelCall | None = None) -> SqlReservation:
         """Return a transaction step that counts the turn and reserves its first model call, if
         `call` is given. The step raises OverBudget."""
-        scopes = await self._scopes_of(turn.message)
+        scopes = await self._scopes_of(turn.message)  # the counters that apply to it
         zone, day = self.zone_of(turn.message), self._today()
+        # All accounts of a person are counted under one key.
         person, address = self._money_key(turn.message.author.key), turn.message.address
 
         def work(connection: SqlConnection) -> tuple[tuple[AllowanceCount, ...], Grant | None]:
@@ -651,6 +652,7 @@ def settle_round(
 
     `has_holds`: False if the caller knows that the turn has no reservations, so that none are read.
     A call without one is recorded as attempt 0."""
+    # A reservation for a model call has the name `r{round}.{attempt}` in `part`.
     holds = _read_holds(connection, seq) if has_holds else []
     round_holds = [hold for hold in holds if hold["part"].startswith(f"r{number}.")]
     others = [hold for hold in holds if hold not in round_holds]

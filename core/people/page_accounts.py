@@ -298,7 +298,8 @@ class SqlPageAccounts(SqlStore):
     ) -> Sequence[EndedToken]:
         """Return the sign-in tokens of which a notice says that they were renewed or removed. There
         is no table of ended tokens: such a notice has the hash of the ended token as its id, in the
-        column `change`."""
+        column `change`. `where` is an SQL condition with a placeholder for `value`: the key of a
+        person, or such a hash."""
         statement = f"SELECT change, text FROM outbox WHERE {where} AND kind = 'person'"  # noqa: S608
         notices = [
             PersonNotice.read(row["change"], row["text"], 0.0)

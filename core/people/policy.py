@@ -377,15 +377,15 @@ class Policy:
         counts for `RIGHTS_ON_STALE_DATA`.
         """
         rights = self.rights_by(person, address, self._cached_facts(person))
-        if rights.is_complete:
+        if rights.is_complete:  # no right depends on data that is missing
             return rights
         confirmed, _ = await self._look_up(
             person, MAX_CONFIRMED_AGE_SECONDS, _CONFIRM_TIMEOUT_SECONDS
         )
-        if confirmed.is_whole:
+        if confirmed.is_whole:  # the groups and the guest status are known
             return self.rights_by(person, address, confirmed)
         facts, _ = await self._look_up(person, MAX_STALE_SECONDS, _LOOKUP_TIMEOUT_SECONDS)
-        # The inner ones, by confirmed data alone, decide on every right that older data is not
+        # The inner `Rights`, by confirmed data alone, decide on every right that older data is not
         # enough for.
         return Rights(self, person, address, facts, Rights(self, person, address, confirmed))
 
@@ -509,10 +509,13 @@ class Policy:
 
         A configured program that writes messages itself, such as a webhook (`StandIns`), has at
         most the rights of its kind. For `DECISION_RIGHTS`, deny programs and guests. If the guest
-        status is not known, add a denial to `others`: the decision is then not certain.
+        status is not known, add a denial to `others`, what the decision may be once more is known:
+        it is then not certain.
         """
         person = rights.person
         is_account = person.platform in self.platforms
+        # What this kind of program may do (`rights`), and the programs that are configured
+        # (`groups`, by id). None: the person is no such program.
         programs = None if is_account else book.stand_ins.get(person.platform)
         if programs and (right not in programs.rights or person.id not in programs.groups):
             return _Decision(Verdict(False, rules.STAND_IN_REASON, right=right))

@@ -588,8 +588,9 @@ class _ScheduleBatch:
         at the revision that the change was made for, or must not be written."""
         (row,) = rows
         service, target = self.service, self.draft.target
+        # The revision that the schedule must still have; "" for one that does not exist yet.
         former = "" if row.before is None else target["revision"]
-        to = decode_json(ReplyTo, row.applier_data)
+        to = decode_json(ReplyTo, row.applier_data)  # where its runs are answered, and to whom
         try:
             if row.after is None:
                 change = self.draft.change_id
