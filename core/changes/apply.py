@@ -490,6 +490,7 @@ class ChangeLifecycle:
             state=event,
             kind=change.draft.kind,
             rows=change.draft.row_count,
+            # Several steps can write one row.
             written_rows=len({step.write.id for step in change.written_steps}),
         )
         metrics.changes.labels(event, change.draft.kind).inc()

@@ -163,7 +163,8 @@ class Votes(SqlStore):
         workspace can read the channel. `messengers` can tell that, by platform.
         """
         entries = await self._read(since, down)
-        # `at` is the place (Address) of an answer. Each place is looked up once.
+        # `at` is the place (Address) of an answer, looked up once. `shared`: the person has shared
+        # the question and the answer.
         places = list({at for at, entry in entries if not entry["shared"]})
         is_public = await asyncio.gather(*(_is_public(one, messengers) for one in places))
         hidden_places = {one for one, public in zip(places, is_public, strict=True) if not public}

@@ -217,7 +217,8 @@ class Budget(SqlStore):
 
         def work(connection: SqlConnection) -> tuple[tuple[AllowanceCount, ...], Grant | None]:
             """Count the turn once, and reserve its first call, in the caller's transaction. A turn
-            that begins again after a crash has its row in `usage`, so it is not counted again."""
+            that begins again after a crash has its row in `usage`, so it is not counted again. The
+            last of the place names is the channel."""
             is_new = connection.execute(
                 "INSERT INTO usage (seq, day, person, conversation, place) VALUES (?, ?, ?, ?, ?)"
                 " ON CONFLICT (seq) DO NOTHING",

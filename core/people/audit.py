@@ -278,7 +278,7 @@ def add_change_line(
     whether they were written. `undo_asker` is the person who undoes the change, if the line records
     that."""
     proposal, draft, view = change.proposal, change.draft, change.draft.view
-    # The place of a post is a channel (`slack:T1:C1`) or a person, who is left out.
+    # A post goes to a channel (`slack:T1:C1`), or to a person (`slack:U1`), who is left out.
     channel = view.place if view.place.count(":") == 2 else ""
     # Each id once, in order: several steps can write one row.
     row_ids = dict.fromkeys(step.write.id for step in change.written_steps)
