@@ -485,7 +485,7 @@ def format_delivery(result: Row, view: View) -> Iterator[str]:
     if result["why"] == "ignored":
         yield say("Ponte would ignore this delivery, because of `only` in ponte.toml.")
         return
-    if result["why"]:
+    if result["why"]:  # "no_fields"
         yield say("Ponte would post nothing: the body has none of the template's fields.")
         return
     yield say("Ponte would post:") if result["is_post"] else say("Ponte would ask the model:")
@@ -595,7 +595,9 @@ def _sentence(text: str) -> ResultText:
 
 
 def format_plainly(result: Any, view: View) -> Iterator[str]:
-    """Yield rows as a table, other values as `name: value`."""
+    """Yield the text of a result that has no function of its own for it (ResultText): rows as a
+    table, the fields of a mapping as `name: value`, other values as they are, None as nothing.
+    `view` is not used; all functions of a ResultText get it."""
     if isinstance(result, Mapping):
         for name, value in result.items():
             yield f"{name}: {_plain(value)}"

@@ -321,10 +321,12 @@ class DiscordClient(discord.Client):
         try:
             return await self._request(route, **options)
         except discord.HTTPException as refused:
-            # The refusal is about the place, or the feature is switched off for a while.
+            # The refusal is about the place (`_MISSING`: no access or permission), or the feature
+            # is switched off for a while. `_NEEDED` are the calls without which there is no answer.
             is_missing = refused.status in (403, 404, 405) and refused.code in _MISSING
             if (is_missing or refused.code == SWITCHED_OFF) and not _NEEDED.fullmatch(route.key):
-                # With its own code, the caller would wait and try again, but the call is optional.
+                # With a code of PASSING (refused only for now) or none (0), the caller would wait
+                # and try again, but the call is optional.
                 if refused.code in PASSING or not refused.code:
                     refused.code = NO_ACCESS
                 self._refusals[place] = time.monotonic() + DISCORD_REFUSAL_SECONDS, refused

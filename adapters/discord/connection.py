@@ -90,7 +90,8 @@ class GatewayConnection:
 
     async def start(self, *, listens: bool = True) -> None:
         """Connect. Return when events may arrive, or after `DISCORD_START_SECONDS` without an
-        answer. Raise SettingsError if Discord refuses the token or an intent."""
+        answer: `_run` goes on trying in the background. Raise SettingsError if Discord refuses the
+        token or an intent; `_run` then ends and leaves the error in `_failed`."""
         self._listens = listens
         self._task = asyncio.create_task(self._run())
         waiting = asyncio.create_task(self._connected.wait())
@@ -143,7 +144,9 @@ class GatewayConnection:
         self._connected.set()
 
     def health(self) -> Health:
-        """Return the state of the connection, for `ponte status`."""
+        """Return the state of the connection, for `ponte status`. `_failed` is why Discord refuses
+        the token or an intent for good, `_trouble` why the last attempt to connect failed.
+        `_client` is a future, done once there is a client."""
         if self._failed is not None:
             return Health("discord", "failing", self._failed.words())
         client = self._client.result() if self._client.done() else None

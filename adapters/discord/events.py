@@ -63,6 +63,8 @@ class Locations:
         guild = message.guild.id if message.guild else getattr(channel, "guild_id", None) or 0
         if not guild:  # a direct message
             return Location(channel.id)
+        # `parents` has the id of a thread's channel by that of the thread; 0 for a channel that is
+        # no thread. `note_change` has it stored.
         # The cache lacks some channels, such as a thread that was archived when Ponte started.
         is_cached = not isinstance(channel, discord.PartialMessageable)
         if not is_cached and channel.id not in self.state.parents:

@@ -454,5 +454,6 @@ class Notices:
         reference = discord.MessageReference.from_message(message, fail_if_not_exists=False)
         try:
             await attempt(lambda: message.channel.send(words, nonce=nonce, reference=reference))
+        # After an error of IN_DOUBT, nobody knows whether Discord has the post.
         except (PonteError, *IN_DOUBT) as error:
             log.info("could not post a notice", notice=about, error=str(error)[:200])

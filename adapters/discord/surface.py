@@ -335,6 +335,7 @@ class ChannelSurface(DiscordSurface):
 
         Return None for a surface without `source`; `post` then looks for a post with the same text.
         """
+        # The caller asks only after a call that ended in doubt, so `post` must look first, too.
         self._doubtful_parts.add(number)
         # Numbers below 1 mean the answer's files, whose upload is an edit that can be repeated.
         if number < 1 or self._source is None:

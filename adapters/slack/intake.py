@@ -93,6 +93,7 @@ class ThreadParticipants:
             if where.thread and not facts.names_others:
                 is_others = await self._began_with_others(message, conversation)
                 facts = replace(facts, is_thread_of_others=is_others)
+        # With `strict_mention`, only mentions count. None: Ponte takes no part in the thread.
         elif not settings.strict_mention and (
             participants := await self._find_participants(message, conversation)
         ):

@@ -330,6 +330,9 @@ class SlackPosts:
         other refusal is raised at once, and so is the last one if Slack accepts no form. Refusals
         and successes are noted for each optional feature that the blocks use.
         """
+        # `part` is the most bytes of text in one message that Slack is known to accept, or has
+        # refused none yet. The attempts yield the whole text first, then halves, quarters and so
+        # on, each with its most bytes (`limit`) and the text that it leaves out (`rest`).
         flags, most = self._workspace.flags, self._workspace.part
         last_refusal: SlackRefused | None = None
         for body, limit, rest in _list_attempts(content, flags, grows, most):

@@ -167,6 +167,8 @@ def safe_markdown(text: str) -> str:
         url = match["url"]
         return f"<{url}>" if _may_link(url) else f"`{url}`"
 
+    # `nest_items` indents what models indent too little below a numbered item. `free_stress` puts
+    # hair spaces around stress beside Chinese, Japanese or Korean letters. CommonMark needs both.
     pieces, text = list[str](), nest_items(text)
     # By line, whether it may be the row of a table; and the number of the line at each piece.
     rows, number = ["|" in line for line in text.split("\n")], 0
@@ -271,7 +273,8 @@ def to_readable(text: str, names: Mapping[str, str], bot: str) -> str:
 
     def spell_out(match: re.Match[str]) -> str:
         """Return the text for one piece of Slack's markup, such as `<@U1>` or
-        `<https://…|label>`."""
+        `<https://…|label>`. `names` has the present names of people by id. A piece without one of
+        the marks `@`, `#` and `!` is a link."""
         kind, id, label = match["kind"], match["id"], match["label"]
         if kind == "@":
             # A person. The name that Slack puts into the text may be outdated.

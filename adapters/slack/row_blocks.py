@@ -164,6 +164,7 @@ def _render_change(change: FieldChange | None, characters: int | None, marked: b
     """Return the old value and the new one; only one if the row has only one. If `marked`, the new
     one is bold, and the old one is struck where it goes away. `change` is None for a row of a table
     in which this field does not change."""
+    # NO_VALUE (a dash) is also the text of an empty field; None means that there is no row.
     if change is None:
         return [_raw(NO_VALUE)]
     # A new row has no old value, a deleted one has no new value.

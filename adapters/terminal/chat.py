@@ -230,7 +230,7 @@ class DownloadFolder:
                     if not has_content(each, folder, data):
                         continue
                 return self._folder / each
-        raise FileExistsError(name)
+        raise FileExistsError(name)  # never reached: for type checkers, as the loop has no end
 
 
 def _expand_home(name: str) -> Path:

@@ -87,7 +87,7 @@ class LineEditor:
         try:
             return await self._session.prompt_async(
                 "… " if in_code else self._message,
-                handle_sigint=False,
+                handle_sigint=False,  # else it would replace the handler of `catch_interrupts`
                 placeholder=FormattedText([("fg:ansibrightblack", hint)]),
             )
         except (EOFError, KeyboardInterrupt):

@@ -115,7 +115,9 @@ class SingleTurn:
 
     async def _ask_with_retries(self, asked: Mapping[str, str], files: Sequence[FormFile]) -> Json:
         """Send the message, and send it again with the same key (`event_key`) after a lost
-        connection, so that it runs once: Ponte may restart meanwhile."""
+        connection, so that it runs once: Ponte may restart meanwhile. `_turn` is set once Ponte has
+        stored the message; an error after that becomes `_lost`, which tells the person not to send
+        it again."""
 
         def is_lost(error: HttpError) -> bool:
             if isinstance(error, HttpAnswer):

@@ -79,7 +79,11 @@ def _start_without_postgres() -> Start:
 
 def chat() -> int:
     """Run `ponte chat`: chat in this terminal with the running Ponte, or with one that this process
-    starts for as long. Return the exit code."""
+    starts for as long. Return the exit code.
+
+    `asks_holder`: errors of ponte.toml matter only if no Ponte runs. `prepares`: one that is
+    started here also makes ready what only a turn needs, such as a check of the model's server.
+    """
     inputs = start(quiet=True, asks_holder=True)
     # Loaded only by commands that come here, so that the others start faster.
     from adapters.terminal.chat import chat as converse

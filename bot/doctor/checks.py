@@ -204,7 +204,8 @@ async def check_integration(
     start: Start, name: str
 ) -> tuple[Sequence[DoctorFinding], Mapping[str, Sequence[str]]]:
     """Check one integration against its live service, for the set-up page. Return what was found,
-    and the values that its settings can have, such as names of models, by setting."""
+    and the values that its settings can have, such as names of models, by setting. A face is the
+    object that stands for an integration in the settings."""
     settings, choices = start.settings, dict[str, Sequence[str]]()
     face = next(one for one in settings.faces if one.name == name)
     async with HttpClient(proxies=settings.proxies) as http, AsyncExitStack() as stack:

@@ -84,6 +84,10 @@ class StoredSettings:
         """Store these settings in place of the earlier ones, to be tried by the next start. Raise
         BadInput for a name or a value that the file cannot contain; then nothing is changed.
 
+        STORED_FILE has the newest settings, LAST_FILE those before the last change. The trial is
+        the state of the newest ones: `saved` until the next start, `starting` during it, `failed`
+        if it did not work, and None once they are in force.
+
         LAST_FILE must have settings with which a start has worked. So they are copied there only
         if they are in force now, not if they still wait to be tried themselves. `is_undo`: these
         values are the earlier ones, so a further undo has nothing to take back.

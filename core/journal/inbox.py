@@ -402,6 +402,7 @@ class SqlInbox(SqlStore):
         """
         if new := self._new_messages.pop(seq, None):
             return new
+        # With a shared database, a message (JSON) comes with the job that this process fetched.
         if fetched := self._runner.fetched_message(seq):
             return decode_json(Message, fetched[0]), fetched[1]
         row = await self._database.read(lambda c: get_row(c, seq), single=True)

@@ -215,6 +215,8 @@ def delete_leftovers(connection: SqlConnection) -> None:
     leases more, in case that it was only frozen.
     """
     lease = processes.LEASE_SECONDS
+    # Deletes jobs without an unfinished turn: cancelled ones, and those of a process that died
+    # after the turn ended and before the job did.
     connection.execute(LEFT_OVER_JOBS_SQL, (lease,))
     connection.execute(
         "DELETE FROM processes WHERE seen_at < extract(epoch FROM now()) - ?",
@@ -625,7 +627,8 @@ class Jobs(TurnExecutor):
 
     async def _beat(self) -> None:
         """Write a sign of life for the other processes. Cancel turns that somebody stopped, or that
-        another process has taken over."""
+        another process has taken over. `own` knows when this process gave its last
+        sign (`seen_at`), and whether it still counts as alive."""
         # Measured before the write, so that this process never believes itself alive longer than
         # the others do.
         began = time.monotonic()

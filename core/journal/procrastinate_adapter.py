@@ -90,7 +90,9 @@ class QueueWorkers(FetchedTurns):
             configure=end_each_statement,
         )
         self.app = procrastinate.App(connector=connector)
-        self.app.job_manager = TurnJobManager(connector, self, until_room)  # with our workarounds
+        # In place of Procrastinate's own: with workarounds for how it handles errors, and with
+        # fewer queries.
+        self.app.job_manager = TurnJobManager(connector, self, until_room)
         # `retry`: a job whose task raises (`PutBack`) goes back to the queue.
         self.app.task(name="turn", retry=True, pass_context=True)(run)
 

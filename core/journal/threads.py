@@ -289,6 +289,8 @@ class SqlThreads(SqlStore):
         """Return the items of a thread's transcript, which the model reads, oldest first. Those of
         replaced turns, which the person asked once more, are left out.
 
+        `needs` of an item are the rights without which nobody may read it.
+
         With `before`, return only items of turns with a smaller `seq`.
         """
         rows = connection.execute(

@@ -576,7 +576,8 @@ class TurnExecutor(SqlStore):
         Return False if others still run after RUN_ALONE_SECONDS, or if a stop of the turn or the
         end of the process ends the wait.
         """
-        # `cancel` and `drain` cancel the tasks in `_admitting`. They may have come before this one.
+        # `cancel` and `drain` cancel the tasks in `_admitting` (by `seq`). They may have come
+        # before this one: then the turn is in `_stopped`, or `_draining` is set.
         task = self._admitting[seq] = asyncio.ensure_future(self.places.wait_until_quiet())
         if self._draining.is_set() or seq in self._stopped:
             task.cancel()
@@ -832,6 +833,8 @@ def begin_alone(connection: SqlConnection, seq: int) -> None:
     else. If an answer is stored already, or if the process also crashes MAX_CRASHES_ALONE times
     during the apology, the turn ends as undeliverable. The person learns of it in the next turn.
     """
+    # `attempt` counts how often a process began the turn and did not put it back in good order.
+    # `solo_crashes` counts its crashes alone.
     row = connection.read_locked_message(seq)
     if row is None or row["state"] in FINAL_STATES:
         return

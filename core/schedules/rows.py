@@ -452,6 +452,7 @@ class Schedules(SqlStore):
         # paused (`run_now`).
         is_manual = ":now:" in row["event_key"]
         states = ("active", "paused") if is_manual else ("active", "ended")
+        # The revision is the id of the change that wrote the draft; the run has that of its time.
         run = decode_json(Message, row["message"]).origin.data
         return run["revision"] == row["revision"] and row["state"] in states
 

@@ -125,6 +125,7 @@ class Scheduler:
             batch = due[first : first + RUNS_STARTED_AT_ONCE]
             starts = await run_together(*(self._start_run(each, now) for each in batch))
             waiting = waiting or not all(starts)
+        # How many runs' results were recorded by this call.
         open_runs = await schedules.settle_runs()
         for schedule, run in await schedules.list_unreported():
             await self.report(schedule, run)

@@ -452,6 +452,7 @@ def _checked_fields(cron: str) -> str:
     change of the clock leaves out. So are ranges over the end of a day, week, month or year, such
     as `FRI-MON`, which cronsim refuses.
     """
+    # `_FIELDS` has, for each field, its first value, the number of its values, and their names.
     fields = cron.upper().split()
     if len(fields) != len(_FIELDS) or len(cron) > 200:
         raise BadSchedule(

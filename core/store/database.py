@@ -439,7 +439,8 @@ class SqliteDatabase:
         in the gap that they left; with `whole`, one table after the other is rewritten. Other
         writes come in between: VACUUM would stop them for the length of the audit log."""
         for table in self.tables if whole else ():
-            # Rows of the others lead to nobody, so what is left of them does no harm.
+            # Rows of a table that `names_nobody` lead to no person once other tables are erased, so
+            # what is left of them does no harm.
             if not table.names_nobody:
                 await self.write(functools.partial(_rewrite_table, name=table.name))
 
@@ -617,6 +618,7 @@ class SqliteDatabase:
                 raise  # a fault of the disk: the whole group fails
             connection.execute("ROLLBACK TO job")  # undoes the write, but keeps the savepoint
             connection.execute("RELEASE job")
+            # Values that SQLite cannot store, such as a number beyond 64 bits, are Unstorable.
             job.error = Unstorable() if _is_unstorable(error) else error
             job.error.__cause__ = error if job.error is not error else None
         else:

@@ -382,7 +382,8 @@ class CommandService:
         zone = budget.zone_of(message)
         remaining = await budget.describe_remaining(message.author, message.address, zone)
         lines += ["", say("Remaining:"), *(f"- {each}" for each in remaining)] if remaining else []
-        # Models without a price: those whose calls have a cost all the same, and the others.
+        # Models without a price: those whose calls have a cost all the same, and the others. Not
+        # asked for if no tokens were used, because then no cost is missing from the report.
         models = await budget.models_without_price() if all_.usage.input else ((), ())
         for note in describe_usage_notes([{"estimated": all_.estimates}], *models):
             lines += ["", note]
@@ -450,6 +451,7 @@ class CommandService:
             "Deleted this conversation ({count} messages).",
             forgot,
         )
+        # A sentence on where deleted data may still exist, such as backups; "" if nowhere.
         remains = self.upkeep.remains_notice
         return f"{deleted} {say(remains)}" if remains else deleted
 
@@ -545,7 +547,8 @@ class CommandService:
 
     def _describe_request(self, change: Change, reader: Person, here: Address) -> str:
         """Return the line of a request in a list: id, title, who asked, and the time until it
-        expires (at least a minute, because it is still open)."""
+        expires (at least a minute, because it is still open). `reader` and `here` (where the list
+        is posted) decide how the asker is named."""
         views = self.changes.views
         values = {
             "id": change.id,

@@ -235,6 +235,7 @@ class ToolContexts:
             record_object_to_erase,
             readable,
         )
+        # What the command reads is limited to what exists for the person in this place.
         return replace(ctx, viewer=Viewer(rights))
 
     def load_thread(self, turn: Turn, new: bool = False) -> Thread:
@@ -608,6 +609,8 @@ def build_items(
 ) -> Sequence[Item]:
     """Return the transcript items of a message. Texts that the asker's program sent along and
     quotes of others come first, marked as such.
+
+    `is_authored` of an item: a person typed it, so links to addresses in it may work.
 
     The message's text must be cleaned already, because it may be long. `missing` are the names of
     files that could not be downloaded. `spoken` are the words of its voice messages.

@@ -188,6 +188,8 @@ class Rounds:
             notes = [describe_proposals(len(waiting)), used_up and f"_{used_up}_"]
             return Answer("\n\n".join(filter(None, notes)), cards=cards, files=files)
         end = self._ends[-1] if self._ends else None
+        # `_over`: the error of the allowance that ended the answer. `broken`: the model's error in
+        # the middle of it. `used_up`: a sentence if the model wanted more calls than it may make.
         cut = ""
         if why := self._over or (end and end.broken):
             cut = say(ENDED_EARLY_NOTE, why=why.words())
@@ -679,6 +681,8 @@ class TurnTranscript:
         self.items = list(run.turn.items)
         self.outcomes = {c.call_id: c.outcome for c in run.turn.calls if c.outcome}
         self.thread = briefing.request.thread
+        # The model's text so far, also of the answer that arrives. A resumed turn begins with the
+        # text of the rounds that are stored.
         self.streamed_text = self.text if run.turn.rounds else ""
         self.opening = quote_spoken(" ".join(filter(None, (i.spoken for i in self.items))))
         """What was understood of voice messages, which stands before the model's text."""
@@ -778,6 +782,7 @@ class TurnTranscript:
     async def show(self, doing: str = "") -> None:
         """Show the answer's text so far in the chat, with disabled links if the thread contains
         text from outside, and `doing`, a phrase about what a tool does now."""
+        # Whether there is such text, and the links that may work in that case.
         outside, trust = self.provenance
 
         def render(words: str) -> str:

@@ -129,7 +129,8 @@ class TurnPayment:
         self._unused = first is not None
         """The reservation was made and no request was sent with it."""
         self._later = False
-        """The round is repeated, so it is reserved only when it is asked again."""
+        """The round (one request to the model and its answer) is repeated after a crash. Its answer
+        may still exist, so a reservation is made only if the request is sent again."""
         self.counts: dict[str, AllowanceCount] = {}
         """The state of each allowance by its key, as far as this turn knows it."""
 

@@ -134,6 +134,7 @@ class TurnEvents:
     async def on_changes(self, turns: Sequence[LiveTurn], missed: bool) -> AsyncIterator[bytes]:
         """Yield the events for changes of the turn. `missed` says that some turns ended between
         two calls; the journal has them."""
+        # `live` has the answer's text so far (`progress`), or at the end its `outcome`.
         # An entry with cards is about cards that were redrawn after the end.
         changed = (live for live in turns if live.turn == self._turn and not live.cards)
         live = next(changed, None)

@@ -133,7 +133,9 @@ class SetupView:
         before, so that secrets need not be typed, or sent to the browser, again. `since` is when
         the settings were stored, in seconds since the epoch. `is_open`: this card's form was sent
         last."""
-        # The draft is of the card whose form was sent last.
+        # The draft is of the card whose form was sent last. OPEN_TO_ALL has warnings that everybody
+        # on the platform can then talk to Ponte. `_token_field` is "" unless the owner must give
+        # their sign-in token again.
         draft = self.draft if is_open else {}
         fields = "".join(self._field(each, draft, since, is_open) for each in card["fields"])
         name, buttons = card["name"], self._button("check", say("Check"))

@@ -160,7 +160,8 @@ class SetupRoutes(RouteGroup):
         self, request: Request, page: AdminView, status: int = 200, draft: str = "", **more: Any
     ) -> Response:
         """Return the set-up page as it is now. `draft` is the id of what was entered on a card,
-        `more` are further fields of `SetupView`."""
+        `more` are further fields of `SetupView`. Forms ask for the sign-in token unless the owner
+        gave it a short time ago, so that who finds an open browser cannot change settings."""
         visitor = visitor_of(request)
         view = SetupView(
             self.auth.form_token(visitor),
