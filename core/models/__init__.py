@@ -216,6 +216,7 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
     ) -> Mapping[str, Sequence[str]]:
         """Return the models that the server lists, as choices for PONTE_MODEL on the set-up
         page."""
+        # Not at the top: commands that only read the settings load this module, too.
         from core.models.context_size import read_models
 
         if deps.own.demo:

@@ -290,7 +290,9 @@ class GrowingAnswer:
 
         In code, in a word, or between spaces and quotes, a tag is text that a person reads. A
         closing tag that nothing opened ends a thought that began with the answer, so all that was
-        shown before it is withdrawn (`is_unopened`)."""
+        shown before it is withdrawn (`is_unopened`). `_is_blank`: nothing but space is shown so
+        far. A mention has spaces, quotes or punctuation on both sides. A tag that begins a call,
+        and all that follows it, goes to `calls`."""
         name = tag.lower()
         closings = TAGS.get(name, ())
         is_code = self._code.is_block and not self._is_blank
@@ -542,6 +544,7 @@ class AnswerReader:
             cut = "length"
         for call in () if cut else calls:
             # Pieces of a call may be missing: neither the server nor the end says otherwise.
+            # END_OF_STREAM: a sign without a reason.
             is_unsure = not call.is_whole and self.finish in ("", END_OF_STREAM)
             is_cut = not call.read_objects() or not (self.finish or call.arguments.strip())
             if not call.name or (is_unsure and is_cut):
@@ -874,7 +877,8 @@ class AnswerReader:
     def _build(self, cut: CutReason, fault: ModelServerFault | None = None) -> ModelAnswer:
         """Return the finished answer with the parts that were read, as items of the transcript. If
         the answer was `cut`, it has no calls: one that was cut could run with half of its
-        arguments."""
+        arguments. `raw` holds what is kept beside an item: the server's own id, fields that the
+        server wants back (`carried`), and that a call may have come twice (`may_be_two`)."""
         raw: Json
         texts: dict[object, str] = {}
         items: dict[object, Item] = {}

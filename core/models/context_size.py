@@ -224,7 +224,7 @@ class ContextSizes:
         later turns. The question goes on in a task (`_questions`), which all turns share.
 
         OpenAI's own server is not asked: it does not tell sizes, and OPENAI_CONTEXT_TOKENS has
-        them.
+        them. Nor is any server for a model whose size the operator has set (`_setting`).
         """
         if self._client.place.is_official or (self._setting and model == self._model):
             return

@@ -560,7 +560,8 @@ class ConversationRound:
                     for model_event in reader.read_event(event):
                         yield model_event
                         if isinstance(model_event, ResponseStarted):
-                            # Only now, so that the answer does not wait for spare conversations.
+                            # Creates empty conversations for later threads: only now, so that this
+                            # answer does not wait for them.
                             self._spares.refill()
                     if reader.has_ended:
                         return
@@ -570,7 +571,8 @@ class ConversationRound:
     async def _adopt_response(self, response: str, patience: float) -> bool:
         """Take the round's answer from a response that the server still has, which was paid for
         already. Return whether it had one. `patience`: seconds to wait for a response that is still
-        being written."""
+        being written. Whether the conversation holds exactly the transcript is not known then
+        (`_is_certain`), so its end is read before its next use (`UNKNOWN_POSITION`)."""
         try:
             answer = await fetch_response(self._server, response, patience)
             if answer is None:

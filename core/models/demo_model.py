@@ -404,7 +404,7 @@ class DemoModel(Model):
         calls of tools. A title is the first line of the message.
 
         Calls are planned for the largest form of a tool. Arguments that the offered one does not
-        have are left out."""
+        have are left out, unless its schema names none at all."""
         if ask.for_title:
             words = ask.input[0].text.strip().partition("\n")[0].rstrip("?!.… ")
             yield RoundCompleted((Item(kind="message", role="assistant", text=words),))

@@ -437,6 +437,7 @@ class ModelInput:
                 f"[A voice clip, {file.name!r}. You cannot hear it: tell the person so, and ask "
                 "them to write what was said.]"
             )
+        # `kinds`: what this server takes of texts, pictures and PDF.
         sendable = file_kind(kind, file.name) in self.kinds
         if not sendable or self._read is None:
             why = "" if sendable else ", of a kind that you cannot read"

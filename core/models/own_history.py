@@ -92,7 +92,8 @@ class RoundHistory:
         self._most_items = most or HISTORY_WINDOW_TOKENS
         self._is_shortened = False
         """The request was shortened once, because the server refused it as too long."""
-        # Half of a request that was refused as too long; 0 if none was halved.
+        # Half of a request that was refused as too long, because the server named no size that
+        # fits; 0 if none was halved.
         self._halved_tokens = 0
         self._estimated_tokens = 0
         """Ponte's own estimate of the request's tokens."""
@@ -326,8 +327,8 @@ class ResponsesReader(AnswerReader):
 
     def _read_item(self, item: Json, number: object) -> Sequence[ModelEvent]:
         """Take a complete item of the response: a message, a call, or encrypted reasoning, which is
-        sent back with the next request. Return the events for text that was not streamed before.
-        Items of other types are left out."""
+        sent back with the next request. `number`: its place in the output. Return the events for
+        text that was not streamed before. Items of other types are left out."""
         kind, content = item.get("type", "message"), item.get("content")
         if kind == "message" and item.get("role", "assistant") == "assistant":
             # OpenAI's word for commentary or final answer, which goes back with the message.
@@ -492,6 +493,7 @@ def build_response_body(server: ModelServer, ask: RoundRequest, input: Sequence[
         room = server.sizes.of(body["model"]).room // 2
         compaction = {"type": "compaction", "compact_threshold": min(COMPACT_TOKENS, room)}
         body["context_management"] = [compaction]
+        # Without the random padding that OpenAI adds to each event of a stream.
         body["stream_options"] = {"include_obfuscation": False}
     return body
 
@@ -609,6 +611,8 @@ class ChatCompletionsApi(OwnHistoryApi):
         """Return the JSON body of the request. A server that has refused a system message, or two
         messages of one role in a row, gets neither (`takes_roles`)."""
         server, model = self._server, ask.model or self._server.options.model
+        # `preface` begins the last user message. Names: only if several people write here. Carried:
+        # what the server wants back with its own items, such as signatures.
         input = await server.input.build_items(
             items, preface=ask.preface, with_names=has_other_speakers(ask), with_carried=True
         )

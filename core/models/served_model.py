@@ -171,7 +171,8 @@ class Trial:
         each)."""
         most = min(size.room, MAX_TRIAL_TEXT_TOKENS) * 3 // 4
         filler, tokens = FILLER * (most * 3 // len(FILLER)), format_number(most)
-        # Without the test's turns 1 and 2, because they have the word that is asked for, too. The
+        # Without turns 1 and 2 (tests of a streamed text and of a tool), because they have the word
+        # that is asked for, too. The
         # text begins with it (`TOOL_RESULT`).
         self.transcript = ()
         question = Item("message", "user", f"{TOOL_RESULT}\n{filler}\n{CONTEXT_QUESTION}")
@@ -439,7 +440,7 @@ class ServedModel(Model):
         """
         try:
             if remote.kind == "conversation":
-                # Answers that are still read would add items to it.
+                # Waits for answers that are still read in the background: they would add items.
                 await self._conversations.prepare_erasure(remote.id)
                 await _erase_conversation(self._client, remote.id)
             else:

@@ -252,7 +252,8 @@ def _read_json(name: str, words: str) -> list[tuple[str, Any]]:
 
 def _name_calls(values: list[Any]) -> list[tuple[str, Any]]:
     """Return the names and arguments of calls from JSON objects; none if one of the values has no
-    name. Arguments that are missing are None. Models name both fields in several ways."""
+    name. Arguments that are missing are None. Models name both fields in several ways; "function"
+    is an object with both, or the name itself."""
     calls = list[tuple[str, Any]]()
     for each in values:
         each = each if isinstance(each, dict) else {}

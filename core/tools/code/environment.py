@@ -213,7 +213,8 @@ class PythonEnvironment:
         all. After a failure, nothing is installed for `INSTALL_RETRY_SECONDS`.
         """
         with as_sandbox_failure():
-            # `whole` is the folder of the environment with all libraries; it may not exist yet.
+            # `base` is this machine's Python, from which the sandbox's is made. `whole` is the
+            # folder of the environment with all libraries; it may not exist yet.
             base, whole = await self._base_and_folder()
             is_due = self._clock() - self._failed_at >= INSTALL_RETRY_SECONDS
             if is_due and not _python_in(whole).exists():
@@ -304,6 +305,7 @@ async def _read_version(path: str) -> str:
         if error.errno in _CANNOT_CHANGE_USER:
             raise
         return ""
+    # `tag`: implementation and version, such as "cpython-312".
     *numbers, tag = output.decode().split() or ("0", "")
     if process.returncode or tuple(map(int, numbers)) < _MIN_VERSION:
         return ""

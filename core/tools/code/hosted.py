@@ -151,8 +151,8 @@ class CodeInterpreter:
         containers: ContainerClient | None = None,
     ) -> None:
         """`client` reaches the model's server, which runs the code. `choice` has the model and
-        limits. `container` is the id of an earlier container of the conversation, "" for none.
-        `containers` creates and reads containers, and may be shared."""
+        limits, by default those of Ponte. `container` is the id of an earlier container of the
+        conversation, "" for none. `containers` creates and reads containers, and may be shared."""
         self._client = client
         self._choice = choice or HostedOptions()
         self._containers = containers or ContainerClient(client)
@@ -400,8 +400,9 @@ class CodeInterpreter:
 
     def _build_body(self, container: Container, prompt: CodePrompt, person: str) -> Json:
         """Return the request with which the model's server runs the code in this container. The
-        model only has to pass the code on, so little reasoning is asked for. Some fields exist at
-        OpenAI alone (`official`); other servers may refuse them."""
+        model only has to pass the code on as it is (`verbatim`), or to write code for a request in
+        words, so little reasoning is asked for. `person`: a pseudonym of the asker. Some fields
+        exist at OpenAI alone (`official`); other servers may refuse them."""
         choice, official = self._choice, self._client.place.is_official
         body: Json = {
             "model": choice.model,
@@ -416,6 +417,7 @@ class CodeInterpreter:
         if effort := choice.effort or ("low" if official else ""):
             body["reasoning"] = {"effort": effort}
         if official:
+            # Without the random padding that OpenAI adds to each event of a stream.
             body["stream_options"] = {"include_obfuscation": False}
             body |= {"safety_identifier": person} if person else {}
         return body
@@ -478,7 +480,8 @@ class HostedBackend:
         try:
             ran = await measure_run(self.name, interpreter.run(code, files, ctx, person))
         except ToolError as error:
-            # It concerns the server, and not this code alone, so `health` shows it.
+            # It concerns the server (such as a wrong key), and not this code alone, so `health`
+            # shows it, until a run succeeds.
             if error.code in SERVER_CODES:
                 self._trouble = error
             raise

@@ -148,7 +148,9 @@ class HostedExecution:
 
 def parse_execution(response: Json) -> HostedExecution:
     """Return a final response, parsed. What the server does not say, or says in another form, is
-    empty. The output of code comes as one text, in which the error is the last traceback."""
+    empty. The output of code comes as one text, in which the error is the last traceback.
+    `ended`: why the response ended early. Links into the container, which nobody can open, are
+    taken out of the text."""
     # `calls` are the runs of code, `messages` the model's own words. `outputs` of runs are logs and
     # pictures; `notes` in words name files of the container.
     items = read_objects(response.get("output"))
@@ -305,7 +307,7 @@ class ContainerClient:
             lambda: self._client.post(CONTAINERS_PATH, body)
         )
         log.info("created a container", container_id=str(answer.get("id")))
-        # Nothing of its first session counts as paid yet.
+        # OpenAI charges by sessions. The first one counts as not paid: a run adds its price.
         return Container(str(answer["id"]), self.now(), paid_until=self.now())
 
     def assume_alive(self, id: str) -> Container:

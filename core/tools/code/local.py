@@ -314,7 +314,7 @@ class LocalBackend:
 
     async def _run(self, ctx: ToolContext, code: str, files: InputFiles) -> RunResult:
         """Run the code in the thread's kernel. If a library is missing because the installation
-        failed or goes on, the result says so."""
+        failed or goes on (`lacks` has the reason), the result says so."""
         choice = await self._wait_for_proof()
         if choice.sandbox is None:
             raise SandboxFailed(str(choice.reason))

@@ -286,6 +286,7 @@ class KernelSession:
         `following` sends the code and reads what comes. When the time is over, the code is
         interrupted first, which keeps the kernel's variables; a kernel that does not report the
         end of the run (`run.done`) then is killed."""
+        # What was printed after the end of the last run belongs to this one.
         run = KernelRun(secrets.token_hex(8), self._early_output)
         following = asyncio.create_task(self._follow_run(run, code, files))
         fault: Fault = ""
@@ -307,6 +308,7 @@ class KernelSession:
         # The sandbox itself may have ended it, for a limit on files or the disk.
         if overran := self._process.overran:
             run.left_out.append(f"the sandbox ended it: {overran}")
+        # Files that the code made are in the work folder already, so they are not sent to it again.
         for file in run.files:
             self._contents.add((text.safe_file_name(file.name), hashlib.sha256(file.data).digest()))
         return run.build_result(fault or following.result(), is_state_lost=not self.alive)

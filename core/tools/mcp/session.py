@@ -160,6 +160,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         self._listened_at = float("-inf")
         """When a stream for notices was opened last (monotonic seconds)."""
         # The HTTP status of the last call, if it was no success, and redirects in a row; else 0.
+        # The SDK would follow up to 20 redirects with a call. The second in a row fails here.
         self.status = self._redirects = 0
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -212,7 +213,8 @@ async def _open_session(
 ) -> AsyncIterator[Client]:
     """Open a session with a server through `transport`. `on_message` gets its notices. A read has
     no timeout of its own, because a stream for notices may be silent for hours: callers limit their
-    work. Proxies come from the transport, and not from the environment (`trust_env`)."""
+    work. Proxies come from the transport, and not from the environment (`trust_env`). The SDK's
+    cache of answers is off (`cache`)."""
     # "identity": `GuardedTransport` refuses compressed answers.
     headers = {"Accept-Encoding": "identity", "User-Agent": "ponte-bot"}
     if server.token:

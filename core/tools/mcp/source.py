@@ -136,7 +136,8 @@ class McpServers:
         """Return the tools that an operator has accepted and that no server is known to have
         changed since. A server could otherwise give the model new instructions in a tool's
         description. A server that has not listed its tools yet (`offered` None) counts as
-        unchanged, because a turn waits for no server."""
+        unchanged, because a turn waits for no server. `effects` pairs the names of tools in
+        ponte.toml with "read", "write" or "spend"."""
         self.watch()  # ponte.toml may name other servers since the last call
         await self._load()
         tools = list[Tool]()
@@ -375,7 +376,7 @@ class McpServers:
         """Ask a server for its tools, and again whenever it says that they changed, until the task
         is cancelled. A server that fails, or ends its stream for notices, is asked again after
         `MCP_RETRY_SECONDS`; an error is logged once until it changes."""
-        session: Any = await _load_session()
+        session: Any = await _load_session()  # the module with the SDK, imported in a thread
         while True:
             try:
                 await session.watch_definitions(
@@ -412,6 +413,7 @@ class McpServers:
                     log.warning("could not read accepted MCP tools", error=repr(error))
                     return
                 self._is_loaded = True
+                # Servers that answered earlier: only now is it known which of their tools are off.
                 for state in self._states.values():
                     if state.offered is not None:
                         self._note_listing(state, state.offered)

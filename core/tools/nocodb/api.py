@@ -790,8 +790,8 @@ class NocoApi:
         by: str = "",
         timeout: float = 0.0,
     ) -> Any:
-        """Send one request, not faster and not more at once than NocoDB allows. NocoDB's audit of
-        rows shows `by`, the person who asked, as a part of the user agent."""
+        """Send one request, not faster (`_pace`) and not more at once (`_gate`) than NocoDB allows.
+        NocoDB's audit of rows shows `by`, the person who asked, as a part of the user agent."""
         headers = {"xc-token": self._token}
         if by:
             headers["User-Agent"] = f"ponte-bot ({_NOT_IN_A_NAME.sub('', by)[:100]})"

@@ -490,7 +490,7 @@ class BridgeSource:
         self._driver = BridgeDriver(self.api, base_id, lambda: self._listed_names)
         self.rows = TableWriter(self._driver)
         """The applier of approved writes."""
-        self.rows.revise_draft = self._revise
+        self.rows.revise_draft = self._revise  # for a proposal that a person changes in its form
         self._drafts = DraftBuilder(self._driver)
         self._config = config
         self._hiding = BridgeTableFilter(config, self._driver)

@@ -226,6 +226,7 @@ class DraftBuilder:
         belong to another row. NocoDB would move it without a word, so the draft has a write that
         takes it from there: the card shows it, and an undo gives it back.
         """
+        # `display_cell`: the cell that names a row, for the card and the comparison at the write.
         title = field.title
         stand: list[RowImage] = image.get(title) or []  # None: the row has no links
         current_ids = linked_ids(stand)
@@ -411,7 +412,7 @@ class WriteTools:
 
     def tools(self) -> Sequence[Tool]:
         """Return the write tools. None is strict, because rows are open maps of fields, which a
-        strict schema cannot express."""
+        strict schema cannot express. `_DOING` is what people read while a tool runs."""
         functions = (
             (self.nocodb_create, False, f"Propose new rows: values by field.\n\n{_ENTRIES}"),
             (

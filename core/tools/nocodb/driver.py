@@ -412,8 +412,8 @@ class RestDriver(TableDriver):
     async def link(
         self, schema: TableSchema, field: Field, id: str, add: Ids, remove: Ids, by: str
     ) -> None:
-        """Add and remove links of a row, in requests of a limited size. A refusal after the first
-        request leaves some of them done, which is WriteUnsure."""
+        """Add and remove links of a row, in requests of a limited size, for the person `by`. A
+        refusal after the first request leaves some of them done, which is WriteUnsure."""
         parts = [
             (ids[start : start + MAX_LINKS_PER_WRITE], is_removal)
             for ids, is_removal in ((add, False), (remove, True))

@@ -680,6 +680,7 @@ def check_titles(
     new name. So a missing title together with an unknown one means a rename.
     """
     titles = records[0].fields.keys() if records else set()
+    # `concealed`: links to hidden tables. NocoDB knows them, so their titles are not new ones.
     own = {each.title for each in (*table.fields, *table.concealed)}
     if titles - own and any(each.title not in titles for each in fields if each.type != "ID"):
         # Whoever has descriptions cached sees this number change, and drops them.

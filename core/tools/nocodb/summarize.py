@@ -458,9 +458,11 @@ class ReadTools(QueryTools):
         cannot compute them, or would round sums of rows that are few enough to be added up exactly
         here. Of more rows, a rounded sum is better than one of the first rows only."""
         selection = query.selection
-        # The count of rows needs no aggregate, but the count of linked rows does.
+        # The count of rows needs no aggregate, but the count of linked rows does (`via`: the link
+        # through which a field is reached).
         asked = [pair for pair in pairs if pair[1] != "count" or pair[0].via]
-        if not asked and not selection.is_exact:  # the rows are checked here, and counted
+        if not asked and not selection.is_exact:
+            # NocoDB cannot express the filter in full, so each row is checked and counted here.
             wish = ColumnChoice(selection.checked_fields)
             rows = await self.reading.fetch_all(selection, wish)
             return RowSummary(rows, [Decimal(rows.total)] * len(pairs))

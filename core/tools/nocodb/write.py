@@ -241,7 +241,7 @@ class TableBatch:
             if any(check.state == "after" for check in checks):
                 raise WriteUnsure(str(refusal), code=refusal.code) from refusal
             raise
-        self._is_written = True
+        self._is_written = True  # from now on, `check` reads the result of the write
         return rows
 
     async def _write_uploaded(

@@ -581,6 +581,7 @@ class SampleApi:
                             connection.execute(statement)
                         self._fill(connection)
                 else:
+                    # One state of the file for all reads; the commit below only ends it.
                     connection.execute("BEGIN")
                 if schema not in ((), _SCHEMA):
                     raise self._failure(_FOREIGN_SCHEMA)

@@ -246,6 +246,7 @@ async def prove_sandbox(sandbox: Sandbox, python: Path, limits: SandboxLimits | 
     A program in the sandbox tries what it must prevent (`CHECKS`). It must print ANSWER and report
     each check, so that a program which does not run at all never counts as a passed proof."""
     limits = limits or SandboxLimits()
+    # A file, a folder and a process outside of the sandbox, which the probe tries to reach.
     outside = await asyncio.to_thread(_prepare_outside, limits)
     try:
         process = await sandbox.start(PROBE_PROGRAM, python, limits)

@@ -70,8 +70,9 @@ class ProgramPipes:
         """The reading ends of the pipes."""
 
     async def open(self) -> ProgramEnds:
-        """Make all four pipes, and return the program's ends. The bot's ends are `stdin`, `output`,
-        `frames` and `life` from here on."""
+        """Make all four pipes, and return the program's ends. The bot's ends are `stdin`, `output`
+        (what it prints), `frames` (its results) and `life` (a sign that it is fenced, and its end)
+        from here on."""
         stdin, write = os.pipe()
         loop = asyncio.get_running_loop()
         # asyncio's writer needs a protocol with flow control, and this is the public one that has
@@ -267,8 +268,8 @@ class RunningProgram:
 
     def _strike(self) -> None:
         """Send SIGKILL to the program, in a way that hits no other process: the ids of ended ones
-        are given to new ones. With a pidfd (`first`), the process cannot be confused. Without one,
-        bubblewrap is just starting."""
+        are given to new ones. A pidfd (`first`: of the first process inside the sandbox) names one
+        process for ever. Without it, bubblewrap is just starting."""
         with contextlib.suppress(ProcessLookupError):
             if self._process.returncode is not None:
                 return
@@ -367,6 +368,7 @@ async def launch(
         running = await asyncio.shield(starting)
         await running.ready()
     except BaseException:
+        # If the start itself failed, its error is the one that is raised below.
         with contextlib.suppress(SandboxFailed, OSError):
             await (await starting).kill()
         raise

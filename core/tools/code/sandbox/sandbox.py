@@ -305,7 +305,7 @@ class RuntimeFolder:
             new = Path(tempfile.mkdtemp(prefix=f".{RUNTIME_PREFIX}"))
             # Kernels that run as other users may enter it, but not list it.
             new.chmod(0o711)
-            self._lock = _lock_folder(new)
+            self._lock = _lock_folder(new)  # the open descriptor, which holds the lock
             # Under its name, where others sweep, only once it is locked.
             self._folder = new.rename(new.with_name(new.name[1:]))
         return self._folder
