@@ -537,7 +537,7 @@ class AnswerReader:
         self.parts = [part for part in self.parts if not (self.finish and is_no_call(part))]
         if not (cut or self.calls):
             self._add_written_calls()
-        # A repeated call without arguments is an echo of the one before.
+        # A call with the index or id of the one before, and no arguments, is an echo of it.
         calls = [each for each in self.calls if each.arguments or not each.is_repeated]
         # For a word that Ponte does not know, nobody can tell whether text is whole.
         if end == "unknown" and not calls:
@@ -893,7 +893,7 @@ class AnswerReader:
                     items[key] = Item("message", "assistant", texts[key], raw=raw)
             elif isinstance(part, Item):
                 items[len(items)] = part
-            # A repeated call without arguments is an echo of the one before.
+            # A call with the index or id of the one before, and no arguments, is an echo of it.
             elif not cut and (part.arguments.strip() or not part.is_repeated):
                 name, objects = self._offered_name(part.name), part.read_objects()
                 raw = {"id": part.id, **({"call": part.carried} if part.carried else {})}

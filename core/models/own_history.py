@@ -472,8 +472,8 @@ def build_response_body(server: ModelServer, ask: RoundRequest, input: Sequence[
     """Return the body of `POST /responses`, without the fields that say where its history is.
 
     Fields that only OpenAI knows are sent only to OpenAI: other servers refuse or ignore them.
-    OpenAI compacts a long history itself from `compact_threshold` tokens on, and leaves out items
-    rather than to fail (`truncation`).
+    OpenAI compacts a long history itself from `compact_threshold` tokens on (half of the room for a
+    request, at most COMPACT_TOKENS), and leaves out items rather than to fail (`truncation`).
     """
     options = server.options
     body: Json = {

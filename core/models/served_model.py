@@ -467,7 +467,7 @@ class ServedModel(Model):
                 self._level = await probe_level(self._client, self._options.model)
                 log.info("selected the model API", api=self._level, host=self._client.place.host)
             self._trouble = await self._find_unlisted_model()
-            await self._server.sizes.wait(self.name)
+            await self._server.sizes.wait(self.name)  # requests are fitted to this size
         except ModelServerFault as fault:
             if fault.is_loading and await self._server.wait_before_retry(fault, tries):
                 await self._probe(tries)

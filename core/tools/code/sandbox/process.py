@@ -368,7 +368,7 @@ async def launch(
         running = await asyncio.shield(starting)
         await running.ready()
     except BaseException:
-        # If the start itself failed, its error is the one that is raised below.
+        # A start that failed raises here again: nothing is left to end, and the first error counts.
         with contextlib.suppress(SandboxFailed, OSError):
             await (await starting).kill()
         raise
