@@ -24,9 +24,8 @@ _saved: WeakSet[Any] = WeakSet()
 def take_figures() -> Iterator[bytes]:
     """Yield each figure that was made since the last call, as PNG, and close all figures.
 
-    `_waiting` are the pictures of figures that the code showed (`plt.show()`), `_open` the figures
-    that it left open. One that it saved to a file is left out: the file itself is sent. If a figure
-    cannot be drawn, the others are yielded first; then its error is raised.
+    A figure that the code saved to a file is left out: the file itself is sent. If a figure cannot
+    be drawn, the others are yielded first; then its error is raised.
     """
     failed: list[BaseException] = []
     try:

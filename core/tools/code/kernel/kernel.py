@@ -171,10 +171,9 @@ class OutputSender:
             self._frames.send({"file": name, "data": base64.b64encode(data).decode()})
 
     def send_file_at(self, name: str, path: str) -> None:
-        """Send the file at `path`, or the reason why it exceeds a limit. It was a regular file when
-        the caller listed it. One that cannot be opened now is skipped.
+        """Send the regular file at `path`, or the reason why it exceeds a limit.
 
-        `_is_refused` checks the limits, and sends the reason itself.
+        A file that cannot be opened is skipped.
         """
         # Not through a link, and not waiting for whoever opens the other end of a fifo.
         try:
@@ -243,9 +242,8 @@ class Interpreter:
     def _run_part(self, name: str, part: Callable[[], str]) -> tuple[str, str]:
         """Run one part of a run: the code itself, or sending its files and figures, which may call
         the person's code, too. Return its value and its error as text; one is empty, and both if
-        the code ends by `sys.exit()`. `name` is the id of the run."""
+        the code ends by `sys.exit()`."""
         try:
-            # From here on, an interrupt of this run is raised in the code.
             self.running = name
             # The interrupt came before this part began, so no signal has reached the code.
             if self.interrupted == name:
