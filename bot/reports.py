@@ -367,11 +367,11 @@ def _describe_rule(rule: Rule) -> str:
 
 def _named_rights(config: Config, policy: Policy) -> Iterator[str]:
     """Return the rights to single things that ponte.toml names, as in `read:Orders`, each once.
-    Patterns with `*` are left out: they are no single thing."""
+    A pattern such as `read:C*` counts as one: it is judged like a thing with this name."""
     kinds = ("read", "propose", "approve")
     names = [f"{kind}:{name}" for name in config.tables for kind in kinds]
     names += [f"command:{slug}" for slug in config.quick_commands]
     names += [f"agent:{name}" for name in config.agents]
     for rule in (*config.rule_book.rules, *config.rule_book.channels.values()):
         names += [each for each in (*rule.allow, *rule.deny) if ":" in each]
-    return (each for each in dict.fromkeys(names) if "*" not in each)
+    return iter(dict.fromkeys(names))

@@ -660,11 +660,10 @@ class SlackApi:
             if failed > _TRIES or isinstance(error, NotNow):
                 return None
             if isinstance(error, PlatformBusy):
-                if error.seconds > patience:
-                    return None
-                # `limiter.turn` waits, because `hold` has noted the Retry-After; except for a
-                # method without a known limit, which has no queue.
-                return 0.0 if method in TIERS or method in POSTS else error.seconds
+                # `limiter.turn` waits, because `hold` has noted the Retry-After. A method without a
+                # known limit has no queue, and a pause here would hold up the answer.
+                has_queue = method in TIERS or method in POSTS
+                return 0.0 if has_queue and error.seconds <= patience else None
             # After a lost response, only a call that is harmless twice, or one that was never sent.
             is_repeatable = method not in _UNREPEATABLE or isinstance(error, Unsent)
             return next(pauses) if is_repeatable else None

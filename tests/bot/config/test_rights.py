@@ -21,7 +21,7 @@ finance = ["slack:S1"]
 
 [[rules]]
 who = ["finance"]
-allow = ["read:Orders", "approve:Orders"]
+allow = ["read:Orders", "approve:Orders", "approve:Inv*"]
 
 [[rules]]
 who = ["everybody"]
@@ -68,6 +68,7 @@ def test_what_somebody_may_do_and_which_rule_says_so(ponte: Shell) -> None:
     of_finance = rights(ponte, "--person", "slack:U1", "--channel", "C2", *group)
     assert of_finance["read:Orders"] == of_finance["approve:Orders"] == (True, "ponte.toml:5")
     assert of_finance["approve"] == (False, "none"), "not for other tables"
+    assert of_finance["approve:Inv*"] == (True, "ponte.toml:5"), "a pattern has a line of its own"
     report = rights(ponte, "--person", "slack:T1:U1", "--channel", "slack:T1:C9", *group)
     assert (report["code"], report["read"][0]) == ((False, "ponte.toml:14"), True)
     assert rights(ponte, "--person", "slack:U1", "--channel", "C2", "--guest")["chat"][0] is False
