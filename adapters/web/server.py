@@ -252,9 +252,28 @@ class _UvicornServer(uvicorn.Server):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.leaving.wait(), 1.0)
 
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for listener in sockets or ():
+            await _stop_accepting(listener)
+        await super().shutdown(sockets)
+
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+async def _stop_accepting(listener: socket.socket) -> None:
+    """Accept no more connections, so that the socket can be closed. Afterwards uvicorn knows each
+    that was accepted before.
+
+    asyncio makes the transport of an accepted connection in the loop's next step, or drops the
+    connection unclosed if the socket is closed by then (`Server._attach` asserts that it is open).
+    uvicorn learns of the connection in the step after that, and would not close it before.
+    """
+    if listener.fileno() >= 0:  # below 0 after a hand-over, which has closed it
+        asyncio.get_running_loop().remove_reader(listener)
+    for _ in range(2):
+        await asyncio.sleep(0)
 
 
 class HttpServer:
@@ -293,10 +312,7 @@ class HttpServer:
         arrive from now on wait in its queue for the process that inherits it."""
         # A copy, because the close below closes the listener's own descriptor.
         descriptor = os.dup(self._listener.fileno())
-        asyncio.get_running_loop().remove_reader(self._listener)
-        # Connections that asyncio has just accepted get their transport in the loop's next step.
-        # After the close below it would drop them (`Server._attach` asserts that it is open).
-        await asyncio.sleep(0)
+        await _stop_accepting(self._listener)
         for listening in self._server.servers:
             listening.close()
         # Called for its effect: it closes idle connections, and the others after their request.
@@ -308,7 +324,6 @@ class HttpServer:
         """After `hand_over`: wait a moment until the requests on accepted connections are answered.
         No other process can answer them."""
         for _ in range(HAND_OVER_CHECKS):
-            # Also before the first: uvicorn does not know a new connection at once.
             await asyncio.sleep(HAND_OVER_CHECK_SECONDS)
             if not self._find_unanswered():
                 return
