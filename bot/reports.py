@@ -59,6 +59,7 @@ async def report_usage(budget: Budget, by: str, since: str) -> UsageReport:
             "`{since}` isn't a date. Enter a date such as 2026-11-01, or yesterday.", since=since
         ) from None
     rows = await budget.report(cast("ReportRow", by), first.isoformat())
+    # Two lists: models whose calls have a cost all the same, and models whose calls have none.
     models = await budget.models_without_price(first.isoformat())
     return UsageReport(by, first.isoformat(), rows, *models)
 
@@ -72,6 +73,7 @@ async def report_pending(changes: ChangeService) -> Rows:
             "id": change.id,
             "title": changes.views.builder.build_title(change),
             "asker": proposal.asker.key,
+            # The last name is the narrowest one: PLATFORM:WORKSPACE:CHANNEL.
             "place": place_names(proposal.address)[-1],
             "created_at": proposal.created_at,
             "expires_at": proposal.expires_at,
@@ -98,9 +100,12 @@ async def report_limits(budget: Budget) -> Rows:
     """Return a row for each limit, with what is used of it now: first those that apply to the
     owner, then the counters of other people and places.
 
-    `name` is a person's or place's key, or words for all, `person` a key. `share` is the used
-    share, 1.0 if all is used. `limit`, `used` and `until` are words.
+    `name` is the key of the person or place whose use is counted, or words for a group or for all.
+    `person` is a key, "" if the count is of no single person. `share` is the used share, 1.0 if all
+    is used. `limit`, `used` and `until` are words. `source` is where the limit is written, such as
+    ponte.toml.
     """
+    # The limits of the owner are those in their conversation `main` of the web page.
     owner, page = Person(WEB.name, OWNER_ID), Address(WEB.name, "main")
     limits = []
     for count in await budget.list_counters(owner, page):
@@ -190,6 +195,7 @@ def _read_person_and_place(begun: Start, person: str, channel: str) -> tuple[Per
     BadInput.
     """
     platforms, book = platform_rights(begun.settings.faces), begun.config.rule_book
+    # ADMINS are the platforms with one owner, such as `web`.
     platform, *ids = (f"{person}:{OWNER_ID}" if person in ADMINS else person).split(":")
     # The id of a person of an OIDC provider contains a colon: `oidc:acme:SUB`.
     ids = [":".join(ids)] if platform == OIDC_PLATFORM else ids
@@ -198,6 +204,7 @@ def _read_person_and_place(begun: Start, person: str, channel: str) -> tuple[Per
     place = channel.split(":") if channel else []
     if len(place) not in (0, 1, 3) or not all(place) or (place[1:] and place[0] != platform):
         raise BadInput(_FORM)
+    # True for Slack, whose people belong to a workspace.
     has_home = platforms[platform].own_workspace
     named = ids[0] if len(ids) == 2 else ""
     workspace = place[1] if len(place) == 3 else named or (UNKNOWN_WORKSPACE if has_home else "")
@@ -207,6 +214,7 @@ def _read_person_and_place(begun: Start, person: str, channel: str) -> tuple[Per
             rf"{platform}:[^:]+:{re.escape(channel)}", name
         )}  # fmt: skip
         workspace = homes.pop() if len(homes) == 1 and not named else workspace
+    # Without `--channel`, the place is a conversation that only the person reads.
     where = Address(platform, place[-1] if place else "", workspace, is_shared=bool(place))
     return Person(platform, ids[-1], (named or workspace) if has_home else ""), where
 
@@ -294,11 +302,12 @@ async def find_rights(
     start: Start, who: Person, where: Address, kinds: Collection[str]
 ) -> Mapping[str, str]:
     """Return the rights of these kinds (such as "read") that a person or webhook has at a place,
-    each with the rule that gives it. Rights to single things that ponte.toml names are included."""
+    each with the rule that gives it. Rights to single things that ponte.toml names, such as
+    "read:Orders", are included if their first word is one of `kinds`."""
     config, settings = start.config, start.settings
     policy = Policy(
         platform_rights(settings.faces),
-        lambda: config.rule_book,
+        lambda: config.rule_book,  # a policy takes a function, because a reload changes the book
         settings.ponte_allow,
         settings.ponte_admins,
     )

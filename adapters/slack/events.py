@@ -181,7 +181,8 @@ def files_of(message: Payload) -> tuple[Attachment, ...]:
 
 
 def own_files_of(event: Payload) -> tuple[Attachment, ...]:
-    """Return the files of an event as attachments, with the author's recordings marked as voice.
+    """Return the files that the author attached, with their recordings marked as voice. Files of
+    forwarded messages are not among them.
 
     Slack calls some audio clips video/mp4 (hermes-agent pull request 51176), so the file's subtype
     counts, too. `mark_recording` gets the seconds of such a clip; for None, the type decides.
@@ -190,6 +191,7 @@ def own_files_of(event: Payload) -> tuple[Attachment, ...]:
     clips = {file.get("id"): file for file in files if file.get("subtype") == "slack_audio"}
     marked_files = []
     for file in files_of(event):
+        # A reference is the file's id, then a blank and its private address.
         clip = clips.get(file.reference.partition(" ")[0])
         seconds = float(clip.get("duration_ms") or 0) / 1000 if clip else None
         marked_files.append(mark_recording(file, seconds))
@@ -354,7 +356,7 @@ def _lines(blocks: Any, depth: int = 0) -> Iterator[str]:
                 yield " | ".join(" ".join(_lines([cell], depth + 1)) for cell in _mappings_in(row))
         elif kind == "actions":
             continue
-        else:
+        else:  # such as a section, a header, a list, a cell of a table, or a block around others
             yield from filter(None, [_read_text(block.get("title")), _read_text(block.get("text"))])
             yield from filter(None, map(_read_text, _mappings_in(block.get("fields"))))
             yield from _lines(block.get("elements"), depth + 1)
@@ -379,7 +381,8 @@ def _render_inline(element: Payload) -> str:
             url, label = str(element.get("url") or ""), escape(str(element.get("text") or ""))
             return f"<{url}|{label}>" if label else f"<{url}>"
         case _:
-            texts = (element.get(name) for name in ("text", "fallback", "value"))  # of a color
+            # A date has a `fallback`, a color its `value`.
+            texts = (element.get(name) for name in ("text", "fallback", "value"))
             return escape(str(next(filter(None, texts), "")), quote=False)
 
 

@@ -156,12 +156,14 @@ class SlackSigns:
         has_open: Callable[[str], Awaitable[bool]],
     ) -> None:
         """`has_open` returns whether in a conversation, given by its key, a request for approval
-        waits for a decision."""
+        waits for a decision. `marks` adds and removes the reactions of waiting messages; its dict
+        has the places of the marked messages by turn."""
         self.workspace = workspace
         self._has_open = has_open
         self.tasks = tasks
         self.started = time.time()
-        """The start of this process, in Unix seconds."""
+        """The start of this process, in Unix seconds. A former process may have left signs for
+        messages that are older."""
         self.working: BoundedDict[str, str] = BoundedDict()
         """By thread (`CHANNEL:THREAD`), the turn that last set its session to "processing"."""
         self.titles: BoundedDict[str, str] = BoundedDict()
@@ -217,8 +219,9 @@ class SlackSigns:
         return response
 
     async def resting_status(self, address: Address, thread: str) -> str:
-        """Return the status of a thread's session without a turn: "suspended" while a request
-        there waits for a decision, else "active"."""
+        """Return the status of a thread's session without a turn: "suspended" while a request in
+        the conversation waits for a decision, else "active". `suspended` remembers the threads, so
+        that the turn that decides such a request sets the status again."""
         where = f"{address.channel}:{thread}"
         try:
             is_suspended = await self._has_open(address.conversation)
@@ -301,13 +304,14 @@ class Presence:
         """Show that Ponte works on the turn (a reaction, status line or session) after
         SIGN_AFTER_SECONDS, unless the turn has ended by then.
 
-        `posts` means that the outcome will be a post. The outcome of a click may change only its
-        card. Further calls do nothing.
+        `posts` means that the outcome will be a post, at which Slack clears the status line. The
+        outcome of a click may change only its card; then `end` clears it. Further calls do nothing.
         """
         if self._begun:
             return
         self._begun, self._posts = True, posts
-        # In the background, so that the turn begins at once.
+        # A former process may have left its reaction at the message. It is removed in the
+        # background, so that the turn begins at once.
         if self._may_have_old_signs:
             self._signs.tasks.start(self._signs.unmark(self._place))
         # The message no longer waits for its turn, so the reaction that says so is removed.

@@ -180,8 +180,11 @@ class SlackSurface(Surface):
         those for one person alone, are left as they are: their ids begin with PRIVATE_PREFIX."""
         if not post.startswith(self._channel + ":"):
             return
-        released = False  # whether the end of the stream has ended the session, too
+        # `released` is used after the last part: the end of its stream has ended the session, too.
+        released = False
         try:
+            # True: the open stream shows the part. False: the post has no open stream, or needs
+            # what a stream cannot show.
             released = await self._edit_by_stream(post, part)
             if not released:
                 # A click on a card edits the same post; each edit sends all of its cards.
@@ -189,6 +192,7 @@ class SlackSurface(Surface):
                     await self._update(post, part)
         except SlackRefused as refused:
             raise _as_delivery_error(refused) from refused
+        # Only the last part has the answer. Its cards may leave the session "suspended".
         if part.answer is not None:
             await self._presence.end(released, bool(part.answer.cards))
 
@@ -220,8 +224,9 @@ class SlackSurface(Surface):
         return self._build_id(ts) if ts else None
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
-        """Upload an answer's files in one post, and return its id. `key` is not used, because an
-        upload takes no metadata; the post is found by its files."""
+        """Upload an answer's files in one post, and return its id. `key`, by which other posts are
+        found after a crash, is not used, because an upload takes no metadata. `with_files` finds
+        the post by its files: Slack's response to an upload does not name the post."""
         try:
             post = await upload(
                 self._api,
@@ -237,8 +242,9 @@ class SlackSurface(Surface):
 
     async def _make_post(self, key: str, part: AnswerPart) -> str:
         """Post a part privately, in its card, as a stream or as an ordinary post. Return its id,
-        which begins with PRIVATE_PREFIX if the post cannot be edited."""
-        answer = part.answer
+        which begins with PRIVATE_PREFIX if the post cannot be edited. Streams and ordinary posts
+        carry `key`, by which a later process finds them."""
+        answer = part.answer  # None before the last part
         # "quiet": what the asker clicked concerns only them, as "stop" does.
         if part.is_private or (part.is_final and self._source.kind == "quiet"):
             # A message at the top level has no thread yet, so the post appears beside it.
@@ -249,7 +255,7 @@ class SlackSurface(Surface):
                 self._to.asker.id, thread, self._build_content(part), refusal=refusal
             )
             return PRIVATE_PREFIX + ts
-        if answer is not None and self._source.kind == "card":
+        if answer is not None and self._source.kind == "card":  # the turn answers a click on a card
             # The decided cards are replaced where they are. If none is there, a post follows.
             async with self._workspace.post_lock(self._channel, self._source.ts):
                 replacements = [
@@ -263,6 +269,7 @@ class SlackSurface(Surface):
         if part.is_growing and (started := await self._start_stream(key, part.text)):
             return started
         content = self._build_content(part)
+        # While more text follows, text that is too long for one message waits.
         posted = await self._posts.make(key, content, not part.is_final)
         id = self._build_id(str(posted["ts"]))
         # It was to be a reply, and the response names no thread.

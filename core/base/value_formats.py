@@ -194,6 +194,7 @@ def parse_typed_number(text: str, format: str = "", locale: str | None = None) -
     """Return the number that a person typed in their language, with or without the sign of its
     format, as "1.234,50", "R$ 5" or "12 %"; None if it is none. Spaces separate thousands in every
     language."""
+    # `_simplify` unifies the forms of spaces, digits, minus signs and apostrophes.
     text = _simplify(text[: MAX_DIGITS + 1])  # a longer text costs no time
     if len(text) > MAX_DIGITS:
         return None
@@ -202,7 +203,8 @@ def parse_typed_number(text: str, format: str = "", locale: str | None = None) -
         text = text.replace(sign.strip(), "")
     # Spaces that the sign leaves, as in "- 5 " from "-R$ 5 €", go.
     text = re.sub(r"^([-+]) | $", r"\1", text.lstrip())
-    # The language's separators are read from a formatted number: "1,234.5" or "1.234,5".
+    # The language's separators are read from a formatted number: "1,234.5" or "1.234,5". The one
+    # between thousands is at 1, the decimal one at 5.
     sample = _simplify(format_amount(Decimal("1234.5"), "number", locale))
     group, point = sample[1], sample[5]
     # Digits alone, or in groups of three with the same separator between all groups.
@@ -248,9 +250,11 @@ def parse_typed_moment(text: str, now: datetime, locale: str | None = None) -> d
     a time such as `14:30`, `2:30 PM` or `14h30`, perhaps with an offset such as `UTC-03:00`.
     Without an offset, it is in the zone of `now`. A day alone is its first moment. Return None for
     any other text."""
-    iso = _simplify(text)
+    iso = _simplify(text)  # read as it is if it has an ISO form such as `2026-12-24T14:30`
     # The French `14h30` becomes `14:30`.
     words = _HOUR.sub(lambda each: f"{each[1]}:{each[2] or '00'}", fold_to_letters(iso))
+    # The groups: day, hour, `:` with the minutes and seconds, `a` or `p` of AM and PM, the word
+    # `utc`, `gmt` or `z`, the offset.
     match = _MOMENT.fullmatch(words)
     day = parse_typed_day(match[1] if match else words, now.date(), locale)
     if match and day:

@@ -121,15 +121,16 @@ class Schedules(SqlStore):
         destination: Callable[[ReplyTo], ReplyTo] = lambda to: to,
     ) -> None:
         """`inbox` stores the messages of runs. `peers` are the other processes on the same
-        database, by whose common clock schedules are due. `destination` returns where a run posts
-        that answers no message, from what the schedule has stored about its place."""
+        database, by whose common clock schedules are due. `destination` turns the stored
+        `reply_to` of a schedule into the destination of its runs, which answer no message."""
         super().__init__(database)
         self._inbox = inbox
         self._clock = clock
         self._peers = peers or Alone()
         self._find_destination = destination
         self.on_change: Callable[[], None] = lambda: None
-        """Called after due times may have changed."""
+        """Called after due times may have changed. The owner of this store sets it, to wake the
+        timers of all processes."""
 
     @query
     def get(self, connection: SqlConnection, id: str) -> Schedule:
@@ -301,7 +302,7 @@ class Schedules(SqlStore):
         return await self._peers.read_clock(self._clock())
 
     async def realign(self) -> int:
-        """Compute anew the due times of all active schedules that are not due yet, and return how
+        """Recalculate the due times of all active schedules that are not due yet, and return how
         many differ. They differ after the clock was set back, or after an update of the data of
         time zones."""
         now, moved = await self.read_clock(), 0
@@ -310,6 +311,7 @@ class Schedules(SqlStore):
                 due = next_after(schedule.draft.rule, schedule.draft.time_zone, now)
             except BadSchedule:
                 continue  # for example an unknown time zone; the scheduler pauses it when it is due
+            # None: the rule has no due time after now, so the stored one stays.
             if due is None or schedule.next_due_at <= now or due == schedule.next_due_at:
                 continue
             # Only if nobody has changed it since it was read.
@@ -459,8 +461,8 @@ class Schedules(SqlStore):
     @query
     def find_open_card(self, connection: SqlConnection, id: str, before: int) -> str:
         """Return the id of the oldest proposal of an earlier run of the schedule `id` that waits
-        for a decision or is being applied, "" if there is none. `before` is the `seq` of the
-        present run's turn."""
+        for a decision or is being applied, "" if there is none. While there is one, the present
+        run proposes nothing. `before` is the `seq` of the present run's turn."""
         row = connection.execute(
             "SELECT changes.id FROM schedule_runs AS runs JOIN changes USING (seq)"
             " WHERE runs.schedule = ? AND runs.seq <> ? AND changes.state IN ('open',"
@@ -569,9 +571,11 @@ class Schedules(SqlStore):
         self, connection: SqlConnection, schedule: Schedule, due: float, key: str, is_late: bool
     ) -> tuple[ScheduleRun, _Queued]:
         """Store the message of a run and its row, in the caller's transaction, and return the run
-        and what `_enqueue` needs."""
+        and what `_enqueue` needs. `key` is the event key, by which the message and the row are
+        stored once."""
         to = self._find_destination(schedule.reply_to)
         message = make_run_message(schedule, to, due, key, is_late)
+        # Dropped: whether the message runs at once, which no message of a run does.
         receipt, _ = self._inbox.store_message(connection, message)
         run = _insert_run(
             connection, schedule, key, due, self._clock(), "queued", receipt.seq, is_late=is_late
@@ -662,10 +666,12 @@ def _insert_run(
     missed: int = 1,
 ) -> ScheduleRun:
     """Store the row of a run and return the run. Only a run in the state "queued" is not over
-    yet. A row with this key, which can exist if the clock was set back, stays as it is.
+    yet. A row with this key, which can exist if the clock was set back, stays as it is; the run
+    that is returned has the present values all the same.
 
     `due` is when the run should begin, and `seq` its message in the inbox; 0 for a run that has
-    none. `missed` is the number of due times for which a row of a missed run stands.
+    none. `now` is stored as `started_at`, which orders the runs, also for one that never begins.
+    `missed` is the number of due times for which a row of a missed run stands.
     """
     ended = 0.0 if state == "queued" else now
     connection.execute(
@@ -720,7 +726,7 @@ def _add_audit_line(
     change: str = "",
 ) -> None:
     """Write a line to the audit log about what the person `by` did with a schedule; nothing if
-    Ponte itself did it."""
+    Ponte itself did it. `change` is the id of the approved change by which they did it, if any."""
     if by is not None:
         facts = {"person": schedule.owner.key, "schedule": schedule.id, "change": change}
         audit_step(event, by, schedule.address, **facts)(connection)
