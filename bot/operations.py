@@ -211,6 +211,7 @@ async def find_names(ponte: Ponte, keys: Sequence[str] = ()) -> Mapping[str, str
     names, messengers = dict(await ponte.engine.people.find_names(keys)), ponte.engine.platforms
     for key in keys:
         # The key of a channel is PLATFORM:WORKSPACE:CHANNEL; "direct" stands for direct messages.
+        # For the key of a person in Slack, which has this form too, `title` returns "".
         platform, *place = key.split(":")
         is_channel = len(place) >= 2 and place[1] != "direct"
         if is_channel and (messenger := messengers.messengers.get(platform)):
@@ -307,6 +308,7 @@ async def report_usage(
     # Not at the top: `ponte --help` imports this module, so it loads little.
     from bot import reports
 
+    # A shell command without arguments gets those of `overview`: today's usage with the limits.
     budget = ponte.engine.people.budget
     report = await reports.report_usage(budget, by or "person", since)
     if not with_limits:
@@ -430,7 +432,9 @@ async def preview_hook(
     if name not in config.hooks:
         raise NotFound("Webhook {name} not found in ponte.toml. Check the name.", name=name)
     hook = config.hooks[name].hook(name, start.settings.variable)
+    # `body` is the text of the file. `why` tells why there would be no answer; "" if there would.
     author, place, text, quoted, why = preview_delivery(hook, body.encode())
+    # The rights that a webhook can have at all. `find_rights` returns those that rules give it.
     kinds = config.rule_book.stand_ins[author.platform].rights
     return {
         "name": name,
@@ -467,6 +471,7 @@ async def show_mcp_tools(ponte: Ponte, name: _McpServerName) -> Rows:
 async def accept_mcp_tools(ponte: Ponte, name: _McpServerName, actor: Person) -> Json:
     """Accept the tools of an MCP server as they are now. Until then, new and changed ones are
     off."""
+    # `mcp_tools` is None in a Ponte that was built without tools of MCP servers.
     names = await ponte.mcp_tools.servers.accept(name) if ponte.mcp_tools else []
     ponte.engine.people.audit.note("mcp-tools-accepted", actor, server=name)
     return {"name": name, "tools": names}
@@ -486,6 +491,8 @@ async def reset_sample(
     ] = "",
 ) -> Json:
     """Restore the sample tables to their original rows. This can't be undone."""
+    # `withdrawn` counts the open requests to change the tables, which end. A language "" keeps the
+    # present one.
     withdrawn = await ponte.reset_sample(language)
     ponte.engine.people.audit.note("sample-reset", actor)
     return {"withdrawn": withdrawn}
@@ -626,7 +633,7 @@ async def list_accounts(ponte: Ponte) -> Rows:
 )
 async def renew_person(ponte: Ponte, name: PersonName, actor: Person) -> results.SignInLink:
     """Create a new sign-in link for a person; the old link and its sessions stop working."""
-    ponte.check_links()
+    ponte.check_links()  # raises if ponte.toml turns sign-in links off
     page, person = ponte.page_for_links(), ponte.accounts.person(name)
     return ponte.sign_in_link(person, page, await ponte.accounts.renew_link(person, actor))
 
@@ -652,6 +659,7 @@ async def create_api_token(
 ) -> Json:
     """Create an API token for a person, by default for the owner. It works only for programs that
     use /v1, or with --mcp for an MCP client, and is printed once."""
+    # `page` is "" if the page has no fixed address.
     page, kind = ponte.page_for_links(), "metrics" if metrics else "mcp" if mcp else "api"
     person = ponte.accounts.person(name, owner=True)
     token, text = await ponte.accounts.create_api_token(person.key, label, days, actor, kind)

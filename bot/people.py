@@ -270,6 +270,7 @@ class PersonalDataService:
         counts = await self.data.count_rows(who)
         sections = [*(table.section for table in SCHEMA.export_tables), "decisions"]
         rows = await self.data.read_remembered()
+        # A row is an adapter's JSON about many people. `select_ids` keeps the entries of this one.
         ids_by_name = {name: select_ids(data, who.ids) for name, data in rows.items()}
         remembered = {name: data for name, data in ids_by_name.items() if data}
         names = sorted(who.names)

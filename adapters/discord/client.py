@@ -272,9 +272,12 @@ class DiscordClient(discord.Client):
         """`time.monotonic` of the last frame of any kind; 0.0 before the first."""
 
     def dispatch(self, event: str, /, *args: Any, **kwargs: Any) -> None:
-        """Pass an SDK event on; a raw frame only updates `last_frame`. New messages, edits and
-        deletions are queued right here, because the SDK would start a task for each and lose their
-        order. Raw events come for every message, cached by the SDK or not."""
+        """Pass an SDK event on. A raw frame only updates `last_frame`, by which `health` finds a
+        silent connection. Frames that this client sends (`socket_raw_send`) are ignored.
+
+        New messages, edits and deletions are queued right here, because the SDK would start a task
+        for each and lose their order. Raw events come for every message, cached by the SDK or not.
+        """
         if event == "socket_raw_receive":
             self.last_frame = time.monotonic()
         elif event == "message":
@@ -372,7 +375,7 @@ def complete_polls(value: Any) -> None:
         elif poll is None:
             value.pop("poll", None)  # for the SDK, null is a poll too
         if isinstance(option, dict):
-            option.setdefault("text", "")
+            option.setdefault("text", "")  # the SDK accepts null as a text
         for inner in value.values():
             if isinstance(inner, (dict, list)):
                 complete_polls(inner)

@@ -263,13 +263,16 @@ class SlackContext:
         except (SlackRefused, InDoubt, TimeoutError):
             failure = _ONLY_TEXT if reference else incoming.THREAD_UNREAD
             return ReadMessages(reference=reference, failure=failure)
+        # A question from a form has no post: its `source.ts` is the time of our clock, which may be
+        # behind Slack's. So the post that it refers to (`reference`) counts in any case.
         before = [post for post in posts if str(post["ts"]) < source.ts or post["ts"] == reference]
-        # At the top level, only the message that the person refers to is read.
+        # The rest is only for a message that a person wrote in a thread of a channel.
         if not _is_reply(message):
             return ReadMessages(before, reference)
         everything = bool(self.places.channel(where).answer_everything)
+        # `announce`: post the notice for a second person, that Ponte now waits for mentions.
         self.taking_part.learn(where, message.author.id, before, announce=not everything)
-        known_ts: set[str] = set()
+        known_ts: set[str] = set()  # posts that the caller need not quote again
         # Where everything is answered, the conversation contains messages that do not mention us.
         # A turn in the journal tells which ones; `history_entry` raises NotFound for the others.
         for post in self._list_since_our_post(before, where.is_shared) if everything else ():

@@ -303,7 +303,8 @@ class SlackPeople:
 
     async def take_event(self, user: Any) -> None:
         """Store the person that a `team_join` or `user_change` event describes. An event that does
-        not tell whether they are a guest is ignored: the record decides on rights."""
+        not tell whether they are a guest is ignored, because the record decides on rights. Without
+        that field, a deactivated account is removed by the next list of everybody."""
         if not isinstance(user, Mapping) or not user.get("id") or "is_restricted" not in user:
             return
         id = str(user["id"])

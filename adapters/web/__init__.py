@@ -250,6 +250,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
                     raise
+                # A Ponte that runs with this data folder counts as the program on the port.
                 if not deps.home.is_served():
                     raise PonteError(
                         "Another program uses port {port}. Set PONTE_WEB_PORT to a free port.",

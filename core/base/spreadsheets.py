@@ -112,7 +112,8 @@ def _encode_csv(columns: Sequence[ExportColumn], rows: Iterable[Sequence[Cell]])
 
     def encode(column: ExportColumn, cell: Cell) -> str:
         """Return the text of a cell. A spreadsheet would run a text that looks like a formula, so
-        `escape_formula` puts an apostrophe before it."""
+        `escape_formula` puts an apostrophe before it. Excel reads digits as a number in a column of
+        text, too, so `digits` is any cell's number."""
         number = _number(column, cell)
         if number is None:
             text = escape_formula(_plain_text(cell))
@@ -140,8 +141,9 @@ def _encode_json(columns: Sequence[ExportColumn], rows: Iterable[Sequence[Cell]]
         names.append(name)
 
     def encode(column: ExportColumn, cell: Cell) -> Any:
-        """Return the JSON value of a cell. A text in a column of numbers becomes a number, but only
-        if a float holds it exactly: most programs read JSON numbers as floats."""
+        """Return the JSON value of a cell. A text in a column of numbers becomes a number: whole
+        numbers of any size, and fractions that a float holds exactly, because most programs read
+        JSON numbers as floats."""
         if cell is None or isinstance(cell, bool | int):
             return cell
         if isinstance(cell, float):
@@ -149,7 +151,7 @@ def _encode_json(columns: Sequence[ExportColumn], rows: Iterable[Sequence[Cell]]
         number = _number(column, cell)
         if number is None:
             return _plain_text(cell)
-        # A text of digits that a float cannot hold stays text.
+        # An int keeps all digits, so only a fraction that a float would round becomes text.
         value = int(number) if number == number.to_integral_value() else float(number)
         return value if Decimal(str(value)) == number else str(number)
 

@@ -217,6 +217,7 @@ def _describe(connection: SqlConnection, row: SqlRow) -> tuple[Address, Mapping[
     sql = "SELECT name, outcome FROM calls WHERE seq = ? ORDER BY started_at"
     calls = connection.execute(sql, (seq,)).fetchall()
     sql = "SELECT input + output FROM usage WHERE seq = ?"
+    # Of several calls of one tool, only the last outcome counts.
     texts = {
         one["name"]: decode_json(Outcome, one["outcome"]).text for one in calls if one["outcome"]
     }
@@ -224,7 +225,7 @@ def _describe(connection: SqlConnection, row: SqlRow) -> tuple[Address, Mapping[
         "at": row["pressed_at"],
         "vote": row["vote"],
         "person": row["person"],
-        "place": place_names(message.address)[-1],
+        "place": place_names(message.address)[-1],  # the channel, the narrowest of the names
         "platform": message.address.platform,
         "turn": row["turn"],
         "reason": row["reason"],

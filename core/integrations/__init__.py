@@ -202,12 +202,13 @@ def _check_origin(value: str) -> str:
 
 def _read_text_or_file(value: str) -> str:
     """Return the text of a setting; a value `@path` stands for the text of that file. Raise
-    ValueError if the file cannot be read or is empty: pydantic makes the message for the operator
-    of it."""
+    ValueError if the file cannot be read or is empty: pydantic puts its text into the message for
+    the operator."""
     if not value.startswith("@"):
         return value
     try:
         text = Path(value[1:]).expanduser().read_text(encoding="utf-8").strip()
+    # RuntimeError: `expanduser` finds no home folder for `~`.
     except (OSError, RuntimeError, UnicodeDecodeError) as error:
         raise ValueError(
             f"the file {value[1:]!r} cannot be read ({describe_read_error(error)})"

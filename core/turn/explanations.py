@@ -41,7 +41,8 @@ async def explain_right(
     """
     person, address = turn.message.author, turn.message.address
     approval, policy = changes.approval, changes.approval.policy
-    # With unknown groups, a verdict may name another rule than the first.
+    # Rules may name groups. Until the platform tells the person's groups, a verdict may name a
+    # later rule than the one that decides. `confirmed`: the groups of the last few minutes.
     await policy.prepare(person, address, confirmed=True, seconds=1)
     if is_right(subject):
         right, _, name = subject.partition(":")
@@ -51,12 +52,14 @@ async def explain_right(
         if right == "command" and (refusal := await assistant.quick.refuse(person, address, name)):
             return explain_denial(subject, refusal.words())
         return explain_verdict(await policy.may(person, address, right, *((name,) if name else ())))
+    # A name after a right that takes none, as in `code:Orders`, gets an error of its own.
     check_right_name(subject)
     try:
         tool = await assistant.toolbox.find(subject)
     # No tool has that name, so it is the id of a change.
     except ToolError:
         return await _explain_change(changes, turn, subject)
+    # A tool needs two rights: the right to what it does, such as `read`, and the one to itself.
     verdicts = [
         await policy.may(person, address, RIGHT_OF_EFFECT[tool.effect]),
         await policy.may(person, address, "tool", subject),

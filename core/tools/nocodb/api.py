@@ -497,7 +497,8 @@ class NocoApi:
         self._pauses = tuple(pauses)
         self._timeout = timeout
         self._sleep = sleep
-        # Both keep within NocoDB's limits: the time between two calls, and calls at the same time.
+        # Both keep within NocoDB's limits: the time between two calls, which only its cloud limits
+        # (so the `url` decides), and calls at the same time.
         self._pace = Pacer(seconds_between_calls(url), sleep=sleep)
         self._gate = asyncio.Semaphore(MAX_PARALLEL_NOCODB_CALLS)
         self.drift_count = 0
@@ -688,7 +689,9 @@ class NocoApi:
 
         The title of the result is the name, but its path is another one. This is v2: v3 uploads
         into a row, where a second attempt would attach the file twice, and it changes the title.
-        A failure is never WriteUnsure, because no row has changed.
+        A failure is never WriteUnsure, because no row has changed. Only a 429, by which NocoDB
+        refuses a call, is followed by another attempt. `by` is the person who asked, for NocoDB's
+        audit.
         """
         try:
             answer = await retry(
@@ -745,8 +748,11 @@ class NocoApi:
         raise WriteUnsure("NocoDB didn't report which rows it saved.", code="nocodb_unreadable")
 
     async def _read(self, path: str, query: Mapping[str, str] | None = None) -> Json:
-        """Return the JSON object at a path of NocoDB's API. A failed read is repeated, because it
-        changes nothing. Raise NocoError."""
+        """Return the JSON object at a path of NocoDB's API. Raise NocoError.
+
+        A read changes nothing, so it is repeated after a failure that may pass, such as a busy
+        server: after NocoDB's Retry-After, or after each of `_pauses`.
+        """
         try:
             return require_object(
                 await retry(
