@@ -103,7 +103,8 @@ class Discord(ChatIntegration[DiscordSettings]):
         board: StatusBoard,
     ) -> ChatPlatform:
         """Return an adapter that is not started yet. Its module is imported in a thread, because it
-        loads the SDK."""
+        loads the SDK. `deps.peers` are the other processes of Ponte: one of all processes holds
+        the gateway session."""
         own = deps.own
         discord: Any = await asyncio.to_thread(importlib.import_module, "adapters.discord.adapter")
         adapter: ChatPlatform = discord.DiscordAdapter(
@@ -117,6 +118,7 @@ class Discord(ChatIntegration[DiscordSettings]):
                 own.discord_api_url,
                 own.discord_gateway_url,
                 deps.shared.proxies,
+                # Whether to request the content of messages that do not mention Ponte.
                 own.discord_message_content == "on",
                 deps.shared.ponte_locale,
             ),

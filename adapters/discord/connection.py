@@ -70,7 +70,10 @@ class GatewayConnection:
         on_failure: Callable[[Exception, str], None],
         proxy: str = "",
     ) -> None:
-        """Prepare the connection; `start` or `hold` makes it."""
+        """Prepare the connection. `start` makes it; `hold` makes it again with the gateway session.
+
+        `on_failure` also gets the name of the event that failed. `proxy` is the host and port of
+        the proxy ("" for none), which sentences about failures name."""
         self._on_failure = on_failure
         self._proxy = proxy
         self._token = token

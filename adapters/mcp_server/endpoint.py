@@ -108,9 +108,10 @@ class McpEndpoint:
         small and well-formed, and has the token a place. Only then does the SDK read the body.
         """
         hub, auth = self.hub, self.hub.visitors.auth if self.hub else None
+        # `_tools` is None where MCP is off, and `hub` without the page, which checks the tokens.
         if self._tools is None or hub is None or not isinstance(auth, TokenAuthentication):
             return _refuse("off")
-        if not hub.is_accepting:
+        if not hub.is_accepting:  # Ponte stops
             return _refuse("not_ready")
         # A browser sends `Origin`: without this check, any page that it shows could call us.
         if headers.get("origin", "").lower() not in ("", auth.origin):
@@ -131,6 +132,7 @@ class McpEndpoint:
             if not isinstance(request, dict):
                 # A list of requests: newer versions of MCP have no batches.
                 return _refuse("batch")
+            # The person's conversation on the page that shows requests over MCP.
             address = hub.visitors.address_of(visitor.person, MCP_ORIGIN)
             caller = Caller(visitor.person, address, self._find_name(visitor, headers, request))
             async with self._take_place(caller.token):
@@ -199,6 +201,7 @@ class McpEndpoint:
             if self._serving is None or self._serving.done():
                 await self._start_sdk()
         unread = [{"type": "http.request", "body": body, "more_body": False}]
+        # 500 stays if the SDK ends without an answer.
         status, answer_headers, parts = 500, dict[str, str](), list[bytes]()
 
         async def receive() -> Any:
@@ -234,11 +237,12 @@ class McpEndpoint:
             "state": {CALLER_KEY: caller},
         }
         await self._manager.handle_request(scope, receive, send)
-        answer_headers.pop("content-length", None)  # of the whole body, which is added again
+        answer_headers.pop("content-length", None)  # the web server adds it
         return status, {**answer_headers, "cache-control": "no-store"}, b"".join(parts)
 
     async def _start_sdk(self) -> None:
-        """Load the SDK in a thread, and start the task in which it answers requests."""
+        """Load the SDK in a thread, and start the task in which it answers requests. If the SDK
+        fails to start, the present request fails, and the next one starts it again."""
         name = "adapters.mcp_server.protocol"
         protocol: Any = await asyncio.to_thread(importlib.import_module, name)
         self._manager = protocol.build_manager(self._tools)

@@ -119,11 +119,13 @@ class McpTools:
             rows = _describe_parameters(tools[_SUMMARY_TOOL])
             parameters = _describe_parameters(tools[_CHART_TOOL], {"result"}, rows=rows)
             offered.append(OfferedTool(_CHART_TOOL, _CHART, parameters))
+        # All tools that write become one, `propose_change`; `a` is its argument `action`.
         if writing := {a: tools[name] for a, name in _WRITE_TOOLS.items() if name in tools}:
             offered.append(_describe_changes(writing))
         if _COMMAND_TOOL in tools:
             description = _COMMAND + tools[_COMMAND_TOOL].spec.description
             parameters = _describe_parameters(tools[_COMMAND_TOOL])
+            # False: the tool does not only read.
             offered.append(OfferedTool("propose_quick_command", description, parameters, False))
         request = {"type": "string", "description": "as propose_change returned it"}
         schema = {"type": "object", "properties": {"id": request}, "required": ["id"]}
@@ -188,7 +190,8 @@ class McpTools:
         self, caller: Caller, name: str, arguments: Json, result_id: str = "", **results: Outcome
     ) -> Outcome:
         """Call a tool that reads, with the rights that the person has in their own conversation on
-        the page, which nobody else reads. Raise ToolError, and the errors of `_find_tools`.
+        the page, which nobody else reads. Raise ToolError, also if the arguments ask for a file,
+        and the errors of `_find_tools`.
 
         `result_id` names the outcome's rows, so that a chart can refer to them; `results` are the
         outcomes to which a chart may refer.
@@ -237,13 +240,14 @@ class McpTools:
         """Make the draft of a proposal with the tool of that name, and store it as a request.
 
         A program that got no answer in time makes the same call again. While its first request
-        waits for a decision, the same arguments (compared by their hash) return that one.
+        waits for a decision ("open"), equal arguments return that one. They are compared by the
+        beginning of their hash, among the requests of this token.
         """
         text = json.dumps([name, arguments], sort_keys=True)
         digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:20]
         change = await self.requests.find_latest(caller, digest)
         if change is None or change.state != "open":
-            # The rest of the time is for storing the request (`PROPOSAL_SECONDS`).
+            # `requests.propose` then waits for the card, up to 10 s (PROPOSAL_SECONDS).
             async with asyncio.timeout(MCP_CALL_SECONDS - 10.0):
                 draft = await self._make_draft(caller, name, arguments)
             change = await self.requests.propose(caller, digest, name, draft)
@@ -282,11 +286,13 @@ class McpTools:
     async def _make_context(
         self, caller: Caller, address: Address, tool: Tool, arguments: Json
     ) -> ToolContext:
-        """Return what a tool gets when a program calls it: there is no turn, no transcript and no
-        progress to show. The message is empty, with the person and the place alone."""
+        """Return what a tool gets when a program calls it: there is no turn (its number is 0), no
+        transcript and no progress to show. The message is empty, with the person and the place
+        alone."""
         text = compact_json(arguments)
         message = Message("", "", caller.person, address, ReplyTo(address, caller.person, "", ""))
         call = ToolCall("mcp", tool.spec.name, text, tool.effect_of(text))
+        # Tools remember things from call to call by the thread's id, here for each token.
         thread = Thread(address.conversation, f"mcp-{caller.token}")
         viewer = Viewer(await self._find_rights(caller, address))
         controls = TurnControls(_show_nothing)
@@ -302,8 +308,9 @@ class McpTools:
         return await self._describe(caller, change)
 
     async def _list_requests(self, caller: Caller, arguments: Json) -> Outcome:
-        """List the newest requests of the caller's person. A title names tables and commands, so
-        it is there only if the person may still read or run these."""
+        """List the newest requests of the caller's person, also those from chats. The title of a
+        request names tables and commands, so it is shown only if the person may read or run them
+        now, in their own conversation on the page. The tool takes no arguments."""
         views = self.changes.views
         rights = await self._find_rights(caller, caller.own_address)
         requests = list[Json]()
@@ -311,6 +318,7 @@ class McpTools:
             entry = {"id": one.id, "state": _name_state(one)}
             if self._may_know(rights, one):
                 entry["what"] = views.builder.build_title(one)
+            # These sentences contain no values of rows, so they need no right.
             requests.append({**entry, "outcome": await views.describe_outcome(one)})
         return Outcome("ok", compact_json({"requests": requests}))
 
@@ -327,8 +335,9 @@ class McpTools:
         """Return the state of a request as JSON for the program that made it.
 
         The whole card and the result are in it only if the person may read that table, or run that
-        command, here. Their rights may have changed since, and the request may be of another
-        place. Otherwise the program learns how it ended, and nothing of its content.
+        command, in their own conversation on the page. Their rights may have changed since, and the
+        request may be of another place. Otherwise the program learns how it ended, and nothing of
+        its content.
         """
         views = self.changes.views
         rights = await self._find_rights(caller, caller.own_address)

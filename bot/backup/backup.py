@@ -169,7 +169,8 @@ def write_archive(folder: Path, manifest: Manifest, out: BinaryIO) -> None:
     files that it lists. Raise OSError."""
     manifest_bytes = encode_json(manifest).encode()
     with (
-        # `w|` writes a stream from beginning to end, since `out` may be a pipe.
+        # `w|` writes a stream from beginning to end, since `out` may be a pipe. The header of gzip
+        # gets no file name ("") and no time (0).
         gzip.GzipFile("", "wb", _COMPRESSION_LEVEL, out, mtime=0) as zipped,
         tarfile.open(fileobj=zipped, mode="w|", format=tarfile.PAX_FORMAT) as tar,
     ):
@@ -278,7 +279,8 @@ def _read_archive(
 
 def _read_manifest(tar: tarfile.TarFile, name: str) -> Manifest:
     """Return the manifest, which is the first member of each backup, so that a reader can refuse a
-    backup before it writes anything. Raise DamagedBackup, DifferentBackup."""
+    backup before it writes anything. `name` is the archive's name in error messages. Raise
+    DamagedBackup if there is no readable manifest, DifferentBackup if it has another format."""
     entry = tar.next()
     is_plain = entry is not None and entry.name == MANIFEST_NAME and entry.isreg()
     if entry is None or not is_plain or entry.size > _MAX_MANIFEST_BYTES:
@@ -286,7 +288,8 @@ def _read_manifest(tar: tarfile.TarFile, name: str) -> Manifest:
     manifest_file = tar.extractfile(entry)
     try:
         values = json.loads(manifest_file.read() if manifest_file else b"")
-        # A manifest of another format may have other fields, so only its version is read.
+        # A manifest of another `format` may have other fields, so only the version of Ponte that
+        # made the backup is read, for the error. It is cut, because nothing has checked it.
         if values["format"] != FORMAT_VERSION:
             raise DifferentBackup(file=name, version=str(values["version"])[:40])
         return decode_json(Manifest, json.dumps(values))
@@ -334,6 +337,7 @@ async def close_unfinished(database: Database) -> tuple[int, int, int]:
                 with use_locale(turn.message.locale):
                     words = Restored().words()
                 answer = Answer(words, status="failed", code=RESTORED_REASON)
+                # None: no round of the model is left to record. "": the answer is not posted now.
                 await journal.record_answer(turn, answer, None, "")
             if turn:
                 await journal.end_turn(turn, "undeliverable", RESTORED_REASON)
@@ -348,6 +352,7 @@ async def close_unfinished(database: Database) -> tuple[int, int, int]:
         await ledger.record_drawn(
             await ledger.close(change.id, "withdrawn", None, note, time.time())
         )
+    # This closes changes that were being applied, and drops notifications that were not sent yet.
     await database.write(_mark_unknown)
     # Since the backup, runs may have taken place, and schedules may have been deleted.
     paused = await database.write(lambda c: close_schedules(c, time.time()))
@@ -594,13 +599,14 @@ def _write_backup(path: Path, staged: Path, manifest: Manifest) -> None:
         snapshot.check_room(path.parent, manifest.size, say("a backup"))
         _remove_leftover(part)
         with create_file(part) as file:
-            # Another backup to the same file would remove this part of one.
+            # Without the lock, `_remove_leftover` of another backup would remove this file.
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             try:
                 write_archive(staged, manifest, file)
                 file.flush()
                 os.fsync(file.fileno())
                 file.seek(0)
+                # What was written must be a whole archive with this manifest.
                 if check(file, str(path)) != manifest:
                     raise DamagedBackup(file=path, why=say("its list of contents is missing"))
                 part.replace(path)
@@ -633,12 +639,13 @@ def _check_backup_target(path: Path) -> None:
 
 
 def _remove_leftover(part: Path) -> None:
-    """Remove the unfinished file of a backup that was killed: one of this user's that no living
-    process has locked.
+    """Remove the unfinished file `part` of a backup that was killed. A file of another user or with
+    a second name stays, and so does anything but a plain file.
 
-    Raise BlockingIOError if a process has locked it, and other OSErrors.
+    Raise BlockingIOError if a living process has locked it, and other OSErrors.
     """
     try:
+        # O_NONBLOCK: opening a named pipe would wait for its writer.
         descriptor = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
         return
@@ -657,10 +664,10 @@ def _remove_leftover(part: Path) -> None:
 
 def _check_database(staged: Path, manifest: Manifest, name: str) -> None:
     """Raise DamagedBackup unless the extracted database is intact, matches the manifest and has its
-    files.
+    files. `name` is the archive's name in error messages.
 
     The schema is checked first: reading a table could otherwise run a view or a virtual table that
-    somebody put there.
+    somebody put there. Only entries that a version of Ponte creates are accepted.
     """
     database = staged / "ponte.db"
     try:
@@ -670,6 +677,7 @@ def _check_database(staged: Path, manifest: Manifest, name: str) -> None:
         snapshot.check_integrity(database)
         with closing(sqlite3.connect(database)) as connection:
             version = snapshot.read_schema_version(connection)
+        # The number and the hash of the database's schema.
         manifest_version = (manifest.schema, manifest.fingerprint)
         same = version == manifest_version and snapshot.count_rows(database) == manifest.rows
         ids = _list_file_ids(database)
@@ -678,7 +686,7 @@ def _check_database(staged: Path, manifest: Manifest, name: str) -> None:
         missing = lost_ids.difference(manifest.lost_files)
     except sqlite3.Error as error:
         raise DamagedBackup(file=name, why=str(error)) from None
-    # Under any other id, the backup could not contain the file.
+    # An id of another form, such as one with "../", is not of Ponte: no file of a backup has it.
     strange = any(not BACKUP_NAMES.fullmatch(f"files/{id[:2]}/{id}") for id in ids)
     if not same or missing or strange:
         raise DamagedBackup(file=name, why=say("its parts come from different backups"))

@@ -302,6 +302,7 @@ def check_json(raw: bytes | bytearray, values: int, depth: int) -> str:
 
     Only counts brackets, commas and strings, builds no objects, and stops at the limit.
     """
+    # Each match of `_STRUCTURE` is a bracket, a comma, or a whole string.
     value_count = open_brackets = 0
     most = 4 * values + 2
     for number, each in enumerate(_STRUCTURE.finditer(raw)):
@@ -315,7 +316,8 @@ def check_json(raw: bytes | bytearray, values: int, depth: int) -> str:
                 return "deep"
             if value_count > values:
                 return "many"
-        # A value has at most a comma or bracket, a name, a string and an end: more is not JSON.
+        # A value has at most a comma or bracket, a name, a string and a closing bracket: more is no
+        # JSON. 2 more leave room for the outermost value, which may have no such sign before it.
         if number > most:
             return "many"
     return ""
@@ -331,8 +333,11 @@ def parse_json(raw: str | bytes | bytearray, strict: bool = True) -> Any:
 
     `strict` refuses line breaks and other control characters in strings, as the standard does.
     Raises ValueError, also if the nesting exceeds Python's stack, and for bytes that are not UTF-8.
-    `json.loads` would guess their encoding, but `check_json` counts bytes.
+    `json.loads` would also accept UTF-16 and UTF-32, in which `check_json` would miscount, because
+    it looks at single bytes.
     """
+    # A byte order mark is dropped. Halves of surrogate pairs that are encoded as bytes are kept
+    # here, and replaced below.
     text = raw if isinstance(raw, str) else raw.decode("utf-8-sig", "surrogatepass")
     # Halves of surrogate pairs, which no database can store, are rare. So they are searched for
     # before all values are copied.
@@ -392,6 +397,7 @@ def clean_text(text: str) -> str:
         return text
     # Escape sequences first: without its first character, the rest of one would stay as text.
     text = _ESCAPE.sub("", _NEWLINE.sub("\n", in_whole_characters(text)))
+    # Group 1 of each pattern is what stays: a flag, one variation selector, one joiner.
     text = _TAGS.sub(r"\1", _HIDDEN.sub("", text))
     return _JOINERS.sub(r"\1", _SELECTORS.sub(r"\1", text))
 
@@ -418,7 +424,8 @@ class GrowingText:
         if not text.startswith(self._source):
             self._source = self._done = self._shown = ""
             self._length = 0
-        # Only what follows the final part is cleaned again.
+        # `_source` is the final part of the text and `_done` its cleaned form, so only what follows
+        # is cleaned again. `_length` is the length of the text when it was last cleaned.
         tail = text[len(self._source) :]
         if cut := _settled_length(tail):
             self._done += clean_text(tail[:cut])
@@ -426,7 +433,9 @@ class GrowingText:
         elif (
             0 < len(text) - self._length < len(tail) // 20 and len(tail) > _MAX_RECLEANED_CHARACTERS
         ):
-            return self._shown  # no final part yet: clean again only after it grew by 5 %
+            # No new final part: a tail that grew is cleaned again only after 5 % more. One that
+            # did not grow may have changed.
+            return self._shown
         self._shown, self._length = self._done + clean_text(tail), len(text)
         return self._shown
 
@@ -575,11 +584,13 @@ class _Part:
     def __init__(
         self, text: str, start: int, fence: Fence | None, limit: int, size: SizeFunction
     ) -> None:
-        """Measure how much of `text` fits into the part: `limit`, as `size` measures it, less the
-        line that opens a code block again which the part before has cut.
+        """Measure how much of `text` fits into the part, whose size is at most `limit`. If the part
+        before ends inside a code block (`fence`), the first line of this one opens the block again,
+        and takes some of the room.
 
-        `held` is the fence of that line, `head` the line, `room` the characters of `text` that fit,
-        and `stop` the index of their end.
+        `head` is that line and `held` its fence. `room` is how many characters of `text` fit, and
+        `stop` the index of their end. `longest` limits the length of a fence that several parts
+        repeat.
         """
         self.text, self.start, self.fence = text, start, fence
         self.longest = max_info_length(limit, size)
@@ -602,10 +613,12 @@ class _Part:
         else:
             cut = self._best_cut()
         body = self.text[self.start : cut.end]
-        if self.fence:
+        if self.fence:  # `head` opens its block again without indentation
             body = dedent_block(body, self.fence)
         part = f"{self.head}{body}{self._closing(cut.fence)}" if body.strip() else ""
-        if cut.goes_on:  # white space counts inside a code block
+        # `cut.fence` is open at the end of this part, `cut.goes_on` where the next part begins. The
+        # latter is None if the next line closes the block. White space counts inside a block.
+        if cut.goes_on:
             return part, cut.next, cut.goes_on
         return part.rstrip(), _skip(_BLANK_LINES, self.text, cut.next), None
 
@@ -681,13 +694,14 @@ class _Part:
 
     def _cut_anywhere(self, line: int, fence: Fence | None) -> _Cut:
         """Return the last cut between two characters that fits, for a line without spaces that is
-        longer than a part.
+        longer than a part. `line` is the index of its beginning, `fence` is open before it.
 
         Cuts that create no fence are preferred: a run of backticks that comes to the beginning of a
         part would open a code block.
         """
         fitting = self._possible_cuts()
         last = next(fitting)
+        # A cut at the beginning of the line or before it does not divide the line.
         if last.end <= line or self._keeps_fences(last, fence):
             return last
         near = (cut for cut in islice(fitting, _MAX_CUT_TRIES) if cut.end > line)
@@ -783,7 +797,8 @@ def _closes(line: str, fence: Fence) -> bool:
 
 def _fitting_length(text: str, start: int, limit: int, size: SizeFunction) -> int:
     """Return how many characters of the text from `start` fit into `limit`, as `size` measures
-    them. If the rest of the text fits, return more: each missing character counts 1."""
+    them. If the whole rest fits, the spare size is added, so that the caller sees whether the line
+    that closes a code block fits too: each character of that line has the size 1."""
     if size is len:
         return limit
     rest = len(text) - start
