@@ -347,6 +347,7 @@ async def read_audit_log(
     # Not at the top: `ponte --help` imports this module, so it loads little.
     from bot.reports import parse_moment
 
+    # `after` is the `next` of the page before this one; "" for the first page.
     lines, following = await ponte.engine.people.audit.read(
         after,
         since=parse_moment(since, ponte.zone),
@@ -586,6 +587,8 @@ async def show_thread(ponte: Ponte, conversation: Conversation) -> Json:
 )
 async def forget_thread(ponte: Ponte, conversation: Conversation, actor: Person) -> Json:
     """Delete a conversation. This can't be undone."""
+    # The audit log gets the place (`where`) of the conversation. `remains_notice` tells where
+    # deleted data may still exist, such as in backups.
     entries, engine = await ponte.list_entries(conversation), ponte.engine
     where = entries[0].message.address if entries else None
     messages = await engine.upkeep.forget(conversation, actor, where)
@@ -681,6 +684,7 @@ def _without_hash(token: ApiToken) -> Json:
     `seen` the day of its last use, "" for none."""
     return {
         "id": token.id,
+        # An account of the page by its name, which commands take; everybody else by their key.
         "person": token.person.removeprefix("web:"),
         "kind": token.kind,
         "name": token.name,

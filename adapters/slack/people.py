@@ -184,7 +184,7 @@ class SlackPeople:
         self, users: Iterable[str], seconds: float = COURTESY_SECONDS
     ) -> dict[str, PlatformMember]:
         """Return the records of these people. Ponte waits at most `seconds` for those that are
-        missing, and returns what it already has for the rest.
+        missing, and then returns older records, or empty ones for people who are not in memory.
 
         These lookups leave most of the rate limit of users.info to questions of rights.
         """
@@ -328,14 +328,15 @@ class SlackPeople:
         if self._api.refusal("users.info"):
             return
         try:
-            await self._api.limiter.turn("users.info", "", 0.0)
+            await self._api.limiter.turn("users.info", "", 0.0)  # PlatformBusy if it has to wait
         except PlatformBusy:
-            # One process lists everybody; another one has to ask that process for it.
+            # One process lists everybody (`_lists`); another one has to ask that process for it.
             if self._lists:
                 self._list_now.set()
             else:
                 self._tasks.start(self._peers.notify(_LIST_SOON, ""))
-            # Those whom the new list confirms are not asked for any more; the rest wait here.
+            # Those whom the new list confirms are not asked for any more; the rest wait here,
+            # however long it takes (`sys.float_info.max`).
             await self._api.limiter.turn("users.info", "", sys.float_info.max)
 
     async def ask(self, key: MemberKey) -> PlatformMember:
@@ -527,7 +528,7 @@ class SlackPeople:
             for group, ids in groups.items():
                 for id in ids:
                     groups_of.setdefault(id, set()).add(group)
-            members = []
+            members = []  # records of the scope GROUPS, whose `belongs_to` has ids of user groups
             for id, own_groups in groups_of.items():
                 key, belongs_to = Person("slack", id, self.team).key, frozenset(own_groups)
                 members.append(

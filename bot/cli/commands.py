@@ -214,13 +214,16 @@ def sandbox() -> int:
 
 def slack_manifest(*, link: bool) -> int:
     """Run `ponte slack-manifest`: print the description of the Slack app for the way in which Slack
-    delivers events, as the running Ponte has it, or else by the settings. Return the exit code.
+    delivers events ("http" or "socket"), as the running Ponte has it, or else by the settings.
+    Return the exit code.
 
     `link`: print a URL that creates the app instead of the manifest.
     """
     # Loaded only for this command, so that the others start faster.
     from adapters.slack import setup
 
+    # `asks_holder`: an error of ponte.toml is only noted as `fault`, because a running Ponte can
+    # still answer with the settings that it uses.
     inputs = start(quiet=True, asks_holder=True)
     if inputs.home.is_served():
         values = ask_holder(lambda one: one.run_operation("slack show"), inputs)
@@ -358,7 +361,11 @@ def ask_holder(
 ) -> T:
     """Return what `work` gets from the process that holds the data folder, over its socket. If none
     does, this process holds the folder and serves the socket for as long. `begun` has the settings
-    if they are read already. `prepares` is as in `Ponte.start`."""
+    if they are read already. `prepares`: this process then also checks the model's server and
+    begins what else a turn needs.
+
+    `asks_holder`: errors of ponte.toml end the command only if no other process holds the folder.
+    """
     # Loaded only by commands that come here, so that the others start faster.
     from bot import app
 
@@ -413,7 +420,7 @@ def person_export(key: str, folder: Path | None) -> int:
                 sys.stdout.write(piece)
             return
         try:
-            with open_folder(folder) as top:
+            with open_folder(folder) as top:  # its descriptor, in which the files are created
                 with _refuse_existing(folder / "person.json"):
                     out = create_file("person.json", top)
                 with out:

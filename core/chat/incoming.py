@@ -126,6 +126,8 @@ def is_for_ponte(facts: Addressing, settings: AddressingSettings) -> bool:
         return False
     if facts.mentions_us:
         return True
+    # Everything but what people write to each other: a mention of others, or a reply in a thread
+    # that began with one.
     if settings.answer_everything:
         return not (facts.names_others or facts.is_thread_of_others)
     if settings.strict_mention:  # without a mention, no message is
@@ -360,7 +362,8 @@ class FileDownloads:
             self._log.info("file too large to download", file_bytes=attachment.size)
             return None
         try:
-            # A platform may report a wrong size, so the size of the data is checked, too.
+            # None: the platform refuses the file. The size of the data is checked, too, because a
+            # platform may report a wrong one.
             result = await self._read(attachment)
             if result is None or len(result[1]) > MAX_ATTACHMENT_BYTES:
                 return None
@@ -606,6 +609,8 @@ class Interactions:
         they see it. Otherwise tell the person why not.
 
         `show` returns "", or a sentence for the person if the platform does not show the form.
+        While their rights are unknown, they get the sentence `limits.without_rights`, or the form
+        if that is "".
         """
         words = await self._find_refusal(interaction, "chat", interaction.limits.without_rights)
         words = words or await show()
@@ -691,7 +696,8 @@ class Interactions:
     ) -> T | str:
         """Return the result of `work` if the person may chat in the place of the interaction.
         Otherwise, or if `work` fails or takes longer than `seconds`, return a sentence for the
-        person."""
+        person. `late_sentence` also stands for rights that are not known in time, because nothing
+        checks them later, and for a database that does not store (NotStored)."""
         late = say(late_sentence, interaction.locale)
         try:
             async with asyncio.timeout(seconds):

@@ -202,7 +202,7 @@ def _find_answer(connection: SqlConnection, press: Press) -> int:
     if row is None or not row["answer"] or not decode_json(Answer, row["answer"]).is_rateable:
         raise NotRateable
     posts = select_values(connection, "SELECT post FROM posts WHERE seq = ?", seq)
-    if press.post not in (posts or [""]):
+    if press.post not in (posts or [""]):  # an answer on the page has no posts, and its press ""
         raise NotRateable
     return int(seq)
 

@@ -236,6 +236,7 @@ class Parameter:
         optional one is left out, and its schema has no null."""
         try:
             own = _json_schema(self.adapter)
+            # Puts definitions in place of references, and closes objects. (): inside no definition.
             schema = SchemaCloser(own, strict).node(own, ())
         except UnfitSchema as error:
             raise UnfitSchema(f"parameter {self.name!r}: {error}") from None
@@ -366,6 +367,8 @@ def _decode_value(value: Any, place: Sequence[int | str], is_list: bool) -> Any:
     `is_list`, a list was expected there, so an object at `place` becomes a list of one."""
     # A quote before the bracket: JSON that was encoded twice. A byte order mark is no JSON.
     if isinstance(value, str) and value.lstrip("\ufeff \n").startswith(("[", "{", '"[', '"{')):
+        # The caller checks again, and decodes the texts inside in its next round. `strict=False`
+        # accepts line breaks in strings.
         with suppress(ValueError):
             return parse_json(value.lstrip("\ufeff"), strict=False)
     if not place:

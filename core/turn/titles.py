@@ -116,7 +116,8 @@ class TitleMaker:
     async def _ask_model(self, turn: Turn, answer: Answer, model: str) -> str:
         """Return the title as the model wrote it, "" if its answer is incomplete. The model gets
         the beginning of the message, of its answer, and the request for a title. The cost is
-        recorded in any case. Raise ModelError, OverBudget, NotStored."""
+        recorded in any case. `model` is "" for the default. Raise ModelError, OverBudget,
+        NotStored."""
         message = turn.message
         question = "\n".join([message.text, *(file.name for file in message.attachments)])
         question, answered = (
@@ -124,6 +125,7 @@ class TitleMaker:
         )
         items = [
             Item(kind="message", role="user", text=question),
+            # An answer of files or cards alone has no text.
             Item(kind="message", role="assistant", text=answered or "–"),
             Item(kind="message", role="user", text=TITLE_REQUEST),
         ]
@@ -132,7 +134,7 @@ class TitleMaker:
         request = RoundRequest(
             thread=Thread(message.address.conversation, turn.thread),
             turn=turn.id,
-            number=TITLE_ROUND,
+            number=TITLE_ROUND,  # the turn's own rounds begin with 1
             input=tuple(items),
             instructions=TITLE_INSTRUCTIONS,
             asker=message.author,
@@ -152,7 +154,8 @@ class TitleMaker:
             # The stream ended without an answer; the conversation simply gets no title.
             return ""
         metrics.count_model_call(completed.usage, name)
-        if completed.is_truncated or completed.broken:  # it may end within a thought
+        # Cut at the token limit, or ended by an error (`broken`): it may end within a thought.
+        if completed.is_truncated or completed.broken:
             return ""
         return "\n".join(item.text for item in completed.items if item.role == "assistant")
 
