@@ -337,8 +337,8 @@ def dependencies(
     peers: Peers | None = None,
 ) -> IntegrationDependencies[Any]:
     """Return the objects with which every integration is built and checked: settings, the live
-    ponte.toml, the data folder, HTTP clients, and the function that makes pseudonyms. Without
-    `peers`, this process works alone."""
+    ponte.toml, the data folder, HTTP clients, and the function that makes the pseudonyms under
+    which external servers know people. Without `peers`, this process works alone."""
     # `Settings` contains the settings of every integration, so it is also the `own` of each.
     return IntegrationDependencies(
         settings,
@@ -347,6 +347,7 @@ def dependencies(
         home,
         http,
         client,
+        # Read at each use: the first one creates the key if the data folder has none.
         lambda name: ModelOptions(secret=home.pseudonyms()).pseudonym(name),
         peers or Alone(),
     )
@@ -406,8 +407,8 @@ async def _open_stores(settings: Settings, home: Home, *, accepts: bool, works: 
 def _turn_config(settings: Settings, now: Callable[[], float]) -> TurnConfig:
     """Return the part of the settings that each turn reads. Links to Ponte's own addresses are
     allowed in answers, and so is what Ponte writes itself and looks like an address (`ponte.toml`,
-    addresses in settings). `in_code` and `with_scheme` are the platforms that make links even in
-    code, and only of addresses with a scheme."""
+    addresses in settings). `in_code` are the platforms that make links even in code. `with_scheme`
+    are those that make links only of addresses with a scheme (https://)."""
     platforms = collect_rights(settings.faces)
     urls = [value for _, value in settings if isinstance(value, str) and "://" in value]
     addresses = [settings.ponte_config.name, settings.page_url(), settings.guide_url, *urls]

@@ -183,7 +183,8 @@ class DiscordContext:
             if not quote.reference:  # it is complete
                 quotes.append(quote)
                 continue
-            # If the quote has text, it came with a form, and only its files are missing.
+            # A quote with text came with the form of *Ask Ponte*, which contains the text of the
+            # message. Only its files are missing.
             complete, attached = quote, tuple[Attachment, ...]()
             channel, id = (int(part) for part in quote.reference.split("/"))  # CHANNEL/MESSAGE
             client = await self.client()
@@ -200,7 +201,8 @@ class DiscordContext:
                     complete = replace(own, is_replied_to=quote.is_replied_to)
             quotes += [complete] if complete.text else []
             files += [file for file in attached if _file_id(file) not in own_ids]
-            # The form took its text along, so only files can be lost.
+            # If Ponte may read all texts, a message of files alone is complete. Otherwise, Discord
+            # may have withheld its text.
             if quote.text and not attached:
                 unread.append(FILES_LOST)
             elif not complete.text and not (attached and self.may_read):

@@ -211,6 +211,7 @@ class SlackAdapter(ChatPlatform):
         """Return the state of the connection, the features and scopes that are missing, and how
         many events failed."""
         api, directory, socket = self.workspace.api, self.workspace.directory, self._socket
+        # `limits`: what Slack refuses to this app, told only while the connection works.
         scopes, limits = self.workspace.scopes, [self.workspace.flags.words]
         # Without these scopes Slack sends only mentions, which matters where Ponte answers
         # everything. No scopes at all: Slack did not return them.
@@ -241,7 +242,8 @@ class SlackAdapter(ChatPlatform):
             state, words = "on", "Socket Mode"
             if not self._listens:
                 words = say("sends replies; other processes receive messages")
-            elif socket is None:  # no app token, so Slack sends HTTP requests
+            # No app token, so Slack sends HTTP requests. Until `is_open`, they get status 503.
+            elif socket is None:
                 state, words = "on" if self.is_open else "failing", "HTTP, /slack/events"
             words = "; ".join(filter(None, [words, *limits]))
         return self.failures.describe(Health("slack", state, words))
@@ -393,7 +395,7 @@ class SlackAdapter(ChatPlatform):
 
         Raises SettingsError, Undeliverable, and the errors of `SlackApi.call`.
         """
-        await self.workspace.identify()
+        await self.workspace.identify()  # sets `team`, which the address below contains
         try:
             response = await self.workspace.api.call("conversations.open", users=person.id)
         except SlackRefused as refused:

@@ -339,8 +339,8 @@ class RateLimiter:
         use the token; None if there is one process."""
         self._clock = clock
         self._pace = pace
-        # A third of the tier as burst and two thirds as rate: together one minute's limit.
-        # REFUSAL_LINE is no method of Slack, but a queue of our own.
+        # Of the calls that Slack allows in a minute, a third is the burst, two thirds are the rate.
+        # REFUSAL_LINE is our own queue, for messages that refuse a request.
         self._methods = {
             method: RateLimit(60 / (most * 2 / 3), most // 3)
             for method, most in {**TIERS, REFUSAL_LINE: REFUSALS_A_MINUTE}.items()
@@ -348,7 +348,8 @@ class RateLimiter:
         self._channels: BoundedDict[str, RateLimit] = BoundedDict(_MOST_CHANNELS)
         """The rate limits of posts, by channel."""
         self._posted_at: BoundedDict[str, float] = BoundedDict(_MOST_CHANNELS)
-        """For each channel, the time of this process's last post, or the end of a Retry-After."""
+        """For each channel, the time of this process's last post, or the end of a Retry-After.
+        After a pause of QUIET_SECONDS, a post takes no place in the queue that processes share."""
 
     async def turn(self, method: str, channel: str, patience: float, claimed: bool = False) -> None:
         """Wait until a call of `method` may leave, and count it.
@@ -409,7 +410,7 @@ class RateLimiter:
 
     async def claim(self, *methods: str) -> bool:
         """Take one place for each method, for calls that follow later. Return False and take none
-        unless every method has places to spare.
+        unless at least half of each method's burst is free.
 
         For example, a stream is only started if the call that stops it has a place too."""
 
@@ -420,7 +421,8 @@ class RateLimiter:
                 limit.take(now)
             return True
 
-        # `not_`: a result of False means that the claim is refused.
+        # `not_`: a result of False means that the claim is refused. If the limits in memory refuse
+        # it, the database that processes share is not asked.
         return await self._with_limits(methods, take, not_)
 
     async def reserve(self, method: str, places: int) -> bool:
@@ -590,7 +592,7 @@ class SlackApi:
                 self._client = self._sdk.web.async_client.AsyncWebClient(
                     base_url=self.base_url,
                     session=self._session,
-                    retry_handlers=[],
+                    retry_handlers=[],  # `call` makes the retries
                     logger=sdk_log(),
                 )
                 # The SDK reads a proxy from the environment; our own setting replaces it.
@@ -795,7 +797,8 @@ async def read_history(
     pages: int,
 ) -> tuple[Sequence[Json], bool]:
     """Return the messages of a thread after `since`, oldest first; with `thread` "" those of a
-    channel's top level. `until` is the time stamp of the last one, "" for no end.
+    channel's top level. `until` is the time stamp of the last one, "" for no end. `patience` is how
+    many seconds each call may wait for the rate limit.
 
     Also return whether Slack has more than `pages` pages: these are older messages of a channel,
     but newer ones of a thread, because Slack begins a thread with its oldest message. Raises the
@@ -812,7 +815,7 @@ async def read_history(
             oldest=since,
             latest=until or None,
             limit=_PAGE,
-            include_all_metadata=True,
+            include_all_metadata=True,  # by its metadata, Ponte finds a post of its own
             cursor=cursor,
             patience=patience,
         )

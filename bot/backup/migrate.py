@@ -114,6 +114,7 @@ async def _open_both(home: Path, url: str) -> AsyncIterator[tuple[Stores, Stores
             try:
                 yield ours, theirs
             finally:
+                # Ends this process's tasks there, and deletes its row in the table of processes.
                 await theirs.peers.drain(0)
                 await theirs.close()
         finally:

@@ -321,9 +321,9 @@ class SqlThreads(SqlStore):
     ) -> Sequence[HistoryEntry]:
         """Return the messages and answers of a thread ("" for the current one), oldest first.
 
-        A message whose turn has not begun counts as part of the current thread. A decision is
-        included only if its answer has a text of its own (`Answer.has_own_post`) besides the
-        redrawn card.
+        A message whose turn has not begun counts as part of the current thread. A message that the
+        person asked once more (`replaced_by`: the newer turn) is left out. A decision is included
+        only if its answer has a text of its own (`Answer.has_own_post`) besides the redrawn card.
         """
         sql = "SELECT thread FROM conversations WHERE conversation = ?"
         current = select_value(connection, sql, conversation) or ""  # "": there is none yet
@@ -361,6 +361,7 @@ class SqlThreads(SqlStore):
             " c.is_pinned, c.used_at, first.message FROM conversations c"
             " LEFT JOIN threads t ON t.id = c.thread"
             " JOIN inbox first ON first.seq = (SELECT min(seq) FROM inbox"
+            # Not a decision such as `approve`, and not a message that the person asked once more.
             "  WHERE inbox.conversation = c.conversation AND is_decision = 0"
             "  AND state != 'withdrawn' AND replaced_by = ''"
             "  AND coalesce(nullif(inbox.thread, ''), c.thread) = c.thread)"
@@ -384,7 +385,8 @@ class SqlThreads(SqlStore):
         self, connection: SqlConnection, platform: str, words: str, person: str = ""
     ) -> Mapping[str, SearchHit]:
         """Return the conversations of which one message, together with its answer, contains all
-        `words`, ignoring case. It reads only the newest MAX_SEARCHED_MESSAGES messages.
+        `words`, ignoring case. It reads only the newest MAX_SEARCHED_MESSAGES messages, without
+        decisions such as `approve`, and without those that were asked once more (`replaced_by`).
 
         Each key of a conversation maps to its newest turn that contains the words. `platform` and
         `person` select conversations as in `list_conversations`.
@@ -544,8 +546,9 @@ def _upsert_thread(
     connection: SqlConnection, conversation: str, change: str
 ) -> tuple[Thread, bool]:
     """Store the conversation with a new thread. If the conversation exists, mark it as used now,
-    and apply `change`, the rest of an SQL SET clause. Return its current thread, and whether that
-    is the new one."""
+    and apply `change`, the rest of an SQL SET clause: "", or the part that makes the new thread the
+    current one. Return the current thread, and whether it is the new one. The thread also gets the
+    conversation's generation, which rises each time the conversation is forgotten."""
     now, thread = time.time(), secrets.token_hex(8)
     row = connection.execute(
         "INSERT INTO conversations (conversation, thread, used_at) VALUES (?, ?, ?)"  # noqa: S608
@@ -666,10 +669,11 @@ def read_provenance(connection: SqlConnection, thread: str, person: str, before:
 
     Text of another person counts as text from outside, and so does an unknown thread. Links in
     answers may lead only to addresses that the person wrote, so `asker_texts` has the texts in
-    which one may be.
+    which one may be. A turn that the person asked once more (`is_replaced`) counts for neither
+    `previous_seq` nor `asker_texts`.
     """
     # The LIKE conditions leave out texts that cannot contain an address. `needs` are the rights to
-    # read an item; those of all items count.
+    # read an item; those of all items count. What a person typed has none, so CASE reads no other.
     rows = connection.execute(
         "SELECT has_outside_text = 1 OR EXISTS (SELECT 1 FROM items WHERE thread = :thread"
         " AND person NOT IN ('', :person)) AS has_outside_text, (SELECT max(seq) FROM items"

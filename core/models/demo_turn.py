@@ -221,6 +221,7 @@ def format_rows(name: str, reply: ToolReply) -> str:
         head = plural(*_SHOWN, total, name=title, shown=len(first_rows))
     if reference := REFERENCE.match(str(told.get("show"))):
         return f"{head}\n\n{reference[0]}"
+    # v3 of NocoDB's API nests a row's values in `fields`. `reply.rows` has copied them beside it.
     columns = list(dict.fromkeys(key for row in first_rows for key in row if key != "fields"))
     if len(columns) > _MAX_COLUMNS:
         more = say("There are more columns than the {columns} shown here.", columns=_MAX_COLUMNS)
@@ -311,8 +312,8 @@ def _parse_call(call: Item, output: str) -> AnsweredCall:
 
 def _parse_output(output: str) -> ToolReply:
     """Return a tool's output as a reply: rows or other JSON, a text, or the words of a failure.
-    Ponte writes a failure as {"error": {"code", "message", "hint"}}; the bridge sends
-    {"result": …}, or {"detail": text} for a failure."""
+    Ponte writes a failure as {"error": {"code", "message", "hint"}}; the bridge to NocoDB sends
+    {"result": …}, or {"detail": text} for a failure. A `message` alone is a failure, too."""
     value = _parse_json(output)
     if value == output:
         return ToolReply(text_for_person(output))
@@ -322,7 +323,8 @@ def _parse_output(output: str) -> ToolReply:
             words = problem
             if isinstance(problem, dict):
                 words, hint = str(problem.get("message") or ""), problem.get("hint") or ""
-                # The hint about an unknown name lists the known names.
+                # The hint about an unknown name lists the known names. Its end, an order to the
+                # model, is left out.
                 if hint and str(problem.get("code")).startswith("unknown_"):
                     words = f"{words} ({hint.removesuffix(ASK_IF_NONE_FITS)})"
             return ToolReply(error=str(words or value.get("message") or output))

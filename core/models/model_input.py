@@ -228,8 +228,9 @@ def fit_files(
     items: Sequence[Item], room: int, measure: Callable[[File], int], most_pictures: float
 ) -> list[Item]:
     """Return the items with files of at most `room` in all, as `measure` counts them (tokens or
-    bytes), and at most `most_pictures` pictures. The files of the newest message come first, in
-    their order, because the question is about them. Others are described in words."""
+    bytes), and at most `most_pictures` pictures (`math.inf`: any number). The files of the newest
+    message come first, in their order, because the question is about them. Others are described in
+    words. Files that a tool made for the person alone take no room (`read_files`)."""
     fitted = list[Item]()
     for item in reversed(items):
         shown = list[File]()
@@ -500,7 +501,7 @@ def user_text(item: Item, with_names: bool) -> str:
     so the message begins with its sender's name."""
     if item.name == CONTEXT_NAME:
         return fence_untrusted("quoted", item.text)
-    if item.name == NOTE_NAME:
+    if item.name == NOTE_NAME:  # Ponte itself wrote it
         return item.text
     # A message may have only files.
     text = item.text or ("" if item.spoken else "(sent without words)")

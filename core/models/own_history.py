@@ -128,7 +128,7 @@ class RoundHistory:
         fit) and `unseen_files`. Raise TooLong if the last message does not fit."""
         sizes = self._server.sizes
         # In estimated tokens: the model's room by the server's count, and what a refusal has left
-        # (`_most_tokens`).
+        # (`_most_tokens` for the whole request, `_most_items` for the items in it).
         room = int(min(sizes.of(self.model).room / sizes.scale(self.model), self._most_tokens))
         try:
             self.request, items, self._estimated_tokens = fit_request(
@@ -158,10 +158,12 @@ class RoundHistory:
 
         A request that is too long is shortened. After a refusal without a known reason, one step
         after the other is tried, until one changes the request: the same request would be refused
-        again."""
+        again. The steps are `CALLS`, `FAILED_TURNS`, `FILES` and `EARLIER_TURNS`, in this order.
+        `omission` is the last one taken, and `choose` builds the request by it."""
         # The tokens that this request reserves for the answer.
         answer = max(body.get(field, 0) for field in OUTPUT_LIMIT_FIELDS)
         before = list(self.choose(transcript))
+        # A limit of tokens per minute also counts the tokens that are reserved for the answer.
         if is_too_long(fault) or told_limit(fault, self.sent_tokens + answer):
             return self._shorten(fault, transcript, body, answer)
         # A refusal for a known reason, such as a wrong key, is not cured by leaving anything out.
@@ -171,6 +173,7 @@ class RoundHistory:
             steps = (FAILED_TURNS,)
         for step in [step for step in steps if step > self.omission]:
             self.omission = step
+            # The files of `body` now become lines in words, so the next request differs.
             if step == FILES and self._refuse_files(body):
                 return True
             if list(self.choose(transcript)) != before:
@@ -182,11 +185,13 @@ class RoundHistory:
     def on_answer(self, usage: Usage | None = None) -> None:
         """Remember what helped, for later requests, and correct the estimate by the server's
         count. If halving the request helped, the server's size is guessed: a third more than the
-        half. Files and earlier turns are left out only of this round, so at most `FAILED_TURNS` is
-        remembered."""
+        half. At most `FAILED_TURNS` is remembered of `omission`: earlier turns are left out only of
+        this round, and `refused_files` of `ModelInput` remembers the files."""
         server = self._server
         if self.omission:
             server.omissions[self._full_request.thread.id] = min(self.omission, FAILED_TURNS)
+        # A smaller request was refused for something else than its size. OpenAI's sizes are in a
+        # table, so none is guessed.
         if self._halved_tokens >= MIN_REQUEST_TOKENS and not server.official:
             most = self._halved_tokens * 4 // 3
             server.sizes.record_refusal(self.model, most, is_guess=True)
@@ -205,19 +210,23 @@ class RoundHistory:
         before = (list(self.choose(transcript)), self.request)
         sent, server = self.sent_tokens, self._server
         counted = requested_tokens(fault)
+        # The server's words can have several numbers. The size is one below what the request had.
         if size := told_size(fault, max(counted or sent + answer, MIN_REQUEST_TOKENS)):
             # What the server counted for the request itself corrects the estimate.
             if counted > answer:
                 server.sizes.record_count(self.model, self._estimated_tokens, counted - answer)
+            # The size that a rate limit names is forgotten after a while.
             server.sizes.record_refusal(self.model, size, is_limit=fault.is_rate_limited)
             # Even with the same items, the next request reserves fewer tokens for its answer.
             return (list(self.choose(transcript)), self.request) != before or answer > 0
         # The request has too many bytes, which are mostly those of files.
         if fault.status == 413 and self._refuse_files(body):
             return True
-        # The server names no size: half of what it refused may fit.
+        # The server names no size: half of what it refused may fit. `fit` obeys the last two of
+        # these numbers, and `on_answer` reads the first.
         self._halved_tokens, self._most_items = sent // 2, estimate_tokens(before[0]) // 2
         self._most_tokens = max(self._estimated_tokens // 2, MIN_REQUEST_TOKENS)
+        # If the last message alone is too long for that, only its files can still be left out.
         with suppress(TooLong):
             if (list(self.choose(transcript)), self.request) != before:
                 return True
@@ -313,6 +322,7 @@ class ResponsesReader(AnswerReader):
         self.has_ended = True
         self.model = read_word(response.get("model"))
         self.add_usage(response.get("usage"))
+        # Takes the id of the response, and tells it if no earlier event did.
         events = list(self.add_start(response))
         # Some servers send the text alone.
         output = response.get("output") or response.get("output_text")
@@ -452,6 +462,7 @@ class ResponsesApi(OwnHistoryApi):
         """Return the JSON body of the request. The server is told to store nothing (`store`), and
         OpenAI to send its reasoning encrypted, so that it can be sent back."""
         input = self._server.input
+        # A summary of the server's own (compaction) takes the place of older items.
         input_items = await input.build_items(
             input.drop_compacted(items), preface=ask.preface, with_names=has_other_speakers(ask)
         )

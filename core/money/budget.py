@@ -260,10 +260,11 @@ class Budget(SqlStore):
         self, person: Person, address: Address, seq: int, call_id: str, paid: PaidRun
     ) -> None:
         """Reserve a run that somebody approved in the event `seq`, such as a quick command.
-        `person` is the one who asked for the run, and in whose allowances it counts. Raise
-        OverBudget."""
+        `person` is the one who asked for the run, and in whose allowances it counts. Nothing is
+        reserved if none of these limits tokens or money. Raise OverBudget."""
         one, day, place = self._money_key(person.key), self._today(), place_names(address)[-1]
-        # `_day_of` reads this row. `is_counted` is 0, so that it adds no turn to the reports.
+        # The reservation takes its day from this row. `is_counted` is 0, so that it adds no turn to
+        # the reports.
         sql = (
             "INSERT INTO usage (seq, day, person, conversation, place, is_counted)"
             " VALUES (?, ?, ?, ?, ?, 0) ON CONFLICT (seq) DO NOTHING"
@@ -500,6 +501,7 @@ class Budget(SqlStore):
         """Return two lists of models without a price that were used since that day (ISO; "" for
         today): those whose calls have a cost all the same, which the server named or an earlier
         price gave, and those whose calls have none."""
+        # `input > 0` leaves out calls without counted tokens, such as those of the demo model.
         sql = (
             "SELECT DISTINCT name, spendings.cost IS NULL AS is_unpriced FROM spendings"
             " JOIN usage ON usage.seq = spendings.seq"
@@ -520,7 +522,8 @@ class Budget(SqlStore):
     ) -> tuple[Scope, ...]:
         """Return the counters that apply to the person at that address, in the order in which
         transactions lock them: one for each allowance of ponte.toml that names the person and the
-        place, and two for the daily caps of messages. Those two exist without a cap as well."""
+        place, and two for the daily caps of messages. Those two exist without a cap as well: a cap
+        may hold for some people only, and the counter of everybody counts all of them."""
         # All accounts of one person count together. `place` is platform, workspace and channel.
         one, place = self._money_key(person.key), place_names(address)
         # The daily messages of one person and of all people together; 0 for no cap: then the
@@ -746,8 +749,10 @@ def _read_count(connection: SqlConnection, scope: Scope, period: str) -> Allowan
 
 def _past_spend(connection: SqlConnection, scope: Scope, period: str, without: int = 0) -> Spend:
     """Return what was spent in that period before the allowance had a counter, except by the turn
-    `without`. An operator can add an allowance in the middle of a month, and its first count begins
-    with what the month has cost so far."""
+    `without` (0 for none), which the caller adds itself. An operator can add an allowance in the
+    middle of a month, and its first count begins with what the month has cost so far. Without
+    `counts_past_usage` it begins at 0: the table `usage` does not tell which groups a person had.
+    """
     if not scope.counts_past_usage:
         return Spend()
     # Days are compared as texts, so "-31" is the end of every month.

@@ -185,7 +185,7 @@ class Outbox(SqlStore):
         """Store the notice. If its change was forgotten meanwhile, store it without its text and
         names.
 
-        A notice of the kind "person" is about no change, so none has its `change` as its id. Any
+        A notice of the kind "person" is about no change: its `change` holds an id of its own. Any
         other notice whose change does not exist any more is dropped."""
         sql, id = "SELECT conversation FROM changes WHERE id = ?", outgoing.change
         if (conversation := select_value(connection, sql, id)) is None:

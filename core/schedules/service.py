@@ -160,6 +160,7 @@ class ScheduleService:
             is_base = change.draft.kind == SCHEDULE_KIND and change.kind == "proposal"
             if not is_own or not is_base or change.is_erased:
                 raise
+            # Refuses if people read the reply here who cannot read the place of the proposal.
             _check_readers(change.proposal.address, address)
             replaced = change.draft
             # A new schedule: there is nothing stored that it edits.
@@ -172,8 +173,10 @@ class ScheduleService:
         row = make_row(schedule.draft)
         after = (replaced.rows[0].after if replaced else None) or row
         target = {"revision": schedule.revision, "locale": schedule.locale}
+        # Where the runs are answered, with the state and the number of runs that an undo restores.
         applier_data = add_progress(encode_json(schedule.reply_to), schedule)
         write = RowWrite(schedule.id, row, after, applier_data)
+        # The draft has the kind of the schedule as its title.
         draft = Draft(SCHEDULE_APPLIER, SCHEDULE_KIND, target, schedule.draft.kind, (write,))
         return replace(draft, change_id=replaced.change_id) if replaced else draft
 
@@ -326,7 +329,9 @@ class Scheduling:
     @cached_property
     def store(self) -> Schedules:
         """Reads and writes the schedules and their runs in the database. After each change, it
-        wakes the timers of all processes (`_note_change`)."""
+        wakes the timers of all processes (`_note_change`). `destination` returns where a run posts,
+        which answers no message."""
+        # The engine builds every inbox as an SqlInbox; the field has the type of the port.
         store = Schedules(
             self.database,
             cast(SqlInbox, self.conversations.inbox),

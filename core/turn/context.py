@@ -160,7 +160,9 @@ class ToolContexts:
         """Return a resumed turn without results of its own earlier attempts that the asker may not
         read any more: their rights, or the rules, may have changed since the process ended.
         Reasoning of the model (items of the kind "opaque") could repeat them, so it is left out,
-        too. The turn's `needs`, the rights that readers of its answer need, shrink with them."""
+        too. The turn's `needs`, the rights that readers of its answer need, shrink with them.
+        `provenance.needs` are those of all items of the thread. Without `rights`, only tables that
+        rules hide are left out."""
         may_know = partial(self.may_know, rights)
         unreadable = {c.call_id for c in turn.calls if c.outcome and not may_know(c.outcome.needs)}
         items = tuple(
@@ -190,7 +192,8 @@ class ToolContexts:
     ) -> ToolContext:
         """Return the context of one call. What the tool reports is stored in the journal: the
         handle of a run in another system, and by `record_object_to_erase` objects that it created
-        on servers. `readable` is the part of the thread that the asker may read, None for all."""
+        on servers. `doing` shows the person what the tool does now. `readable` is the part of the
+        thread that the asker may read, None for all."""
         journal = self.stores.journal
         controls = TurnControls(
             doing,
@@ -206,6 +209,7 @@ class ToolContexts:
             controls,
             zone_of(turn.message, self.zone),
             files=TurnFiles(turn, thread.id, self, readable.files if readable else None),
+            # Python's variables for this turn alone; "" for those of the thread.
             own_memory=readable.memory if readable else "",
         )
 
@@ -450,8 +454,8 @@ class Preparation:
 
     async def _transcribe(self, run: TurnRun, notes: list[str]) -> Mapping[File, str]:
         """Return the words of the author's voice messages by their files. Add a sentence to `notes`
-        for each one that could not be understood. In a channel, only threads that Ponte takes part
-        in already can have voice messages. Raise OverBudget."""
+        for each one that could not be understood. In a channel, only threads in which Ponte has
+        answered before (they have a `thread_record`) can have voice messages. Raise OverBudget."""
         message, contexts = run.turn.message, self.assistant.contexts
         is_followed = not message.address.is_shared or run.turn.thread_record is not None
         words = dict[File, str]()
@@ -482,11 +486,13 @@ class Preparation:
         work."""
         cleaned = await text.run_off_loop(text.clean_text, answer.text)
         split, turn = run.reply.split, run.turn
+        # `outside`: the thread has such text. `trust`: the links that work all the same.
         if run.rounds:
             transcript = run.rounds.transcript
             outside, trust = transcript.provenance
+            # `own_links`: those of the lines that name sources.
             trust = replace(trust, written=trust.written | transcript.own_links)
-        else:
+        else:  # the model was not asked, as for a command
             journal = self.assistant.contexts.stores.journal
             outside, trust = await find_trust(
                 run, await journal.provenance(turn.thread, turn.message.author.key, turn.seq)
@@ -495,6 +501,7 @@ class Preparation:
         if not (outside or run.parsed.command or run.parsed.error):
             return replace(answer, text=cleaned, parts=await text.run_off_loop(split, cleaned))
         safe, parts = await text.run_off_loop(lambda t: trust.split_sanitized(t, split), cleaned)
+        # Rows and charts within the text, which some platforms show in a form of their own.
         placed = tuple(replace(each, text=trust.sanitize(each.text)) for each in answer.placed)
         return replace(answer, text=safe, parts=parts, placed=placed)
 
@@ -533,12 +540,13 @@ class TurnFiles:
 
     async def list_files(self) -> Sequence[File]:
         """Return the files of earlier turns of the thread and of this message, the oldest first and
-        each once; of earlier turns only those that the asker may have."""
+        each once; of earlier turns only those that the asker may have (`readable`)."""
         message, stores = self.turn.message, self.tool_contexts.stores
         files = stores.files
         entries = await stores.journal.list_entries(message.address.conversation, self.thread)
         earlier = [entry.message.event_key for entry in entries if entry.seq < self.turn.seq]
         files_by_age = list(await files.list_of_events(*earlier))
+        # Files that are stored for this message: its attachments, and what tools have made.
         own_files = await files.list_of_events(message.event_key)
         if self.readable is not None:
             files_by_age = [file for file in files_by_age if file.id in self.readable]

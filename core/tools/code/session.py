@@ -237,13 +237,14 @@ class KernelSession:
     a time."""
 
     def __init__(self, process: RunningProgram) -> None:
-        """`process` is the kernel. The sets note what it has in its work folder, so that no file is
-        sent to it twice or comes back unchanged."""
+        """`process` is the kernel. The sets note what its work folder has, so that no file is sent
+        there twice. Files that the code makes become files of the conversation; `_contents` says
+        that the folder has them."""
         self._process = process
         self._uploads: set[tuple[str, str]] = set()
         """Ids and names of the files that were sent to the work folder, each once."""
         self._contents: set[tuple[str, bytes]] = set()
-        """Names and digests of the files that the code made. They are not sent back."""
+        """Names and digests of the files that the code made in the work folder."""
         self._sent_bytes = 0
         """The bytes of all files that were sent to the work folder."""
         self._early_output = b""
@@ -370,8 +371,9 @@ class KernelSession:
         await stdin.drain()
 
     async def _read_frames(self, run: KernelRun) -> None:
-        """Read the kernel's messages about a run until one says that the run is done. Raise
-        BrokenFrame."""
+        """Read the kernel's messages about a run until one says that the run is done (`add_frame`
+        then sets `run.done`). Raise BrokenFrame for a message that no honest kernel sends, and at
+        the end of the pipe, which comes if the kernel has ended."""
         while run.done is None:
             try:
                 line = await self._process.frames.readline()
