@@ -251,6 +251,8 @@ class AdminView:
             words = say("ponte.toml has errors. Ponte is still using the last valid version.")
             link = f'<a href="/admin/config">{escape(say("Show the errors"))}</a>'
             warning = f'<p class="notice bad">{escape(words)} {link}</p>'
+        # The last argument of `section` is the shell command that prints the list. `_section` takes
+        # it without `ponte`.
         states = {"failing": 0}  # what fails comes first
         parts = sorted(await self._run("status"), key=lambda part: states.get(part["state"], 1))
         connections = section(say("Connections"), await self._list("status", parts), "ponte status")
@@ -286,7 +288,7 @@ class AdminView:
             newest_first = rows[::-1] if by == "day" else rows
             table = await self._list(f"usage {by}", newest_first[:MAX_USAGE_ROWS])
             table = _draw_days(rows, table) if by == "day" and rows else table
-            # Costs that are of no person or channel, and models without a price, are named once.
+            # Each report lists all models without a price, so only the one by model names them.
             names = ("server_costs", "unpriced") if by == "model" else ()
             words = describe_usage_notes(rows, *(report[name] for name in names))
             notes = "".join(f"<p>{escape(note)}</p>" for note in words)
@@ -302,6 +304,7 @@ class AdminView:
             return people + tokens
         more = 'required maxlength="32" autocomplete="off"'
         name = field("argument-name", say("Name"), more=more)
+        # "approve" is the CSS class of the button, "filter" that of the form.
         form = self._forms.build("people", "people add", name, say("Invite"), "approve", "filter")
         note = escape(say("Lowercase letters, digits, dots, hyphens and underscores."))
         invite = section(say("Invite someone"), f"<p>{note}</p>{form}", "ponte people add NAME")

@@ -387,8 +387,8 @@ def _parse_code_block(text: str) -> TypedCommand | None:
     """Return the command that runs a Python code block, if the whole message is one block that is
     marked as Python; else None."""
     opening, *lines = text.split("\n")
-    # `fence_after_line` returns the fence of the block that is open after a line, or None. (Its
-    # last argument is the longest allowed mark.)
+    # `fence_after_line` returns the fence of the block that is open after a line, or None. Its last
+    # argument, the longest allowed mark, counts only for a line that may open a block.
     fence = fence_after_line(opening, None, len(opening))
     if fence is None or fence.info.strip().lower() not in ("python", "py") or len(lines) < 2:
         return None

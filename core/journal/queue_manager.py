@@ -64,6 +64,7 @@ class TurnJobManager(JobManager):
         """`connector` has the connections to the queue, `workers` the state of this process's
         workers. `until_room` waits until another turn may begin here."""
         super().__init__(connector)
+        # `connector` of the base class has a wider type, without `pool`.
         self._queue = connector
         self._workers = workers
         self._until_room = until_room
@@ -74,8 +75,8 @@ class TurnJobManager(JobManager):
         """The ids of workers whose last fetch found a job, and no other job that waits.
         Procrastinate fetches again at once; without a notification, that fetch needs no query."""
         self._looks: dict[tuple[str, ...], Callable[[], None]] = {}
-        """Functions that make a worker look for a job, by its queues: at a time that is known, such
-        as after an error, when no notification comes."""
+        """Functions that make a worker look for a job, by its queues. `_look_later` calls them when
+        no notification comes, such as after an error."""
 
     async def register_worker(self) -> int:
         """Register a worker in Procrastinate's table, and remember its id, by which
@@ -198,8 +199,10 @@ class TurnJobManager(JobManager):
         self._looks[key] = look
         try:
             while True:
-                # Jobs may have come before the connection listens, or while it was broken.
+                # Jobs may have come before the connection listens, or while it was broken. The
+                # worker looks for them later, when the connection usually listens.
                 self._look_later(key, RELISTEN_SECONDS)
+                # `listen_notify` opens a lost connection again, and raises if it cannot.
                 with suppress(ConnectorException):
                     await self.connector.listen_notify(on_news, get_channel_for_queues(queues))
                 await asyncio.sleep(RELISTEN_SECONDS)
@@ -215,12 +218,12 @@ class TurnJobManager(JobManager):
         await self.connector.execute_query_async(query=ANNOUNCE_SQL, lock=job.lock)
 
     async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
-        """Record the end of a job, unless the end of its turn has deleted it. Then notify workers
-        that the conversation's next job may run. If that fails, the next sweep does it.
+        """Record the end of a job, unless the end of its turn has deleted the job. Then notify
+        workers that the next job with its lock, which is its conversation, may run.
 
-        It fails if the database is unavailable, or if another process took the turn over and
-        cancelled the job (issue 511). Procrastinate would raise in a task that nobody awaits
-        (tests/contract/test_queue_workers.py).
+        This fails if the database is unavailable, or if another process took the turn over and
+        cancelled the job (issue 511). Then a later `Jobs.sweep` deletes the job. Procrastinate
+        would raise in a task that nobody awaits (tests/contract/test_queue_workers.py).
         """
         if (seq := job.task_kwargs["seq"]) in self._workers.ended:
             self._workers.ended.discard(seq)

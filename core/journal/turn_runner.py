@@ -201,9 +201,10 @@ class TurnQueue:
         """Add a turn and return how many turns are before it in its conversation.
 
         Its position puts it into a round, so that nobody's many messages delay those of others.
-        `_last` has the highest positions so far; the first element of its values is one.
+        `_last` has the highest positions so far; the first element of its values is one. Its keys
+        (`_keys`) are the person in the channel, and the person and the channel in each round.
         """
-        number = self._present if self._open else 0  # the turn's round
+        number = self._present if self._open else 0  # the turn's round; an empty queue begins at 0
         # A ready turn that too many later messages may overtake makes its round the present one.
         oldest = next(iter(self._oldest.values()), None)
         if oldest and seq - oldest.seq > MAX_OVERTAKING_MESSAGES:
@@ -352,7 +353,7 @@ class TurnExecutor(SqlStore):
         self._handler: TurnHandler | None = None
         self._admitting: dict[int, asyncio.Task[Any] | None] = {}
         """Tasks of turns that wait to be admitted or to run alone, by `seq`. These turns hold
-        nothing that another turn needs."""
+        nothing that another turn needs. (None is only in the type of `asyncio.current_task`.)"""
         self._current: dict[int, asyncio.Task[Any] | None] = {}
         """Turns of this process by `seq`, each with the task that runs its handler. None between
         two attempts."""
@@ -363,6 +364,7 @@ class TurnExecutor(SqlStore):
         self._end_events: WeakValueDictionary[int, asyncio.Event] = WeakValueDictionary()
         """By `seq`: the event on which callers wait for the turn's end."""
         self._draining = asyncio.Event()
+        """Set when this process stops (`drain`): no further turn begins."""
 
     def fetched_message(self, seq: int) -> tuple[str, float] | None:
         """Return None: the caller must read the message from the database. (With a shared database,
@@ -644,8 +646,9 @@ class LocalRunner(TurnExecutor):
         self._early_decisions_done = asyncio.Event()
         self._queue = TurnQueue()
         self._decisions: list[int] = []
-        """Decisions that wait for a place, in order."""
+        """Decisions that have not begun, in order: they wait only until `run` has a handler."""
         self._tasks: set[asyncio.Task[None]] = set()
+        """The tasks of the turns and decisions that have begun."""
         self._suspects: set[int] = set()
         """Turns that were under way at CRASHES_BEFORE_ALONE crashes of a process. They run
         alone."""
@@ -679,7 +682,7 @@ class LocalRunner(TurnExecutor):
         self._known.add(seq)
         if decision:
             self._decisions.append(seq)
-            self._start_decisions()  # at once: it needs no place
+            self._start_decisions()  # at once, if `run` has a handler: it needs no place
             return 0
         before = self._queue.add(seq, sender)
         self._since[seq] = (time.time() if since is None else since, sender)

@@ -334,6 +334,7 @@ class OverAllowance(OverBudget):
     def words(self) -> str:
         """Return the message for the person, with the time at which the next period begins.
 
+        `LEFT` and `REACHED` have a sentence for each kind of count (`of`), such as "each person".
         `left` is negative if the limit was lowered after more had been used.
         """
         allowance, remaining = self.allowance, max(0, self.left)
@@ -342,6 +343,7 @@ class OverAllowance(OverBudget):
             limit=allowance.describe_limit(self.unit),
             left=format_amount(self.unit, remaining),
         )
+        # `where`: only the owner's form of the sentence names the place of the limit.
         return f"{words} {say(ANEW, when=format_moment(self.resets), where=allowance.source)}"
 
 

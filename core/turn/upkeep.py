@@ -90,9 +90,9 @@ class Upkeep:
         self._due.set()
 
     async def run(self) -> None:
-        """Do all duties every hour, or when something was forgotten, until cancelled. Only one
-        process does this at a time. After something was forgotten, deleted data is also removed
-        from the database's files."""
+        """Do all duties every hour, or when something was forgotten (`request_round` sets `_due`),
+        until cancelled. `Peers.lead` runs this in one process at a time. After something was
+        forgotten, deleted data is also removed from the database's files."""
         while True:
             forgotten = self._due.is_set()
             self._due.clear()
@@ -168,8 +168,8 @@ class Upkeep:
 
     async def erase(self) -> None:
         """Erase objects that servers still store for forgotten conversations. An object that cannot
-        be erased now is tried again in later rounds; after many failures it is given up, which is
-        logged."""
+        be erased now is tried again in later rounds. After many failures it is given up, and each
+        round logs that."""
         for remote in await self.conversations.journal.list_remotes_to_erase():
             try:
                 is_erased = await self.assistant.model.erase(remote)

@@ -157,6 +157,7 @@ class McpServers:
         """Return the model's tool for a tool of an MCP server; None if models cannot be told its
         schema. For an equal definition it is the same object, so that the prompt stays the same and
         the model's server can cache it."""
+        # `server` has the effects of its tools, so a tool with another effect has another key.
         key = server, tool, definition
         if key not in self._tools:
             own = json.loads(definition)
@@ -169,6 +170,7 @@ class McpServers:
             else:
                 description = clean_text(str(own["description"])).strip()
                 words = truncate_with_note(description, MAX_DESCRIPTION_CHARACTERS) or tool
+                # False: the schema is not strict. `fit_schema` makes none for strict tools.
                 spec = ToolSpec(name_mcp_tool(server.name, tool), words, schema, False)
                 self._tools[key] = McpTool(self, server, tool, effect, spec, definition)
         return self._tools[key]
@@ -262,8 +264,8 @@ class McpServers:
         ]
 
     async def accept(self, name: str) -> Sequence[str]:
-        """Store the tools that `compare` returned last, else those that the server has now. Return
-        the names of those that changed. Raise NotFound, and McpServerError.
+        """Store the tools that `compare` showed the operator last (`_shown`), else those that the
+        server has now. Return the names of those that changed. Raise NotFound, and McpServerError.
 
         What the operator has seen counts, even if the server has changed its tools in between.
         """
@@ -272,7 +274,7 @@ class McpServers:
         # ponte.toml does not name, which nobody accepts.
         changed = [each["tool"] for each in self._list_differences(name, offered)]
         self._accepted[name] = {tool: words for tool, words in offered.items() if words}
-        # Into the database; then the other processes read it again.
+        # `_remembered` writes `_accepted` into the database. The notice makes others read it again.
         await self._remembered.flush()
         await self.deps.peers.notify(ACCEPTED_TOPIC, "")
         log.info("MCP tools accepted", server=name, tools=changed)
@@ -294,7 +296,7 @@ class McpServers:
     ) -> tuple[bool, str]:
         """Call the tool of an approved change once. Return whether the tool reported an error, and
         its text. Raise ToolError if it was not called: the tool is no longer set up, or is not the
-        one that was approved. Raise WriteUnsure if that is not known."""
+        one that was approved. Raise WriteUnsure if the server may or may not have made the call."""
         # ponte.toml or the accepted definitions may have changed since the proposal.
         self.watch()
         await self._load()
@@ -302,7 +304,7 @@ class McpServers:
         # The operator has removed the tool or changed its effect since.
         if state is None or (tool, target["effect"]) not in state.server.effects:
             raise ToolError(_REMOVED, tool=tool)
-        # The tool was accepted anew since the proposal: people approved another definition.
+        # An operator may have accepted another definition than the one that people approved.
         definition = self._accepted.get(state.server.name, {}).get(tool, "")
         if hash_definition(definition) != target["definition"]:
             raise ToolError(_NOT_ACCEPTED, tool=tool)
@@ -312,6 +314,7 @@ class McpServers:
             result = await self.call(state.server, tool, arguments, definition, lists=True)
         except McpServerError as error:
             raise error.as_write_error() from None
+        # A change stores only the text of a result, so that files are named by their types.
         texts = [result.text, *(f"[A file of the type {type}.]" for type, _ in result.files)]
         text = truncate_with_note("\n".join(filter(None, texts)), MAX_STORED_RESULT_CHARACTERS)
         return result.is_error, text

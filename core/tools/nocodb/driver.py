@@ -80,8 +80,9 @@ class TableSchema:
 
         `target` is stored with each draft. It tells cards and rules about the table later, when it
         is not described again: titles, formats, fields that NocoDB fills, and the hash of each
-        field, by which a change of the table since then is noticed. Concealed links are in it too,
-        because the undo of a deletion restores whole rows."""
+        field, by which a change of the table since then is noticed. Its `choice_fields` hold no
+        free text, so that the policy may update them without a person. Concealed links are in
+        `fields` too, because the undo of a deletion restores whole rows."""
         own = {each.title: each for each in table.fields if not (each.is_computed or each.is_link)}
         links = {each.title: each for each in (*table.links, *table.concealed)}
         key = next((each for each in table.fields if each.type == "ID"), None)
@@ -93,6 +94,7 @@ class TableSchema:
             "fields": {title: _fingerprint(each) for title, each in {**own, **links}.items()},
             "link_fields": sorted(links),
             "hidden_fields": sorted(each.title for each in table.concealed),
+            # NocoDB fills these with a new value for each row, such as the time of its creation.
             "system_fields": [f.title for f in table.fields if f.field_type.differs_by_row],
             "display_field": display.title if display else "",
             "formats": {each.title: each.format for each in table.fields},
@@ -284,8 +286,8 @@ class RestDriver(TableDriver):
         self, schema: TableSchema, ids: Ids, names: Collection[str] | None = None
     ) -> Mapping[str, RowImage]:
         """Return the existing rows by their ids. They are fetched in one filtered request for many,
-        or one by one where the table or the server cannot filter by id. `names` None: all fields.
-        A row that does not exist is left out."""
+        or one by one where the table has no field with the id or the server takes no filters.
+        `names` None: all fields. A row that does not exist is left out."""
         fields = [f for title, f in schema.fields.items() if names is None or title in names]
         # The key is always among them: asked for no fields, NocoDB would return hidden columns.
         field_ids = [each.id for each in (*fields, *([schema.key] if schema.key else []))]
@@ -306,6 +308,7 @@ class RestDriver(TableDriver):
         else:
             for start in range(0, len(unique), MAX_IDS_PER_READ):
                 part = unique[start : start + MAX_IDS_PER_READ]
+                # `v3`: the filter in the syntax of NocoDB's API v3.
                 where = build_clause(schema.key.id, "in", *part).v3
                 query = PageQuery(field_ids, where, size=len(part))
                 page = await self._api.fetch_page(schema.at, query)
@@ -392,7 +395,8 @@ class RestDriver(TableDriver):
         return data
 
     async def _upload_file(self, file: Mapping[str, Any], by: str) -> Mapping[str, Any]:
-        """Upload a file of a draft and return it as NocoDB stores it."""
+        """Upload a file of a draft and return it as NocoDB stores it. `by` names who asked, for
+        NocoDB's own audit."""
         name, type = str(file["title"]), str(file["mimetype"])
         data = await self._read_approved_file(file)
         stored = await self._api.upload_file(name, type, data, by=by)
@@ -435,6 +439,8 @@ class RestDriver(TableDriver):
         which it belongs. For links where a row can belong to one row only, the table has a link
         back, which names that owner."""
         other = await self.describe({"base": schema.at.base, "table_id": field.related_id})
+        # Links of that table that may be the other end of `field`: they lead to the table of
+        # `schema`, and hold one row at most, the owner.
         backs = [
             each
             for each in other.links.values()
@@ -442,6 +448,7 @@ class RestDriver(TableDriver):
             and each.related_id == schema.at.table
             and each.holds_one
         ]
+        # `other.name` is the field that rows are told by, None if there is none.
         names = [each.title for each in (other.name, *backs) if each]
         owned: dict[str, LinkableRow] = {}
         for id, snapshot in (await self.rows(other, ids, names)).items():
@@ -453,9 +460,10 @@ class RestDriver(TableDriver):
     async def _find_owner(
         self, schema: TableSchema, field: Field, id: str, backs: Sequence[Field], snapshot: RowImage
     ) -> RowImage | None:
-        """Return the row that owns the row `id`, or None.
+        """Return the row that owns the row `id`, or None. `snapshot` is the image of the row `id`,
+        and `backs` are those of its links that may be the other end of `field`.
 
-        NocoDB does not say which link is the other end of which, so a candidate must link back.
+        NocoDB does not say which one is, so the `field` of a candidate must contain the row `id`.
         """
         for back in backs:
             for candidate in snapshot.get(back.title) or ():  # None: no linked row
