@@ -320,7 +320,9 @@ def turn_begun_by_fetch(seq: int, facts: Mapping[str, Any]) -> Turn:
     """Return a turn from `facts`, a result of the SQL function `ponte_begin`. On a shared database,
     that function begins a turn when a worker fetches its job, which saves a transaction.
 
-    It is the turn's first attempt, so that there are no records of it yet.
+    It is the turn's first attempt (`is_untouched`), so that there are no records of it yet. Its
+    later writes are refused if its conversation was forgotten meanwhile, which raises the
+    conversation's `generation`. `record` is what Ponte has stored about the thread, "" for nothing.
     """
     # The refusal is stored as "reason:limit", for example "fast:20"; "" if it is not refused.
     refusal, _, limit = facts["refusal"].partition(":")
@@ -335,6 +337,7 @@ def turn_begun_by_fetch(seq: int, facts: Mapping[str, Any]) -> Turn:
         accepted_at=facts["accepted_at"],
         refusal=refusal,
         limit=int(limit or 0),
+        # Of an earlier answer in this conversation that could not be posted.
         undelivered_reason=facts["undelivered_reason"] or "",
         is_untouched=True,
         is_thread_new=facts["is_thread_new"],

@@ -114,7 +114,7 @@ async def fetch_response(server: ModelServer, id: str, wait_seconds: float) -> J
     None.
     """
     waited = 0.0
-    pauses = iter(RESPONSE_BACKOFF)
+    pauses = iter(RESPONSE_BACKOFF)  # without end: `wait_seconds` ends the loop
     while True:
         try:
             response = await server.client.get(f"/responses/{id}")
@@ -185,6 +185,7 @@ class BackgroundStream:
         self._grace = grace
         self._on_late_id = late
         self._events: asyncio.Queue[Json | Exception | None] = asyncio.Queue()
+        """Events for the listener; the last entry is None, or the error that broke the stream."""
         self._has_room = asyncio.Event()
         """Set when the listener has taken events from a full queue, or has left: then the server is
         read on."""
@@ -292,6 +293,8 @@ class OpenStreams:
         if stream.task.done():
             return
         stream.stop_listening()
+        # The task can still run after the server's last event (`has_ended`). Before that event, the
+        # response's id may not have reached the caller, who records it to erase the response later.
         if not stream.has_ended:
             self.uncertain.add(conversation)
             task = asyncio.create_task(stream.report_late_id())
@@ -469,17 +472,19 @@ class ConversationRound:
         The server may have stored less or more than this process knows, because a stream broke or
         the process ended. If it holds the answer already, take it: asking again would pay twice.
         If its end does not fit the transcript, or holds nothing to continue from, a new
-        conversation is created.
+        conversation is created (the step "anew").
         """
         path = f"/conversations/{self._thread.remote}/items"
         page = await self._server.client.get(path, {"limit": TAIL_ITEMS, "order": "desc"})
         items = list(reversed(page.get("data") or ()))
         # With the ids by which the server knows the calls, so that both can be compared.
         transcript = self._server.input.name_calls(await self._transcript(), self._history.model)
+        # A plan of None: nothing in the transcript fits the conversation's end. `was_asked`: the
+        # server may have this round's question already.
         is_complete = not page.get("has_more")
         plan = reconcile(transcript, items, was_asked=self._was_asked, is_complete=is_complete)
         if plan and plan.answer_items:
-            # Perhaps not all of it, so the next round compares once more.
+            # Perhaps not all of it (`_is_certain`), so the next round compares once more.
             self._answer, self._is_certain = ModelAnswer(plan.answer_items), False
         self._items = plan.missing_items if plan else ()
         self._step = "ready" if plan and (plan.missing_items or plan.answer_items) else "anew"
@@ -589,9 +594,12 @@ class ConversationRound:
     async def _recover_or_raise(
         self, fault: ModelServerFault, body: Json, reader: ResponsesReader
     ) -> None:
-        """Return if the round can continue: with an answer (`_answer`), or at `_step`. Raise
-        ModelError otherwise. An answer that the server has is fetched, and what came of a broken
-        one is kept, because to ask again would pay twice."""
+        """Return if the round can continue: with an answer (`_answer`), or with another attempt,
+        before which `_prepare_retry` has set the next step (`_step`). Raise ModelError otherwise.
+
+        An answer that the server has is fetched (`_adopt_response`), and what came of a broken one
+        is kept (`rescue`), because to ask again would pay twice. `_is_certain` False: the next
+        round first reads what the server has stored. `_tries` counts the faults of this round."""
         self._tries["all"] += 1
         # A server that was silent for long is not waited for once more.
         patience = 0.0 if fault.kind == "silent" else self._server.options.drain_seconds

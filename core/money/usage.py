@@ -238,7 +238,8 @@ class Prices:
         """Return the cost of one run in US dollars, without its model call. None: unknown.
 
         The operator's price comes first. OpenAI's list applies only if the server is OpenAI's
-        (`official`). A transcription costs its minutes; any other run has one price.
+        (`official`). A transcription costs its minutes, and `paid.name` is its model. A container
+        costs one session. Any other run has the price of its name, or else that of `ANY_NAME`.
         """
         if paid.kind == "container":
             return self.container_session

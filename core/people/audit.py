@@ -255,10 +255,10 @@ def audit_step(
     """Return a transaction step that writes a line, to be run in the transaction of what the line
     records, so that neither is stored without the other."""
     fields = {
-        "at": _format_now(),
+        "at": _format_now(),  # first, because `purge` and `read` find it by its place in the line
         "event": event,
         "asker": asker.key,
-        "person": "",  # so that this fact stands here in lines that have it; others leave it out
+        "person": "",  # `facts` may replace it here; empty facts are not stored
         "api_token": asker.api_token,
         **{name: value[:_MAX_FACT_CHARACTERS] for name, value in facts.items()},
         "place": place_of(address) if address else "",
@@ -376,7 +376,8 @@ async def import_audit_files(database: Database, home: Path) -> None:
     def write(connection: SqlConnection) -> None:
         # With the first line in the table, an earlier start was killed before it deleted the files.
         if not select_value(connection, "SELECT 1 FROM audit WHERE line = ? LIMIT 1", lines[0]):
-            _insert_lines(connection, lines, is_logged=1)  # a collector had them
+            # 1: they are not copied to Ponte's own log, as collectors of logs had read the files.
+            _insert_lines(connection, lines, is_logged=1)
 
     try:
         if lines := await asyncio.to_thread(list, _read_lines(files)):

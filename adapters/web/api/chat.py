@@ -95,9 +95,11 @@ class ChatRoutes(MessageRoutes):
             self.hub.check_capacity()
         async with http_io.read_chat_request(request) as (chat_request, uploads):
             receipt, message = await self._accept(request, chat_request, uploads)
+        # `channel` is the conversation's id in this API, `conversation` its key in all of Ponte.
         conversation = message.address.channel
         if streams:
             key, hub = message.address.conversation, self.hub
+            # The follower gets the changes of turns; `watch` makes the hub wait for this one's end.
             # `pop_all` hands the follower over to the response, which closes it at its end.
             with ExitStack() as stack:
                 follower = stack.enter_context(hub.follow(key, visitor_of(request)))
@@ -106,11 +108,13 @@ class ChatRoutes(MessageRoutes):
                 writer = PageWriter(receipt.turn, conversation, wants_html(request), ahead)
                 events = TurnEvents(self.conversations.journal, receipt.turn, writer)
                 return http_io.EventStream(stream_events(follower, events), stack.pop_all())
-        # What was one too many is in no list of the conversation: only this answer can say so.
+        # A message beyond a limit (`refusal`) is in no list of the conversation: only this answer
+        # can say that it was refused.
         if "respond-async" in request.headers.get("prefer", "") and not receipt.refusal:
             accepted = {"conversation": conversation, "turn": receipt.turn, "status": "accepted"}
             return JSONResponse(accepted, 202, {"Preference-Applied": "respond-async"})
         answer = await self.conversations.inbox.wait_for_answer(receipt.seq)
+        # `placed` has the data of tables and charts, which the text has as Markdown.
         html = await render(answer.text, answer.placed) if wants_html(request) else None
         body = answer_json(answer, conversation, message.turn, html)
         if answer.status == "failed" and answer.code in REFUSAL_CODES:
@@ -219,6 +223,7 @@ class ChatRoutes(MessageRoutes):
             "replaces": entry.message.replaced_turn,
         }
         if wants_html(request):
+            # `placed` has the data of tables and charts, which the text has as Markdown.
             body["html"] = await render(text, entry.answer.placed if entry.answer else ())
         return body
 
@@ -249,6 +254,7 @@ class ChatRoutes(MessageRoutes):
         if body.reason is None:
             await self.conversations.votes.vote(press)
         else:
+            # `share`: operators may read the question and the answer.
             await self.conversations.votes.explain(press, body.reason, body.share)
         return {"turn": entry.turn, "vote": body.vote}
 
@@ -354,16 +360,16 @@ class ChatRoutes(MessageRoutes):
         return await self.accept(message)
 
     async def _take_over_replaced(self, message: Message, keep_files: str | None) -> Message:
-        """Return `message` with the files of the message that it replaces, all or those of
-        `keep_files`. If its text is the same, nobody has typed it now, so it is trusted as much as
-        the first one was.
+        """Return `message` with files of the message that it replaces: those of `keep_files` (ids
+        with spaces between them), or all if that is None. If its text has not changed, nobody has
+        typed it now, so it is trusted as much as the first one was.
 
         Raise NotFound, and BadRequest if it is not the last message or is not answered yet.
         """
         entries = list(await self.conversations.journal.list_entries(message.address.conversation))
         if not any(one.turn == message.replaced_turn for one in entries):
-            # The list leaves out a typed command that runs at once, such as `help`, and a refused
-            # message.
+            # The list leaves out a typed command that runs at once (`is_decision`), such as `help`,
+            # and a refused message. Clicks and withdrawn messages cannot be sent again.
             entry = await self.conversations.journal.history_entry(message.replaced_turn)
             is_unlisted = entry.refusal or is_decision(entry.message)
             is_here = entry.message.address.conversation == message.address.conversation
@@ -382,7 +388,7 @@ class ChatRoutes(MessageRoutes):
         if keep_files is not None:
             files = tuple(each for each in files if each.file in keep_files.split())
         message = replace(message, attachments=files)
-        # A person typed it: then, or now in its place.
+        # A person typed it: then, or now in its place. Other white space makes no other text.
         if old.origin.is_authored or message.text.split() != old.text.split():
             return message
         # Otherwise a program sent it, and its text stays that of a program.

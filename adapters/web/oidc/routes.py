@@ -66,7 +66,8 @@ class SignInRoutes(RouteGroup):
         redirect, silent = self._redirect(request, provider), "again" in request.query_params
         try:
             visit = http_io.read_visit(request.scope)
-            # A silent sign-in confirms the session that the browser has; "0-" begins a new one.
+            # A silent sign-in confirms the session that the browser has. The text holds when that
+            # began, "-" and a hash of its person. "0-" stands for none: anybody may sign in.
             session = await auth.describe_session(visit) if silent else "0-"
             url, cookie = await sign_in.start(provider, redirect, silent=silent, session=session)
         except (SignInRefused, NotStored) as refused:

@@ -61,10 +61,12 @@ class SetupRoutes(RouteGroup):
         visitor = visitor_of(request)
         page = AdminView(self.visitors, self.operator, visitor, request.query_params)
         if why := self._why_closed(request, visitor):
-            # The owner reads on the page itself why it cannot be used here; others get an error.
+            # The owner in a browser reads on the page itself why it cannot be used here. Others get
+            # an error, and so does a program with the owner's token, which has no session.
             if visitor.person.id != OWNER_ID or not visitor.session:
                 raise NotAllowed(why)
             return page.frame("setup", notice("note", say(why)))
+        # The name of the card that is shown unfolded, such as that of a platform.
         card = str(request.query_params.get("card", ""))
         return await self._draw(request, page, open_card=card)
 
@@ -209,9 +211,10 @@ class SetupRoutes(RouteGroup):
         return min(age, since) <= FRESH_SECONDS
 
     async def _confirm(self, request: Request, visitor: Visitor, form: Form) -> str:
-        """Return "" if the owner's token was given within the last minutes or with this form; else
-        a sentence to translate. Raise TooManyTries, NotStored."""
+        """Return "" if the owner signed in or gave their token within the last FRESH_SECONDS, or
+        gives it with this form; else a sentence to translate. Raise TooManyTries, NotStored."""
         if token := form.get("token", ""):
+            # The visit has the client's address, for which wrong tokens are counted.
             if not await self.auth.is_owner_token(token, http_io.read_visit(request.scope)):
                 return WRONG_LINK_SENTENCE
             # Noted for this session; old notes of all sessions are dropped.

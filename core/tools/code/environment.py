@@ -261,8 +261,9 @@ class PythonEnvironment:
         return SandboxPython(_python_in(bare), STILL_INSTALLING if making else self.lacks)
 
     async def _install(self, whole: Path, base: BasePython) -> None:
-        """Install the Python with all libraries into the folder `whole`. A failure is kept in
-        `lacks`, which runs report, and is not repeated for INSTALL_RETRY_SECONDS."""
+        """Install the Python with all libraries into the folder `whole`: first a virtual
+        environment without libraries (`make_bare`), then these. A failure is kept in `lacks`, which
+        runs report; the next attempt comes after INSTALL_RETRY_SECONDS."""
         began = self._clock()
         try:
             async with _build_folder(whole) as folder:
@@ -361,8 +362,10 @@ async def _run_program(
 
 @asynccontextmanager
 async def _build_folder(whole: Path) -> AsyncIterator[Path]:
-    """Yield the path of a temporary folder beside `whole`, to be built. At the end it is renamed to
-    `whole`, so that an unfinished one never has that name; after a failure it is removed."""
+    """Yield the path of a temporary folder beside `whole`, which the caller makes and fills. At the
+    end it is renamed to `whole`, so that an unfinished one never has that name; after a failure it
+    is removed."""
+    # Kernels can be other users, who must be able to read what is in the parent folder.
     await asyncio.to_thread(_open_to_all, whole.parent)
     folder = whole.with_name(f".{whole.name}-{secrets.token_hex(4)}")
     try:

@@ -402,10 +402,13 @@ class RowReader:
         rows are wanted; NocoDB is asked for them alone if they are few. Each row has its display
         field first, because that names it.
 
-        Raise ToolError if not all of them can be read: a row must not count as one without linked
-        rows only because they were not read."""
+        Raise ToolError if a filter or `ids` needs rows beyond the limit: a row must not count as
+        one without linked rows only because they were not read. Otherwise the caption of the
+        result says how many of them were read."""
         condition = selection.linked_condition(join.link)
         conditions = condition.linked if condition else ()
+        # One linked row must fit all the filters. `filters_rows` is False for the sample base,
+        # whose rows Ponte checks itself.
         linked = RowSelection(join.table, conditions, "all", self.api.filters_rows)
         # The fields to read: the row's name, its id, the link back, and those that are asked for.
         keys = [each for each in join.table.fields if each.type == "ID"]
@@ -444,6 +447,7 @@ class RowReader:
         sorted_fields = {each.field for each in wish.sort}
         sort = [*wish.sort, *(SortField(key) for key in keys if key not in sorted_fields)]
         try:
+            # `v3` is the filter in the form of version 3 of NocoDB's API.
             query = PageQuery(ids, selection.where.v3, sort, number, size)
             page = await self.api.fetch_page(table.at, query)
         except NocoError as error:
@@ -494,8 +498,9 @@ class TableQuestion:
 
     def describe_rows(self, rows: SelectedRows, row_count: int) -> str:
         """Return the caption of a table: its title, the filter, and how many rows are shown of how
-        many. The last depends on what is known: of all, of the first that were read, or of at least
-        so many."""
+        many. The last depends on what is known: the number of all that match (`is_counted`), or at
+        least so many, because rows changed while all were read (`is_complete`), or only how many
+        match among the first rows that were read."""
         what = self.table.title
         # Tables of linked rows, with how many of their rows were read.
         for title, read_count, count in rows.linked:
@@ -585,13 +590,17 @@ class QueryTools:
             if not link.is_link:
                 continue
             other = await self.schemas.describe_table(ctx.viewer, link.related_id)
+            # The cell of a link to one row names that row, so the row itself need not be read. By
+            # the link back, linked rows are read from their own table.
             if field.via or (each in links and not link.holds_one):
                 join = joins.get(link) or Join(
                     link, other, (), _find_back_link(layout, link, other)
                 )
-                # A field that only a filter uses is not read: the filter is checked before.
+                # A field that only a filter uses is not read: the filter is checked before. The
+                # others are read from the linked table, by their names there (`in_own_table`).
                 more = [field.in_own_table] if field.via and each in names else []
                 joins[link] = replace(join, fields=(*join.fields, *more))
+        # `filters_rows` is False for the sample base, whose rows Ponte checks itself.
         selection = RowSelection.of(layout, filters, match, now, self.api.filters_rows)
         used = {layout.field(each) for each in names}
         for link in joins:
