@@ -191,8 +191,8 @@ class DiscordInteraction:
     async def notify(self, words: str, files: Sequence[discord.File] = ()) -> None:
         """Respond with words and files that only the person sees. A failure is only logged. The
         response takes the place of the acknowledgement."""
-        # The message may be stored after all. Its answer must not wait for an acknowledgement that
-        # never comes, and goes to the channel.
+        # `_message`, which the interaction became, may be stored after all. With False, its answer
+        # goes to the channel and does not wait for an acknowledgement.
         if self._message is not None:
             self.acks.settle(self._message.turn, False)
         try:
@@ -461,6 +461,7 @@ class DiscordHandlers:
         change's id and revision, from the pressed button."""
         asking = self._make_interaction(interaction)
         form = await self.interactions.find_form(asking, press_id, CHANGE_FORM_SECONDS)
+        # A sentence in place of the form: it cannot be changed now, or the look-up took too long.
         if isinstance(form, str):
             await asking.notify(form)
             return
@@ -505,7 +506,8 @@ class DiscordHandlers:
         is sent before it, because a form must be the first response to an interaction."""
 
         async def show() -> str:
-            """Send the form. An exception reaches the adapter, which tells the person."""
+            """Send the form. Return "": there is no sentence to show in its place. An exception
+            reaches the adapter, which tells the person."""
             with use_locale(str(interaction.locale)):
                 form = build()
             await interaction.response.send_modal(form)
@@ -642,11 +644,12 @@ def _make_callback(
 async def register(
     tree: app_commands.CommandTree[Any], application: int, state: DiscordState
 ) -> bool:
-    """Register all commands with one PUT if they have changed. Return whether Discord accepted
-    them.
+    """Register all commands with one PUT if they have changed. Return True if Discord accepted
+    them, False also if they had not changed.
 
-    A refusal is logged. It is tried again only at the next start, because an app may create 200
-    commands a day (interactions/application-commands.mdx#registering).
+    A refusal, or an unknown outcome (IN_DOUBT), is logged. The next attempt is made at the next
+    start, because an app may create 200 commands a day
+    (interactions/application-commands.mdx#registering).
     """
     # In a fixed order, so that their hash changes only if one of them has changed. The id of the
     # application is part of it, because another app has none of them.

@@ -108,8 +108,8 @@ async def _write_findings(
 
 async def _check(start: Start, *model: ModelRequests) -> AsyncIterator[DoctorFinding]:
     """Yield what the running Ponte finds, because its settings may differ from those of this shell;
-    if none responds, what the settings of this folder lead to. With `model`, only make requests to
-    the model, or announce them. Raise SettingsError."""
+    if none responds, what the settings of this folder lead to. With `model` ("announce" or "send"),
+    only announce requests to the model, or make them. Raise SettingsError."""
     home, findings = start.home, None
     ponte = DoctorFinding("ponte", "off", say(NOT_RUNNING_SENTENCE, home=home.path))
     if home.is_served():
@@ -121,7 +121,7 @@ async def _check(start: Start, *model: ModelRequests) -> AsyncIterator[DoctorFin
                 await holder.run_operation("names", timeout=SILENCE_SECONDS)
                 findings = await holder.run_operation("doctor", model=model)
             ponte = DoctorFinding("ponte", "on", say(RUNNING_SENTENCE, **values))
-    # Without a running Ponte, the file on disk is what counts.
+    # Without a running Ponte, ponte.toml on disk is what counts; `fault` says that it has errors.
     if findings is None and start.fault:
         raise start.fault
     if not model:
@@ -144,7 +144,7 @@ async def _check_model(start: Start, model: ModelRequests) -> AsyncIterator[Doct
         if model == "announce" and notice:
             yield DoctorFinding("model requests", "note", notice)
             return
-        # Without a notice the demo model answers: this says so and sends nothing.
+        # Without a notice the demo model answers: then `send_requests` says so and sends nothing.
         async for finding in MODEL_INTEGRATION.send_requests(deps):
             yield finding
 
@@ -258,10 +258,10 @@ def _describe_failure(error: HttpError | PonteError, address: tuple[str, str] | 
 
 def _addresses(settings: Settings) -> dict[str, tuple[str, str]]:
     """Return the server of each integration whose address is set, and the name of the setting that
-    holds it, by integration. Only host and port: the rest of an address may be secret, and a whole
-    one would be redacted."""
+    holds it, by integration. Only host and port: the rest of an address may be secret, and
+    `_run_check` would mask a whole one. Of two addresses, the first counts."""
     addresses = {}
-    for face in settings.faces:
+    for face in settings.faces:  # the objects that stand for integrations
         # The names of its settings that hold an address.
         for setting in face.sent_to:
             value = getattr(settings, setting, None)
@@ -273,9 +273,10 @@ def _addresses(settings: Settings) -> dict[str, tuple[str, str]]:
 
 
 async def _check_packages(start: Start) -> Sequence[Health]:
-    """Report where Ponte is installed, and which packages are missing, too old or of another
-    distribution."""
+    """Report where Ponte is installed, which packages are missing or have a wrong version, and
+    which other distributions contain packages with the names of Ponte's own."""
     settings = start.settings
+    # The optional dependencies (extras), and what in the settings needs them.
     needs = {
         "postgres": settings.database_url,
         "otel": settings.otel_exporter_otlp_endpoint,
@@ -360,12 +361,13 @@ async def _check_home(start: Start) -> Sequence[Health]:
     database of another version. If it does not exist, the nearest folder above it, in which it
     would be created, is tested instead. Raise PonteError, OSError."""
     path = start.home.path
+    # A link whose target is missing does not "exist", but no folder can be created in its place.
     nearest = next(each for each in (path, *path.parents) if each.exists() or each.is_symlink())
     if not nearest.is_dir() or not os.access(nearest, os.W_OK | os.X_OK):
         raise PonteError("Can't write to {path}. Set PONTE_HOME to another folder.", path=path)
     await asyncio.to_thread(check_free_space, nearest)
     if nearest != path:
         return [Health("home", "on", say("{path} (will be created)", path=path))]
-    start.home.check()
+    start.home.check()  # the owner and rights of the folder, and that its lock file can be opened
     await asyncio.to_thread(check_schema, path / "ponte.db", SCHEMA)
     return [Health("home", "on", str(path))]

@@ -199,7 +199,8 @@ class SqlLedger(SqlStore):
         With `asks_nobody`, approvers get no first notice of it, because its asker decides. An
         update that the operator's policy would approve is left to a person if the policy has
         updated MAX_AUTO_UPDATES rows in this turn, or `updates_per_hour` rows of its table in the
-        last hour (None: no limit). Raise Superseded if the conversation was forgotten meanwhile.
+        last hour (None: no limit). `rule` is the rule that allowed the proposal, for the audit log.
+        Raise Superseded if the conversation was forgotten meanwhile.
         """
         connection.lock_key(proposal.address.conversation)
         # A call of a tool that is repeated after a crash proposes nothing a second time.
@@ -209,7 +210,8 @@ class SqlLedger(SqlStore):
             "SELECT generation FROM conversations WHERE conversation = ?",
             (proposal.address.conversation,),
         ).fetchone()
-        # `forget` raises the number, so that turns which still run store nothing in it.
+        # `forget` raises the conversation's generation, so that turns which began before it store
+        # nothing more. The conversation gets its row with its first turn.
         if row is not None and row["generation"] != proposal.generation:
             raise Superseded
         is_update = proposal.is_decided_by_policy and proposal.draft.kind == "update"
@@ -241,14 +243,15 @@ class SqlLedger(SqlStore):
         message or click; or expire the proposal if it is too old. Return the change.
 
         Only one event can claim it: a second caller gets the change as the first one left it, and
-        sees from `decision_seq` that it is not the one.
+        sees from `decision_seq` that it is not the one. `rule` is the rule that allowed the
+        approval, for the audit log.
         """
         change = _get_locked(connection, id)
         if change.state != "open" or change.proposal.revision != revision:
             return change
         if change.proposal.expires_at <= now:
             _set_state(connection, id, "expired", ended_at=now)
-            # It expired while the person looked at the card.
+            # It expired while the person looked at the card. No rule decides about an expiry.
             event, rule = "expired", ""
         else:
             by = _decision_columns(decider, now)
@@ -334,8 +337,9 @@ class SqlLedger(SqlStore):
     ) -> Change:
         """End this revision of an open proposal with the state `state` (denied, expired,
         withdrawn), and store `note` for the model's next turn. `reason` is that of a denial.
-        `decider` is None if nobody decided. A proposal whose values nobody changed has revision 1.
-        Return the change. Raise Superseded if another event closed, claimed or changed it first."""
+        `decider` is None if nobody decided; `rule` is the rule that allowed the decision, for the
+        audit log. A proposal whose values nobody changed has revision 1. Return the change. Raise
+        Superseded if another event closed, claimed or changed it first."""
         change = _get_locked(connection, id)
         if change.state != "open" or change.proposal.revision != revision:
             raise Superseded
@@ -410,7 +414,8 @@ class SqlLedger(SqlStore):
         Return it, or the one that an earlier call stored. Raise Superseded if the rows of the
         former one were erased meanwhile.
 
-        With `asks_nobody`, approvers get no first notice of it, because its asker decides.
+        With `asks_nobody`, approvers get no first notice of it, because its asker decides. `rule`
+        is the rule that allowed the proposal, for the audit log.
         """
         former = _get_locked(connection, former_id)
         # Repeated already, by a second delivery or by somebody else.
@@ -443,7 +448,7 @@ class SqlLedger(SqlStore):
     ) -> Change:
         """Begin to undo the change `proposal.undone_change`. Return the new change that takes it
         back, in the state "applying", or the one that an earlier call began: a change is undone at
-        most once at a time."""
+        most once at a time. `rule` is the rule that allowed the undo, for the audit log."""
         original = _get_locked(connection, proposal.undone_change)
         if original.undone_by:
             return _get_change(connection, original.undone_by)
@@ -631,14 +636,15 @@ class SqlLedger(SqlStore):
     def erase_old_rows(self, connection: SqlConnection, before: float) -> int:
         """Erase the stored values of the rows of changes that ended before `before` (seconds since
         1970), because the time to undo them is over. Return how many changes there were. Who did
-        what remains. A card that still offers undo is drawn again: its version rises."""
+        what remains. A card that still offers undo is drawn again: its version rises. The decorator
+        repeats the transaction until no such change is left."""
         ids = select_values(
             connection,
             "UPDATE changes SET erasure_reason = ?, version = version + CASE WHEN undone_by = ''"
             " AND state IN ('done', 'partial') THEN 1 ELSE 0 END WHERE id IN (SELECT id"
             " FROM changes WHERE ended_at > 0 AND ended_at < ? AND erasure_reason = 0 LIMIT ?)"
             " RETURNING id",
-            _LAPSED,
+            _LAPSED,  # the contents became too old
             before,
             ROWS_PER_TRANSACTION,
         )
@@ -654,7 +660,7 @@ class SqlLedger(SqlStore):
         of other tables that belong to them. Return how many changes there were. One transaction
         deletes at most ROWS_PER_TRANSACTION changes, and the decorator repeats it."""
         there, values = area_condition(area)
-        # Each statement selects the changes anew. They are deleted last, so all find the same ones.
+        # Each statement selects the changes again. They are deleted last, so all find these ones.
         is_old = f"ended_at > 0 AND ended_at < ? AND {there}"
         old = f"SELECT id FROM changes WHERE {is_old} ORDER BY id LIMIT ?"  # noqa: S608
         limited = (before, *values, ROWS_PER_TRANSACTION)
@@ -695,7 +701,8 @@ def _may_update_alone(connection: SqlConnection, proposal: Proposal, per_hour: i
     after those that it has updated already: at most MAX_AUTO_UPDATES in one turn, and `per_hour` of
     the table in an hour. Rows count also if their update failed or was undone."""
     draft = proposal.draft
-    # Conversations share the limit of a table, so its proposals are stored one after the other.
+    # Conversations share the limit of a table (`applier` is its system, `title` its name), so its
+    # proposals are stored one after the other.
     connection.lock_key(f"auto {draft.applier} {draft.title}")
     rows = connection.execute(
         "SELECT c.seq, c.applier, c.title, s.change, s.row FROM changes c JOIN steps s"
@@ -753,7 +760,8 @@ def _columns(change: Change, last_notice: str) -> dict[str, Any]:
 
 def _put_steps(connection: SqlConnection, change: Change, steps: Iterable[ChangeStep]) -> None:
     """Store these steps (writes of rows) of a change. For a step that is stored already, only its
-    progress changes, and not the values to write."""
+    progress changes (a created row gets its id by the write), and not the values to write.
+    `current` is the row as it was read last."""
     rows, now = list[tuple[object, ...]](), time.time()
     for step in steps:
         write, current = step.write, _row_to_json(step.current)

@@ -253,6 +253,7 @@ def lacks_endpoint(fault: ModelServerFault) -> bool:
 def is_too_long(fault: ModelServerFault) -> bool:
     """Return whether the server refused the request because its input is longer than the model
     accepts: by its status or code, else by its words."""
+    # These are refusals of another kind, whatever words their texts contain.
     if fault.lacks_tools or fault.is_policy_refusal:
         return False
     is_named = fault.code in ("context_length_exceeded", "string_above_max_length")
@@ -326,7 +327,8 @@ def find_refused_fields(fault: ModelServerFault, body: Json) -> set[str]:
     tools = json.dumps(body.get("tools", ()))
     keys = {key for key in SCHEMA_KEYS if key in words and f'"{key}":' in tools}
     if named or keys:
-        # One field at a time: the next request shows whether the server takes the others.
+        # One field at a time: the next request shows whether the server takes the others. A schema
+        # without these keys may not be valid as a strict one, so `strict` goes with them.
         return {min(named, key=OPTIONAL_FIELDS.index)} if named else {*keys, "strict"}
     # A refusal of a field that the request must have is not cured by leaving others out.
     is_unnamed = root not in body and not refuses_pictures(fault)
@@ -466,7 +468,8 @@ class ModelServer:
         if body["model"] in self.unstreamed_models:
             refused |= {"stream", "stream_options"}
         body = {k: v for k, v in body.items() if k not in refused}
-        # The Responses API demands `strict`; there, it is False for all tools.
+        # The Responses API (`input`) requires the key `strict`. So there it stays, with the value
+        # False: `define_tools` makes no tool strict once the server has refused `strict`.
         keys = self._refused_fields.intersection(SCHEMA_KEYS)
         keys -= {"strict"} if "input" in body else set()
         if keys and "tools" in body:
@@ -690,7 +693,7 @@ class ModelServer:
 
     def _adapt_output_limit(self, fault: ModelServerFault, body: Json) -> bool:
         """Send another limit of the answer's tokens from now on, if the server refused it: a lower
-        one that the server names, or the same one in the other field of Chat Completions. Return
+        one that the server names, or the present one in the other field of Chat Completions. Return
         whether that changes the request."""
         field = next((name for name in OUTPUT_LIMIT_FIELDS if name in body), "")
         words = f"{fault.param} {fault.message}"
@@ -700,6 +703,8 @@ class ModelServer:
         limits = [number for number in numbers if MIN_OUTPUT_LIMIT <= number < body[field]]
         if limits:  # a message may name smaller numbers too, such as those of the request
             self.max_output_tokens = max(limits)
+        # The first field is that of the Responses API, the others are the two of Chat Completions.
+        # `output_limit_field` is set once one of these two was refused.
         elif field != OUTPUT_LIMIT_FIELDS[0] and not self.output_limit_field:
             self.output_limit_field = next(n for n in OUTPUT_LIMIT_FIELDS[1:] if n != field)
         else:
@@ -711,7 +716,7 @@ async def read_events(
     source: AsyncIterator[Json], silence: float, is_over: Callable[[], bool] | None = None
 ) -> AsyncGenerator[Json, None]:
     """Yield the events of `source`. Raise ModelServerFault after `silence` seconds without a byte,
-    or if there is no end.
+    or after MAX_ROUND_SECONDS without an end.
 
     `is_over`: the answer is complete. Some servers then leave the connection open, so that what may
     still come, such as token counts, is waited for only shortly.
@@ -735,6 +740,7 @@ async def read_events(
             raise ModelServerFault("excess", message=minutes) from None
         except StopAsyncIteration:
             return
+        # SIGN_OF_LIFE: bytes without an event, such as a comment, end only the silence.
         if event is not SIGN_OF_LIFE:
             yield event
             until = clock() + LAST_EVENTS_SECONDS if is_over and is_over() else math.inf

@@ -174,8 +174,8 @@ def set_queue_age(age: Callable[[], float]) -> None:
 
 
 def watch_disk(folder: Path) -> None:
-    """Export the free share of the disk that has the data folder. Each scrape of the metrics looks
-    it up anew; NaN if it cannot be read."""
+    """Export the free share of the disk that has the data folder. Each scrape of the metrics
+    reads it again; NaN if it cannot be read."""
 
     def free_share() -> float:
         try:

@@ -137,6 +137,7 @@ class Rule:
         A denial takes precedence. Without names, a rule that allows the right for any name allows
         it: the question is then whether the person has the right at all.
         """
+        # Without names, only a denial of the whole right counts, as `read`, not `read:Orders`.
         denied = self._deny_patterns.get(right)
         if denied and denied.covers(names):
             return "deny"
@@ -328,6 +329,7 @@ _DENIED_SENTENCE = "`{right}`: denied. {reason}"
 def explain_verdict(verdict: Verdict) -> str:
     """Return a sentence that says which rule decided, for the reply to `why`."""
     if verdict.allowed:
+        # PONTE_ADMINS, PONTE_ALLOW and the defaults have sentences of their own.
         words = _ALLOWED_SENTENCES.get(verdict.rule, "`{right}`: allowed by the rule `{rule}`.")
         return say(words, right=verdict.right, rule=verdict.rule)
     if verdict.is_unknown:
@@ -336,6 +338,7 @@ def explain_verdict(verdict: Verdict) -> str:
     if verdict.rule:
         words = "`{right}`: denied by the rule `{rule}`."
         return say(words, right=verdict.right, rule=verdict.rule)
+    # No rule of ponte.toml decided: the verdict's own reason explains the denial.
     return explain_denial(verdict.right, verdict.words())
 
 
