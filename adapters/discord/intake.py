@@ -80,7 +80,8 @@ class DiscordThreads:
             return False
         if self.locations.settings_of(place).threads is False:
             return False
-        # The conversation of that day has the id of a thread that does not exist.
+        # For a day after that failure, the person's messages here belong to the conversation of the
+        # thread that was not created (an alias).
         if self.locations.state.find_alias(place.channel, str(message.author.id)):
             return False
         may = channel.permissions_for(channel.guild.me)

@@ -164,6 +164,7 @@ class Hub:
         self.conversations = conversations
         self.requests = RequestWatch(self, board)
         self.is_accepting = True
+        """False once new messages are refused."""
         self._visitor_check_due = asyncio.Event()
         """Set when a right or a session may have ended, so that open streams are checked."""
         self._visitor_check: asyncio.Task[None] | None = None
@@ -171,6 +172,8 @@ class Hub:
         self._shared_at = BoundedDict[str, float](MAX_SHARED_TURNS_IN_MEMORY)
         """When the progress of a turn of this process was sent to the others, by turn (monotonic
         seconds), so that it is not sent too often."""
+        # What other processes tell of their turns: progress, a message that came ("asked"), and
+        # cards of an answer that have changed.
         self._peers.on("progress", self._on_peer_progress)
         self._peers.on("asked", self._on_peer_message)
         self._peers.on("cards", self._on_peer_cards)
@@ -428,7 +431,7 @@ class RequestWatch:
 
     async def _count(self, person: Person) -> None:
         """Find out which requests wait for a person, and again if something changed meanwhile.
-        People without an open stream are forgotten."""
+        `_counts` has their ids by person. People without an open stream are forgotten."""
         while person in self._outdated:
             self._outdated.discard(person)
             with suppress(PonteError):  # the number that was shown last stays
@@ -552,6 +555,7 @@ class WebAdapter(Platform):
         """End all streams, then the server. The socket for commands has no server before its first
         connection; then only the socket is closed."""
         await self.hub.close()
+        # The only task loads and starts the server.
         await self._tasks.close(SERVER_START_SECONDS)
         self.address = ""
         if self._server is not None:

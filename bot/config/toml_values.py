@@ -121,6 +121,7 @@ def _check_where(value: str, info: ValidationInfo) -> str:
 
 def _check_right(value: str) -> str:
     """Return a right of a rule in ponte.toml if there is such a right. Raise ValueError."""
+    # Only for a name after a right that takes none, as in `code:Orders`, which gets its own words.
     try:
         check_right_name(value)
     except BadInput as error:
@@ -136,7 +137,10 @@ def _check_right(value: str) -> str:
 
 def _check_group_name(value: str, info: ValidationInfo) -> str:
     """Return the name of a group in ponte.toml unless a rule would read it as something else, such
-    as a platform. Raise ValueError, which pydantic turns into a line for the operator."""
+    as a platform. Raise ValueError, which pydantic turns into a line for the operator.
+
+    `chats` are the names of all chat platforms, `owners` those of the surfaces of the owner (page,
+    terminal)."""
     chats, _, owners = _platform_forms(info)
     if value in (*PEOPLE_SETS, ASKER, *chats, *owners) or not re.fullmatch(
         GROUP_NAME_PATTERN, value

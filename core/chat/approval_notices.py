@@ -81,8 +81,8 @@ class OutgoingPosts:
     is_resumed = False
 
     async def list_posts(self) -> Sequence[Post]:
-        """Return the notice's post, if it has one that is posted, removed, or being posted. The key
-        is the one under which a `Reply` makes the first part of an answer."""
+        """Return the post of the notice (`outgoing`), if it is posted, removed, or being posted.
+        The key is the one under which a `Reply` makes the first part of an answer."""
         notice = self.outgoing
         key = f"{notice.reply_to.turn if notice.reply_to else ''}:1"
         match notice.state:
@@ -90,7 +90,7 @@ class OutgoingPosts:
                 return [Post(1, key)]
             case "posted" | "removed" as state:
                 return [Post(1, key, notice.post, state)]
-            case _:
+            case _:  # "new": not posted yet; "refused": the platform does not take it
                 return []
 
     async def record_posting(self, number: int, key: str) -> None:
@@ -221,6 +221,7 @@ class ApprovalNotices:
         """Store the reminders of an open proposal: to the approvers who got a copy of its card and
         have not approved it. If there are none, remind the asker."""
         change = await self.changes.ledger.get(id)
+        # Only approvals that still count: a person may have lost the right to approve since.
         approvers = (await self.changes.views.without_void(change)).approver_keys
         copies = [
             copy for copy in await self.outbox.list_copies(id) if copy.person.key not in approvers

@@ -223,7 +223,7 @@ class GrowingReply:
     async def correct_late_posts(self, answer: Answer, posts: Sequence[Post]) -> None:
         """Correct what this process posted after another process took the turn over and posted
         `answer` as `posts`. Delete posts that were made too late, and restore the text of the
-        others."""
+        others. `placed` are the tables and charts that Ponte has put into the text."""
         # Posts under way may still arrive.
         if self._making:
             await asyncio.wait(self._making.values(), timeout=LATE_POST_SECONDS)
@@ -250,15 +250,17 @@ class GrowingReply:
         """Wait SETTLE_SECONDS for the posts under way, then cancel them, because another process
         continues the turn. Record those that were made, so that the other process finds them."""
         self._is_finishing = True
+        # The worker shows progress, and may be waiting for one of the posts.
         tasks = [*self._making.values(), *filter(None, [self._worker])]
         try:
             if tasks:
                 await asyncio.wait(tasks, timeout=SETTLE_SECONDS)
         finally:
-            # Such a post may still wait for a rate limit, and be made after the other process has
-            # looked for it.
+            # A post that is still under way may wait for a rate limit, and would be made after the
+            # other process has looked for it.
             await cancel_all(tasks)
-        for number, id in self._made.items():  # made, but not recorded: the caller was cancelled
+        # Made, but recorded without an id: the caller was cancelled.
+        for number, id in self._made.items():
             if (post := self._known.get(number)) and not post.id:
                 await self._record_post(post, id)
 
@@ -317,7 +319,7 @@ class GrowingReply:
         in posts. Raise PlatformBusy if it is too early for another edit.
 
         The text so far may contain links that the model made up, so they are disabled unless
-        `progress.trust` allows them.
+        `progress.trust` allows them. Without a `trust`, no link needs a check.
         """
         if not progress.text:
             self._posts.check_ownership()
@@ -326,8 +328,11 @@ class GrowingReply:
         trust, into_posts = progress.trust, self._surface.split
 
         def split(answer: str) -> Sequence[str]:
+            """Return the parts of the text, one for each post, with disabled links."""
             return trust.split_sanitized(answer, into_posts)[1] if trust else into_posts(answer)
 
+        # Before `_whole_until`, the whole answer may still come and need only one post. Later, a
+        # platform with few edits left says how long growing text must wait.
         seconds = self._whole_until - time.monotonic()
         if seconds > 0 or (seconds := await self._surface.seconds_until_growth()) > 0:
             raise PlatformBusy(seconds)
@@ -417,6 +422,7 @@ class GrowingReply:
             uploads = answer is None or self._list_uploads(answer)
             ends = not uploads and number >= max(self._known)
             await self._record_post(post, id, ends)
+        # The edit for a finished answer also sets cards and buttons, though the text may be equal.
         elif part.is_final or last_text != part.text:
             await self._call(post, lambda: self._surface.edit(post.id, part))
 
@@ -449,7 +455,8 @@ class GrowingReply:
         """Return the id of a post that may have been made; None if it was not.
 
         The request of an earlier process, or one whose response was lost, may still be under way.
-        So a post that is not there is looked for again once its request must have arrived.
+        So a post that is not there is looked for again once its request must have arrived. Only
+        posts with such a request have a time in `_arrivals`.
         """
         id = await self._surface.find(post.number, post.key)
         if id is None and post.number in self._arrivals:

@@ -103,11 +103,12 @@ class ScheduleChange(Kind):
         return ()
 
     def form_fields(self, change: Change) -> Sequence[FormField]:
-        """Return the fields of the card's form, in which people can edit the proposal: the text,
-        the time and its zone; () for a deletion."""
+        """Return the fields of the card's form, in which people can edit the proposed schedule: the
+        text, the time and its zone; () for a deletion. The change has one step, for its one row."""
         if (row := change.steps[0].write.after) is None:
             return ()
         draft = read_row(row)
+        # A repeated schedule has a cron rule, another one a single time.
         when = draft.rule.cron or f"{local_time(draft.rule.run_at, draft.time_zone):%Y-%m-%dT%H:%M}"
         return [
             FormField(TEXT_KEY, say("Text"), "lines", draft.text),

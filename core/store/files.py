@@ -224,7 +224,8 @@ async def _run_on_disk(work: Callable[P, T], *args: P.args, **options: P.kwargs)
 
 
 def _write_file(path: Path, data: bytes) -> None:
-    """Write a file completely or not at all, even if the power fails."""
+    """Write a file completely or not at all, even if the power fails. The file's name comes from a
+    digest of its bytes, so a file that exists has them already."""
     if path.exists():
         path.touch()  # so that a sweep does not remove it before its row is stored
         return

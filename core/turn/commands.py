@@ -287,18 +287,19 @@ class CommandService:
                 return Answer(await self._describe_help(turn, rights))
             case "status":
                 return Answer(await self._describe_status(turn))
-            case "usage" if command.slug:
+            case "usage" if command.slug:  # `usage channel`
                 return Answer(await self._describe_channel_usage(turn), is_private=True)
             case "usage":
                 return Answer(await self._describe_usage(turn))
             case "approvals":
                 return await self._list_approvals(turn)
             case "schedules" | "schedule":
+                # The demo model cannot create schedules, which an empty list then says.
                 is_demo = self.assistant.model.level == "demo"
                 return await self.schedules.answer(turn, command, is_demo=is_demo)
             case "why":
                 words = await explain_right(self.changes, self.assistant, turn, command.id)
-                # It says that ponte.toml on disk is newer than the rules in effect.
+                # A sentence if ponte.toml on disk is newer than the rules in effect, else "".
                 notice = self.upkeep.config.turn.config_notice
                 if notice and await self._is_admin(turn):
                     words = f"{words}\n\n{notice}"
@@ -463,14 +464,16 @@ class CommandService:
         find_message = self.stores.journal.message_of
         seq = await self.stores.inbox.running_turn(conversation)
         running = await find_message(seq) if seq is not None else None
-        # A message that was edited into `stop` while no Ponte ran is carried out in its turn.
+        # A message that was edited into `stop` while no Ponte ran is carried out in its turn. The
+        # clocks of Ponte and of the platform may differ by less than NEWER_MESSAGE_SECONDS.
         if seq == turn.seq or (
             running and running.sent_at > turn.message.sent_at + NEWER_MESSAGE_SECONDS
         ):
             seq = None
         if seq is None:
             kinds = self.changes.approval.kinds
-            # An approved quick command runs after its turn has ended.
+            # An approved quick command runs after its turn has ended. `has_end`: another system
+            # runs the change, so its end is waited for.
             awaited = [name for name, kind in kinds.items() if kind.has_end]
             waiting = await self.changes.ledger.list_events_awaiting_change(conversation, awaited)
             seq = next((each for each in waiting if not self.stores.inbox.is_stopped(each)), None)
@@ -520,8 +523,8 @@ class CommandService:
         ]
         as_cards = () if here.is_shared else listed[:MAX_APPROVAL_CARDS]
         cards = tuple([await self.changes.views.card(one, person, here) for one in as_cards])
-        # Noted as posted with this turn's answer, so that the cards are redrawn when the changes
-        # are decided elsewhere.
+        # Noted as posted with this turn's answer (`str(turn.seq)` in place of a text), so that the
+        # cards are redrawn when the changes are decided elsewhere.
         for one in as_cards:
             await self.stores.outbox.put(
                 ApprovalNotice(
@@ -604,9 +607,10 @@ class CommandService:
             return answer
         if answer.is_private:  # decided in a shared place where others may not see the result
             return replace(answer, text=f"{answer.text} {say(_RESULT_THERE)}")
-        # After a click, the card is redrawn in its own post, and the result is a new post.
+        # After a click, the card is redrawn in its own post, so the answer needs none.
         if message.is_click:
             answer = replace(answer, cards=())
+        # The result is more than the card says, so the conversation gets a post with it.
         return await self._runs.add_result(turn, replace(answer, has_own_post=True), result, title)
 
     async def _is_admin(self, turn: Turn) -> bool:
@@ -655,7 +659,7 @@ async def _run_and_audit(
     """Await a run and return its result. In any case, call `note` with the outcome for the audit
     log: what `how` makes of the result, "error" or "interrupted". The run counts as a call of the
     tool `name` in metrics and traces."""
-    # Stays so if the run is cancelled.
+    # Stays so if the run is cancelled, or fails by an unexpected exception.
     outcome = "interrupted"
     with tracing.tool_call(name) as span, metrics.tool_seconds.labels(name).time():
         try:

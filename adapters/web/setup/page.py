@@ -87,6 +87,7 @@ class SetupView:
         apply = self._button("apply", say("Restart now"), "approve")
         if not setup["can_apply"]:
             apply = ""
+        # An anchor would make the page scroll to a card after the step.
         form = self._form("", self._token_field() + apply + undo)
         return f'{above}<div class="notice"><p>{escape(words)} {escape(more)}</p>{form}</div>'
 
