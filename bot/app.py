@@ -97,7 +97,7 @@ def try_stored_settings(restart: Restart) -> Iterator[Callable[[], None]]:
     """
     stored = None
     with suppress(OSError):  # the start itself reports them
-        folder = find_home()
+        folder = find_home()  # None if it cannot be known; the start reports that, too
         stored = StoredSettings(Home(folder)) if folder else None
     is_trial = False
     with suppress(HomeUnusable):  # as on a full disk, on which an untried start is better than none
@@ -117,7 +117,7 @@ def try_stored_settings(restart: Restart) -> Iterator[Callable[[], None]]:
             "previous ones."
         )
         sys.stderr.write(say(words, why=why) + "\n")
-        restart.execute()
+        restart.execute()  # replaces the program in this process, so it does not return
     finally:
         with suppress(HomeUnusable):
             # Also after Ctrl+C: then nothing is known about them, and the next start tries them

@@ -168,6 +168,7 @@ class TextList:
         return ListTable(
             [say(column.heading) for column in columns],
             [column.field for column in columns],
+            # A column without a field makes its cell from the whole row.
             [
                 [
                     each.cell(row.get(each.field, "") if each.field else row, view)
@@ -175,7 +176,9 @@ class TextList:
                 ]
                 for row in rows
             ],
+            # The columns with numbers, which are aligned to the right.
             {n for n, one in enumerate(columns) if one.cell in (_number, _tokens, _dollars)},
+            # The sentence that stands in place of a table without rows.
             say(self._empty) if self._empty else "",
         )
 
@@ -365,6 +368,7 @@ def format_schedule(result: Row, view: View) -> Iterator[str]:
         yield f"{name:<{width}}  {value}".rstrip()
     for line in clean_text(one["text"]).splitlines():
         yield f"    {line}"
+    # A table of the runs, or a sentence if there was none yet.
     yield from _RUNS(runs, view)
 
 
@@ -520,6 +524,7 @@ def describe_sign_in_link(result: Row, view: View) -> Iterator[str]:
 def describe_api_token(result: Row, view: View) -> Iterator[str]:
     """Yield what to know about a new API token: what a program with it can do, by its kind, and
     that it is shown once."""
+    # The kind "api", which is the default.
     words = (
         "A program with this token acts as {name} over `/v1`. It can't sign in, approve changes "
         "or use Administration. The token won't be shown again. To revoke it, run `ponte people "
@@ -537,7 +542,7 @@ def describe_api_token(result: Row, view: View) -> Iterator[str]:
             "`ponte people revoke {id}`."
         )
     yield say(words, name=result["name"], id=result["id"])
-    if result["url"]:
+    if result["url"]:  # "" if the page has no fixed address
         yield say("The API's address is {url}.", url=result["url"])
 
 

@@ -37,8 +37,9 @@ class DiscordSigns:
         state: DiscordState,
         tasks: BackgroundTasks,
     ) -> None:
-        """`state` remembers which messages have an hourglass, so that it is removed after a
-        restart, too."""
+        """`client` waits for the login and returns the client that is in use then. `state`
+        remembers which waiting messages have an hourglass, so that it is removed after a restart,
+        too."""
         self._client = client
         self.marks = WaitingMarks(
             tasks,
@@ -111,14 +112,16 @@ class DiscordSigns:
 
     async def _repeat_sign(self, turn: str, sign: Callable[[], Awaitable[None]]) -> None:
         """Show the typing indicator again and again: Discord removes it after ten seconds. While
-        the answer's text grows, that is sign enough."""
+        the answer's text grows, that is sign enough. The end of the turn cancels this task."""
         while True:
             still = time.monotonic() - self._growth_times.get(turn, 0.0)
             if still < STILL_TEXT_SECONDS:
                 await asyncio.sleep(STILL_TEXT_SECONDS - still)
                 continue
-            # A failure is ignored: it is only an indicator, and the answer reports the fault.
+            # A failure is ignored: it is only an indicator, and the answer reports the fault. After
+            # an error of IN_DOUBT it is unknown whether Discord executed the call.
             with suppress(PonteError, *IN_DOUBT):
+                # Not repeated at once, because the loop makes the next call anyway.
                 await attempt(sign, repeat=False, deadline=TYPING_PERIOD_SECONDS)
             await asyncio.sleep(TYPING_PERIOD_SECONDS)
 

@@ -390,7 +390,9 @@ def disable_markup(text: str) -> str:
 
 def paginate(markdown: str, most: int = MAX_POSTS_OF_ANSWER) -> DiscordPages:
     """Return an answer as at least one and at most `most` parts. If it needs more, the last part
-    names the file that contains the whole answer. The only part of an empty text is empty."""
+    names the file that contains the whole answer. The only part of an empty text is empty.
+    `sheets` are the files under the last part: tables that are too long for a post, as CSV, and the
+    answer if it is cut."""
     rendered = to_discord(markdown)
     parts = split_text(rendered.text, LIMIT) or ("",)
     if len(parts) <= most:
@@ -699,12 +701,14 @@ def build_field_menus(form: ChangeForm, positions: Sequence[int]) -> discord.ui.
     for start in range(0, len(positions), MAX_MENU_OPTIONS):
         options = [
             discord.SelectOption(
+                # Discord refuses an empty label.
                 label=to_one_line(form.fields[at].label, MAX_OPTION_CHARACTERS) or "…",
                 description=to_one_line(form.fields[at].row, MAX_OPTION_CHARACTERS) or None,
                 value=str(at),
             )
             for at in positions[start : start + MAX_MENU_OPTIONS]
         ]
+        # `press_id`: the change with the revision that people saw. The number tells menus apart.
         id = f"ponte:fields:{form.press_id}:{len(menus)}"
         most = min(MAX_FORM_FIELDS, len(options))
         menus.append(discord.ui.Select(custom_id=id, options=options, max_values=most))
@@ -798,7 +802,7 @@ def _pad_row(cells: tuple[str, ...], widths: list[int], marks: tuple[str, ...]) 
 def _convert_line(line: str, before: Fence | None, after: Fence | None) -> str:
     """Return a line in Discord's format. `before` and `after` are the code block that is open
     before the line and after it: the line may be text (None twice), or begin a block, be in one or
-    end it. Inline code stays unchanged."""
+    end it. Inline code stays unchanged, except that a long span becomes a block of its own."""
     fence = after if before is None else before
     if fence is None:  # text
         # Discord has no horizontal lines.
@@ -813,7 +817,8 @@ def _convert_line(line: str, before: Fence | None, after: Fence | None) -> str:
     # It reads only one word as the language, and shows any other text as a line of code.
     info = "" if before else fence.info.strip()  # a line that ends a block names no language
     code = f"{fence.indent}```{info if _INFO.fullmatch(info) else info.partition(' ')[0]}"
-    marker = "" if before else line.partition(fence.mark)[0].rstrip()  # of a list item
+    # A block that begins an item of a list stands in a line of its own, below the item's marker.
+    marker = "" if before else line.partition(fence.mark)[0].rstrip()
     return f"{marker}\n{code}" if marker else code
 
 

@@ -490,7 +490,8 @@ def make_application(
     `mounted` are other adapters' handlers by exact path, and `find_hook` finds those of webhooks.
     They authenticate their callers by a signature, so they come before the guard.
     """
-    signed = [*mounted, *([HOOKS_PATH] if find_hook else [])]  # their paths
+    # The paths of these handlers. `/openapi.json` lists them beside the routes.
+    signed = [*mounted, *([HOOKS_PATH] if find_hook else [])]
     app = Starlette(
         routes=[*routes, *DocumentRoutes(routes, signed).routes],
         exception_handlers={

@@ -62,7 +62,7 @@ def inspect_installation(extras: Collection[str] = ()) -> Installation:
     required_versions = {}
     for requirement in _read_requirements():
         match = _REQUIREMENT.fullmatch(requirement.strip())
-        if match is None:
+        if match is None:  # a form of requirement that Ponte's own files do not use
             continue
         # `extra == "dev"`: needed only if that extra is installed.
         extra_match = _EXTRA.search(match["when"] or "")

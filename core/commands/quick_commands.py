@@ -267,6 +267,7 @@ async def render_result(result: str, name: str, keep: Keep) -> tuple[str, Sequen
 
     Links are checked later, with the whole answer, because the rules depend on the platform.
     """
+    # Long texts are processed in a thread. `pretty` is cleaned, and "" unless the result is JSON.
     pretty = await run_off_loop(_pretty_json, result)
     cleaned = pretty or await run_off_loop(clean_text, result)
     body = make_code_block(pretty, "json") if pretty else cleaned.strip()

@@ -180,7 +180,8 @@ class SqlSignIns(SqlStore):
         self, connection: SqlConnection, person: str, now: float, by: Person
     ) -> SignedInPerson:
         """Record that a person may not sign in until `admit_sign_in`, delete the person's API
-        tokens, and return the person. Raise NotFound."""
+        tokens, and return the person. This ends their sessions, because each request checks
+        `removed_at`. Raise NotFound."""
         stored = _find(connection, person)
         connection.execute(
             "UPDATE sign_ins SET removed_at = ? WHERE person = ?", (now, person)

@@ -437,7 +437,8 @@ class ConversationManager:
 
     def _count_end(self, run: TurnRun, state: TurnState, code: str = "", **facts: str) -> None:
         """Record the end of a turn in the log, in metrics and in its trace. The log also gets
-        `facts`."""
+        `facts`. `code` is an error's code, "" without one. `rounds` is None if no model was asked,
+        as for a command."""
         # What sent the message, such as the scheduler, may wait for the end of its turn.
         run.origin.on_end()
         address, seconds = run.turn.message.address, time.time() - run.turn.accepted_at
@@ -498,6 +499,7 @@ class ConversationManager:
             result = await request
         finally:
             timer.cancel()
+        # After an error the turn only apologizes or ends, which needs no place.
         await self._inbox.take_place(seq)  # returns at once if the turn has its place
         return result
 

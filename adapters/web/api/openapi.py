@@ -113,7 +113,11 @@ def is_open(path: str) -> bool:
 
 def _describe_route(route: DeclaredRoute, path: str, schemas: Any) -> Json:
     """Return the description of one route in OpenAPI's form. Summary and description come from the
-    handler's docstring, schemas from its annotations, errors from its declaration."""
+    handler's docstring, schemas from its annotations, errors from its declaration.
+
+    `path` is the route's path without the types of its parameters, as in `{id:path}`. `schemas` has
+    the schemas of JSON that a route returns ("serialization") or reads ("validation") by operation
+    id, and those of errors by their type."""
     own = route.declaration
     # The first sentence is the summary. Sentences on what a handler raises are for its readers.
     docstring = " ".join((route.handler.__doc__ or "").split())
@@ -138,6 +142,7 @@ def _describe_route(route: DeclaredRoute, path: str, schemas: Any) -> Json:
         content: Json = {"application/json": {"schema": body}}
         if own.has_files:
             file = {"type": "string", "contentMediaType": "application/octet-stream"}
+            # A form has the fields of the JSON body, and any number of files in `file`.
             files = {"type": "object", "properties": {"file": {"type": "array", "items": file}}}
             content["multipart/form-data"] = {"schema": {"allOf": [body, files]}}
         described["requestBody"] = {"required": True, "content": content}

@@ -550,11 +550,13 @@ class CodePrompt:
 
         Blanks at the ends of lines do not count. The result is also "" if the server does not say
         what ran. A model may change code instead of passing it on, or run it in several parts.
+        A request in words (not `verbatim`) names no code, so there is nothing to compare.
         """
 
         def plain(code: str) -> str:
             return "\n".join(line.rstrip() for line in code.strip("\n").splitlines())
 
+        # "": the server does not say which code ran.
         same = len(codes) == 1 and plain(codes[0]) in (plain(self.text), "")
         return "\n\n".join(codes) if self.verbatim and not same else ""
 

@@ -254,7 +254,7 @@ class OutputCollection:
         if match is None:
             if not any(file.type.startswith("image/") for file in self.files):
                 self.leave_out(name, "it is only an address")
-        elif self.has_room(name):
+        elif self.has_room(name):  # if not, it is listed as left out
             try:
                 self.add_file(name, base64.b64decode(match[2]))
             except binascii.Error:
@@ -363,6 +363,7 @@ class ContainerClient:
         "user"). Files that the answer cites are among them even if the list fails.
         """
         outputs = OutputCollection()
+        # "": a citation without an id, so there is nothing to download.
         new = {id: name for id, name in execution.cited.items() if id}
         try:
             # A copy, because listing the files adds them to `known_files`.
@@ -380,7 +381,7 @@ class ContainerClient:
                 container_id=container.id,
             )
         for id, name in new.items():
-            if outputs.has_room(name):
+            if outputs.has_room(name):  # if not, it is listed as left out
                 try:  # a listed file may be unavailable (openai-python issue 2466)
                     data = await self._client.download(container.id, id, MAX_OUTPUT_FILE_BYTES)
                     outputs.add_file(name, data)
@@ -391,6 +392,7 @@ class ContainerClient:
                         container_id=container.id,
                     )
                     outputs.leave_out(name, "OpenAI did not hand it out")
+        # They are in the container already, so `upload_missing` does not send them there later.
         for output in outputs.files:
             container.output_digests.add((safe_file_name(output.name), await _digest(output.data)))
         for number, url in enumerate(execution.pictures, 1):

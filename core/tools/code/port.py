@@ -150,6 +150,7 @@ async def measure_run(name: str, running: Awaitable[RunResult]) -> RunResult:
     began, outcome = time.monotonic(), "cancelled"
     try:
         ran = await running
+        # A fault ended the run from outside, such as a timeout; an error is the code's own.
         outcome = ran.fault or ("error" if ran.error else "ok")
         return ran
     except ToolError as error:
@@ -183,7 +184,7 @@ async def list_input_files(ctx: ToolContext) -> tuple[InputFile, ...]:
     Of several files with one name, the newest keeps it. An older `a.csv` becomes `a-1.csv`.
     """
     files = ctx.files
-    if files is None:
+    if files is None:  # a call outside of a conversation, such as that of an MCP client
         return ()
     candidates = [file for file in await files.list_files() if not file.is_run_code]
     copies = Counter(safe_file_name(file.name) for file in candidates)
@@ -230,6 +231,7 @@ def _split_blocks(text: str) -> tuple[list[tuple[str, str]], str]:
     fence: Fence | None = None
     for line in text.splitlines():
         # The fence that is open before this line, and after it; None outside of blocks.
+        # The third argument limits the length of a fence's mark; here any length is allowed.
         before, fence = fence, fence_after_line(line, fence, len(line))
         if before is None and fence is None:
             beside += line
