@@ -241,8 +241,9 @@ def _expand_home(name: str) -> Path:
 
 
 def read_attachments(text: str) -> list[tuple[str, bytes]]:
-    """Return the name and bytes of each file that `text` names with @. A word such as `@ana` is
-    none.
+    """Return the name and bytes of each file that `text` names with @. Such a word is a file if one
+    exists, or if it looks like one: it begins like a path (`_PATH`) or ends like a file name
+    (`_SUFFIX`). `@ana` names no file.
 
     Raise Unreadable if a file cannot be read or does not exist, or TooLarge above MAX_UPLOAD_BYTES.
     """
@@ -325,7 +326,7 @@ async def turn_stream(
 ) -> AsyncGenerator[tuple[str, dict[str, Any]], None]:
     """Send a message and yield the events of its turn with their data, up to `done` or `error`.
 
-    Raise HttpError, also if the stream ends before the turn.
+    Raise HttpError, also if the stream ends before the turn does.
     """
     content: dict[str, Any] = {"form": body, "files": files} if files else {"body": body}
     async with aclosing(read_events(http, "POST", "/chat", headers, **content)) as events:
@@ -431,6 +432,7 @@ class TerminalChat:
         while True:
             if self._screen.live:
                 self._screen.write_line("")
+            # A pipe prints no prompt of its own. The screen does, if the output is a terminal.
             if not source.shows_prompt:
                 self._screen.show_prompt()
             line = await self.interrupts.run(_read_message(source))
@@ -442,7 +444,8 @@ class TerminalChat:
                     self._screen.write_line("")
                 return
             if text:
-                # Keys that are pressed during an answer must not show up in it.
+                # Keys that are pressed during an answer must not show up in it. A source that
+                # prints its own prompt reads from a terminal.
                 with disable_echo() if source.shows_prompt else nullcontext():
                     async with self._screen_lock:
                         await self.say(text)
@@ -545,7 +548,7 @@ class TerminalChat:
             raise Unreachable from None
 
     async def _show_turn(self, body: Mapping[str, str], uploads: Sequence[FormFile]) -> None:
-        """Show one turn as it runs. Raise HttpError, also if the stream ends before the turn."""
+        """Show one turn as it runs. Raise HttpError, also if its stream ends before it does."""
         thinking, text = say("Ponte is thinking…"), ""
         events = turn_stream(self._http, body, uploads, self._headers)
         async with aclosing(events):
@@ -599,7 +602,8 @@ async def _read_message(source: LineSource) -> str | None:
     text = await source.read_line()
     if text is None:
         return None
-    # `fence` is that of a code block which is open after the lines so far.
+    # At a terminal, one message can have several lines. `fence` is that of a code block which is
+    # open after the lines so far. With the limit `len(line)`, no fence is too long.
     lines, fence = text.split("\n"), None
     for line in lines:
         fence = fence_after_line(line, fence, len(line))

@@ -141,6 +141,7 @@ def take_over(connection: SqlConnection, seq: int) -> bool:
     if not select_values(connection, still, seq, processes.LEASE_SECONDS):
         return False
     # The old job is not reused: a frozen process that wakes up could still end it by its id.
+    # Procrastinate also resets `abort_requested` when it ends a job.
     connection.execute(
         "UPDATE procrastinate_jobs SET status = 'cancelled', abort_requested = false"
         " WHERE id = (SELECT job FROM inbox WHERE seq = ?)",
@@ -153,7 +154,7 @@ def take_over(connection: SqlConnection, seq: int) -> bool:
 
 def postpone_turn(connection: SqlConnection, seq: int, priority: int, now: float) -> bool:
     """Give a turn that cannot begin yet a new job, due later, before all jobs that wait in its
-    conversation. Its author is not known yet, so it gives its place to other turns.
+    conversation. The platform has not told its author yet, so other turns get its place.
 
     `priority` is that of the present job, and `now` is in seconds since the epoch. The delay is
     half the turn's age, within FIRST_POSTPONED_SECONDS and MAX_POSTPONED_SECONDS. Return False if
@@ -164,6 +165,7 @@ def postpone_turn(connection: SqlConnection, seq: int, priority: int, now: float
         return False
     age = max(0.0, now - row["created_at"])
     wait = min(max(FIRST_POSTPONED_SECONDS, age / 2), MAX_POSTPONED_SECONDS)
+    # New turns have lower priorities. A turn that runs alone keeps its higher one.
     add_job(connection, seq, max(FIRST_PRIORITY, priority))
     connection.execute(
         "UPDATE procrastinate_jobs SET scheduled_at = now() + make_interval(secs => ?)"
@@ -197,6 +199,7 @@ def hand_over(connection: SqlConnection, seq: int, priority: int, own_id: str) -
     message_row = connection.read_locked_message(seq)
     if message_row is None or message_row["state"] in FINAL_STATES:
         return ""
+    # A turn that runs alone keeps its higher priority. `@` and an id name a process's own queue.
     add_job(connection, seq, max(FIRST_PRIORITY, priority), f"@{row['process']}")
     return str(row["process"])
 
@@ -309,6 +312,7 @@ class Jobs(TurnExecutor):
         self._has_kernels = False
         """This process can run Python kernels."""
         self._side_tasks = BackgroundTasks("jobs")
+        # Other parts call these four on this object, and do not know the objects that do the work.
         self.is_alive, self.lead = self.own.is_alive, self.own.lead
         self.on, self.notify = self.notifications.on, self.notifications.send
         self._worker_tasks: list[asyncio.Task[None]] = []
@@ -408,8 +412,10 @@ class Jobs(TurnExecutor):
         As an expression, it is a part of the statement that stores the message.
         """
         if decision:
-            # `ponte_defer` returns nothing. The outer CASE makes the number 0 of it.
+            # `refusal` is set if a rate limit refuses the message. Its answer comes after decisions
+            # of people. NULL: the platform's own queue.
             priority = f"CASE refusal WHEN '' THEN 0 ELSE {REFUSED_PRIORITY} END"
+            # `ponte_defer` returns nothing. The outer CASE makes the number 0 of it.
             return f"CASE WHEN ponte_defer(seq, NULL, {priority}) IS NULL THEN 0 ELSE 0 END"
         return "ponte_line_up(seq)"
 
@@ -460,6 +466,7 @@ class Jobs(TurnExecutor):
         self._side_tasks.start(self._keep_sweeping())
         if self._works:
             for suffix in ("", DECISION_QUEUE_SUFFIX):
+                # Without names, None: the worker fetches jobs of all queues.
                 queues = [f"{platform}{suffix}" for platform in platforms] or None
                 if queues and not suffix:  # the queue of turns that other processes hand over
                     queues.append(f"@{self.process}")
@@ -649,7 +656,8 @@ class Jobs(TurnExecutor):
     ) -> tuple[list[int], list[int]]:
         """Write a sign of life of this process and of its workers. Return the turns (`seq`) of this
         process that somebody stopped, and those of `doubtful` that have ended or that another
-        process has taken over."""
+        process has taken over. `doubtful` has all turns that run here if other processes may count
+        this one as dead; otherwise it is empty."""
         self.own.write_sign_of_life(connection)
         self.workers.write_sign_of_life(connection)
         turns_to_stop = select_values(connection, TURNS_TO_STOP_SQL, self.process)

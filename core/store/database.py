@@ -339,7 +339,9 @@ class SqliteStatements:
         self, counters: Sequence[tuple[str, str]], turns: int, tokens: int, money: int
     ) -> Sequence[SqlRow]:
         """Add to these counters (each a scope and a period), and return their new values in the
-        same order. A counter without a row, which the caller must insert, has None as `turns`."""
+        same order. A counter without a row, which the caller must insert, has None as `turns`.
+        `money` is in billionths of a US dollar. `notices` has a bit for each kind of notice that
+        was sent about the counter."""
         sql = (
             "UPDATE counters SET turns = turns + ?, tokens = tokens + ?, money = money + ?"
             " WHERE scope = ? AND period = ? RETURNING turns, tokens, money, notices"
@@ -470,8 +472,9 @@ class SqliteDatabase:
         """Run `work` on the writer thread (`Database.write`). The `then` functions run in the order
         of the commits.
 
-        `alone`: run it outside of any transaction. `repeatable`: its commit need not wait for the
-        disk. `single` changes nothing here: only a database server saves a round trip by it.
+        `alone`: run it outside of any transaction, as SQLite requires for emptying the write-ahead
+        log. `repeatable`: its commit need not wait for the disk. `single` changes nothing here:
+        only a database server saves a round trip by it.
         """
         if self._closed:
             raise NotStored
@@ -638,7 +641,7 @@ class SqliteDatabase:
                 return work(self._reading)
             finally:
                 self._reading.raw.rollback()
-        except OverflowError as error:
+        except OverflowError as error:  # a value of a statement is a number beyond 64 bits
             raise Unstorable from error
         except sqlite3.Error as error:
             raise self._unusable(error) from error

@@ -269,6 +269,8 @@ class Rounds:
         """Return sentences on the files of the message that neither the model nor code read: their
         kind is one that the model's server does not take, or they did not fit into the request.
         Files that other notes name are left out."""
+        # `kinds`: the kinds of files that the server takes as of the last round. None: the model
+        # does not say.
         kinds = self._ends[-1].file_kinds if self._ends else None
         items = self.transcript.items
         # Code can read every kind of file.
@@ -364,7 +366,8 @@ class Rounds:
         `response` is the id of the response to this round if an earlier attempt asked before a
         crash."""
         items = self.transcript.items
-        # The item after the model's last output is the first one that it has not received.
+        # The item after the model's last output is the first one that it has not received. Output
+        # is a call, a text, or an item that only the server can read (`opaque`).
         received = (
             n
             for n, item in enumerate(items, 1)
@@ -383,8 +386,8 @@ class Rounds:
 
     async def _load_history(self, first_unsent: int) -> Sequence[Item]:
         """Return the transcript of the thread before the first unsent item, for servers that store
-        no conversation and get all of it with each request. It is the part that the asker may read,
-        if that is not all (`readable`)."""
+        no conversation and get all of it with each request. If the asker may not read all of it,
+        return the part that they may read (`readable`)."""
         own_items, briefing = self.transcript.items[:first_unsent], self.briefing
         if not briefing.request.previous_seq:  # this turn is the first of its thread
             return own_items
@@ -434,7 +437,8 @@ class ToolCalls:
         self._running_elsewhere: set[str] = set()
         """Calls whose run goes on in another system (a quick command), by its handle."""
         self._codes: dict[str, str] = {}
-        """The error codes of failed calls, by call id; used for traces and for the cost."""
+        """The error codes of failed calls, by call id. They go into traces; after some of them the
+        cost of a call is only an estimate."""
         self._started: set[str] = set()
         """The ids of calls that are journalled as started in the same transaction as their round.
         """
@@ -631,7 +635,7 @@ class ToolCalls:
             call,
             self._transcript.show,
             self._record_object_to_erase,
-            briefing.readable,
+            briefing.readable,  # what the asker may read of the thread; None for all of it
         )
 
         async def record_handle(handle: str) -> None:
@@ -650,9 +654,10 @@ class ToolCalls:
             turn=replace(ctx.turn, propose=propose, record_handle=record_handle),
             viewer=viewer,
             results=transcript.results(),
-            written_addresses=briefing.trust.written,
+            written_addresses=briefing.trust.written,  # by the asker, or of Ponte itself
             # Each tool that reads needs the right to read; one of a table names that table.
             has_read_rows=any(right == "read" and names for right, *names in needs),
+            # The model writes `[table:r1]` to place the result of the first call in its answer.
             result_id=f"r{calls.index(call.call_id) + 1}",
         )
 
