@@ -269,6 +269,7 @@ class DiscordState(StoredState):
             self.channels.clear()
             self.channels.update(channels)
         # The first entries of a dictionary are the oldest: the last `most` of them are kept.
+        # `form_files` has the files of messages about which a form is open.
         for kind in fields(StoredState):
             if isinstance(entries := getattr(self, kind.name), dict):
                 most = MAX_REMEMBERED_FORMS if entries is self.form_files else MAX_REMEMBERED

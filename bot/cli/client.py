@@ -108,7 +108,7 @@ class SingleTurn:
         try:
             with self._interrupts.catch_interrupts():
                 return await self._interrupts.run(self._ask_with_retries(body, files), self._stop)
-        except Quit:  # the second Ctrl-C, or the first one before there is a turn to stop
+        except Quit:  # the second Ctrl-C
             raise KeyboardInterrupt from None
         finally:
             self._screen.show_progress("")
@@ -190,11 +190,12 @@ class LocalClient:
         of the answer, which are downloaded and saved.
 
         `answer` shows the answer as it grows; progress goes there if it is a terminal, else to
-        `other`.
+        `other`. Raise AnswerLost if the connection breaks after the prompt was stored.
         """
         progress = answer if answer and answer.live else other
         turn = SingleTurn(self._http, progress, answer, AnswerLost)
-        # If the answer is lost, the error says that `ponte threads list` may show it.
+        # If the answer is lost, the error says that `ponte threads list` may show it. "ask" begins
+        # the name of the new conversation.
         with self._explain_errors("threads list"):
             body = await turn.run(prompt, [("file", file) for file in files], "ask")
         downloads = DownloadFolder(self._http)

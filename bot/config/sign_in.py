@@ -120,7 +120,8 @@ class SignInConfig(StrictSection):
             raise ValueError("write the application's client_id")
 
     def provider(self, name: str, variable: Callable[[str], str]) -> Provider:
-        """Return the provider. `variable` returns the value of an environment variable."""
+        """Return the provider. `variable` returns the value of an environment variable, such as the
+        one that `secret` names."""
         # Loaded only if ponte.toml has a provider.
         from adapters.web.oidc.provider import Provider
 

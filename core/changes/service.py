@@ -305,7 +305,8 @@ class Decisions:
         that fails. Return one answer that says what was done and what not.
 
         Nothing is approved if one of them was replaced, decided or has expired, or if the person
-        may not approve each. Raise BadInput for the former, else as `decide`.
+        may not approve each. Raise BadInput for the former, NotAllowed for a bot or a program, else
+        as `decide`.
         """
         _refuse_program(requests[0])
         changes = [await self.ledger.get(request.id) for request in requests]
@@ -330,12 +331,14 @@ class Decisions:
                 lines += [f"  {line}" for line in self.views.builder.list_written(change)]
             # Where several people must approve, this approval may only be one of them.
             is_ours |= request.person.key in change.approver_keys
-            # Another person decided on this one, or it failed: the rest waits for a look at it.
+            # Another person decided on this one, or it failed: the rest waits for a look at it. An
+            # event that continues after a crash may find its change undone already.
             if not is_ours or change.state not in ("open", "done", "undone"):
                 break
         if rest:
             ids = ", ".join(f"`{request.id}`" for request in rest)
             lines.append(f"- {say(_NOT_REACHED, ids=ids)}")
+        # Posted as a text, because no card shows the results of several changes.
         return Answer("\n".join(lines), has_own_post=True)
 
     async def _prepare_all(
@@ -473,6 +476,7 @@ class Decisions:
         locales = {LANGUAGE.get()} if decision.is_click else {LANGUAGE.get(), proposal.locale}
         typed_at = datetime.fromtimestamp(now, decision.zone)
         values = match_values(fields, decision.values, typed_at, locales)
+        # `rule` lets the person propose these values. The audit log names it.
         draft, rule = await self._revise(change, values, decision, fields)
         count = len({each.row for each in fields if each.key in values})
         if count > 1:
@@ -487,6 +491,7 @@ class Decisions:
             created_at=now,
             expires_at=now + PROPOSAL_LIFETIME_SECONDS,
         )
+        # `asks_nobody`: the person can decide alone, so no approver gets a notice.
         revised, asks_nobody = self.approval.find_approvers(revised)
         after = Change(revised, steps=draft.steps)
         note = self.views.builder.kind(after).build_note(after, _REVISED_NOTE)
@@ -588,6 +593,7 @@ class Decisions:
             words.append(builder.describe_outcome(undo))
             changes = [undo, change]
         elif change.written_steps and change.is_erased:
+            # Its stored rows were erased by `forget`, or because of their age.
             words = [say(cards.ERASED) if change.is_forgotten else cards.describe_lapse()]
         else:
             kind = builder.kind(change)
@@ -604,11 +610,13 @@ class Decisions:
         operator's policy would approve it."""
         person = decision.person
         is_offered = "again" in self.views.builder.possible_actions(change)
+        # `repeated_by`: the proposal that was already made of this one; the answer names it.
         if not is_offered and not change.repeated_by:
             raise BadInput(_NOT_AGAIN, id=change.id)
         require(judge_repeat(standing))
         # Else it was repeated already, by an earlier delivery of this event or by somebody else.
         if is_offered:
+            # `rule` lets the person propose these values. The audit log names it.
             draft, rule = await self._revise(change, {}, decision)
             now = self.lifecycle.clock()
             proposal = replace(
@@ -625,6 +633,7 @@ class Decisions:
                 revision_seqs="",
                 is_decided_by_policy=False,
             )
+            # `asks_nobody`: the person can decide alone, so no approver gets a notice.
             proposal, asks_nobody = self.approval.find_approvers(proposal)
             new = await self.ledger.propose_again(
                 proposal, change.id, asks_nobody=asks_nobody, rule=rule
@@ -636,6 +645,7 @@ class Decisions:
         if new.proposal.seq != decision.seq:  # another event did
             words = [say(_REPEATED, id=change.id, new=new.id)]
             return await self.views.build_answer(words, [new], decision)
+        # Posted as a message of its own, because the card of the old proposal stays.
         card = await self.views.card(new, person, decision.address)
         return Answer(cards.describe_proposals(1), cards=(card,), has_own_post=True)
 
@@ -649,6 +659,8 @@ class Decisions:
         is_asker = not proposal.asker.is_bot and proposal.asker.key == decision.person.key
         if proposal.revision > 1 and not is_asker:  # they may have seen an earlier version
             return False
+        # The asker got the card as an answer. `has_copy`: a copy was posted to this person.
+        # `sees_card`: the card is in the conversation in which they typed.
         is_here = origin_address.is_shared and origin_address.is_same_channel(here)
         if not (is_asker or is_here or standing.has_copy or standing.sees_card):
             return False
@@ -678,6 +690,7 @@ class Decisions:
         NotAllowed or StatusUnknown."""
         try:
             require(judge_approval(standing))
+            # `counted` are the approvals of people who may still approve. The card names no others.
             if standing.needed_approvals > 1:
                 counted = await self.views.list_consents(change, decision.person)
                 if len(counted) < standing.needed_approvals:
@@ -685,6 +698,7 @@ class Decisions:
                 await self._withdraw_others(change, counted)
         except (NotAllowed, StatusUnknown):
             await self.ledger.release(change.id, change.decision_seq)
+            # Gives back the money that was reserved, because no run has begun.
             await self.lifecycle.settle_payment(await self.ledger.get(change.id), decision.seq)
             self.lifecycle.on_change()
             raise

@@ -207,15 +207,15 @@ class Trial:
             history,
             tools=tools,
             seq=turn,
-            previous_seq=turn - 1,
-            payment=OnePayment(),
+            previous_seq=turn - 1,  # the turns of the test thread are 1, 2, 3; 0 is none
+            payment=OnePayment(),  # allows one request that costs money
         )
         async with aclosing(self.model.ask(request)) as events:
             async for event in events:
                 if isinstance(event, TextDelta):
                     pieces += 1
                 elif isinstance(event, RemoteStored):
-                    self.remotes.append(event.remote)
+                    self.remotes.append(event.remote)  # the server stores it; `erase` erases it
                     self.thread = event.thread or self.thread
                 elif isinstance(event, RoundCompleted):
                     self.thread = event.thread or self.thread
@@ -411,7 +411,7 @@ class ServedModel(Model):
         tools that are on are only compared with the context if that is small, because listing them
         takes time."""
         stale = self._trouble and time.monotonic() - self._probed_at > PROBE_INTERVAL_SECONDS
-        # Asked again after a while, because the fault may be over.
+        # `start` asks the server in the background; again after a while, as the fault may be over.
         if self._probing is None or stale:
             self.start()
         if self._probing is not None:
@@ -424,6 +424,7 @@ class ServedModel(Model):
         if self._level is None:
             return Health("model", "failing", say(PROBING, **about))
         words, size = say(LEVEL_DESCRIPTIONS[self._level], **about), self.context_size
+        # TOOLS_CONTEXT_TOKENS is a context with room for all tools; twice that counts as large.
         tools = list[ToolSpec]()
         if self.list_tools and size.tokens < 2 * TOOLS_CONTEXT_TOKENS:
             with suppress(PonteError):
@@ -508,7 +509,7 @@ async def _supports_conversations(client: ModelServerClient) -> bool:
     try:
         body = await client.post("/conversations", {})
     except ModelServerFault as fault:
-        # A web page and no API.
+        # HTML shows a web server and no API. Any other 400 is from an API without this path.
         if fault.status == 400 and fault.is_page:
             raise NoEndpoint from None
         if fault.status in (*NOT_FOUND_STATUSES, 400, 422):

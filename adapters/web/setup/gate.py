@@ -53,14 +53,15 @@ class SetupGate:
 
     @classmethod
     def from_settings(cls, own: WebSettings, shared: SharedSettings) -> SetupGate:
-        """Return the gate that the settings lead to. `why_off` is a sentence to translate.
+        """Return the gate for these settings. `why_off` is a sentence to translate.
 
         Secrets are typed on the page, so others than this machine reach it only if the operator
-        allows it, and over HTTPS.
+        allows it, and over HTTPS. If `is_local`, the gate also checks where each request is from.
         """
         url = own.ponte_web_url or ""
         is_local = is_loopback(own.ponte_web_host) and not url  # nobody else can reach the page
         why = ""
+        # The processes that share a database need one set of settings, which is in .env.
         if shared.database_url is not None:
             why = DATABASE_SENTENCE
         elif own.ponte_setup == "off":

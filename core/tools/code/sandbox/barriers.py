@@ -98,6 +98,7 @@ class Bubblewrap:
         if its files cannot be counted from outside: it must not run without that limit."""
         with as_sandbox_failure():
             async with contextlib.AsyncExitStack() as tidy:
+                # A folder with a copy of the kernel's code, which every user can read.
                 program = await asyncio.to_thread(self._runtime.program, kernel)
                 user = USERS.take()
                 tidy.callback(USERS.give_back, user)
@@ -130,8 +131,8 @@ class Bubblewrap:
 
 def mount_arguments(program: Path, python: Path, limits: SandboxLimits) -> Iterator[str]:
     """Yield bubblewrap's arguments for the file system: what Python reads, and three small writable
-    tmpfs. Ponte's own modules within are hidden by an empty one. The order counts: a later mount
-    covers earlier ones, and everything is made read-only last."""
+    tmpfs. An empty tmpfs hides each folder in them that has Ponte's own modules. The order counts:
+    a later mount covers earlier ones, and everything is made read-only last."""
     system, own = trees.system_folders(), trees.python_folders(python)
     hidden = trees.find_hidden((*system, *own))
     for tree in system:
@@ -142,11 +143,13 @@ def mount_arguments(program: Path, python: Path, limits: SandboxLimits) -> Itera
             yield from ("--symlink", str(link.readlink()), str(link))
         elif link.is_dir():
             yield from ("--ro-bind", str(link), str(link))
+    # The loader's list of libraries outside its standard folders. Not every system has one.
     yield from ("--ro-bind-try", str(trees.LOADER), str(trees.LOADER))
     yield from ("--proc", "/proc", "--dev", "/dev")
     sizes = {MEMORY: SHARED_MEMORY_BYTES, TEMPORARY: limits.temporary, WORK: limits.work}
     for folder, size in sizes.items():
         yield from ("--size", str(size), "--tmpfs", folder)
+    # After the tmpfs, which would cover an environment below /tmp.
     for tree in own:
         yield from ("--ro-bind", str(tree), str(tree))
     for tree in hidden:
@@ -200,9 +203,9 @@ class Landlock:
 async def _watch_disk(
     running: RunningProgram, session: Path, limits: SandboxLimits
 ) -> RunningProgram:
-    """Begin to watch how much of the disk a started program uses, and return the program. The file
-    descriptor of the process (pidfd) means this process, even if its id is given to another one
-    later. A program that cannot be watched is killed."""
+    """Begin to watch how much of the disk a started program uses, and return the program. A program
+    that cannot be watched is killed. `first` is the pidfd by which the program is killed later: it
+    means this process, even if its id is given to another one."""
     try:
         process = os.pidfd_open(running.pid)
     except BaseException:
@@ -216,11 +219,13 @@ async def _watch_disk(
 
 def landlock_rules(program: Path, python: Path, session: Path) -> LandlockPaths:
     """Return the paths that a sandboxed program may read, list or write; all others are closed to
-    it. Blocking. Python reads the machine's lists of file types if it sees them, and fails if that
-    is refused; so they are readable."""
+    it. In its `own` folders it may do everything. Folders above Ponte's own modules (`hidden`) can
+    only be listed. Blocking. Python reads the machine's lists of file types if it sees them, and
+    fails if that is refused; so they are readable."""
     roots = [*trees.system_folders(), *trees.python_folders(python), program]
     hidden = trees.find_hidden(roots)
     pieces = [piece for root in roots for piece in trees.split_around(root, hidden)]
+    # LOADER lists the libraries outside the standard folders; SYSTEM_LINKS are /bin and the like.
     readable = [*(piece for piece, whole in pieces if whole), *trees.SYSTEM_LINKS, trees.LOADER]
     return {
         "read": [*map(str, readable), *_DEVICES, *map(str, mimetypes.knownfiles)],
@@ -302,7 +307,8 @@ async def choose_sandbox(
     reason = await prove_sandbox(bubblewrap, python, limits)
     if not reason:
         return SandboxChoice(bubblewrap, PonteError(BUBBLEWRAP))
-    # `reason` says why bubblewrap does not work, `lacks` why Landlock does not; 0: no Landlock.
+    # `reason` says why bubblewrap does not work, `lacks` why Landlock does not, both in English for
+    # the operator. The version 0 means that this Linux has no Landlock.
     version, lacks = ruleset.version(), say(NO_LANDLOCK, "en")
     landlock = Landlock(runtime)
     if version and not (lacks := await prove_sandbox(landlock, python, limits)):

@@ -238,13 +238,14 @@ class RunningProgram:
         """Kill the program and all that it has started, wait until nothing of it runs, then close
         its pipes and remove its files.
 
-        Every process of the program has the pipe `life`. It ends when the last of them does.
+        Every process of the program has the pipe `life`, which ends when the last of them does.
         """
         if self.watch is not None:
             self.watch.cancel()
             await asyncio.wait([self.watch])
         self._strike()
-        # bubblewrap ends by itself after the program in it; only if it does not, it is killed.
+        # `_strike` has killed the process of the pidfd `first`, the first one in the sandbox.
+        # bubblewrap ends by itself after it; `_follow` kills it only if it does not.
         if self.first is not None:
             await self._follow()
             os.close(self.first)
@@ -380,7 +381,8 @@ async def _start(
 ) -> RunningProgram:
     """Start the command with its four pipes. The ends that the program uses are closed in this
     process, so that a pipe ends with the program. It gets a session of its own, so that all its
-    processes can be killed as one group."""
+    processes can be killed as one group. Its results come through `frames`; `life` ends with the
+    last of its processes."""
     pipes = ProgramPipes()
     ends = await pipes.open()
     try:

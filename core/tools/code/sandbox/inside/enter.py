@@ -61,7 +61,7 @@ def fence(configuration: Configuration) -> None:
     comes last, because it denies the system calls of the other steps."""
     if os.geteuid() == 0:
         raise PermissionError("the sandbox must not be root")
-    if configuration["parent"]:
+    if configuration["parent"]:  # 0 under bubblewrap, which ends this process itself
         # Linux kills this process when its parent ends. A parent that ended before that call is
         # noticed by its id.
         kernel_calls.prctl(kernel_calls.PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -69,6 +69,6 @@ def fence(configuration: Configuration) -> None:
             raise ProcessLookupError("the bot has ended")
     limits.yield_to_others()
     limits.impose_limits(configuration["limits"])
-    if configuration["landlock"] is not None:
+    if configuration["landlock"] is not None:  # None under bubblewrap: its mounts hide the rest
         ruleset.restrict(**configuration["landlock"])
     seccomp.install()
