@@ -47,12 +47,15 @@ def start(*, quiet: bool = False, asks_holder: bool = False, faces: Faces = FACE
         settings = settings.model_copy(update={"ponte_locale": LANGUAGE.get()})
     LANGUAGE.set(settings.ponte_locale)
     TIME_ZONE.set(settings.ponte_timezone)
-    # Whoever can run this command has the whole home folder.
+    # Whoever can run this command has the whole home folder, so texts address them as the owner.
     READER_IS_OWNER.set(True)
     set_up_logging(settings, quiet=quiet)
-    if settings.env_file.why and quiet:  # `run` says it on its start screen
+    # `why` says why the `.env` is not read, such as that another user owns it. `run`, which is not
+    # `quiet`, says it on its start screen.
+    if settings.env_file.why and quiet:
         sys.stderr.write(f"{settings.env_file.path} is not used ({settings.env_file.why}).\n")
     asked_for = "ponte_config" in settings.model_fields_set
+    # The root folder, which is the default for a user without a home folder.
     if not settings.ponte_home.name:
         raise SettingsError("PONTE_HOME: this user has no home folder. Set PONTE_HOME to a folder.")
     home = Home(settings.ponte_home)
@@ -218,6 +221,9 @@ async def local(begun: Start, *, prepares: bool = False) -> AsyncIterator[Path]:
     If no process does, this one takes the folder and serves the socket while the block runs.
     `prepares`: it also makes ready what only a turn needs, such as a check of the model's server.
     Raise SettingsError if ponte.toml has errors then.
+
+    Without `surfaces`, no chat platform and no page is served. `check` lets a command ask for the
+    checks of `ponte doctor`.
     """
     async with AsyncExitStack() as stack:
         # Held: then the process that has it serves the socket.

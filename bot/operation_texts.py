@@ -589,6 +589,7 @@ def describe_forgotten_person(result: Row, view: View) -> Iterator[str]:
         "backups, logs, and IDs that you wrote into ponte.toml or .env. Audit log entries and "
         "usage totals are kept but no longer identify the person."
     )
+    # Where the database may still have the deleted data, such as in backups; "" for nowhere.
     if result["remains"]:
         yield str(result["remains"])
 
@@ -764,8 +765,11 @@ def format_setup(setup: Row, view: View) -> Iterable[str]:
     """Return a line for each setting of the set-up page, and a sentence on the newest ones if they
     are not in force: saved only, or failed."""
     rows = []
+    # A card is a group of settings on the page, such as those of Slack.
     for card in setup["cards"]:
         for each in card["fields"]:
+            # Of a secret, only the last characters are there (`ending`). The source is "" for a
+            # value from the page or the default.
             shown = each["value"] or each["ending"]
             if each["source"]:
                 is_file = each["source"] == "file"

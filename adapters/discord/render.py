@@ -442,7 +442,7 @@ def build_embed(card: Card, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
     # A person may approve only what they see in full, so a card that is cut has no such button.
     card, most = _drop_unfit_approval(card, room), _find_description_limit(room)
     lines = _describe_card(card, most)
-    # A card that must fit shows all of its rows.
+    # A card must fit while it has a button to approve: it shows all of its rows.
     if len(card.rows) > DISCORD_CARD_ROWS and not must_fit(card):
         more = len(card.rows) - DISCORD_CARD_ROWS
         lines.append(plural("…and {count} more row.", "…and {count} more rows.", more))
@@ -450,7 +450,7 @@ def build_embed(card: Card, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
         # Discord shows the moment in the reader's own language and time zone.
         lines.append(say("Expires {when}.", when=f"<t:{int(card.expires_at)}:R>"))
     elif card.decided_at:
-        lines.append(f"-# <t:{int(card.decided_at)}:f>")
+        lines.append(f"-# <t:{int(card.decided_at)}:f>")  # "-#" begins small text
     card_embed = discord.Embed(
         title=_make_safe(card.title)[:MAX_EMBED_TITLE_CHARACTERS],
         description="\n".join(lines).strip()[:most],
@@ -544,13 +544,15 @@ def build_buttons(
 ) -> discord.ui.View:
     """Return the buttons of the first MAX_CARDS cards, in a row for each card; the button that
     shows the code of the turn `code_turn`, and the thumbs for that of `rated_turn`, if set."""
-    # The embeds of the cards are cut to this room, too, so their buttons must agree with them.
+    # The embeds of the cards are cut to this room, too, so their buttons must agree with them: a
+    # card that is cut has no button to approve.
     room = _divide_characters(min(len(cards), MAX_CARDS))
     shown = [_drop_unfit_approval(card, room) for card in cards[:MAX_CARDS]]
     # The other buttons get the row below the cards, or share the fifth one, which is the last.
     rows, last_row = enumerate(shown), min(len(shown), MAX_CARDS - 1)
     buttons = [button for row, card in rows for button in _build_card_buttons(card, row)]
-    # Under cards that are not in this message no press could count as seen.
+    # The ids of open cards that one press approves, "" if not all of them can be. The button needs
+    # all cards in this message: nobody may approve what they have not seen.
     if (ids := together_id(shown)) and len(shown) == len(cards):
         label = say(APPROVE_ALL, count=len(ids.split()))
         id = f"ponte:together:{ids.replace(' ', ',')}"
@@ -588,6 +590,8 @@ def redraw_card(
     ids = [(old.footer.text or "").split(" ")[-1] for old in message.embeds]
     mine = [at for at, id in enumerate(ids) if id == card.id]
     card_embeds = list(message.embeds)
+    # The cards of a message share its characters. One that does not fit whole has no button to
+    # approve.
     card = _drop_unfit_approval(card, _divide_characters(len(card_embeds)))
     fresh = build_embed(card, _divide_characters(len(card_embeds)))
     for at in mine:
@@ -601,7 +605,7 @@ def redraw_card(
         presses = [CARD_BUTTON_ID.fullmatch(button.custom_id or "") for button in row]
         if card.id not in [press["card"] for press in presses if press]:
             rows.append(row)
-    # The last row is for the buttons of this card.
+    # A message has at most MAX_CARDS rows. The last one is for the buttons of this card.
     rows = rows[: MAX_CARDS - 1] if card.actions else rows[:MAX_CARDS]
     buttons = [_copy_button(button, number) for number, row in enumerate(rows) for button in row]
     view = _build_view([*buttons, *_build_card_buttons(card, len(rows))])
@@ -680,12 +684,14 @@ def change_form(form: ChangeForm, positions: Sequence[int]) -> discord.ui.Modal:
         field = form.fields[at]
         labels.append(
             discord.ui.Label(
+                # Discord refuses an empty label.
                 text=to_one_line(field.label, MAX_LABEL_CHARACTERS) or "…",
                 description=to_one_line(field.row, MAX_HINT_CHARACTERS) or None,
                 component=_build_input(field, str(at)),
             )
         )
     title = to_one_line(form.title, MAX_FORM_TITLE_CHARACTERS) or form.id
+    # `press_id` is the change's id with the revision that people saw.
     return _build_modal(title, f"ponte:change:{form.press_id}", labels)
 
 

@@ -244,7 +244,7 @@ class _UvicornServer(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         for listener in sockets or ():
-            # asyncio took `ACCEPTED` for the kernel's queue as well (create_server's `backlog`).
+            # asyncio took ACCEPT_BATCH for the kernel's queue as well (create_server's `backlog`).
             listener.listen(LISTEN_BACKLOG)
 
     async def main_loop(self) -> None:
@@ -295,6 +295,7 @@ class HttpServer:
             access_log=False,
             server_header=False,
             proxy_headers=False,
+            # asyncio accepts so many connections at a time; the kernel's queue is set at the start.
             backlog=ACCEPT_BATCH,
             timeout_graceful_shutdown=SHUTDOWN_GRACE_SECONDS,
         )
@@ -538,8 +539,9 @@ async def serve_mounted(handler: HttpHandler, scope: Scope, receive: Receive, se
             status, headers, answer = await handler(dict(request.headers.items()), body)
             response = Response(answer, status, headers)
     except TooLarge:
+        # Without this header, uvicorn would read the rest of the body, without a limit.
         response = Response(status_code=413, headers={"connection": "close"})
-    except ClientDisconnect:  # half a body is none
+    except ClientDisconnect:  # the body is incomplete, and nobody reads an answer
         return
     await response(scope, receive, send)
 
@@ -593,6 +595,7 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
     # A client reads our answer only when its body was read, so uvicorn reads and discards the rest,
     # without a limit. If that may be much, the connection is closed instead.
     length = request.headers.get("content-length", "")
+    # 18 digits suffice, because a longer number is above the limit.
     is_small = length.isdecimal() and int(length[:18]) <= MAX_DISCARDED_BODY_BYTES
     if response.status_code == 413 and not is_small:
         response.headers["Connection"] = "close"

@@ -69,7 +69,8 @@ def misspelt_names(config: Config, settings: Settings) -> Sequence[str]:
     """Return a line for each name of a tool, command or agent in ponte.toml that does not exist,
     with its location and the most similar name, and for each webhook that cannot work. They are no
     errors: such a name has no effect, and the file applies."""
-    # The names of all integrations by kind, also of those that are off.
+    # The names of all integrations (`faces`) by kind, also of those that are off. The kinds are
+    # tool, command and agent. The tools named first belong to no integration.
     known_by_kind: dict[str, frozenset[str]] = dict.fromkeys(_SENTENCES, frozenset())
     known_by_kind["tool"] = frozenset((*SCHEDULE_TOOLS, "post_message", "read_messages"))
     for face in settings.faces:
@@ -87,6 +88,7 @@ def misspelt_names(config: Config, settings: Settings) -> Sequence[str]:
         ("quick_commands", "command", prices.quick_commands),
         ("agents", "agent", prices.agents),
     ):
+        # "*" is the price of all others.
         at = [(name, config.location("prices", section, name)) for name in priced if name != "*"]
         written += [_WrittenName(location, kind, name) for name, location in at]
     faults = []

@@ -518,7 +518,10 @@ def _introduce(turn: DemoTurn) -> str:
 def _call_nocodb(turn: DemoTurn, rest: str) -> Decision:
     """Return the call of the NocoDB tool that the person named, with or without `nocodb_`, or of
     one of the bridge's tools; its outcome once that is there. `rest` is the name and the arguments
-    as JSON."""
+    as JSON.
+
+    A bridge is a server in front of NocoDB. Models reach all of its tools by a single one,
+    BRIDGE_TOOL."""
     tool, _, text = rest.partition(" ")
     name = f"{NOCODB_PREFIX}{tool.removeprefix(NOCODB_PREFIX)}"
     if name not in turn.tools and BRIDGE_TOOL not in turn.tools:
@@ -532,7 +535,7 @@ def _call_nocodb(turn: DemoTurn, rest: str) -> Decision:
     try:
         args = json.loads(text or "{}")
     except (ValueError, RecursionError):
-        args = None
+        args = None  # answered below, like JSON that is no object
     if not re.fullmatch(r"\w+", tool) or not isinstance(args, dict):
         return say("Type `/nocodb TOOL {json}`: the name of a tool, then its arguments as JSON.")
     # A tool that the model is offered, or one behind the bridge's single tool.
@@ -553,6 +556,7 @@ def _decide_on_tables(turn: DemoTurn) -> Decision:
         # In words for people; an answer in another form, such as an error, as it is.
         answer = _describe_outlines(str(reply.value)) or format_reply("NocoDB", reply)
         return f"{say('These are sample tables:')}\n\n{answer}" if turn.is_sample else answer
+    # Without NocoDB's own tools, a bridge may be there: a server in front of NocoDB.
     if BRIDGE_TOOL not in turn.tools:
         return say(_NO_TABLES)
     tables = _find_bridge_tables(turn)
@@ -582,7 +586,7 @@ def _describe_outlines(text: str) -> str:
 def _show_table(turn: DemoTurn, name: str) -> Decision:
     """Return the first rows of the table that the person named, or the calls that read them. A
     bridge takes ids of tables only, so its tables are listed first, unless the name is an id."""
-    # NocoDB itself or the sample tables; else a bridge.
+    # NocoDB itself or the sample tables; else a bridge, which is a server in front of NocoDB.
     if QUERY_TOOL in turn.tools:
         if (reply := turn.find_reply(QUERY_TOOL)) is None:
             # All arguments, because the tool's strict schema requires each of them.
@@ -619,6 +623,7 @@ def _show_table(turn: DemoTurn, name: str) -> Decision:
             )
             return "\n\n".join([missing, *problems])
         title = titles[id]
+    # Only this step reads rows, so the turn has at most one such reply.
     reply = turn.find_reply(f"{BRIDGE_TOOL}:list_records")
     if reply is None:
         return [_bridge_call("list_records", table_id=id, limit=MAX_ROWS)]
@@ -629,7 +634,7 @@ def _find_bridge_tables(turn: DemoTurn) -> tuple[Mapping[str, str], Sequence[str
     """Return the titles of tables by their ids, and what could not be read. Before that, return the
     calls that are still needed, or why there are no tables.
 
-    The bridge lists tables by base, so the bases are listed first.
+    The bridge, a server in front of NocoDB, lists tables by base, so the bases are listed first.
     """
     if (listed := turn.find_reply(f"{BRIDGE_TOOL}:list_bases")) is None:
         return [_bridge_call("list_bases")]
@@ -640,6 +645,7 @@ def _find_bridge_tables(turn: DemoTurn) -> tuple[Mapping[str, str], Sequence[str
     # Each base takes a call of its own, so only the first ones are read.
     bases = dict(list(every_base.items())[:_MAX_BASES])
     calls = turn.now.calls_of(f"{BRIDGE_TOOL}:list_tables")
+    # The replies that this turn has already, by base.
     replies = {str(call.args.get("base_id")): call.reply for call in calls}
     if missing := [id for id in bases if id not in replies]:
         return [_bridge_call("list_tables", base_id=id) for id in missing]

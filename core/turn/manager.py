@@ -353,9 +353,10 @@ class ConversationManager:
         instead. The cost of the model's last round is recorded in both cases."""
         step = None
         if record := self._changed_record(run):
+            # Stores which thread is the conversation's current one, if that is kept in a file.
             await self._threads.link(record)
             step = store_record(record)
-        key = run.reply.first_key if answer.parts else ""
+        key = run.reply.first_key if answer.parts else ""  # an answer without parts has no post
         last = run.rounds.last if run.rounds else None
         write = self._journal.record_answer
         try:
@@ -367,9 +368,10 @@ class ConversationManager:
                 raise
             log.exception("could not store an answer")
             answer = _plain_apology(Unstorable())
+            # Without its items, which may be what cannot be stored.
             cost = replace(last, items=()) if last else None
             await until_stored(partial(write, run.turn, answer, cost, key))
-        run.posts.key = key
+        run.posts.key = key  # so that it is not recorded a second time
         return answer
 
     def _changed_record(self, run: TurnRun) -> Thread | None:
@@ -515,6 +517,7 @@ class ConversationManager:
                 if stands is None or stands.state in FINAL_STATES:
                     break
             await asyncio.sleep(TAKEOVER_POLL_SECONDS)
+        # Without an answer and posts, all posts of this process are deleted.
         answer = stands.answer if stands and stands.answer else Answer("")
         await run.reply.correct_late_posts(answer, stands.posts if stands else ())
 

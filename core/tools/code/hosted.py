@@ -195,11 +195,12 @@ class CodeInterpreter:
     ) -> RunResult:
         """Run `code` exactly as written. Raise ToolError.
 
-        `ctx` records what the server stores and the run's id; with a `handle`, the run of an
-        earlier process continues. If a person stops the run, or without `ctx`, cancelling deletes
-        the container, so that nothing in it continues. `person` is the asker's pseudonym
-        (`safety_identifier`), or "".
+        `ctx` records what the server stores and the run's id. If `ctx.call.handle` has the id of a
+        run that an earlier process began, that run continues. If a person stops the run, or without
+        `ctx`, cancelling deletes the container, so that nothing in it continues. `person` is the
+        asker's pseudonym (`safety_identifier`), or "".
         """
+        # The second value is the model's own words, which count only for a request in words.
         ran, _ = await self._execute(CodePrompt.of(code), files, ctx, person)
         return ran
 
@@ -384,7 +385,9 @@ class CodeInterpreter:
         """Return `usage` with the cost of tokens and of the container's session, if prices are
         known.
 
-        `model` is the name under which the server answered.
+        `model` is the name under which the server answered. It may have another price than the
+        requested one, and the higher price counts. `official`: the server is OpenAI's, so that its
+        price list applies, too.
         """
         prices = replace(self._choice.config.price_list, official=self._client.place.is_official)
         session = prices.container_session

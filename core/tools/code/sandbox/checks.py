@@ -41,7 +41,8 @@ def files(outside: Outside) -> str:
 def environment(outside: Outside) -> str:
     """Try to read the environment variables of processes outside the sandbox, which may hold
     secrets. Return what was possible, or ""."""
-    # The parent's id is 0 if it is outside of the process's namespace.
+    # 1 is the machine's first process, or this one in a namespace of its own; `bot` is Ponte's. The
+    # parent's id is 0 if it is outside of the process's namespace.
     for pid in {1, outside["bot"], os.getppid()} - {0, os.getpid()}:
         path = f"/proc/{pid}/environ"
         try:
