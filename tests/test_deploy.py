@@ -18,7 +18,7 @@ import uvicorn
 from adapters.web.api.stream import KEEP_ALIVE_SECONDS
 from adapters.web.http_io import MAX_FORM_BODY_BYTES
 from adapters.web.server import MOUNTED_BODY_LIMIT_BYTES
-from bot.cli.main import cli
+from bot.cli.command_line import cli
 from bot.settings import Settings
 from core.journal import procrastinate_adapter
 from core.observability.metrics import render_metrics

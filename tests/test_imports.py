@@ -39,7 +39,7 @@ PLACES: dict[str, str | tuple[str, ...]] = {
     "mcp_types": ("adapters/mcp_server/protocol.py", "core/tools/mcp/session.py"),
     "httpx2": ("core/base/openai.py", "core/tools/mcp/session.py"),
     "opentelemetry": "core/observability/tracing.py",
-    "typer": "bot/cli/main.py",
+    "typer": "bot/cli/command_line.py",
     "pydantic_settings": "bot/settings.py",
     "platformdirs": "bot/settings.py",
 }
@@ -299,7 +299,7 @@ def test_a_process_that_runs_loads_no_terminal() -> None:
     start = "import os; os.environ['OPENAI_BASE_URL'] = 'wrong'; from bot.cli.main import main"
     data = loaded_by(f"{start}; main(['run'])")
     assert "structlog" in data
-    assert data & {"prompt_toolkit", "rich", "uvicorn", "starlette"} == set()
+    assert data & {"prompt_toolkit", "rich", "typer", "uvicorn", "starlette"} == set()
 
 
 def test_the_kernel_program_and_ponte_know_nothing_of_each_other() -> None:

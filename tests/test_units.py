@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from bot.cli.main import cli
+from bot.cli.command_line import cli
 from bot.settings import Settings
 from core.journal.turn_runner import CANCELLED_TURN_SECONDS
 from tests.code.sandboxed import require

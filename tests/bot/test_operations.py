@@ -16,7 +16,7 @@ import typer
 
 from adapters.web.errors import ServerStopping
 from bot import __version__
-from bot.cli.main import cli
+from bot.cli.command_line import cli
 from bot.compose import compose
 from bot.config.ponte_toml import Config
 from bot.home import Home
@@ -150,6 +150,7 @@ def test_version_and_help_import_no_feature() -> None:
             "bot",
             "bot.cli",
             "bot.cli.main",
+            "bot.cli.command_line",
             "bot.operation_results",
             "bot.operations",
         }

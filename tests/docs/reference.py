@@ -27,7 +27,7 @@ from adapters.web.api.openapi import HOOK_STATUSES, PLATFORM_STATUSES, answer_ty
 from adapters.web.http_io import DeclaredRoute
 from adapters.web.hub import HOOKS_PATH
 from adapters.web.sign_in import COMPATIBLE_PREFIX
-from bot.cli.main import cli
+from bot.cli.command_line import cli
 from bot.config import ponte_toml as config
 from bot.config import toml_values as config_types
 from bot.integrations import FACES

@@ -26,7 +26,7 @@ import pytest
 import typer
 from dotenv.parser import parse_stream
 
-from bot.cli.main import cli
+from bot.cli.command_line import cli
 from bot.config.ponte_toml import read_config
 from bot.settings import Settings, load
 from tests.docs.conftest import ROOT, Machine

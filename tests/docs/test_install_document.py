@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from bot.cli.main import cli
+from bot.cli.command_line import cli
 from bot.config.ponte_toml import read_config
 from bot.home import Home, Start
 from bot.reports import check_rights

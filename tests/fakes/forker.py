@@ -45,7 +45,7 @@ _OPENAI = ("openai.resources", "openai.types")
 _PROGRAM = (
     *_HTTP, *_OPENAI, *_WEB_SERVER, "adapters.discord.adapter", "adapters.slack.adapter",
     "adapters.terminal.chat", "adapters.web.hub", "adapters.web.server", "bot.app",
-    "bot.cli.main", "bot.cli.commands", "bot.doctor.checks", "core.models.own_history",
+    "bot.cli.main", "bot.cli.command_line", "bot.cli.commands", "bot.doctor.checks",
     "core.models.conversations_api", "core.models.demo_model", "core.models.own_history",
     "core.models.served_model", "core.tools.code.local", "core.tools.nocodb.bridge",
     "core.tools.nocodb.source", "core.tools.stackspot.source", "discord", "markdown_it",
@@ -79,7 +79,7 @@ def build_once() -> None:
     import typer.main
 
     from bot import settings
-    from bot.cli.main import cli
+    from bot.cli.command_line import cli
     from bot.config import ponte_toml as config
     from bot.integrations import FACES
     from core.base.i18n import LOCALES, catalogue

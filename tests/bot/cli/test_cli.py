@@ -20,6 +20,7 @@ import pytest
 import typer
 
 from bot import app
+from bot.cli import command_line
 from bot.cli import main as cli
 from bot.home import Home
 from bot.operations import OPERATIONS
@@ -557,5 +558,5 @@ def test_help_has_sections_with_every_command_and_cuts_nothing(
     assert re.findall(r"^(\w[\w ]*):$", output, re.M) == ["Options", "Talk", "Set up", "Operate"]
     assert "..." not in output.replace("[ARGS]...", "")
     values = set(re.findall(r"^  ([a-z][a-z-]*)  ", output, re.M))
-    group = typer.main.get_command(cli.cli)
+    group = typer.main.get_command(command_line.cli)
     assert values == set(getattr(group, "commands", {}))

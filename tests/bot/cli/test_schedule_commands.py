@@ -111,7 +111,7 @@ async def test_schedules_are_paused_resumed_run_and_deleted(
         questions.append(question)
         return False
 
-    monkeypatch.setattr("bot.cli.main.typer.confirm", decline)
+    monkeypatch.setattr("bot.cli.command_line.typer.confirm", decline)
     assert await running_ponte.fail(*delete) == (1, "Nothing was changed.\n")
     assert questions == ["Delete the schedule abc234?"]
     assert (await running_ponte.run("schedules", "list"))[1].startswith("abc234  ")

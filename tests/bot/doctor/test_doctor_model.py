@@ -178,7 +178,7 @@ def test_a_person_at_a_terminal_is_asked_first(
         questions.append(question)
         raise typer.Abort
 
-    monkeypatch.setattr("bot.cli.main.typer.confirm", decline)
+    monkeypatch.setattr("bot.cli.command_line.typer.confirm", decline)
     ponte("doctor", "--model", *words)
     assert ponte.code == 1
     assert questions == ["Send them?"] * is_asked

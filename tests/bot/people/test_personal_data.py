@@ -149,7 +149,7 @@ def test_before_it_forgets_it_shows_what_goes_and_asks(
         questions.append(question)
         return len(questions) > 1
 
-    monkeypatch.setattr("bot.cli.main.typer.confirm", answers)
+    monkeypatch.setattr("bot.cli.command_line.typer.confirm", answers)
     assert ponte("person", "forget", "slack:T1/U1").code == 1
     assert ponte.err == "Nothing was changed.\n"
     assert ponte.out.splitlines() == ["slack:T1:U1 Ana", "      12  messages", "       1  files"]

@@ -1,0 +1,487 @@
+"""The commands of `ponte` that people type, with their help.
+
+This module imports nothing heavy, so that `ponte version` and `--help` answer at once. Each command
+imports what it needs.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+from typer.core import TyperGroup
+from typer.exceptions import TyperException
+
+from bot import __version__
+from bot.cli.main import run_process, say
+from bot.operations import OPERATIONS, Operation, PersonKey, ShellArgument, ShellOption
+
+_TALK_COMMANDS = (
+    "chat", "ask", "quick-command", "link", "changes", "schedules", "threads", "usage",
+)  # fmt: skip
+_SETUP_COMMANDS = (
+    "run", "doctor", "setup", "slack-manifest", "sandbox", "sample", "people", "policy", "hooks",
+    "version",
+)  # fmt: skip
+_OPERATE_COMMANDS = (
+    "status", "turns", "reload", "audit", "person", "backup", "restore", "serve", "work", "migrate",
+)  # fmt: skip
+
+
+class _GroupedCommands(TyperGroup):
+    """The group of all commands of `ponte`. Its help lists them in sections and cuts no text."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the list of commands for the help: a section for each group of names, with the
+        first paragraph of each description. Commands of operations that no section names are listed
+        at the end."""
+        listed = {*_TALK_COMMANDS, *_SETUP_COMMANDS, *_OPERATE_COMMANDS}
+        added = tuple(name for name in self.commands if name not in listed)
+        sections = (
+            (say("Talk"), _TALK_COMMANDS),
+            (say("Set up"), _SETUP_COMMANDS),
+            (say("Operate"), _OPERATE_COMMANDS + added),
+        )
+        for title, names in sections:
+            with formatter.section(title):
+                helps = ((name, self.commands[name].help or "") for name in names)
+                formatter.write_dl([(name, help.split("\n\n")[0]) for name, help in helps])
+
+
+cli = typer.Typer(
+    name="ponte",
+    cls=_GroupedCommands,
+    help=(
+        "Ponte: a chat bot that connects people with a language model, their tables, quick "
+        "commands and a Python sandbox."
+    ),
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+COMMAND_GROUPS = {
+    "threads": typer.Typer(help="List, show and delete conversations."),
+    "changes": typer.Typer(help="List, approve, change, deny and undo changes to your data."),
+    "schedules": typer.Typer(help="List, show, pause, resume, run and delete schedules."),
+    "people": typer.Typer(help="Manage the people who can use the page besides its owner."),
+    "person": typer.Typer(help="List, export and delete the data about a person."),
+    "policy": typer.Typer(help="Show who can do what, and where."),
+    "hooks": typer.Typer(help="Test the webhooks of ponte.toml."),
+    "mcp": typer.Typer(help="Show and accept the tools of the MCP servers in ponte.toml."),
+    "sample": typer.Typer(help="Restore the sample tables."),
+    "setup": typer.Typer(help="Show and undo what was typed on the set-up page."),
+}
+"""The commands that have commands below them, by name."""
+for _name, _group in COMMAND_GROUPS.items():
+    cli.add_typer(_group, name=_name, no_args_is_help=True)
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+Yes = Annotated[bool, typer.Option("--yes", help="Don't ask for confirmation.")]
+
+
+def add_operations() -> None:
+    """Add a command to Typer for each operation that people can type and that has no command yet.
+    An operation such as "people add" becomes the command `add` of the group `people`."""
+    for each in OPERATIONS.values():
+        if not each.in_shell:
+            continue
+        *above, name = each.name.split()
+        group = cli
+        if above:
+            group = COMMAND_GROUPS.setdefault(above[0], typer.Typer())
+            if group not in [one.typer_instance for one in cli.registered_groups]:
+                cli.add_typer(group, name=above[0], no_args_is_help=True)
+        if name not in [one.name for one in group.registered_commands]:
+            example = f"Example: ponte {each.name} {each.example}".rstrip()
+            group.command(name, epilog=example)(_make_command(each))
+
+
+def _make_command(operation: Operation) -> Callable[..., int]:
+    """Return a function that runs an operation, for Typer, which makes a command of a function's
+    signature: the operation's parameters that people can type, `--yes` if it asks first, and
+    `--json`."""
+    typed = dict[str, tuple[Any, Any]]()
+    for name, (annotation, default) in operation.parameters.items():
+        for parameter in getattr(annotation, "__metadata__", ()):
+            kind, value_type = annotation.__origin__, _make_typed(name, parameter)
+            if kind == Sequence[str]:  # Typer knows only lists, and needs None as the default
+                kind, default = list[str] | None, None
+            typed[name] = (Annotated[kind, value_type], default)
+    if operation.confirm:
+        typed["yes"] = (Yes, False)
+    typed["as_json"] = (AsJson, False)
+
+    def command(**values: Any) -> int:
+        """Run the operation with the arguments of the command line. One that deletes something asks
+        first, after it showed what would happen; a script must pass --yes."""
+        # A command that does not ask has no `--yes`.
+        as_json, yes = values.pop("as_json"), values.pop("yes", True)
+        arguments = {name: value for name, value in values.items() if value is not None}
+        from bot.cli import commands as cli_commands
+
+        if not yes:
+            # The preview shows what would happen. One that fails has printed why.
+            if operation.preview and (
+                code := cli_commands.run_operation(operation.preview, arguments, as_json=False)
+            ):
+                raise typer.Exit(code)
+            if not sys.stdin.isatty():
+                typer.echo(say("Add `--yes` to confirm."), err=True)
+                raise typer.Exit(2)
+            if not typer.confirm(say(operation.confirm, **values)):
+                typer.echo(say("Nothing was changed."), err=True)
+                raise typer.Exit(1)
+        return cli_commands.run_operation(operation.name, arguments, as_json=as_json)
+
+    own: Any = command
+    own.__doc__ = operation.help
+    own.__annotations__ = {name: kind for name, (kind, _) in typed.items()}
+    own.__signature__ = inspect.Signature(
+        [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, annotation=kind, default=value)
+            for name, (kind, value) in typed.items()
+        ]
+    )
+    return command
+
+
+def _make_typed(name: str, parameter: ShellArgument | ShellOption) -> Any:
+    """Return Typer's description of a parameter of an operation: a positional argument, with a
+    function that completes it in the shell if an operation lists its values, or an option."""
+    if isinstance(parameter, ShellArgument):
+        if not parameter.values:
+            return typer.Argument(help=parameter.help)
+        operation, field = parameter.values  # the operation that lists the values
+
+        def complete(incomplete: str) -> list[str]:
+            from bot.cli import commands as cli_commands
+
+            values = cli_commands.list_values(operation, field)
+            return [value for value in values if value.startswith(incomplete)]
+
+        return typer.Argument(help=parameter.help, autocompletion=complete)
+    file: Any = {"parser": _read_text_file, "metavar": "FILE"} if parameter.is_file else {}
+    return typer.Option(parameter.flag or f"--{name}", help=parameter.help, **file)
+
+
+def _read_text_file(path: str) -> str:
+    try:
+        return Path(path).read_text("utf-8") if path else ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise typer.BadParameter(say("Can't read the file {file}.", file=path)) from error
+
+
+add_operations()
+PersonKeyArgument = Annotated[str, _make_typed("key", PersonKey.__metadata__[0])]
+
+
+def _print_version(asked: bool) -> None:
+    """Print the version, in a Git checkout also the commit (ending in "-dirty" if files differ from
+    it), and end the command. `asked` is False if `--version` was not given: Typer calls this with
+    each command."""
+    if not asked:
+        return
+    root, commit = Path(__file__).parents[2], ""
+    if (root / ".git").exists():
+        # `--exclude=*`: name no tag, only the commit.
+        with suppress(OSError):  # git is not installed
+            command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude=*"]
+            done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603
+            commit = done.stdout.strip()
+    typer.echo(f"{__version__} ({commit})" if commit else __version__)
+    raise typer.Exit
+
+
+@cli.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Accept the options that come before a command."""
+
+
+@cli.command(epilog="Example: ponte run")
+def run() -> int:
+    """Run everything that is configured, in one process."""
+    return run_process()
+
+
+PromptWords = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[TEXT ...]", help="The prompt. Put -- before a prompt that starts with a dash."
+    ),
+]
+PromptFiles = Annotated[
+    list[Path] | None, typer.Option("--file", help="Attach this file. Can be repeated.")
+]
+
+
+@cli.command(epilog="Example: ponte chat")
+def chat(words: PromptWords = None, files: PromptFiles = None) -> int:
+    """Chat in this terminal (type exit or press Ctrl-D to quit) or through a pipe, one message per
+    line. With TEXT, like `ponte ask`. Lines of a pipe are never commands. Exit code 1 if a message
+    fails.
+    """
+    if words or files:
+        return ask(words, files)
+    if sys.stdin.isatty() and sys.stdout.isatty():
+        # To load the command takes about a second.
+        sys.stdout.write(say("Starting Ponte…") + "\n")
+        sys.stdout.flush()
+    from bot.cli import commands as cli_commands
+
+    return cli_commands.chat()
+
+
+@cli.command(epilog="Example: git diff | ponte ask review this")
+def ask(
+    words: PromptWords = None,
+    files: PromptFiles = None,
+    form: Annotated[
+        Literal["csv", "xlsx", "json"] | None,
+        typer.Option(
+            "--format",
+            help="Print only the rows of the answer's table: csv, xlsx or json. Exit code "
+            "1 without a table.",
+        ),
+    ] = None,
+    output: Annotated[
+        Path | None, typer.Option("--output", help="With --format: write the rows to this file.")
+    ] = None,
+    table: Annotated[
+        int,
+        typer.Option(
+            "--table", min=1, help="With --format: which table, if the answer has several."
+        ),
+    ] = 1,
+) -> int:
+    """Ask once and print the answer. TEXT and all of standard input form one prompt, never a
+    command. Exit code 1 if there is no answer.
+    """
+    if not words and not files and sys.stdin.isatty():
+        raise typer.BadParameter(say("Specify a prompt, as text or on standard input."))
+    if output and not form:
+        raise typer.BadParameter(say("Use `--output` together with `--format`."))
+    if form == "xlsx" and not output and sys.stdout.isatty():
+        raise typer.BadParameter(say("A terminal can't show XLSX. Add `--output FILE`."))
+    from bot.cli import commands as cli_commands
+
+    prompt = " ".join(words or ())
+    return cli_commands.ask(prompt, files or (), form, output, table)
+
+
+@cli.command(epilog="Example: ponte link")
+def link(as_json: AsJson = False) -> int:
+    """Print the page's link with its token. Anyone who opens it is signed in as the owner."""
+    from bot.cli import commands as cli_commands
+
+    return cli_commands.link(as_json=as_json)
+
+
+@cli.command(epilog="Example: ponte serve")
+def serve() -> int:
+    """Only receive messages, for `ponte work` to answer (needs DATABASE_URL)."""
+    return run_process(works=False)
+
+
+@cli.command(epilog="Example: ponte work")
+def work() -> int:
+    """Only answer messages that `ponte serve` receives (needs DATABASE_URL)."""
+    return run_process(takes=False)
+
+
+@cli.command(epilog="Example: DATABASE_URL=postgresql://db/ponte ponte migrate")
+def migrate() -> int:
+    """Copy this data folder into the database of DATABASE_URL."""
+    from bot.cli import commands as cli_commands
+
+    return cli_commands.migrate()
+
+
+@cli.command(epilog="Example: ponte backup /backups --keep 7")
+def backup(
+    file: Annotated[
+        str, typer.Argument(help="Where to write the backup: a file, a folder, or - for stdout.")
+    ],
+    keep: Annotated[
+        int, typer.Option("--keep", min=0, help="Keep only the newest backups in that folder.")
+    ] = 0,
+    secrets: Annotated[
+        bool, typer.Option("--secrets", help="Include the set-up page's settings.env.")
+    ] = False,
+) -> int:
+    """Back up this data folder to a file, even while Ponte is running."""
+    from bot.cli import commands as cli_commands
+
+    return cli_commands.backup(file, keep, secrets=secrets)
+
+
+@cli.command(epilog="Example: ponte restore ponte-2026-11-01.tar.gz")
+def restore(
+    file: Annotated[
+        str, typer.Argument(help=("The file that `ponte backup` wrote, or - for stdin."))
+    ],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Move the current data aside and replace it.")
+    ] = False,
+    resume: Annotated[
+        bool,
+        typer.Option(
+            "--resume",
+            help="Continue unfinished work. Use this only if Ponte hasn't run since the backup.",
+        ),
+    ] = False,
+) -> int:
+    """Restore a backup into this data folder. Ponte must not be running."""
+    from bot.cli import commands as cli_commands
+
+    return cli_commands.restore(file, replace=replace, resume=resume)
+
+
+@cli.command("slack-manifest", epilog="Example: ponte slack-manifest --link")
+def slack_manifest(
+    link: Annotated[bool, typer.Option("--link", help="Print a URL that creates the app.")] = False,
+) -> int:
+    """Print the manifest to paste into Slack, for Socket Mode or for your HTTP settings."""
+    from bot.cli import commands as cli_commands
+
+    return cli_commands.slack_manifest(link=link)
+
+
+@cli.command(epilog="Example: ponte doctor --model")
+def doctor(
+    model: Annotated[
+        bool,
+        typer.Option(
+            "--model", help=("Also send three short requests to the model, which cost money.")
+        ),
+    ] = False,
+    yes: Yes = False,
+    as_json: AsJson = False,
+) -> int:
+    """Check every setting against the live services."""
+    from bot.cli import commands as cli_commands
+
+    def confirm() -> None:
+        if not yes and sys.stdin.isatty():  # a script has confirmed with --model
+            typer.confirm(say("Send them?"), abort=True)
+
+    return cli_commands.doctor(confirm if model else None, as_json=as_json)
+
+
+@cli.command(epilog="Example: ponte sandbox")
+def sandbox() -> int:
+    """Install the sandbox's Python packages now, instead of on first use."""
+    from bot.cli import commands as cli_commands
+
+    return cli_commands.sandbox()
+
+
+@cli.command("quick-command", epilog="Example: ponte quick-command summarize days=7")
+def quick_command(
+    slug: Annotated[str, typer.Argument(help="The quick command's name.")],
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[TEXT | KEY=VALUE ...]",
+            help="The quick command's input. Put -- before input that starts with a dash.",
+        ),
+    ] = None,
+    file: Annotated[Path | None, typer.Option("--file", help="Attach this file.")] = None,
+    as_json: AsJson = False,
+) -> int:
+    """Run a quick command and print its result."""
+    from bot.cli import commands as cli_commands
+
+    return cli_commands.quick_command(slug, words or [], file, as_json=as_json)
+
+
+@COMMAND_GROUPS["person"].command("export", epilog="Example: ponte person export web:ana")
+def person_export(
+    key: PersonKeyArgument,
+    files: Annotated[
+        Path | None,
+        typer.Option(
+            "--files", metavar="FOLDER", help="Write the export to this folder, with its files."
+        ),
+    ] = None,
+) -> int:
+    """Export all data about a person as JSON."""
+    from bot.cli import commands as person_commands
+
+    return person_commands.person_export(key, files)
+
+
+@cli.command(epilog="Example: ponte version")
+def version() -> None:
+    """Print the version of Ponte and, in a Git checkout, its commit."""
+    _print_version(True)
+
+
+def run_command(arguments: Sequence[str], is_english: bool) -> int:
+    """Run one command line and return its exit code. Report wrong usage on stderr. `is_english`:
+    the reader's language is, so that no translations are loaded."""
+    add_operations()
+    command = typer.main.get_command(cli)
+    if not is_english:
+        _translate(command)
+    try:
+        code = command.main(args=arguments, prog_name="ponte", standalone_mode=False)
+    except TyperException as error:
+        words = error.format_message()
+        if not words.startswith("Usage:"):  # asked for by giving no command at all
+            name = getattr(getattr(error, "ctx", None), "command_path", "ponte")
+            advice = say("Run `{command} --help` for help.", command=name)
+            words = f"{name}: {_translate_usage_error(words)} {advice}"
+        # As command-line tools do, 2 tells a wrong use and 1 another failure.
+        typer.echo(words, err=True)
+        return 2
+    except typer.Abort:  # Ctrl-C at a question
+        raise KeyboardInterrupt from None
+    return code if isinstance(code, int) else 0
+
+
+def _translate(command: Any) -> None:
+    """Translate the help texts of a command and of all commands below it."""
+    command.help = say(command.help or "")
+    if example := getattr(command, "epilog", None):
+        command.epilog = example.replace("Example:", say("Example:"))
+    for parameter in command.params:
+        if help := getattr(parameter, "help", None):
+            parameter.help = say(help)
+    for under in getattr(command, "commands", {}).values():
+        _translate(under)
+
+
+def _translate_usage_error(words: str) -> str:
+    """Return an error of Typer, which has English texts only, in the reader's language. A text that
+    no pattern matches is returned as it is."""
+    sentences = {
+        r"Missing argument (?P<name>.+)\.$": say("Missing argument {name}."),
+        r"Missing option (?P<name>.+)\.$": say("Missing option {name}."),
+        r"Missing command\.$": say("Missing command."),
+        r"No such command (?P<name>.+)\.$": say("No such command {name}."),
+        r"No such option: (?P<name>\S+)( .*|$)": say("No such option: {name}."),
+        r"Option (?P<name>.+) requires an argument\.$": say("Option {name} requires an argument."),
+        r"Got unexpected extra .* \((?P<name>.*)\)": say("Unexpected arguments: {name}."),
+        r"Invalid value for (?P<name>[^:]+): Input should be a valid integer.*": say(
+            "Invalid value for {name}: enter a whole number."
+        ),
+        r"Invalid value for (?P<name>[^:]+): (?P<why>.*)": say("Invalid value for {name}: {why}"),
+        r"Invalid value: (?P<why>.*)": say("Invalid value: {why}"),
+    }
+    for pattern, sentence in sentences.items():
+        if match := re.fullmatch(pattern, words, re.DOTALL):
+            return sentence.format(**match.groupdict())
+    return words
