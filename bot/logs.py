@@ -107,7 +107,7 @@ class ExceptionFields:
         level `debug`."""
         # An exception, the tuple of `sys.exc_info`, or True for the one that is handled now.
         fault = event.pop("exc_info", None)
-        event.pop("stack_info", None)
+        event.pop("stack_info", None)  # the stack of the logging call, which no line shows
         if isinstance(fault, tuple):
             fault = fault[1]
         elif fault and not isinstance(fault, BaseException):
@@ -134,11 +134,13 @@ class LogLineRenderer:
 
     def __call__(self, logger: WrappedLogger, method: str, event: MutableMapping[str, Any]) -> str:
         """Return the log line as JSON or text, without secrets. A line of text begins with the
-        time, the level, the logger and the event; the other fields follow as `name=value`."""
+        time, the level, the logger and the event; the other fields follow as `name=value`. Line
+        breaks in texts are escaped, so that no text can forge a line; a traceback keeps its own."""
         if self._json:
             return self._redaction.of(json.dumps(dict(event), ensure_ascii=False, default=repr))
         fields = dict(event)
         trace = fields.pop("traceback", "")
+        # Levels are padded to seven characters, the length of "warning".
         words = [fields.pop("timestamp", ""), f"{fields.pop('level', ''):<7}"]
         words.append(f"{fields.pop('logger', '')}: {_escape(str(fields.pop('event', '')))}")
         for key, value in fields.items():
@@ -161,7 +163,8 @@ def set_up_logging(
     # `model_fields_set` has the settings that somebody set.
     if quiet and "ponte_log_level" not in settings.model_fields_set:
         level = _LEVEL_ABOVE_ALL
-    # `report_error` writes the end of a command in the same form.
+    # `report_error` also writes the failure that ends a command as JSON. With `quiet`, a person
+    # reads it, so it stays in words.
     global _is_json
     _is_json = settings.ponte_log == "json" and not quiet
     # structlog knows no level above CRITICAL.
@@ -174,6 +177,7 @@ def set_up_logging(
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
+            # For what libraries log through `logging`, without structlog.
             foreign_pre_chain=_common_processors(),
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
@@ -184,6 +188,7 @@ def set_up_logging(
     )
     # `force`: a library may have set up logging of its own.
     logging.basicConfig(handlers=[handler], level=level, force=True)
+    # Below these levels, the libraries log message texts, tokens or whole addresses.
     for least, names in _LIBRARY_LEVELS.items():
         for name in names.split():
             logging.getLogger(name).setLevel(max(level, least))

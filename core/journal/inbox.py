@@ -72,7 +72,7 @@ class SenderLimits:
             # On Postgres, messages that are stored at the same moment do not see each other. So
             # this waits until an earlier one of the person is committed, and counts it, too.
             connection.lock_key(f"waiting:{person}")
-            sql = (  # runs of the person's schedules do not count
+            sql = (  # neither decisions nor runs of the person's schedules count
                 "SELECT count(*) FROM inbox WHERE person = ? AND is_decision = 0 AND state = 'new'"
                 " AND event_key NOT LIKE 'schedule:%'"
             )
@@ -114,7 +114,9 @@ class SqlInbox(SqlStore):
         self._runner = runner = runner or LocalRunner(database)
         # The other parts of Ponte know the inbox, and not which runner it has.
         self.run, self.drain, self.running_turn = runner.run, runner.drain, runner.running_turn
+        # Few turns work at the same time. A turn that only waits leaves its place to another one.
         self.leave_place, self.take_place = runner.leave_place, runner.take_place
+        # Whether a person stopped a turn, and whether another process has it now.
         self.is_stopped, self.is_taken_over = runner.is_stopped, runner.is_taken_over
 
     @property
@@ -216,7 +218,8 @@ class SqlInbox(SqlStore):
 
     def enqueue(self, message: Message, receipt: Receipt, decision: bool) -> int:
         """Queue a message that `store_message` stored, after its transaction. Return how many turns
-        of its conversation come first, besides those in the receipt.
+        of its conversation come first in this process's queue. Return 0 if processes share the
+        queue, because the receipt has the number then.
 
         `decision`: it runs at once. A message that was stored before is queued already: return 0.
         """
@@ -247,8 +250,9 @@ class SqlInbox(SqlStore):
         """
 
         def wake(amended: tuple[int, AmendResult, Queued | None]) -> None:
-            """Drop the old text from memory, and queue the message anew if it was stored once more.
-            Runs once the transaction is committed."""
+            """Drop the old text from memory, and queue the message again if it was stored once
+            more (`retyped`: what `enqueue` needs, else None). Runs once the transaction is
+            committed, with the result of `_amend_message`."""
             seq, _, retyped = amended
             self._new_messages.pop(seq, None)  # it has the text before the edit
             # The row was withdrawn or deleted. Who waits for its answer reads that now.
@@ -323,6 +327,8 @@ class SqlInbox(SqlStore):
 
         A message whose turn wrote something or called a tool stays, so that nothing is done twice.
         """
+        # "withdrawn": before its turn began. "removed": the turn ended because the message or its
+        # answer's post was deleted.
         await self._execute(
             "DELETE FROM inbox WHERE event_key = ? AND state IN ('withdrawn', 'removed')"
             " AND answer IS NULL AND NOT EXISTS (SELECT 1 FROM items WHERE items.seq = inbox.seq)"
@@ -332,7 +338,7 @@ class SqlInbox(SqlStore):
 
     async def requeue(self, turn: Turn, message: Message) -> bool:
         """Give a turn that has begun, but done nothing yet, the text of `message`, and queue it
-        again. Return False if its message was deleted meanwhile.
+        again. Return False if its message was deleted, or its turn was begun again, meanwhile.
 
         The person has edited the message, and only one of the two texts is a decision (such as
         `approve ID`). Decisions run at once and other messages wait for the turns before them, so
@@ -340,8 +346,8 @@ class SqlInbox(SqlStore):
         """
 
         def replace_turn(connection: SqlConnection) -> Queued | None:
-            """Store the message again, and return what `enqueue` needs; None if there is nothing
-            to queue."""
+            """Store the message again, at the end of the queue, and return what `enqueue` needs;
+            None if there is nothing to queue."""
             row = connection.read_locked_message(turn.seq)
             # Deleted, or begun again by another process.
             if row is None or (row["state"], row["attempt"]) != ("running", turn.attempt):
@@ -352,6 +358,7 @@ class SqlInbox(SqlStore):
             return self._store_again(connection, turn.seq, edited) if before.text else None
 
         def enqueue(queued: Queued | None) -> None:
+            """Queue the message, once the transaction is committed."""
             if queued:
                 self.enqueue(*queued)
 
@@ -465,9 +472,10 @@ def _sender_of(message: Message) -> Sender:
 
 
 def _drop_conversations(connection: SqlConnection, before: float, area: ConversationArea) -> None:
-    """Delete the area's conversations that nobody used since `before` (seconds since 1970) and that
-    have neither messages nor transcript items. They are of single requests (API, MCP): each has a
-    conversation of its own, to which nobody returns, so the empty rows would pile up."""
+    """Delete the conversations of `area`, a set of places, that nobody used since `before` (seconds
+    since 1970) and that have neither messages nor transcript items. Each is of a single request
+    (API, MCP), to which nobody returns, so the empty rows would pile up. A row of `threads` has the
+    state of a conversation's thread, such as its title."""
     there, values = area_condition(area)
     unused = (
         f"SELECT conversation FROM conversations WHERE used_at < ? AND {there}"  # noqa: S608
@@ -515,7 +523,8 @@ def _is_too_late(
     goes on with its message `before`. `message` is the edited one, None if it was deleted.
 
     That is so for a decision (such as `approve ID`), which may be half carried out, and for an edit
-    if the turn has recorded items or tool calls. A deletion still removes the text then.
+    if the turn has recorded items or tool calls. The deletion of any other message than a decision
+    is never too late: it removes the text.
     """
     if message is None or grammar.is_decision(before):
         return grammar.is_decision(before)

@@ -155,18 +155,21 @@ class MemberDirectory:
         self._shared = shared
         self._clock = clock
         self._known: BoundedDict[MemberKey, _Known] = BoundedDict(MAX_MEMBERS_IN_MEMORY)
+        """People in memory, with the time when the row of each was written last."""
         self._lookups: dict[MemberKey, _MemberLookup] = {}
         """Unfinished lookups, whether they are queued, under way or paused after a failure."""
         self._wanted: dict[MemberKey, None] = {}
         """People to look up, in order."""
         self._asked: set[MemberKey] = set()
-        """People with a lookup under way."""
+        """People whom the platform is asked about, or is asked again after a pause. Nobody else
+        asks about them meanwhile."""
         self._asking: asyncio.Task[object] | None = None
         """The task that looks up the people in `_wanted` on the platform."""
         self._reading: asyncio.Task[object] | None = None
         """The task that reads the rows again while anybody waits, if other processes write them."""
         self.resolved_count = 0
-        """The number of people that were waited for and then described."""
+        """The number of people that were waited for and then described. While this number stays,
+        the adapter for Slack repeats its list of members more rarely."""
         self._tasks = BackgroundTasks("directory")
 
     async def open(self, *scopes: str) -> None:
@@ -363,9 +366,9 @@ class MemberDirectory:
                 self._tasks.start(self._ask(place))
 
     async def _ask(self, place: MemberKey) -> None:
-        """Look one person up and store the result. After a failure, look them up again after a
-        pause, if anybody still waits for them then: as long as the platform asks for (PlatformBusy,
-        its rate limit), else ASK_AGAIN_SECONDS."""
+        """Look one person up (`place`: their scope and id) and store the result. After a failure,
+        look them up again after a pause, if anybody still waits for them then. The pause is as long
+        as the platform asks for (PlatformBusy, its rate limit), else ASK_AGAIN_SECONDS."""
         try:
             member = await self._platform_lookup.ask(place)
         except NoMember:
@@ -380,7 +383,7 @@ class MemberDirectory:
             log.info("could not look up a user; retrying", error=repr(error), delay_seconds=seconds)
         else:
             self._asked.discard(place)
-            await self.take([member])
+            await self.take([member])  # also ends the lookup, for those who wait
             return
         # The person stays in `_asked` during the pause, so that nobody else looks them up.
         if lookup := self._lookups.get(place):
@@ -389,7 +392,7 @@ class MemberDirectory:
                     # Ends the pause early: the person can also come in a list or an event.
                     await lookup.finished.wait()
         self._asked.discard(place)
-        lookup = self._lookups.get(place)
+        lookup = self._lookups.get(place)  # None: the person came during the pause
         if lookup is not None and lookup.waiter_count:
             self.want(place[1], place[0])
         else:
@@ -549,7 +552,7 @@ def _delete(connection: SqlConnection, platform: str, ids: Collection[str]) -> N
 
 def _row(platform: str, member: PlatformMember) -> tuple[str | int | float, ...]:
     """Return a member as the values of a row of the table `directory`, in the order of its
-    columns."""
+    columns. The ids of the member's groups or roles (`belongs_to`) become one text."""
     return (
         platform,
         member.scope,
@@ -566,7 +569,8 @@ def _row(platform: str, member: PlatformMember) -> tuple[str | int | float, ...]
 
 
 def _member(row: SqlRow) -> PlatformMember:
-    """Return the member in a row of the table `directory`."""
+    """Return the member in a row of the table `directory`, in which spaces separate the ids of the
+    member's groups or roles (`belongs_to`). `person` is the key over all platforms."""
     return PlatformMember(
         id=row["id"],
         scope=row["scope"],

@@ -109,9 +109,12 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
         from core.tools.code.sandbox.sandbox import SandboxLimits
 
         limits, home = SandboxLimits(), deps.home.path
+        # `kernel_places` records which process runs which thread's kernel.
         kernels = Kernels(deps.peers.kernel_places(), limits, max_kernels(limits))
         deps.peers.on("kernel", kernels.drop_forgotten)
         environment = PythonEnvironment(folder or environments_folder(home), deps.shared.proxies)
+        # The operator chose the sandbox, so a machine that allows none is a failure. With "auto",
+        # the tool is only off.
         is_required = deps.own.ponte_code == "local"
         return LocalBackend(environment, kernels, limits, is_required=is_required)
 
@@ -131,9 +134,9 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
 
     async def check(self, deps: IntegrationDependencies[CodeSettings]) -> Sequence[Health]:
         """Return the state of the code tool for `ponte doctor`. A local sandbox is started and
-        tried, as `ponte run` does it, in a temporary folder, so that nothing of it stays. Hosted
-        Python is not tried: it is at the model's server, which is checked elsewhere, and a
-        container costs money."""
+        tried, as `ponte run` does it, in a temporary folder, so that nothing of it stays. For any
+        other choice, the settings alone give the state: hosted Python runs at the model's server,
+        which is checked elsewhere, and its containers cost money."""
         if self.choose_place(deps.own, deps.shared) != "local":
             return [self.summary(deps.own, deps.shared)]
         with tempfile.TemporaryDirectory(prefix="ponte-doctor-") as folder:
@@ -163,7 +166,7 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
             raise PonteError("{why}", why=failed.cause) from None
         finally:
             await environment.close()
-        if python.lacks:
+        if python.lacks:  # why the libraries could not be installed
             raise PonteError("{why}", why=python.lacks)
         # The path is that of `bin/python` in the folder that was built.
         write(f"ready: {python.path.parent.parent}")

@@ -81,8 +81,9 @@ class _CheckedBackend:
 
     async def connect_tcp(self, *args: Any, **options: Any) -> Any:
         """Connect, and close the connection again if its address is not allowed: link-local (the
-        credentials of clouds), multicast, or public without TLS."""
+        credentials of clouds), multicast, unspecified (0.0.0.0), or public without TLS."""
         stream = await self._backend.connect_tcp(*args, **options)
+        # An IPv6 address can have a zone, as in fe80::1%eth0.
         host = stream.get_extra_info("server_addr")[0].partition("%")[0]
         address = ipaddress.ip_address(host)
         address = getattr(address, "ipv4_mapped", None) or address  # ::ffff:169.254.169.254
@@ -168,8 +169,8 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         number of its values, redirects. By the protocol, GET opens a stream for notices, POST makes
         a call, and DELETE ends a session. Raise httpx2's errors, as the SDK expects them."""
         if request.method == "GET":
-            # The SDK opens a stream for notices of the server by GET. 405 is how a server says that
-            # it has none, so the SDK goes on without.
+            # Without `_on_stream_end`, nobody wants notices of the server. 405 is how a server says
+            # that it has no stream for them, so the SDK goes on without.
             if self._on_stream_end is None:
                 return httpx2.Response(405)
             # A server that ends each stream at once would be asked without a pause.
@@ -183,7 +184,7 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         # 0: no error, and no redirect.
         status = response.status_code if response.status_code >= 300 else 0
         if request.method == "POST":  # calls; that a server refuses streams is no fault of it
-            self.status = status
+            self.status = status  # named in the error if the call fails
             # The SDK follows up to 20 redirects, and sends the call to each of them.
             self._redirects = self._redirects + 1 if 300 <= status < 400 else 0
             if self._redirects > 1:
@@ -240,7 +241,8 @@ async def _guard(
     work: Callable[[Client], Awaitable[T]],
     on_message: Any = None,
 ) -> T:
-    """Open a session, do `work` in it, and return its result. Raise McpServerError.
+    """Open a session, do `work` in it, and return its result. Raise McpServerError. `on_message`
+    gets the notices of the server.
 
     `seconds` is the time for both, None if the work may take any time. Once `work` has a result,
     that counts, even if the end of the session fails or is late: a call that was made must not be
@@ -267,10 +269,11 @@ def _explain(
 ) -> Exception:
     """Return the error for a failure of the SDK, in words for operators and without the token. The
     SDK runs its parts as tasks, so its errors may come in groups; the first one counts. `limit`
-    is how many seconds the server had."""
+    is how many seconds the server had. `transport.status` is the HTTP status of the last call, 0 if
+    it had no error."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    if isinstance(error, ToolError):
+    if isinstance(error, ToolError):  # Ponte's own, which has its words already
         return error
     if isinstance(error, TimeoutError):
         return McpServerError(_SILENT, code="timeout", name=server.name, seconds=round(limit))

@@ -141,8 +141,9 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         self, deps: IntegrationDependencies[NocodbSettings], quick: QuickCommands
     ) -> ToolBundle:
         """Return the tools and the applier of approved writes: over NocoDB's REST API or a bridge,
-        whichever NOCODB_URL names. A bridge attaches no files, so it needs no `read_file`."""
-        # Loaded only if NocoDB is connected. `quick` is for integrations that provide commands.
+        whichever NOCODB_URL names. A bridge attaches no files, so it needs no `read_file`. The
+        quick commands (`quick`) are for other integrations, which run or provide them."""
+        # Loaded only if NocoDB is connected.
         from core.tools.nocodb.bridge import BridgeSource
         from core.tools.nocodb.source import NocoSource
 
@@ -154,7 +155,7 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
             if own.nocodb == "rest"
             else BridgeSource(url, token, deps.http, **options)
         )
-        return ToolBundle(source, [source.rows])
+        return ToolBundle(source, [source.rows])  # `rows` applies the approved writes
 
     def rule_names(self, own: NocodbSettings, config: OperatorConfig) -> RuleNames:
         """Return the names of tools that rules in ponte.toml may use. If NocoDB is off, those of
@@ -219,7 +220,8 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         self, deps: IntegrationDependencies[NocodbSettings]
     ) -> Mapping[str, Sequence[str]]:
         """Return the bases that the token can read, as choices for NOCODB_BASE_ID. Each is named by
-        its title; by its id if the title is not unique or cannot be shown."""
+        its title; by its id if the title is not unique or cannot be shown. Return {} unless the
+        settings lead to NocoDB's REST API."""
         # Loaded only if NocoDB is connected.
         from core.tools.nocodb.api import NocoApi
 
@@ -227,6 +229,7 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         if own.nocodb != "rest":
             return {}
         url, token = plain_value(own.nocodb_url), plain_value(own.nocodb_token)
+        # Without `pauses`, a request that fails is not tried again.
         api = NocoApi(url, token, deps.http, pauses=(), timeout=CHECK_TIMEOUT_SECONDS)
         bases = await api.list_bases()
         titles = Counter(base.title for base in bases)
@@ -361,7 +364,7 @@ class _EditableRows(RowsKind):
         if change.proposal.undone_change or (is_update and links):
             return ()
         for number, (row_name, steps) in enumerate(zip(names, rows, strict=True), 1):
-            # All proposed values of the row.
+            # All proposed values of the row, which several steps write if it has links or files.
             cells = {n: v for step in steps for n, v in (step.write.after or {}).items()}
             for title, value in cells.items():
                 kind: Any
@@ -375,7 +378,7 @@ class _EditableRows(RowsKind):
                 format = draft.view.formats.get(title)
                 if format is None:  # a bridge does not describe its fields
                     kind = guess_input_type(value)
-                kind = "text" if kind == "link" else kind
+                kind = "text" if kind == "link" else kind  # people type titles of linked rows
                 text = _type_value(value, format or "")
                 fields.append(FormField(key, title, kind, text, tuple(options), row, format or ""))
         return fields

@@ -103,7 +103,8 @@ class StackSpotCommands:
         self._stackspot = stackspot
 
     async def run(self, ctx: ToolContext, slug: str, input: str | Mapping[str, Any]) -> Outcome:
-        """Run a command and return its result, JSON without its fence. Raise StackSpotError.
+        """Run a command and return the text of its result; JSON in a code fence comes without the
+        fence. Raise StackSpotError.
 
         The execution's id is journalled before waiting. If the context already has one
         (`ctx.call.handle`), an earlier attempt of this call began the run before a crash, and only
@@ -114,7 +115,8 @@ class StackSpotCommands:
             execution,
             on_progress=lambda status: ctx.turn.show_progress(describe_progress(status)),
         )
-        # To parse a long result would hold up the event loop.
+        # `without_fence` parses the text. `run_off_loop` does that in a thread if the text is long,
+        # because it would hold up the event loop.
         bare = await run_off_loop(lambda _: result.without_fence, result.text)
         return Outcome("ok", bare if bare.strip() else say(_NOTHING, slug=slug))
 
@@ -239,7 +241,8 @@ class RunBatch:
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:
         """Start the run and return its row with the id of the run at StackSpot. Raise ToolError if
-        it was not started, WriteUnsure if that is not known."""
+        it was not started, WriteUnsure if that is not known. A batch has one row, and the row's
+        `after` has the command's inputs. The run is in the conversation of the asker's thread."""
         (row,) = rows
         target, after = self._draft.target, dict(row.after or {})
         # Free text has a name only on the card; StackSpot gets the text alone.
@@ -326,7 +329,8 @@ class StackSpotSource:
         self._tool_sets = BoundedDict[tuple[str, str], tuple[QuickCommandTool, FunctionTool]](
             _MAX_TOOL_SETS
         )
-        """Tools by their descriptions, which name the commands and agents that a person may use."""
+        """Both tools by their two descriptions, which name the commands and agents that a person
+        may use."""
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         """Return the tools, also while StackSpot is down: a call then explains the failure.
@@ -392,7 +396,7 @@ class StackSpotSource:
         """
         # Whoever reads the answer needs the right to this command, too.
         ctx.viewer.note_need("command", slug)
-        # An earlier attempt of this call has begun the run.
+        # An earlier attempt of this call has begun the run, so only its end is awaited.
         if ctx.call.handle:
             return await self._run_command(ctx, slug, input)
         try:
@@ -400,6 +404,7 @@ class StackSpotSource:
             inputs = check_inputs(command, input)
         except (BadInput, Refusal) as error:
             raise ToolError(error.sentence, code=error.code, hint="", **error.values) from None
+        # Only a command that ponte.toml marks "read" runs without the approval of a person.
         if command.effect == "read":
             return await self._run_command(ctx, slug, inputs)
         return await ctx.turn.propose(draft_run(ctx, command, inputs))
@@ -424,8 +429,9 @@ class StackSpotSource:
         try:
             reply = await self._conversations.ask(ctx, entry.id, prompt)
         except StackSpotError as error:
+            # "unknown" tells the model that StackSpot may have answered all the same.
             return outcome_of_error(error, "unknown" if error.unsure else "error")
-        return await _with_file(ctx, reply, agent)
+        return await _with_file(ctx, reply, agent)  # the person gets a long reply as a file, too
 
     async def _run_command(self, ctx: ToolContext, slug: str, input: Inputs) -> Outcome:
         try:
