@@ -117,7 +117,8 @@ class OperationService:
     def list_forms(self) -> Sequence[Json]:
         """Return a description of the form of each operation that is both on the page /admin and a
         command of the shell: its help, and a field for each argument. An argument `name` is the
-        name of a webhook, so its values are known."""
+        name of a webhook, so its values are known. `long`: a text of several lines, for which the
+        shell takes a file."""
         return [
             {
                 "name": each.name,
@@ -130,6 +131,7 @@ class OperationService:
                         "options": [*self.ponte.live.current.hooks] if name == "name" else [],
                         "required": default is inspect.Parameter.empty,
                     }
+                    # `kind` is an `Annotated` type, whose metadata has the help of the argument.
                     for name, (kind, default) in each.parameters.items()
                     for parameter in getattr(kind, "__metadata__", ())
                 ],
@@ -163,7 +165,8 @@ def to_json(result: Any) -> Any:
 def describe_result(text: ResultText, result: Any, view: View, *, as_json: bool) -> Json:
     """Return a result as the shell prints it: the `lines` for standard output (with `as_json`, one
     JSON value a line), the `notes` for standard error, whether the exit code is 1 (`failed`), and
-    where the following page of a long list begins (`next`, "" at the end)."""
+    where the following page of a long list begins (`next`, "" at the end). `view` has the reader's
+    time zone, the names of people and the operation's arguments."""
     values = text.json_values(result) if as_json else ()
     lines = [json.dumps(value, ensure_ascii=False) for value in values]
     return {

@@ -53,11 +53,13 @@ def build_manager(tools: McpTools) -> StreamableHTTPSessionManager:
         "ponte",
         title="Ponte",
         instructions=_INSTRUCTIONS,
+        # "private": a client must not share the list, which depends on the caller's rights.
         cache_hints={"tools/list": CacheHint(TOOLS_FRESH_MS, "private")},
         on_list_tools=list_tools,
         on_call_tool=call_tool,
     )
-    # Ponte's own checks of Host and Origin come before; the SDK would know no name of this host.
+    # Ponte has checked Host and Origin before. The SDK's check would refuse every host, because it
+    # has no list of allowed names.
     security = TransportSecuritySettings(enable_dns_rebinding_protection=False)
     return StreamableHTTPSessionManager(
         server, json_response=True, stateless=True, security_settings=security

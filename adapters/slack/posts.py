@@ -102,12 +102,14 @@ class SlackStream:
         """Close the stream with the final `text` and `blocks`. Return False if an edit must still
         bring them into the post.
 
-        `session` is the status of the thread's session afterwards. `claimed`: the call's place
-        under the rate limit is reserved. Raises StoppedByUser and the errors of `SlackApi.call`.
+        `session` is the status of the thread's session afterwards ("processing", "active" or
+        "suspended"). `claimed`: the call's place under the rate limit is reserved. Raises
+        StoppedByUser and the errors of `SlackApi.call`.
         """
         # A stream only appends, so changed text and blocks that do not fit are left to an edit.
         # The stream is closed in any case, because Slack accepts no edit while it is open.
         follows = text.startswith(self.sent_text)
+        # BLOCK_BYTES: the streamed text counts as one more block.
         fits = (
             render.escaped_size(text) + render.BLOCK_BYTES + render.blocks_size(blocks)
             <= render.STREAM_BYTES
@@ -189,7 +191,7 @@ class PostLookup:
 
         It must hold all files of `names`, if names are given. A post with files has no key. If
         several turns follow one another, it belongs to the turn of the nearest keyed post before
-        it.
+        it. Posts are read from the oldest on.
         """
         # `owner`: the turn of the nearest keyed post so far, "" before the first one. `candidate`:
         # the newest post with files before it. `has_key`: a keyed post of this turn was passed.
@@ -204,13 +206,15 @@ class PostLookup:
                 candidate = str(post["ts"])
                 if has_key:
                     return candidate
+        # Files before this turn's first keyed post belong to another turn.
         return None if has_key else candidate
 
     async def _own_posts(self, until: str = "") -> Sequence[Json]:
         """Return the bot's posts since the source message, oldest first.
 
         If Slack refuses to list them, for example because a scope is missing, an answer must still
-        be posted. So there are none then; with `until`, SlackRefused is raised.
+        be posted. So there are none then. With `until`, the time stamp of the last post to read,
+        SlackRefused is raised: that caller must know for certain whether its post exists.
         """
         await self.workspace.identify()  # `workspace.user` is known only after it
         try:
@@ -241,8 +245,9 @@ class SlackPosts:
     async def make(self, key: str, content: PostContent, grows: bool) -> Json:
         """Post a part of an answer, and return the response of chat.postMessage.
 
-        `grows` means that more text follows, so text that is too long for one message waits until
-        the part is complete. Raises the errors of `SlackApi.call`.
+        `key` is that of the post, by which a later process finds it. `grows` means that more text
+        follows. Text that is too long for one message is then not divided: Slack's refusal is
+        raised, and the text waits until the part is complete. Raises the errors of `SlackApi.call`.
         """
         response: Json = {}
 
@@ -252,7 +257,8 @@ class SlackPosts:
             response = await self._post_one(key, body)
 
         rest = await self._send(post, content, grows)
-        # The first post is new, so no post with the rest of its text can exist yet.
+        # `rest` has the pieces of a divided text that need further messages. None of them can exist
+        # yet, because their keys contain the time stamp of the new post.
         await self._post_rest(str(response["ts"]), rest, content.cards, frozenset())
         return response
 
@@ -265,7 +271,8 @@ class SlackPosts:
         Raises the errors of `SlackApi.call`.
         """
         responses: list[Json] = []
-        # Waits for a place in that queue; the call below takes one in its method's queue as well.
+        # Refusals wait in a queue for all channels (""). The call below also takes a place in the
+        # queue of its method.
         if refusal:
             await self._api.limiter.turn(client.REFUSAL_LINE, "", client.SLACK_PLACE_SECONDS)
 
@@ -297,7 +304,8 @@ class SlackPosts:
         """Replace the content of the post `ts`. If its text is too long and more text follows
         (`grows`), the edit is skipped.
 
-        Further arguments go to chat.update. Raises the errors of `SlackApi.call`.
+        Further arguments go to chat.update; `claimed` among them tells that a place under the rate
+        limit is reserved. Raises the errors of `SlackApi.call`.
         """
 
         async def update(body: Json) -> None:
@@ -313,7 +321,8 @@ class SlackPosts:
             if grows and refused.error in client.MESSAGE_TOO_LONG:
                 return
             raise
-        # An earlier attempt may have posted a part of the rest already.
+        # `rest` has the pieces of a divided text that need further messages. An earlier attempt may
+        # have posted some of them already.
         existing_keys = await self._lookup.keys() if rest else frozenset()
         await self._post_rest(ts, rest, content.cards, existing_keys)
 
@@ -412,7 +421,7 @@ async def fetch_post(workspace: Workspace, channel: str, ts: str, thread: str) -
         oldest=ts,
         latest=ts,
         inclusive=True,
-        limit=2,
+        limit=2,  # of a thread, Slack also returns the root
     )
     return next((each for each in response.get("messages", []) if each.get("ts") == ts), {})
 
@@ -570,8 +579,8 @@ class SlackFiles:
 async def upload(
     api: SlackApi, stored_files: Files, find: Find, files: Sequence[File], channel: str, thread: str
 ) -> str:
-    """Upload all files of an answer in one post, and return its time stamp ("0" if it is not
-    found).
+    """Upload all files of an answer in one post, and return its time stamp. "0" stands for a post
+    that was made and is not found.
 
     Raises the errors of `SlackApi.call`. The SDK's files_upload_v2 does it in one call. Separate
     steps let Ponte look for the post if the last response was lost, instead of posting twice.

@@ -62,7 +62,8 @@ def run_process(takes: bool = True, works: bool = True) -> int:
     # its own. Nothing that runs needs it before somebody calls doctor, and it takes 5 MB and 60 ms.
     # A module that is None in `sys.modules` cannot be imported, which both libraries allow for.
     modules: Any = sys.modules
-    modules["httpx._main"] = None
+    modules["httpx._main"] = None  # also later: nothing in Ponte uses httpx's command
+    # False if rich is loaded already: it then stays as it is.
     is_hidden = modules.setdefault("rich", None) is None
     try:
         from bot.app import serve
@@ -103,11 +104,13 @@ def _open_standard_streams() -> None:
     A closed descriptor would be given to the next file that is opened, such as the database, and a
     library that writes an error to it would write into that file.
     """
+    # Each call gives the lowest free number. Programs that Ponte starts inherit these streams.
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
+    # Python has set the streams that it found closed to None.
     sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
     sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
     sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
-    if isinstance(sys.stdout, io.TextIOWrapper):
+    if isinstance(sys.stdout, io.TextIOWrapper):  # stderr escapes such characters by itself
         sys.stdout.reconfigure(errors="replace")

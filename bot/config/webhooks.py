@@ -75,13 +75,14 @@ def check_secrets(config: Config, settings: Settings) -> None:
     """Mask the secrets of all webhooks, sign-in providers and MCP servers in logs from now on.
     Raise SettingsError, with a line for each, for secrets of webhooks that are too short or not
     base64, and for MCP servers that cannot be used."""
+    # `secret` and `token` in ponte.toml are the names of variables, which hold the secrets.
     for provider in config.sign_in.values():
         mask_also(settings.variable(provider.secret))
     for server in config.mcp.values():
         mask_also(settings.variable(server.token or ""))
     faults = [*find_mcp_errors(config, settings)]
     if config.hooks:
-        from core.webhooks.intake import secret_fault
+        from core.webhooks.intake import secret_fault  # not loaded without a webhook
     for name, own in config.hooks.items():
         hook, where = own.hook(name, settings.variable), config.location("hooks", name)
         if hook.secret and (fault := secret_fault(hook.kind, hook.secret)):

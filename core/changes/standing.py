@@ -181,7 +181,8 @@ def _rule(list_objections: Callable[[Standing], _Objections]) -> Callable[[Stand
             code = "no_right"
             if isinstance(objection, NotKnown):
                 return replace(objection, id=standing.id)
-            # A text is the code of a refusal; a verdict is about a right that is needed.
+            # A text is the code of a refusal; a verdict is about a right that is needed. For
+            # "needs_admin", the kind of change has the sentence.
             if isinstance(objection, str):
                 code = objection
                 sentence = REFUSAL_SENTENCES.get(code, standing.admin_sentence)
@@ -194,8 +195,8 @@ def _rule(list_objections: Callable[[Standing], _Objections]) -> Callable[[Stand
                 values: dict[str, object] = {"right": objection.right, "id": standing.id}
                 values |= {"count": standing.needed_approvals, "rows": OWN_ROWS}
                 return RuleRefusal(code, objection.reason, objection.rule, values)
-        # Nothing objects. The audit log names the rule: a right of the person, else the rule that
-        # names the approvers, else the right to propose the change.
+        # Nothing objects. The audit log names the rule of a right of the person (unless only named
+        # approvers decide), else the one that names them, else that of the right to propose.
         rights = () if standing.is_exclusive else (standing.admin, standing.approve[0])
         rule = next((right.rule for right in rights if right.allowed), standing.named_rule)
         return Allowed(rule or standing.propose_here[0].rule)
@@ -207,11 +208,14 @@ def _rule(list_objections: Callable[[Standing], _Objections]) -> Callable[[Stand
 def may_see(standing: Standing) -> _Objections:
     """Judge whether the person may see the card. Everybody else gets the same answer as for an
     unknown id, because ids are not secret."""
+    # The first right to approve is that for the change's own table. It does not count for a
+    # personal change, which only its asker approves.
     rights = (standing.admin, *(() if standing.is_personal else standing.approve[:1]))
     has_card = standing.sees_card or standing.has_copy
     is_known = has_card or standing.has_asked or standing.is_named
     if is_known or any(right.allowed for right in rights):
         return
+    # None: the platform did not tell whether the person is a named approver.
     if standing.is_named is None:
         yield NotKnown("is_named")
     yield from (right for right in rights if right.is_unknown)
@@ -386,9 +390,9 @@ def _object_to_change(standing: Standing) -> _Objections:
     changes it from a copy of its card, as in a direct message, has the rights of the place where
     it was asked for. So the place of the copy does not count."""
     yield from _object_to_member(standing)
-    if standing.is_personal and not standing.is_asker:
+    if standing.is_personal and not standing.is_asker:  # such as somebody's own schedule
         yield "only_asker"
-    if not standing.is_same_workspace:
+    if not standing.is_same_workspace:  # from elsewhere, only an admin may
         yield from _object_to_others(standing, "elsewhere")
     yield from standing.propose_there
     if not standing.has_copy:

@@ -161,6 +161,7 @@ def read_written_calls(markup: str, tools: Mapping[str, Any]) -> list[tuple[str,
         return []
     markup = _NAMESPACES.sub(r"\1", _DSML.sub("", markup))
     markup = _TOKENS.sub(lambda token: f"<|{re.sub('[▁ ]', '_', token[1])}|>", markup)
+    # A made-up result ends the calls, unless the whole text can be read as calls.
     return _read_calls(markup, tools) or _read_calls(_RESULTS.split(markup, 1)[0], tools)
 
 
@@ -174,6 +175,7 @@ def read_bare_calls(text: str) -> list[tuple[str, Any]]:
         values = json.loads(text)
     except (ValueError, RecursionError):
         return _read_python(text)
+    # `_name_calls` gives an object with a name alone None in place of arguments.
     calls = _name_calls(values if isinstance(values, list) else [values])
     return [] if None in dict(calls).values() else calls
 
@@ -197,28 +199,32 @@ def _read_calls(markup: str, tools: Mapping[str, Any]) -> list[tuple[str, Any]]:
             rest = re.sub(argument, "", content, flags=re.DOTALL).strip()
             if arguments:
                 calls += [] if rest else [(name, arguments)]
-            # No arguments in tags: the content is JSON. Without content, it is a call without
-            # arguments, if its form has no end or the end is there (`end`).
+            # No arguments in tags: the content is JSON, or empty for a call without arguments. An
+            # empty one counts unless its closing tag is missing, for which `end` is [""].
             elif rest or end != [""]:
                 calls += _read_json(name, rest)
         rest = re.sub(pattern, "", markup, flags=re.DOTALL)
+        # There can be more calls than matches, because one match may hold a list of calls.
         if calls and len(calls) >= len(matches) and not _REST_OF_CALL.search(rest):
             return calls
     return []
 
 
 def _read_arguments(pattern: str, content: str, schema: Any) -> Iterator[tuple[str, Any]]:
-    """Yield the names and values of the arguments between tags (`pattern`) in a call's content. A
-    value is JSON or Python, unless the tag (`string="true"`, as DeepSeek writes it) or the tool's
-    schema says that it is text. What is neither is text, too."""
+    """Yield the names and values of the arguments between tags in a call's content. The groups of
+    `pattern` are an argument's name, the attributes of its tag, and its value. A value is JSON or
+    Python, unless the tag (`string="true"`, as DeepSeek writes it) or the tool's schema says that
+    it is text. What is neither is text, too."""
     properties = (schema or {}).get("properties", {})
     for name, attributes, words in re.findall(pattern, content, re.DOTALL):
+        # A schema has one type, or a list of types.
         kind = str(properties.get(name, {}).get("type"))
         value: Any = words
         if 'string="true"' not in attributes and "string" not in kind:
             try:
                 value = json.loads(words)
             except ValueError:
+                # The limit bounds the time that Python's parser takes.
                 with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
                     value = ast.literal_eval(words[:MAX_BARE_CALL_CHARACTERS].strip())
         yield name.strip(), value
@@ -228,15 +234,18 @@ def _read_json(name: str, words: str) -> list[tuple[str, Any]]:
     """Return the calls in the content of a tag: with a `name`, the arguments of that tool as one
     JSON object; without one (""), JSON objects that have a name and arguments, or calls in Python.
     Return none for anything else."""
+    # Marks of DeepSeek and Kimi before the JSON, and a fence around it.
     words = re.sub(r"^(?:<\|tool_(?:sep|call_argument_begin)\|>|\s|```json)*", "", words)
     words = words.rstrip("` \n").removesuffix("[/TOOL_CALLS]")
     # Gemma writes names without quotes, and its own quotes around texts.
     if name and re.match(r"\{\s*\w+:", words):
         words = _GEMMA_WORDS.sub(lambda match: json.dumps(match[1] or match[2] or ""), words)
+    # No content with a name is a call without arguments.
     values, rest = list[Any](), words or "{}"
     if not name and re.match(r"\[?[\w.]+\(", words):
         return _read_python(words)
-    # Several objects may follow each other, with or without a separator.
+    # Several objects may follow each other, with or without a separator. Texts in them may contain
+    # line breaks (`strict`). What comes after the objects is ignored.
     while rest.startswith(("{", "[")):
         try:
             value, end = json.JSONDecoder(strict=False).raw_decode(rest)
@@ -386,6 +395,7 @@ class GrowingCode:
             self.ticks = 0
         # An indented line is code only after a blank line or other code.
         self._may_indent = is_blank or self._is_indented
+        # A list item and a line without indentation set the column; other lines keep it.
         if item or (content[:1].strip() and not is_blank):
             self._code_indent = 4 + start
         self._line = ""

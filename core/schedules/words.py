@@ -299,6 +299,7 @@ def describe_times(draft: ScheduleDraft, now: float, runs: int) -> list[str]:
         dates = next_dates(rest, now) if has_more else []
     except BadSchedule:  # for example a time zone that this machine no longer knows
         dates = []
+    # A single run has no `cron`, and its date is in the first line.
     if draft.rule.cron and dates:
         lines.append(say("Next dates: {dates}.", dates="; ".join(map(describe_date, dates))))
         if changes := find_clock_changes(rest, now):

@@ -144,7 +144,7 @@ def _check_standard(hook: Hook, headers: Mapping[str, str], body: bytes, now: fl
 
 def _check_secret(hook: Hook, headers: Mapping[str, str], body: bytes, now: float) -> bool:
     """Return True if a header of the request holds the webhook's secret, for services that do not
-    sign their requests."""
+    sign their requests. Only the checks of other kinds use `body` and `now`."""
     value = headers.get(hook.header.lower(), "")
     # Some senders can set only Authorization, with a scheme: "Bearer SECRET", "Basic …".
     scheme, _, credentials = value.partition(" ")
@@ -154,6 +154,7 @@ def _check_secret(hook: Hook, headers: Mapping[str, str], body: bytes, now: floa
             user, _, password = base64.b64decode(credentials).decode().partition(":")
             secrets += [user, password]
     # Digests have one length, so the comparison does not reveal that of the secret.
+    # All are compared, so that the time does not tell which one is right.
     expected = digest(hook.secret.encode())
     genuine = [_is_equal(digest(_encode(secret)), expected) for secret in secrets]
     return any(genuine)
@@ -245,10 +246,11 @@ class HookIntake:
         delivery that the configuration's `only` leaves out is answered with 200, because senders
         repeat a request after any other status."""
         hook = self.find(name)
-        # An unknown name takes as long as a wrong signature.
+        # With `_UNKNOWN`, a name that no webhook has takes as long as a wrong signature.
         genuine = is_genuine(hook or _UNKNOWN, headers, body, self.clock())
         if hook is None or not genuine:
-            # The answer does not tell whether the webhook exists.
+            # The answer does not tell whether the webhook exists. The log warns of each webhook
+            # once a minute, however many such requests come.
             if hook and self._warnings.admits(name, self.clock()):
                 log.warning("webhook request has no valid signature", webhook=name)
             return _build_refusal("unauthorized")
@@ -270,8 +272,8 @@ class HookIntake:
             parsed = {EVENT_FIELD: event, **parsed}
         if not is_wanted(hook, parsed):
             return _build_answer(200, {"status": "ignored"})
-        # A body without an id of its own: its digest is the id, and equal ones may be two
-        # deliveries.
+        # Without an id of its own, a body has its digest as the id. An equal body that comes
+        # `repeats_after` seconds later is another delivery (0.0: never).
         repeats_after = hook.repeats_after if id == digest(body) else 0.0
         return await self._store(hook, f"hook:{name}:{id}", parsed, repeats_after)
 
@@ -348,11 +350,13 @@ class HookIntake:
 def preview_delivery(hook: Hook, body: bytes) -> tuple[Person, Address, str, str, str]:
     """Return what a delivery with this body would lead to, without storing it, as five values: its
     author, its place, two texts (the post and "", or the instruction for the model and the body
-    that it reads), and why it would not be answered ("ignored", "no_fields"; "" if it would).
+    that it reads), and why it would not be answered: "ignored" by the conditions (`only`),
+    "no_fields" if the body fills no field of the template, "" if it would.
 
     The kind of GitHub's event is not in the body, so conditions on it are left out. Without a body,
     the post is the template with empty fields."""
     author = Person(HOOK_PLATFORM, hook.name, is_bot=True)
+    # PLATFORM:WORKSPACE:CHANNEL, or PLATFORM:PERSON for a direct message.
     platform, *ids = hook.post_to.split(":")
     workspace, channel = ids if len(ids) == 2 else ("", "")
     place = Address(platform, channel, workspace, is_shared=bool(channel))
@@ -381,13 +385,16 @@ def _parse_body(body: bytes, content_type: str) -> Any:
 
     The content type counts only if the body is no JSON: some programs send JSON as a form.
     """
+    # Only the header is parsed here (`b""`), for the character set.
     charset = _parse_content_type(content_type, b"").get_content_charset()
+    # `_parse_value` returns a text that is no JSON as it is.
     parsed = _parse_value(_decode(body, charset))
     if not isinstance(parsed, str):
         return parsed
     fields: dict[str, list[Any]] = {}
     with suppress(ValueError, LookupError):  # too many fields, or an unknown character set
         for name, text in _form_fields(body, content_type):
+            # Only objects and lists count as JSON: `12` in a field is a text.
             value = _parse_value(text) if text.lstrip()[:1] in ("{", "[") else text
             fields.setdefault(name, []).append(value)
     # A field that comes more than once is a list.
@@ -403,10 +410,12 @@ def _form_fields(body: bytes, content_type: str) -> Iterator[tuple[str, str]]:
     charset = form.get_content_charset()
     if form.get_content_type() == "application/x-www-form-urlencoded":
         pairs = parse_qsl(
+            # `parse_qsl` takes one character set, and a sender may name a wrong one. With Latin-1,
+            # each byte becomes one character, so that `_decode` gets the bytes below.
             body.decode("latin-1"),
             keep_blank_values=True,
             max_num_fields=MAX_HOOK_FORM_FIELDS,
-            encoding="latin-1",  # one character for each byte
+            encoding="latin-1",
         )
         for pair in pairs:
             name, text = (_decode(each.encode("latin-1", "replace"), charset) for each in pair)

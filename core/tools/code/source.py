@@ -114,9 +114,10 @@ def shorten_output(printed: str) -> str:
     for line in printed.split("\n"):
         state = _LINE_UP.sub("", line)
         if state and state != line:
-            # The line moves the cursor up, so it replaces the one before.
+            # The line moves the cursor up, so its text, if any, replaces the line before.
             del lines[-1:]
-        # What follows the last return to the line's start; one backspace alone is kept.
+        # Only what follows the last carriage return, and the last two backspaces in a row. One
+        # backspace alone is kept.
         lines.append(state.rstrip("\r\b").rpartition("\r")[2].rpartition("\b\b")[2])
     counts = {
         line: count for line, count in Counter(lines).items() if line and count > MAX_EQUAL_LINES
@@ -150,7 +151,8 @@ class CodeRunner:
 
     async def run(self, ctx: ToolContext, code: str, message: str = "") -> CodeRun:
         """Run `code`, or the code block in the person's `message` if `code` is empty, and store the
-        files that it made, a long output, and the code itself, named by its hash.
+        files that it made, a long output, and the code itself. The hash gives each code a file name
+        of its own.
 
         Raise ToolError, and NotStored if a file cannot be stored.
         """
