@@ -162,10 +162,10 @@ class ChangeRunner:
         try:
             await asyncio.shield(flight)
         except asyncio.CancelledError:
-            # A person's stop ends only the waiting for a run. If the process stops instead, the
-            # next process continues the run by its id.
+            # A person's stop ends only the waiting for a run. If the process stops instead, which
+            # sets `_held`, the next process continues the run by its id.
             leaves = run.kind.has_end and not self._held.is_set()
-            run.stop_waiting.set()
+            run.stop_waiting.set()  # `_read` then waits no longer for the end of the run
             await asyncio.wait({flight})
             if not leaves:
                 raise

@@ -113,7 +113,8 @@ class Journal(SqlThreads):
         self.on_end: Callable[[int], None] | None = None
         """Called with the `seq` of each turn that `end_turn` ended."""
         self.take_begun: Callable[[int], Mapping[str, Any] | None] | None = None
-        """Returns the result of `ponte_begin` if the turn began when it was fetched."""
+        """Called with the `seq` of a turn. Returns what is known of the turn if the query that
+        fetched its job also began it (the SQL function `ponte_begin`), otherwise None."""
         self._is_alive = is_alive
         self._owner = owner or secrets.token_hex(8)
         """The id of this process. `begin` counts another attempt only if a different process has
@@ -239,16 +240,18 @@ class Journal(SqlThreads):
         """
         remotes = (*others, Remote("response", response))
 
-        # If the conversation was forgotten meanwhile, its generation is higher: the new rows are
-        # then marked for erasure at once.
+        # If the conversation was forgotten meanwhile, its generation is higher than that of the
+        # turn: the new rows are then marked for erasure. `now` is the row of `current_turns`.
         insert, values = threads.insert_remotes(
             turn.thread,
             remotes,
             forgotten="NOT EXISTS (SELECT 1 FROM now WHERE generation = :generation)",
         )
-        steps = [step for step in (insert, _ADD_RESPONSE_SQL) if step]  # `insert` may be ""
+        # `insert` is "" if no object has an id.
+        steps = [step for step in (insert, _ADD_RESPONSE_SQL) if step]
         values |= {"response": response, "number": number}
         try:
+            # `single`: one statement, which saves the round trips of BEGIN and COMMIT.
             is_current = await self._database.write(
                 lambda c: _read_current(c, turn, steps, values) is not None, single=True
             )
@@ -326,6 +329,7 @@ class Journal(SqlThreads):
         items = read_items(connection, turn.seq)
         if any(item.kind == "call" and item.call_id == call_id for item in items):
             output = outcome.to_item(call_id)
+            # Only people who may see all that the model has read in this turn may read the output.
             _add_items(connection, turn, [output], "", turn.needs | outcome.needs)
 
     @_current_turn_transaction
@@ -453,6 +457,7 @@ class Journal(SqlThreads):
                 bare = replace(present, reply_to=replace(turn.message.reply_to, token=""))
                 sql = "UPDATE inbox SET message = ? WHERE seq = ?"
                 connection.execute(sql, (encode_json(bare), turn.seq))
+            # This runs the steps, too: they store the post and end the turn.
             return _read_current(connection, turn, steps, values) is not None
 
         def note(is_current: bool) -> None:
@@ -461,6 +466,7 @@ class Journal(SqlThreads):
                 self.on_end(turn.seq)
 
         # If a power failure undoes this, the next start finds the post and ends the turn again.
+        # Without a token, `write` is one statement, which needs no BEGIN and COMMIT (`single`).
         if not await self._database.write(write, note, single=not has_token, repeatable=True):
             raise Superseded
 
@@ -713,13 +719,15 @@ def _read_current(
     row = connection.run_for_turn(steps, {**guards, **values})
     if row is not None and row["attempt"] > turn.attempt:
         raise TakenOver
+    # None: the message was erased. A lower attempt: the turn was put back into the queue.
     if row is None or row["attempt"] != turn.attempt:
         return None
     # A statement that runs alone is repeated if its connection broke. The first run may have ended
     # the turn: then the turn has the state that this call sets, which is no failure.
     if row["state"] in FINAL_STATES and row["state"] != values.get("state"):
         return None
-    # A decision may itself be the `forget` that raised the generation.
+    # A decision is a command that runs beside the turns of its conversation, such as `stop`. It
+    # may itself be the `forget` that raised the generation.
     return row if row["is_decision"] or row["generation"] == turn.generation else None
 
 
@@ -773,8 +781,9 @@ def _add_round(
 def _insert_post(connection: SqlConnection, turn: Turn, number: int, key: str) -> None:
     """Record that the part `number` of the answer is about to be posted under `key`.
 
-    A part that was posted or removed already does not change. One that an earlier attempt only
-    began gets the new key.
+    After a crash, Ponte looks on the platform for a post with this key before it posts again. A
+    part that was posted or removed already does not change. One that an earlier attempt only began
+    gets the new key.
     """
     connection.execute(
         "INSERT INTO posts (seq, number, person, key, state, updated_at)"

@@ -214,6 +214,7 @@ class ContextSizes:
         else:
             # The setting is of another model, but the best guess for this one.
             size = ContextSize(self._setting or ASSUMED_CONTEXT_TOKENS, "assumed")
+        # `until` is infinite, except for a guess of Ponte's and a rate limit, which may change.
         refused, until = self._refused.get(model, (size, 0.0))
         is_refused = refused.tokens < size.tokens and time.monotonic() < until
         return refused if is_refused else size
@@ -280,7 +281,7 @@ class ContextSizes:
             async with asyncio.timeout(CONTEXT_ASK_SECONDS):
                 self.model_list = listed = self.model_list or await self._get("/models")
                 tokens = find_size(_entry_of(listed, model))
-                # The server answered, if only that it has no such path: it was reached.
+                # `_is_refused`: the server answered a path with an error 4xx, so it was reached.
                 is_sure = bool(listed) or self._is_refused
                 if not tokens:
                     tokens, is_loaded = await self._ask_native(model)
@@ -293,20 +294,21 @@ class ContextSizes:
                 self._refused.pop(model, None)
             self._server_tokens[model] = tokens
         if not is_sure:
-            # The next request asks once more.
+            # `wait` starts a question for a model that has none, so the next turn asks once more.
             self._questions.pop(model, None)
 
     async def _ask_native(self, model: str) -> tuple[int, bool]:
         """Ask the paths where local servers (Ollama, LM Studio, llama.cpp) and the proxy LiteLLM
         tell the size, besides OpenAI's API. Return the tokens, 0 for none, and whether they are
         sure: a model that is not loaded may be loaded with a smaller context than it could have."""
-        # The address of OpenAI's API ends in /v1; the other APIs are beside it ("/..").
+        # The address of OpenAI's API ends in /v1; the other APIs are beside it ("/.."). A path that
+        # the server does not have gives {}.
         props, running, shown, studio, proxy = await asyncio.gather(
-            self._get("/../props"),
-            self._get("/../api/ps"),
-            self._get("/../api/show", {"model": model}),
-            self._get("/../api/v0/models"),
-            self._get("/model/info"),
+            self._get("/../props"),  # llama.cpp
+            self._get("/../api/ps"),  # Ollama: the loaded models
+            self._get("/../api/show", {"model": model}),  # Ollama
+            self._get("/../api/v0/models"),  # LM Studio
+            self._get("/model/info"),  # LiteLLM
         )
         sizes = map(find_size, (props, _entry_of(running, model), _entry_of(proxy, model)))
         if tokens := next(filter(None, sizes), 0):
@@ -316,6 +318,7 @@ class ContextSizes:
         if own and int(own[1]) >= MIN_CONTEXT_TOKENS:
             return int(own[1]), True
         entry = _entry_of(studio, model)
+        # `remote_host`: another host runs the model for Ollama, so it is never loaded here.
         is_loaded = "loaded_context_length" in entry or "remote_host" in shown
         tokens = find_size(entry) or find_size(shown.get("model_info"))
         return tokens if is_loaded else min(tokens, UNLOADED_CONTEXT_TOKENS), is_loaded
@@ -477,6 +480,7 @@ def fit_tools(ask: RoundRequest, items: Sequence[Item], most: int) -> RoundReque
     words = _words_of(*(item.text for item in items if item.role == "user"))
 
     newest = next((item.text for item in reversed(items) if item.role == "user"), "").lower()
+    # The patterns have each accent in one character with its letter; a text may have them apart.
     newest = compose_letters(newest[:MAX_COMPARED_CHARACTERS])
 
     # The tools to keep come first in the order of this key.

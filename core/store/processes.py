@@ -92,8 +92,9 @@ class Notifications:
                 log.warning("notification connection lost; reconnecting", error=repr(error))
             finally:
                 self.connected.clear()
-                self.disconnected_at = time.monotonic()
+                self.disconnected_at = time.monotonic()  # for the health of the database
                 await connection.close()
+            # `reconnect_pause` waits only after a connect that failed, not after a lost connection.
             await asyncio.sleep(RECONNECT_SECONDS)
 
     async def _connect(self) -> psycopg.AsyncConnection[Any]:
@@ -298,7 +299,8 @@ class OwnProcess(SqlStore):
         The lease is renewed every BEAT_SECONDS. `stop_at` is the time by which the work must end if
         no renewal succeeds: ROLE_MARGIN_SECONDS before another process can take the lease. It is in
         the process's own clock, so the work also ends while the database does not answer. The lease
-        is released only after the work has ended.
+        is released only after the work has ended. Each step of the loop takes at most BEAT_SECONDS,
+        and while the work runs, it ends by `stop_at` (`_seconds_to_next_step`).
         """
         loop = asyncio.get_running_loop()
         leading: asyncio.Task[None] | None = None
@@ -312,6 +314,7 @@ class OwnProcess(SqlStore):
                     # The lease starts when Postgres handles the request, which is later than
                     # `began`. So the work always stops early rather than late.
                     stop_at = began + ROLE_LEASE_SECONDS - ROLE_MARGIN_SECONDS if renewed else 0.0
+                # Work that ended by itself, for example by an error, is started again below.
                 if leading and (leading.done() or loop.time() >= stop_at):
                     log.info("gave up a leader role", role=role)
                     await _cancel_and_log(leading)

@@ -251,7 +251,7 @@ class _Snapshot:
                 field = other.field(options["related_table_rollup_field_id"])
                 cells = (self.cell(other, field, each) for each in self.children(link).get(id, ()))
                 total = sum((parse_number(each) or Decimal() for each in cells), Decimal())
-                return _plain_number(float(total))
+                return _plain_number(float(total))  # 39.0 becomes 39, as in NocoDB's answers
             case _:
                 return row.cells.get(column["title"])
 
@@ -335,7 +335,9 @@ class SampleApi:
         WriteUnsure. A usable file is filled again in one transaction; a damaged one is deleted
         first."""
         self._new_language = language or self._find_language()
-        with suppress(NocoError):  # raised for a damaged file, which is deleted below
+        # Raised for a damaged file, or one that another process has locked for too long. The file
+        # is then deleted below.
+        with suppress(NocoError):
             self._transact(lambda state: self._fill(state.connection))
             return
         try:
@@ -449,7 +451,8 @@ class SampleApi:
         return [NocoRecord(str(each["id"]), each["fields"]) for each in rows]
 
     async def create_rows(self, at: TableId, rows: Sequence[Json], *, by: str = "") -> Records:
-        """Create rows and return them. Ids of deleted rows are never given again, as in NocoDB."""
+        """Create rows and return them. Ids of deleted rows are never given again, as in NocoDB.
+        `by` is the asker for NocoDB's audit, which the sample tables do not have."""
 
         def write(state: _Snapshot) -> Records:
             """Insert the rows in one transaction. `last_ids` has the last id that each table gave,
@@ -597,7 +600,9 @@ class SampleApi:
 
     def _load(self, connection: sqlite3.Connection) -> _Snapshot:
         """Read the whole base into memory; it is small. A base with another id was made anew by
-        `ponte sample reset`, so descriptions that callers have cached are outdated."""
+        `ponte sample reset`, so descriptions that callers have cached are outdated: they drop them
+        when `drift_count` changes."""
+        # "": somebody has emptied the table.
         (base,) = connection.execute("SELECT id FROM base").fetchone() or ("",)
         if self._base and base != self._base:
             self.drift_count += 1
@@ -616,7 +621,11 @@ class SampleApi:
 
     def _fill(self, connection: sqlite3.Connection) -> None:
         """Replace everything by the first content, under a new id of the base, by which drafts from
-        before are refused. `PRAGMA user_version` stores the language of the content."""
+        before are refused. `PRAGMA user_version` stores the language of the content.
+
+        `_make_content` returns English rows by the table's id. `_new_language` is the language for
+        a new file, or that of a reset.
+        """
         for name in ("base", "last_ids", "table_rows"):
             connection.execute(f"DELETE FROM {name}")  # noqa: S608 - a constant
         connection.execute("INSERT INTO base VALUES (?)", (secrets.token_hex(_BASE_ID_BYTES),))
