@@ -209,7 +209,8 @@ def to_message(
     thread that will be created from this message, or 0."""
     key = event_key(message.channel.id, message.id)
     address = locations.conversation_address(location, message.author.id)
-    # The answer comes in that thread, so the message belongs to its conversation.
+    # The answer comes in that thread, so the message belongs to its conversation, which all people
+    # in the thread share ("").
     if thread:
         address = location.address("", thread)
     author = person_of(message.author)
@@ -230,6 +231,7 @@ def to_message(
         attachments=files,
         context=quotes_of(message, me),
         locale=locations.language_of(message),
+        # By this time the inbox tells which version of an edited message is the newer one.
         sent_at=(message.edited_at or message.created_at).timestamp(),
         mentions=names_of(message, me).list_mentions(message.content),
     )
@@ -287,6 +289,7 @@ class ReferencedNames:
             if one := find[kind](int(id)):
                 # A role is shown with one "@", as a person is.
                 return f"{kind[0]}{getattr(one, 'display_name', one.name)}"
+        # By the unchanged markup, `list_mentions` leaves out a person whose name is not known.
         return found[0] if kind == "@" else f"{kind[0]}{id}"
 
 
@@ -328,7 +331,8 @@ def quotes_of(message: discord.Message, me: int) -> tuple[Quote, ...]:
         # Without the Message Content intent, messages from a server that do not mention us arrive
         # empty. In direct messages nothing is withheld, and Discord's own messages have no text.
         is_readable = quoted.text or not replied.guild or replied.type not in SPEECH_AND_APP_ANSWERS
-        if not is_readable and replied.author.id != me:  # the turn tries to fetch it
+        # The turn tries to fetch the message. Our own posts always arrive with their content.
+        if not is_readable and replied.author.id != me:
             quoted = replace(quoted, reference=f"{replied.channel.id}/{replied.id}")
         quotes += [quoted] if quoted.text or quoted.reference else []
     if message.message_snapshots:

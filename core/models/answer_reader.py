@@ -499,7 +499,8 @@ class AnswerReader:
         """What the server says of a failed answer."""
         self.parts: list[Part] = []
         self.phases: dict[object, str] = {}
-        """The phases of messages (commentary or final answer), by the message's key."""
+        """The phases of messages (commentary or final answer), by the message's key. Each goes back
+        to the server with its message."""
         self._tools = tools or {}
         self._holds_start, self._is_continued = holds_start, is_continued
         """`_holds_start`: the beginning is not shown until it is known to be no thought.
@@ -507,7 +508,8 @@ class AnswerReader:
         # Joins characters that a server cuts into two pieces.
         self._joiner = PieceJoiner()
         self._carried: dict[str, list[Any]] = {}
-        """The pieces of each field of the message that the server wants back."""
+        """The fields of the message that the server wants back with its calls, such as thoughts or
+        signatures: by the field's name, its pieces."""
         self._sources: dict[str, str] = {}
         """The addresses that the server names as sources, with their titles."""
         self._characters = self._checked_characters = 0
@@ -623,6 +625,7 @@ class AnswerReader:
         text.pieces.append(piece)
         text.size += len(piece)
         was_unopened = text.growing.is_unopened
+        # `_joiner` keeps back half a character at the end, `growing` leaves out thoughts.
         new_text = text.growing.add(self._joiner.add(piece))
         # This model's last answer began with a thought that no tag opened. So nothing is shown
         # until a thought has ended; then all of the text after it is.
@@ -636,6 +639,7 @@ class AnswerReader:
             events.append(TextWithdrawn())
             self.has_shown = False
         if new_text:
+            # The first part of another message begins a paragraph; its other parts continue it.
             is_paragraph = self.has_shown and not text.is_shown and part == 0
             events.append(TextDelta(f"\n\n{new_text}" if is_paragraph else new_text))
             self.has_shown = text.is_shown = True
@@ -705,7 +709,8 @@ class AnswerReader:
 
         Servers name a call by its index, by its id, by both or by none, and some send each call
         twice: in pieces and whole, or whole and whole. So the open call that fits best is
-        completed. An equal call that is complete already is marked, not added.
+        completed. An equal call that is complete already is marked (`may_be_two`), not added: it
+        runs once, and its output says so to the model.
         """
         words = dump_arguments(arguments)
         # An empty field beside the text: this call is not added to the answer.
@@ -819,14 +824,15 @@ class AnswerReader:
         same_id = [call for call in calls if id and call.id == id]
         call = next((call for call in calls if call.index == index is not None), None)
         if call is None:
-            # Another index means another call, unless only its id says where the piece belongs.
+            # No call has this index, so the id decides. A piece with a tool's name and another
+            # index than the call with its id begins another call.
             call = next((c for c in same_id if not name or None in (index, c.index)), None)
             last = calls[0] if calls else None
             # A server without indexes, and a new id: does it continue the last call all the same?
             if call is None and last and id and index is last.index is None:
                 return last if self._continues(last, name, words) else None
-            # Neither id nor index: it belongs to the last call, unless that is complete and the
-            # piece names a tool again.
+            # Without an id, and without an index or a name, it belongs to the last call. If both
+            # have a name, only an equal one continues the call, while its arguments are incomplete.
             if call is None and last and not id and (not name or index is last.index is None):
                 is_open = name in ("", last.name) and not self._is_object(last)
                 return last if not (name and last.name) or is_open else None
@@ -1009,6 +1015,7 @@ def find_objects(words: str) -> list[str]:
     objects, at = list[str](), words.find("{")
     while words.startswith("{", at):
         try:
+            # This decoder takes line breaks inside texts, which `json.loads` refuses.
             value, end = _ARGUMENTS_DECODER.raw_decode(words, at)
         except (ValueError, RecursionError):
             return []

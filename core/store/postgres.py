@@ -218,8 +218,9 @@ class PostgresDatabase:
         repeatable: bool = False,
     ) -> T:
         """Run `work` in a transaction and return its result; the result is durable on return. A
-        `single` statement is a transaction without BEGIN and COMMIT. `repeatable` changes nothing:
-        to change `synchronous_commit` would cost a statement.
+        `single` statement is a transaction without BEGIN and COMMIT. `repeatable` (the next start
+        can do this write again, so it need not wait for the disk) changes nothing here: to change
+        `synchronous_commit` would cost a statement.
 
         `then` runs on the event loop after the commit, even if the caller was cancelled meanwhile.
         Raises NotStored, Unstorable, and whatever `work` raises.
@@ -303,7 +304,8 @@ class PostgresDatabase:
         self._pool.open()
 
     def _migrate(self, connection: psycopg.Connection[Any]) -> None:
-        """Create or migrate the schema in one transaction.
+        """Create or migrate the schema in one transaction. `script` is what SQLite has too,
+        `shared` what only Postgres has.
 
         An advisory lock makes processes that start together do this one after the other. Raises
         DifferentSharedSchema if another version of Ponte wrote the database.
@@ -320,7 +322,7 @@ class PostgresDatabase:
             connection.execute(translate_schema(f"{schema.script};{schema.shared}"))
         else:
             pending = schema.find_pending(*_read_version(connection))
-            if pending is None:
+            if pending is None:  # the stored fingerprint is not that of its version
                 raise DifferentSharedSchema
             if not pending:
                 return

@@ -290,8 +290,10 @@ class GrowingHtml:
         A link definition may change any block above it, so text with one is rendered from its
         beginning.
         """
+        # Tables and charts split the text, and a text that is too complex is shown unformatted.
         if placed or "]:" in text or is_too_complex(text):
             return await render(text, placed)
+        # Lines that belong to a numbered item are indented first, so that it counts as one block.
         text = nest_items(text)
         # `_source` is the text of the blocks that have ended, `_html` what they became.
         if not text.startswith(self._source):
@@ -330,8 +332,9 @@ def document_to_html(text: str) -> str:
 
 
 def _render_data(text: str, data: RowsResult | Chart | None) -> str:
-    """Return the HTML of a table, or of a chart with its values; `text` is its Markdown, which is
-    rendered where there is no `data`."""
+    """Return the HTML of one piece of an answer: a table of rows that a tool read, a chart with the
+    table of its values below, or text (`data` is None). `text` is the Markdown of the piece, which
+    a chart does not need."""
     if isinstance(data, Chart):
         rows = data.to_rows()
         return draw_chart(data, _render_data(rows.to_markdown(), rows))

@@ -229,13 +229,13 @@ class BridgeDriver(TableDriver):
     async def rows(
         self, schema: TableSchema, ids: Sequence[str], names: Collection[str] | None = None
     ) -> Mapping[str, RowImage]:
-        """Return whole rows by id, without signed addresses, which differ at each reading."""
+        """Return existing rows by id, each with all its fields, also if `names` asks for a few."""
 
         async def fetch(id: str) -> RowImage | None:
             """Return one row; None if it does not exist. Signed addresses of files are removed:
             they change at each read, so the row would look changed."""
             args = {"table_id": schema.at.table, "record_id": id}
-            async with self._gate:
+            async with self._gate:  # limits the calls under way
                 try:
                     row = await self._api.call_with_retries("get_record", args)
                 except BridgeError as error:
@@ -252,9 +252,9 @@ class BridgeDriver(TableDriver):
         return ToolError("Rows not found in this table: {ids}.", code="not_found", ids=some)
 
     async def fetch_newest(self, schema: TableSchema) -> Mapping[str, RowImage]:
-        """Return the last rows in the table's own order, in which new rows come last, the newest
-        first. The number of rows is asked for, to read the last page. A bridge that does not tell
-        it returns its first page."""
+        """Return the newest rows by id, the newest first, to look for a row whose creation got no
+        answer. New rows come last in the table's own order, so the last page is read. If the
+        bridge does not tell the number of rows, its first page is read."""
         table = schema.at.table
         page = await self._api.call_with_retries("list_records", {"table_id": table, "limit": 1})
         info = page.get("pageInfo") if isinstance(page, dict) else None
@@ -276,7 +276,9 @@ class BridgeDriver(TableDriver):
 
     async def update(self, schema: TableSchema, rows: Mapping[str, Row], by: str) -> None:
         """Write new values into rows: one call for one row, another tool for several. Bridges
-        differ in how they name a row, so each record has its id under two names."""
+        differ in how they name a row, so each record of several has its id under two names. `by`
+        (who asked) is not sent."""
+        # A draft holds each id as text; an id in digits is a number in NocoDB.
         ids = {id: _native_id(id) for id in rows}
         if len(rows) > 1:
             key = schema.key.title if schema.key else "Id"
@@ -370,8 +372,9 @@ class BridgeTableFilter:
     """A view's id → its table's."""
 
     async def check(self, viewer: Viewer, tool: str, args: Mapping[str, Any]) -> None:
-        """Raise ToolError if the call would read a hidden table or view. Raise BridgeError. Also
-        record which rights the readers of the result need (`note_need`).
+        """Raise ToolError if the call would read a hidden table or view, and BridgeError if the
+        bridge fails. Also record which rights the readers of the result need (`note_need`). Only
+        the arguments count: all tools name tables and views alike.
 
         The error does not reveal whether that table exists. If nothing is hidden from this person,
         nothing is asked of the bridge, and a table that it has not described yet may be any one:
@@ -413,7 +416,8 @@ class BridgeTableFilter:
                 self._names[table] = names
             elif not _TABLE_ID.fullmatch(table):
                 raise hidden
-            # Rules that name tables by their titles may mean this one.
+            # Rules that name tables by their titles may mean this one. `named` are the tables that
+            # a right names, as in `read:Orders`.
             elif not all(
                 map(_TABLE_ID.fullmatch, (*filter(rules.is_hidden, rules.tables), *rules.named))
             ):
@@ -527,13 +531,15 @@ class BridgeSource:
             # it is asked again after this shorter time.
             self._until = self._clock() + TOOL_LIST_SECONDS / 10
             with suppress(BridgeError):
+                # None: the bridge has no list of its tools, so it may have all that Ponte knows.
                 names = await self.api.list_tools()
                 self._until = self._clock() + TOOL_LIST_SECONDS
                 tool_names = tuple(each for each in _OURS if names is None or each in names)
-                self._listed_names = tool_names
+                self._listed_names = tool_names  # tells the driver how many rows a call writes
         if self._tool is None or tool_names != self._tool_names:
             self._tool_names = tool_names
             self._tool = self._build_tool(self.nocodb_execute, _OURS)
+            # The form of the tool for people who may not propose changes.
             self._tool.read_only_tool = self._build_tool(self.nocodb_read, BRIDGE_READ_TOOLS)
         return [self._tool] if tool_names else []
 
@@ -681,7 +687,8 @@ class BridgeSource:
 
     async def health(self) -> Health:
         """Return the bridge's state: failing if it does not respond, or if a rule names a table
-        that it does not have. A bridge that lists no tools has its health check asked."""
+        that it does not have. A bridge without a list of its tools (None) answers its health check
+        instead."""
         try:
             names = await self.api.list_tools()
             if names is None:
@@ -690,6 +697,7 @@ class BridgeSource:
             return Health(self.name, "failing", error.words())
         if self._config.table_rules.names_tables:
             tables = await list_table_names(self.api, self._base_id)
+            # None: the bridge cannot list all tables, so nobody knows whether a name is wrong.
             if tables is not None and self._config.table_rules.find_unknown(ids_and_titles(tables)):
                 sight = _describe_tools(names)
                 return Health(self.name, "failing", say(UNKNOWN_TABLES, sight=sight))
@@ -710,7 +718,8 @@ class BridgeSource:
             base=" (its base_id may be left out)" if self._base_id else "",
             writing=_PROPOSES.format(tools=writing) if writing else _READS_ONLY,
         )
-        # "read": `effect_of` tells for each call whether it writes.
+        # "read": `effect_of` tells for each call whether it writes. `strict=False`: a strict schema
+        # cannot have a map with any keys, such as `args`.
         return ExecuteTool(
             function,
             name="nocodb_execute",

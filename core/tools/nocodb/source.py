@@ -142,6 +142,7 @@ async def find_gaps(api: TableApi, overview: BaseOverview) -> Sequence[str]:
 
     Only the error for a missing route (`nocodb_missing`) counts. Any other answer shows that the
     route exists, so the aggregate needs no field."""
+    # The role of the token's user is "" if this version of NocoDB does not report it.
     gaps = [] if overview.role else ["role"]
     if not overview.all_tables:
         return gaps
@@ -197,6 +198,7 @@ class TableSource:
         """What does the writes that were approved."""
         self._clock = clock
         self._tables_api = api
+        # By `now` these tools find the calendar day, for conditions such as "today".
         self._reading = build_read_tools(api, self.schemas, clock=now)
         writing = WriteTools(api, self.schemas, drafting, now)
         # The write tools also draft a proposal that a person changes, because they know the fields.
@@ -229,6 +231,7 @@ class TableSource:
                 writing += _EXCEPT.format(tables=titles)
             what = self.description.format(base=format_title(sight.base))
             self._tables_tools[sight] = build_tables_tool(self.schemas, what, sight.titles, writing)
+        # `Toolbox` takes the write tools away from people without the right to propose.
         write_tools = () if sight.is_read_only else self._writing
         return [self._tables_tools[sight], *self._reading, chart, *write_tools]
 
