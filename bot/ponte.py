@@ -471,6 +471,7 @@ class Ponte:
         The command is stored like a message, so that a decision continues after a crash. Its
         conversation is called "operator", apart from those of the chat in the terminal.
         """
+        # Imported here because they load Starlette, which this module itself does not need.
         from adapters.web.api.chat import REFUSAL_CODES
         from adapters.web.api.stream import answer_json
         from adapters.web.errors import ServerStopping
@@ -494,6 +495,7 @@ class Ponte:
         )
         receipt = await inbox.accept(message)
         answer = await inbox.wait_for_answer(receipt.seq)
+        # The turn was refused and did not run. Any other failure is an answer of its own.
         if answer.status == "failed" and answer.code in REFUSAL_CODES:
             raise BadInput("{words}", words=answer.text)
         return answer_json(answer, address.channel, message.turn)
@@ -509,6 +511,7 @@ class Ponte:
         """Restore the sample tables, in this language or their present one, and withdraw open
         requests to change them. Return how many requests these were. Raise PonteError if this Ponte
         has no sample tables."""
+        # `self.settings` has the integration's own settings and those that all integrations share.
         if not SAMPLE_INTEGRATION.is_used(self.settings, self.settings):
             raise PonteError(
                 "Ponte has no sample tables, because NocoDB or Postgres is configured, or a chat "

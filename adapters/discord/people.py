@@ -262,12 +262,14 @@ class Roles:
 
     async def ask(self, place: MemberKey) -> PlatformMember:
         """Ask Discord for a member of a server. `place` is the ids of the server and the person. A
-        person who is not there has no roles. Raise NoMember if Discord refuses the request."""
+        person who is not there has no roles. Raise NoMember if Discord refuses the request. After
+        any other error, the directory asks again."""
         guild, user = place
         async with self._places:
             client = await self._client()
             try:
                 get_member = client.http.get_member
+                # One try: the directory of people repeats failed look-ups.
                 response = await attempt(lambda: get_member(int(guild), int(user)), repeat=False)
             except Undeliverable as refused:
                 if code_of(refused) in NOBODY_THERE:
@@ -287,7 +289,8 @@ class Roles:
             return sorted(guild.id for guild in client.guilds)[:MAX_SERVERS]
         # Never listed, or too long ago.
         if not self._listed_guilds[0] or time.monotonic() - self._listed_guilds[0] > max_age:
-            # A message asks several times at once, and some do not wait: Discord is asked once.
+            # Look-ups at the same time share one request. A caller that gives up waiting does not
+            # cancel it for the others (`shield`).
             if self._listing is None or self._listing.done():
                 self._listing = asyncio.create_task(self._ask_for_guilds(client))
             await asyncio.shield(self._listing)

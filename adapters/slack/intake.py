@@ -202,6 +202,7 @@ class ThreadParticipants:
         takes_part = any(post.get("user") == self._workspace.user for post in posts)
         # After a restart, the person who joins a thread of ours makes the notice due here. Where
         # we have not written yet, nobody expects an answer without a mention.
+        # In a known thread, `note` has posted the notice if it was due.
         if known is None and takes_part and announce:
             self._enter(participants, where.channel, where.thread, user)
         participants.join(*self._list_authors(posts), user)
@@ -455,11 +456,13 @@ class SlackIntake:
         receipt = await self.conversations.inbox.accept(turn_message)
         # Only after the commit, so that a second report of a message that was not stored is tried.
         self._stored_keys[turn_message.event_key] = True
+        # Replies under a direct message belong to its conversation; this saves looking that up.
         self.locations.note_accepted(message)
         if not receipt.is_new and more:
             # app_mention may have arrived first, and it may lack the files.
             await self.conversations.inbox.amend(turn_message.event_key, turn_message)
         self.downloads.begin(turn_message)
+        # The title of the session (Slack's record of an assistant's work) that the turn starts.
         self.signs.titles[receipt.turn] = text.to_one_line(turn_message.text, _TITLE)
         if not receipt.is_new:
             return
@@ -473,17 +476,20 @@ class SlackIntake:
         """Return the message with what is known without a call to Slack, because Slack waits for
         its acknowledgement. The turn looks up the rest when it starts."""
         profile = self.workspace.directory.cached_member(message.user)
+        # `home` is the author's workspace; `robot` says that another bot wrote the message.
         author = Person("slack", message.user, message.home, profile.name, message.robot)
         # What it forwards. The turn puts names in place of the authors' ids.
         context = [
             Quote(who, self.workspace.readable(words), is_replied_to=True)
             for who, words in message.shared
         ]
+        # What the author has open in Slack beside a direct message.
         if message.open_there:
             context.append(Quote("Slack", OPEN_THERE.format(what=message.open_there), is_note=True))
         names = self.workspace.known_names(message.text)
         us, key = self.workspace.user, message.event_key
-        # Within the text our name stays, so that the model knows who is meant.
+        # Mentions of us at the beginning and end are left out. Within the text our name stays, so
+        # that the model knows who is meant.
         words = to_readable(message.text, names | {us: "Ponte"}, us)
         # A reply in a thread of a direct message is answered in that thread, a message at its top
         # level in a new thread under it.

@@ -59,11 +59,11 @@ class PlaceReadingSource(FixedToolSource):
         self._messengers = messengers
         tool = _ReadingTool(
             self.read_messages,
-            effect="chat",
+            effect="chat",  # its calls need the right `chat`
             doing="is reading the messages here…",
             patience=READ_TIMEOUT_SECONDS,
         )
-        # It is offered only on these platforms.
+        # `is_offered` of the tool looks up a message's platform here.
         tool.messengers = messengers
         self._tools = (tool,)
 

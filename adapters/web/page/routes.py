@@ -100,6 +100,7 @@ class ConversationRoutes(MessageRoutes):
         `?search=` returns those with all these words in a turn, each with the newest such `turn`
         and an excerpt of it, and those with all of them in the title."""
         platform, journal = self.visitors.auth.platform, self.conversations.journal
+        # The person in the addresses of the visitor's conversations, "" for the owner.
         own = self.visitors.address_person(visitor_of(request).person)
         words = clean_text(request.query_params.get("search", "")).strip()[:MAX_SEARCH_CHARS]
         # Conversations in which a turn has the words, by key. Titles are compared below. Without
@@ -369,6 +370,7 @@ class PageRoutes(RouteGroup):
         document about privacy. It needs no token."""
         is_privacy = request.query_params.get("page") == "privacy"
         locale = "en" if is_privacy else request.query_params.get("locale", "")
+        # "" keeps the browser's language.
         with use_locale(locale if locale in LOCALES else ""):
             name = "privacy" if is_privacy else LANGUAGE.get()
             text = (PAGE_FOLDER / f"guide.{name}.md").read_text("utf-8")
@@ -402,10 +404,12 @@ class PageRoutes(RouteGroup):
         """
         visitor, gate = visitor_of(request), self.visitors.setup
         person, connect = visitor.person, list[str]()
+        # The page's default conversation: what a person may do depends on the place.
         here = self.visitors.address_of(person, "main")
         start = await find_starting_points(self.board, self.visitors.policy, person, here)
         parts = start.parts if await self.visitors.is_operator(person) else ()
-        # Only a visitor who may use the set-up page is offered to connect something.
+        # Only a visitor who may use the set-up page is offered to connect something. Without a
+        # gate, nobody may use it.
         if gate and not gate.why_closed(http_io.read_visit(request.scope), visitor):
             connect = [
                 *(["model"] if start.is_demo else []),

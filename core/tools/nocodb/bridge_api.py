@@ -370,7 +370,7 @@ def parse_write(tool: BridgeTool, kind: str, args: Data) -> dict[str, Data] | li
                 data = _parse_row_data(tool, one)
                 id = data.get("id", data.get("Id"))
                 rest = {name: value for name, value in data.items() if name not in ("id", "Id")}
-                # Checked again without the id: an update that changes nothing is refused.
+                # Checked again without the id: an update without any field is refused.
                 _parse_row_data(tool, rest)
             pairs.append((_parse_row_id(tool, id), rest))
     else:

@@ -270,6 +270,7 @@ class TableBatch:
                 merged: dict[str, RowImage] = {}
                 for row in rows:
                     after = row.after or {}
+                    # Each link is a write of its own, so there is at most one.
                     link = next((schema.links[n] for n in after if n in schema.links), None)
                     if link is not None:
                         # A write of a link either adds rows or removes them; where a link holds
@@ -335,7 +336,7 @@ class TableBatch:
         that the update wants, `current` those of now. An update that clears a field means all its
         files, so it is left as it is; then other files are a conflict, except for an undo."""
         before, after = dict(row.before or {}), dict(row.after or {})
-        is_undo = self._draft.target.get(CELL_BY_CELL)
+        is_undo = self._draft.target.get(CELL_BY_CELL)  # only drafts of undos have this key
         for name in [name for name in after if now is not None and _is_file(schema, name)]:
             # None: no files.
             sides = [cells.get(name) or [] for cells in (before, after, now or {})]

@@ -328,6 +328,7 @@ class StackSpot:
             body={"input_data": input if isinstance(input, str) else dict(input)},
             params={"conversation_id": conversation_id} if conversation_id else None,
         )
+        # Sent again only if StackSpot surely did not start the command.
         answer = await self._api.send_with_retries(request)
         # The answer is the id alone, or an object with it.
         id = answer.get("execution_id") if isinstance(answer, Mapping) else answer
@@ -412,8 +413,8 @@ class StackSpot:
         body = {
             "user_prompt": prompt,
             "streaming": False,
-            "use_conversation": True,
-            "stackspot_knowledge": "false",  # a text there, which the other switches are not
+            "use_conversation": True,  # without an id, StackSpot begins one and returns its id
+            "stackspot_knowledge": "false",  # the API takes this switch as a text
             "return_ks_in_response": False,
             **({"conversation_id": conversation_id} if conversation_id else {}),
         }
@@ -425,6 +426,7 @@ class StackSpot:
             body=body,
             timeout=self.deadline,
         )
+        # Sent again only if StackSpot surely did not accept the question.
         answer = await self._api.send_with_retries(request)
         message = answer.get("message") if isinstance(answer, Mapping) else None
         if not isinstance(answer, Mapping) or not isinstance(message, str):
