@@ -309,9 +309,11 @@ class Settings(
 def load(faces: Faces = FACES, stored: Mapping[str, str] | None = None) -> Settings:
     """Return the settings of this process: from the environment, then `.env`, then the data
     folder's `settings.env`, which the set-up page writes; the first one that has a name counts.
+    A service of which the first two have the address or a secret gets nothing from `settings.env`.
     Raise SettingsError, with a line for each wrong one.
 
-    `stored` stands for the contents of `settings.env`, to try them before they are written.
+    `stored` stands for the contents of `settings.env`, to try them before they are written. `faces`
+    describe the integrations whose settings are read.
     """
     environment = _environment_class(tuple(faces))
     try:
@@ -322,7 +324,7 @@ def load(faces: Faces = FACES, stored: Mapping[str, str] | None = None) -> Setti
         names = _without_split_services(typed.names, file, faces) | _without_empty(file.names)
         values: Any = {k: v for k, v in names.items() if k in environment.model_fields}
         settings = environment(**values)
-        settings._file = file
+        settings._file = file  # `_names_from` reads it
         filed = [getattr(settings, name) for name in _names_from(settings, "file")]
         settings._file = replace(file, secret=any(isinstance(one, SecretStr) for one in filed))
     except ValidationError as error:
@@ -330,6 +332,7 @@ def load(faces: Faces = FACES, stored: Mapping[str, str] | None = None) -> Setti
     except OSError as error:
         lines = f"The file {error.filename} cannot be read ({describe_read_error(error)})."
     else:
+        # Secrets from elsewhere that an address in `.env` would receive.
         if not (lines := "\n".join(_find_redirected_secrets(settings))):
             return settings
     raise SettingsError("{lines}", lines=lines)
@@ -365,11 +368,13 @@ def _read_stored(file: EnvFile) -> EnvFile:
     `file` is the `.env`, which can name the data folder. Raise OSError, also for a file that is not
     to be trusted."""
     home = find_home(file)
-    if home is None:
+    if home is None:  # the setting has a `~` without a home folder, which its validator reports
         return EnvFile()
     check_is_file(home / STORED_FILE)
     stored = _read_env_file(home / STORED_FILE)
-    if stored.why:  # without it, Ponte would start with other services than its owner chose
+    # `why`: the file belongs to another user, so it was not read. Without the file, Ponte would
+    # start with other services than its owner chose.
+    if stored.why:
         raise OSError(errno.EPERM, stored.why, str(home / STORED_FILE))
     names = {k: v for k, v in stored.names.items() if k.lower() in SETUP_NAMES}
     return replace(stored, names=names)
@@ -433,6 +438,7 @@ def _read_env_file(path: Path) -> EnvFile:
     with file:
         owner = os.fstat(file.fileno()).st_uid
         if owner not in (0, os.geteuid()):
+            # The caller decides: Ponte starts without such a `.env`, but with a warning.
             why = f"it belongs to another user (uid {owner}); change its owner"
             return EnvFile(path, why)
         names, unread = {}, []

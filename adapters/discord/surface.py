@@ -63,7 +63,9 @@ class DiscordSurface(Surface):
     """The largest number of posts of an answer."""
 
     def __init__(self, to: ReplyTo, signs: DiscordSigns, files: Files) -> None:
-        """`to` is the message or interaction that is answered, `files` the stored files."""
+        """`to` is the message or interaction that is answered, `files` the stored files. `signs`
+        shows that Ponte works on it: an hourglass, and the typing indicator. A text that needs more
+        than `max_posts` posts becomes a file."""
         self._to = to
         self.signs = signs
         self.files = files
@@ -349,11 +351,11 @@ class ChannelSurface(DiscordSurface):
 
     async def upload(self, key: str, files: Sequence[File]) -> str:
         """Add the files to the answer's last post and return its id. This is an edit, so it can be
-        repeated without a second post."""
+        repeated without a second post, and needs no nonce from `key`."""
         if self._last is None:
             raise Undeliverable(reason="files before their answer")
         client, server = await self.client(), int(self._to.address.workspace or 0)
-        message = message_at(client, self._last[0])
+        message = message_at(client, self._last[0])  # [0]: the post's id
         # A server's boosts raise the limit. Without an answer, the limit of every server counts.
         guild = client.get_guild(server) if server else None
         # Another process may have the gateway's session, which lists servers.
@@ -455,7 +457,7 @@ class ResponseSurface(TokenSurface):
             try:
                 return await self._edit(part.text, part.answer)
             except TokenOver:
-                self._is_token_lost = True
+                self._is_token_lost = True  # `_is_over` is True from now on
         # Only by the token can a message be made that one person alone sees.
         if self._token.is_private and self._to.address.is_shared:
             raise Undeliverable(reason="the command's token is over")
@@ -473,7 +475,8 @@ class ResponseSurface(TokenSurface):
                 await self._edit(part.text, part.answer)
                 return
             except TokenOver:
-                self._is_token_lost = True
+                self._is_token_lost = True  # `_is_over` is True from now on
+        # Only the token can edit a response that one person alone sees.
         if self._token.is_private:
             raise Undeliverable(reason="the command's token is over")
         await self._channel.edit(post, part)
@@ -636,7 +639,8 @@ class ClickSurface(TokenSurface):
     async def _redraw(self, card: Card) -> None:
         """Redraw one card, through the token or, once that has expired, as a message of the
         channel. If somebody deleted the message, nothing is redrawn: the decision is stored."""
-        # Two decisions at once would each put back the other's old card.
+        # Two decisions at once would each put back the other's old card. So each message with cards
+        # has a lock in `_redrawing`; `source` is the id of that message.
         lock = _redrawing.setdefault(int(self._to.source), asyncio.Lock())
         with suppress(PostRemoved):
             async with lock:

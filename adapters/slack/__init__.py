@@ -175,7 +175,8 @@ class Slack(ChatIntegration[SlackSettings]):
         board: StatusBoard,
     ) -> ChatPlatform:
         """Return the adapter, not yet started. Its module is imported in a thread, because it loads
-        Slack's SDK, which takes a while."""
+        Slack's SDK, which takes a while. `peers` are the other processes that share the database.
+        In the data folder, the adapter notes that events about members arrive."""
         own, config = deps.own, deps.config
         slack: Any = await asyncio.to_thread(importlib.import_module, "adapters.slack.adapter")
         adapter: ChatPlatform = slack.SlackAdapter(
@@ -205,7 +206,9 @@ class Slack(ChatIntegration[SlackSettings]):
         return str(setup.link(setup.manifest(page_url=shared.ponte_web_url or "")))
 
     async def check(self, deps: IntegrationDependencies[SlackSettings]) -> Sequence[Health]:
-        """Try the settings against Slack for `ponte doctor`."""
+        """Try the settings against Slack for `ponte doctor`. Channels in which Ponte answers every
+        message need more scopes. A file in the data folder tells whether Slack has sent events
+        about members."""
         own = deps.own
         # Only where it is needed, because it loads Slack's SDK: in a thread, as that takes a while.
         setup: Any = await asyncio.to_thread(importlib.import_module, "adapters.slack.setup")

@@ -181,9 +181,11 @@ class SlackInteraction:
         )
 
     async def acknowledge(self, receipt: Receipt, request: InteractionRequest) -> bool:
-        """Acknowledge the interaction, and return whether it is new. It also schedules the notice
-        for a command that takes long."""
-        # In a thread, a session or the status line shows that the turn is under way.
+        """Acknowledge the interaction, and return whether it is new: Slack may deliver it twice,
+        and `receipt` says whether it was stored before. It also schedules the notice for a command
+        that takes long. After a click on the Home tab (`home`), the tab is drawn again."""
+        # In a thread, a session or the status line shows that the turn is under way. Elsewhere a
+        # notice through the response_url (`place.url`) does.
         if receipt.is_new and self.notices and not self.place.thread:
             command_text = request.text.removeprefix("quick-command ")[:200]
             words = say(_ON_IT, self.locale, given=command_text)
@@ -581,7 +583,8 @@ class SlackHandlers:
         self, view: Payload, values: Mapping[str, str], commands: Mapping[str, QuickCommand]
     ) -> tuple[TypedCommand, Payload | None, str]:
         """Return the quick command of a form, a response that asks for more or shows an error (None
-        if the command is complete), and the field under which an error belongs.
+        if the command is complete), and the field under which an error belongs. The caller uses
+        that field also if the complete command cannot be stored.
 
         There are two forms: one with a name and a text, and one with a field for each input of a
         command. The second one carries the name of its command, its slug, in its memory.

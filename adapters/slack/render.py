@@ -461,7 +461,8 @@ def cards_blocks(
     Cards that do not fit are counted in a last line. The answer's text names those that wait for a
     person.
     """
-    most, all_room = min(_CARDS, max(1, room // _LEAST)), room  # _LEAST: the smallest useful card
+    # `_LEAST`: the smallest useful card. `room` is reduced below; `all_room` keeps its value.
+    most, all_room = min(_CARDS, max(1, room // _LEAST)), room
     # First each card as long as it likes; the first one with a table is the only one.
     drawn = list[list[Json]]()
     for card in cards[:most]:
@@ -484,7 +485,7 @@ def cards_blocks(
     buttons = [each for block in blocks if block["type"] == "actions" for each in block["elements"]]
     approve = f"{CARD_ACTION_PREFIX}approve"
     pressed = {each["value"] for each in buttons if each["action_id"] == approve}
-    ids = together_id(cards)
+    ids = together_id(cards)  # separated by spaces; "" if no single button may approve them all
     # One button approves all, but only if each card's own button is still there after the cut.
     if ids and pressed.issuperset(ids.split()):
         label = say(APPROVE_ALL, count=len(ids.split()))
@@ -543,7 +544,8 @@ def blocks_size(blocks: Sequence[Mapping[str, Any]]) -> int:
 
 
 def cut_unescaped(text: str, limit: int) -> str:
-    """Cut an unescaped text to `limit` bytes after escaping. A cut text ends with "…"."""
+    """Cut an unescaped text to `limit` bytes after escaping, in which `&`, `<` and `>` are longer.
+    A cut text ends with "…", and no emoji or letter with marks is split."""
     if escaped_size(text) <= limit:
         return text
     # A search by halves: `fits` characters fit, `over` characters do not. A character has at least
@@ -705,7 +707,7 @@ def _build_button(action: str, value: str, label: str) -> Json:
 def _build_thumbs(turn: str) -> Json:
     """Return the block with the two thumbs under the answer of a turn
     (docs.slack.dev/reference/block-kit/block-elements/feedback-buttons-element). The value of each
-    is its vote and the turn, as in `up.TURN`."""
+    is its vote and the turn's id, joined by a dot; `on_vote` reads it."""
     buttons = {}
     for name, vote in (("positive_button", "up"), ("negative_button", "down")):
         label = say(RATE_LABELS[vote])

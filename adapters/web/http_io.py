@@ -470,6 +470,8 @@ async def read_chat_request(
         yield await read_json(request, JsonChatRequest), []
         return
     capped = limit_body(request, MAX_FORM_BODY_BYTES)
+    # `ChatRequest` has seven fields. A text between MAX_TEXT_BYTES and twice that is refused later,
+    # with its true size (`clean_message_text`).
     try:
         form = await capped.form(
             max_files=MAX_FILES, max_fields=8, max_part_size=2 * MAX_TEXT_BYTES

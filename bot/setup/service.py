@@ -90,7 +90,9 @@ class SetupService:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """`settings` are those that are in force, and `live` is the present ponte.toml. `restart`
-        is None where Ponte cannot start itself again."""
+        is None where Ponte cannot start itself again. `board` has the state of each service that
+        runs now. `people` has the audit log, the known people of chat platforms, and the owner's
+        claims to be one of them. `clock` tells when drafts expire."""
         self._settings = settings
         self._live = live
         self._home = home
@@ -233,12 +235,14 @@ class SetupService:
             raise BadInput("Fill in the fields first, then check them.")
         settings = self._load(own)
         face: Integration[Any] = next(f for f in settings.faces if f.name == own.card)
+        # `Settings` has both the integration's own settings and those that integrations share.
         part = face.summary(settings, settings)
         if part and part.state != "on":  # a setting is missing, so there is nothing to connect to
             own.findings = [DoctorFinding(part.name, part.state, say(part.words))]
             return
         start = Start(settings, self._live.current, self._home)
         own.findings, choices = await check_integration(start, own.card)
+        # A limit of money does not count a model whose price is unknown.
         if own.card == "model" and (words := describe_unpriced(settings, start.config)):
             own.findings = [*own.findings, DoctorFinding("limits", "note", words)]
         own.choices = {name: _list_storable(name, choices[name]) for name in choices}

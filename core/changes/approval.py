@@ -255,10 +255,13 @@ class Approval:
         Bots and guests never decide.
         """
         own = self.config.table_rules.find_rule(table)
+        # ASKER stands for whoever proposed a change, and this is about what others propose.
         names, max_age = own.approvers - {ASKER}, MAX_CONFIRMED_AGE_SECONDS
         rights = await self.policy.look_up_rights(person, address, names, max_age=max_age)
+        # "people": only the names of people, groups and roles make somebody an approver.
         verdict, is_named = rights.may("approve", table), rights.fits(names, "people")
         # A rule surely denies it, or gives it: then it does not matter whether they are named.
+        # `may_be_denied`: no rule gives it, and one may deny it to a group of the person.
         is_denied = verdict.is_denied and not verdict.may_be_denied
         if is_denied or (verdict.allowed and not own.approvers_only):
             return verdict
@@ -449,11 +452,13 @@ class Approval:
             return ""
         if kind.may_be_automatic(draft):  # a new row
             return f"tables.{draft.title}.access"
-        # Updates need a message that a person typed: other text may come from anybody.
+        # Updates need a message that an account sent (`is_by_person`) and that its author typed
+        # (`is_authored`): the text of a pipe, a program or a webhook may come from anybody.
         is_typed = proposal.origin.is_by_person and proposal.origin.is_authored
         if proposal.asker.is_bot or not is_typed or not kind.changes_only(draft, rule.auto_fields):
             return ""
         right = kind.right_to_approve(draft)
+        # Whether `auto_people` names the asker, and no rule denies them to approve.
         is_named = await self.updates_alone(proposal.asker, proposal.address, rule, right)
         return f"tables.{draft.title}.auto_people" if is_named else ""
 

@@ -273,12 +273,13 @@ class Rights:
     @property
     def is_complete(self) -> bool:
         """True if the known data decides every right that a turn can use, so that the platform need
-        not be asked."""
+        not be asked. Commands of admins use `administer`. A decision on a change looks up rights of
+        its own, so `approve` does not count here."""
         if (book := self.policy.read_rules()) != self._book:
             self._use_rules(book)
         if self._is_complete is None:
-            # Either both facts are known, or no rule of ponte.toml needs the missing one to know
-            # whether it matches, and no default does for the basic rights.
+            # Either the person's groups and guest status are known, or no rule of ponte.toml needs
+            # them to know whether it matches, and no default does for the rights below.
             self._is_complete = self.known.is_whole or (
                 all(self.fits(rule.who, "members") is not None for rule in book.rules)
                 and all(self.decide(right).is_certain for right in (*BASIC_RIGHTS, "administer"))
@@ -346,16 +347,18 @@ class Policy:
         for platform, own in self.platforms.items():
             # Who signs in to the page with another platform's account has the same rights there.
             who, where = frozenset({platform}), frozenset({platform, *owners})
+            # Platforms with all basic rights: the page, the terminal and OIDC accounts.
             if own.default_rights >= BASIC_RIGHTS:
                 # People of the page have no place elsewhere but the one where the operator has the
                 # requests of their programs posted, which can only take rights away.
-                where = frozenset()
+                where = frozenset()  # every place
             allow = tuple(sorted(own.default_rights))
             last.append(Rule(rules.DEFAULT_RULE, who, where, allow=allow))
         self.default_rules = tuple(last)
 
     async def may(self, person: Person, address: Address, right: str, *names: str) -> Verdict:
-        """Decide the right. A denial has a reason that says who can change it.
+        """Decide the right. A denial has a reason that says who can change it. `names` are those of
+        the thing that the right is about, such as a table's title and id.
 
         Waits for the platform up to `_LOOKUP_TIMEOUT_SECONDS` if the decision depends on its data:
         if data that is not known yet could allow the right, or could make it one that a rule
@@ -587,10 +590,13 @@ class Policy:
         reading: PlaceReading = "members",
     ) -> bool | None:
         """Return True if one of the names matches the person at the address. None: not known.
+        `reading` says which people the name of a place means: "members" where a rule gives
+        something, "all" where it denies or limits.
 
         An empty set of names is that of a rule without `who`, and matches everybody, except if
         `reading` is "people": then only a name can match.
         """
+        # `stand_ins`: configured programs such as webhooks; `groups` has the group of each by id.
         is_account = person.platform in self.platforms
         if not is_account and (programs := self.read_rules().stand_ins.get(person.platform)):
             if not names.isdisjoint({person.key, programs.groups.get(person.id, "")}):
@@ -733,7 +739,7 @@ class Policy:
     ) -> tuple[bool | None, bool]:
         """Return whether a person is a guest, None if the platform does not disclose it or did not
         answer, and whether it answered within `seconds`. On platforms without guests nobody is
-        one."""
+        one. `max_age` is the maximum age in seconds of data from the platform's own cache."""
         if person.platform not in self.people.guests:
             return False, True
         try:
@@ -795,7 +801,8 @@ class DailyCaps:
 
     async def cap_for(self, person: Person, address: Address, named: Policy) -> rules.DailyTurns:
         """Return the cap of turns for the person at the address: the operator's (`chosen`), or that
-        of the platform for strangers, which `named` knows.
+        of the platform for strangers. `named` is the policy that knows whom a rule names, and
+        `DailyTurns()` has no cap.
 
         A platform's default cap does not apply to people that `is_named_anywhere` finds. It does
         apply while the platform does not tell who they are (`is_stranger` is None).

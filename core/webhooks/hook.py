@@ -119,6 +119,7 @@ def unfillable_parts(hook: Hook) -> Iterator[str]:
         is_foreign = first == ("payload" if hook.kind == "github" else EVENT_FIELD)
         if is_foreign or _NEVER_FILLED.match(match[1]):
             yield match[0]
+    # The braces that are left surround no field. Up to 40 characters after one show where it is.
     yield from re.findall(r"\{[^{}]{0,40}|\}", _FIELD.sub("", hook.template))
 
 
@@ -185,8 +186,8 @@ class WebhookOrigin(Origin):
         message = turn.message
         if message.origin.data.get("is_empty"):
             raise RunSkipped("no_fields")
-        # A post costs nothing, because no model runs for it. A turn that was resumed with an answer
-        # or with a model's items has its reservation.
+        # `is_post`: the filled template is the answer, and no model runs, so it costs nothing. A
+        # turn that was resumed with an answer or with a model's items has its reservation.
         if message.origin.data["is_post"] or turn.answer is not None or turn.items:
             return ""
         try:

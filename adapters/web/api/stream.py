@@ -58,9 +58,10 @@ async def stream_events(
                 turns = await follower.next_changes()
         except TimeoutError:
             yield KEEP_ALIVE_FRAME
-            turns = []
+            turns = []  # `on_changes` then writes only what is new besides turns
         if follower.closed:
             return
+        # `has_missed_turns`: turns that ended unseen are no longer in memory, but in the journal.
         async for event in source.on_changes(turns, follower.has_missed_turns):
             yield event
         # Changes that come during the pause become one event.

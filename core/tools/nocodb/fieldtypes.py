@@ -145,7 +145,9 @@ class Field:
 
 
 def build_format(type: str, options: Mapping[str, Any]) -> str:
-    """Return how a field's values are written, from its options in NocoDB's description.
+    """Return how a field's values are written, from its options in NocoDB's description. The
+    result is a format of `core/base/value_formats.py`, as `number 2` or `currency BRL 2`; "" writes
+    values as they are.
 
     NocoDB 0.301.3 names a currency `currency_code`, its documentation of v3 `code`. A currency
     without one has no sign. `locale_string` is the option to separate thousands.

@@ -351,7 +351,7 @@ class RowSelection:
         conditions, by_link = list[FilterCondition](), dict[Field, list[Filter]]()
         for each in filters:
             field = table.field(each.field)
-            if field.via:
+            if field.via:  # a field of linked rows, as "Customer.City"; `via` is the link
                 by_link.setdefault(field.via, []).append(each)
             else:
                 conditions.append(build_condition(field, each.op, each.value, now))
