@@ -87,15 +87,16 @@ def quick_command_form(commands: Sequence[QuickCommand], text: str, memory: Json
 
 
 def inputs_form(command: QuickCommand, memory: Json, wrong: str = "") -> Json:
-    """Return the form with the inputs of one quick command. `wrong` is an error to show above
-    them, in place of the command's description. `memory` is what the form carries until it is
-    submitted; the command's slug is added to it."""
+    """Return the form with the inputs of one quick command, at most `_FIELDS`. `wrong` is an error
+    to show above them, in place of the command's description. `memory` is what the form carries
+    until it is submitted; the command's slug is added to it."""
     blocks: list[Json] = []
     title, description = command.title_and_description()
     if above := wrong or description:
         blocks.append({"type": "section", "text": make_plain_text(above, SECTION_BYTES)})
     for name, kind in list(command.inputs.items())[:_FIELDS]:
-        # None of the choices if Slack cannot show all of them; the person then types one.
+        # `kind` has the input's choices and whether it is required. If Slack cannot show all of the
+        # choices, the person types one.
         choices = [str(choice) for choice in kind.get("choices") or ()]
         element = _build_menu(choices, choices) or _build_text_input()
         optional = not kind.get("required")
@@ -151,9 +152,11 @@ def build_change_form(form: ChangeForm, memory: Json) -> Json:
     left_out: list[FormField] = []
     row, size = "", 0  # the row of the last field that is shown, and the bytes of all blocks
     for at, field in enumerate(form.fields):
-        # The fields of a row stand below a header with the name of the row.
+        # The fields of a row stand below a header with the name of the row. A name
+        # of spaces alone is shown as "…".
         added = [build_header(field.row.strip())] if field.row != row else []
         name, label = f"{_CHANGE_FIELD_PREFIX}{at}", field.label.strip()
+        # Optional, because an empty input empties the field.
         added.append(_build_input(name, label, _build_element(field), optional=True))
         added_size = len(json.dumps(added))
         fits = size + added_size <= _MAX_FORM_BYTES and len(blocks + added) <= _MAX_BLOCKS

@@ -605,7 +605,8 @@ class LiveConfig:
         *,
         has_official_prices: bool = True,
     ) -> None:
-        """`turn` and `retention` are what applies where ponte.toml says nothing.
+        """`config` is ponte.toml as it was read at the start; a reload replaces it in `current`.
+        `turn` and `retention` are what applies where ponte.toml says nothing.
         `has_official_prices`: the model's server is OpenAI's, whose prices Ponte knows."""
         self._turn = turn or TurnConfig()
         self._retention = retention or Retention()
@@ -673,6 +674,7 @@ def read_config(path: Path, *, required: bool = False, faces: Faces = FACES) -> 
     for each fault.
     """
     try:
+        # Before the text is read: if the file changes meanwhile, `describe_newer_file` says so.
         written_at = path.stat().st_mtime
         # "-sig": editors on Windows write a mark at the beginning of a file.
         text = path.read_text(encoding="utf-8-sig")
@@ -817,7 +819,8 @@ def _describe_error(error: ErrorDetails, faces: Faces) -> str:
             kind = QuickCommandInput
         elif above[:1] == ("mcp",) and above[2:3] == ("tools",):
             kind = McpToolConfig
-        # `as` is a keyword of Python, so the field of that key is `as_`.
+        # `as` is a keyword of Python, so the field of that key is `as_`. Fields that the file does
+        # not set, such as its own path, have `init=False`.
         known = [each.name.rstrip("_") for each in fields(kind) if each.init]
         known += [] if above else own
         return f"{key!r} is not known here; known are {', '.join(known)}"

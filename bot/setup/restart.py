@@ -37,9 +37,11 @@ class Restart:
         self._listener: int | None = None
         """The descriptor of the page's socket, to be handed over to the next start."""
         with suppress(OSError, OverflowError, ValueError):
-            # A copy for the start after this one: if this one fails, it closes its own descriptor.
+            # A copy, because a start that fails closes the descriptor that it took over. The start
+            # after it then gets this one.
             self._listener = os.dup(int(os.environ.get(LISTENER_VARIABLE, "")))
         self.is_requested = False
+        """True once somebody has asked for a new start: it follows the end of this run."""
 
     def begin(self, stop: asyncio.Event, hand_over: Callable[[], Awaitable[int]]) -> None:
         """Remember the event that ends the run, and the function that stops to accept connections

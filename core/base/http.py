@@ -349,6 +349,7 @@ class HttpClient:
         """Return the body of a successful response. It is read piece by piece, so that one of more
         than `cap` bytes (0: the client's own limit) raises HttpTooLarge early. The timeout is for
         all of it: a server may send slowly without end."""
+        # Errors of this block name the proxy, and a TimeoutError becomes an HttpTimeout.
         with self._name_proxy(url):
             async with (
                 asyncio.timeout(CONNECT_TIMEOUT_SECONDS + timeout),
@@ -380,7 +381,7 @@ class HttpClient:
         HttpTooLarge. Raises HttpError, also while lines are read.
         """
         options = {"json": body, "data": form, "files": files, "headers": headers}
-        with self._name_proxy(url):
+        with self._name_proxy(url):  # adds the proxy to errors
             async with self._open_response(method, url, options, silence) as answer:
                 yield _split_lines(answer.aiter_bytes(), self._cap)
 
@@ -494,7 +495,8 @@ def _build_client(proxies: Proxies, socket: str) -> tuple[Any, Any]:
     """Return the HTTP library and a new client of it. With `socket`, all requests go to that Unix
     socket. Runs in a thread, because the import and the certificates take a moment."""
     library = load_library()
-    # The library logs every address at level INFO, and its transport logs more below that.
+    # The library logs every address at level INFO, and its transport (httpcore) logs more below
+    # that.
     for name in (_LIBRARY, _LIBRARY.replace("httpx", "httpcore")):
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
@@ -643,8 +645,9 @@ class ErrorRow:
         )
 
     def matches(self, failure: Exception) -> bool:
-        """Return True if the row applies to this failure: one of its kinds fits (a class, an HTTP
-        status, a range of them, or the name of a kind), or it has none, and its condition holds."""
+        """Return True if this row of an `ErrorTable` applies to the failure: one of its kinds fits
+        (a class, an HTTP status, a range of them, or the name of a kind), or it has none, and its
+        condition holds."""
         status, name = getattr(failure, "status", 0), getattr(failure, "kind", "")
         is_kind = not self.kinds
         for kind in self.kinds:

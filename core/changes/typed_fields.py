@@ -133,6 +133,8 @@ def _write_example(field: FormField, now: datetime) -> str:
     It is one that no other language reads differently."""
     match field.type:
         case "number":
+            # Without a sign between thousands, which languages write differently. A field
+            # without a format has the kind "".
             plain = f"plain {decimal_places(field.format)}"
             examples = {"": "5", "duration": "1:30"}
             return examples.get(format_kind(field.format)) or format_value(1234, plain)

@@ -151,8 +151,9 @@ class PostgresStatements:
         self, counters: Sequence[tuple[str, str]], turns: int, tokens: int, money: int
     ) -> Sequence[SqlRow]:
         """Add to all counters (each a scope and a period) in one statement, and return their new
-        values. A function in the database does it in the order given, so that all transactions lock
-        the rows in one order."""
+        values, which are None for a counter without a row. `money` is billionths of a US dollar. A
+        function in the database adds in the order given, so that all transactions lock the rows in
+        one order."""
         return self.execute(
             "SELECT * FROM ponte_count(?::text[], ?::text[], ?, ?, ?)",
             (
@@ -454,13 +455,14 @@ def check_server(url: str, look: Callable[[SqlConnection], T]) -> tuple[str, int
         server_version = f"{version // 10_000}.{version % 10_000}"
         if not _has_tables(connection):
             return server_version, 0, None
-        number, _ = _read_version(connection)
+        number, _ = _read_version(connection)  # `_`: the schema's fingerprint
         return server_version, number, look(PostgresStatements(connection))
 
 
 @contextmanager
 def _connect(url: str, autocommit: bool = False) -> Iterator[psycopg.Connection[Any]]:
-    """Yield a connection that belongs to no pool. Errors of the server raise NotStored."""
+    """Yield a connection that belongs to no pool. Errors of the server raise NotStored, which has
+    only their first line: later ones may quote the contents of a row."""
     # Psycopg is an optional package, which only a Ponte on Postgres has.
     import psycopg
     from psycopg.rows import dict_row

@@ -184,7 +184,8 @@ class _PostBatch:
         to, text = self._read(row)
         part = AnswerPart(1, text, Answer(text, parts=(text,)), is_final=True)
         surface = self._messenger.surface(to)
-        # Set before the call: from now on, nobody knows whether a post was made.
+        # Set before the call: from now on, nobody knows whether a post was made. Without an
+        # answer, `check` reports an unknown outcome, so that this process does not post again.
         self._may_arrive = True
         try:
             post = await retry(
@@ -229,6 +230,8 @@ def _build_row(text: str, asker: Person) -> RowWrite:
     # mention anybody, so its @ is replaced by a similar character.
     by = escape_markdown(to_one_line(asker.name or asker.id, 80)).replace("@", "＠")
     body = f"{quote_inert(text)}\n\n{say('Requested by {name}.', name=by)}"
+    # Slack's card has a limit of bytes, after `&`, `<` and `>` are escaped. 1000 characters leave
+    # room for the quote marks and the last line.
     is_long = len(body) > MAX_POST_CHARACTERS
     if is_long or len(html.escape(body, quote=False).encode()) > MAX_POST_BYTES:
         raise ToolError(_TOO_LONG, hint="write at most 1000 characters")

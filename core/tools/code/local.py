@@ -339,7 +339,8 @@ class LocalBackend:
             python = await self._environment.bare()
             self._choice = await choose_sandbox(python.path, self._runtime, self._limits)
         except SandboxFailed as failed:
-            # The reason of a choice is an error with a sentence. Here the explanation is all of it.
+            # The reason is an error, because that has a sentence in each language. Here the
+            # explanation for the operator, in English, is the whole sentence.
             self._choice = SandboxChoice(
                 None, PonteError("{why}", why=explain_start_failure(failed.cause))
             )

@@ -174,8 +174,8 @@ class TableDescription:
         return tuple(each for each in self.fields if each.is_link)
 
     def field(self, name: str) -> Field:
-        """Return a field of the table by id, title or similar title, as a model names it. Raise
-        NocoError `unknown_field`."""
+        """Return a field of the table by id, title or similar title, as a model names it, or a
+        field of linked rows (`paths`) such as Customer.City. Raise NocoError `unknown_field`."""
         match = self.paths.get(name) or find_by_name(name, self.fields)
         if match is None:
             raise NocoError(
@@ -445,8 +445,12 @@ class Schemas:
         self, viewer: Viewer, table: TableDescription, field: Field
     ) -> tuple[Sequence[Field], bool]:
         """Return the fields whose values the field shows, over any number of links, lookups and
-        formulas, and whether this person may see all of them. `waiting` are the fields still to be
-        followed, each with its table; the first one is the field itself."""
+        formulas, and whether this person may see all of them. The caller leaves out a field that
+        would show values of a hidden table, and marks one that shows a secret.
+
+        `waiting` are the fields still to be followed, each with its table; the first one is the
+        field itself. `sources` are ids or titles of the fields that a field shows, `link_id` is the
+        link over which a lookup or rollup does so."""
         visible, waiting = await self.visible_tables(viewer), [(table, field)]
         may_see_all = True
         for table, each in waiting:  # it grows
@@ -604,6 +608,7 @@ def format_outline(
         unit = options if labels else describe_unit(each)
         outlines.append(f"{kind}({unit})" if unit else kind)
     head = f"{format_title(table.title)} [{table.id}]{READ_ONLY_MARK if read_only else ''}: "
+    # If not even one field fits, only their number is shown.
     none_fits = f"{len(outlines)} fields"
     return head + _join_fitting(outlines, ", ", longest - len(head), ", and {} more", none_fits)
 

@@ -489,6 +489,8 @@ def _check_function(column: Field, fn: Fn) -> None:
         functions = _NUMBER_FNS
     elif column.is_time:
         functions = _DATE_FNS
+    # A link of linked rows, such as Customer.Orders, which is found over the link `via`. A link
+    # that stands for its own linked rows has itself as `via`.
     if column.is_link and column.via and column.in_own_table != column.via:
         # Without `count`, the first one: it would count the linked rows, and not the rows that
         # these link to.
