@@ -160,7 +160,9 @@ class ChannelSurface(DiscordSurface):
         owners: posts.PostOwners,
         source: int | None,
     ) -> None:
-        """`owners` knows which turn each post belongs to; the others are as in the base class."""
+        """`owners` knows which turn each post belongs to. `threads` finds or creates the thread of
+        an answer. `source` is the id of the message that the posts answer, None for a command. The
+        base class describes the others."""
         super().__init__(to, signs, files)
         self.client = threads.client
         self._threads = threads

@@ -142,7 +142,8 @@ class Slack(ChatIntegration[SlackSettings]):
 
     def summary(self, own: SlackSettings, shared: SharedSettings) -> Health:
         """Return whether Slack is on and how events arrive, or which setting is missing. No service
-        is called."""
+        is called. `own.slack` is "off" while a credential is missing, "socket" with an app token,
+        and "http" with a signing secret."""
         # Slack's HTTP requests come through the page's server.
         if own.slack == "http" and shared.ponte_web == "off":
             return Health(
@@ -246,6 +247,7 @@ class Slack(ChatIntegration[SlackSettings]):
         yield SafetyFinding("rights", say(members, people=people))
         yield SafetyFinding("rights", say(visitors, people=people), "note" if everybody else "ok")
         if not has_daily_turns(shared):
+            # True: the finding is left out if ponte.toml has such a limit.
             words = "Slack members have no daily message limit"
             yield SafetyFinding("limits", f"{say(words)}; {say(DAILY_TURNS_ADVICE)}", "note", True)
 

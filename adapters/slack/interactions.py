@@ -509,8 +509,10 @@ class SlackHandlers:
         """Store why a person voted against an answer: the submitted form of `on_vote`, whose
         `memory` names the turn and the post. If it cannot be stored, the form stays open and shows
         why."""
+        # Errors are shown in the form, so no other way to notify the person is needed.
         interaction = self._make_interaction(place, "", ack, lambda words: ack())
         post = f"{place.channel}:{memory['ts']}"
+        # 0.0: the stored vote has the time of the press.
         press = Press(memory["turn"], interaction.person, "down", 0.0, post)
         reason, shares = values.get(forms.REASON_BLOCK, ""), forms.SHARE_BLOCK in values
         words = await self.interactions.explain_vote(
@@ -571,6 +573,8 @@ class SlackHandlers:
         source: Source | None = None,
         notices: CommandNotices | None = None,
     ) -> SlackInteraction:
+        """Return an interaction in this workspace. `key` is "" if it becomes no message, `source`
+        None if its answer is a new post. `notices` is None if other signs show a slow answer."""
         return SlackInteraction(
             self.workspace, self.locations, place, key, ack, notify, source, notices
         )

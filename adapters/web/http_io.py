@@ -170,7 +170,9 @@ class DeclaredRoute(Route):
 
     def __init__(self, declaration: Endpoint, handler: Handler) -> None:
         """Make the route that Starlette serves: read the handler's body in the form of its
-        annotation, and turn what it returns into JSON."""
+        annotation, and turn what it returns into JSON. A handler without the parameter `body` may
+        read the request itself; `body_model` then only describes that body for the OpenAPI
+        document."""
         self.declaration = declaration
         self.handler = handler
         self.body_model: type[BaseModel] | None = declaration.reads

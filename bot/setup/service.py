@@ -358,8 +358,10 @@ class SetupService:
     async def _show_people(self, stored: Mapping[str, str]) -> Json:
         """Return who may change data and who approves, by the newest stored settings, as the page
         shows it: with names where they are known. `granted` are the people that the page can remove
-        (a key with a colon). `claims` are the owner's open claims to be a person of a platform, and
-        `locked` says why the lists can only be read."""
+        (a key with a colon). `claims` are the owner's open claims to be a person of a platform:
+        sending `word` from that account makes one `is_proven`. `locked` says why the lists can only
+        be read. The sample tables exist until NocoDB is set up; `sample` is "on" if invited people
+        may use them, too."""
         names = {
             f"{platform}:{id}": f"{name} ({platform}:{id})"
             for platform in CHAT_CARDS

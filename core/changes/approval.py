@@ -303,9 +303,11 @@ class Approval:
         asker can decide alone. These are the deciders that the operator named, or else the admins.
         """
         proposal, book = change.proposal, self.policy.read_rules()  # `book` has groups of people
+        # `names`: named as approvers, or allowed to approve by a rule. `named`: only the approvers,
+        # with the number of them that must approve.
         names, named = self.named_deciders(change), self.approvers(proposal)
         # Where several people must approve, the asker alone is not enough, so admins are asked,
-        # unless only the people that the operator named may decide.
+        # unless only the people that the operator named may decide (`is_exclusive`).
         needs_admin = self.needs_admin(change)
         needs_admin |= named.count > 1 and not named.is_exclusive
         if not names and needs_admin:

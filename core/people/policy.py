@@ -712,6 +712,7 @@ class Policy:
         """Return the person's rights by data that is at most `max_age` seconds old. With `waits`,
         ask the platform once if the cache does not suffice. `names` are those for which
         `Rights.fits` is asked later, so that groups among them are looked up."""
+        # The cache has only data that the platform confirmed lately, enough for every `max_age`.
         facts = self._cached_facts(person, names)
         if waits and not facts.is_whole:
             facts, _ = await self._look_up(person, max_age, _LOOKUP_TIMEOUT_SECONDS, names)
@@ -725,6 +726,7 @@ class Policy:
         `max_age` is the maximum age of the data in seconds. Return the facts, and True if the
         platform answered. An answer that discloses nothing counts.
         """
+        # No rule and no name is that of a group, so an empty set stands for the person's groups.
         if not self.groups_matter(person.platform, names):
             guest, has_answered = await self._look_up_guest(person, max_age, seconds)
             return _PersonFacts(frozenset(), guest), has_answered
@@ -801,8 +803,8 @@ class DailyCaps:
 
     async def cap_for(self, person: Person, address: Address, named: Policy) -> rules.DailyTurns:
         """Return the cap of turns for the person at the address: the operator's (`chosen`), or that
-        of the platform for strangers. `named` is the policy that knows whom a rule names, and
-        `DailyTurns()` has no cap.
+        of the platform for strangers. `named` is the policy that knows which people rules name,
+        and `DailyTurns()` has no cap.
 
         A platform's default cap does not apply to people that `is_named_anywhere` finds. It does
         apply while the platform does not tell who they are (`is_stranger` is None).

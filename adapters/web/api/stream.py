@@ -214,7 +214,8 @@ class PageWriter:
         yield format_event("done", body, id)
 
     async def _text_change(self, shown: Progress | Answer) -> Json:
-        """Return what was added to the text. `reset` is set if the new text replaces the old."""
+        """Return what was added to the text. `reset` is set if the new text replaces the old.
+        `shown.placed` are the rows and charts in the text; HTML shows them as tables and charts."""
         text = shown.text
         is_continued = text.startswith(self._text)
         data: Json = {"turn": self._turn, "text": text[len(self._text) :] if is_continued else text}
@@ -309,7 +310,8 @@ class ConversationEvents:
         self, hub: Hub, address: Address, cursor: ReadCursor | None, has_html: bool, person: Person
     ) -> None:
         """`cursor`: up to where the tab has read. `has_html`: texts also come as HTML. `person`:
-        the reader, who is told how many requests wait for them."""
+        the reader, who is told how many requests wait for them. `_conversation` is the name that
+        the page gives the conversation, `_key` its key in the journal."""
         self._hub = hub
         self._journal = hub.conversations.journal
         self._conversation = address.channel

@@ -59,6 +59,7 @@ class SignIn:
         the provider is to confirm, as when it began, "-" and the hash of its person's key
         (`TokenAuthentication.describe_session`). "0-" is none: any account may come back."""
         found = await self.client.discover(provider)
+        # The Slack workspace whose people may sign in; "" for other providers.
         team = await self._find_team(provider)
         # The cookie's value. The others are derived from it, so that nothing has to be stored:
         # `state` comes back in the redirect, `nonce` in the token, and both must fit the cookie.
@@ -96,9 +97,10 @@ class SignIn:
         is_own = match and hmac.compare_digest(state, expected.encode())
         if not match or not is_own or int(match[1], 16) <= self.now() or cookie in self._used:
             raise refusal("expired")
-        self._used[cookie] = True
+        self._used[cookie] = True  # `_used`: cookies of sign-ins that came back
         found = await self.client.discover(provider)
         code = check_redirect(provider, found, query)
+        # The Slack workspace whose people may sign in; "" for other providers.
         team = await self._find_team(provider)
         verifier = self._derive("verifier", provider, cookie)
         claims = await self.client.redeem(provider, found, code, verifier, redirect)

@@ -707,8 +707,8 @@ def people_texts(cell: object) -> tuple[str, ...]:
 def format_row(
     record: NocoRecord, fields: Iterable[Field], zone: Zone, limit: int = MAX_CELL_CHARACTERS
 ) -> dict[str, Any]:
-    """Return a row for a model: its id, then each field that is not empty, without addresses and
-    secrets. `limit`: the characters of a cell.
+    """Return a row for a model: its id, then each field that is not empty. `open_cell` removes
+    signed addresses and puts a mark in place of a secret. `limit`: the characters of a cell.
 
     A field that is itself called "id" gets the key "id (field)".
     """
