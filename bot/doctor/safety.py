@@ -39,15 +39,17 @@ def list_findings(settings: Settings, config: Config, home: Home) -> list[Safety
     findings = [*_check_home(home), *_check_files(settings)]
     findings += _check_rights_and_caps(settings, config)
     for face in settings.faces:
-        # An integration's own settings are a part of all settings.
+        # Empty `who` or `where` stand for everybody or everywhere.
         capped = any(
             each.of == "each person" and each.per == "day" and each.turns is not None
             and (not each.who or {face.name, EVERYBODY_IN_RULES} & {*each.who})
             and (not each.where or face.name in each.where)
             for each in config.allowances
         )  # fmt: skip
+        # `settings` stands for the integration's own settings, too: they are a part of it.
         own = face.safety(settings, settings, home)
         findings += [one for one in own if not (capped and one.is_uncapped)]
+    # Names in ponte.toml, as of tools and agents, that do not exist and so have no effect.
     misspelt = misspelt_names(config, settings)
     findings += [SafetyFinding("rights", words, "unsafe") for words in misspelt]
     findings += _check_rules(config)
@@ -56,7 +58,8 @@ def list_findings(settings: Settings, config: Config, home: Home) -> list[Safety
 
 def _check_rights_and_caps(settings: Settings, config: Config) -> Iterator[SafetyFinding]:
     """Report who is admin, how many rules there are, and what limits the usage and its cost. A
-    limit of money without a known price limits nothing, so that is reported, too."""
+    limit of money without a known price limits nothing, so that is reported, too. A finding without
+    a level is "ok"."""
     admins = ", ".join(sorted(settings.ponte_admins))
     who = say("admins: {names}", names=admins) if admins else say(NO_ADMINS)
     yield SafetyFinding("rights", who)
@@ -89,6 +92,7 @@ def _check_rights_and_caps(settings: Settings, config: Config) -> Iterator[Safet
     elif settings.openai_api_key:  # without a key, the model's server takes no money
         words = "Spending has no limit. Set one with `[[allowances]]` in ponte.toml."
         yield SafetyFinding("limits", say(words), "note")
+    # PONTE_DAILY_TURNS may also be set to no limit for anybody.
     if chosen is not None and has_daily_turns(settings):
         each, all = (cap or say("no limit") for cap in (chosen.person, chosen.everybody))
         words = "messages per day: {each} per person, {all} in total"
@@ -163,8 +167,8 @@ def _check_rules(config: Config) -> Iterator[SafetyFinding]:
 
 
 def _check_home(home: Home) -> Iterator[SafetyFinding]:
-    """Report whether other users of this machine can read the data folder or a secret file in
-    it."""
+    """Report whether other users of this machine can read the data folder or a secret file in it. A
+    finding without a level is "ok"."""
     try:
         status = home.path.stat()
     except FileNotFoundError:
@@ -183,6 +187,7 @@ def _check_home(home: Home) -> Iterator[SafetyFinding]:
         )
         yield SafetyFinding("home", say(words, path=home.path, uid=status.st_uid), "unsafe")
         return
+    # 0o077 are all rights of other users. The mode of a missing file counts as 0.
     open_paths = [home.path] if status.st_mode & 0o077 else []
     open_paths += [path for name in _SECRET_FILES if _read_mode(path := home.path / name) & 0o077]
     for path in open_paths:

@@ -217,7 +217,8 @@ def format_date(
     this_year: int | None = None,
 ) -> str:
     """Return a date, as in `Nov 18, 2026`. With the `length` "MMMd", it has no year; with "yMMM",
-    it is a month. With `this_year` it is short, and has its year only if that is another one."""
+    it is a month. With `this_year` it is short, and has its year only if that is another one. The
+    first day of a month is `1er` in French (`write_first_day`)."""
     # Babel is loaded at the first use, so that a start does not wait for it.
     from babel.dates import format_date as format_by_cldr
     from babel.dates import format_skeleton
@@ -227,6 +228,7 @@ def format_date(
         length = "MMMd" if day.year == this_year else "yMMMd"
     if length in ("MMMd", "yMMM", "yMMMd"):
         # Babel's data (CLDR) has `28 de nov.` in Portuguese. People write short dates as `28 nov.`
+        # None is no time zone. True lets Babel take the nearest pattern that a language has.
         words = format_skeleton(length, day, None, True, cldr).replace(" de ", " ")
         return write_first_day(words, locale)
     return write_first_day(format_by_cldr(day, length, cldr), locale)

@@ -235,8 +235,9 @@ class ModelServerFault(Exception):
         request: str = "",
         wait: float | None = None,
     ) -> None:
-        """Read the facts of the failure from the response. `request` is the server's id of the
-        request, and `wait` is from a header; if it is None, that of the body counts."""
+        """Read the facts of the failure from the response. The class explains each `kind`.
+        `request` is the server's id of the request, and `wait` is from a header; if it is None,
+        that of the body counts."""
         fault = parse_fault_body(body)
         self.kind, self.request = kind, request
         self.status = status or fault.status
@@ -246,6 +247,7 @@ class ModelServerFault(Exception):
         """The body is HTML or XML, as web servers send it."""
         self.proxy = ""
         """The host and port of the proxy that may have caused the failure."""
+        # JSON comes from the model's server itself: proxies send pages or text.
         self._is_json = not isinstance(body, str) or body.startswith(("{", "["))
         wait = fault.wait if wait is None else wait
         self.wait = None if wait is None else min(wait, MAX_PARSED_RETRY_AFTER_SECONDS)
@@ -378,6 +380,8 @@ class ModelServerFault(Exception):
             return False
         if self.refuses_stream:  # the caller asks again without a stream
             return False
+        # After UNREPEATED_STATUSES, a repetition cannot help or may be paid twice. _BAD_TEMPLATE
+        # matches an error that this request always causes.
         if self.status >= 500:
             return self.status not in UNREPEATED_STATUSES and not self._says(_BAD_TEMPLATE)
         if self.status not in (0, 400, 422):
@@ -405,6 +409,7 @@ class ModelServerClient:
         self._session: aiohttp.ClientSession | None = None
         """Connections of all requests but those for files; None before the first."""
         self._loading = asyncio.Lock()
+        """Held while the SDK is imported, so that concurrent requests import it once."""
 
     async def load_sdk(self) -> openai.AsyncOpenAI:
         """Return the client of the `openai` package, which is imported at the first call. Raises
@@ -515,7 +520,7 @@ class ModelServerClient:
                 _check_size(len(data), MAX_ANSWER_BYTES)
             try:
                 answer = _parse(data) if data.strip() else {}
-            except ValueError:
+            except ValueError:  # no JSON, such as the web page of a proxy
                 raise ModelServerFault("foreign") from None
             if isinstance(answer, list) and method == "GET":  # Together AI lists its models so
                 answer = {"data": answer}
@@ -524,6 +529,7 @@ class ModelServerClient:
             # A stored response has an `error` too, and is no refusal.
             if answer.get("error") and not {"id", "object"} & answer.keys():
                 raise _refusal(0, response.headers, answer)
+            # Half of a surrogate pair, which UTF-8 cannot encode, becomes U+FFFD.
             return make_storable(answer)
 
     @contextmanager
@@ -762,8 +768,8 @@ async def _read_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Json, Non
     Each `data:` line that is JSON by itself is an event, because some servers leave out the empty
     line after it. A body that begins with a bracket is JSON in place of a stream. What follows
     `[DONE]` is read and dropped, so that the connection can be used again. Raises ModelServerFault
-    for an object with an error, for a body that has no event, and for an event that is cut off, and
-    ValueError.
+    for an object with an error, for a body of another server, such as a web page, and for too much
+    data. Raises ValueError for JSON that cannot be parsed, such as an event that is cut off.
     """
     waiting, parser, total = bytearray(), _EventParser(), 0
     async for chunk in chunks:
@@ -782,10 +788,12 @@ async def _read_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Json, Non
         if event is SIGN_OF_LIFE:  # the chunk completed no event
             yield event
         del waiting[:end]
+        # `parser.data` has the complete lines of an event, or of a JSON body, that has not ended.
         _check_size(len(waiting) + len(parser.data), MAX_EVENT_BYTES)
     # Some servers leave out the empty line after the last event, so one is added.
     for event in parser.read_lines([*waiting.splitlines(), bytearray()]):
         yield event
+    # Yields nothing for a stream, and the objects of a JSON body in its place.
     for event in parser.read_body():
         yield event
 
@@ -866,7 +874,7 @@ class _EventParser:
         except ValueError:
             values = [_parse(line) for line in self.data.splitlines() if line.strip()]
         # JSON in place of a stream is foreign unless one of its objects belongs to the API. That is
-        # certain only after the last one.
+        # certain only after the last one. `_is_foreign`: only lines of no stream came.
         is_foreign = self._is_foreign or bool(self._is_json)
         for event in (event for value in values for event in self._read_value(value)):
             is_foreign = is_foreign and not ANSWER_KEYS & event.keys()
@@ -898,12 +906,13 @@ class _EventParser:
         if error or is_error or (has_words and not ANSWER_KEYS & value.keys()):
             body = error if isinstance(error, dict) else value
             # Within a stream the answer has begun, so the error does not refuse the request.
+            # `_is_json`: the body is JSON in place of a stream.
             if not self._is_json:
                 raise ModelServerFault("broken", body=body)
             if error or is_error:
-                raise _refusal(0, {}, body)
-            raise ModelServerFault("foreign", body=body)
-        self._is_foreign = False
+                raise _refusal(0, {}, body)  # 0: no HTTP status tells of this error
+            raise ModelServerFault("foreign", body=body)  # words of another server, as of a proxy
+        self._is_foreign = False  # lines of no stream before a real event do not matter
         # Some gateways name the type of an event only beside its data.
         yield {"type": self._name, **value} if self._name.startswith("response.") else value
 

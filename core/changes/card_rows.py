@@ -314,6 +314,7 @@ def _merge_side(steps: Sequence[ChangeStep], side: str, concealed: frozenset[str
         for name, value in (values or {}).items():
             if name in concealed:
                 continue
+            # Of other fields, several steps have only the row's name, always with one value.
             lists = isinstance(value, list) and isinstance(joined.get(name), list)
             joined[name] = [*joined[name], *value] if lists else value
     return None if all(values is None for values in sides) else joined
@@ -369,6 +370,8 @@ def _cell(value: Any, longest: int | None = None) -> Any:
     if isinstance(value, list):
         words = ", ".join(_name_entries(value))
     elif isinstance(value, dict):
+        # Only an object with no other fields than those of files, linked rows and users
+        # (`_ENTRY_KEYS`) is shown by its name: the name would hide any other field.
         names = [value[key] for key in _NAMES if value.get(key) is not None]
         if names and isinstance(value.get("size"), int) and value.keys() <= _ENTRY_KEYS:
             facts = [format_size(value["size"])]
@@ -382,7 +385,7 @@ def _cell(value: Any, longest: int | None = None) -> Any:
     else:
         words = clean_text(str(value))
         # `clean_text` removed characters that no screen shows. Whoever approves should know that
-        # the value has them.
+        # the value has them. Values are uncut while the proposal is open.
         hidden = len(str(value).replace("\r\n", "\n")) - len(words)
         if hidden > 0 and longest is None:
             words += " " + plural(

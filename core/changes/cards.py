@@ -123,6 +123,7 @@ class CardBuilder:
             actions=self.possible_actions(change) if actions is None else actions,
             state=change.state,
             expires_at=change.proposal.expires_at if change.state == "open" else None,
+            # True: a platform that must cut the card shows no button to approve.
             is_whole=change.state == "open",
             revision=change.proposal.revision,
             seq=change.proposal.seq,
@@ -229,8 +230,10 @@ class CardBuilder:
             if change.denial_reason and shows_names:
                 reason = show_reason(change.denial_reason)
                 return [say(_DENIED_BECAUSE, name=name, reason=reason)]
-            return [say(_CLOSED[change.state], name=name)]
+            return [say(_CLOSED[change.state], name=name)]  # only that of a denial has the name
+        # `undone_change`: the id of the change that this one takes back; "" if this is no undo.
         who = _UNDO_BY if change.proposal.undone_change else _APPROVED
+        # POLICY_PERSON stands for a rule of ponte.toml that approves without a person.
         is_policy, kind = change.decider == POLICY_PERSON, self.kind(change)
         sentences = [say(_ALLOWED) if is_policy else say(who, name=_list_approvers(change))]
         if change.proposal.revision > 1:
@@ -240,12 +243,14 @@ class CardBuilder:
         sentences += kind.describe_outcome(change, shows_names=shows_names)
         if change.state == "applying" or not kind.can_be_undone:
             return sentences
+        # The remark about values that NocoDB sets itself when an undo creates rows again.
         if change.proposal.undone_change and change.written_steps:
             sentences += _describe_note(change)
         if change.undone_by and change.state != "undone":
             sentences.append(
                 say("See {undo}, the request to undo this change.", undo=change.undone_by)
             )
+        # The stored rows were erased by `forget`, or because the time for an undo is over.
         if change.is_forgotten and change.written_steps:
             sentences.append(say(ERASED))
         elif change.has_lapsed and change.written_steps and not change.undone_by:
@@ -276,6 +281,7 @@ def _describe_request(
     """
     asker = change.proposal.asker
     name = clip_line(asker.name or asker.id) if name is None else name
+    # The name of the program with which the person asked over MCP; else "".
     client = change.proposal.origin.client
     if client:
         words = (
@@ -287,7 +293,7 @@ def _describe_request(
     if change.proposal.revision > 1:
         # Who changed the values asks for the change now, so this names both.
         sentences = [describe_revision(change, name)]
-    sentences += _describe_note(change)
+    sentences += _describe_note(change)  # a remark of the tool that proposed it, if any
     if deciders:
         sentences.append(say("Waiting for {names}.", names=deciders))
     elif change.proposal.has_named_approvers:
@@ -458,6 +464,7 @@ class ChangeViews:
         or BadInput."""
         id, _, revision = press_id.partition(".")
         change = await self.ledger.get(id)
+        # Forms are opened from a card, so the person counts as seeing it (`is_click`).
         standing = await self.approval.find_standing(change, person, address, is_click=True)
         require(may_see(standing))
         if change.state == "open" and change.proposal.expires_at <= self.clock():
@@ -603,7 +610,7 @@ class ChangeViews:
                 # The rules for an undo are those for an approval without a check whether the asker
                 # has left, which does not concern this approval.
                 actions=["undo"],
-                since=consent.approved_at,
+                since=consent.approved_at,  # so that people who have left since do not count
             )
             judgment = judge_consent(standing)
             if isinstance(judgment, Allowed) or (isinstance(judgment, NotKnown) and not approver):
