@@ -227,6 +227,8 @@ class Renderer:
         later calls with the same answer."""
         if self._last_rendering is None or self._last_rendering[0] is not answer:
             pages = await run_off_loop(self.paginate, answer.text)
+            # The ids of the turn for the button that shows its code, and for the thumbs. A press is
+            # checked by the post's id, which Ponte may not know if the post is private.
             code_turn = self._turn if answer.has_run_code and not answer.is_private else ""
             rated_turn = self._turn if answer.is_rateable and not answer.is_private else ""
             has_buttons = answer.cards or code_turn or rated_turn

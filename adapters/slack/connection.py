@@ -115,7 +115,7 @@ class SlackSocket(AsyncSocketModeHandler):
         # The connection is new, so the time without a frame, which `health` tells, begins now.
         self._last_frame_at = time.time()
         self._handling: set[asyncio.Task[Any] | None] = set()
-        """Tasks that store and acknowledge an event."""
+        """Tasks that handle a request of Slack. The type allows None, as that of `current_task`."""
         self._is_open = True
         """False once no further event is taken."""
 

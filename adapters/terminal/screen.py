@@ -260,7 +260,10 @@ class Screen:
         self._preview = text
 
     def show_answer(self, body: Mapping[str, Any], files: Sequence[DownloadedFile] = ()) -> None:
-        """Write the complete answer from the event `done`, with its cards and files."""
+        """Write the complete answer from the event `done`, with its cards and files.
+
+        On a terminal (`live`), `show_text` has written most of it while it grew: of `_shown`, the
+        text so far, the first `_rendered` characters are in their final form."""
         text = clean_text(str(body["response"]))
         if self.live:
             self.show_text(text)
@@ -406,6 +409,7 @@ def split_rows(text: str, columns: int) -> list[str]:
     rows = []
     for line in text.split("\n"):
         start = at = width = 0
+        # `[0]` are the graphemes (the characters that people see), `[1]` is the width of the line.
         for begin, end, _ in split_graphemes(line)[0]:
             piece = line[begin:end]
             # The larger of both widths: drawn as one character, or as its parts.
@@ -448,12 +452,13 @@ class FittingTable:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """Yield the table if it fits, as rich asks for it, or else its cells with their headings:
-        columns narrower than MIN_COLUMN_COLUMNS could not be read."""
+        columns narrower than MIN_COLUMN_COLUMNS could not be read. A table also fits if rich can
+        fold its cells to that width."""
         table = self._table
         for column in table.columns:
             column.overflow = "fold"  # a long word continues in the next line
         natural = table.__rich_measure__(console, options.update(width=MAX_TABLE_COLUMNS))
-        needed = len(table.columns) * (MIN_COLUMN_COLUMNS + 2)
+        needed = len(table.columns) * (MIN_COLUMN_COLUMNS + 2)  # 2 for the space between columns
         if natural.maximum <= options.max_width or needed <= options.max_width:
             yield table
             return
@@ -505,8 +510,8 @@ def _make_parser() -> MarkdownIt:
 
     markdown = MarkdownIt("commonmark", {"html": False}).enable(["table", "strikethrough"])
     add_markdown_extensions(markdown)
-    # A definition would vanish, because the text that refers to it is drawn before it. The address
-    # of a link is written after its text, so a plain address would be written twice.
+    # A definition stays text: each block is drawn alone, so it comes too late for its link or
+    # footnote. So does a plain address, which would be written twice, as a link's text and target.
     return markdown.disable(["reference", "footnote", "addresses"])
 
 

@@ -494,16 +494,18 @@ class TokenAuthentication:
                 return await self.find_program(visitor.token) is not None
             if visitor.provider:
                 known = await self._people.find_sign_in(visitor.person.key)
+                # A new key has ended the person's sessions, as after a sign-out everywhere.
                 if known is None or known.session_key != visitor.token:
                     return False
                 await self._check_access(known)
         except (Refusal, errors.NotConfirmed):
             return False
+        # `until` is the end of the session, 0 for a request without one.
         if await self._is_ended(visitor) or 0 < visitor.until <= self._now():
             return False
         if visitor.provider:
             return True
-        if not self._may_use_link(visitor):
+        if not self._may_use_link(visitor):  # ponte.toml has turned sign-in links off
             return False
         account = await self._find_account(visitor.person.id) if visitor.token else None
         # Without a token: the owner, whose sessions are proof enough.
@@ -528,6 +530,7 @@ class TokenAuthentication:
         `began_at`: the session that the provider was asked to confirm began then, and ends as early
         as it would have. Raise NotStored, and the Refusal that the person reads.
         """
+        # With `began_at`, a session was only confirmed: the audit log gets no line of a sign-in.
         now, is_new = self._now(), not began_at
         known = await self._people.record_sign_in(identity, now, is_new=is_new)
         if known.removed_at:  # the owner has removed this person
@@ -617,11 +620,12 @@ class TokenAuthentication:
         find out who has an account, so the seal is compared with those of ended tokens: only a
         cookie that was once valid leads to the reason."""
         name = claim.split("-", 2)[2:]  # a claim is END-RANDOM, with -NAME for all but the owner
+        # A person who signed in with a provider is named by their key; they have no ended tokens.
         if name and is_provider_key(name[0]):
             return errors.SessionEnded(PROVIDER_SESSION_ENDED)
         if name:
             person = Person(WEB_PLATFORM, name[0])
-            with suppress(NotStored):
+            with suppress(NotStored):  # then the reason is left out
                 for token in await self._people.list_ended_tokens(person.key):
                     # The session began with the token whose key made this seal.
                     key = self._sealing_key(Visitor(person, token.token_hash))
@@ -680,7 +684,7 @@ class TokenAuthentication:
         If this cannot be read, the owner is still let in, to see what is wrong; for others
         NotStored is raised.
         """
-        if not visitor.session:
+        if not visitor.session:  # a bearer token came with the request, in place of a cookie
             return False
         try:
             return await self._people.is_session_ended(visitor.session)

@@ -209,7 +209,8 @@ def nest_items(text: str) -> str:
         if not (below := match["below"]):  # a code block, which stays as it is
             return match[0]
         begin = "\n" + match["indent"]
-        # As many spaces as the first line below lacks to stand below the item's text.
+        # As many spaces as the first line below lacks to stand below the item's text. The group
+        # "number" is the mark with its space, such as `12. `.
         first = below.lstrip("\n")[len(match["indent"]) :]
         spaces = len(match["number"]) - len(first) + len(first.lstrip(" "))
         return match["item"] + nest_items(below.replace(begin, begin + " " * spaces))
@@ -397,9 +398,11 @@ class Trust:
         no platform makes links of them. A model that was misled by a table or a file could
         otherwise send people, or data in an address, to a foreign server.
 
-        `stray_ticks` is `CodeLines.stray_ticks` of the text before this one. Sanitizing the result
-        once more changes nothing.
+        `stray_ticks` is `CodeLines.stray_ticks` of the text before this one: how its unpaired
+        backticks change what Discord reads as code here. Sanitizing the result once more changes
+        nothing.
         """
+        # A pipe or a file links nothing.
         if not self.links_anything or not _may_hold_address(text):
             return text
         # Parsing it could take seconds, so every address in it is disabled.
@@ -418,11 +421,12 @@ class Trust:
                 if at in code.lines:
                     continue
                 # Platforms disagree about which parts of these lines are code, so addresses are
-                # disabled in all of them.
+                # disabled in all of them, and not by backticks (`sure`).
                 if code.stray_ticks or at in code.disputed:
                     lines[at] = self._sanitize_prose(line, sure=False)
                     continue
-                # All platforms see the same code spans: every second piece is one.
+                # All platforms see the same code spans: every second piece is one. `before` and
+                # `after` say that a span is directly beside the piece: no backtick may go there.
                 pieces = line.split("`")
                 last = len(pieces) - 1
                 for n in range(0, len(pieces), 2):
@@ -443,10 +447,12 @@ class Trust:
 
         Links in Markdown syntax are broken too.
         """
-        if not self.links_anything:
+        if not self.links_anything:  # a pipe or a file
             return text
-        if not self.is_code_inert:
+        if not self.is_code_inert:  # a terminal, which knows no Markdown
             return "\n".join(map(self._defang_terminal_line, text.split("\n")))
+        # Backticks disable no address, because they may not be read as code there (`sure`). Links
+        # in Markdown are broken even if their address is allowed (`whole`).
         return "\n".join(
             self._sanitize_prose(line, sure=False, whole=False) for line in text.split("\n")
         )

@@ -314,6 +314,7 @@ class SqlPersonalData(SqlStore):
         The first `begin` rows are skipped. Rows are in the order of the table's first two columns.
         """
         columns: Sequence[Column] = ()
+        # Other people's changes that the person decided on (`_DECIDED`): without their values.
         if section == "decisions":
             sql = (
                 f"SELECT id, kind, title, state, decided_at, denial_reason {_DECIDED}"
@@ -324,6 +325,7 @@ class SqlPersonalData(SqlStore):
                 each for each in self._database.schema.export_tables if each.section == section
             )
             columns = table.columns
+            # The table's own condition, or the usual one for the owner of its rows.
             condition = table.rows or _CONDITIONS[table.whose]
             sql = f"SELECT * FROM {table.name} WHERE {condition} ORDER BY 1, 2"  # noqa: S608
         sql += f" LIMIT {EXPORT_PAGE_ROWS} OFFSET :begin"
@@ -581,6 +583,8 @@ def _delete_rows(work: _ErasureWork) -> None:
     belong to a person (`TableDeclaration.deleted_by`), such as their key or one of their turns.
 
     What platforms remember of channels and people is JSON, from which only their ids are removed.
+    `work` has the numbers of the person's turns (`seqs`), the changes that they asked for (`gone`),
+    and the conversations in which nobody else took part (`places.alone`).
     """
     for name in sorted(select_values(work.connection, "SELECT name FROM remembered")):
         # Platforms write these rows (what they remember of channels and people) meanwhile.

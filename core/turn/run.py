@@ -73,6 +73,7 @@ class Retention:
         """Yield areas of conversations, each with the number of days after which its conversations
         are forgotten. A place with a value of its own is an area of its own, and is excluded from
         the area around it. Without days (0), nothing is forgotten there."""
+        # A request to the API that names no conversation gets one of its own (`is_one_request`).
         yield ConversationArea(is_one_request=True), ONCE_DAYS
         own = self.places
         for place, days in {"": self.everywhere, **own}.items():
@@ -226,6 +227,7 @@ async def claim_notices(budget: Budget, run: TurnRun, briefing: ModelBriefing) -
     """Return sentences for the answer about allowances that are nearly used up, each of them only
     once in a period. The person of the turn is told about their own allowances. An allowance that
     everybody shares is logged once, and the first admin who gets an answer is told about it."""
+    # `briefing` has the counts at the turn's beginning, `payment` those after its model calls.
     counts = {count.scope.key: count for count in briefing.counts}
     counts |= briefing.payment.counts if briefing.payment else {}
     zone, sentences = budget.zone_of(run.turn.message), list[str]()
@@ -233,6 +235,7 @@ async def claim_notices(budget: Budget, run: TurnRun, briefing: ModelBriefing) -
         unit = count.scope.allowance.nearly_used_unit(count.spent)
         if unit is None:
             continue
+        # `zone` is the person's, in which the time is written; periods end in `budget.zone`.
         sentence = describe_nearly_used(count, unit, zone, budget.zone)
         everybody = count.scope.allowance.of == "everybody"
         # `claim_notice` is True once a period, also if several turns ask together. Of a limit for
@@ -419,11 +422,13 @@ class TurnRun:
             else self.settings.language or self.config.locale
         )
         LANGUAGE.set(language)
+        # `say` words some sentences differently for the owner where nobody else reads them.
         READER_IS_OWNER.set(message.author.id == OWNER_ID and not message.address.is_shared)
         if self.parsed.source == (language, message.text):
             return
         command, failure = None, None
         try:
+            # In a thread if the text is long; `run_off_loop` goes by the length of `message.text`.
             command = await text.run_off_loop(
                 lambda _: grammar.parse_message(message), message.text
             )

@@ -505,6 +505,7 @@ class WriteTools:
                 "Specify either `ids` or `filters`. You can't delete all rows in a table at once.",
                 code="bad_arguments",
             )
+        # These names are checked in the table as it is now, which may have new fields.
         fields = [each.field for each in filters]
         layout = await self._find_writable_table(ctx.viewer, table, fields)
         named = _parse_unique(ids) if ids else await self._find_row_ids(ctx, layout, filters, match)
@@ -562,6 +563,7 @@ class WriteTools:
                     continue
                 field, words = layout.field(name), [each.strip() for each in new.split(",")]
                 try:
+                    # `inputs` has the type of a field's input in the form, and its options.
                     if draft.target["inputs"][name][0] == "link":
                         cells[name] = await self._find_link_ids(changer, field, new, old)
                     else:
@@ -573,6 +575,7 @@ class WriteTools:
                     raise
             rows.append((write.id, cells))
         schema = TableSchema.of(layout)
+        # `keeps_all` keeps empty and unchanged fields, so that the form shows them again.
         parsed = [(id, parse_cells(layout, cells)) for id, cells in rows]
         if draft.kind == "create":
             cells_of_rows = [cells for _, cells in parsed]
@@ -580,7 +583,7 @@ class WriteTools:
                 schema, cells_of_rows, changer.zone, keeps_all=True
             )
         update = self._drafts.draft_update(schema, dict(parsed), changer.zone, keeps_all=True)
-        return (await update)[0]
+        return (await update)[0]  # without the number of rows that need no change
 
     async def _find_link_ids(
         self, changer: Changer, field: Field, text: str, proposed: Sequence[RowImage]
@@ -643,8 +646,9 @@ class WriteTools:
         self, viewer: Viewer, name: str, fields: Iterable[str]
     ) -> TableDescription:
         """Return the table, described afresh: a draft must not rest on a cached description. Raise
-        ToolError if the table, or one that a field of `fields` links to, may not be changed here;
-        a link changes rows of both tables."""
+        NocoError if it lacks a field of `fields`, which are all that the call names, also in
+        filters. Raise ToolError if the table, or one that such a field links to, may not be changed
+        here; a link changes rows of both tables."""
         names = tuple(fields)
         layout = await self._schemas.describe_afresh(viewer, name, names)
         named = [layout.field(each) for each in names]

@@ -149,6 +149,7 @@ class StackSpotIntegration(ToolIntegration[StackSpotSettings]):
                 "StackSpot didn't return a token within {s:.0f} s", s=CHECK_TIMEOUT_SECONDS
             ) from None
         finally:
+            # Cancels a request for a token that is under way. The caller closes `deps.http`.
             await client.close()
         words = say(
             "it returns a token for the realm {realm}; quick commands in ponte.toml: {count}, "

@@ -221,7 +221,7 @@ class StillRunning(StackSpotError):
             _STOPPED_WAITING if cause.passing else cause.sentence,
             code=cause.code,
             hint=cause.hint,
-            unsure=True,
+            unsure=True,  # the run may still have its effect
             passing=cause.passing,
             **cause.values,
         )
