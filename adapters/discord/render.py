@@ -86,6 +86,7 @@ MAX_RECORDS, SHOWN_RECORDS = 12, 3
 """These hold for a table with longer lines, which has a paragraph for each row."""
 
 MAX_CARDS = 5
+MAX_ROW_BUTTONS = 5
 """Largest number of cards with buttons under one message: five rows of buttons fit
 (components/reference.mdx#legacy-message-component-behavior)."""
 # resources/message.mdx#embed-object-embed-limits: a title of 256 characters, a description of 4096,
@@ -599,16 +600,20 @@ def redraw_card(
     if not mine:
         # Somebody removed the embed; the decision is shown all the same.
         card_embeds.append(fresh)
-    # All rows of buttons but those of this card, whose ids contain its id.
-    rows = []
-    for row in _button_rows(message):
-        presses = [CARD_BUTTON_ID.fullmatch(button.custom_id or "") for button in row]
-        if card.id not in [press["card"] for press in presses if press]:
-            rows.append(row)
-    # A message has at most MAX_CARDS rows. The last one is for the buttons of this card.
-    rows = rows[: MAX_CARDS - 1] if card.actions else rows[:MAX_CARDS]
-    buttons = [_copy_button(button, number) for number, row in enumerate(rows) for button in row]
-    view = _build_view([*buttons, *_build_card_buttons(card, len(rows))])
+
+    def is_own(button: discord.Button) -> bool:
+        press = CARD_BUTTON_ID.fullmatch(button.custom_id or "")
+        return press is not None and press["card"] == card.id
+
+    remaining = ([each for each in row if not is_own(each)] for row in _button_rows(message))
+    rows = [row for row in remaining if row]
+    # A message has at most MAX_CARDS rows. The last one is for the buttons of this card, and for
+    # those that belong to no card.
+    last = min(len(rows), MAX_CARDS - 1)
+    own = _build_card_buttons(card, last)
+    rows[last:] = [row[: MAX_ROW_BUTTONS - len(own)] for row in rows[last : last + 1]]
+    copies = [_copy_button(button, number) for number, row in enumerate(rows) for button in row]
+    view = _build_view([*own, *copies])
     return card_embeds[:MAX_EMBEDS], view  # Discord takes no more in a message
 
 

@@ -303,13 +303,15 @@ class SlackPeople:
 
     async def take_event(self, user: Any) -> None:
         """Store the person that a `team_join` or `user_change` event describes. An event that does
-        not tell whether they are a guest is ignored, because the record decides on rights. Without
-        that field, a deactivated account is removed by the next list of everybody."""
-        if not isinstance(user, Mapping) or not user.get("id") or "is_restricted" not in user:
+        not tell whether they are a guest is ignored, because the record decides on rights."""
+        if not isinstance(user, Mapping) or not user.get("id"):
             return
         id = str(user["id"])
-        if user.get("deleted"):
+        # Slack leaves out the other fields of a deactivated account.
+        if user.get("deleted") is True:
             await self._members.remove([id])
+            return
+        if "is_restricted" not in user:
             return
         member, previous = self._read_member(user), self._members.cached_member(id)
         if previous is None and self.team not in member.belongs_to:

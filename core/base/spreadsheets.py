@@ -141,9 +141,8 @@ def _encode_json(columns: Sequence[ExportColumn], rows: Iterable[Sequence[Cell]]
         names.append(name)
 
     def encode(column: ExportColumn, cell: Cell) -> Any:
-        """Return the JSON value of a cell. A text in a column of numbers becomes a number: whole
-        numbers of any size, and fractions that a float holds exactly, because most programs read
-        JSON numbers as floats."""
+        """Return the JSON value of a cell. A text in a column of numbers becomes a number if a
+        float holds all its digits, because most programs read JSON numbers as floats."""
         if cell is None or isinstance(cell, bool | int):
             return cell
         if isinstance(cell, float):
@@ -151,9 +150,10 @@ def _encode_json(columns: Sequence[ExportColumn], rows: Iterable[Sequence[Cell]]
         number = _number(column, cell)
         if number is None:
             return _plain_text(cell)
-        # An int keeps all digits, so only a fraction that a float would round becomes text.
-        value = int(number) if number == number.to_integral_value() else float(number)
-        return value if Decimal(str(value)) == number else str(number)
+        value = float(number)
+        if Decimal(str(value)) != number:
+            return str(number)
+        return int(value) if value.is_integer() and abs(value) < 2**53 else value
 
     lines = [
         json.dumps(dict(zip(names, map(encode, columns, row), strict=True)), ensure_ascii=False)

@@ -386,7 +386,8 @@ def plan_due(draft: ScheduleDraft, due: float, now: float) -> DuePlan:
             if each >= window or each > end or missed >= MAX_COUNTED_MISSED:
                 break
             missed += 1
-        # The rule may have been due very often meanwhile, so the rest is looked up from here.
+        # The rule may have been due very often meanwhile, so the rest is looked up from here. The
+        # second before may hold a due time that was counted above.
         start = window - 1
     else:
         # One second before, so that `due` itself comes first.
@@ -394,6 +395,8 @@ def plan_due(draft: ScheduleDraft, due: float, now: float) -> DuePlan:
     for each in _due_times(draft.rule, draft.time_zone, start):
         if each > end:
             break
+        if each < window:
+            continue
         if each <= now:
             if run:  # a later one can run instead, so this one is missed
                 first_missed, missed = first_missed or run, missed + 1

@@ -28,6 +28,7 @@ from core.chat.people import Conversations, People
 from core.commands import grammar
 from core.domain.messages import (
     CONTEXT_NAME,
+    NOTE_NAME,
     Answer,
     Attachment,
     File,
@@ -635,12 +636,15 @@ def build_items(
     text = "\n".join([message.text, *notes]).strip()
     if items and not (text or files or spoken):  # the message consists of quotes alone
         return items
+    name = to_one_line(message.author.name)
+    if name in (CONTEXT_NAME, NOTE_NAME):
+        name = name.title()  # so that a person is not read as Ponte, or as a quote
     items.append(
         Item(
             kind="message",
             role="user",
             text=text,
-            name=to_one_line(message.author.name),
+            name=name,
             files=tuple(files),
             is_authored=message.origin.is_authored,
             spoken=spoken,

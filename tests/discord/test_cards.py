@@ -218,6 +218,25 @@ async def test_a_decided_card_is_redrawn_and_the_others_stay(
     assert not click.followups
 
 
+async def test_the_fifth_card_leaves_the_shared_buttons_in_its_row(
+    ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
+) -> None:
+    """A message has five rows: "Show code" and "Approve all" stand in that of the fifth card."""
+    others = [
+        replace(OPEN, id=f"abcde{number}", rows=(), state="open", is_whole=True)
+        for number in (3, 4, 5, 6)
+    ]
+    message = await post_cards(
+        ponte, ana, *others, replace(OPEN, rows=(), state="open", is_whole=True)
+    )
+    shared = [label for label in labels(message)[4] if label not in ("Approve", "Deny")]
+    assert shared
+    await (await ana.click(message, "Approve")).wait_for_ack()
+    await deciding.answer(Answer("Done.", parts=("Done.",), cards=(DONE,)))
+    await ana.discord.wait_until(lambda: message["embeds"][4]["title"] == "Changed 2 customers")
+    assert labels(message)[4] == ["Undo", *shared]
+
+
 async def test_a_click_after_a_restart_is_taken(
     ponte: DiscordPonte, deciding: Deciding, ana: DiscordPerson
 ) -> None:

@@ -26,6 +26,7 @@ from core.store.database import SqliteDatabase
 from tests.fakes.loop_clock import LoopClock, run_ready
 from tests.fakes.memory import NoRows
 from tests.fakes.slack import TEAM, FakeSlack, SlackPerson
+from tests.fakes.slack.reads import user_json
 from tests.slack.bot import workplace
 
 T = TypeVar("T")
@@ -438,16 +439,14 @@ async def test_who_left_is_forgotten_and_strangers_and_the_erased_are_not_listed
 
 def told_of(who: SlackPerson, **more: object) -> dict[str, object]:
     """As an event tells of somebody: without their language."""
-    return {
-        "id": who.id,
-        "team_id": who.team,
-        "is_restricted": bool(who.guest),
-        "is_ultra_restricted": who.guest == "single",
-        "deleted": who.deactivated,
-        "tz": who.tz,
-        "profile": {"display_name": who.name, "status_text": who.status},
-        **more,
-    }
+    return {**user_json(who, locale=False), **more}
+
+
+async def test_whose_account_is_deactivated_has_left_with_the_event(town: DirectorySetup) -> None:
+    await town.list()
+    town.alice.deactivated = True
+    await town.directory.take_event(told_of(town.alice))
+    assert await town.row(town.alice) is None
 
 
 async def test_an_event_changes_what_is_known_and_a_status_writes_nothing(

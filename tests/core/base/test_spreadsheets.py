@@ -88,6 +88,25 @@ def test_excel_keeps_ids_of_a_csv_file_and_other_programs_read_them(
         assert int(number) == cell, "white space after a number is skipped"
 
 
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [
+        ("12", 12),
+        ("12.50", 12.5),
+        ("9007199254740991", 9007199254740991),
+        ("1e300", 1e300),
+        ("12345678901234567890", "12345678901234567890"),
+        ("0.1234567890123456789", "0.1234567890123456789"),
+    ],
+)
+def test_a_number_of_json_loses_no_digit_in_programs_that_read_floats(
+    cell: str, value: object
+) -> None:
+    data = encode_table([ExportColumn("Id", "number")], [[cell]], "json").data
+    assert json.loads(data, parse_int=float) == [{"Id": value}]
+    assert len(data) < 50
+
+
 def test_an_address_is_no_link() -> None:
     data = encode_table([ExportColumn("Page")], [["https://example.com"]], "xlsx").data
     assert sheet_of(data)["A2"].hyperlink is None

@@ -78,6 +78,10 @@ def _list_start(workspace: Workspace, cursor: str) -> int:
     return ids.index(cursor.removeprefix(_CURSOR))
 
 
+RIGHTS_FIELDS = ("tz", "is_restricted", "is_ultra_restricted", "is_stranger", "locale")
+"""What a user object lacks once the account is deactivated."""
+
+
 def user_json(someone: SlackPerson, locale: bool = True) -> Json:
     """A user object as methods and events carry it (docs.slack.dev/reference/objects/user-object).
 
@@ -105,6 +109,8 @@ def user_json(someone: SlackPerson, locale: bool = True) -> Json:
     }
     if locale:
         user["locale"] = someone.locale
+    if someone.deactivated:  # an account without rights has no fields about them
+        user = {key: user[key] for key in user if key not in RIGHTS_FIELDS}
     return user
 
 
