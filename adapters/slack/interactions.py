@@ -60,6 +60,7 @@ _MAX_REMEMBERED_FILES = 5
 _TYPE_IT = "Type `/quick-command SLUG`, then the text or key=value."
 _TYPE_REASON = "Type `deny ID`, then the reason."
 _ON_IT = "Running `/quick-command {given}`"
+_THINKING = "Ponte is thinking…"
 
 Ack = Callable[[], Awaitable[object]]
 """Acknowledges an interaction to Slack."""
@@ -187,8 +188,10 @@ class SlackInteraction:
         # In a thread, a session or the status line shows that the turn is under way. Elsewhere a
         # notice through the response_url (`place.url`) does.
         if receipt.is_new and self.notices and not self.place.thread:
-            command_text = request.text.removeprefix("quick-command ")[:200]
-            words = say(_ON_IT, self.locale, given=command_text)
+            # The text of the form "Ask Ponte" is a question, not a command.
+            name, _, given = request.text.partition(" ")
+            is_command = name == "quick-command"
+            words = say(_ON_IT if is_command else _THINKING, self.locale, given=given[:200])
             self.notices.begin(receipt.turn, self.place.url, words)
         await self.ack()
         if self.home and receipt.is_new:

@@ -229,6 +229,21 @@ async def test_without_threads_the_channel_is_one_conversation(tmp_path: Path) -
         assert threads <= {one.ts}, "the channel itself is no thread, so it has no session"
 
 
+async def test_a_slow_answer_to_a_question_from_the_menu_is_not_called_a_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.slack.presence.NOTICE_AFTER_SECONDS", 0.1)
+    async with general_with(tmp_path, FLAT, model=EchoModel()) as w:
+        about = w.slack.say(w.bob, w.general, "The build is red")
+        await w.slack.shortcut(w.alice, about, "ponte_ask").acked.wait()
+        posts = w.slack.api.close("chat.postMessage")
+        w.slack.submit(w.alice, w.slack.workspace.views[0], {"question": "What is that?"})
+        whisper = await w.first_whisper()
+        assert (whisper.seen_by, whisper.visible_text) == (w.alice.id, "Ponte is thinking…")
+        posts.release()
+        await reads(w, "You said: What is that?")
+
+
 async def test_a_reply_under_its_answer_brings_that_along(tmp_path: Path) -> None:
     """The answer was said in the channel's conversation, which the thread's does not know."""
     model = EchoModel()
