@@ -455,14 +455,8 @@ class ResponseSurface(TokenSurface):
         Raise Undeliverable if the token has expired and others could read a private answer in the
         channel.
         """
-        if not await self._is_over():
-            try:
-                return await self._edit(part.text, part.answer)
-            except TokenOver:
-                self._is_token_lost = True  # `_is_over` is True from now on
-        # Only by the token can a message be made that one person alone sees.
-        if self._token.is_private and self._to.address.is_shared:
-            raise Undeliverable(reason="the command's token is over")
+        if post := await self._write_original(part):
+            return post
         # The response exists, and only the token to edit it is over: the bot's own right edits it.
         if standing := await self._find_original():
             await self._channel.edit(standing, part)
@@ -471,17 +465,9 @@ class ResponseSurface(TokenSurface):
 
     async def edit(self, post: str, part: AnswerPart) -> None:
         """Change the answer, through the token or, once that has expired, as a message of the
-        channel. Raise Undeliverable if the token of a private answer has expired."""
-        if not await self._is_over():
-            try:
-                await self._edit(part.text, part.answer)
-                return
-            except TokenOver:
-                self._is_token_lost = True  # `_is_over` is True from now on
-        # Only the token can edit a response that one person alone sees.
-        if self._token.is_private:
-            raise Undeliverable(reason="the command's token is over")
-        await self._channel.edit(post, part)
+        channel. Raise Undeliverable as `post` does."""
+        if not await self._write_original(part):
+            await self._channel.edit(post, part)
 
     async def delete(self, post: str) -> None:
         """Delete a post of ours, as any message of the channel."""
@@ -527,6 +513,20 @@ class ResponseSurface(TokenSurface):
         # None: a former process made the acknowledgement. The first edit shows whether it counted.
         self._is_token_lost = await self._acks.wait_for(self._to.turn) is False
         return self._is_token_lost
+
+    async def _write_original(self, part: AnswerPart) -> str:
+        """Write the part into the original response and return the post's id, "" if the token has
+        expired. Raise Undeliverable if it has, and others could read a private answer in the
+        channel."""
+        if not await self._is_over():
+            try:
+                return await self._edit(part.text, part.answer)
+            except TokenOver:
+                self._is_token_lost = True  # `_is_over` is True from now on
+        # Only by the token can a message be made or edited that one person alone sees.
+        if self._token.is_private and self._to.address.is_shared:
+            raise Undeliverable(reason="the command's token is over")
+        return ""
 
     async def _edit(self, part: str, answer: Answer | None) -> str:
         """Write a part into the original response and return its id as `channel:message`. While the

@@ -406,14 +406,30 @@ async def test_an_answer_that_replaced_the_response_is_not_posted_twice_after_a_
     assert posts.posts[1].id == f"{ana.dm.id}:{answer['id']}"
 
 
-async def test_a_private_answer_is_not_changed_after_its_token(
+async def test_a_private_answer_in_a_direct_message_is_changed_after_its_token(
     discord: FakeDiscord, open_ponte: DiscordPonte, ana: DiscordPerson
 ) -> None:
+    """Nobody else reads there, so it was posted in the channel."""
     destinations = record_destinations(open_ponte)
-    await (await ana.slash("status")).wait_for_answer()
+    discord.interactions.deadline = -1.0
+    await ana.slash("status")
+    await discord.wait_until(lambda: discord.world.messages_by(discord.world.me.id))
+    (answer,) = discord.world.messages_by(discord.world.me.id)
     to, posts = replace(destinations[0], token_expires_at=1.0), KeptPosts()
     await posts.record_posting(1, f"{to.turn}:1")
-    await posts.record_posted(1, f"{ana.dm.id}:1")
+    await posts.record_posted(1, f"{ana.dm.id}:{answer['id']}")
+    await open_ponte.adapter.reply(to, posts).finish(Answer("", parts=("on",)))
+    assert [m["content"] for m in ana.dm.messages.values()] == ["on"]
+
+
+async def test_a_private_answer_is_not_changed_after_its_token(
+    discord: FakeDiscord, open_ponte: DiscordPonte, ana: DiscordPerson, channel: Channel
+) -> None:
+    destinations = record_destinations(open_ponte)
+    await (await ana.slash("status", channel)).wait_for_answer()
+    to, posts = replace(destinations[0], token_expires_at=1.0), KeptPosts()
+    await posts.record_posting(1, f"{to.turn}:1")
+    await posts.record_posted(1, f"{channel.id}:1")
     with pytest.raises(Undeliverable, match="the command's token is over"):
         await open_ponte.adapter.reply(to, posts).finish(Answer("", parts=("on",)))
     assert not [path for method, path in discord.calls if method == "PATCH" and "channels" in path]
