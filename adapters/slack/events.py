@@ -364,26 +364,28 @@ def _lines(blocks: Any, depth: int = 0) -> Iterator[str]:
 
 def _render_inline(element: Payload) -> str:
     """Return an element of rich text as mrkdwn, the markup that Slack's `text` has for it
-    (docs.slack.dev/reference/block-kit/blocks/rich-text-block). Plain text is escaped, so that it
-    cannot look like a mention."""
+    (docs.slack.dev/reference/block-kit/blocks/rich-text-block). All values are escaped, so that
+    none can look like a mention, or end a link early."""
+    values = {name: escape(str(value or ""), quote=False) for name, value in element.items()}
     match element.get("type"):
         case "user":
-            return f"<@{element.get('user_id')}>"
+            return f"<@{values.get('user_id')}>"
         case "usergroup":
-            return f"<!subteam^{element.get('usergroup_id')}>"
+            return f"<!subteam^{values.get('usergroup_id')}>"
         case "channel":
-            return f"<#{element.get('channel_id')}>"
+            return f"<#{values.get('channel_id')}>"
         case "broadcast":
-            return f"<!{element.get('range')}>"
+            return f"<!{values.get('range')}>"
         case "emoji":
-            return f":{element.get('name')}:"
+            return f":{values.get('name')}:"
         case "link":
-            url, label = str(element.get("url") or ""), escape(str(element.get("text") or ""))
+            # A bar would begin the label.
+            url, label = values.get("url", "").replace("|", "%7C"), values.get("text")
             return f"<{url}|{label}>" if label else f"<{url}>"
         case _:
             # A date has a `fallback`, a color its `value`.
-            texts = (element.get(name) for name in ("text", "fallback", "value"))
-            return escape(str(next(filter(None, texts), "")), quote=False)
+            texts = (values.get(name) for name in ("text", "fallback", "value"))
+            return next(filter(None, texts), "")
 
 
 def _read_text(value: Any) -> str:

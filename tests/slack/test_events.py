@@ -57,6 +57,12 @@ SAID: list[tuple[Json, str]] = [
         {"type": "emoji", "name": "wave"}, {"type": "channel", "channel_id": "C1"},
         {"type": "color", "value": "#F405B3"}]}]}]},
      "<@U1> &lt;b&gt; :wave:<#C1>#F405B3"),
+    ({"blocks": [{"type": "rich_text", "elements": [{"type": "rich_text_section", "elements": [
+        {"type": "link", "url": "https://e.example/?a=1&b=2", "text": "a <b>"},
+        {"type": "link", "url": "https://e.example/> <@U1|Bob>"},
+        {"type": "emoji", "name": "wave: <@U2>"}]}]}]},
+     "<https://e.example/?a=1&amp;b=2|a &lt;b&gt;><https://e.example/&gt; &lt;@U1%7CBob&gt;>"
+     ":wave: &lt;@U2&gt;:"),
     ({"attachments": [{"fallback": "only this"}]}, "only this"),
     ({"attachments": [{"blocks": [{"type": "header", "text": {"text": "Alert"}}],
                        "fallback": "no"}]}, "Alert"),
