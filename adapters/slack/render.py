@@ -661,17 +661,17 @@ def _split_words(words: str) -> list[str]:
         return [words]
     pieces = [""]
     for line in words.split("\n"):
-        quote = "&gt; " if line.startswith("&gt;") else ""
-        # A line of 500 characters fits into a section, also if each has four bytes. All blanks
-        # stay as they are.
+        quote = next(mark for mark in ("&gt; ", "&gt;", "") if line.startswith(mark))
+        # A line of 500 characters fits into a section, also if each has five bytes once it is
+        # escaped. An escaped mark is not divided, and all blanks stay as they are.
         cuts = textwrap.wrap(
-            line.removeprefix(quote),
+            unescape(line.removeprefix(quote)),
             _LINE,
             drop_whitespace=False,
             replace_whitespace=False,
             expand_tabs=False,
         )
-        for part in cuts or [""]:
+        for part in map(escape_text, cuts or [""]):
             longer = f"{pieces[-1]}\n{quote}{part}"
             if len(longer.encode()) > SECTION_BYTES:
                 pieces.append(f"{quote}{part}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import replace
 from typing import Any
 
@@ -219,6 +220,17 @@ def test_a_long_text_is_whole_in_several_sections_or_cannot_be_approved() -> Non
             if is_whole:
                 parts = message[message.index("&gt;") : message.index("END")].split("\n")
                 assert {line[:5] for line in parts if line} == {"&gt; "}, "no line leaves it"
+
+
+def test_a_long_text_is_cut_beside_its_escaped_marks_and_quotes_keep_their_form() -> None:
+    text = f">no blank\n> {'a&' * 500}\n\n{'b&' * 500}"
+    card = Card("abc234", "proposal", "Ask", text, actions=("approve", "deny"), is_whole=True)
+    blocks = cards_blocks([card])
+    check_message(blocks, "chat.postMessage")
+    lines = "\n".join(map(block_text, blocks[1:-1])).split("\n")
+    assert lines[1] == "&gt;no blank"
+    shown = "".join(html.unescape(line.removeprefix("&gt;")).strip() for line in lines[2:])
+    assert shown == "a&" * 500 + "b&" * 500
 
 
 def test_a_value_is_struck_only_where_it_goes_away() -> None:
