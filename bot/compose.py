@@ -27,11 +27,10 @@ from bot.engine import Engine, Tools, load_parsers
 from bot.home import Home, Start
 from bot.integrations import KINDS, canonical_person, collect_rights
 from bot.operation_service import OperationService
-from bot.people import PageAccountService, PersonalDataService, system_user_name
+from bot.people import PageAccountService, system_user_name
 from bot.ponte import CheckEverything, HealthBoard, PartHealth, Ponte, Surfaces, summaries
 from bot.settings import Settings
 from bot.setup.restart import Restart
-from bot.setup.service import SetupService
 from bot.stores import Stores, name_engine
 from core.base.errors import SettingsError
 from core.base.http import HttpClient
@@ -41,7 +40,6 @@ from core.chat.destinations import Destinations
 from core.chat.people import People
 from core.domain.messages import Address, Person
 from core.domain.records import DoctorFinding
-from core.erasure import SqlPersonalData
 from core.integrations import (
     ChatIntegration,
     IntegrationDependencies,
@@ -253,12 +251,6 @@ async def compose(
                     facts.workspaces[chat.name] = find_workspace
                 engine.platforms.add(chat)
 
-        listing = [
-            face.name
-            for face in settings.faces
-            if isinstance(face, ChatIntegration) and face.lists_people
-        ]
-        data = SqlPersonalData(database, canonical_person)
         ponte = Ponte(
             settings,
             live,
@@ -268,8 +260,7 @@ async def compose(
             own_surfaces,
             reloader,
             accounts,
-            PersonalDataService(engine, data, accounts, own_surfaces.chats, listing),
-            SetupService(settings, live, home, people, board, restart),
+            restart,
             check,
             runs_turns,
             # The model's start loads a large package, so what answers people comes first.

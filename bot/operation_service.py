@@ -9,7 +9,7 @@ import inspect
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, create_model
@@ -18,7 +18,6 @@ from pydantic_core import to_jsonable_python
 from adapters.web.errors import UnknownPath
 from bot.config.ponte_toml import NEWER_FILE_SENTENCE
 from bot.home import Start
-from bot.operation_texts import TEXT_LISTS, TEXTS, ResultText, View, format_plainly
 from bot.operations import OPERATIONS, Operation, find_names
 from bot.ponte import Ponte
 from core.base.errors import BadInput, NotAllowed, SettingsError
@@ -32,8 +31,10 @@ from core.people.rules import OWNER_ID
 from core.schedules.schedule import Schedule
 from core.schedules.service import to_json as schedule_json
 
+if TYPE_CHECKING:
+    from bot.operation_texts import ResultText, View
+
 Json = Mapping[str, Any]
-_PLAIN_TEXT = ResultText(format_plainly)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +83,10 @@ class OperationService:
         if not (as_json or any(arguments.values())):
             arguments = self._find_operation(name).overview or arguments
         result = await self.run(name, arguments, actor)
-        text, ponte = TEXTS.get(name, _PLAIN_TEXT), self.ponte
+        # Loaded only when a result is shown.
+        from bot.operation_texts import PLAIN_TEXT, TEXTS, View
+
+        text, ponte = TEXTS.get(name, PLAIN_TEXT), self.ponte
         # In a text, people have names in place of their keys. `text.people` are the fields of the
         # result that hold keys of people.
         keys = set(_find_values(result, text.people)) if text.people and not as_json else ()
@@ -101,6 +105,7 @@ class OperationService:
         channels have names in place of their keys, and lines of the audit log the titles of
         changes."""
         # Loaded only when a list is shown.
+        from bot.operation_texts import TEXT_LISTS, View
         from bot.reports import describe_changes
 
         columns = TEXT_LISTS[name]
@@ -152,9 +157,11 @@ async def describe_offline(
 ) -> Json:
     """Run an operation that needs only the settings, without a running Ponte, and return what
     `OperationService.describe` returns."""
+    from bot.operation_texts import PLAIN_TEXT, TEXTS, View
+
     result = to_json(await operation.function(start, **arguments))
     view = View(ZoneInfo(start.settings.ponte_timezone), {}, arguments, is_running=False)
-    return describe_result(TEXTS.get(operation.name, _PLAIN_TEXT), result, view, as_json=as_json)
+    return describe_result(TEXTS.get(operation.name, PLAIN_TEXT), result, view, as_json=as_json)
 
 
 def to_json(result: Any) -> Any:

@@ -806,6 +806,8 @@ def describe_setup_undo(result: Row, view: View) -> Iterator[str]:
     yield say(words, names=", ".join(result["names"]))
 
 
+PLAIN_TEXT = ResultText(format_plainly)
+"""For operations that are not in TEXTS."""
 TEXTS: Mapping[str, ResultText] = {
     "status": ResultText(
         format_parts, has_failed=lambda parts: any(one["state"] == "failing" for one in parts)

@@ -30,7 +30,6 @@ from core.base.text import to_one_line
 from core.domain.messages import Address, Person
 from core.domain.ports import ChatPlatform
 from core.domain.records import ApiToken
-from core.erasure import KnownPerson, SqlPersonalData
 from core.journal.jobs import Peers
 from core.people.audit import OPERATOR
 from core.people.page_accounts import (
@@ -53,6 +52,7 @@ from core.store.remembered import select_ids
 
 if TYPE_CHECKING:
     from bot.engine import Engine
+    from core.erasure import KnownPerson, SqlPersonalData
 
 ACCOUNTS_CHANGED_TOPIC = "people"
 """The notification between processes that an account or a session has changed."""

@@ -5,6 +5,7 @@ order, stops them in reverse, and reports what is on.
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 import sys
 import time
@@ -30,7 +31,7 @@ from bot.operation_results import SignInLink
 from bot.overview import find_overview
 from bot.people import PageAccountService, PersonalDataService
 from bot.settings import Settings
-from bot.setup.service import SetupService
+from bot.setup.restart import Restart
 from bot.stores import name_engine
 from core.base.errors import BadInput, NotFound, NotStored, PonteError
 from core.base.i18n import LANGUAGE, say, translate_word
@@ -48,7 +49,7 @@ from core.domain.records import (
     QuickCommand,
     Viewer,
 )
-from core.integrations import OwnerIntegration
+from core.integrations import ChatIntegration, OwnerIntegration
 from core.money.budget import Budget
 from core.observability import metrics, tracing
 from core.observability.tracing import Traces
@@ -60,6 +61,7 @@ from core.tools.sample import SAMPLE_INTEGRATION, open_sample_base
 
 if TYPE_CHECKING:
     from adapters.web.api.answers import ChatAnswer
+    from bot.setup.service import SetupService
 
 PART_TIMEOUT_SECONDS = 5.0
 """How long one part may take to report its health."""
@@ -252,10 +254,10 @@ _STATE_AFTER: Mapping[ChangeAction, ChangeState] = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Ponte:
     """All parts of a running Ponte, by name. Only operations, the shell and the page /admin get the
-    whole object.
+    whole object. `restart` starts Ponte anew with other settings; None where that cannot be done.
 
     `background_starts` begin checks and imports that run in the background. `closing` closes the
     parts in the reverse order of their composition; traces are closed last.
@@ -269,8 +271,7 @@ class Ponte:
     surfaces: Surfaces
     reloader: Reloader
     accounts: PageAccountService
-    personal_data: PersonalDataService
-    setup: SetupService
+    restart: Restart | None
     check: CheckEverything
     runs_turns: bool
     background_starts: Sequence[Callable[[], None]]
@@ -285,6 +286,25 @@ class Ponte:
         """The settings, the present ponte.toml and the data folder, as a command of the shell has
         them."""
         return Start(self.settings, self.live.current, self.home)
+
+    # A running process keeps what it loads, so these two are made when an operation needs them.
+    @functools.cached_property
+    def setup(self) -> SetupService:
+        """The actions of the set-up page, with the drafts of what was typed there."""
+        from bot.setup.service import SetupService
+
+        people = self.engine.people
+        return SetupService(self.settings, self.live, self.home, people, self.board, self.restart)
+
+    @functools.cached_property
+    def personal_data(self) -> PersonalDataService:
+        """The exports and erasures of the data about a person."""
+        from core.erasure import SqlPersonalData
+
+        data = SqlPersonalData(self.engine.stores.database, canonical_person)
+        chats = [face for face in self.settings.faces if isinstance(face, ChatIntegration)]
+        listing = [face.name for face in chats if face.lists_people]
+        return PersonalDataService(self.engine, data, self.accounts, self.surfaces.chats, listing)
 
     @property
     def zone(self) -> ZoneInfo:

@@ -288,7 +288,14 @@ def test_heavy_libraries_are_imported_only_when_used() -> None:
 
 
 def test_parts_that_are_not_set_up_are_not_loaded() -> None:
-    parts = {"core.models.demo_model", "core.tools.nocodb.read", "adapters.mcp_server.tools"}
+    parts = {
+        "adapters.mcp_server.tools",
+        "bot.operation_texts",
+        "bot.setup.service",
+        "core.erasure",
+        "core.models.demo_model",
+        "core.tools.nocodb.read",
+    }
     data = modules_loaded_by("import bot.app, bot.compose")
     assert data & parts == set()
 
