@@ -146,6 +146,11 @@ MAX_MARKS, MAX_MARKUP_CHARACTERS = 256, 200_000
 """Marks and characters of the calls in one text. They bound the time."""
 MAX_BARE_CALL_CHARACTERS = 20_000
 """Characters of an answer that is a call without a mark, and of a call in the form of Python."""
+_PYTHON_ERRORS = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
+"""What Python's parser, its literals and JSON raise for a text that is no value."""
+_AFTER_JSON = re.compile(r"^(?:[;,\s`}\]]|<tool_call>(?=\s*[{\[])|<[|｜/][^<>]*>)*")
+"""What may stand between JSON objects or after them: separators, closing tags, marks, and
+closing brackets that small models write once too often."""
 _REST_OF_CALL = re.compile(r"\{|<invoke|<function=|<parameter|<arg_key>|call_begin")
 
 
@@ -191,22 +196,25 @@ def _read_calls(markup: str, tools: Mapping[str, Any]) -> list[tuple[str, Any]]:
     # `pattern` is a form's call with its name and content, `argument` an argument in that.
     for pattern, argument in _FORMS:
         calls = list[tuple[str, Any]]()
-        matches = list(re.finditer(pattern, markup, re.DOTALL))
-        for match in matches:
+        for match in re.finditer(pattern, markup, re.DOTALL):
             name, content, *end = match.groups()
             arguments = dict(_read_arguments(argument, content, tools.get(name)))
             # A call with arguments in tags has nothing else in it.
             rest = re.sub(argument, "", content, flags=re.DOTALL).strip()
             if arguments:
-                calls += [] if rest else [(name, arguments)]
-            # No arguments in tags: the content is JSON, or empty for a call without arguments. An
-            # empty one counts unless its closing tag is missing, for which `end` is [""].
-            elif rest or end != [""]:
-                calls += _read_json(name, rest)
-        rest = re.sub(pattern, "", markup, flags=re.DOTALL)
-        # There can be more calls than matches, because one match may hold a list of calls.
-        if calls and len(calls) >= len(matches) and not _REST_OF_CALL.search(rest):
-            return calls
+                found = [] if rest else [(name, arguments)]
+            else:
+                # No arguments in tags: the content is JSON, or empty for a call without arguments.
+                # An empty one counts unless its closing tag is missing: then `end` is [""].
+                found = _read_json(name, rest) if rest or end != [""] else []
+            # Each match must be a call, or a list of calls, whatever the others hold.
+            if not found:
+                break
+            calls += found
+        else:
+            rest = re.sub(pattern, "", markup, flags=re.DOTALL)
+            if calls and not _REST_OF_CALL.search(rest):
+                return calls
     return []
 
 
@@ -223,10 +231,9 @@ def _read_arguments(pattern: str, content: str, schema: Any) -> Iterator[tuple[s
         if 'string="true"' not in attributes and "string" not in kind:
             try:
                 value = json.loads(words)
-            except ValueError:
-                # The limit bounds the time that Python's parser takes.
-                with suppress(ValueError, SyntaxError, MemoryError, RecursionError):
-                    value = ast.literal_eval(words[:MAX_BARE_CALL_CHARACTERS].strip())
+            except (ValueError, RecursionError):
+                with suppress(*_PYTHON_ERRORS):
+                    value = _read_literal(_parse_python(words.strip()))
         yield name.strip(), value
 
 
@@ -245,14 +252,16 @@ def _read_json(name: str, words: str) -> list[tuple[str, Any]]:
     if not name and re.match(r"\[?[\w.]+\(", words):
         return _read_python(words)
     # Several objects may follow each other, with or without a separator. Texts in them may contain
-    # line breaks (`strict`). What comes after the objects is ignored.
+    # line breaks (`strict`). What comes after them must mean nothing (`_AFTER_JSON`).
     while rest.startswith(("{", "[")):
         try:
             value, end = json.JSONDecoder(strict=False).raw_decode(rest)
         except (ValueError, RecursionError):
             return []
         values += value if isinstance(value, list) else [value]
-        rest = re.sub(r"^(?:[;,\s]|<tool_call>)*", "", rest[end:])
+        rest = _AFTER_JSON.sub("", rest[end:])
+    if rest:
+        return []
     if name:
         is_one = len(values) == 1 and isinstance(values[0], dict)
         return [(name, values[0])] if is_one else []
@@ -279,17 +288,35 @@ def _read_python(words: str) -> list[tuple[str, Any]]:
     """Return the calls in Python code that a model wrote as text, such as `[tables(base="a")]`;
     none if it is not only calls with named arguments."""
     try:
-        tree = ast.parse(words[:MAX_BARE_CALL_CHARACTERS], mode="eval").body
+        tree = _parse_python(words)
         calls = list[tuple[str, Any]]()
         for call in tree.elts if isinstance(tree, ast.List) else [tree]:
             if not isinstance(call, ast.Call) or call.args:
                 return []
-            arguments = {str(each.arg): ast.literal_eval(each.value) for each in call.keywords}
+            arguments = {each.arg: _read_literal(each.value) for each in call.keywords}
+            if None in arguments:  # `**{…}`
+                return []
             # The name may come as `tables.call(…)`.
             calls.append((ast.unparse(call.func).removesuffix(".call"), arguments))
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except _PYTHON_ERRORS:
         return []
     return calls
+
+
+def _parse_python(words: str) -> ast.expr:
+    """Return the expression that a text is. Raise one of `_PYTHON_ERRORS` if it is none, or so long
+    that Python's parser would take much time."""
+    if len(words) > MAX_BARE_CALL_CHARACTERS:
+        raise ValueError
+    return ast.parse(words, mode="eval").body
+
+
+def _read_literal(node: ast.expr) -> Any:
+    """Return the value of a literal. Raise one of `_PYTHON_ERRORS` if the node is no literal, or if
+    JSON cannot hold its value, such as a set."""
+    value = ast.literal_eval(node)
+    json.dumps(value)
+    return value
 
 
 MAX_FENCE_LINE_CHARACTERS = 200

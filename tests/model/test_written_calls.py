@@ -12,7 +12,12 @@ from core.base.errors import ModelError
 from core.domain.records import TextDelta
 from core.models.answer_reader import GrowingAnswer
 from core.models.served_model import Level
-from core.models.written_calls import OPENINGS, read_written_calls
+from core.models.written_calls import (
+    MAX_BARE_CALL_CHARACTERS,
+    OPENINGS,
+    read_bare_calls,
+    read_written_calls,
+)
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.model.conftest import Make, every_level
 from tests.model.talk import TABLES, Talk
@@ -262,6 +267,68 @@ async def test_an_answer_that_resembles_a_call_is_text(
 def test_the_arguments_of_a_call(markup: str, arguments: object) -> None:
     calls = read_written_calls(markup, {"nocodb_query": QUERY.parameters})
     assert calls in ([("nocodb_query", arguments)], [("nocodb_query", json.dumps(arguments))])
+
+
+@pytest.mark.parametrize(
+    "markup",
+    [
+        f"<tool_call>[{NAMED},{NAMED}]</tool_call><tool_call>garbage</tool_call>",
+        f"<tool_call>{NAMED} and so on</tool_call>",
+        f"<tool_call>{NAMED}<tool_call>",
+        f"<|python_tag|>{NAMED}, if I may",
+        f"[TOOL_CALLS]nocodb_query[ARGS]{WORDS} Done.",
+        '<|python_tag|>nocodb_query(**{"table": "Customers"})',
+        '<|python_tag|>nocodb_query(table="a")' + " " * MAX_BARE_CALL_CHARACTERS + "; garbage",
+        "<|python_tag|>nocodb_query(fields={[]: 1})",
+        "<|python_tag|>nocodb_query(fields={1, 2})",
+        "<|python_tag|>nocodb_query(limit=0x" + "f" * 9_000 + ")",
+    ],
+    ids=range(10),
+)
+def test_of_a_text_that_is_understood_only_in_part_nothing_runs(markup: str) -> None:
+    assert read_written_calls(markup, {"nocodb_query": QUERY.parameters}) == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        f"{'1,' * MAX_BARE_CALL_CHARACTERS}",
+        "[" * 90_000,
+        "{[]: 1}",
+        "{1, 2}",
+        "b'x'",
+        "...",
+        f"0x{'f' * 9_000}",
+    ],
+    ids=range(7),
+)
+def test_an_argument_that_is_no_json_value_stays_text(words: str) -> None:
+    markup = f"<function=nocodb_query><parameter=fields>{words}</parameter></function>"
+    calls = read_written_calls(markup, {"nocodb_query": QUERY.parameters})
+    assert calls == [("nocodb_query", {"fields": words})]
+
+
+@pytest.mark.parametrize("call", ["f(**{'a': 1})", "f(a={[]: 1})", "f(a={1, 2})", "f(a=b'x')"])
+def test_a_bare_call_in_python_with_other_values_than_json_is_text(call: str) -> None:
+    assert read_bare_calls(f"[{call}]") == []
+
+
+MARKS_AFTER_JSON = (
+    "<|eom_id|>",
+    "<|eot_id|>",
+    "</s>",
+    "<｜end▁of▁sentence｜>",
+    "\n```\n<|end|>",
+    "}",
+    "]",
+)
+
+
+@pytest.mark.parametrize("mark", MARKS_AFTER_JSON)
+def test_a_mark_after_a_call_is_no_part_of_it(mark: str) -> None:
+    for markup in (f"<|python_tag|>{NAMED}{mark}", f"to=functions.nocodb_query{WORDS}{mark}"):
+        calls = read_written_calls(markup, {"nocodb_query": QUERY.parameters})
+        assert [arguments for _, arguments in calls] == [ARGUMENTS]
 
 
 async def test_two_calls_of_which_the_first_lacks_its_end(make: Make, fake: FakeOpenAI) -> None:
