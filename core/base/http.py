@@ -140,12 +140,12 @@ class Proxies:
     def for_url(self, url: str) -> str | None:
         """Return the URL of the proxy for a request to this address, or None for a direct
         connection: no proxy is set for its scheme, or NO_PROXY includes the host."""
-        parts = urlsplit(url)
-        proxy = self.https if parts.scheme in ("https", "wss") else self.http
         try:
+            parts = urlsplit(url)
             port = parts.port or _DEFAULT_PORTS.get(parts.scheme, 0)
         except ValueError:  # it is no address
             return None
+        proxy = self.https if parts.scheme in ("https", "wss") else self.http
         host = (parts.hostname or "").lower().rstrip(".")
         entries = re.split(r"[,;\s]+", self.no.lower())  # hosts that are reached directly
         if not proxy or any(_includes(entry, host, port) for entry in entries):
@@ -432,14 +432,15 @@ class HttpClient:
         hold secrets.
         """
         library = self._library
-        unsent = tuple(getattr(library, name) for name in _UNSENT)
+        # UnicodeError: a host name or a header that cannot be encoded.
+        unsent = (UnicodeError, *(getattr(library, name) for name in _UNSENT))
         try:
             yield
         except library.TimeoutException as error:
             raise HttpTimeout(type(error).__name__, sent=not isinstance(error, unsent)) from None
         except library.DecodingError:
             raise HttpUnreadable("its compression is broken") from None
-        except (library.TransportError, library.InvalidURL) as error:
+        except (library.TransportError, library.InvalidURL, UnicodeError) as error:
             # The libraries pack OpenSSL's errors into their own, so only the text tells that nobody
             # known signed the certificate. This reason is told, because a person can mend it.
             reason = UNTRUSTED if UNTRUSTED in str(error) else type(error).__name__

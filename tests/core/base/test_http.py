@@ -191,12 +191,19 @@ async def test_no_server_is_told_without_its_address(caplog: pytest.LogCaptureFi
         ("http://secret-name.invalid/secret-path", "ConnectError"),
         ("ftp://secret-name.invalid/", "UnsupportedProtocol"),
         ("http://secret-name.invalid:port/", "InvalidURL"),
+        ("http://[::1", "InvalidURL"),
+        ("http://[secret]/", "InvalidURL"),
+        ("http://secret\u2100name/", "InvalidURL"),
+        ("http://xn--/secret", "IDNAError"),
     ):
         async with HttpClient() as http:
             with pytest.raises(HttpDown, match=reason) as error:
                 await http.get_json(place)
         assert not error.value.sent
         assert "secret" not in "".join(traceback.format_exception(error.value))
+    async with HttpClient() as http:
+        with pytest.raises(HttpDown, match="UnicodeEncodeError"):
+            await http.get_json("http://127.0.0.1:9/", headers={"xc-token": "sécret"})
     assert "secret" not in caplog.text
 
 
@@ -341,6 +348,8 @@ PROXIES = Proxies("http://secure:1", "http://plain:2", f"{DIRECT}, 300.0.0.0/8,,
         ("http://[2001:db8::2]:81/", None),
         ("http://[2001:db8::2]/", "http://plain:2"),
         ("http://10.example/", "http://plain:2"),
+        ("http://[::1", None),
+        ("http://[abc]/", None),
     ],
 )
 def test_no_proxy_is_kept_to(url: str, proxy: str | None) -> None:
