@@ -671,5 +671,5 @@ def _titles_by_id(reply: ToolReply) -> dict[str, str]:
     return titles
 
 
-def _bridge_call(tool: str, **args: object) -> PlannedCall:
+def _bridge_call(tool: str, /, **args: object) -> PlannedCall:
     return PlannedCall(BRIDGE_TOOL, {"tool": tool, "args": args})

@@ -116,6 +116,12 @@ async def test_the_bridge_called_by_hand() -> None:
         args = json.dumps({"table_id": CUSTOMERS, "record_id": 1})
         assert (await chat.says(f"/nocodb get_record {args}")).startswith("```json\n{\n")
         assert "Type `/nocodb TOOL {json}`" in await chat.says("/nocodb list_bases {oops")
+        # The arguments are the bridge's to judge, whatever their names.
+        answer = await chat.says('/nocodb list_bases {"tool": "x"}')
+        assert parse_calls(chat.calls)[-1] == (
+            "nocodb_execute",
+            {"tool": "list_bases", "args": {"tool": "x"}},
+        )
         answer = await chat.says('/nocodb delete_base {"base_id": "p1"}')
         assert "can do more than the bridge allows" in answer
 
