@@ -193,7 +193,8 @@ class ContextSizes:
         """When that question was asked, by model (monotonic seconds). It is asked again after
         CONTEXT_KNOWN_SECONDS."""
         self._is_refused = False
-        """The server refused a question, so that it is reached, and may have no such path."""
+        """The server refused a path of the latest question, so that it is reached, and may have no
+        such path."""
 
     def of(self, model: str) -> ContextSize:
         """Return the size as it is known now, by the surest source: the operator's setting, the
@@ -277,6 +278,7 @@ class ContextSizes:
     async def _ask(self, model: str) -> None:
         """Ask all paths where servers tell the size of a model, and store it. If no answer is sure,
         such as that of a server that has not loaded the model yet, the next turn asks again."""
+        self._is_refused = False
         try:
             async with asyncio.timeout(CONTEXT_ASK_SECONDS):
                 self.model_list = listed = self.model_list or await self._get("/models")
@@ -329,7 +331,9 @@ class ContextSizes:
         try:
             return await (self._client.post(path, body) if body else self._client.get(path))
         except ModelServerFault as fault:
-            self._is_refused = self._is_refused or 400 <= fault.status < 500
+            # A missing key or a busy server says nothing about the path.
+            is_of_path = fault.status != 401 and not fault.may_pass
+            self._is_refused |= is_of_path and 400 <= fault.status < 500
             return {}
 
 

@@ -261,6 +261,28 @@ async def test_a_server_without_a_list_of_models_is_asked_once(
     assert question.count("/models") == 1
 
 
+@pytest.mark.parametrize(
+    ("statuses", "count"), [((404, 503, 503), 3), ((429,) * 3, 3), ((401,) * 3, 3), ((403,) * 3, 1)]
+)
+async def test_only_a_refusal_of_the_path_in_the_latest_question_is_sure(
+    make: Make, monkeypatch: pytest.MonkeyPatch, statuses: Sequence[int], count: int
+) -> None:
+    sizes, asked_paths = sizes_of(await make("chat", model=SMALL)), list[str]()
+
+    async def refuse(_: ModelServerClient, path: str, body: object = None) -> dict[str, Any]:
+        asked_paths.append(path)
+        raise ModelServerFault("refused", status=status)
+
+    monkeypatch.setattr(ModelServerClient, "get", refuse)
+    monkeypatch.setattr(ModelServerClient, "post", refuse)
+    for turn, status in enumerate(statuses):
+        # The answer of the first turn is old in the second one.
+        age = -1.0 if turn == 1 and status == 503 else 600.0
+        monkeypatch.setattr(context_size, "CONTEXT_KNOWN_SECONDS", age)
+        await sizes.wait(SMALL)
+    assert asked_paths.count("/models") == count
+
+
 async def test_a_wrong_count_does_not_refuse_messages_for_ever(
     make: Make, fake: FakeOpenAI
 ) -> None:
