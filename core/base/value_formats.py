@@ -260,11 +260,16 @@ def parse_typed_moment(text: str, now: datetime, locale: str | None = None) -> d
     if match and day:
         hour = int(match[2])
         if match[4]:
-            # 12 AM is 0 and 12 PM is 12. Hour 24 fails below: no clock shows 13 PM.
+            # 12 AM is 0 and 12 PM is 12. Hour 24 is refused below: no clock shows 13 PM.
             hour = hour % 12 + 12 * (match[4] == "p") if 1 <= hour <= 12 else 24
         iso = f"{day}T{hour:02}{match[3]}{match[6] or ('Z' if match[5] else '')}"
+    elif day:
+        iso = f"{day}"
+    # From Python 3.14 on, hour 24 would be the next midnight.
+    if re.search("[Tt ]24", iso):
+        return None
     with suppress(ValueError):
-        moment = datetime.fromisoformat(f"{day}" if day and not match else iso)
+        moment = datetime.fromisoformat(iso)
         return moment if moment.tzinfo else moment.replace(tzinfo=now.tzinfo)
     return None
 

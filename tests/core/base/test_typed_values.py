@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import pytest
 
+from core.base import value_formats
 from core.base.value_formats import (
     parse_typed_day,
     parse_typed_moment,
@@ -107,6 +108,30 @@ def test_days(locale: str, text: str, day: str | None) -> None:
 def test_moments(locale: str, text: str, moment: str | None) -> None:
     typed_moment = parse_typed_moment(text, NOW, locale)
     assert (typed_moment and typed_moment.isoformat(" ")) == moment
+
+
+@pytest.mark.parametrize(
+    "text", ["tomorrow 13:00 PM", "tomorrow 0:30 AM", "tomorrow 24:00", "2026-12-24T24:00"]
+)
+def test_no_python_reads_an_hour_that_no_clock_shows(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    class NewerDatetime(datetime):
+        """From Python 3.14 on, hour 24 is the next midnight."""
+
+        @classmethod
+        def fromisoformat(cls, text: str) -> NewerDatetime:
+            moment = super().fromisoformat(text.replace("T24", "T00"))
+            return moment + timedelta("T24" in text)
+
+    monkeypatch.setattr(value_formats, "datetime", NewerDatetime)
+    assert parse_typed_moment("tomorrow 0:30", NOW, "en") == datetime(
+        2026, 11, 21, 0, 30, tzinfo=NOW.tzinfo
+    )
+    assert parse_typed_moment("24 December 2026", NOW, "en") == datetime(
+        2026, 12, 24, tzinfo=NOW.tzinfo
+    )
+    assert parse_typed_moment(text, NOW, "en") is None
 
 
 @pytest.mark.parametrize("piece", ["9", "9 dec ", "1.", "dec 1 ", "-", "\u0301", "12/", "a"])
