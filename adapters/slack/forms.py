@@ -13,6 +13,7 @@ from adapters.slack.render import (
     SECTION_BYTES,
     Json,
     build_header,
+    build_section,
     cut_unescaped,
     escaped_size,
     make_plain_text,
@@ -51,9 +52,10 @@ its value.
 Source, below docs.slack.dev/reference/block-kit: blocks/input-block,
 block-elements/select-menu-element, composition-objects/option-object.
 """
-_FIELDS = 40
+_FIELDS = 98
 """The maximum number of inputs in a form. Slack allows 100 blocks in a view
-(docs.slack.dev/reference/views), more than a person would fill in."""
+(docs.slack.dev/reference/views), of which two may be sentences above the inputs."""
+TYPE_IT = "Type `/quick-command SLUG`, then the text or key=value."
 CHANGE_FORM = f"{CARD_ACTION_PREFIX}change"
 """The callback id of the form that changes a proposal, and the action id of its button."""
 _CHANGE_FIELD_PREFIX = "change:"
@@ -87,13 +89,16 @@ def quick_command_form(commands: Sequence[QuickCommand], text: str, memory: Json
 
 
 def inputs_form(command: QuickCommand, memory: Json, wrong: str = "") -> Json:
-    """Return the form with the inputs of one quick command, at most `_FIELDS`. `wrong` is an error
-    to show above them, in place of the command's description. `memory` is what the form carries
-    until it is submitted; the command's slug is added to it."""
+    """Return the form with the inputs of one quick command, at most `_FIELDS`. If it has more, a
+    sentence tells to type the command. `wrong` is an error to show above them, in place of the
+    command's description. `memory` is what the form carries until it is submitted; the command's
+    slug is added to it."""
     blocks: list[Json] = []
     title, description = command.title_and_description()
     if above := wrong or description:
         blocks.append({"type": "section", "text": make_plain_text(above, SECTION_BYTES)})
+    if len(command.inputs) > _FIELDS:
+        blocks.append(build_section(say(TYPE_IT)))
     for name, kind in list(command.inputs.items())[:_FIELDS]:
         # `kind` has the input's choices and whether it is required. If Slack cannot show all of the
         # choices, the person types one.

@@ -57,7 +57,6 @@ SLACK_CODE_SECONDS = 10.0
 """Seconds that the look-up of an answer's code may take; the press is acknowledged before it."""
 _MAX_REMEMBERED_FILES = 5
 """The number of a message's files that a form carries, because of its 3,000 characters."""
-_TYPE_IT = "Type `/quick-command SLUG`, then the text or key=value."
 _TYPE_REASON = "Type `deny ID`, then the reason."
 _ON_IT = "Running `/quick-command {given}`"
 _THINKING = "Ponte is thinking…"
@@ -100,7 +99,7 @@ class SlackInteraction:
     show_privately: Notify
     source: Source | None = None
     notices: CommandNotices | None = None
-    without_form: str = _TYPE_IT
+    without_form: str = forms.TYPE_IT
     """What to do if the form cannot be shown, in English."""
     home: SlackHome | None = None
     """Set for a click on the Home tab, which is shown again after its turn."""
@@ -626,7 +625,7 @@ class SlackHandlers:
         form = forms.inputs_form(command, memory, missing if inputs else "")
         return typed_command, {"response_action": "update", "view": form}, field
 
-    async def _open_form(self, trigger: str, view: Payload, words: str = _TYPE_IT) -> str:
+    async def _open_form(self, trigger: str, view: Payload, words: str = forms.TYPE_IT) -> str:
         """Open a form, and return "". If Slack refuses it or its trigger has expired, return
         `words` in the person's language, by default what to type in place of the form."""
         try:

@@ -41,3 +41,13 @@ def test_a_form_holds_many_long_and_wide_words() -> None:
     command = QuickCommand("report", title="<&>" * 50, description="&" * 9000, inputs=names)
     check_view(forms.inputs_form(command, {"about": "<é>" * 3000}, wrong="<" * 5000))
     check_view(forms.quick_command_form([command] * 101, "é" * 5000, {}))
+
+
+def test_a_form_has_all_inputs_that_slack_allows_and_says_how_to_give_more() -> None:
+    for count, shown in ((98, 98), (99, 98)):
+        inputs = {f"input {n}": {"required": True} for n in range(count)}
+        command = QuickCommand("report", "Report", "Writes a report.", inputs)
+        view = forms.inputs_form(command, {"channel": "C1"})
+        check_view(view)
+        assert [block["type"] for block in view["blocks"]].count("input") == shown
+        assert ("Type `/quick-command SLUG`" in str(view["blocks"])) == (shown < count)
