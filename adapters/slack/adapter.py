@@ -360,9 +360,10 @@ class SlackAdapter(ChatPlatform):
         return f"{channel}:{ts}" if ts else None
 
     async def title(self, address: Address) -> str:
-        """Return the name of a channel, as in `#general`; "" for a direct message, or if Slack does
-        not tell."""
-        if not address.is_shared:
+        """Return the name of a channel, as in `#general`; "" for a direct message, for the id of a
+        person, or if Slack does not tell."""
+        # Ids of people begin with U or W, those of channels with other letters.
+        if not address.is_shared or address.channel.startswith(("U", "W")):
             return ""
         name = str((await self._find_channel(address)).get("name") or "")
         return f"#{name}" if name else ""

@@ -541,3 +541,13 @@ async def test_questions_about_one_channel_share_one_call(tmp_path: Path) -> Non
         assert not await w.bot.slack.is_public(Address("slack", w.dm.id))
         w.general.kind = "group"
         assert not await w.bot.slack.is_public(places[0]), "it is asked again"
+
+
+async def test_slack_is_not_asked_for_a_channel_with_the_id_of_a_person(tmp_path: Path) -> None:
+    """The key of a person on Slack looks like that of a channel, so lists ask for its title."""
+    async with workplace(tmp_path) as w:
+        ids = (w.alice.id, "W0ENTERPRISE", w.general.id)
+        asked = len(w.calls("conversations.info"))
+        places = [Address("slack", id, "T0PONTE", is_shared=True) for id in ids]
+        assert [await w.bot.slack.title(place) for place in places] == ["", "", "#general"]
+        assert len(w.calls("conversations.info")) == asked + 1
