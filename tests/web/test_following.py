@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from adapters.web import hub, server
+from adapters.web.api.stream import ConversationEvents
 from core.domain.changes import PendingRequest
 from core.domain.messages import Address, Answer, Card, Person
 from tests.fakes.link import parse_page_link
@@ -215,6 +216,32 @@ async def test_a_tab_that_slept_through_many_turns_hears_of_each_once(
         type(follower).wake(follower, urgent=True)
         texts = [(await until(slow, "done"))[-1].data["response"] for _ in range(70)]
     assert sorted(texts) == sorted(f"You said: {number}" for number in range(70))
+
+
+async def test_the_journal_is_read_once_for_missed_turns_also_if_nothing_happens_then(
+    ponte: WebPonte, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.web.api.stream.KEEP_ALIVE_SECONDS", 0.0)
+    calls: list[bool] = []
+    on_changes = ConversationEvents.on_changes
+    was_quiet = asyncio.Event()
+
+    def note(
+        self: ConversationEvents, turns: Sequence[hub.LiveTurn], missed: bool
+    ) -> AsyncIterator[bytes]:
+        calls.append(missed)
+        if True in calls[:-2]:
+            was_quiet.set()
+        return on_changes(self, turns, missed)
+
+    monkeypatch.setattr(ConversationEvents, "on_changes", note)
+    async with following(client) as tab:
+        await until(tab, "ready")
+        channel = ponte.channels["web:main"]
+        channel.version = channel.evicted = 1
+        next(iter(channel.followers)).wake(urgent=True)
+        await was_quiet.wait()
+    assert calls.count(True) == 1
 
 
 async def test_a_turn_that_nobody_follows_is_not_kept_in_memory(

@@ -58,7 +58,9 @@ async def stream_events(
                 turns = await follower.next_changes()
         except TimeoutError:
             yield KEEP_ALIVE_FRAME
-            turns = []  # `on_changes` then writes only what is new besides turns
+            # `on_changes` then writes only what is new besides turns. The journal was read before
+            # for those that were missed.
+            turns, follower.has_missed_turns = [], False
         if follower.closed:
             return
         # `has_missed_turns`: turns that ended unseen are no longer in memory, but in the journal.
