@@ -234,6 +234,12 @@ async def test_a_table_that_may_only_be_read(place: Place) -> None:
     await write_tools.draft("nocodb_delete", ids=[2])
     error = await write_tools.error_of_call("nocodb_link", id=2, link_field="Orders", add=[9])
     assert error.code == "read_only", "a link is written there too"
+    linked = [{"field": "Orders", "op": "notblank", "value": None}]
+    draft = await write_tools.draft("nocodb_update", filters=linked, set={"Value": 7})
+    assert draft.rows, "a filter only reads there"
+    await write_tools.draft("nocodb_delete", filters=linked)
+    error = await write_tools.error_of_call("nocodb_update", filters=linked, set={"Orders": [9]})
+    assert error.code == "read_only"
 
 
 @only_fake

@@ -254,7 +254,8 @@ class BridgeDriver(TableDriver):
     async def fetch_newest(self, schema: TableSchema) -> Mapping[str, RowImage]:
         """Return the newest rows by id, the newest first, to look for a row whose creation got no
         answer. New rows come last in the table's own order, so the last page is read. If the
-        bridge does not tell the number of rows, its first page is read."""
+        bridge does not tell the number of rows, its first page is read. A new row that is not on
+        it gets an unknown outcome, and a creation is never repeated."""
         table = schema.at.table
         page = await self._api.call_with_retries("list_records", {"table_id": table, "limit": 1})
         info = page.get("pageInfo") if isinstance(page, dict) else None

@@ -467,10 +467,9 @@ class WriteTools:
                 "a table at once.",
                 code="bad_arguments",
             )
-        # All fields that the call names, so that the table is read again if it lacks one.
         names = [name for change in changes for name in change.fields]
-        names += [*(set or ()), *(each.field for each in filters)]
-        layout = await self._find_writable_table(ctx.viewer, table, names)
+        names += set or ()
+        layout = await self._find_writable_table(ctx.viewer, table, names, filters)
         if set:
             ids = await self._find_row_ids(ctx, layout, filters, match)
             # Each of these rows gets the same values.
@@ -505,9 +504,7 @@ class WriteTools:
                 "Specify either `ids` or `filters`. You can't delete all rows in a table at once.",
                 code="bad_arguments",
             )
-        # These names are checked in the table as it is now, which may have new fields.
-        fields = [each.field for each in filters]
-        layout = await self._find_writable_table(ctx.viewer, table, fields)
+        layout = await self._find_writable_table(ctx.viewer, table, (), filters)
         named = _parse_unique(ids) if ids else await self._find_row_ids(ctx, layout, filters, match)
         check_row_count(len(named))
         draft = await self._drafts.draft_delete(TableSchema.of(layout), named)
@@ -643,14 +640,15 @@ class WriteTools:
         return ids
 
     async def _find_writable_table(
-        self, viewer: Viewer, name: str, fields: Iterable[str]
+        self, viewer: Viewer, name: str, fields: Iterable[str], filters: Sequence[Filter] = ()
     ) -> TableDescription:
         """Return the table, described afresh: a draft must not rest on a cached description. Raise
-        NocoError if it lacks a field of `fields`, which are all that the call names, also in
-        filters. Raise ToolError if the table, or one that such a field links to, may not be changed
-        here; a link changes rows of both tables."""
+        NocoError if it lacks a field that the call names: one of `fields`, which get new values, or
+        one of a filter. Raise ToolError if the table, or one that a field of `fields` links to, may
+        not be changed here; a link changes rows of both tables."""
         names = tuple(fields)
-        layout = await self._schemas.describe_afresh(viewer, name, names)
+        every = (*names, *(each.field for each in filters))
+        layout = await self._schemas.describe_afresh(viewer, name, every)
         named = [layout.field(each) for each in names]
         touched = [(layout.title, layout.id), *((f.related_title, f.related_id) for f in named)]
         # A field that is no link has no related table ("").
