@@ -76,5 +76,17 @@ async def test_a_commit_that_fails_is_unsure(sample: SampleApi) -> None:
 async def test_a_base_that_cannot_be_restored_says_why(tmp_path: Path) -> None:
     sample = make_sample_base(tmp_path)
     sample.path.mkdir()
-    with pytest.raises(NocoError, match=r"[Dd]irectory"):
+    with pytest.raises(NocoError, match="unable to open"):
         sample.reset()
+
+
+async def test_a_reset_removes_no_file_that_another_process_writes(sample: SampleApi) -> None:
+    await place_of(sample, "mcustomers")
+    busy = SampleApi(sample.path, "CRM", [], dict, lock_timeout=0)
+    with closing(sqlite3.connect(sample.path, isolation_level=None)) as writer:
+        writer.execute("BEGIN IMMEDIATE")
+        writer.execute("UPDATE base SET id = 'written'")
+        with pytest.raises(NocoError, match="locked"):
+            busy.reset()
+        writer.execute("COMMIT")
+    assert (await place_of(sample, "mcustomers")).base == "written"

@@ -332,14 +332,16 @@ class SampleApi:
 
     def reset(self, language: str = "") -> None:
         """Restore the first content, in `language`, or for "" in that of the file. Raise NocoError,
-        WriteUnsure. A usable file is filled again in one transaction; a damaged one is deleted
-        first."""
+        WriteUnsure. A usable file is filled again in one transaction; a damaged one, or one that
+        Ponte did not make, is deleted first."""
         self._new_language = language or self._find_language()
-        # Raised for a damaged file, or one that another process has locked for too long. The file
-        # is then deleted below.
-        with suppress(NocoError):
+        try:
             self._transact(lambda state: self._fill(state.connection))
             return
+        except NocoError as error:
+            # The disk, a permission or another process's lock is at fault, and not the content.
+            if isinstance(error.__cause__, sqlite3.OperationalError | OSError):
+                raise
         try:
             # A journal of the damaged file would be applied to the new one.
             for name in (f"{self.path.name}-journal", self.path.name):
@@ -560,7 +562,8 @@ class SampleApi:
         filled first if it does not exist. Without `writes`, no lock is taken, so that others can
         read at the same time.
 
-        Raise NocoError if nothing was written, WriteUnsure if the commit failed.
+        Raise NocoError, whose cause is the error, if nothing was written, and WriteUnsure if the
+        commit failed.
         """
         try:
             with suppress(FileExistsError):
@@ -592,7 +595,7 @@ class SampleApi:
                 self._commit(connection)
                 return result
         except (sqlite3.Error, OSError, json.JSONDecodeError) as error:
-            raise self._failure(error) from None
+            raise self._failure(error) from error
 
     def _schema_of(self, connection: sqlite3.Connection) -> tuple[str, ...]:
         rows = connection.execute("SELECT sql FROM sqlite_master ORDER BY name").fetchall()
