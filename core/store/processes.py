@@ -279,8 +279,8 @@ class OwnProcess(SqlStore):
         )
 
     async def export_metrics(self) -> None:
-        """Update the metrics of the queue, the processes and the roles. The age of the oldest
-        message grows until the next update, because a scrape may come long after this one."""
+        """Update the metrics of the queue and the processes. The age of the oldest message grows
+        until the next update, because a scrape may come long after this one."""
         status = await self._database.read(read_cluster)
         metrics.queued.set(status.waiting)
         at = time.monotonic()
@@ -289,8 +289,6 @@ class OwnProcess(SqlStore):
         )
         metrics.processes.labels("receive_messages").set(status.takes)
         metrics.processes.labels("run_turns").set(status.works)
-        for role, name in status.leaders.items():
-            metrics.leader.labels(role).set(name == self.name)
 
     async def lead(self, role: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run `work` whenever this process has the lease of `role`, which one process at a time can
@@ -322,6 +320,7 @@ class OwnProcess(SqlStore):
                 if not leading and loop.time() < stop_at:
                     log.info("took a leader role", role=role)
                     leading = asyncio.create_task(work())
+                metrics.leader.labels(role).set(leading is not None)
                 await asyncio.wait(
                     # A future that never ends: without work to watch, only the timeout ends the
                     # wait.
@@ -331,6 +330,7 @@ class OwnProcess(SqlStore):
         finally:
             if leading:
                 await _cancel_and_log(leading)
+                metrics.leader.labels(role).set(0)
                 await self._give_up(role)
 
     @transaction

@@ -337,8 +337,10 @@ async def test_a_leader_stops_its_work_before_its_lease_can_be_taken(
     row = LeaseRow(clock, seconds, away_at)
     process = jobs.Jobs("postgresql://", row)  # type: ignore[arg-type]
     remaining: list[float] = []
+    gauge, leads_by_gauge = metrics.leader.labels("gate")._value, list[float]()
 
     async def work() -> None:
+        leads_by_gauge.append(gauge.get())
         try:
             await asyncio.Event().wait()
         finally:
@@ -349,8 +351,10 @@ async def test_a_leader_stops_its_work_before_its_lease_can_be_taken(
         for _ in range(10):  # what is due now happens
             await asyncio.sleep(0)
         clock.now += 0.1
+    leads_by_gauge.append(gauge.get())
     leads.cancel()
     await asyncio.wait({leads})
+    assert leads_by_gauge == [1, 0], "operators see that nobody leads"
     assert remaining[0] > processes.ROLE_MARGIN_SECONDS - 0.2, "another process could lead already"
     assert remaining[0] < 2 * processes.ROLE_MARGIN_SECONDS, "it still leads through a short outage"
 
