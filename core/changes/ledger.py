@@ -704,17 +704,20 @@ def _may_update_alone(connection: SqlConnection, proposal: Proposal, per_hour: i
     # Conversations share the limit of a table (`applier` is its system, `title` its name), so its
     # proposals are stored one after the other.
     connection.lock_key(f"auto {draft.applier} {draft.title}")
+    hour_ago = proposal.created_at - AUTO_UPDATES_SECONDS
+    # A turn may have begun long ago, as one that continues after a restart.
     rows = connection.execute(
-        "SELECT c.seq, c.applier, c.title, s.change, s.row FROM changes c JOIN steps s"
-        " ON s.change = c.id WHERE c.created_at > ? AND c.kind = 'update'"
-        " AND c.last_notice = 'never'",  # those that the policy decided
-        (proposal.created_at - AUTO_UPDATES_SECONDS,),
+        "SELECT c.seq, c.applier, c.title, c.created_at, s.change, s.row FROM changes c"
+        " JOIN steps s ON s.change = c.id WHERE (c.seq = ? OR c.created_at > ?)"
+        " AND c.kind = 'update' AND c.last_notice = 'never'",  # those that the policy decided
+        (proposal.seq, hour_ago),
     ).fetchall()
     turn = {(row["change"], row["row"]) for row in rows if row["seq"] == proposal.seq}
     hour = {
         (row["change"], row["row"])
         for row in rows
         if (row["applier"], row["title"]) == (draft.applier, draft.title)
+        if row["created_at"] > hour_ago
     }
     count = draft.row_count
     return len(turn) + count <= MAX_AUTO_UPDATES and len(hour) + count <= per_hour

@@ -217,10 +217,6 @@ def _describe(connection: SqlConnection, row: SqlRow) -> tuple[Address, Mapping[
     sql = "SELECT name, outcome FROM calls WHERE seq = ? ORDER BY started_at"
     calls = connection.execute(sql, (seq,)).fetchall()
     sql = "SELECT input + output FROM usage WHERE seq = ?"
-    # Of several calls of one tool, only the last outcome counts.
-    texts = {
-        one["name"]: decode_json(Outcome, one["outcome"]).text for one in calls if one["outcome"]
-    }
     return message.address, {
         "at": row["pressed_at"],
         "vote": row["vote"],
@@ -232,10 +228,16 @@ def _describe(connection: SqlConnection, row: SqlRow) -> tuple[Address, Mapping[
         "shared": bool(row["is_shared"]),
         "models": list(dict.fromkeys(models)),
         "tools": list(dict.fromkeys(one["name"] for one in calls)),
-        # The output of a failed tool call is JSON with the code of the error.
-        "errors": [
-            f"{name}: {found[1]}" for name, words in texts.items() if (found := _CODE.match(words))
-        ],
+        # The output of a failed tool call is JSON with the code of the error. It counts also if a
+        # later call of the tool succeeds: that one may have another purpose.
+        "errors": list(
+            dict.fromkeys(
+                f"{one['name']}: {found[1]}"
+                for one in calls
+                if one["outcome"]
+                if (found := _CODE.match(decode_json(Outcome, one["outcome"]).text))
+            )
+        ),
         "seconds": round(max(0.0, row["updated_at"] - row["created_at"]), 1),
         "tokens": select_value(connection, sql, seq) or 0,  # no row: no usage was recorded
         "question": message.text,

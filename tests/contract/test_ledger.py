@@ -11,6 +11,7 @@ import pytest
 from core.base.errors import NotFound, Superseded, TakenOver
 from core.changes.ledger import SqlLedger
 from core.domain.changes import (
+    MAX_AUTO_UPDATES,
     ApprovalNotice,
     Change,
     ChangeState,
@@ -70,6 +71,16 @@ async def test_a_proposal_is_kept_whole_and_once(ledger: SqlLedger) -> None:
     second = await ledger.propose(replace(proposal("c2"), id=variant.id))
     assert second.id != variant.id, "an id is never given twice"
     assert (await ledger.get(variant.id)).proposal == variant
+
+
+async def test_the_policy_updates_no_more_rows_in_a_turn_of_hours(ledger: SqlLedger) -> None:
+    by_policy = list[bool]()
+    for hour in range(MAX_AUTO_UPDATES + 1):
+        update = replace(proposal(f"c{hour}"), draft=draft(ROWS[0]), created_at=hour * 3601.0)
+        update = replace(update, is_decided_by_policy=True)
+        change = await ledger.propose(update, updates_per_hour=1)
+        by_policy.append(change.proposal.is_decided_by_policy)
+    assert by_policy == [True] * MAX_AUTO_UPDATES + [False]
 
 
 async def test_one_event_claims_it(ledger: SqlLedger) -> None:

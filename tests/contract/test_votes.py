@@ -32,6 +32,8 @@ async def answer_question(
     await journal.record_call_start(turn, ToolCall("c1", "nocodb_query", "{}", "read"))
     failed = Outcome("error", '{"error":{"code":"no_table","message":"Secret table"}}')
     await journal.record_call_end(turn, "c1", failed)
+    await journal.record_call_start(turn, ToolCall("c2", "nocodb_query", "{}", "read"))
+    await journal.record_call_end(turn, "c2", Outcome("ok", "42"))
     await journal.record_answer(turn, answer)
     for number, post in enumerate(posts, 1):
         await journal.record_posting(turn, number, f"key{number}")
