@@ -193,7 +193,7 @@ class TurnQueue:
         """The present round: that of the turn that began last. The first waiting message of a
         person in a channel gets it, so that each other person delays it by one message at most."""
         self._last: dict[Hashable, tuple[int, int]] = {}
-        """The last position that was assigned, after which the next one comes, and the number of
+        """The highest position that was assigned, after which the next one comes, and the number of
         unfinished turns: without any, the entry is removed. The keys are
         (channel, person), (round, "person", person) and (round, "channel", channel)."""
 
@@ -227,7 +227,8 @@ class TurnQueue:
             position = max(position, queue[-1].position)
         one = self._open[seq] = _WaitingTurn(position, seq, sender)
         for key in self._keys(one):
-            self._last[key] = (one.position, self._last.get(key, (0, 0))[1] + 1)
+            highest, count = self._last.get(key, (0, 0))
+            self._last[key] = max(highest, position), count + 1
         queue.append(one)
         if len(queue) == 1:
             self._make_ready(one)

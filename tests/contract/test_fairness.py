@@ -133,6 +133,18 @@ async def test_a_conversation_keeps_its_order_whoever_speaks_in_it(stores: Embed
     assert message == ["Ana in C1"] * 3 + ["Bob in C1", "Ana in C1"]
 
 
+async def test_a_turn_that_waits_for_its_conversation_lets_no_later_one_overtake(
+    stores: Embedded,
+) -> None:
+    flood = [says("Ana", "C1", thread=False) for _ in range(2)]
+    bob = [says("Bob", "C1") for _ in range(2)]
+    after_ana = says("Dan", "C1", thread=False)
+    eve = [says("Eve", "C1") for _ in range(2)]
+    seqs = await accept(stores, *flood, *bob, after_ana, *eve)
+    positions = [await position(stores, seq) for seq in seqs]
+    assert positions == [0, 1000, 1, 1001, 1000, 2, 1002]
+
+
 async def test_one_person_has_so_many_turns_under_way_in_a_channel(stores: Embedded) -> None:
     """Those that only wait for the channel's pace count, too: they hold no place."""
     worker = Worker(stores, held=True).start("web")
