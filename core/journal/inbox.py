@@ -353,6 +353,8 @@ class SqlInbox(SqlStore):
             if row is None or (row["state"], row["attempt"]) != ("running", turn.attempt):
                 return None
             before = decode_json(Message, row["message"])
+            # The attachments of `message` include those of its context. Its own ones are read from
+            # the platform again when the next attempt begins.
             edited = replace(before, text=message.text, mentions=message.mentions)
             # The text is empty if the person has deleted the message since the turn began.
             return self._store_again(connection, turn.seq, edited) if before.text else None
