@@ -57,7 +57,11 @@ class FakeHolder:
                 yield address
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        try:
+            head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        except asyncio.IncompleteReadError:  # it only found out that this socket is served
+            writer.close()
+            return
         route = head.split(" HTTP/")[0]
         length = 0
         for line in head.lower().splitlines():

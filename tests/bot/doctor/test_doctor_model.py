@@ -9,9 +9,10 @@ import pytest
 import typer
 
 from bot.config.ponte_toml import Config
-from bot.doctor.checks import try_model
+from bot.doctor.checks import examine, try_model
 from bot.home import Home, Start
 from bot.settings import Settings
+from core.base.errors import PonteError
 from core.models.served_model import (
     CODE_WORD,
     CONTEXT_QUESTION,
@@ -20,6 +21,7 @@ from core.models.served_model import (
     TRIAL_TOOL,
 )
 from tests.bot.conftest import Shell
+from tests.fakes.holder import FakeHolder
 from tests.fakes.openai import FakeOpenAI, Script
 
 COUNTS = Script("1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20", match=TEXT_QUESTION)
@@ -139,6 +141,25 @@ async def test_a_wrong_key_pays_for_nothing(tmp_path: Path) -> None:
         assert count_paid(fake) == 0
     words = "The model's server rejected the API key. Check the OPENAI_API_KEY setting."
     assert findings == ["1", f"FAIL  model stream: {words}"]
+
+
+async def test_requests_whose_result_is_lost_are_not_paid_twice(tmp_path: Path) -> None:
+    """The running Ponte may have sent them before its answer was lost."""
+    note = {"part": "model requests", "state": "note", "words": "Three requests."}
+    holder = FakeHolder(results={"names": {}, "doctor": [note]})
+    home, lines = Home(tmp_path / "home"), list[str]()
+    async with FakeOpenAI() as fake:
+        values = {"openai_api_key": "sk-right", "openai_base_url": fake.base_url}
+        settings = Settings.model_validate({**values, "ponte_home": home.path})
+        start = Start(settings, Config(), home)
+        async with holder.local(start):
+            with pytest.raises(PonteError, match="answered with HTTP 404"):
+                await try_model(start, lines.append, lambda: holder.results.pop("doctor"))
+            assert [route for route, _ in holder.asked].count("POST /operator/doctor") == 2
+            with pytest.raises(PonteError, match="answered with HTTP 404"):
+                await examine(start, lines.append)
+        assert fake.requests == []
+    assert lines == ["note  model requests: Three requests."]
 
 
 def test_the_demo_model_has_nothing_to_check(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
