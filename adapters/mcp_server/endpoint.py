@@ -252,6 +252,8 @@ class McpEndpoint:
         # `_serving` ends before it is ready only if the SDK fails to start.
         await asyncio.wait({waiting, self._serving}, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
+        if self._serving.done():
+            await self._serving  # raises what prevented the start
         log.info("MCP server started")
 
     async def _serve(self, is_ready: asyncio.Event) -> None:

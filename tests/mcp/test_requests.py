@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
-from contextlib import closing
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from adapters.mcp_server import requests
 from adapters.mcp_server.endpoint import (
@@ -94,6 +96,28 @@ async def test_a_process_that_stops_takes_no_request(tmp_path: Path) -> None:
         await ponte.app.surfaces.stop_intake()
         late = await ponte.post(token, LIST, **OLD)
         assert (late.status_code, late.headers["retry-after"]) == (503, "2")
+
+
+async def test_why_the_sdk_did_not_start_is_logged_and_the_next_request_starts_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    fault = ImportError("a part of the SDK is missing")
+
+    @asynccontextmanager
+    async def fail(manager: object) -> AsyncIterator[None]:
+        raise fault
+        yield
+
+    async with run_ponte(tmp_path / "home") as ponte:
+        token = await ponte.create_token()
+        with monkeypatch.context() as patch, structlog.testing.capture_logs() as lines:
+            patch.setattr(
+                "mcp.server.streamable_http_manager.StreamableHTTPSessionManager.run", fail
+            )
+            assert (await ponte.post(token, LIST, **OLD)).status_code == 500
+        assert [each.exc_info[1] for each in caplog.records if each.exc_info] == [fault]
+        assert "MCP server started" not in [line["event"] for line in lines]
+        assert (await ponte.post(token, LIST, **OLD)).status_code == 200
 
 
 async def test_a_request_that_waits_when_ponte_stops_is_to_be_sent_again(
