@@ -148,7 +148,7 @@ class McpTools:
             with use_locale("en"):
                 outcome = outcome_of_error(refuse(error.code, error.words()))
         except TimeoutError:
-            outcome = outcome_of_error(refuse("timeout", f"no answer in {MCP_CALL_SECONDS:.0f} s"))
+            outcome = outcome_of_error(refuse("timeout", "no answer in time"))
         except Exception:
             log.exception("MCP call failed unexpectedly", tool=known)
             outcome = outcome_of_error(
@@ -244,7 +244,7 @@ class McpTools:
         beginning of their hash, among the requests of this token.
         """
         text = json.dumps([name, arguments], sort_keys=True)
-        digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:20]
+        digest = hashlib.sha256(text.encode()).hexdigest()[:20]
         change = await self.requests.find_latest(caller, digest)
         if change is None or change.state != "open":
             # `requests.propose` then waits for the card, up to 10 s (PROPOSAL_SECONDS).

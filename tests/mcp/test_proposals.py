@@ -10,7 +10,7 @@ from typing import Any
 import mcp_types
 import pytest
 
-from adapters.mcp_server import requests
+from adapters.mcp_server import requests, tools
 from adapters.mcp_server.requests import McpOrigin
 from core.domain.messages import Answer
 from tests.mcp.client import PAY, read_result, run_ponte
@@ -32,11 +32,11 @@ async def test_a_client_of_each_protocol_reads_and_proposes(tmp_path: Path, mode
     async with run_ponte(tmp_path / "home") as ponte:
         token = await ponte.create_token()
         async with ponte.connect(token, mode) as client:
-            tools = (await client.list_tools()).tools
-            assert [each.name for each in tools] == TOOLS
-            texts = " ".join(f"{each.description} {each.input_schema}" for each in tools)
+            offered = (await client.list_tools()).tools
+            assert [each.name for each in offered] == TOOLS
+            texts = " ".join(f"{each.description} {each.input_schema}" for each in offered)
             assert {*re.findall(r"nocodb_[a-z]+", texts)} <= {*TOOLS}, "none that is not offered"
-            hints = {each.name: each.annotations for each in tools}
+            hints = {each.name: each.annotations for each in offered}
             only_read = {name for name, hint in hints.items() if hint and hint.read_only_hint}
             assert only_read == {*TOOLS} - {"propose_change"}
             assert "place the table" not in texts, "only Ponte's own model can"
@@ -91,6 +91,22 @@ async def test_a_turn_that_takes_long_makes_one_card(
         request = read_result(await client.call_tool("propose_change", PAY))
         waiting = (await ponte.page.get("/approvals")).json()["approvals"]
         assert [each["id"] for each in waiting] == [request["id"]]
+
+
+async def test_a_draft_that_takes_long_ends_with_a_true_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def hang(*arguments: Any) -> None:
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(tools, "MCP_CALL_SECONDS", 10.0)  # so that no time is left for a draft
+    async with (
+        run_ponte(tmp_path / "home") as ponte,
+        ponte.connect(await ponte.create_token()) as client,
+    ):
+        monkeypatch.setattr(requests.ChangeRequests, "find_destination", hang)
+        error = read_result(await client.call_tool("propose_change", PAY))["error"]
+        assert (error["code"], error["message"]) == ("timeout", "no answer in time")
 
 
 async def test_an_old_request_that_still_waits_is_found(
