@@ -511,6 +511,8 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
         for each in [staged, *(one for one in staged.rglob("*") if one.is_dir())]:
             sync_folder(each)
         aside = f"{ASIDE_PREFIX}{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+        while (home.path / aside).exists():  # of another restore within this second
+            aside += "+"
         home.replace(staged, aside)
     report = _report_restored(manifest, closed_counts, home.path / aside if former else None)
     sys.stdout.writelines(f"{line}\n" for line in report)
@@ -654,10 +656,11 @@ def _remove_leftover(part: Path) -> None:
         # Somebody could have made it a second name (a hard link) of a file of theirs.
         is_plain = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Another backup may have removed that file and begun its own before we had the lock.
-        is_same = os.path.samestat(status, part.lstat())
-        if is_plain and is_same and status.st_uid == os.geteuid():
-            part.unlink()
+        # Another backup may have removed that file, and begun its own, before we had the lock.
+        with suppress(FileNotFoundError):
+            is_same = os.path.samestat(status, part.lstat())
+            if is_plain and is_same and status.st_uid == os.geteuid():
+                part.unlink()
     finally:
         os.close(descriptor)
 

@@ -109,8 +109,8 @@ async def _write_findings(
 async def _check(start: Start, *model: ModelRequests) -> AsyncIterator[DoctorFinding]:
     """Yield what the running Ponte finds, because its settings may differ from those of this shell;
     if none responds, what the settings of this folder lead to. With `model` ("announce" or "send"),
-    only announce requests to the model, or make them. Raise PonteError, also if a Ponte responds but
-    fails to find out."""
+    only announce requests to the model, or make them. Raise PonteError, also if the running Ponte
+    responds but the checks fail there."""
     home, findings = start.home, None
     ponte = DoctorFinding("ponte", "off", say(NOT_RUNNING_SENTENCE, home=home.path))
     if home.is_served():

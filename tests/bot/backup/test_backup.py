@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gzip
 import hashlib
 import io
@@ -17,6 +18,7 @@ import tracemalloc
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import replace
+from datetime import datetime, tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -213,6 +215,26 @@ def test_a_home_that_keeps_something_is_laid_aside_and_not_lost(
     assert {name: (aside / name).read_bytes() for name in names(aside)} == before
     assert ponte_with_home("backup", path).code == 0, "and is in no backup"
     assert not any(name.startswith("replaced") for name in read_backup(Path(path))[1])
+
+
+def test_two_restores_within_a_second_move_data_into_two_folders(
+    ponte_with_home: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class StoppedClock(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> StoppedClock:
+            return cls(2026, 11, 29, 12, tzinfo=tz)
+
+    monkeypatch.setattr(work, "datetime", StoppedClock)
+    path, token = str(tmp_path / "kept.tar.gz"), ponte_with_home.home / "web-token"
+    ponte_with_home("backup", path)
+    for words in ("first", "second", "third"):
+        token.write_text(words)
+        assert ponte_with_home("restore", "--replace", path).code == 0
+        aside = Path(ponte_with_home.out.partition("folder is in ")[2].partition(". Delete")[0])
+        assert (aside / "web-token").read_text() == words
+    kept = ponte_with_home.home.glob("replaced-20261129T120000Z*/web-token")
+    assert {each.read_text() for each in kept} == {"first", "second", "third"}
 
 
 def test_never_while_ponte_runs_on_it(ponte_with_home: Shell, tmp_path: Path) -> None:
@@ -513,6 +535,24 @@ def test_killed_while_it_is_written_there_is_no_backup_of_that_name(
         patch.setattr(work, "write_archive", fails)
         assert ponte_with_home("backup", str(path)).code == 1
     assert path.read_bytes() == earlier, "the one of before stands"
+
+
+def test_a_leftover_that_another_backup_removes_at_this_moment_stops_no_backup(
+    ponte_with_home: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, part, flock = tmp_path / "kept.tar.gz", tmp_path / "kept.tar.gz.part", fcntl.flock
+    part.touch()
+
+    def lock_late(descriptor: int, operation: int) -> None:
+        if leftovers and os.path.samestat(os.fstat(descriptor), leftovers[0].stat()):
+            leftovers.pop().unlink()
+        flock(descriptor, operation)
+
+    leftovers = [part]
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", lock_late)
+        assert ponte_with_home("backup", str(path)).code == 0, ponte_with_home.err
+    assert (leftovers, part.exists()) == ([], False)
 
 
 def test_a_backup_that_cannot_be_read_back_is_not_left_behind(
