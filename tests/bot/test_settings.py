@@ -248,7 +248,8 @@ def test_env_file_counts_and_the_environment_wins(
 
 def test_an_env_file_that_is_no_text_is_told(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"PONTE_MODEL=\xff\xfe\n")
-    assert refusal().startswith("The file .env cannot be read")
+    path = tmp_path / ".env"
+    assert refusal().startswith(f"The file {path} cannot be read")
 
 
 def test_secrets_are_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
