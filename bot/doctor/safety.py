@@ -16,6 +16,7 @@ from bot.settings import STORED_FILE, Settings
 from core.base.i18n import plural, say
 from core.base.openai import OPENAI_URL, ModelEndpoint
 from core.integrations import SafetyFinding, has_daily_turns
+from core.money.usage import PaidRun
 
 _SECRET_FILES = (WEB_TOKEN_FILE, PSEUDONYMS_FILE, STORED_FILE)
 """Files that only the user of Ponte's process may read."""
@@ -106,6 +107,9 @@ def describe_unpriced(settings: Settings, config: Config) -> str:
     prices = replace(config.price_list, official=place.is_official)
     names = dict.fromkeys([settings.ponte_model, *(c.model for c in config.channels.values())])
     unknown = [name for name in names if name and not prices.find(name)]
+    voice = settings.transcribe_model
+    if voice and prices.run_cost(PaidRun("transcription", voice)) is None:
+        unknown.append(voice)
     is_limited = any(each.money is not None for each in config.allowances)
     if settings.demo or not is_limited or not unknown:
         return ""

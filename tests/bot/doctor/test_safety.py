@@ -233,6 +233,19 @@ def test_models_without_a_price_are_named_beside_limits_of_money(tmp_path: Path)
         assert "No price" not in finding_texts("note", home, read_config(path), **known)
 
 
+def test_a_voice_model_without_a_price_is_named_beside_limits_of_money(tmp_path: Path) -> None:
+    path, home = tmp_path / "ponte.toml", tmp_path / "home"
+    path.write_text('[[allowances]]\nof = "each person"\nmoney = 1.0\n')
+    given = {"openai_api_key": "sk-1", "ponte_transcribe_model": "whisper-mine"}
+    words = "No price is known for whisper-mine. "
+    assert words in finding_texts("note", home, read_config(path), **given)
+    priced = {**given, "ponte_transcribe_model": "gpt-transcribe"}
+    for known in (priced, {**given, "ponte_model_api": "demo"}):
+        assert "No price" not in finding_texts("note", home, read_config(path), **known)
+    path.write_text(path.read_text() + "[prices]\ntranscription = 0.001\n")
+    assert "No price" not in finding_texts("note", home, read_config(path), **given)
+
+
 @pytest.mark.parametrize(
     ("more", "is_capped"),
     [
