@@ -30,6 +30,7 @@ from adapters.discord.presence import DiscordSigns
 from adapters.discord.render import LIMIT, MAX_POSTS_OF_ANSWER, Sheet, disable_markup
 from adapters.discord.state import Acks, OriginalResponse, Token
 from core.base.errors import NotFound, PlatformBusy, PonteError, PostRemoved, Undeliverable
+from core.base.i18n import say
 from core.domain.messages import Answer, Card, File, ReplyTo
 from core.domain.ports import AnswerPart, Files, Surface
 
@@ -95,8 +96,7 @@ class DiscordSurface(Surface):
 
         `largest` is the largest size of one file in bytes in this place. A file that does not fit
         gets a sentence instead. After MAX_UPLOAD_TRIES tries, every file does: the caller repeats
-        a try without a response, or one that Discord put off, and the turn cannot end before. No
-        refusal gives a reason in that case, so the sentence is the one about the size.
+        a try without a response, or one that Discord put off, and the turn cannot end before.
 
         The edit replaces the text and all files of the post, so it also sends the answer's sheets,
         the long tables that are attached there already.
@@ -114,8 +114,11 @@ class DiscordSurface(Surface):
         limit = min(largest, posts.MAX_REQUEST_BYTES)
         room = posts.MAX_REQUEST_BYTES - sum(len(sheet.data) for sheet in sheets)
         for file in files:
-            if file.size > limit or self._uploads > posts.MAX_UPLOAD_TRIES:
+            if file.size > limit:
                 notes.append(posts.explain_too_large(file, limit))
+            elif self._uploads > posts.MAX_UPLOAD_TRIES:
+                refused = Undeliverable(reason=say("no answer"))
+                notes += posts.explain_refusal(refused, [file.name])
             elif file.size > room or len(fits) + len(sheets) >= posts.MAX_FILES_IN_POST:
                 notes.append(posts.explain_no_room(file))
             else:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from adapters.discord import client
+from adapters.discord import posts as discord_posts
 from adapters.discord.posts import own_posts_since
 from core.base.errors import Undeliverable
 from core.chat.reply import GrowingReply
@@ -223,6 +224,17 @@ async def test_files_that_are_refused_leave_the_text_and_their_names(
     discord.faults.largest = 2
     await ana.say("tell me")
     await ana.wait_for_text("couldn't post `answer.md` (Discord 413/40005")
+
+
+async def test_files_that_discord_never_answered_for_are_not_called_too_large(
+    ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discord_posts, "MAX_UPLOAD_TRIES", 0)  # as after the last try
+    ponte.give("plot.png", b"png")
+    await ponte.open()
+    await ana.say("call draw {}")
+    answer = await ana.wait_for_text("`plot.png`")
+    assert answer["content"].endswith("I couldn't post `plot.png` (no answer).")
 
 
 async def test_an_answer_that_was_refused_while_it_grew_is_not_sent_again(
