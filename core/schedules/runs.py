@@ -125,13 +125,13 @@ class Scheduler:
             batch = due[first : first + RUNS_STARTED_AT_ONCE]
             starts = await run_together(*(self._start_run(each, now) for each in batch))
             waiting = waiting or not all(starts)
-        # How many runs' results were recorded by this call.
-        open_runs = await schedules.settle_runs()
+        recorded_count = await schedules.settle_runs()
         for schedule, run in await schedules.list_unreported():
             await self.report(schedule, run)
         earliest = await schedules.earliest_due()
         if earliest is None:
-            return MAX_SLEEP_SECONDS if open_runs else None
+            # A look reports 50 runs at most, so some whose results it recorded may be left.
+            return MAX_SLEEP_SECONDS if recorded_count else None
         # A schedule that could not start because its owner is not known yet is still due.
         least = UNKNOWN_OWNER_SECONDS if waiting else MIN_SLEEP_SECONDS
         return min(MAX_SLEEP_SECONDS, max(least, earliest - await schedules.read_clock()))
