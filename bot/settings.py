@@ -445,7 +445,7 @@ def _read_env_file(path: Path) -> EnvFile:
         try:
             bindings = list(parse_stream(file))
         except UnicodeDecodeError as error:
-            raise OSError(errno.EILSEQ, error.reason, str(path)) from None
+            raise OSError(errno.EILSEQ, error.reason, path) from None
         for binding in bindings:
             if binding.error:
                 # The parser counts the blank lines above a line to it.

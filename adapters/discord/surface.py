@@ -117,8 +117,7 @@ class DiscordSurface(Surface):
             if file.size > limit:
                 notes.append(posts.explain_too_large(file, limit))
             elif self._uploads > posts.MAX_UPLOAD_TRIES:
-                refused = Undeliverable(reason=say("no answer"))
-                notes += posts.explain_refusal(refused, [file.name])
+                notes += posts.explain_refusal(Undeliverable(reason=say("no answer")), [file.name])
             elif file.size > room or len(fits) + len(sheets) >= posts.MAX_FILES_IN_POST:
                 notes.append(posts.explain_no_room(file))
             else:
