@@ -54,8 +54,9 @@ def start(*, quiet: bool = False, asks_holder: bool = False, faces: Faces = FACE
     # `quiet`, says it on its start screen.
     if settings.env_file.why and quiet:
         sys.stderr.write(f"{settings.env_file.path} is not used ({settings.env_file.why}).\n")
+    # A ponte.toml that PONTE_CONFIG names must exist; the one at the default path may be missing.
     asked_for = "ponte_config" in settings.model_fields_set
-    # The root folder, which is the default for a user without a home folder.
+    # The default for a user without a home folder is the root folder, whose `name` is "".
     if not settings.ponte_home.name:
         raise SettingsError("PONTE_HOME: this user has no home folder. Set PONTE_HOME to a folder.")
     home = Home(settings.ponte_home)

@@ -215,6 +215,7 @@ async def find_names(ponte: Ponte, keys: Sequence[str] = ()) -> Mapping[str, str
         platform, *place = key.split(":")
         is_channel = len(place) >= 2 and place[1] != "direct"
         if is_channel and (messenger := messengers.messengers.get(platform)):
+            # `is_shared`: a channel, because direct messages have no title.
             title = await messenger.title(Address(platform, place[1], place[0], is_shared=True))
             names |= {key: title} if title else {}
     return names
@@ -435,12 +436,13 @@ async def preview_hook(
     hook = config.hooks[name].hook(name, start.settings.variable)
     # `body` is the text of the file. `why` tells why there would be no answer; "" if there would.
     author, place, text, quoted, why = preview_delivery(hook, body.encode())
-    # The rights that a webhook can have at all. `find_rights` returns those that rules give it.
+    # `stand_ins`: programs that ponte.toml configures, such as webhooks, with all rights that they
+    # can have. `find_rights` returns those that rules give this one.
     kinds = config.rule_book.stand_ins[author.platform].rights
     return {
         "name": name,
         "post_to": config.hooks[name].post_to,
-        "is_post": bool(hook.template),
+        "is_post": bool(hook.template),  # the filled template is posted, and no model runs
         "is_answered": not why,
         "why": why,
         "is_off": place.platform
@@ -553,6 +555,7 @@ async def find_link(ponte: Ponte) -> Json:
 @operation("threads list", example="--json")
 async def list_threads(ponte: Ponte) -> Rows:
     """List conversations with their number of messages, newest first."""
+    # `thread` is the id of what the model remembers of the conversation now.
     journal = ponte.engine.conversations.journal
     return [
         {
@@ -664,6 +667,7 @@ async def create_api_token(
     use /v1, or with --mcp for an MCP client, and is printed once."""
     # `page` is "" if the page has no fixed address.
     page, kind = ponte.page_for_links(), "metrics" if metrics else "mcp" if mcp else "api"
+    # `owner`: the name may also be "owner", or the key of a person of a provider.
     person = ponte.accounts.person(name, owner=True)
     token, text = await ponte.accounts.create_api_token(person.key, label, days, actor, kind)
     url = f"{page}/{'v1' if kind == 'api' else kind}" if page else ""

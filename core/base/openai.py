@@ -238,6 +238,7 @@ class ModelServerFault(Exception):
         """Read the facts of the failure from the response. The class explains each `kind`.
         `request` is the server's id of the request, and `wait` is from a header; if it is None,
         that of the body counts."""
+        # `message` describes the failure if the body does not.
         fault = parse_fault_body(body)
         self.kind, self.request = kind, request
         self.status = status or fault.status
@@ -285,6 +286,7 @@ class ModelServerFault(Exception):
         # 0: an error within a stream, which has no status.
         is_known = self.status in (0, 400, 403, 429) and not _RATE_QUOTA.search(words)
         named = is_known and _QUOTA.search(words)
+        # Servers that send no code say it in the message.
         in_words = self.status < 500 and _QUOTA_WORDS.search(self.message)
         return self.status == 402 or bool(named or in_words)  # 402: payment required
 
@@ -528,7 +530,7 @@ class ModelServerClient:
                 raise ModelServerFault("foreign")
             # A stored response has an `error` too, and is no refusal.
             if answer.get("error") and not {"id", "object"} & answer.keys():
-                raise _refusal(0, response.headers, answer)
+                raise _refusal(0, response.headers, answer)  # 0: the status in the body, or 400
             # Half of a surrogate pair, which UTF-8 cannot encode, becomes U+FFFD.
             return make_storable(answer)
 
@@ -694,7 +696,7 @@ def _make_sdk_client(
         trust_env=False,  # `proxy` is what Ponte read from the environment
         follow_redirects=False,  # 307 and 308 would send the body to another host
         headers=IDENTITY_HEADERS,
-        event_hooks={"response": [_check_response]},
+        event_hooks={"response": [_check_response]},  # raises for a refusal or compressed body
     )
     # The SDK requires a key; a local server may need none. Ponte repeats requests itself: the SDK
     # would repeat those whose response was lost.
@@ -743,7 +745,7 @@ def _translate_errors() -> Iterator[None]:
         raise fault if isinstance(fault, ModelServerFault) else ModelServerFault("lost") from None
     except (importlib.import_module("httpx2").HTTPError, TimeoutError):  # httpx2: of the SDK
         raise ModelServerFault("lost") from None
-    except RecursionError:  # the message names the limit
+    except RecursionError:  # the message is the `limit` in ANSWER_TOO_LARGE
         raise ModelServerFault("excess", message="an answer that is not nested so deeply") from None
     except ValueError:
         raise ModelServerFault("broken", message="not JSON") from None
@@ -785,7 +787,7 @@ async def _read_events(chunks: AsyncIterator[bytes]) -> AsyncGenerator[Json, Non
         event = SIGN_OF_LIFE
         for event in parser.read_lines(waiting[:end].splitlines()):
             yield event
-        if event is SIGN_OF_LIFE:  # the chunk completed no event
+        if event is SIGN_OF_LIFE:  # the chunk completed no event, but the server is not silent
             yield event
         del waiting[:end]
         # `parser.data` has the complete lines of an event, or of a JSON body, that has not ended.
@@ -811,7 +813,7 @@ class _EventParser:
         self._is_json: bool | None = None
         """None: no line yet says what the body is."""
         self._is_foreign = False
-        """Lines that belong to no stream came, and no event before them."""
+        """Lines that belong to no stream came, and no event after them."""
         self._name = ""
         """The name of the event that the lines belong to."""
 
@@ -874,7 +876,8 @@ class _EventParser:
         except ValueError:
             values = [_parse(line) for line in self.data.splitlines() if line.strip()]
         # JSON in place of a stream is foreign unless one of its objects belongs to the API. That is
-        # certain only after the last one. `_is_foreign`: only lines of no stream came.
+        # certain only after the last one. `_is_foreign`: lines came that belong to no stream, and
+        # no event after them. `_is_json` is None if no text came.
         is_foreign = self._is_foreign or bool(self._is_json)
         for event in (event for value in values for event in self._read_value(value)):
             is_foreign = is_foreign and not ANSWER_KEYS & event.keys()
@@ -912,8 +915,8 @@ class _EventParser:
             if error or is_error:
                 raise _refusal(0, {}, body)  # 0: no HTTP status tells of this error
             raise ModelServerFault("foreign", body=body)  # words of another server, as of a proxy
-        self._is_foreign = False  # lines of no stream before a real event do not matter
-        # Some gateways name the type of an event only beside its data.
+        self._is_foreign = False  # an event came, so foreign lines before it do not matter
+        # Some gateways name the type of an event only in its `event:` line (`_name`).
         yield {"type": self._name, **value} if self._name.startswith("response.") else value
 
 

@@ -157,6 +157,7 @@ class ChangeRunner:
         the caller returns the ended change.
         """
         flight = asyncio.create_task(work)
+        # A process that ends waits for these (`wait_for_records`).
         self._flights.add(flight)
         flight.add_done_callback(self._flights.discard)
         try:
@@ -339,6 +340,7 @@ class ChangeRunner:
         ended = replace(change, state=state, steps=tuple(all_steps.values()))
         # The model needs no note if the policy decided: it reads the outcome of its call.
         note = "" if change.decider == POLICY_PERSON else self.builder.build_note(ended)
+        # `decision_seq`: the event that decided. Only it may continue and end the change.
         return await self.ledger.finish(
             change.id, change.decision_seq, state, note, self.clock(), steps
         )

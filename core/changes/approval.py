@@ -72,6 +72,7 @@ def join_rules(one: TableRule, other: TableRule) -> TableRule:
     """Return the rule for a change of the table of `one` that also changes rows of a linked table,
     that of `other`: it allows only what both allow. If both name approvers and have none in common,
     admins approve."""
+    # `auto_fields` and `auto_people` stay those of `one`: updates of such fields change no links.
     # `Access` lists its values from the strictest to the most permissive one.
     common = one.approvers & other.approvers or frozenset({"admins"})
     return replace(
@@ -256,6 +257,7 @@ class Approval:
         """
         own = self.config.table_rules.find_rule(table)
         # ASKER stands for whoever proposed a change, and this is about what others propose.
+        # `max_age`: how old the platform's facts about the person may be.
         names, max_age = own.approvers - {ASKER}, MAX_CONFIRMED_AGE_SECONDS
         rights = await self.policy.look_up_rights(person, address, names, max_age=max_age)
         # "people": only the names of people, groups and roles make somebody an approver.
@@ -287,6 +289,7 @@ class Approval:
         """Return the names of people, groups and sets that the operator named to decide on the
         change: as approvers, or in a rule that allows them to approve."""
         proposal, named = change.proposal, self.approvers(change.proposal)
+        # A set is a fixed name such as "members" or "admins".
         names = named.names - {ASKER}
         if named.is_exclusive:  # a rule lets nobody else decide then, not even admins
             return names
@@ -473,7 +476,7 @@ class Approval:
         if rule.access != "auto" or not rule.auto_fields or not rule.auto_people:
             return False
         names = rule.auto_people
-        max_age = MAX_CONFIRMED_AGE_SECONDS
+        max_age = MAX_CONFIRMED_AGE_SECONDS  # of the platform's facts about the person
         rights = await self.policy.look_up_rights(person, address, names, max_age=max_age)
         verdict = rights.may(*right)
         is_named = rights.fits(names, "people") is True

@@ -162,7 +162,7 @@ class ChatRoutes(MessageRoutes):
         match body.action:
             case "approve":
                 words = " ".join([words, *body.others])  # cards that are approved with it
-            case "change":
+            case "change":  # raises TooLarge: only these values have no limit of their own
                 words = await http_io.clean_message_text(render_change(press_id, body.values))
             case "deny" if body.reason.strip():
                 words += f" {body.reason}"
@@ -170,7 +170,7 @@ class ChatRoutes(MessageRoutes):
         # The answer of "again" has the card of the new proposal, under another id.
         is_new = body.action == "again"
         card = next((one for one in answer.cards if is_new or one.id == id), None)
-        # Once approved, a proposal is a change, and so is the kind of its card.
+        # The card of a proposal gets the kind "change" when it is approved.
         change = next((one.id for one in answer.cards if one.kind == "change"), None)
         state = card.state if card else answer.status
         result: answers.DecisionResult = {
@@ -205,6 +205,7 @@ class ChatRoutes(MessageRoutes):
             answer = Answer(say("Stopped."), "stopped")
             self.hub.finish_turn(entry.message.address.conversation, entry.turn, answer)
         else:
+            # On the page, the channel of an address is the name of the conversation.
             answer = await self.send_click(request, "stop", entry.message.address.channel)
         return {"turn": entry.turn, "status": "stopped", "text": answer.text}
 
@@ -332,7 +333,8 @@ class ChatRoutes(MessageRoutes):
         `body.keep_files` are the files of that message that the new one keeps."""
         own_key = body.event_key or http_io.read_idempotency_key(request)
         key = self.visitors.make_event_key(visitor_of(request).person, own_key)
-        # Before anything is checked: what was accepted once is not refused at its repetition.
+        # Before anything is checked: what was accepted once is not refused at its repetition. The
+        # receipt then says that the message is not new (False).
         if own_key and (first := await self.find_accepted_turn(key)):
             return Receipt(first.seq, first.turn, False, refusal=first.refusal), first.message
         text = await http_io.clean_message_text(body.message)
@@ -391,7 +393,8 @@ class ChatRoutes(MessageRoutes):
         # A person typed it: then, or now in its place. Other white space makes no other text.
         if old.origin.is_authored or message.text.split() != old.text.split():
             return message
-        # Otherwise a program sent it, and its text stays that of a program.
+        # Otherwise a program sent it, and its text stays that of a program. It can be a typed
+        # command (`may_be_command`) only if both messages can.
         may_be_command = message.may_be_command and old.may_be_command
         return replace(message, origin=replace(PROGRAM, may_be_command=may_be_command))
 

@@ -77,9 +77,9 @@ class SetupRoutes(RouteGroup):
         if why := self._why_closed(request, visitor):
             raise NotAllowed(why)
         form = await self._read_form(request, visitor)
+        # `{}`: a sent form has no parameters in its address, such as the filter of a report.
         page = AdminView(self.visitors, self.operator, visitor, {})
-        # `{}`: a sent form has no parameters in its address, such as the filter of a report. `do`
-        # is the button that was pressed, `draft` the id under which the entries are stored.
+        # `do` is the button that was pressed, `draft` the id under which the entries are stored.
         card, do, draft = form.get("card", ""), form.get("do", ""), ""
         values = {
             name.removeprefix("value-"): value
@@ -93,6 +93,7 @@ class SetupRoutes(RouteGroup):
                 earlier = form.get("draft", "")
                 draft = await self._run(visitor, "draft", card=card, values=values, earlier=earlier)
             if do in NEEDS_TOKEN and (fault := await self._confirm(request, visitor, form)):
+                # A BadInput takes a template, so the translated sentence is put in as a value.
                 raise BadInput("{fault}", fault=say(fault))
             return await self._act(request, page, visitor, form, draft)
         except BadInput as error:
@@ -214,7 +215,8 @@ class SetupRoutes(RouteGroup):
         """Return "" if the owner signed in or gave their token within the last FRESH_SECONDS, or
         gives it with this form; else a sentence to translate. Raise TooManyTries, NotStored."""
         if token := form.get("token", ""):
-            # The visit has the client's address, for which wrong tokens are counted.
+            # The visit has the client's address, for which wrong tokens are counted. The sign-in
+            # link, which holds the token, is accepted in its place.
             if not await self.auth.is_owner_token(token, http_io.read_visit(request.scope)):
                 return WRONG_LINK_SENTENCE
             # Noted for this session; old notes of all sessions are dropped.

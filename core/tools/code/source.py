@@ -71,8 +71,8 @@ def format_for_model(ran: RunResult, files: Sequence[File]) -> str:
     if files:
         after.append(f"[The person has: {', '.join(file.name for file in files)}]")
     room = MAX_OUTCOME_CHARACTERS - _RESERVED_CHARACTERS - sum(map(len, (*parts, *after)))
-    # So much stays free beside these parts, such as for the breaks between them; and so much of
-    # the output is shown, however long the rest is.
+    # The reserve is for the breaks between the parts and the like. At least as many characters
+    # of the output are shown, however long the other parts are.
     printed = cut_middle(ran.printed.strip("\n"), max(_RESERVED_CHARACTERS, room))
     return _join_parts([*parts, printed, *after]) or NOTHING_PRINTED
 
@@ -175,6 +175,7 @@ class CodeRunner:
         if len(ran.printed) > MAX_SHOWN_CHARACTERS:
             files.append(await keep("output.txt", "text/plain", ran.printed.encode()))
         # A model that passes the code on (hosted Python) may have changed it: what ran is stored.
+        # "replace": UTF-8 cannot encode half of a surrogate pair.
         data = ((ran.changed_code or source).strip("\n") + "\n").encode(errors="replace")
         name = name_run_code(hashlib.sha256(data).hexdigest())
         return CodeRun(ran, tuple(files), await keep(name, CODE_TYPE, data))
@@ -215,7 +216,7 @@ class CodeSource:
         """
         run = await self.runner.run(ctx, code, ctx.message.text)
         ran = run.ran
-        failed = bool(ran.error or ran.fault)
+        failed = bool(ran.error or ran.fault)  # `fault`: the run was ended from outside
         # The code that ran (`run.code`, a file) goes with the answer, so that people can look at
         # it. Code that failed does not.
         files = run.files if run.code is None or failed else (*run.files, run.code)

@@ -657,6 +657,7 @@ def _linked_condition(
                 f"{link.title} blank beside these filters means that no such row is linked"
             )
         filters, is_absent = [replace(filters[0], op=_OPPOSITES[ops[0]])], True
+    # `in_own_table`: "Customer.City" is "City" in the linked table.
     linked = (
         build_condition(table.field(each.field).in_own_table, each.op, each.value, now)
         for each in filters
@@ -777,7 +778,7 @@ def _require_operator(field: Field, op: Op, ops: Sequence[Op]) -> Op:
 def _number_condition(field: Field, op: Op, values: Sequence[object]) -> FilterCondition:
     """Return the condition on a field of numbers, both as a clause for NocoDB and as a function
     over a cell, for rows that Ponte filters itself. Raise ToolError for values that are no numbers,
-    or have more than 30 digits before or after the decimal sign."""
+    or whose size is 1E+31 or more, or less than 1E-30 and not 0."""
     parsed = map(fieldtypes.parse_number, values)
     # 1E+400 is a number too; written out it would be a text of 400 digits.
     numbers = tuple(each for each in parsed if each is not None and abs(each.adjusted()) <= 30)

@@ -263,6 +263,7 @@ class RunBatch:
         try:
             result = await self._stackspot.wait(row.id, on_progress=on_progress)
         except StackSpotError as error:
+            # A StillRunning has the code of its cause, but its run may still be done.
             has_failed = error.code == "failed" and not isinstance(error, StillRunning)
             return RowCheck("failed" if has_failed else "other", row, explanation=str(error))
         text = truncate_with_note(result.text, MAX_LEDGER_CHARACTERS)
@@ -337,7 +338,8 @@ class StackSpotSource:
 
         Their descriptions name the commands and agents that this person may use. `asks_first` and
         `costs` tell for a call whether it is only proposed, and what it costs."""
-        # Of the commands that everybody may run everywhere, those that this person's rights allow.
+        # Commands that ponte.toml limits to some people or places are not listed: the person names
+        # one. Of the others, those are listed that this person's rights allow.
         everybodys = self._commands.everybodys
         listed = tuple(each for each in everybodys if viewer.may("command", each.slug))
         agents = self._known_agents(viewer)
