@@ -326,6 +326,7 @@ def load(faces: Faces = FACES, stored: Mapping[str, str] | None = None) -> Setti
         settings = environment(**values)
         settings._file = file  # `_names_from` reads it
         filed = [getattr(settings, name) for name in _names_from(settings, "file")]
+        # `secret`: `ponte doctor` then warns if other users can read the file.
         settings._file = replace(file, secret=any(isinstance(one, SecretStr) for one in filed))
     except ValidationError as error:
         lines = "\n".join(_describe_error(environment, fault) for fault in error.errors())
@@ -396,6 +397,8 @@ def _without_split_services(
         _without_empty(typed),
         {*_without_empty(file.names), *_without_empty(os.environ)},
     )
+    # Each card of the page has the settings of one service. `service_of` names those with its
+    # address and its secrets.
     for card in CARDS.values():
         if service_of(card.name, faces) & elsewhere:
             for field in card.fields:
@@ -459,8 +462,8 @@ def _read_env_file(path: Path) -> EnvFile:
 
 def _list_notes(settings: Settings) -> Iterator[str]:
     """Yield sentences for the operator on unreadable lines of `.env`, on variables that look like
-    misspelt settings, and on values that the settings corrected (such as a key with spaces around
-    it)."""
+    misspelt settings, and on values that the settings corrected (such as a key in quotation
+    marks)."""
     file = settings.env_file
     for number in file.unread:
         words = "Line {number} of {path} is ignored. Write it as `NAME=value`."
@@ -472,6 +475,7 @@ def _list_notes(settings: Settings) -> Iterator[str]:
         # reported.
         ours = [one for one in fields if one.partition("_")[0] == name.upper().partition("_")[0]]
         likely = difflib.get_close_matches(name.upper(), ours, 1, TYPO_SIMILARITY)
+        # A name in lower case is the setting itself.
         if likely and likely[0] != name.upper():
             words = "{name} isn't a setting. Did you mean {likely}?"
             if name in file.names:
@@ -479,6 +483,7 @@ def _list_notes(settings: Settings) -> Iterator[str]:
             yield say(words, name=name, path=file.path, likely=likely[0])
     raw = {name.lower(): value for name, value in variables.items() if value}
     for name in sorted(settings.model_fields_set & raw.keys()):
+        # `strip`: spaces around a value are removed without a note.
         value, raw_value = getattr(settings, name), raw[name].strip()
         # `@file` stands for the text of a file, so another value is no correction.
         if (
@@ -509,6 +514,7 @@ def _find_redirected_secrets(settings: Settings) -> Iterator[str]:
     """
     filed = _names_from(settings, "file")
     sent_to = {k: v for face in settings.faces for k, v in face.sent_to.items()}
+    # The server for traces belongs to no integration.
     sent_to["otel_exporter_otlp_endpoint"] = ("otel_exporter_otlp_headers",)
     for address, secrets in sent_to.items():
         url = plain_value(getattr(settings, address))

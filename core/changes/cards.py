@@ -126,7 +126,7 @@ class CardBuilder:
             # True: a platform that must cut the card shows no button to approve.
             is_whole=change.state == "open",
             revision=change.proposal.revision,
-            seq=change.proposal.seq,
+            seq=change.proposal.seq,  # the turn that proposed it
             decided_at=(undo or change).decided_at or None,
         )
 
@@ -222,7 +222,8 @@ class CardBuilder:
         """Return the sentences about the decision and its result. `shows_names`: the readers may
         see names of rows and the reason of a denial. `undo` is the change that took this one back,
         if its card is drawn."""
-        if change.kind == "proposal":  # it was never applied
+        if change.kind == "proposal":  # it was never approved
+            # For a forgotten one, _CLOSED tells that its conversation was deleted.
             if change.state == "withdrawn" and not change.is_forgotten:
                 return [say(_WITHDRAWN)]
             decider = change.decider
@@ -467,6 +468,7 @@ class ChangeViews:
         # Forms are opened from a card, so the person counts as seeing it (`is_click`).
         standing = await self.approval.find_standing(change, person, address, is_click=True)
         require(may_see(standing))
+        # Its time is over, but its state is not updated yet.
         if change.state == "open" and change.proposal.expires_at <= self.clock():
             raise Expired(id=id)
         if revision not in ("", str(change.proposal.revision)):
@@ -487,7 +489,7 @@ class ChangeViews:
         approved yet, oldest first. Those whose rights cannot be checked now are left out."""
         requests = []
         for waiting in await self.ledger.list_waiting_for_people():
-            # Without approvals that count no longer, as of people who have left.
+            # Approvals of people who have left, or may not approve any more, do not count.
             change = await self.without_void(waiting)
             if change.proposal.expires_at <= self.clock():  # its state is updated soon
                 continue
@@ -524,15 +526,16 @@ class ChangeViews:
         and `asker` the name of the change's asker, "" if they cannot decide. `only_named`: admins
         cannot.
 
-        It names at most MAX_NAMED_DECIDERS people and groups. Names of another platform than that
-        of `address` are left out, unless the viewer may see all changes.
+        It names at most MAX_NAMED_DECIDERS people and groups. In place of a name of another
+        platform it tells only the platform, unless the viewer may see all changes.
         """
+        # A name without a colon is a group of ponte.toml, which no platform knows.
         labels = await self.platforms.labels([name for name in names if ":" in name])
         platform = "" if self.approval.sees_all(viewer) else find_workspace(viewer, address)[0]
         # None: the platform did not tell the name.
         all_labels = [self._label(name, labels, platform) for name in sorted(names)]
         words = list(dict.fromkeys(label for label in all_labels if label))
-        # The approvers are known, but none of their names may be shown here.
+        # No name of the named approvers is known. The card then says "a designated approver".
         if names and not words:
             return ""
         words = list(dict.fromkeys(filter(None, [*words, asker])))
@@ -563,7 +566,7 @@ class ChangeViews:
             if id in ("", OWNER_ID):  # the name of the platform alone is its owner, too
                 return (self.owner.current if reads_page else "") or say(_THE_OWNER)
             return clip_line(id, _MAX_NAME_CHARS) if reads_page else say(_ON_THE_PAGE)
-        if home == OIDC_PLATFORM:
+        if home == OIDC_PLATFORM:  # they sign in to the page with a provider's account
             return say(_ON_THE_PAGE)
         if not id:  # a group of ponte.toml
             return say(_IN_GROUP, group=clip_line(name, _MAX_NAME_CHARS))

@@ -227,8 +227,9 @@ class SqlInbox(SqlStore):
             return 0
         quotes = (*message.context, *message.program_context)
         length = len(message.text) + sum(len(quote.text) for quote in quotes)
-        # `recheck` is None if all turns run in this process. Then a short message waits in memory,
-        # so that its turn need not read it. Long ones could fill the memory while they wait.
+        # `recheck` is how often the database is read for what other processes did; None if all
+        # turns run in this one. Then a short message waits in memory, so that its turn need not
+        # read it. Long ones could fill the memory while they wait.
         if self._runner.recheck is None and length <= MAX_CHARACTERS_IN_MEMORY:
             self._new_messages[receipt.seq] = message, time.time()
         return self._runner.enqueue(receipt.seq, _sender_of(message), decision)
@@ -282,7 +283,8 @@ class SqlInbox(SqlStore):
             return 0, "unknown", None
         seq, state, before = row["seq"], row["state"], decode_json(Message, row["message"])
         # A turn that never began has no thread and no records. One that was put back into the queue
-        # is "new" again and has a thread.
+        # is "new" again and has a thread. A turn that has ended works with no text any more, so
+        # its message can be replaced.
         is_first_attempt = state == "new" and not row["thread"]
         if not (is_first_attempt or state in FINAL_STATES) and _is_too_late(
             connection, seq, before, message
@@ -423,9 +425,9 @@ class SqlInbox(SqlStore):
         """Delete the area's finished messages that changed last before `before` (seconds since
         1970), with the rows that belong to them. Return how many messages there were.
 
-        Each transaction deletes one batch, so that other writes need not wait long. In an area of
-        single requests to the API (`is_one_request`), nobody returns to the conversations either,
-        so these are deleted, too.
+        Each transaction deletes one batch, so that other writes need not wait long. Nobody returns
+        to the conversation of a single request to the API (`is_one_request`), so in an area of
+        those the conversations are deleted, too.
         """
         last = total = 0  # `last`: the `seq` up to which everything is deleted; 0 begins and ends
         while True:

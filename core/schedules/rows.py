@@ -594,13 +594,14 @@ _Queued = tuple[Message, Receipt]
 
 def close_schedules(connection: SqlConnection, now: float) -> int:
     """Pause all active schedules of a database that was restored from a backup: their due times are
-    those of the backup. Record that runs under way are stopped. Nobody is notified of them. Return
-    how many schedules were paused."""
+    those of the backup. Record that runs under way are stopped. Return how many schedules were
+    paused."""
     connection.execute(
         "UPDATE schedule_runs SET state = 'stopped', reason = 'restored', ended_at = ?"
         " WHERE state = 'queued'",
         (now,),
     )
+    # Nobody is notified of these runs, nor of any that ended before the backup.
     connection.execute("UPDATE schedule_runs SET is_notified = 1 WHERE is_notified = 0")
     return connection.execute(
         "UPDATE schedules SET state = 'paused', reason = 'restored', next_due_at = 0,"
@@ -728,6 +729,7 @@ def _add_audit_line(
     """Write a line to the audit log about what the person `by` did with a schedule; nothing if
     Ponte itself did it. `change` is the id of the approved change by which they did it, if any."""
     if by is not None:
+        # `person` is whose schedule it is; the line names `by` as the asker.
         facts = {"person": schedule.owner.key, "schedule": schedule.id, "change": change}
         audit_step(event, by, schedule.address, **facts)(connection)
 
@@ -766,7 +768,7 @@ def _draft_values(draft: ScheduleDraft) -> dict[str, Any]:
         "catch_up_seconds": draft.catch_up_seconds,
         "ends_at": draft.ends_at,
         "max_runs": draft.max_runs,
-        "addresses": " ".join(draft.addresses),
+        "addresses": " ".join(draft.addresses),  # URLs, which contain no spaces
     }
 
 

@@ -65,6 +65,7 @@ def clean_title(suggested: str) -> str:
     named = _JSON_TITLE.search(text)
     lines = (line.strip() for line in (named[1] if named else text).splitlines())
     line = next((line for line in lines if line and not _NO_TITLE.match(line)), "")
+    # `label`: the text of a link, which stays; `_LABEL` is the label before a title.
     line = _LABEL.sub("", _MARKUP.sub(lambda found: found["label"] or "", line))
     line = _ADDRESS.sub("", line).replace("@", "")
     return shorten_title(line.strip(_QUOTATION_MARKS + " ").rstrip("."))

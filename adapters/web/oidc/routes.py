@@ -62,7 +62,8 @@ class SignInRoutes(RouteGroup):
     async def start(self, request: Request) -> Response:
         """Send the browser to a provider to sign in."""
         sign_in, provider = self._find(request)
-        auth: Any = self.visitors.auth  # only that of the page has providers
+        # `Any`: only the page's kind of authentication has the methods that are called here.
+        auth: Any = self.visitors.auth
         redirect, silent = self._redirect(request, provider), "again" in request.query_params
         try:
             visit = http_io.read_visit(request.scope)
@@ -89,7 +90,8 @@ class SignInRoutes(RouteGroup):
         It is no redirect: browsers would not send the session's strict cookie after it.
         """
         sign_in, provider = self._find(request)
-        auth: Any = self.visitors.auth  # only that of the page has providers
+        # `Any`: only the page's kind of authentication has the methods that are called here.
+        auth: Any = self.visitors.auth
         redirect = self._redirect(request, provider)
         cookie = request.cookies.get(self._cookie_name(provider), "")
         try:

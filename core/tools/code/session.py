@@ -379,6 +379,7 @@ class KernelSession:
                 line = await self._process.frames.readline()
             except ValueError:  # longer than any frame
                 raise BrokenFrame from None
+            # In a thread, because parsing a long frame would block the event loop.
             long = len(line) > _LONG_FRAME_BYTES
             run.add_frame(await asyncio.to_thread(parse_frame, line) if long else parse_frame(line))
             # Lines that lie there already are read without waiting: others get their turn here.

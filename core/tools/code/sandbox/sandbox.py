@@ -182,6 +182,7 @@ def find_hidden(trees: Iterable[Path]) -> tuple[Path, ...]:
     standard = {Path(sysconfig.get_path(name)) for name in ("stdlib", "platstdlib")}
     packages = {"site-packages", "dist-packages"}
     ours = set[Path]()
+    # An empty entry of `sys.path` is the present folder.
     for path in (Path(each) for each in sys.path if os.path.isdir(each or ".")):
         is_standard = any(path.is_relative_to(each) for each in standard)
         if not is_standard or packages & set(path.parts):
@@ -306,7 +307,7 @@ class RuntimeFolder:
             # Kernels that run as other users may enter it, but not list it.
             new.chmod(0o711)
             self._lock = _lock_folder(new)  # the open descriptor, which holds the lock
-            # Under its name, where others sweep, only once it is locked.
+            # Other processes sweep folders with such names, so it gets one only once it is locked.
             self._folder = new.rename(new.with_name(new.name[1:]))
         return self._folder
 

@@ -241,21 +241,23 @@ def _check_arguments(name: str, pid: int) -> list[FilterStep]:
             mode = _masked_argument(2 if name == "mkdirat" else 1, OWNER_BITS)
             return _allow_if(mode, (OWNER_BITS,), errno.EPERM)
         case "clone":
-            # A thread, and one that shares the open files: RLIMIT_NOFILE counts each table alone,
-            # and /proc shows whoever measures the disk one of them.
+            # Only a thread with the same table of open files and namespaces: RLIMIT_NOFILE counts
+            # each table alone, and the check of the disk finds only one table in /proc.
             thread = CLONE_THREAD | CLONE_FILES
             return _allow_if(_masked_argument(0, thread | NEW_NAMESPACES), (thread,), errno.EPERM)
         case "close_range":
+            # Not CLOSE_RANGE_UNSHARE, which gives the thread a table of open files of its own.
             return _allow_if(_argument(2), (0, CLOSE_RANGE_CLOEXEC), errno.EPERM)
         case "fcntl":
             # ERRNO with the number 0: locks succeed, and do nothing.
             free = [step for lock in LOCKS for step in _return_if(lock, ERRNO)]
             return _allow_if([*_argument(1), *free], FCNTL, errno.EPERM)
         case "ioctl":
+            # ENOTTY is Linux's own answer to a command that a file does not know.
             return _allow_if(_argument(1), IOCTL, errno.ENOTTY)
         case "prctl":
             return _allow_if(_argument(0), PRCTL, errno.EPERM)
-        case "prlimit64":
+        case "prlimit64":  # 0 stands for the process itself
             return _allow_if(_argument(0), (0,), errno.EPERM)
         case _:  # kill, tgkill
             return _allow_if(_argument(0), (pid,), errno.EPERM)
