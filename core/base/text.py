@@ -501,6 +501,7 @@ def safe_file_name(name: str) -> str:
     It has no separators, control characters or leading dots. It has at most 100 characters and
     keeps its extension.
     """
+    # Names from a Mac have accents apart from their letters: they are joined, as in other names.
     base = re.split(r"[/\\]", compose_letters(clean_text(name)).rstrip("/\\ \n\t"))[-1]
     # No leading dot (a hidden file) and no leading hyphen (an option of a command).
     base = _UNSAFE_IN_NAMES.sub("_", base).strip(". ").lstrip(".- ")
@@ -644,7 +645,8 @@ class _Part:
             line, fence = end + 1, now
         # A good place near the beginning would leave most of the part empty. In order: a cut
         # between paragraphs (rank 0), between lines (1), after a sentence or a word of the line
-        # that does not fit, any other line's end (2), and at last within a word.
+        # that does not fit, any other line's end (2), and at last within a word. `_last_cut` finds
+        # the last cut of this rank or a better one beyond an index.
         third, half = self.start + self.room // 3, self.start + self.room // 2
         prose = fence is None and not _ROW.match(self.text, line)  # no code, no row of a table
         return (
@@ -665,10 +667,12 @@ class _Part:
         before the line and after it. `headed`: the line is a heading, or blank after one: a part
         should not end with its heading."""
         following = self._line(end + 1)
-        # The code block that is open after the next line; `longest` limits what its fence may say.
+        # The code block that is open after the next line. A mark over `longest` opens none.
         opens = fence_after_line(following, now, self.longest)
         if now:
-            if opens is None:  # the next line closes the block, and we add a closing fence
+            # The next line closes the block: we add a closing fence here, and skip that line. The
+            # arguments of `_Cut`: this part's end, the next one's start, the fence open at each.
+            if opens is None:
                 return _Cut(end, end + 1 + len(following), now, None, rank=0)
             return _Cut(end, end + 1, now, now, rank=1)
         loose = not line.strip() or not following.strip() or bool(_HEADING.match(following))
@@ -700,7 +704,7 @@ class _Part:
         part would open a code block.
         """
         fitting = self._possible_cuts()
-        last = next(fitting)
+        last = next(fitting)  # there is one: `split_text` refuses a limit without room for text
         # A cut at the beginning of the line or before it does not divide the line.
         if last.end <= line or self._keeps_fences(last, fence):
             return last

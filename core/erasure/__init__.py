@@ -333,7 +333,7 @@ class SqlPersonalData(SqlStore):
         for row in rows:
             for column in columns:
                 if column.secret:
-                    # The person learns that there is one, and the file with the export holds none.
+                    # Only whether a secret is set: the file with the export should hold none.
                     row[column.name] = bool(row[column.name])
                 elif column.json and row[column.name]:
                     # The arguments of a tool call are text of the model, possibly invalid JSON.

@@ -274,6 +274,7 @@ def _draw_sales(turn: DemoTurn) -> Decision:
         return [PlannedCall(CHART_TOOL, {**args, "y": [amount]})]
     if chart.error:
         return describe_failure(chart)
+    # The chart is shown in place of this reference.
     return f"[chart: {chart.result_id}]\n\n{say(_ONE_CHART)}"
 
 
@@ -287,6 +288,7 @@ def _propose_payment(turn: DemoTurn) -> Decision:
     if not (number := find_invoice(turn.now.text)):
         return say(_UNCLEAR_CHANGE, oldest=say(PAY_SENTENCE), numbered=say(NUMBERED_SENTENCE))
     is_oldest = number == OLDEST_OVERDUE
+    # The sample tables may be in another language than English, so their words are translated.
     wanted = ("Status", turn.translate("Overdue")) if is_oldest else ("Number", number)
     if (query_reply := turn.find_reply(QUERY_TOOL)) is None:
         return [_query_invoices(turn, [_equals(turn, *wanted)], 1)]
@@ -318,6 +320,7 @@ def _query_invoices(
     """Return the call of a tool that reads invoices of the sample tables, the one that is due first
     on top. `export`: the format of a file that the tool makes of the rows, such as "csv"."""
     names = ("Number", "Customer", "Amount", "Status", "Due")
+    # `translate` returns a title in the language of the sample tables.
     args = {
         "table": turn.translate("Invoices"),
         "filters": filters,
@@ -403,8 +406,8 @@ class DemoModel(Model):
         """Yield the events of this round: the answer in pieces, as a real model streams it, or the
         calls of tools. A title is the first line of the message.
 
-        Calls are planned for the largest form of a tool. Arguments that the offered one does not
-        have are left out, unless its schema names none at all."""
+        Calls are planned with all arguments that a tool can have. Those that the offered tool does
+        not have are left out, unless its schema names none: then it may take any."""
         if ask.for_title:
             words = ask.input[0].text.strip().partition("\n")[0].rstrip("?!.… ")
             yield RoundCompleted((Item(kind="message", role="assistant", text=words),))
@@ -424,7 +427,7 @@ class DemoModel(Model):
             return
         for piece in re.findall(r"\s*\S+\s*", decision):
             yield TextDelta(piece)
-            await asyncio.sleep(0)
+            await asyncio.sleep(0)  # other tasks run between two pieces
         yield RoundCompleted((Item(kind="message", role="assistant", text=decision),))
 
     async def health(self) -> Health:
@@ -454,6 +457,7 @@ def _decide(turn: DemoTurn) -> Decision:
                 return say("This conversation has no earlier messages.")
             lines = [say("Earlier messages in this conversation:"), ""]
             for exchange in turn.earlier[-_MAX_RECALLED:]:
+                # The author's name is "" if the platform gave none.
                 name = escape_inline(exchange.name) or say("You")
                 lines.append(f"- **{name}**: {escape_inline(exchange.text)}")
                 if exchange.answer:
@@ -538,7 +542,8 @@ def _call_nocodb(turn: DemoTurn, rest: str) -> Decision:
         args = None  # answered below, like JSON that is no object
     if not re.fullmatch(r"\w+", tool) or not isinstance(args, dict):
         return say("Type `/nocodb TOOL {json}`: the name of a tool, then its arguments as JSON.")
-    # A tool that the model is offered, or one behind the bridge's single tool.
+    # A tool that the model is offered, or one behind the bridge's single tool. BRIDGE_TOOL itself
+    # is called only by `_bridge_call`.
     if name in turn.tools and name != BRIDGE_TOOL:
         call = PlannedCall(name, args)
     else:
@@ -573,7 +578,8 @@ def _describe_outlines(text: str) -> str:
     """Return the tables and their columns in words, from what `nocodb_tables` tells a model; "" if
     it names none."""
     lines = []
-    # A line is "Customers [m…]: Name*:text, Status:select(…), and 3 more".
+    # A line is "Customers [m…]: Name*:text, Status:select(…), and 3 more"; the `*` marks the field
+    # that names a row.
     for title, _, outline in _OUTLINE.findall(text):
         columns = [match[1] for match in _OUTLINED_FIELD.finditer(outline)]
         if rest := _OUTLINE_REST.search(outline):
@@ -615,6 +621,7 @@ def _show_table(turn: DemoTurn, name: str) -> Decision:
         named = {title.casefold(): id for id, title in titles.items()}
         # By title in any case, else by id.
         if (id := named.get(name.casefold(), name)) not in titles:
+            # There may be many tables, so at most as many are named as an answer shows rows.
             names = ", ".join(escape_inline(each) for each in [*titles.values()][:MAX_ROWS]) or "–"
             missing = say(
                 "Table {name} not found. Available tables: {names}.",

@@ -241,7 +241,7 @@ def _read_json(name: str, words: str) -> list[tuple[str, Any]]:
     """Return the calls in the content of a tag: with a `name`, the arguments of that tool as one
     JSON object; without one (""), JSON objects that have a name and arguments, or calls in Python.
     Return none for anything else."""
-    # Marks of DeepSeek and Kimi before the JSON, and a fence around it.
+    # Marks of DeepSeek and Kimi before the JSON, a fence around it, and an end tag of Mistral.
     words = re.sub(r"^(?:<\|tool_(?:sep|call_argument_begin)\|>|\s|```json)*", "", words)
     words = words.rstrip("` \n").removesuffix("[/TOOL_CALLS]")
     # Gemma writes names without quotes, and its own quotes around texts.
@@ -388,7 +388,8 @@ class GrowingCode:
         backticks as opened it (`ticks`), and never goes on over a blank line. `is_last`: no more
         text comes.
         """
-        # Each match is a run of backticks, or a blank line.
+        # Each match is a run of backticks, or a blank line. The search is limited, because a span
+        # that stays open would hold back the text that follows it.
         for match in _SPAN_END.finditer(text, start, start + MAX_SPAN_CHARACTERS):
             if "\n" in match[0]:
                 return 0
@@ -411,7 +412,7 @@ class GrowingCode:
         """Note what the line that has ended means for the next one: whether a fenced block is open,
         and from which column on an indented line is code (CommonMark)."""
         self.end_run()  # counts the backticks at the end of the line
-        content = _QUOTE_MARKS.sub("", self._line, count=1)
+        content = _QUOTE_MARKS.sub("", self._line, count=1)  # without the `>` of block quotes
         before, item, is_blank = self._fence, _ITEM_MARK.match(content), not content.strip()
         # Where the text of a list item begins: a fence may be there, and code is indented from
         # there.

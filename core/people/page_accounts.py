@@ -302,6 +302,7 @@ class SqlPageAccounts(SqlStore):
         person, or such a hash."""
         statement = f"SELECT change, text FROM outbox WHERE {where} AND kind = 'person'"  # noqa: S608
         notices = [
+            # 0.0: nobody reads the time of these notices.
             PersonNotice.read(row["change"], row["text"], 0.0)
             for row in connection.execute(statement, (value,))
         ]
@@ -335,8 +336,8 @@ class SqlPageAccounts(SqlStore):
     def end_session(self, connection: SqlConnection, session: str, until: float) -> None:
         """Record that a person signed out of a session, and delete records of expired sessions.
 
-        `session` is the SHA-256 of the session, `until` the time at which it would have expired
-        (seconds since the epoch). Raises NotStored.
+        `session` is the SHA-256 of the part of its cookie that names the session, `until` the time
+        at which it would have expired (seconds since the epoch). Raises NotStored.
         """
         connection.execute(
             "DELETE FROM ended_sessions WHERE expires_at < ?", (time.time(),)
@@ -371,6 +372,7 @@ class SqlPageAccounts(SqlStore):
         )
         # Two requests at the same time must not both pass the count below.
         connection.lock_key(token.person)
+        # An `expires_at` of 0 is that of a token that never expires.
         connection.execute(
             "DELETE FROM api_tokens WHERE person = ? AND expires_at > 0 AND expires_at <= ?",
             (token.person, token.added_at),

@@ -340,7 +340,9 @@ def snapshot_before_migration(path: Path, schema: Schema) -> None:
     except sqlite3.Error:
         return  # opening the database reports this error
     if schema.find_pending(version, fingerprint):
-        needed = 3 * database_bytes(path)  # the copy, and the pages that a migration rewrites
+        # The copy, and the pages that a migration rewrites: once in the write-ahead log, and once
+        # more where the database grows.
+        needed = 3 * database_bytes(path)
         check_room(path.parent, needed, say("a copy before the upgrade"))
         folder.mkdir(mode=0o700, exist_ok=True)
         copy = folder / f"{path.stem}-{version}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}.db"

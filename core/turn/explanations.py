@@ -43,6 +43,7 @@ async def explain_right(
     approval, policy = changes.approval, changes.approval.policy
     # Rules may name groups. Until the platform tells the person's groups, a verdict may name a
     # later rule than the one that decides. `confirmed`: the groups of the last few minutes.
+    # `seconds`: how long to wait for the platform.
     await policy.prepare(person, address, confirmed=True, seconds=1)
     if is_right(subject):
         right, _, name = subject.partition(":")
@@ -68,9 +69,9 @@ async def explain_right(
 
 
 async def _explain_change(changes: ChangeService, turn: Turn, id: str) -> str:
-    """Return an answer to `why ID`: the rules that allowed the asker to propose the change, who may
-    decide on it, and the rule that allowed the decision. Raise NotFound if no change has this id,
-    or the turn's author may not see it."""
+    """Return an answer to `why ID`: the rules for the asker's request, who may decide on it, and
+    the rule for the decision, each by the rules of now. Raise NotFound if no change has this id, or
+    the turn's author may not see it."""
     message, approval = turn.message, changes.approval
     try:
         change = await changes.ledger.get(id)
@@ -93,6 +94,7 @@ async def _explain_change(changes: ChangeService, turn: Turn, id: str) -> str:
     if standing.needed_approvals > 1:
         lines.append(say(_DIFFERENT, count=standing.needed_approvals))
     # A rule of ponte.toml that approves by itself is stored as a decider of the platform "policy".
+    # `rule` is "" if the operator has removed or changed that rule since.
     if change.decider and change.decider.platform == "policy":
         if rule := await approval.find_policy(proposal):
             lines += [say(_DECIDED), f"- {rule}"]

@@ -161,7 +161,8 @@ class GuardedTransport(httpx2.AsyncBaseTransport):
         self._listened_at = float("-inf")
         """When a stream for notices was opened last (monotonic seconds)."""
         # The HTTP status of the last call, if it was no success, and redirects in a row; else 0.
-        # The SDK would follow up to 20 redirects with a call. The second in a row fails here.
+        # The SDK would follow up to 20 redirects with a call. One is allowed, for example to the
+        # address with a slash. The second in a row fails here.
         self.status = self._redirects = 0
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
@@ -277,6 +278,7 @@ def _explain(
         return error
     if isinstance(error, TimeoutError):
         return McpServerError(_SILENT, code="timeout", name=server.name, seconds=round(limit))
+    # Only errors of the protocol (MCPError) and of the connection have words for operators.
     why = type(error).__name__
     is_own = isinstance(error, httpx2.LocalProtocolError)  # its words quote the token as bytes
     if isinstance(error, MCPError | httpx2.TransportError) and str(error) and not is_own:
@@ -304,13 +306,16 @@ async def _list(server: McpServer, client: Client) -> Definitions:
         page = await client.session.list_tools(params=params)
         for tool in page.tools:
             if tool.name not in names:
+                # For the operator, who may have mistyped a name in ponte.toml. If cutting
+                # a name makes it one of ponte.toml, it must not replace that one's definition.
                 name = to_one_line(tool.name, 64)
                 if name not in names and len(definitions) < len(names) + MAX_OTHER_TOOLS:
                     definitions[name] = ""
             else:
                 own = {"description": tool.description or "", "schema": tool.input_schema}
-                words = _remove_token(server, compact_json(own))
-                if len(words) > MAX_DEFINITION_CHARACTERS:  # no model reads the long one
+                words = _remove_token(server, compact_json(own))  # a server may repeat it
+                # No model reads the long one: `fit_schema` refuses a schema that is a text.
+                if len(words) > MAX_DEFINITION_CHARACTERS:
                     words = compact_json({"description": tool.name, "schema": "too large"})
                 # Models read no character that the operator did not see. Compact JSON has no line
                 # breaks, so one here was made of another character, and is escaped as in JSON.

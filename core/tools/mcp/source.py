@@ -274,7 +274,8 @@ class McpServers:
         # ponte.toml does not name, which nobody accepts.
         changed = [each["tool"] for each in self._list_differences(name, offered)]
         self._accepted[name] = {tool: words for tool, words in offered.items() if words}
-        # `_remembered` writes `_accepted` into the database. The notice makes others read it again.
+        # `_remembered` writes `_accepted` into the database. The notice makes the other processes
+        # read it again.
         await self._remembered.flush()
         await self.deps.peers.notify(ACCEPTED_TOPIC, "")
         log.info("MCP tools accepted", server=name, tools=changed)
@@ -337,7 +338,7 @@ class McpServers:
         or if it has read none yet, the server is asked for its tools just before the call.
         """
         state = self._states.get(server.name)
-        session: Any = await _load_session()
+        session: Any = await _load_session()  # the module with the SDK
         # A reload of ponte.toml may have changed the server's address. The list is of another
         # server then, and does not count.
         offered = state.offered if state and state.server == server else None
@@ -345,13 +346,16 @@ class McpServers:
         result: McpResult | None = None
         if asks or (offered or {}).get(tool) == definition:
             try:
+                # With a definition, it first compares the listed one: None if they differ.
                 listing, result = await session.call_tool(
                     server, self.deps.shared.proxies, tool, arguments, definition if asks else None
                 )
             except McpServerError as error:
                 log.warning("MCP call failed", server=server.name, tool=tool, error=str(error))
                 if state and state.server == server and state.task and not state.fault:
-                    state.task.cancel()  # ask the server at once whether it works, for the status
+                    # Ask the server at once whether it works, for the status. One with a fault is
+                    # known not to work, and is asked again soon anyway.
+                    state.task.cancel()
                     self._start_watch(state)
                 raise
             # The list that was read just now is what the server offers from now on.
@@ -390,7 +394,7 @@ class McpServers:
             except McpServerError as error:
                 if state.fault != str(error):
                     log.warning("MCP server failed", server=state.server.name, error=str(error))
-                state.fault = str(error)
+                state.fault = str(error)  # until `_note_listing` clears it
             await asyncio.sleep(MCP_RETRY_SECONDS)
 
     def _note_listing(self, state: ServerState, offered: Definitions) -> None:
@@ -486,7 +490,7 @@ class McpTool(FunctionTool):
             "server": server.name,
             "tool": tool,
             "effect": self.effect,
-            "slug": self.spec.name,
+            "slug": self.spec.name,  # the model's name for it, by which rights name the tool
             "definition": hash_definition(self._definition),
             "price": dict(server.prices).get(tool),
         }
@@ -494,6 +498,7 @@ class McpTool(FunctionTool):
         # arguments could carry them to the server.
         note = CARRIES_ROWS if self.effect == "read" else MCP_NO_UNDO
         title = f"{server.name}: {tool}"
+        # The applier and the kind of change have the same name.
         return Draft(MCP_CALL_KIND, MCP_CALL_KIND, target, title, (RowWrite(after=values),), note)
 
     def _read_arguments(self, arguments: str) -> dict[str, Any]:
