@@ -110,6 +110,7 @@ class Home:
         self._ensure_private_folder()
         with self._explain_errors():
             # Not inherited by programs that we start (PEP 446), so none of them keeps the lock.
+            # O_NOFOLLOW refuses a symbolic link, which may lead out of the folder.
             lock = os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
         try:
             with self._explain_errors():
@@ -311,6 +312,7 @@ class Home:
         if (self.path / REPLACE_PLAN_FILE).exists():
             return
         for folder in self.path.iterdir():
+            # A symbolic link is no folder that `staging` made.
             if _STAGING.fullmatch(folder.name) and folder.is_dir() and not folder.is_symlink():
                 descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
                 try:
@@ -329,13 +331,13 @@ class Home:
                 os.close(os.open(self.path / LOCK_FILE, os.O_RDWR | os.O_NOFOLLOW))
 
     def _ensure_private_folder(self, *, changes: bool = True) -> None:
-        """Make the folder if needed, and check that it belongs to this user and is closed to
-        others. With `changes`, close a folder that is open to others; otherwise only check. Raise
-        HomeUnusable."""
+        """Check that the folder belongs to this user and that nobody else uses it. With `changes`,
+        also make a missing folder and close an open one to others. Raise HomeUnusable."""
         with self._explain_errors(), ExitStack() as closing:
             if changes:
                 self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Everything below is about this descriptor: nobody can swap the folder meanwhile.
+            # The owner is read and the mode is set by this descriptor, so that nobody can swap the
+            # folder between the two.
             folder = os.open(self.path, os.O_RDONLY | os.O_DIRECTORY)
             closing.callback(os.close, folder)
             status = os.fstat(folder)
@@ -360,6 +362,7 @@ class Home:
         with self._explain_errors():
             if not path.exists():
                 self.write_secret(name, fresh)
+            # O_NOFOLLOW refuses a symbolic link, which may lead out of the folder.
             with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC), "rb") as file:
                 if os.fstat(file.fileno()).st_mode & 0o077:
                     os.fchmod(file.fileno(), 0o600)

@@ -176,7 +176,7 @@ class TextList:
                 ]
                 for row in rows
             ],
-            # The columns with numbers, which are aligned to the right.
+            # `numbers` of the table: the places of the columns that are aligned to the right.
             {n for n, one in enumerate(columns) if one.cell in (_number, _tokens, _dollars)},
             # The sentence that stands in place of a table without rows.
             say(self._empty) if self._empty else "",
@@ -431,6 +431,7 @@ def format_feedback(votes: Sequence[Row], view: View) -> Iterator[str]:
         head = (_time(vote["at"], view), _vote(vote["vote"], view), *where)
         yield COLUMN_GAP.join(head)
         yield f"    {_describe_facts(vote, view)}"
+        # Question and answer are None unless the person shared them or anybody can read the place.
         for label, text in (
             ("reason", vote["reason"]),
             ("question", vote["question"]),
@@ -474,6 +475,7 @@ def format_policy(result: Row, view: View) -> Iterator[str]:
     for line in result["lines"]:
         answer = say("yes") if line["allowed"] else say("no")
         row = f"{line['right']:<{width}}  {answer:<3}  {translate_word(line['rule'])}"
+        # A longer reason is cut after 400 characters.
         yield f"{row}  {to_one_line(line['why'], 400)}".rstrip()
 
 
@@ -493,6 +495,7 @@ def format_delivery(result: Row, view: View) -> Iterator[str]:
         yield say("Ponte would post nothing: the body has none of the template's fields.")
         return
     yield say("Ponte would post:") if result["is_post"] else say("Ponte would ask the model:")
+    # The post and "", or the instruction for the model and the body that it reads.
     for text in (result["text"], result["body"]):
         yield from (f"    {line}" for line in clean_text(text).splitlines())
 

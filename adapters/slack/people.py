@@ -257,6 +257,7 @@ class SlackPeople:
             # One listing serves all who wait for it.
             if self._listing_groups is None or self._listing_groups.done():
                 self._listing_groups = self._tasks.start(self._list_groups())
+            # None: Ponte stops, and starts no task any more.
             if self._listing_groups is not None:
                 await asyncio.wait({self._listing_groups}, timeout=PEOPLE_SECONDS)
         labels = {
@@ -298,6 +299,7 @@ class SlackPeople:
             if member is None and user not in self._unknown_ids:
                 raise PlatformBusy(REFUSED_SECONDS)
             if member is not None and not member.is_bot:
+                # `guest` and `has_left` find those who belong to another workspace.
                 people.append(Person("slack", user, self.team, member.name))
         return people
 
@@ -330,6 +332,7 @@ class SlackPeople:
         if self._api.refusal("users.info"):
             return
         try:
+            # "" in place of a channel, which only posts have.
             await self._api.limiter.turn("users.info", "", 0.0)  # PlatformBusy if it has to wait
         except PlatformBusy:
             # One process lists everybody (`_lists`); another one has to ask that process for it.
@@ -582,8 +585,8 @@ async def check_membership(
                 )
         return is_member
     except (InDoubt, SlackRefused) as failure:
-        # HTTP_ERROR begins our name of a status without an error of Slack's, as from a proxy. That
-        # says nothing about the channel.
+        # InDoubt: no answer came. HTTP_ERROR begins the name that Ponte gives to an HTTP error that
+        # is not Slack's own, such as a proxy's. Neither tells anything about the channel.
         if isinstance(failure, SlackRefused) and not failure.error.startswith(HTTP_ERROR):
             raise
         raise PlatformBusy(REFUSED_SECONDS) from None

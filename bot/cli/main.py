@@ -29,6 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             signal.signal(number, lambda *_: sys.exit(0))
     try:
         is_english = _choose_language()
+        # Without options, such a process needs no parser of command lines, and does not load it.
         if len(typed) == 1 and typed[0] in _PROCESSES:
             return run_process(*_PROCESSES[typed[0]])
         from bot.cli.command_line import run_command

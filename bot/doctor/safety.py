@@ -81,6 +81,7 @@ def _check_rights_and_caps(settings: Settings, config: Config) -> Iterator[Safet
         "each message can lead to at most {costly} paid tool calls and {total} tool calls in total"
     )
     yield SafetyFinding("limits", say(words, costly=limits.costly_calls, total=limits.tool_calls))
+    # Only a limit of money limits the cost; the number is that of all limits.
     if any(each.money is not None for each in config.allowances):
         words = plural(
             "ponte.toml limits usage ({count} limit)",
@@ -93,7 +94,7 @@ def _check_rights_and_caps(settings: Settings, config: Config) -> Iterator[Safet
     elif settings.openai_api_key:  # without a key, the model's server takes no money
         words = "Spending has no limit. Set one with `[[allowances]]` in ponte.toml."
         yield SafetyFinding("limits", say(words), "note")
-    # PONTE_DAILY_TURNS may also be set to no limit for anybody.
+    # `chosen` is None if PONTE_DAILY_TURNS is not set. In it, 0 is no limit.
     if chosen is not None and has_daily_turns(settings):
         each, all = (cap or say("no limit") for cap in (chosen.person, chosen.everybody))
         words = "messages per day: {each} per person, {all} in total"
@@ -104,6 +105,7 @@ def describe_unpriced(settings: Settings, config: Config) -> str:
     """Return a warning that limits of money do not count some models in use, because no price of
     them is known. Return "" if there is no such model or no such limit."""
     place = ModelEndpoint(base_url=settings.openai_base_url or OPENAI_URL)
+    # OpenAI's prices hold only on OpenAI's server (`official`).
     prices = replace(config.price_list, official=place.is_official)
     names = dict.fromkeys([settings.ponte_model, *(c.model for c in config.channels.values())])
     unknown = [name for name in names if name and not prices.find(name)]
@@ -111,6 +113,7 @@ def describe_unpriced(settings: Settings, config: Config) -> str:
     if voice and prices.run_cost(PaidRun("transcription", voice)) is None:
         unknown.append(voice)
     is_limited = any(each.money is not None for each in config.allowances)
+    # `demo`: the demo model answers, on no server.
     if settings.demo or not is_limited or not unknown:
         return ""
     words = (
@@ -207,6 +210,7 @@ def _check_files(settings: Settings) -> Iterator[SafetyFinding]:
     them controls Ponte; whoever can read them may get its secrets. A file in a folder that others
     cannot enter is safe whatever its own mode is."""
     env = settings.env_file
+    # On misspelt names, unreadable lines and corrected values.
     for words in settings.notes:
         yield SafetyFinding("settings", words, "note")
     if env.path is not None and env.why:
@@ -215,7 +219,8 @@ def _check_files(settings: Settings) -> Iterator[SafetyFinding]:
     setting_files = [env.path] if env.path is not None and not env.why else []
     for path in (*setting_files, settings.ponte_config):
         mode = _read_mode(path) if _is_reachable(path) else 0
-        # The bits of the file's mode for other users: 2 is to write, 4 to read.
+        # The bits of the file's mode for other users: 2 is to write, 4 to read. Those for the
+        # file's group are not checked.
         if mode & 0o002:
             words = say("Other users can change {path}. Run `chmod o-w {path}`.", path=path)
             yield SafetyFinding("settings", words, "unsafe")

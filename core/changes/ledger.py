@@ -199,8 +199,8 @@ class SqlLedger(SqlStore):
         With `asks_nobody`, approvers get no first notice of it, because its asker decides. An
         update that the operator's policy would approve is left to a person if the policy has
         updated MAX_AUTO_UPDATES rows in this turn, or `updates_per_hour` rows of its table in the
-        last hour (None: no limit). `rule` is the rule that allowed the proposal, for the audit log.
-        Raise Superseded if the conversation was forgotten meanwhile.
+        last hour (None: neither limit applies). `rule` is the rule that allowed the proposal, for
+        the audit log. Raise Superseded if the conversation was forgotten meanwhile.
         """
         connection.lock_key(proposal.address.conversation)
         # A call of a tool that is repeated after a crash proposes nothing a second time.
@@ -272,7 +272,8 @@ class SqlLedger(SqlStore):
     ) -> Change:
         """Store that a person approves this revision of an open proposal that several people must
         approve, in place of their earlier approval. Return the change. One that was decided, has
-        expired, or has another revision by now stays as it is."""
+        expired, or has another revision by now stays as it is. `rule` is the rule that allowed the
+        approval, for the audit log."""
         change = _get_locked(connection, id)
         is_current = change.state == "open" and change.proposal.revision == revision
         if is_current and change.proposal.expires_at > consent.approved_at:
@@ -377,7 +378,8 @@ class SqlLedger(SqlStore):
         and `note` for the model's next turn. Approvals of the former revision are deleted. Return
         the change: as it was if it has expired, or if another event changed or decided it first.
 
-        With `asks_nobody`, approvers get no first notice of it, because its asker decides.
+        With `asks_nobody`, approvers get no first notice of it, because its asker decides. `rule`
+        is the rule that allowed the revision, for the audit log.
         """
         change = _get_locked(connection, proposal.id)
         former = change.proposal
@@ -456,6 +458,7 @@ class SqlLedger(SqlStore):
         # ended before its answer.
         if earlier := _find_of_call(connection, proposal):
             return earlier
+        # One event asks for the undo and decides it, so both have its `seq`.
         begun = Change(
             proposal, "applying", decider=decider, decided_at=now, decision_seq=proposal.seq
         )
@@ -485,7 +488,8 @@ class SqlLedger(SqlStore):
     ) -> Change:
         """Store the last steps and the final state of a change that the event `seq` claims, and
         return the change. `note` is stored for the model's next turn. For the undo of a change, the
-        state of the undone one changes, too. With steps, raise what `record` raises.
+        state of the undone one changes, too. With steps, raise Superseded or TakenOver if `seq` has
+        no claim here (`_check_claim`).
 
         A second call without steps, as after a crash, changes nothing. Setting the state of the
         undone change raises its version, so that its card is drawn again.
@@ -526,6 +530,7 @@ class SqlLedger(SqlStore):
         one shares the database."""
         if change.state != "applying" or change.decision_seq != seq:
             raise Superseded
+        # An event that no process has taken has the owner "".
         elsewhere = connection.execute(
             "SELECT 1 FROM inbox WHERE seq = ? AND owner NOT IN ('', ?)"
             " AND state IN ('new', 'running', 'answered', 'posting')",
@@ -770,6 +775,7 @@ def _put_steps(connection: SqlConnection, change: Change, steps: Iterable[Change
         write, current = step.write, _row_to_json(step.current)
         before, after = _row_to_json(write.before), _row_to_json(write.after)
         values = (write.id, before, after, write.applier_data, step.state)
+        # The column `person` has the asker's key. In such columns, core/erasure finds all people.
         key = (change.id, step.number, change.proposal.asker.key)
         rows.append((*key, *values, current, step.explanation, now))
     connection.executemany(

@@ -227,7 +227,7 @@ async def collect_inputs(
     required input that was not typed.
 
     Raise BadInput or TooLarge if the file cannot be the input, so that the command does not run
-    without it. Raise NotFound.
+    without it. Raise NotFound if the file is not stored any more.
     """
     files, missing = attached
     for large in filter(None, map(too_large, message.attachments)):  # raise the first, if any
@@ -245,8 +245,8 @@ async def collect_inputs(
         file, await read_file(file) if file.size <= MAX_INPUT_FILE_BYTES else b""
     )
     if typed == "":
-        # A JSON object in the file holds the inputs if the command declares all its names. Anything
-        # else is free text.
+        # A JSON object in the file holds the inputs if the command declares all its names, or
+        # declares no inputs and so accepts anything. Anything else is free text.
         from_file: Inputs = content
         if content.lstrip().startswith("{"):
             with suppress(BadInput):
@@ -305,6 +305,7 @@ def _clean_json(value: Any, depth: int = 1) -> Any:
         return clean_text(value)
     if isinstance(value, list):
         return [_clean_json(each, depth + 1) for each in value]
+    # Names are not cleaned: if a command declares inputs, `check_inputs` refuses all other names.
     if isinstance(value, dict):
         return {name: _clean_json(each, depth + 1) for name, each in value.items()}
     return value

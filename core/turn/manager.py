@@ -368,7 +368,7 @@ class ConversationManager:
                 raise
             log.exception("could not store an answer")
             answer = _plain_apology(Unstorable())
-            # Without its items, which may be what cannot be stored.
+            # Without its items and without `step`: they may be what cannot be stored.
             cost = replace(last, items=()) if last else None
             await until_stored(partial(write, run.turn, answer, cost, key))
         run.posts.key = key  # so that it is not recorded a second time
@@ -417,7 +417,8 @@ class ConversationManager:
         if answer.code:
             metrics.errors.labels(answer.code).inc()
         if answer.cards or state == "failed":
-            # Cards of changes that were decided during the turn can be redrawn now.
+            # Cards of changes that were decided during the turn can be redrawn now. An apology
+            # ("failed") has no cards, but the turn may have proposed changes before its error.
             self._changes.lifecycle.on_change()
 
     async def _finish(self, run: TurnRun, answer: Answer) -> None:

@@ -151,11 +151,11 @@ def compute_figure(field: Field, fn: Fn, column: Sequence[object], zone: tzinfo 
     if fn == "unique":
         return Decimal(len({_identity(field, cell) for cell in filled}))
     if not field.is_time:
-        # A link without rows counts as 0, but a rating of 0 is none.
+        # A link whose cell is a number of rows counts also at 0. A rating of 0 counts as blank.
         cells = column if fieldtypes.counts_rows(field) else filled
         numbers = map(fieldtypes.parse_number, cells)
         return compute_number(fn, [number for number in numbers if number is not None])
-    # Of times, only the first and the last are left.
+    # Of times, `_check_function` allows only "min" and "max" besides the functions above.
     pick = min if fn == "min" else max
     if field.kind == "day":
         days = [day for day in map(fieldtypes.parse_day, filled) if day]
@@ -238,7 +238,7 @@ def group_records(
         label, id, _ = key  # the id of a linked row, "" for other groups
         name = f"{label} (row {id})" if id and counts[label] > 1 else label
         numbers[label] += 1
-        # A label may look like one that this made for another group.
+        # Groups may share a label, as people of one name do. It may also equal a name made here.
         while name in named:
             name = f"{label} ({numbers[label]})"
             numbers[label] += name in named
@@ -476,6 +476,7 @@ class ReadTools(QueryTools):
         if is_rounded and count <= self.reading.max_rows:
             return None
         figures = await fetch_figures(self.api, selection, pairs, query.zone, count)
+        # NocoDB returned none, or rounded one that must be exact.
         if figures is None:
             return None
         return RowSummary(SelectedRows((), count), figures, is_rounded=is_rounded)
@@ -489,8 +490,8 @@ def _check_function(column: Field, fn: Fn) -> None:
         functions = _NUMBER_FNS
     elif column.is_time:
         functions = _DATE_FNS
-    # A link of linked rows, such as Customer.Orders, which is found over the link `via`. A link
-    # that stands for its own linked rows has itself as `via`.
+    # A link of linked rows, such as Customer.Orders: `via` is Customer, and `in_own_table` is the
+    # field Orders there. A link that stands for its own linked rows has itself as both.
     if column.is_link and column.via and column.in_own_table != column.via:
         # Without `count`, the first one: it would count the linked rows, and not the rows that
         # these link to.

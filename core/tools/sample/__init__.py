@@ -82,7 +82,8 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
         from core.tools.sample.base import SampleSource
         from core.tools.sample.shop import BASE_TITLE
 
-        # PONTE_SAMPLE=on: people that the owner invited may use the tables, too.
+        # PONTE_SAMPLE=on: people that the owner invited may use the tables, too. If it is not set,
+        # only the owner may; with "off", this is not called.
         for_invited = deps.own.ponte_sample == "on"
         source = SampleSource(_open(deps), BASE_TITLE, deps.config, for_invited=for_invited)
         return ToolBundle(source, [source.rows])

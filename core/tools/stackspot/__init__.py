@@ -78,6 +78,7 @@ class StackSpotSettings(SettingsPart):
         """Return a client of StackSpot with these settings. It shares `http`, which the caller
         closes."""
         return StackSpot(
+            # "" is for the type checker: without an ID, StackSpot is not used.
             self.stackspot_client_id or "",
             plain_value(self.stackspot_client_secret),
             realm=self.stackspot_realm,
@@ -209,6 +210,7 @@ class QuickCommandRun(Kind):
         """Return an input of the form for each input that the command declared when it was
         proposed; for a command that declares none, for each value that was given. Return () for a
         draft whose values were erased, or that stores no inputs."""
+        # A run has one step, whose `after` has the inputs by name.
         # `inputs` is {} for a command that declares none, None for a draft that stores none.
         given, inputs = change.steps[0].write.after or {}, change.draft.target.get("inputs")
         if inputs is None or not given:
@@ -217,8 +219,8 @@ class QuickCommandRun(Kind):
         return [
             FormField(
                 name,
-                name,
-                _FORM_TYPES.get(type, "lines"),
+                name,  # the label
+                _FORM_TYPES.get(type, "lines"),  # "lines": a text of several lines
                 _type_input(given.get(name)),  # as a person would type it
                 tuple(choices),
             )
