@@ -400,6 +400,7 @@ def _turn_config(settings: Settings, now: Callable[[], float]) -> TurnConfig:
     allowed in answers, and so is what Ponte writes itself and looks like an address (`ponte.toml`,
     addresses in settings). `in_code` are the platforms that make links even in code. `with_scheme`
     are those that make links only of addresses with a scheme (https://)."""
+    # The default rights of each platform's people also tell what it makes a link of.
     platforms = collect_rights(settings.faces)
     urls = [value for _, value in settings if isinstance(value, str) and "://" in value]
     addresses = [settings.ponte_config.name, settings.page_url(), settings.guide_url, *urls]

@@ -56,6 +56,7 @@ async def find_people(client: discord.Client, names: Collection[str]) -> Sequenc
         try:
             user = await attempt(lambda id=int(id): client.fetch_user(id))  # type: ignore[misc]
         except Undeliverable as nobody:
+            # The names may also be those of admins, or of a person who gets a post.
             log.info("could not find an approver", user=id, error=str(nobody))
             continue
         except IN_DOUBT as doubt:
@@ -91,8 +92,8 @@ async def can_read_channel(
     history: bool = False,
 ) -> bool | None:
     """Return whether a person can see the channel of `address` in a server, with `posts` also write
-    there, and with `history` also read its earlier messages; None if Discord refuses to tell, or
-    for a thread. Raise PlatformBusy if it does not answer now."""
+    there, and with `history` also read its earlier messages; None if Discord refuses to tell. For a
+    thread, return None, or False with `posts`. Raise PlatformBusy if it does not answer now."""
     guild_id, channel_id = int(address.workspace or 0), int(address.channel)
     guild = client.get_guild(guild_id)
     channel: Any = guild.get_channel(channel_id) if guild else None
@@ -107,6 +108,7 @@ async def can_read_channel(
         member = await attempt(partial(guild.fetch_member, int(person.id)))
     except PlatformBusy:
         raise
+    # InvalidData: the channel is of an unknown type, or in another server.
     except (PonteError, discord.InvalidData) as error:
         log.info("could not check access to a channel", error=type(error).__name__)
         return False if code_of(error) in NOBODY_THERE else None
@@ -147,8 +149,8 @@ async def can_post(client: discord.Client, address: Address) -> bool:
         may = channel.permissions_for(guild.me)
         # Either may suffice: the post may go into a thread of the channel.
         return may.send_messages or may.send_messages_in_threads
-    # A direct message, or a server that this process does not list: Discord returns only channels
-    # that the bot has access to.
+    # A direct message, a thread, or a server that this process does not list: Discord returns only
+    # channels that the bot has access to.
     try:
         await attempt(lambda: client.http.get_channel(int(address.channel)))
     except Undeliverable:
@@ -265,7 +267,7 @@ class Roles:
         person who is not there has no roles. Raise NoMember if Discord refuses the request. After
         any other error, the directory asks again."""
         guild, user = place
-        async with self._places:
+        async with self._places:  # at most MAX_LOOKUPS_AT_ONCE
             client = await self._client()
             try:
                 get_member = client.http.get_member
@@ -279,7 +281,8 @@ class Roles:
         return _make_member(guild, user, map(str, response["roles"]))
 
     async def _list_guilds(self, client: discord.Client, max_age: float) -> Sequence[int]:
-        """Return the ids of our servers, at most MAX_SERVERS.
+        """Return the ids of our servers, at most MAX_SERVERS: a person's roles need a request to
+        each of them.
 
         They are known from the gateway session. If another process holds it, or it has just begun,
         Discord is asked (resources/user.mdx#get-current-user-guilds). Raise ServersNotTold if

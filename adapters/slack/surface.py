@@ -165,7 +165,7 @@ class SlackSurface(Surface):
             content = replace(self._build_content(part), code_turn="", rated_turn="")
             if not await self._posts.respond(to.token, kind, content):
                 raise Undeliverable(reason="response_url is used up") from refused
-            id = f"{PRIVATE_PREFIX}hook"
+            id = f"{PRIVATE_PREFIX}hook"  # the prefix marks a post that cannot be edited
         self._own_posts.add(id)
         # Something is visible now, so the notice of a slash command goes away. The other signs stay
         # until the last part.
@@ -180,7 +180,8 @@ class SlackSurface(Surface):
         those for one person alone, are left as they are: their ids begin with PRIVATE_PREFIX."""
         if not post.startswith(self._channel + ":"):
             return
-        # `released` is used after the last part: the end of its stream has ended the session, too.
+        # After the last part, `released` tells that the end of its stream has also ended the
+        # session, Slack's record of the work in the thread.
         released = False
         try:
             # True: the open stream shows the part. False: the post has no open stream, or needs
@@ -449,7 +450,7 @@ class SlackSurface(Surface):
         await self._posts.edit(
             _read_ts(post),
             content,
-            not part.is_final,
+            not part.is_final,  # more text follows: an edit that is too long is then skipped
             metadata=metadata,
             claimed=claimed,
         )

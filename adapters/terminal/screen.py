@@ -72,7 +72,7 @@ class LineEditor:
             history=history,
             completer=CommandCompleter(slugs),
             complete_while_typing=False,
-            complete_style=CompleteStyle.READLINE_LIKE,
+            complete_style=CompleteStyle.READLINE_LIKE,  # as in a shell, so without a menu
             reserve_space_for_menu=0,
             multiline=True,
             key_bindings=keys,
@@ -116,6 +116,7 @@ class CommandCompleter(Completer):
         if match := _FILE.search(text):
             yield from self._paths.get_completions(Document(match["path"]), complete_event)
             return
+        # A command may begin with either sign.
         head, space, rest = text.lstrip("/!").partition(" ")
         is_quick = head in ("quick-command", localize_command("quick-command"))
         # Words after any other command are not completed.
@@ -288,7 +289,7 @@ class Screen:
     def _file(self, file: DownloadedFile) -> None:
         """Write where a file was saved, on a terminal as a link. The code that ran is written in
         full, dim on a terminal."""
-        if file.code:
+        if file.code:  # such a file is only shown, and never saved
             dim, plain = (_DIM, _PLAIN) if self.live else ("", "")
             lines = "\n".join(f"  | {line}" for line in file.code.splitlines())
             self._write(f"{dim}{lines}{plain}\n")
@@ -451,12 +452,13 @@ class FittingTable:
         self._table = table
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield the table if it fits, as rich asks for it, or else its cells with their headings:
-        columns narrower than MIN_COLUMN_COLUMNS could not be read. A table also fits if rich can
-        fold its cells to that width."""
+        """Yield the table if it fits, or if folded cells can have the width MIN_COLUMN_COLUMNS:
+        narrower columns could not be read. Otherwise yield each cell on its own line, after its
+        heading, with an empty line between rows."""
         table = self._table
         for column in table.columns:
             column.overflow = "fold"  # a long word continues in the next line
+        # The width that the table would have without the limit of the window.
         natural = table.__rich_measure__(console, options.update(width=MAX_TABLE_COLUMNS))
         needed = len(table.columns) * (MIN_COLUMN_COLUMNS + 2)  # 2 for the space between columns
         if natural.maximum <= options.max_width or needed <= options.max_width:
@@ -478,6 +480,7 @@ def render_markdown(text: str) -> str:
     deeply is returned unchanged."""
     if is_too_complex(text) or _DEEP.search(text):
         return text.strip("\n")
+    # Imported here, because a pipe needs none of it.
     from rich.markdown import Markdown, TableElement
 
     columns = shutil.get_terminal_size().columns
@@ -520,8 +523,8 @@ def _simplify_tokens(tokens: Iterable[Token]) -> Iterable[Token]:
     address twice. `_SIMPLER` names the types that rich draws in place of others: formulas as text
     or code, a line break instead of a blank."""
     for token in tokens:
-        # A picture becomes text: its description and its address. Its children have only the
-        # description.
+        # A picture becomes text (`_SIMPLER`): its description and its address. A text token has no
+        # tag and no children; those of the picture have only the description.
         if token.type == "image":
             token.content = f"{token.content} ({token.attrGet('src')})".lstrip()
             token.tag, token.children = "", None

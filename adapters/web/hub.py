@@ -225,8 +225,8 @@ class Hub:
 
     async def _end_streams_of_departed(self) -> None:
         """Close the streams of visitors who are not allowed any more, while any stream has a
-        visitor that can expire. They are checked when that is due, and every few seconds. If it
-        cannot be found out now, the streams stay open until the next check."""
+        visitor that can expire. They are checked every few seconds, and at once after
+        `recheck_visitors`. If the check fails, the streams stay open until the next one."""
         while visitors := {one.visitor for one in self._followers if one.visitor.can_expire}:
             self._visitor_check_due.clear()
             for visitor in visitors:
@@ -263,7 +263,7 @@ class Hub:
         if channel is None or seq in self._watches or self._closed:
             return
         live = channel.turns.setdefault(message.turn, LiveTurn(message.turn))
-        if not live.seq:  # its progress came first, from another process
+        if not live.seq:  # a new entry, or one that has only progress from another process
             live.seq, live.message = seq, message
             self._publish(channel, live)
         task = asyncio.create_task(self._await_answer(conversation, live), name=f"watch {seq}")

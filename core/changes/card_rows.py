@@ -274,7 +274,7 @@ def _format(value: Any, format: str | None) -> str:
                 return format_date(date.fromisoformat(words))
             if _MOMENT.fullmatch(words):
                 moment = datetime.fromisoformat(words)
-                # Without seconds, the time is shown without them.
+                # Without seconds, the time is shown without them. `_MOMENT` requires a time zone.
                 length: Literal["short", "medium"] = "medium" if moment.second else "short"
                 date_and_time = f"{format_moment(moment, length=length)} {moment.tzname()}"
                 # The formatted time has no fractions of a second, so it could hide a difference.
@@ -314,7 +314,8 @@ def _merge_side(steps: Sequence[ChangeStep], side: str, concealed: frozenset[str
         for name, value in (values or {}).items():
             if name in concealed:
                 continue
-            # Of other fields, several steps have only the row's name, always with one value.
+            # Only lists are joined. The row's name is the only other field that several steps of
+            # a row have, and it is the same in each.
             lists = isinstance(value, list) and isinstance(joined.get(name), list)
             joined[name] = [*joined[name], *value] if lists else value
     return None if all(values is None for values in sides) else joined
@@ -339,8 +340,8 @@ def _id(linked: Any) -> str:
 def _cells(row: Mapping[str, Any], longest: int | None) -> Cells:
     """Return a row's values as a card shows them: without secrets, empty fields last. With
     `longest`, long texts and many fields are cut."""
-    # `redact` leaves out fields with names such as `signedUrl`. A card shows all fields, so those
-    # keep their value here.
+    # `redact` masks secrets, and leaves out fields with names such as `signedUrl`. The latter keep
+    # their value here, because a card must not hide a field.
     values = {**row, **redact(dict(row))}
     filled = sorted(values.items(), key=lambda item: item[1] in (None, "", []))
     cells: Cells = {}
@@ -385,7 +386,8 @@ def _cell(value: Any, longest: int | None = None) -> Any:
     else:
         words = clean_text(str(value))
         # `clean_text` removed characters that no screen shows. Whoever approves should know that
-        # the value has them. Values are uncut while the proposal is open.
+        # the value has them. Values are uncut while the proposal is open. A "\r\n" became "\n",
+        # which hides nothing.
         hidden = len(str(value).replace("\r\n", "\n")) - len(words)
         if hidden > 0 and longest is None:
             words += " " + plural(

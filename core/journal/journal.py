@@ -130,9 +130,9 @@ class Journal(SqlThreads):
         """Start an attempt of a turn and return the turn. Return None if the turn has ended.
 
         On a shared database, the query that fetched the turn's job usually began the turn, too, to
-        save a transaction; `take_begun` then returns its facts once. It is None where one process
-        is alone with its database. The attempt counts even if the
-        process is killed at once. After a power failure, it may not count.
+        save a transaction; `take_begun` then returns its facts once. `take_begun` is None where one
+        process is alone with its database. The attempt counts even if the process is killed at
+        once. After a power failure, it may not count.
         """
         if self.take_begun and (turn_facts := self.take_begun(seq)):
             turn = turn_begun_by_fetch(seq, turn_facts)
@@ -217,8 +217,9 @@ class Journal(SqlThreads):
             # From now on, links in all answers of this thread are allowed less.
             if is_outside:
                 threads.mark_outside_text(connection, turn.thread)
+        # `program_context` adds texts to the thread that the person did not type now.
         if turn.is_thread_new and not (is_outside or message.program_context):
-            provenance = Provenance(False)  # nothing else is in the thread, so nothing is read
+            provenance = Provenance(False)  # no text from outside: only this message is there
         else:
             provenance = threads.read_provenance(
                 connection, turn.thread, message.author.key, turn.seq
@@ -573,7 +574,7 @@ class Journal(SqlThreads):
         self, connection: SqlConnection, conversation: str, also: TransactionStep = NO_STEP
     ) -> ForgetResult:
         """Erase the texts of a conversation, and mark what the model's server stores of it for
-        erasure. Its generation rises, so that turns that still run can store nothing more.
+        erasure. The conversation's generation rises, so that running turns store nothing more.
 
         `also` runs in the same transaction. Return what was forgotten: the caller cancels the
         running turns and deletes the files.
@@ -587,7 +588,8 @@ class Journal(SqlThreads):
         """Return the turns that an operator sees: the unfinished ones, the oldest first, then those
         of the newest messages that failed, the latest first. Their texts are left out.
 
-        Requests to webhooks that filled no field of their template are listed with the failed ones.
+        Requests to webhooks that filled no field of their template are listed with the failed ones,
+        because nothing is posted for them.
         """
         rows = connection.execute(
             f"SELECT * FROM inbox WHERE {IS_OPEN} ORDER BY seq LIMIT ?",  # noqa: S608
@@ -763,7 +765,8 @@ def _add_round(
 
     Return the turn's reservations that remain, or None if this function had no need to read them.
     """
-    # The WHERE makes this idempotent: a complete round is not changed, and counts as 0 rows.
+    # A row that is not complete has only the id of the response (`record_response`). The WHERE
+    # makes this idempotent: a complete round is not changed, and counts as 0 rows.
     changed = connection.execute(
         "INSERT INTO rounds (seq, number, is_complete, model) VALUES (?, ?, 1, ?)"
         " ON CONFLICT (seq, number) DO UPDATE SET is_complete = 1, model = excluded.model"

@@ -136,7 +136,7 @@ class Admission:
 
         A turn waits for the platform's facts about its author: up to WAIT_SECONDS for any that its
         rights need, and then up to CONFIRM_SECONDS for newer ones. A command that needs a confirmed
-        status waits for newer ones all the time."""
+        status waits up to WAIT_SECONDS for newer ones."""
         unstarted = await self._find_unstarted(seq)
         if unstarted is None:  # it has begun before, and was admitted then
             return True
