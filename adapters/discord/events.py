@@ -183,8 +183,9 @@ def own_roles(message: discord.Message, me: int) -> set[int]:
 
 
 def is_withheld(message: discord.Message) -> bool:
-    """Return whether Discord withholds the content of the message. No real message is empty, so one
-    that arrives empty is withheld (events/gateway.mdx#message-content-intent)."""
+    """Return whether Discord withholds the content of the message, as it does without the Message
+    Content intent (Discord's documentation: events/gateway.mdx#message-content-intent)."""
+    # Nobody can send an empty message, so one that arrives empty is withheld.
     return not (
         message.content
         or message.attachments
@@ -239,7 +240,7 @@ def to_message(
 
 def text_of(message: discord.Message, me: int) -> str:
     """Return the text of a message as people read it: without our own mention, with its poll and
-    the names of stickers, and otherwise as `ReferencedNames.write` does."""
+    the names of stickers, and with names in place of ids (`ReferencedNames.write`)."""
     lines = [names_of(message, me).write(message.content).strip()]
     poll = ""
     if message.poll is not None:
@@ -280,7 +281,7 @@ class ReferencedNames:
 
     def _find_name(self, found: re.Match[str]) -> str:
         """Return the name of the person, role or channel that Discord's markup mentions by its id,
-        as in `<@123>`; the markup itself if a person's name is not known."""
+        as in `<@123>`; "" for our own mention, which is left out."""
         kind, id = found.groups()
         if (name := self.names.get(kind + id)) is not None:
             return name
@@ -289,7 +290,8 @@ class ReferencedNames:
             if one := find[kind](int(id)):
                 # A role is shown with one "@", as a person is.
                 return f"{kind[0]}{getattr(one, 'display_name', one.name)}"
-        # By the unchanged markup, `list_mentions` leaves out a person whose name is not known.
+        # An unknown role or channel becomes "@" or "#" and its id. The markup of an unknown person
+        # stays unchanged, by which `list_mentions` recognizes it and leaves it out.
         return found[0] if kind == "@" else f"{kind[0]}{id}"
 
 
@@ -345,6 +347,7 @@ def quote_of(message: discord.Message, me: int, most: int = DISCORD_QUOTE_CHARAC
     """Return a message as a quote: its text, what it forwards, embeds, components, poll, and the
     names of its files. The text has at most `most` characters."""
     more = [_forwarded_text(message), *map(_embed_text, message.embeds)]
+    # The other texts are already cleaned.
     more += map(text.clean_text, _component_texts(message.components))
     texts = [text_of(message, me), *map(names_of(message, me).write, more)]
     words = "\n".join(filter(None, texts))

@@ -112,7 +112,7 @@ class ChangeRequests:
         person, post_to = caller.person, self.config.mcp_server.post_to
         # A person with an account of the page has no direct message.
         if not post_to and person.platform not in self.destinations.messengers:
-            return ReplyTo(caller.own_address, person, source="", turn=turn)
+            return ReplyTo(caller.own_address, person, source="", turn=turn)  # answers no message
         try:
             place = post_to or f"{person.platform}:{person.id}"
             return await self.destinations.find(place, person, turn, MCP_ORIGIN)

@@ -127,6 +127,7 @@ class McpTools:
             parameters = _describe_parameters(tools[_COMMAND_TOOL])
             # False: the tool does not only read.
             offered.append(OfferedTool("propose_quick_command", description, parameters, False))
+        # The last two tools show only the person's own requests, so they need no right.
         request = {"type": "string", "description": "as propose_change returned it"}
         schema = {"type": "object", "properties": {"id": request}, "required": ["id"]}
         offered.append(OfferedTool("change_status", _STATUS, schema))
@@ -196,7 +197,7 @@ class McpTools:
         `result_id` names the outcome's rows, so that a chart can refer to them; `results` are the
         outcomes to which a chart may refer.
         """
-        _check_files(arguments)
+        _check_files(arguments)  # results over MCP are text
         address = caller.own_address
         tool = await self._find_tool(caller, address, name)
         ctx = await self._make_context(caller, address, tool, arguments)
@@ -278,7 +279,7 @@ class McpTools:
         ctx = await self._make_context(caller, address, tool, arguments)
         ctx = replace(ctx, turn=replace(ctx.turn, propose=keep_draft))
         outcome = await tool.run(ctx, ctx.call.arguments)
-        # The tool found nothing to change, or something wrong; its text says what.
+        # The tool found nothing to change, or something wrong; the beginning of its text says what.
         if not drafts:
             raise refuse("not_proposed", outcome.text[:500])
         return drafts[0]
@@ -352,6 +353,7 @@ class McpTools:
                 data["result"] = result
         else:
             data["card"] = await views.describe_outcome(change)
+        # The decider wrote the reason for the asker, who gets it without the right above, too.
         if change.denial_reason:
             data["reason"] = change.denial_reason
         if change.state == "open":

@@ -119,6 +119,7 @@ class Forms:
                 style = ' class="amount"' if n in table.numbers else ""
                 body += f'<td{style} data-head="{heading}">{cell}</td>'
             body += "</tr>"
+        # tabindex: so the keyboard, too, can scroll a table that is wider than the page.
         return (
             f'<div class="table" tabindex="0"><table><thead><tr>{head}</tr></thead>'
             f"<tbody>{body}</tbody></table></div>"
@@ -132,7 +133,8 @@ class Forms:
             return ""
         value, tab = row[action.field], action.operation.split()[0]
         fields = hidden_field(f"argument-{action.field}", value)
-        if action.operation == "schedules run":  # a form that is sent twice runs it once
+        # The key of this form: sent twice, it runs the schedule once. No other operation takes one.
+        if action.operation == "schedules run":
             fields += hidden_field("argument-once", secrets.token_hex(8))
         label = say(action.label)
         if not action.warning:

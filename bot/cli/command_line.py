@@ -123,7 +123,7 @@ def _make_command(operation: Operation) -> Callable[..., int]:
         # A command that does not ask has no `--yes`.
         as_json, yes = values.pop("as_json"), values.pop("yes", True)
         arguments = {name: value for name, value in values.items() if value is not None}
-        from bot.cli import commands as cli_commands
+        from bot.cli import commands as cli_commands  # slow to load
 
         if not yes:
             # The preview shows what would happen. One that fails has printed why.
@@ -160,7 +160,7 @@ def _make_typed(name: str, parameter: ShellArgument | ShellOption) -> Any:
         operation, field = parameter.values  # the operation that lists the values
 
         def complete(incomplete: str) -> list[str]:
-            from bot.cli import commands as cli_commands
+            from bot.cli import commands as cli_commands  # slow to load
 
             values = cli_commands.list_values(operation, field)
             return [value for value in values if value.startswith(incomplete)]
@@ -239,7 +239,7 @@ def chat(words: PromptWords = None, files: PromptFiles = None) -> int:
         # To load the command takes about a second.
         sys.stdout.write(say("Starting Ponte…") + "\n")
         sys.stdout.flush()
-    from bot.cli import commands as cli_commands
+    from bot.cli import commands as cli_commands  # slow to load
 
     return cli_commands.chat()
 
@@ -275,7 +275,7 @@ def ask(
         raise typer.BadParameter(say("Use `--output` together with `--format`."))
     if form == "xlsx" and not output and sys.stdout.isatty():
         raise typer.BadParameter(say("A terminal can't show XLSX. Add `--output FILE`."))
-    from bot.cli import commands as cli_commands
+    from bot.cli import commands as cli_commands  # slow to load
 
     prompt = " ".join(words or ())
     return cli_commands.ask(prompt, files or (), form, output, table)
@@ -284,7 +284,7 @@ def ask(
 @cli.command(epilog="Example: ponte link")
 def link(as_json: AsJson = False) -> int:
     """Print the page's link with its token. Anyone who opens it is signed in as the owner."""
-    from bot.cli import commands as cli_commands
+    from bot.cli import commands as cli_commands  # slow to load
 
     return cli_commands.link(as_json=as_json)
 
@@ -304,7 +304,7 @@ def work() -> int:
 @cli.command(epilog="Example: DATABASE_URL=postgresql://db/ponte ponte migrate")
 def migrate() -> int:
     """Copy this data folder into the database of DATABASE_URL."""
-    from bot.cli import commands as cli_commands
+    from bot.cli import commands as cli_commands  # slow to load
 
     return cli_commands.migrate()
 
@@ -316,13 +316,13 @@ def backup(
     ],
     keep: Annotated[
         int, typer.Option("--keep", min=0, help="Keep only the newest backups in that folder.")
-    ] = 0,
+    ] = 0,  # 0: keep all
     secrets: Annotated[
         bool, typer.Option("--secrets", help="Include the set-up page's settings.env.")
     ] = False,
 ) -> int:
     """Back up this data folder to a file, even while Ponte is running."""
-    from bot.cli import commands as cli_commands
+    from bot.cli import commands as cli_commands  # slow to load
 
     return cli_commands.backup(file, keep, secrets=secrets)
 
@@ -344,7 +344,7 @@ def restore(
     ] = False,
 ) -> int:
     """Restore a backup into this data folder. Ponte must not be running."""
-    from bot.cli import commands as cli_commands
+    from bot.cli import commands as cli_commands  # slow to load
 
     return cli_commands.restore(file, replace=replace, resume=resume)
 
@@ -354,7 +354,7 @@ def slack_manifest(
     link: Annotated[bool, typer.Option("--link", help="Print a URL that creates the app.")] = False,
 ) -> int:
     """Print the manifest to paste into Slack, for Socket Mode or for your HTTP settings."""
-    from bot.cli import commands as cli_commands
+    from bot.cli import commands as cli_commands  # slow to load
 
     return cli_commands.slack_manifest(link=link)
 
@@ -371,7 +371,7 @@ def doctor(
     as_json: AsJson = False,
 ) -> int:
     """Check every setting against the live services."""
-    from bot.cli import commands as cli_commands
+    from bot.cli import commands as cli_commands  # slow to load
 
     def confirm() -> None:
         if not yes and sys.stdin.isatty():  # a script has confirmed with --model
@@ -383,7 +383,7 @@ def doctor(
 @cli.command(epilog="Example: ponte sandbox")
 def sandbox() -> int:
     """Install the sandbox's Python packages now, instead of on first use."""
-    from bot.cli import commands as cli_commands
+    from bot.cli import commands as cli_commands  # slow to load
 
     return cli_commands.sandbox()
 
@@ -402,7 +402,7 @@ def quick_command(
     as_json: AsJson = False,
 ) -> int:
     """Run a quick command and print its result."""
-    from bot.cli import commands as cli_commands
+    from bot.cli import commands as cli_commands  # slow to load
 
     return cli_commands.quick_command(slug, words or [], file, as_json=as_json)
 
@@ -418,7 +418,7 @@ def person_export(
     ] = None,
 ) -> int:
     """Export all data about a person as JSON."""
-    from bot.cli import commands as person_commands
+    from bot.cli import commands as person_commands  # slow to load
 
     return person_commands.person_export(key, files)
 
@@ -430,17 +430,20 @@ def version() -> None:
 
 
 def run_command(arguments: Sequence[str], is_english: bool) -> int:
-    """Run one command line and return its exit code. Report wrong usage on stderr. `is_english`:
-    the reader's language is, so that no translations are loaded."""
+    """Run one command line and return its exit code. Report wrong usage on stderr. If
+    `is_english`, the reader's language is English, and the help needs no translation."""
     add_operations()
     command = typer.main.get_command(cli)
     if not is_english:
         _translate(command)
+    # `standalone_mode=False`: otherwise Typer prints errors itself, in English, and exits.
     try:
         code = command.main(args=arguments, prog_name="ponte", standalone_mode=False)
     except TyperException as error:
         words = error.format_message()
-        if not words.startswith("Usage:"):  # asked for by giving no command at all
+        # Without any command, the words are the help, which begins with "Usage:".
+        if not words.startswith("Usage:"):
+            # Some errors have no `ctx`, or None, and so no name of a command.
             name = getattr(getattr(error, "ctx", None), "command_path", "ponte")
             advice = say("Run `{command} --help` for help.", command=name)
             words = f"{name}: {_translate_usage_error(words)} {advice}"

@@ -121,7 +121,8 @@ def _check_where(value: str, info: ValidationInfo) -> str:
 
 def _check_right(value: str) -> str:
     """Return a right of a rule in ponte.toml if there is such a right. Raise ValueError."""
-    # Only for a name after a right that takes none, as in `code:Orders`, which gets its own words.
+    # A name after a right that takes none, as in `code:Orders`, has an error of its own. As all
+    # errors here, it gets no full stop.
     try:
         check_right_name(value)
     except BadInput as error:

@@ -80,9 +80,10 @@ async def try_model(
     *,
     as_json: bool = False,
 ) -> int:
-    """Send the model three paid requests and write what works. First write a line that announces
-    them, and call `confirm`, which may raise. Return the exit code: 1 if something does not work,
-    else 0. `states` are those of the findings that were written ("on", "note", "failing")."""
+    """Send the model three or four paid requests and write what works. First write a line that
+    announces them, and call `confirm`, which may raise. Return the exit code: 1 if something does
+    not work, else 0. `states` are those of the findings that were written: "on", "note" or
+    "failing"."""
     # "announce" finds a note about the cost; "send" makes the requests.
     states = await _write_findings(_check(start, "announce"), write, as_json=as_json)
     if "note" in states:  # without a note, the demo model answers, and nothing is sent
@@ -139,8 +140,8 @@ async def _check(start: Start, *model: ModelRequests) -> AsyncIterator[DoctorFin
 
 
 async def _check_model(start: Start, model: ModelRequests) -> AsyncIterator[DoctorFinding]:
-    """Yield what three paid requests to the model find out. If `model` is "announce", yield a note
-    about their cost instead, if there is anything to send."""
+    """Yield what three or four paid requests to the model find out. If `model` is "announce", yield
+    a note about their cost instead, if there is anything to send."""
     settings = start.settings
     async with HttpClient(proxies=settings.proxies) as http:
         deps = dependencies(settings, start.config, start.home, http, model_client(settings))
@@ -284,6 +285,7 @@ async def _check_packages(start: Start) -> Sequence[Health]:
     needs = {
         "postgres": settings.database_url,
         "otel": settings.otel_exporter_otlp_endpoint,
+        # Programs connect to Ponte over MCP, or Ponte uses the tools of MCP servers.
         "mcp": settings.ponte_mcp == "on" or bool(start.config.mcp),
     }
     extras = {extra for extra, value in needs.items() if value}

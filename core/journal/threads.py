@@ -220,6 +220,7 @@ class FileThreadMap(SqlThreadMap):
                 result: T = await loop.run_in_executor(self._thread, work)
                 return result
         except Exception as error:
+            # A TimeoutError has no text of its own.
             raise NotStored(
                 "Can't use {path}: {why}.", path=self._path, why=str(error) or "no answer"
             ) from error
@@ -592,7 +593,8 @@ def insert_remotes(
     `forgotten` is the SQL condition that the thread was forgotten meanwhile. Then the objects are
     marked for erasure (`erasure` = 1) at once.
     """
-    # One INSERT cannot change one row twice, so that each object must occur once.
+    # One INSERT cannot change one row twice, so each object must occur once. Without an id, Ponte
+    # could not erase an object later.
     unique_remotes = list(dict.fromkeys(remote for remote in remotes if remote.id))
     values: dict[str, object] = {"thread": thread, "at": time.time(), "owner": owner}
     rows = []
@@ -672,8 +674,9 @@ def read_provenance(connection: SqlConnection, thread: str, person: str, before:
     which one may be. A turn that the person asked once more (`is_replaced`) counts for neither
     `previous_seq` nor `asker_texts`.
     """
-    # The LIKE conditions leave out texts that cannot contain an address. `needs` are the rights to
-    # read an item; those of all items count. What a person typed has none, so CASE reads no other.
+    # The LIKE conditions leave out texts that cannot contain an address. The person '' is Ponte.
+    # `needs` are the rights to read an item; those of all items are returned. What a person typed
+    # needs none, so CASE returns only the text of such items.
     rows = connection.execute(
         "SELECT has_outside_text = 1 OR EXISTS (SELECT 1 FROM items WHERE thread = :thread"
         " AND person NOT IN ('', :person)) AS has_outside_text, (SELECT max(seq) FROM items"

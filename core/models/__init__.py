@@ -246,8 +246,8 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
     async def send_requests(
         self, deps: IntegrationDependencies[ModelSettings]
     ) -> AsyncIterator[DoctorFinding]:
-        """Send the model three or four paid requests and yield what works and what does not. What
-        the server stores for them is erased at the end."""
+        """Send the model three paid requests, and a fourth if its context's size is to be tested.
+        Yield what works and what does not. What the server stores for them is erased at the end."""
         if deps.own.demo:
             yield DoctorFinding("model requests", "off", say(NOTHING_TO_CHECK))
             return
@@ -297,7 +297,7 @@ def _serve_model(
     read: ReadFile | None = None,
 ) -> ServedModel:
     """Return a model behind the server that the settings name, with the API that they name; with
-    "auto", it finds out which one the server has."""
+    "auto", the model finds out which one the server has."""
     # Not at the top: commands that only read the settings load this module, too.
     from core.models.served_model import ServedModel
 

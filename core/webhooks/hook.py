@@ -145,6 +145,7 @@ def fill_template(template: str, body: Any) -> str:
         if value is None:
             return ""
         words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        # `escape_markdown` makes it one line. It comes last, so that no escape is cut in two.
         return escape_markdown(truncate(words, MAX_FIELD_CHARACTERS))
 
     return _FIELD.sub(fill, template)

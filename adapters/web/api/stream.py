@@ -58,8 +58,8 @@ async def stream_events(
                 turns = await follower.next_changes()
         except TimeoutError:
             yield KEEP_ALIVE_FRAME
-            # `on_changes` then writes only what is new besides turns. The journal was read before
-            # for those that were missed.
+            # No turn has changed, so `on_changes` only writes news of other kinds. Its last call
+            # has already read the missed turns from the journal.
             turns, follower.has_missed_turns = [], False
         if follower.closed:
             return
@@ -166,6 +166,7 @@ class PageWriter:
         self._has_html = has_html
         self._turns_before = turns_before
         self._text = ""
+        """The answer's text as the tab has it so far."""
         self._activity = ""
         """What the tab was told last that the turn is doing."""
         # Renders the growing text as HTML.
@@ -386,6 +387,7 @@ class ConversationEvents:
                 if is_unseen:
                     resets = resets or resets_transcript(entry.message)
                     writer = self._writers.pop(entry.turn, None) or self._new_writer(entry.turn)
+                # A turn can end without an answer: then only the state of its message tells it.
                 if is_unseen and entry.answer is not None:
                     async for event in writer.write_end(entry.answer, str(self._cursor)):
                         yield event
@@ -408,7 +410,7 @@ class ConversationEvents:
         if live.message is None:  # another process accepted it; the journal has its message
             try:
                 entry = await self._journal.history_entry(live.turn)
-            except NotFound:
+            except NotFound:  # an edit of the message before its turn can have deleted the row
                 return
             live.seq, live.message = entry.seq, entry.message
         # The tab had this turn when it loaded the conversation.
@@ -498,8 +500,8 @@ def card_json(card: Card) -> CardState:
         "expires_at": card.expires_at,
         "decided_at": card.decided_at,
         "is_whole": card.is_whole,
-        "revision": card.revision,
-        "seq": card.seq,
+        "revision": card.revision,  # the one of the proposal that the card shows
+        "seq": card.seq,  # of the turn that proposed it
     }
 
 
@@ -517,7 +519,7 @@ def answer_json(
         "files": [file_json(file) for file in answer.files],
         "cards": [card_json(card) for card in answer.cards],
     }
-    if answer.code:
+    if answer.code:  # the code of the error with which the turn failed
         body["code"] = answer.code
     if answer.has_own_post:  # the page shows the text of a decision as a message, not on the card
         body["aloud"] = True

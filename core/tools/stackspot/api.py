@@ -333,7 +333,7 @@ def seconds_before_retry(error: HttpError, attempt: int, kind: Kind) -> float | 
     """
     # `row.retry` says whether this failure may pass, and for a paid request whether it is safe.
     row = STACKSPOT_ERRORS[kind].find(error)
-    least = 0.0
+    least = 0.0  # the wait that StackSpot asks for, if it does
     if isinstance(error, HttpAnswer):
         # Any other status would come again.
         if error.status not in (429, *_RETRIED_STATUSES, *GATEWAY_STATUSES):
