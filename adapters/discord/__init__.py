@@ -127,16 +127,17 @@ class Discord(ChatIntegration[DiscordSettings]):
 
     async def check(self, deps: IntegrationDependencies[DiscordSettings]) -> Sequence[Health]:
         """Try the settings against Discord, and return the findings for `ponte doctor`. The module
-        is imported in a thread, because it loads the SDK. The last argument is the channels where
-        Ponte answers every message: these need the right to read messages (the intent)."""
+        is imported in a thread, because it loads the SDK."""
         own = deps.own
         setup: Any = await asyncio.to_thread(importlib.import_module, "adapters.discord.setup")
         results: Sequence[Health] = await setup.check(
             plain_value(own.discord_token),
             own.discord_api_url,
             own.discord_gateway_url,
+            # Whether Ponte requests the content of messages that do not mention it (the intent).
             own.discord_message_content == "on",
             deps.shared.proxies,
+            # The channels where Ponte answers every message: they need that intent.
             list_answer_all_places(deps.config, "discord"),
         )
         return results

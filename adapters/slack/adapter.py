@@ -195,8 +195,8 @@ class SlackAdapter(ChatPlatform):
             answer = await connection.dispatch(
                 self._app, self._take, self._credentials.signing_secret, headers, body
             )
-        # In Bolt, before it looks at the event. 200, because Slack would send the request again,
-        # and it would fail again.
+        # Bolt, Slack's library, failed before it looked at the event. After another status than
+        # 200, Slack would send the request again, and it would fail again.
         except Exception as error:
             self.on_failure(error, {})
             return 200, {}, b""
@@ -332,7 +332,8 @@ class SlackAdapter(ChatPlatform):
         except SlackRefused as refused:
             # The bot is no member itself, so Ponte cannot post there for anybody.
             return False if refused.error in NOT_A_MEMBER else None
-        # None: too large, and the person's own channels could not be listed either.
+        # None: too large, and the person's own channels could not be listed either. Guests and
+        # people of other workspaces do not count as members of ours.
         if is_member is None and person:
             guest = await self.guest(person, MAX_CONFIRMED_AGE_SECONDS)
             return None if guest is None else not guest
@@ -480,7 +481,7 @@ class SlackAdapter(ChatPlatform):
             # `_take` stores each event that arrives.
             self._socket = SlackSocket(self._app, token, proxy, self._take, self.on_failure)
             await self._socket.open(url)
-        self.is_open = True
+        self.is_open = True  # requests to `http` are accepted from now on
 
     async def _take(self, body: Payload) -> None:
         """Handle one event. Raises NotStored if it could not be stored; another exception costs
@@ -518,6 +519,7 @@ class SlackAdapter(ChatPlatform):
         try:
             # Commands and clicks have such an address; events do not.
             if url := body.get("response_url"):
+                # False keeps the message with the clicked button.
                 words = {"text": say(incoming.EVENT_FAILED), "replace_original": False}
                 await self.workspace.api.respond(str(url), words)
                 return

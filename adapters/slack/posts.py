@@ -200,8 +200,8 @@ class PostLookup:
             owner = key_of(post).partition(":")[0] or owner  # a key is TURN:NUMBER
             has_key = has_key or owner == self.turn
             file_names = {file.get("name") for file in post.get("files", [])}
-            # A streamed post that was never stopped has no key. If this turn has none with a key,
-            # its files come before those of other turns.
+            # The turn's own post has no key if its stream was never stopped. Then a post with files
+            # counts if no keyed post comes before it.
             if file_names and names <= file_names and owner == (self.turn if has_key else ""):
                 candidate = str(post["ts"])
                 if has_key:
@@ -271,8 +271,8 @@ class SlackPosts:
         Raises the errors of `SlackApi.call`.
         """
         responses: list[Json] = []
-        # Refusals wait in a queue for all channels (""). The call below also takes a place in the
-        # queue of its method.
+        # Refusals wait in a queue for all channels (""), each at most SLACK_PLACE_SECONDS. The call
+        # below also takes a place in the queue of its method.
         if refusal:
             await self._api.limiter.turn(client.REFUSAL_LINE, "", client.SLACK_PLACE_SECONDS)
 
@@ -487,6 +487,7 @@ def _list_attempts(
         # A cut may divide a code block, and what was code would then be read as links.
         source = render.without_links_in_code(content.text)
         first, *rest = split_text(source, limit, render.escaped_size)
+        # The first piece keeps the button that shows the code of the turn (`code_turn`).
         yield PostContent(first, code_turn=content.code_turn).build_plain(), limit, tuple(rest)
         limit //= 2
 

@@ -189,6 +189,7 @@ class SignInMethods:
                 # "": the platform does not tell which workspace it is.
                 if find_workspace and await find_workspace() not in ("", person.workspace):
                     return True  # Ponte is connected to another workspace now
+                # 0.0: the time of a membership, which Slack's look-up does not use.
                 if (has_left := await self._policy.has_left(person, place, 0.0)) is not None:
                     return has_left
         self._unanswered[person.key] = now + CONFIRMATION_PAUSE_SECONDS
@@ -236,13 +237,14 @@ class TokenAuthentication:
         if not token:
             raise ValueError("the page needs a token")
         self._token = token.encode()
+        # Nobody can guess a generated token, so the limit of wrong tokens does not hold for it.
         self._is_generated = is_generated
         self._key = hmac.digest(self._token, b"ponte session", "sha256")
         """The key that seals the owner's sessions. Those of other people are derived from it."""
         # Browsers keep cookies by host and not by port: two Pontes of one machine need two names.
         self.cookie = f"ponte-{_seal(self._key, '')[:8]}"
-        self._clock = clock
-        self._now = now
+        self._clock = clock  # for the times of wrong tokens
+        self._now = now  # for the times in sessions and records, in seconds since the epoch
         self._people = people
         self._owner_name = owner
         self.methods: SignInMethods | None = None
@@ -268,16 +270,19 @@ class TokenAuthentication:
         # Monitoring may ask under any host name, and needs no token.
         if visit.path in HEALTH_PATHS:
             return None
+        # A site can point a name of its own to this machine (DNS rebinding). A browser would then
+        # take Ponte's page for a page of that site.
         host = visit.headers.get("host", "")
         match = _HOST.fullmatch(host.lower())
         name = match[1].strip("[]") if match else ""
         if not name or not (is_loopback(name) or name in self._hosts):
             raise errors.ForeignHost(host=host[:100] or "?")
-        # `Sec-Fetch-Site` marks requests of other sites that carry no Origin (fetch metadata).
+        # Both schemes: behind a proxy that ends TLS, the browser has https and Ponte gets http.
         origin = visit.headers.get("origin", "").lower()
         own_host = visit.headers.get("host", "").lower()
         if origin and origin not in {f"http://{own_host}", f"https://{own_host}", self.origin}:
             raise errors.ForeignOrigin(origin=origin[:100])
+        # `Sec-Fetch-Site` marks requests of other sites that carry no Origin (fetch metadata).
         foreign = visit.headers.get("sec-fetch-site", "") in {"cross-site", "same-site"}
         # Following a link from another site is no attack: it only shows a page.
         walks_in = visit.headers.get("sec-fetch-mode", "") == "navigate" and visit.method == "GET"
@@ -344,6 +349,8 @@ class TokenAuthentication:
 
         Raise Unauthorized, WrongToken, TooManyTries after too many wrong tokens, and NotStored.
         """
+        # `session.known` is the record of a provider's person. `address`, the client's, serves the
+        # limit of wrong tokens.
         session = await self._read_session(headers)
         # A valid seal is not enough: the person may have signed out, or lost their access.
         if session and not await self._is_ended(session.visitor):
@@ -426,7 +433,8 @@ class TokenAuthentication:
 
     async def find_program(self, digest: str) -> Visitor | None:
         """Return the visitor of the API token with this SHA-256, None if there is none. Raise
-        SessionEnded or ConfirmAgain if its person has no access now, Unauthorized, NotStored.
+        SessionEnded or ConfirmAgain if its person has no access now, NotConfirmed if that is not
+        known, Unauthorized, NotStored.
 
         The author of its messages is marked as a program, so that no part of Ponte lets it decide
         or administer (`core.people.policy`).
@@ -440,7 +448,8 @@ class TokenAuthentication:
                 "This API token has expired. Create a new one on the page or with `ponte people`."
             )
         today = self._today()
-        # Once a day, so that not each request writes.
+        # Once a day, so that not each request writes. The date only informs people, so the token
+        # works even if the date cannot be stored.
         if api_token.last_use < today:
             with suppress(NotStored):
                 await self._people.record_api_token_use(api_token.id, today)
@@ -498,6 +507,7 @@ class TokenAuthentication:
                 if known is None or known.session_key != visitor.token:
                     return False
                 await self._check_access(known)
+        # NotConfirmed: Slack has not confirmed the person for an hour, so their access is unknown.
         except (Refusal, errors.NotConfirmed):
             return False
         # `until` is the end of the session, 0 for a request without one.
@@ -620,7 +630,8 @@ class TokenAuthentication:
         find out who has an account, so the seal is compared with those of ended tokens: only a
         cookie that was once valid leads to the reason."""
         name = claim.split("-", 2)[2:]  # a claim is END-RANDOM, with -NAME for all but the owner
-        # A person who signed in with a provider is named by their key; they have no ended tokens.
+        # A person who signed in with a provider is named by their key, and has no ended tokens. All
+        # such names get the same sentence, so it needs no check of the seal.
         if name and is_provider_key(name[0]):
             return errors.SessionEnded(PROVIDER_SESSION_ENDED)
         if name:

@@ -98,6 +98,7 @@ class SingleTurn:
         # `_interrupts` runs the request; the first Ctrl-C calls `_stop`, which stops the turn.
         # A request that is repeated has the same key, so the message is answered once.
         key = uuid.uuid4().hex
+        # Without a terminal, the headers ask for plain addresses in place of links.
         self._headers = headers_for(is_terminal=sys.stdout.isatty(), is_typed=kind == "command")
         body = {
             "message": message,
@@ -150,6 +151,7 @@ class SingleTurn:
                     self._turn_known.set()  # `_stop` waits for it
                     self._screen.show_progress(data["text"])
                 elif name == "delta" and self._answer is not None:
+                    # `reset`: the new text does not continue the old one, but replaces it.
                     text = data["text"] if data.get("reset") else text + data["text"]
                     self._answer.show_text(text)
                 elif name == "error":

@@ -119,9 +119,8 @@ def _encode_csv(columns: Sequence[ExportColumn], rows: Iterable[Sequence[Cell]])
             text = escape_formula(_plain_text(cell))
         else:  # with the decimal sign of the language
             text = f"{number:f}" if is_english else f"{number:f}".replace(".", ",")
-        # Excel rounds longer numbers, but not text, which a tab makes of them. An apostrophe or
-        # `="…"` would be part of the value for other programs; those that read numbers skip white
-        # space after one.
+        # Excel rounds longer numbers. A tab after the digits makes them text, which it keeps. Other
+        # programs skip white space after a number. An apostrophe or `="…"` would change the value.
         digits = parse_number(cell) if number is None else number
         return text if digits is None or _fits_excel(digits, cell) else f"{text}\t"
 

@@ -122,6 +122,7 @@ def is_for_ponte(facts: Addressing, settings: AddressingSettings) -> bool:
     """
     if facts.is_direct:
         return True
+    # Late: the message may have been answered, and its record, which would show that, deleted.
     if facts.is_late_edit or facts.is_withheld:
         return False
     if facts.mentions_us:
@@ -316,6 +317,7 @@ class FileDownloads:
         self._log = structlog.get_logger(platform)
         self._files = files
         self._read = download
+        # PonteError: the file cannot be stored (NotStored), or the platform refuses or is busy.
         self._failures: tuple[type[Exception], ...] = (PonteError, *failures)
         self._why = why
         self._under_way: dict[tuple[str, str], asyncio.Task[File | None]] = {}
@@ -621,7 +623,7 @@ class Interactions:
     async def submit(self, interaction: ChatInteraction, request: InteractionRequest) -> bool:
         """Store a command, a click or a form as a message, then acknowledge it to the platform,
         which shows the person an error if that comes too late. Return whether both happened in
-        time, for the first time; otherwise the person is notified."""
+        time, False also for a repeat. Notify the person if it is refused or not stored."""
         began = asyncio.get_running_loop().time()  # the check of rights uses up a part of the time
         limits, message = interaction.limits, None
         refusal = ""  # the sentence that the person gets; "" if nothing is refused

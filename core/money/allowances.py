@@ -395,6 +395,7 @@ def max_item_tokens(item: str) -> int:
     not known. A text file counts its first `MAX_TEXT_FILE_BYTES` bytes, because the rest is not
     sent.
     """
+    # A user message is sent with its date and its author's name and language, so it gets more.
     most = len(item.encode()) + (
         _MESSAGE_OVERHEAD_TOKENS if '"role":"user"' in item else _ITEM_OVERHEAD_TOKENS
     )
@@ -406,6 +407,7 @@ def max_item_tokens(item: str) -> int:
         elif kind.startswith("application/pdf"):
             most += MAX_DOCUMENT_TOKENS
         else:
+            # The overhead is for the sentence before the text, with the file's id and name.
             most += min(int(file.get("size", 0)), MAX_TEXT_FILE_BYTES) + _MESSAGE_OVERHEAD_TOKENS
     return most
 

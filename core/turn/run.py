@@ -196,6 +196,7 @@ class TurnPayment:
         self._tokens_beside_thread += usage.reasoning
         if self._grant is None:
             return
+        # 0 turns: `Budget.make_reservation` counts the turn itself.
         real = Spend(
             0, usage.input + usage.output, round((usage.cost or 0.0) * NANODOLLARS_PER_DOLLAR)
         )

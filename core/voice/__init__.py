@@ -181,6 +181,7 @@ def read_transcript(body: str) -> tuple[str, float]:
     if not isinstance(answer, dict):
         raise ModelServerFault("foreign")
     if answer.get("error") or answer.get("object") == "error":
+        # 400 is the status of a bad request: the person then reads that the file is unreadable.
         raise ModelServerFault("refused", status=400, body=answer)
     segments, words = read_objects(answer.get("segments")), answer.get("text")
     if not isinstance(words, str):

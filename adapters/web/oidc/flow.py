@@ -55,9 +55,9 @@ class SignIn:
         """Begin a sign-in that comes back to the address `redirect`. Return the provider's address
         for the browser, and the value of its cookie. Raise SignInRefused.
 
-        `silent`: the provider must not show anything (`prompt=none`). `session`: the one that
-        the provider is to confirm, as when it began, "-" and the hash of its person's key
-        (`TokenAuthentication.describe_session`). "0-" is none: any account may come back."""
+        `silent`: the provider must not show anything (`prompt=none`). `session` describes the
+        session that the provider is to confirm, as `BEGAN-HASH`: when it began, and the hash of
+        its person's key. "0-" stands for no session: any account may come back."""
         found = await self.client.discover(provider)
         # The Slack workspace whose people may sign in; "" for other providers.
         team = await self._find_team(provider)
@@ -87,7 +87,7 @@ class SignIn:
 
         The cookie proves that this browser began the sign-in, so nobody can be signed in as
         somebody else by a link (login CSRF). Each sign-in counts once. A session goes on only for
-        its person: whoever else is signed in at the provider presses the button.
+        its person: whoever else is signed in at the provider must sign in on the page.
         """
         # `state` is derived from the cookie, so an address with the `state` of another browser's
         # sign-in does not fit. A match has the end of the sign-in, when the session began that it
