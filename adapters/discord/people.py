@@ -36,7 +36,7 @@ from core.people.policy import MAX_CONFIRMED_AGE_SECONDS
 log = structlog.get_logger("discord")
 
 MAX_SERVERS = 10
-"""Largest number of servers that are asked for a person's roles."""
+"""Largest number of servers that are asked for a person's roles, each with a request."""
 MAX_LOOKUPS_AT_ONCE = 10
 """Number of members who are looked up at the same time."""
 
@@ -232,7 +232,9 @@ class Roles:
         guilds = await retry(
             lambda: self._list_guilds(client, max_age), ServersNotTold, lambda *_: ASK_AGAIN_SECONDS
         )
-        lookups = (self._members.resolve(person.id, max_age, str(guild)) for guild in guilds)
+        lookups = (
+            self._members.resolve(person.id, max_age, str(guild)) for guild in guilds[:MAX_SERVERS]
+        )
         members = await asyncio.gather(*lookups)
         roles = [member.belongs_to for member in members if member is not None]
         return frozenset[str]().union(*roles) if len(roles) == len(members) else None
@@ -281,15 +283,14 @@ class Roles:
         return _make_member(guild, user, map(str, response["roles"]))
 
     async def _list_guilds(self, client: discord.Client, max_age: float) -> Sequence[int]:
-        """Return the ids of our servers, at most MAX_SERVERS: a person's roles need a request to
-        each of them.
+        """Return the ids of our servers.
 
         They are known from the gateway session. If another process holds it, or it has just begun,
         Discord is asked (resources/user.mdx#get-current-user-guilds). Raise ServersNotTold if
         Discord does not answer.
         """
         if client.is_ready():
-            return sorted(guild.id for guild in client.guilds)[:MAX_SERVERS]
+            return sorted(guild.id for guild in client.guilds)
         # Never listed, or too long ago.
         if not self._listed_guilds[0] or time.monotonic() - self._listed_guilds[0] > max_age:
             # Look-ups at the same time share one request. A caller that gives up waiting does not
@@ -297,7 +298,7 @@ class Roles:
             if self._listing is None or self._listing.done():
                 self._listing = asyncio.create_task(self._ask_for_guilds(client))
             await asyncio.shield(self._listing)
-        return self._listed_guilds[1][:MAX_SERVERS]
+        return self._listed_guilds[1]
 
     async def _ask_for_guilds(self, client: discord.Client) -> None:
         try:

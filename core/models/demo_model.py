@@ -260,8 +260,8 @@ def _draw_sales(turn: DemoTurn) -> Decision:
             "bucket": "month",
         }
         return [PlannedCall(SUMMARY_TOOL, args)]
-    if summary.error:
-        return describe_failure(summary)
+    if summary.error or not summary.rows:
+        return format_rows(turn.translate("Invoices"), summary)
     if (chart := turn.find_reply(CHART_TOOL)) is None:
         # The columns of the first row: the month, the number of rows, and the sum.
         month, *_, amount = summary.rows[0]

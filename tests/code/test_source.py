@@ -47,12 +47,21 @@ async def test_it_is_not_offered_where_nothing_holds() -> None:
 
 async def test_files_go_in_under_names_of_their_own() -> None:
     folder = MemoryContextFiles()
-    for name, data in (("a.csv", b"1"), ("../b.csv", b"2"), ("a.csv", b"3"), ("a.csv", b"4")):
-        folder.add(name, data)
+    names = ("a.csv", "../b.csv", "a-2.csv", "a.csv", "a.csv", "notes", "notes")
+    for number, name in enumerate(names, 1):
+        folder.add(name, str(number).encode())
     folder.add("code-0a1b2c.py", b"ours")
     backend = FakeBackend()
     await call(backend, "1", folder)
-    assert backend.given == {"a-1.csv": b"1", "b.csv": b"2", "a-2.csv": b"3", "a.csv": b"4"}
+    assert {name: int(data) for name, data in backend.given.items()} == {
+        "a-1.csv": 1,
+        "b.csv": 2,
+        "a-2.csv": 3,
+        "a-3.csv": 4,
+        "a.csv": 5,
+        "notes-1": 6,
+        "notes": 7,
+    }
 
 
 @pytest.mark.parametrize("form", ["NFC", "NFD"])

@@ -190,6 +190,15 @@ async def test_the_first_start_decides_the_language_of_the_tables(
         assert (await here.web.get("/welcome")).json()["tables"] == TABLES[locale], "as they are"
 
 
+async def test_sales_without_invoices_are_not_drawn(tmp_path: Path) -> None:
+    async with owner(tmp_path) as here:
+        chart = (await here.web.get("/welcome")).json()["suggestions"][2]["text"]
+        assert "█" in (await here.ask(chart))["response"]
+        with closing(sqlite3.connect(tmp_path / SAMPLE_FILE)) as connection, connection:
+            connection.execute("DELETE FROM table_rows WHERE table_id = 'minvoices'")
+        assert "**Invoices** has no rows." in (await here.ask(chart))["response"]
+
+
 async def test_a_reset_can_change_the_language_while_ponte_runs(tmp_path: Path) -> None:
     async with owner(tmp_path) as here:
         operator = httpx.AsyncHTTPTransport(uds=str(tmp_path / "ponte.sock"))

@@ -265,6 +265,14 @@ async def test_who_left_the_server_has_left(scene: Scene) -> None:
     assert await scene.ponte.adapter.has_left(ana, here, 0.0) is None
 
 
+async def test_who_left_one_of_many_servers_has_left(scene: Scene) -> None:
+    servers = [scene.discord.guild(f"Server {number}") for number in range(12)]
+    await scene.open(FixedAddressingSettings())
+    last = Address("discord", "1", str(servers[-1].id), is_shared=True)
+    ana = Person("discord", str(scene.ana.id))
+    assert await scene.ponte.adapter.has_left(ana, last, 0.0) is True
+
+
 async def test_roles_that_came_with_a_message_are_not_asked_for_and_stay_over_a_restart(
     scene: Scene,
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -299,14 +301,18 @@ async def test_an_error_of_the_tool_is_one(tmp_path: Path) -> None:
     double = McpDouble()
 
     async def answer(request: web.Request, params: Json) -> Json:
-        return make_text("no such customer", isError=True)
+        result = make_text("no such customer", isError=True)
+        picture = {"type": "image", "data": "AAAA", "mimeType": "image/png"}
+        return {**result, "content": [*result["content"], picture]}
 
     double.answer = answer
     async with run_desk(tmp_path, double) as desk:
         assert "no such customer" in (await desk.call("find", text="x"))["response"]
+        with closing(sqlite3.connect(tmp_path / "home/ponte.db")) as database:
+            assert not database.execute("SELECT name FROM files").fetchall()
         (card,) = (await desk.call("file", text="x"))["cards"]
         answer_json = await desk.decide("approve", card["id"])
-        assert answer_json["response"].endswith("The call failed.\n\nno such customer")
+        assert "The call failed.\n\nno such customer" in answer_json["response"]
 
 
 async def test_words_of_a_failed_call_are_data(tmp_path: Path) -> None:

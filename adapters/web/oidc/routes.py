@@ -57,7 +57,7 @@ class SignInRoutes(RouteGroup):
         status=303,
         media=("text/html",),
         query={"again": "the provider must not show anything"},
-        refuses=(403, 404),
+        refuses=(403, 404, 503),
     )
     async def start(self, request: Request) -> Response:
         """Send the browser to a provider to sign in."""

@@ -12,6 +12,8 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import count
+from os.path import splitext
 from typing import Literal, Protocol
 
 import structlog
@@ -188,17 +190,18 @@ async def list_input_files(ctx: ToolContext) -> tuple[InputFile, ...]:
         return ()
     candidates = [file for file in await files.list_files() if not file.is_run_code]
     copies = Counter(safe_file_name(file.name) for file in candidates)
-    older: Counter[str] = Counter()
+    names = set(copies)
     named = []
     for file in candidates:
         name = safe_file_name(file.name)
         # Now the count of newer files with this name; the newest itself is left with 0.
         copies[name] -= 1
         if copies[name]:
-            older[name] += 1
-            number = older[name]
-            stem, dot, extension = name.rpartition(".")
-            name = f"{stem}-{number}.{extension}" if dot else f"{name}-{number}"
+            stem, extension = splitext(name)
+            # A file may have this name already.
+            numbered = (f"{stem}-{number}{extension}" for number in count(1))
+            name = next(each for each in numbered if each not in names)
+            names.add(name)
         named.append(InputFile(file.id, name, file.type, file.size, partial(files.read, file)))
     return tuple(named)
 

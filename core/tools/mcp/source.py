@@ -476,10 +476,10 @@ class McpTool(FunctionTool):
             result = await self._servers.call(self._server, self._tool, values, self._definition)
         except McpServerError as error:
             return outcome_of_error(error)
-        files = await _save_files(ctx, result)
-        names = "".join(f"\n[The person gets the file {file.name}.]" for file in files)
         if result.is_error:
             raise ToolError("The tool reported an error.", code="failed", hint=result.text[:2_000])
+        files = await _save_files(ctx, result)
+        names = "".join(f"\n[The person gets the file {file.name}.]" for file in files)
         return cap_text(Outcome("ok", f"{result.text}{names}" or "Done.", files))
 
     def _draft(self, values: Mapping[str, Any]) -> Draft:
