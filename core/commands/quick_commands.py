@@ -305,7 +305,7 @@ def _clean_json(value: Any, depth: int = 1) -> Any:
         return clean_text(value)
     if isinstance(value, list):
         return [_clean_json(each, depth + 1) for each in value]
-    # Names are not cleaned: if a command declares inputs, `check_inputs` refuses all other names.
+    # `check_unique_names` has cleaned the names.
     if isinstance(value, dict):
         return {name: _clean_json(each, depth + 1) for name, each in value.items()}
     return value
