@@ -161,6 +161,7 @@ class DiscordContext:
         Raise as `attempt` does."""
         place: discord.abc.Messageable = original.channel
         if is_thread:
+            # `around` also returns the message itself.
             found = await history(place, around=original, limit=MAX_LINKED_REPLIES + 1)
         elif original.flags.has_thread:  # it has the id of the message (topics/threads.mdx)
             place = (await self.client()).get_partial_messageable(original.id)
@@ -199,6 +200,7 @@ class DiscordContext:
                 if not quote.text:
                     own = quote_of(original, own_id(client))
                     complete = replace(own, is_replied_to=quote.is_replied_to)
+            # Empty if the message has only files, or if its text was withheld or not loaded.
             quotes += [complete] if complete.text else []
             files += [file for file in attached if _file_id(file) not in own_ids]
             # If Ponte may read all texts, a message of files alone is complete. Otherwise, Discord

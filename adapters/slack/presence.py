@@ -121,8 +121,9 @@ class CommandNotices:
             answered.set()
 
     async def _show_notice(self, turn: str, url: str, words: str) -> None:
-        """Show the notice if no answer arrives in time, and delete it after the answer. A failure
-        is ignored, because the answer does not depend on the notice."""
+        """Show the notice `words` of a slash command, whose `response_url` is `url`, if no answer
+        arrives in time. Delete it after the answer, which does not depend on the notice, so a
+        failure is ignored."""
         answered = self._waiting[turn]  # set by `end`, when the answer is posted
         try:
             with suppress(TimeoutError):
@@ -202,7 +203,7 @@ class SlackSigns:
         a refusal says something about the feature, and several of them switch it off for a while.
 
         Return the response; None if Slack refused or the feature is off; an empty dictionary if the
-        outcome is unknown.
+        outcome is unknown or the rate limit left no place for the call.
         """
         flags = self.workspace.flags
         if not flags.is_on(feature):
@@ -366,7 +367,7 @@ class Presence:
         if self._session is not None:
             await asyncio.wait({self._session}, timeout=_SIGN_PATIENCE)
         # Only if this turn was the last one to start a session in the thread: a later turn's
-        # session is still needed.
+        # session is still needed. True also tells `remove_old_signs` to do nothing.
         self._released = self._signs.working.get(self._where) == self._to.turn
         if self._released and released:
             del self._signs.working[self._where]
@@ -415,6 +416,7 @@ class Presence:
         self._reserved = True
         self._signs.working[self._where] = self._to.turn
         title = self._signs.titles.get(self._to.turn) or None
+        # `claimed`: `reserve` has counted this call under the rate limit already.
         response = await self._try_call(
             "sessions", _SESSION, status="processing", title=title, claimed=True, **self._there
         )

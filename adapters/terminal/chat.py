@@ -362,7 +362,7 @@ async def chat(
                 if talk.has_failed and not (screen.live and stdin.isatty()):
                     return 1
         except Quit:
-            screen.write_line("")
+            screen.write_line("")  # the shell's prompt then begins on a line of its own
         except PonteError as error:
             screen.write_line(error.words())
             return 1
@@ -438,8 +438,8 @@ class TerminalChat:
             line = await self.interrupts.run(_read_message(source))
             text = clean_text(line or "").strip()
             if line is None or text.lower().removeprefix("/") in QUIT_WORDS:
-                # Ctrl-D leaves the prompt without a line break; the shell's own prompt would follow
-                # it.
+                # At the end of a pipe, the prompt that the screen wrote has no line break. The
+                # shell's own prompt would follow on the same line.
                 if line is None and self._screen.live and not source.shows_prompt:
                     self._screen.write_line("")
                 return
@@ -470,6 +470,7 @@ class TerminalChat:
                                 await source.print_above(
                                     partial(self._screen.show_answer, data, files)
                                 )
+            # The stream ended or failed. It is opened again after the longest pause.
             await asyncio.sleep(RECONNECT_PAUSES_SECONDS[-1])
 
     async def _fetch_files(self, answer: Mapping[str, Any]) -> Sequence[DownloadedFile]:
@@ -588,7 +589,7 @@ def disable_echo() -> Iterator[None]:
     descriptor = sys.stdin.fileno()
     before = termios.tcgetattr(descriptor)
     quiet = [*before]
-    quiet[3] &= ~termios.ECHO
+    quiet[3] &= ~termios.ECHO  # index 3: the local modes (`lflag`)
     termios.tcsetattr(descriptor, termios.TCSANOW, quiet)
     try:
         yield
@@ -603,7 +604,7 @@ async def _read_message(source: LineSource) -> str | None:
     if text is None:
         return None
     # At a terminal, one message can have several lines. `fence` is that of a code block which is
-    # open after the lines so far. With the limit `len(line)`, no fence is too long.
+    # open after the lines so far. The last argument is the longest fence that counts: here, any.
     lines, fence = text.split("\n"), None
     for line in lines:
         fence = fence_after_line(line, fence, len(line))

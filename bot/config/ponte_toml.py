@@ -799,6 +799,7 @@ def _file_adapter(sections: tuple[tuple[str, type[Any]], ...]) -> TypeAdapter[Co
 def _describe_error(error: ErrorDetails, faces: Faces) -> str:
     """Return what is wrong with a key of ponte.toml, for the line that an operator reads. For an
     unknown key, name the keys that its section has."""
+    # Without positions in lists, which are numbers, and the "[key]" of a key that is wrong.
     path = tuple(part for part in error["loc"] if isinstance(part, str) and part != "[key]")
     key = path[-1]
     if error["type"] == "unexpected_keyword_argument":

@@ -160,16 +160,17 @@ def escape_cell(text: str) -> str:
 def to_plain_text(text: str) -> str:
     """Return Markdown without its escapes and without the marks of emphasis, code spans and links.
 
-    Lists, tables and code blocks stay as they are, and so do paragraphs with a formula and the
-    marks of struck text, which would read as if it were valid. An answer in JSON stays complete,
-    because a program may read it.
+    Lists, tables, code blocks and paragraphs with a formula stay as they are. Struck text keeps its
+    marks. An answer in JSON stays complete, because a program may read it.
     """
+    # The parser would take too long for a text that is too complex.
     if is_too_complex(text) or _is_json(text):
         return text
     # The parser finds each paragraph (a token of the type "inline") with its lines. `words` is
     # built from the paragraph's parts, without marks, and replaces these lines.
     lines = text.split("\n")
     for token in commonmark.parser().parse(text):
+        # The parser knows no formulas, and would take a `_` or `*` in one for a mark of emphasis.
         if token.type != "inline" or not token.map or _FORMULA.search(token.content):
             continue
         words, target, label_start = "", "", 0
@@ -210,7 +211,7 @@ def nest_items(text: str) -> str:
             return match[0]
         begin = "\n" + match["indent"]
         # As many spaces as the first line below lacks to stand below the item's text. The group
-        # "number" is the mark with its space, such as `12. `.
+        # "number" is the mark with its space, such as `12. `. A result below 1 adds no space.
         first = below.lstrip("\n")[len(match["indent"]) :]
         spaces = len(match["number"]) - len(first) + len(first.lstrip(" "))
         return match["item"] + nest_items(below.replace(begin, begin + " " * spaces))
@@ -626,6 +627,7 @@ class Trust:
         address = chunk[start:end]
         # Before an address, platforms read a backslash in different ways.
         escaped = chunk[:start].endswith("\\")
+        # Many marks after an allowed address could carry data to its server.
         if (
             self.allows(address)
             and not glued
@@ -633,13 +635,13 @@ class Trust:
             and len(chunk) - end <= MAX_TRAILING_MARKS
         ):
             return chunk
-        code = code and not escaped
+        code = code and not escaped  # after a backslash, a backtick begins no code
         return chunk[:start] + self._disable_address(address, code) + chunk[end:]
 
     def _sanitize_decoded(self, chunk: str, start: int, code: bool) -> str:
         """Return a piece of prose whose entities and escapes are decoded, with the address that
         begins at `start` disabled. `code`: platforms would read backticks around it as code, so
-        these may do that; else brackets are put around its dots and colons.
+        backticks may disable it. Otherwise, its dots and colons are put in brackets.
 
         If more than simple marks surround the address, all of the piece is disabled: what is
         decoded could be Markdown.
@@ -729,6 +731,7 @@ class GrowingMarkdown:
         own, such as an item of a long list. The text before it is finished, and need not be parsed
         again. Return 0 if it may still belong together with what follows.
         """
+        # A line break at the very end belongs to the last line, hence `- 1`.
         end = text.rfind("\n", 0, max(0, len(text) - 1)) + 1
         # An indented line belongs to the item before it.
         while end and text[end : end + 1].isspace():
@@ -750,7 +753,8 @@ def settled_length(text: str) -> int:
     end = max(text.rfind(" "), text.rfind("\n")) + 1
     # A bracket or a backtick has its partner in the same paragraph, so only the last one matters.
     block = text.rfind("\n\n", 0, end) + 1
-    if len(_FENCE.findall(text, 0, end)) % 2:  # a code block is open
+    # An odd number of fences: a code block is open. Only whole lines of it count.
+    if len(_FENCE.findall(text, 0, end)) % 2:
         return length_before_open_address(text[: text.rfind("\n", 0, end) + 1])
     bracket = text.rfind("[", block, end)
     if bracket >= 0:

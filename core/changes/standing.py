@@ -159,6 +159,7 @@ def require(judgment: Judgment) -> str:
             raise NotFound(judgment.sentence, **judgment.values)
         case RuleRefusal():
             raise NotAllowed(judgment.sentence, rule=judgment.rule, **judgment.values)
+        # Both facts about the asker have the same sentence, but errors of different kinds.
         case NotKnown(fact="asker_has_left"):
             raise NotAllowed(_ASKER_UNKNOWN, id=judgment.id)
         case NotKnown(fact="asker_propose"):

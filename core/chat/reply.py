@@ -168,7 +168,7 @@ class GrowingReply:
             if progress.text or progress.current_step:
                 self._show_soon()
             else:
-                await self._show_latest()  # the beginning, which makes no call
+                await self._show_latest()  # at the turn's beginning; this sends no request
 
     async def finish(self, answer: Answer) -> None:
         """Post the whole answer in place of its progress; retry for `MAX_DELIVERY_SECONDS`. A call
@@ -182,7 +182,7 @@ class GrowingReply:
 
         def wait(error: Exception, failed: int) -> float | None:
             """Return the seconds until a post is tried again, None to give up. The platform says
-            how long it is busy; after an unknown outcome the pauses (`pauses`) grow. At the time
+            how long it is busy; after an unknown outcome the endless `pauses` grow. At the time
             `give_up`, MAX_DELIVERY_SECONDS after `finish` began, no attempt follows."""
             # The platform refuses for good, another process has the turn, or the database fails: a
             # repetition helps against none of these. The caller handles them.

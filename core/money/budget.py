@@ -191,7 +191,7 @@ class Budget(SqlStore):
         ponte.toml include a person. Periods begin at midnight in `zone`."""
         super().__init__(database)
         self._caps = caps
-        self._money_key = money_key
+        self._money_key = money_key  # `str` keeps the key: each account counts by itself
         self._is_meant = is_meant
         self.zone = zone
         """The time zone in which days and months begin."""
@@ -270,6 +270,7 @@ class Budget(SqlStore):
             " VALUES (?, ?, ?, ?, ?, 0) ON CONFLICT (seq) DO NOTHING"
         )
         await self._execute(sql, seq, day, one, address.conversation, place)
+        # The person's own time zone is not known here, so a refusal tells its time in `self.zone`.
         if scopes := _bounding_scopes(await self.scopes(person, address)):
             await self._reserve_run(person, scopes, seq, call_id, paid, self.zone)
 
@@ -303,12 +304,11 @@ class Budget(SqlStore):
             "SELECT 1 FROM holds WHERE seq = :seq AND part = :part UNION ALL"
             " SELECT 1 FROM spendings WHERE seq = :seq AND part = :part LIMIT 1",
             {"seq": seq, "part": part},
-            # An earlier attempt of the call has reserved or paid it.
         ).fetchone():
             return
         price, tokens = self.config.price_list.find(paid.model), paid.input + paid.output
         money = price.max_cost(paid.input, paid.output) if price and tokens else 0
-        # None: the cost of a run is unknown.
+        # None: the cost of a run is unknown, and counts as 0.
         money += round((self.config.price_list.run_cost(paid) or 0.0) * NANODOLLARS_PER_DOLLAR)
         bound = Spend(0, tokens, money)
         counts = _add_to_counters(connection, scopes, _day_of(connection, seq), bound)
@@ -846,6 +846,8 @@ def _settle(
     # the server named counts if it is higher.
     if hold is not None and usage.is_estimated:
         cost = max(hold["money"] / NANODOLLARS_PER_DOLLAR, usage.cost or 0.0)
+        # A reservation has one number of tokens, which counts as input here. If its money is 0,
+        # there may be no price, so the cost is recorded as unknown (None).
         usage = Usage(input=int(hold["tokens"]), cost=cost or None, is_estimated=True)
     real = Spend(0, usage.input + usage.output, round((usage.cost or 0.0) * NANODOLLARS_PER_DOLLAR))
     if hold is not None:

@@ -175,7 +175,7 @@ def remove_ids(data: Any, ids: frozenset[str]) -> Any:
     """Return the JSON of a row without the people of these ids, who were forgotten.
 
     Entries with one of the ids in their key, whose parts are separated by colons, are left out. In
-    lists, of which only the length matters, FORGOTTEN_ID replaces an id.
+    lists, FORGOTTEN_ID replaces an id: the number of people in a thread, for example, stays true.
     """
     if isinstance(data, dict):
         return {k: remove_ids(v, ids) for k, v in data.items() if ids.isdisjoint(k.split(":"))}

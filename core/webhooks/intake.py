@@ -133,6 +133,7 @@ def _check_standard(hook: Hook, headers: Mapping[str, str], body: bytes, now: fl
     because somebody may have recorded it and send it again."""
     id, time = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
     pairs = [part.partition(",") for part in headers.get("webhook-signature", "").split(" ")]
+    # While a secret is replaced, there is one signature for each of the two secrets.
     signatures = [value for version, _, value in pairs if version == "v1"][:MAX_SIGNATURES]
     key = _standard_key(hook.secret)
     # Without a key, any other one, so that the check takes as long; it fails below.
@@ -423,6 +424,7 @@ def _form_fields(body: bytes, content_type: str) -> Iterator[tuple[str, str]]:
     elif form.get_content_type() == "multipart/form-data" and form.is_multipart():
         for part in form.iter_parts():
             content = bytes(part.get_payload(decode=True) or b"")  # None: it has parts itself
+            # None: a part of the form without a name, which is left out.
             if isinstance(title := part.get_param("name", header="content-disposition"), str):
                 yield title, part.get_filename() or _decode(content, part.get_content_charset())
 

@@ -76,6 +76,7 @@ class SetupGate:
         """Return why this visitor cannot use the page with this request; "" if they can. It is a
         sentence to translate, like `why_off`, on why nobody may use the page now. `is_local`: only
         the owner at this machine may use it."""
+        # A `program` has an API token. A bearer token has no session, so it is not enough.
         if visitor.person.id != OWNER_ID or visitor.program or not visitor.session:
             return NOT_OWNER_SENTENCE
         if self.why_off:

@@ -37,7 +37,8 @@ def impose_limits(amounts: ProcessLimits) -> None:
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_MEMLOCK, 0),
         (resource.RLIMIT_MSGQUEUE, 0),
-        # Queued signals. Timers count among them, and each takes memory of the kernel.
+        # Queued signals, with the same number as descriptors. Timers count among them, and each
+        # takes memory of the kernel.
         (RLIMIT_SIGPENDING, amounts["descriptors"]),
     ):
         most = resource.getrlimit(kind)[1]
