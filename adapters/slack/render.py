@@ -213,6 +213,7 @@ def settled_length(text: str) -> int:
 def to_plain_text(text: str) -> str:
     """Return a Markdown text without its markup, escaped for a message's `text`, which
     notifications and screen readers use."""
+    # The marks of code are removed below, so addresses in code are defanged first.
     text = BREAK.sub(" ", without_links_in_code(text))
     # An escaped mark such as `\*` is text. A private letter stands for it while marks are removed.
     text = _ESCAPED.sub(lambda match: chr(_ESCAPES_BEGIN + ord(match[1])), text)
@@ -228,7 +229,7 @@ def to_plain_text(text: str) -> str:
         words = words[: PLAIN_TEXT_CHARACTERS - 1] + "…"
     # The private letters become the escaped marks again.
     words = _ESCAPE.sub(lambda match: chr(ord(match[0]) - _ESCAPES_BEGIN), words)
-    return escape_text(words) or "…"
+    return escape_text(words) or "…"  # the text was nothing but markup
 
 
 def without_links_in_code(text: str) -> str:
@@ -282,7 +283,7 @@ def to_readable(text: str, names: Mapping[str, str], bot: str) -> str:
         if kind == "#":
             return "#" + (label or id)
         if kind == "!":
-            # As @here, or a user group, whose label is its name.
+            # As @here, or a user group (`subteam^S1`), whose label is its name.
             return label or "@" + id.split("^")[0]
         return f"{label} ({id})" if label and label not in id else id.removeprefix("mailto:")
 
@@ -617,7 +618,8 @@ class Rotation:
         for head in self._heads:
             if not rest.startswith(head):
                 break
-            # A code block that the cut divides is closed before it, and opened again after it.
+            # A code block that the cut divides is closed before it, and opened again after it,
+            # with its language unless the line is longer than `_INFO`.
             fence = fence_after_text(opening + head, None, _INFO)
             closing = f"\n{fence.closing}" if fence else ""
             parts += self._split(opening + head.rstrip() + closing)

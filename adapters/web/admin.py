@@ -288,7 +288,8 @@ class AdminView:
             newest_first = rows[::-1] if by == "day" else rows
             table = await self._list(f"usage {by}", newest_first[:MAX_USAGE_ROWS])
             table = _draw_days(rows, table) if by == "day" and rows else table
-            # Each report lists all models without a price, so only the one by model names them.
+            # Each report lists all models without a price (`server_costs`: the server told their
+            # costs), so only the one by model names them.
             names = ("server_costs", "unpriced") if by == "model" else ()
             words = describe_usage_notes(rows, *(report[name] for name in names))
             notes = "".join(f"<p>{escape(note)}</p>" for note in words)
@@ -302,6 +303,7 @@ class AdminView:
         tokens = await self._section("API tokens", "people tokens")
         if not self._is_owner:
             return people + tokens
+        # 32 characters are the most that a name may have (`WebIntegration.ids`).
         more = 'required maxlength="32" autocomplete="off"'
         name = field("argument-name", say("Name"), more=more)
         # "approve" is the CSS class of the button, "filter" that of the form.
@@ -331,10 +333,11 @@ class AdminView:
         return f'{problem}{filter_form("feedback", fields)}<div class="wide">{listed}</div>'
 
     async def _audit(self) -> str:
-        """Return the tab of the audit log, a page of its lines with filters. Without a first day,
-        it begins some days ago, because the log can be very long. `after` in the address is where
-        the next page begins."""
+        """Return the tab of the audit log, a page of its lines with filters. Without a first or
+        last day, it begins some days ago, because the log can be very long. `after` in the address
+        is where the next page begins."""
         names = ("since", "until", "person", "event", "after")
+        # Cut, because an address can contain any text.
         query = {name: str(self._query.get(name, "")).strip()[:100] for name in names}
         if not (query["since"] or query["until"]):
             first = datetime.now(self._zone).date() - timedelta(days=DEFAULT_AUDIT_DAYS - 1)
@@ -393,6 +396,7 @@ class AdminView:
                         f'<label>{escape(label)}<select name="{name}">{options}</select></label>'
                     )
                 elif each["long"]:
+                    # The help of the field names a file, which only the shell takes.
                     label = say("The body of a request")
                     area = f'<textarea name="{name}" rows="6"></textarea>'
                     fields += f"<label>{escape(label)}{area}</label>"

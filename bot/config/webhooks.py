@@ -85,6 +85,7 @@ def check_secrets(config: Config, settings: Settings) -> None:
         from core.webhooks.intake import secret_fault  # not loaded without a webhook
     for name, own in config.hooks.items():
         hook, where = own.hook(name, settings.variable), config.location("hooks", name)
+        # A secret with a fault is not masked, because the error below refuses the file.
         if hook.secret and (fault := secret_fault(hook.kind, hook.secret)):
             words = _NOT_BASE64 if fault == "encoding" else _SHORT
             faults.append(say(words, where=where, variable=own.secret))

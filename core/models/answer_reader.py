@@ -307,6 +307,7 @@ class GrowingAnswer:
         if name in OPENINGS and not (is_code or is_mention):
             self.calls = tag
             return
+        # Only a tag like `<|think|>` begins a thought within a line; another one there is text.
         is_special = tag.startswith("<|") and not is_mention
         if closings and (self._code.is_line_blank or is_special) and not is_code:
             # What was shown before is only blank space.
@@ -535,7 +536,8 @@ class AnswerReader:
             raise fault
         end = classify_end(self.finish)
         cut: CutReason = end if end in ("length", "filter") else ""
-        # Some servers send a call without a name and arguments beside their text.
+        # Some servers send a call without a name and arguments beside their text. If the server
+        # names no end, such a call may be one that was cut, so it stays and counts as lost below.
         self.parts = [part for part in self.parts if not (self.finish and is_no_call(part))]
         if not (cut or self.calls):
             self._add_written_calls()
@@ -572,12 +574,14 @@ class AnswerReader:
             )
             if not calls or not all(self._offered_name(name) in self._tools for name, _ in calls):
                 if markup:
+                    # `is_bad_call` knows this code, so the model may be asked once more.
                     raise ModelServerFault("broken", body={"code": "tool_use_failed"})
                 continue
             # The text was nothing but calls, so none of it is shown.
             if not markup:
                 text.pieces = []
             for name, arguments in calls:
+                # Its own index keeps a call apart from an equal one.
                 self.add_whole_call(f"written {len(self.calls)}", "", name, arguments)
 
     @property
@@ -632,6 +636,7 @@ class AnswerReader:
         if self._holds_start:
             if not text.growing.has_thoughts:
                 return ()
+            # `was_unopened` is True, because nothing of the thought was shown to be withdrawn.
             self._holds_start, was_unopened, new_text = False, True, text.growing.text
         events: list[ModelEvent] = []
         # "</think>" without an opening tag: the text that was shown was a thought.
@@ -673,7 +678,8 @@ class AnswerReader:
         words = dump_arguments(arguments)
         self._count(len(name) + len(words))
         call = self._find_call(index, id, name, words)
-        # The call is complete already: it was sent whole, or its arguments are a whole object.
+        # The call is complete already: it was sent whole, or its arguments are a whole object. A
+        # piece without arguments may still bring the name that it lacks.
         if call and (call.is_whole or self._is_object(call)) and (call.name or words):
             # The same call again.
             if words.strip() and name in ("", call.name) and is_same_json(words, call.arguments):
@@ -864,6 +870,7 @@ class AnswerReader:
     def _is_object(self, call: CallPart) -> bool:
         """Return whether the arguments of the call are a complete JSON object. It is asked for each
         piece, so the end is looked at first, and what is parsed in all has a limit."""
+        # A few blanks may follow the brace.
         if not call.arguments[-20:].rstrip().endswith("}"):
             return False
         self._checked_characters += len(call.arguments)
@@ -907,6 +914,7 @@ class AnswerReader:
                 raw |= {"may_be_two": True} if part.may_be_two or is_repeated else {}
                 # Some servers merge two calls into one, with one JSON object after the other.
                 for words in dict.fromkeys(objects) or (part.arguments,):
+                    # Ponte's own id: the server's may be missing, or that of another call, too.
                     id = os.urandom(8).hex()
                     items[len(items)] = Item("call", "", "", id, name, words, raw=raw)
         output = list(items.values())
@@ -915,7 +923,8 @@ class AnswerReader:
             # belong to the item after them.
             output.sort(key=lambda item: item.kind == "call")
         kinds = [item.kind for item in output]
-        # The first item gets the fields that the server wants back, the last message the sources.
+        # The first item gets the fields that the server wants back, which go back only in a turn
+        # that calls tools. The last message gets the sources.
         if self._carried and output and ("call" in kinds or self._is_continued):
             message = {name: _join_pieces(name, each) for name, each in self._carried.items()}
             output[0] = replace(output[0], raw={**output[0].raw, "message": message})

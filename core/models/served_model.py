@@ -171,9 +171,8 @@ class Trial:
         each)."""
         most = min(size.room, MAX_TRIAL_TEXT_TOKENS) * 3 // 4
         filler, tokens = FILLER * (most * 3 // len(FILLER)), format_number(most)
-        # Without turns 1 and 2 (tests of a streamed text and of a tool), because they have the word
-        # that is asked for, too. The
-        # text begins with it (`TOOL_RESULT`).
+        # The text begins with the word that is asked for (`TOOL_RESULT`). The earlier turns are
+        # dropped, because the result of the test tool has that word, too.
         self.transcript = ()
         question = Item("message", "user", f"{TOOL_RESULT}\n{filler}\n{CONTEXT_QUESTION}")
         items, _ = await self._ask(question, turn=3)
@@ -222,7 +221,7 @@ class Trial:
                     self.transcript = (*before, *items, *event.items)
                     self.usages.append(event.usage)
                     return event.items, pieces
-        raise ModelDown
+        raise ModelDown  # the answer ended before its round was completed
 
 
 def _judge_calls(calls: Sequence[Item]) -> DoctorFinding:
@@ -537,8 +536,8 @@ async def _supports_responses(client: ModelServerClient, model: str) -> bool:
     except ModelServerFault as fault:
         if lacks_endpoint(fault):
             return False
-        # Not found, but not the path: the model, so the path exists. "foreign": something else than
-        # an API of OpenAI's kind answered, such as a web page.
+        # A 404 that is not about the path is about the model or the question, so the path
+        # exists. "foreign": no API of OpenAI's kind answered, but for example a web page.
         is_known = fault.status in (*NOT_FOUND_STATUSES, 400, 422, 500)
         if fault.kind == "foreign" or not is_known or fault.is_quota_exhausted:
             raise

@@ -88,8 +88,10 @@ class Scheduler:
         """Start due runs until cancelled: look when the next one is due, or when something changed.
         A failure of the store, or any other, only delays the next look."""
         while True:
+            # Before the look, so that a change during it is not missed.
             self._changed.clear()
             try:
+                # None: wait until something changes.
                 seconds = await self.start_due_runs()
             except NotStored as error:
                 log.warning("could not start scheduled runs; retrying", error=str(error))
@@ -117,6 +119,7 @@ class Scheduler:
             # process that stored the due times.
             if moved := await schedules.realign():
                 log.info("recalculated due times of schedules", count=moved)
+            # Not urgent: a schedule that ended long ago may stay until the next start.
             await schedules.purge(now - ENDED_DAYS * 86_400)
         self._drift = drift
         waiting, due = False, await schedules.list_due(now)
@@ -142,7 +145,8 @@ class Scheduler:
         cannot be planned is paused."""
         try:
             plan = plan_due(schedule.draft, schedule.next_due_at, now)
-            # Without `due_at`, the due time is too old to be caught up, and no run starts.
+            # Without `due_at`, the due time is too old to be caught up, and no run starts. Data of
+            # the last day is enough, without a wait (0.0): the run checks the rights again.
             if plan.due_at and not await self.policy.prepare(
                 schedule.owner, schedule.address, confirmed=False, seconds=0.0
             ):

@@ -125,6 +125,7 @@ class ScheduleService:
             )
         # A slash command also works where Ponte is no member, and is answered through a token that
         # expires. So that this place could be reached now does not mean that runs can post here.
+        # The page and the terminal have no messenger to ask, so they refuse nothing.
         messenger = self.platforms.messengers.get(address.platform)
         try:
             # The argument None asks about Ponte itself. The result None means that the platform can
@@ -336,7 +337,7 @@ class Scheduling:
             self.database,
             cast(SqlInbox, self.conversations.inbox),
             self.clock,
-            peers=self.peers,
+            peers=self.peers,  # the other processes on the same database
             destination=self._find_destination,
         )
         store.on_change = self._note_change
@@ -608,7 +609,7 @@ class _ScheduleBatch:
                     read_row(row.after),
                     self._state_after(row),
                     locale=target["locale"],
-                    revision=self.draft.change_id,
+                    revision=self.draft.change_id,  # by it, `check` finds what was written
                     runs=target.get("runs", 0),  # an undo has some
                 )
                 # The limit counts the schedules of all keys of one human.

@@ -228,6 +228,7 @@ def _make_order(number: int, now: datetime) -> NewRow:
     base has the same orders, aged from `now`."""
     age = round((_ORDER_COUNT - number) * _DAYS_BETWEEN_ORDERS)
     clock = time(8 + number * 7 % 12, number * 13 % 60)
+    # The newest order is from yesterday: today, its time of day may be still to come.
     placed = datetime.combine((now - timedelta(days=age + 1)).date(), clock, now.tzinfo)
     steps = (("New", 3), ("Packed", 6), ("Shipped", 12))
     status = next((name for name, days in steps if age < days), "Delivered")
