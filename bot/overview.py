@@ -32,7 +32,8 @@ async def find_overview(
         for change in await views.ledger.list_waiting_for_people()
         if change.proposal.asker.key in keys and change.id not in theirs
     ]
-    # The page of the list also has other people's schedules of this place: `is_owner` drops them.
+    # Page 1, which begins with the active ones; later pages are left out. It also has other
+    # people's schedules of this place: `is_owner` drops them.
     schedules, _ = await scheduling.service.list_page(person, address, 1)
     return Overview(
         waiting,

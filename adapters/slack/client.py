@@ -361,7 +361,8 @@ class RateLimiter:
         names = [method] if method in self._methods and not claimed else []
         if channel and method in POSTS:
             now, last_post = self._clock(), self._posted_at.get(channel, -math.inf)
-            # Noted even if the call has to wait, so that the next one finds the channel busy.
+            # Noted even if the call has to wait, so that the next one finds the channel busy. After
+            # a Retry-After (`hold`), `last_post` is in the future and stays.
             self._posted_at[channel] = max(now, last_post)
             # Among several processes (`_pace`), a post in a quiet channel takes no place,
             # which saves most answers a transaction.
@@ -709,7 +710,8 @@ class SlackApi:
 
     @asynccontextmanager
     async def _request(self, verb: str, url: str, **options: Any) -> AsyncIterator[ClientResponse]:
-        """Send an HTTP request and yield the response. Raises InDoubt if none arrives.
+        """Send an HTTP request and yield the response. Raises InDoubt if none arrives, or if the
+        connection breaks while the caller reads it.
 
         No redirect is followed, because it could send a message, a file or the token to another
         server.
@@ -819,6 +821,7 @@ async def read_history(
             cursor=cursor,
             patience=patience,
         )
+        # Without a time stamp, a message cannot be sorted below.
         messages += [one for one in response.get("messages") or () if one.get("ts")]
         # Slack sends "" or nothing with the last page.
         cursor = (response.get("response_metadata") or {}).get("next_cursor") or None

@@ -122,6 +122,7 @@ class SetupService:
                 part = replace(part, state="off") if part else None
             face = next(one for one in self._settings.faces if one.name == card.name)
             links = list(card.links)
+            # In a thread, because Slack imports a module for its link.
             if creation := await asyncio.to_thread(face.creation_link, self._settings):
                 links.insert(0, SetupLink(creation, words="Create the app in {title}"))
             cards.append(

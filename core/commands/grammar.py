@@ -335,6 +335,7 @@ def _parse_change(rest: str) -> TypedCommand | None:
     id, text = match[1].lower(), match[2] or ""
     if text.startswith("{"):
         return TypedCommand("change", id=id, input=parse_input(text))
+    # Without values it is a command, too: the error then names the fields that it can change.
     pairs: list[tuple[str, str]] = []
     for line in text.splitlines():
         name, equals, value = line.partition("=")

@@ -86,6 +86,7 @@ class QueueWorkers(FetchedTurns):
             min_size=1,
             max_size=WORKER_POOL_CONNECTIONS,
             kwargs=CONNECTION_OPTIONS,
+            # Both save round trips: no check before each use, and no BEGIN and COMMIT.
             pool_factory=create_statement_pool,
             configure=end_each_statement,
         )
@@ -147,7 +148,7 @@ class QueueWorkers(FetchedTurns):
 
         A job becomes idle if the connection breaks while the job is fetched or its end is recorded.
         Procrastinate leaves such a job in `doing`, so its conversation would wait forever
-        (issue 1518; tests/contract/test_queue_workers.py).
+        (Procrastinate's issue 1518; tests/contract/test_queue_workers.py).
         """
         # A job that is idle in one sweep may just have been fetched, and not begun yet. So only one
         # that was idle in the sweep before (`self.idle`), too, is deleted. `self.ids` are those of

@@ -383,18 +383,20 @@ class ConversationRound:
         self._server, self._streams, self._spares = server, streams, api.spares
         self._ask = ask
         self._thread = ask.thread
+        # OpenAI would compact a longer history.
         self._history = RoundHistory(server, ask, COMPACT_TOKENS)
         remote = ask.thread.remote
+        # "trusting" sends this round's items alone; "looking" and "anew" lead to "ready".
         self._step: Literal["trusting", "looking", "anew", "ready"] = "trusting"
         # `remote_upto` is the last turn that the conversation surely holds, `previous_seq` the last
         # one of the transcript before this one. Behind that, something is missing, or unknown.
         is_behind = ask.thread.remote_upto < ask.previous_seq
-        # A new one: there is none, it holds what the server refuses (`omission`), or an earlier
-        # answer is still being written into it.
+        # "anew": there is no conversation, or it holds what the server refuses (`omission`), or an
+        # earlier answer is still being written into it.
         if not remote or self._history.omission or streams.is_draining(remote):
             self._step = "anew"
-        # Or its end must be read first: this round was asked before a crash (`response`), or what
-        # the conversation holds is not known, as after a stream that was left early (`uncertain`).
+        # "looking": this round was asked before a crash (`response`), or what the conversation
+        # holds is not known, as after a stream that was left early (`uncertain`).
         elif ask.response or is_behind or remote in streams.uncertain:
             self._step = "looking"
         self._items: Sequence[Item] = ask.input
@@ -477,7 +479,8 @@ class ConversationRound:
         path = f"/conversations/{self._thread.remote}/items"
         page = await self._server.client.get(path, {"limit": TAIL_ITEMS, "order": "desc"})
         items = list(reversed(page.get("data") or ()))
-        # With the ids by which the server knows the calls, so that both can be compared.
+        # With the ids by which the server knows the calls, so that both can be compared. Where it
+        # gave none, the form of an id depends on the model.
         transcript = self._server.input.name_calls(await self._transcript(), self._history.model)
         # A plan of None: nothing in the transcript fits the conversation's end. `was_asked`: the
         # server may have this round's question already.
@@ -582,7 +585,8 @@ class ConversationRound:
             answer = await fetch_response(self._server, response, patience)
             if answer is None:
                 return False
-            # The conversation in which it is: before a crash, that may have been a newer one.
+            # The response names its conversation: the attempt before a crash may have created a
+            # newer one than the thread's.
             remote = str((answer.get("conversation") or {}).get("id") or self._thread.remote)
             self._thread = replace(self._thread, remote=remote, remote_upto=UNKNOWN_POSITION)
             self._answer, self._is_certain = read_response(answer), False
@@ -655,6 +659,7 @@ class ConversationRound:
         conversation; then these items are looked at. A new conversation follows ("anew") if items
         of the transcript are left out: the present one still holds them."""
         transcript = await self._transcript()
+        # `status` is 0 if the server named none, as when no answer arrived: that is no refusal.
         if not body and fault.status:
             items = self._history.choose(transcript)
             body = {"input": await self._server.input.build_items(items)}
@@ -708,6 +713,7 @@ def _find_overlaps(
         if whole:
             yield 0
         return
+    # A whole conversation that begins with the transcript ends after as many items.
     likely = [len(server_items)] if whole and len(server_items) <= len(own_items) else []
     for upto in likely + list(range(len(own_items), 0, -1)):
         pairs = zip(reversed(own_items[:upto]), reversed(server_items), strict=False)

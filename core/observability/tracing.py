@@ -94,6 +94,7 @@ class TraceSpan:
         """Begin the span, as a child of the current turn's root span, if that turn is traced."""
         if (trace := _TRACE.get()) is not None:
             began = self._began or time.time()
+            # `leaves`: the span is a call to another system.
             self._recording = trace.recorder.child(
                 trace.root, self._name, began, leaves=self._leaves
             )
@@ -305,13 +306,14 @@ class Traces:
                 return root_span_id_of(self.turn) if self.turn else random.getrandbits(64) or 1
 
             def is_trace_id_random(self) -> bool:
-                return True  # a digest is, as far as samplers need it
+                return True  # the id is a digest, whose bits samplers can use as random ones
 
         # It reads OTEL_RESOURCE_ATTRIBUTES and OTEL_SERVICE_NAME; without a name there, the SDK's
         # is "unknown_service".
         resource = Resource.create()
         if str(resource.attributes.get("service.name", "")).startswith("unknown_service"):
             resource = resource.merge(Resource({"service.name": "ponte"}))
+        # Values of `resource` win, so OTEL_RESOURCE_ATTRIBUTES can set another version.
         resource = Resource({"service.version": version}).merge(resource)
         # `close` shuts it down, within a time limit.
         provider = TracerProvider(resource=resource, id_generator=TurnIds(), shutdown_on_exit=False)
@@ -384,7 +386,8 @@ class Recording:
 
 def _logging_exporter(url: str | None, headers: str | None, proxy: str | None) -> SpanExporter:
     """Return an exporter of spans to the collector at `url`, which logs once when it fails, and
-    once when it works again. `headers` is a text as in OTEL_EXPORTER_OTLP_HEADERS."""
+    once when it works again; with None, the SDK reads the address from the environment. `headers`
+    is a text as in OTEL_EXPORTER_OTLP_HEADERS."""
     # These packages are optional: they are there only if traces are exported.
     import requests
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -417,6 +420,7 @@ def _logging_exporter(url: str | None, headers: str | None, proxy: str | None) -
         session.proxies = {"http": proxy, "https": proxy}
     return LoggingExporter(
         endpoint=url,
+        # `liberal` accepts values that are not URL-encoded, such as those with a space.
         headers=parse_env_headers(headers, liberal=True) if headers else None,
         session=session,
     )

@@ -191,6 +191,7 @@ class Audit(SqlStore):
         `size` is the number of characters of a line and of all before it, so no sum is needed. The
         time of a line has a fixed place in its JSON, from the ninth character. This statement is
         repeated in new transactions (`in_batches`) until it deletes nothing."""
+        # No time is before "", so then only the size counts.
         return connection.execute(
             "DELETE FROM audit WHERE id IN (SELECT id FROM audit ORDER BY id LIMIT ?)"
             " AND (substr(line, 9, 29) < ?"
@@ -283,7 +284,7 @@ def add_change_line(
     # Each id once, in order: several steps can write one row.
     row_ids = dict.fromkeys(step.write.id for step in change.written_steps)
     fields = {
-        "at": _format_now(),
+        "at": _format_now(),  # first, because `purge` finds it by its place in the line
         "event": f"change-{event}",
         "change": change.id,
         "revision": proposal.revision,

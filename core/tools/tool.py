@@ -236,7 +236,8 @@ class Parameter:
         optional one is left out, and its schema has no null."""
         try:
             own = _json_schema(self.adapter)
-            # Puts definitions in place of references, and closes objects. (): inside no definition.
+            # Replaces references by their definitions. If strict, objects allow no other keys than
+            # their properties. (): inside no definition.
             schema = SchemaCloser(own, strict).node(own, ())
         except UnfitSchema as error:
             raise UnfitSchema(f"parameter {self.name!r}: {error}") from None
@@ -328,7 +329,8 @@ class Parameters:
                     if each.optional and raw_values[each.name] in WORDS_FOR_NULL:
                         values[each.name] = each.default
                         continue
-                    # pydantic's messages name types and limits, not values.
+                    # pydantic's messages name types and limits, not values. LIST_ERRORS says what
+                    # to send in place of a value that should be a list.
                     for one in error.errors(include_context=False, include_input=False):
                         place = ".".join([each.name, *(str(step)[:64] for step in one["loc"])])
                         wrong.append(f"`{place}`: {LIST_ERRORS.get(one['type'], one['msg'])}")
@@ -411,7 +413,7 @@ class FunctionTool:
         replace those of the function. `strict`: the model's server enforces the schema. `patience`
         is the limit of one call in seconds. Raise TypeError if the function cannot be a tool."""
         # All is checked here: a mistake in a tool's definition shows when Ponte starts, and not
-        # when a model calls the tool. `patience`: the seconds that one call may take.
+        # when a model calls the tool.
         name = name or getattr(function, "__name__", "")
         description = description or parse_docstring(inspect.getdoc(function) or "")[0]
         if not inspect.iscoroutinefunction(function):
@@ -423,7 +425,7 @@ class FunctionTool:
         try:
             self._parameters = Parameters.of(function)
             schema = self._parameters.schema(strict=strict)
-        except TypeError as error:
+        except TypeError as error:  # UnfitSchema is one, too
             raise TypeError(f"{name!r}: {error}") from error
         self.spec = ToolSpec(name, description, schema, strict)
         self.effect = effect

@@ -287,14 +287,14 @@ class CommandService:
                 return Answer(await self._describe_help(turn, rights))
             case "status":
                 return Answer(await self._describe_status(turn))
-            case "usage" if command.slug:  # `usage channel`
+            case "usage" if command.slug:  # `usage channel`, which only admins may see
                 return Answer(await self._describe_channel_usage(turn), is_private=True)
             case "usage":
                 return Answer(await self._describe_usage(turn))
             case "approvals":
                 return await self._list_approvals(turn)
             case "schedules" | "schedule":
-                # The demo model cannot create schedules, which an empty list then says.
+                # With the demo model, an empty list says that it cannot create schedules.
                 is_demo = self.assistant.model.level == "demo"
                 return await self.schedules.answer(turn, command, is_demo=is_demo)
             case "why":
@@ -331,6 +331,7 @@ class CommandService:
             self.find_board(), self.people.policy, message.author, message.address
         )
         can_do = [*_describe_rights(rights), *describe_parts(start.parts)] if rights else ()
+        # Without the two that ask what Ponte can do: this text says it.
         texts = [
             escape_markdown(one.text)
             for one in start.suggestions
@@ -464,8 +465,9 @@ class CommandService:
         find_message = self.stores.journal.message_of
         seq = await self.stores.inbox.running_turn(conversation)
         running = await find_message(seq) if seq is not None else None
-        # A message that was edited into `stop` while no Ponte ran is carried out in its turn. The
-        # clocks of Ponte and of the platform may differ by less than NEWER_MESSAGE_SECONDS.
+        # If an edit made this message a `stop` while no Ponte ran, this turn is itself the running
+        # one. The clocks of Ponte and of the platform may differ by less than
+        # NEWER_MESSAGE_SECONDS.
         if seq == turn.seq or (
             running and running.sent_at > turn.message.sent_at + NEWER_MESSAGE_SECONDS
         ):
@@ -567,10 +569,11 @@ class CommandService:
         """Approve, deny, edit, undo or repeat a change, or approve several, and return the answer,
         with the result of each approved run: a change can be one, such as a quick command that
         waited for the approval. An ID can name the revision of the proposal that the person saw
-        (`ID.2`), and the digits that stand under a change which was shown in full."""
+        (`ID.2`)."""
         message = turn.message
         requests = []
         for word in command.id.split():
+            # `code`: digits that stand only below the full text; they prove that it was seen.
             id, revision, code = grammar.split_change_id(word)
             # Buttons of a first version carry no number.
             if message.is_click and not revision:
@@ -590,7 +593,7 @@ class CommandService:
             )
             requests.append(decision)
         decisions = self.changes.decisions
-        if len(requests) > 1:
+        if len(requests) > 1:  # only `approve` takes several IDs
             answer = await decisions.approve_all(requests)
         else:
             action = cast(ChangeAction, command.name)
@@ -605,7 +608,9 @@ class CommandService:
         result, title = await self.changes.decisions.result(id, turn.seq)
         if not result:
             return answer
-        if answer.is_private:  # decided in a shared place where others may not see the result
+        # Decided in a shared place where others may not see the result. `_RESULT_THERE` says that
+        # it is only in the conversation where the change was requested.
+        if answer.is_private:
             return replace(answer, text=f"{answer.text} {say(_RESULT_THERE)}")
         # After a click, the card is redrawn in its own post, so the answer needs none.
         if message.is_click:

@@ -80,7 +80,7 @@ class SetupView:
         if trial is None:
             return above
         words = trial["words"]
-        if trial["state"] == "failed":
+        if trial["state"] == "failed":  # the previous settings are in effect again: no buttons
             return above + notice("bad", words)
         more = say("Answers in progress finish first or continue afterwards. No messages are lost.")
         undo = self._button("undo", say("Undo"))
@@ -336,9 +336,11 @@ def render_findings(findings: Sequence[Json]) -> str:
             lambda match: f'<a href="{match[0]}" target="_blank" rel="noreferrer">{match[0]}</a>',
             to_html(each["words"]),
         )
+        # "on" means here that the check has passed.
         state = escape(translate_word("ok" if each["state"] == "on" else each["state"]))
         lines.append(f'<li><span class="state {each["state"]}">{state}</span> {words}</li>')
     states = {each["state"] for each in findings}
+    # A "note" is no fault, so it leaves the notice good.
     kind = "bad" if "failing" in states else "note" if "off" in states else "good"
     return f'<div class="notice {kind}" role="status"><ul>{"".join(lines)}</ul></div>'
 

@@ -84,9 +84,12 @@ class _Fitting:
         if isinstance(extra, Mapping) and extra:
             fitted["additionalProperties"] = self.fit(extra, depth + 1)
         for key in ("anyOf", "oneOf"):
-            if isinstance(schema.get(key), list) and depth:  # servers refuse it at the top
+            # Model servers refuse a union at the top. `oneOf` becomes the wider `anyOf`: the MCP
+            # server checks the values itself.
+            if isinstance(schema.get(key), list) and depth:
                 fitted["anyOf"] = [self.fit(each, depth + 1) for each in schema[key]]
-        # Of two values for one keyword, that of the schema itself stays: the server checks both.
+        # Of two values for one keyword, that of the schema itself stays: the MCP server checks
+        # both.
         for part in schema.get("allOf", ()) if isinstance(schema.get("allOf"), list) else ():
             fitted = {**self.fit(part, depth + 1), **fitted}
         return fitted
