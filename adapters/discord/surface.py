@@ -75,8 +75,8 @@ class DiscordSurface(Surface):
         """The last post of the answer: its id, its text and the answer. Files are added there, by
         an edit that needs all three."""
         self._uploads = 0
-        """How often the files were uploaded. A post that is refused again and again goes without
-        them."""
+        """How many uploads of the files were tried. After MAX_UPLOAD_TRIES, a sentence takes the
+        place of each file."""
 
     def split(self, text: str) -> tuple[str, ...]:
         """Return the text in parts that each fit into one message. A longer text is cut; the last
@@ -360,7 +360,7 @@ class ChannelSurface(DiscordSurface):
             raise Undeliverable(reason="files before their answer")
         client, server = await self.client(), int(self._to.address.workspace or 0)
         message = message_at(client, self._last[0])  # [0]: the post's id
-        # A server's boosts raise the limit. Without an answer, the limit of every server counts.
+        # A server's boosts raise the limit. If it is not known, the limit without boosts counts.
         guild = client.get_guild(server) if server else None
         # Another process may have the gateway's session, which lists servers.
         if server and guild is None:
@@ -604,7 +604,7 @@ class ClickSurface(TokenSurface):
         try:
             return await self._channel.post(key, part)
         except Undeliverable:
-            await self._whisper(part.text)  # not a member there, but the token is valid
+            await self._whisper(part.text)  # may not post there, but the token is valid
             return self._card
 
     async def _show_outcome(self, part: str, answer: Answer) -> None:

@@ -130,7 +130,8 @@ async def _copy_table(ours: Database, theirs: Database, table: TableDeclaration)
         piece = rows[begin : begin + ROWS_PER_INSERT]
         await theirs.write(partial(_insert_rows, table.name, piece))
     if table.generates_key:
-        # The numbers that Postgres gives out begin above those that were copied.
+        # The numbers that Postgres gives out begin above those that were copied. `false`: the
+        # first one is the given number itself, not the one after it.
         (column,) = table.key
         await theirs.write(
             lambda c: c.execute(

@@ -175,7 +175,8 @@ def link(*, as_json: bool = False) -> int:
     if settings.ponte_web == "off":
         raise PonteError("The page is turned off. Set PONTE_WEB=on to use it.")
     body = ask_holder(lambda one: one.run_operation("link")) if home.is_served() else {"link": ""}
-    # Without a running process, the link is made from the stored token, for later.
+    # Without a running page, the link is made from the stored token, for later. Port 0 stands for
+    # one that the system chooses when the page starts, so it is not known yet.
     if not (address := body["link"]):
         token = plain_value(settings.ponte_web_token) or home.kept_web_token()
         if not token or not settings.ponte_web_port:
@@ -413,7 +414,7 @@ def person_export(key: str, folder: Path | None) -> int:
         """Write the export to stdout, or into `folder` together with the person's files. Nothing
         that exists in the folder is overwritten."""
         # The counts name the sections of the export, which are fetched one by one. `person` in them
-        # is the key of the one person whom `key` means.
+        # is the key of the person that the argument `key` names.
         counts = await one.run_operation("person counts", key=key)
         if folder is None:
             async for piece in _export_pieces(one, counts):

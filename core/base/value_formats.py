@@ -123,8 +123,8 @@ def format_value(
 ) -> str:
     """Return a value of a table as text in the language `locale` (None: that of the current task):
     a number by its format, a day or a moment in words, all else as it is. A number without a format
-    has the decimal sign of the language. A moment has no zone. With `this_year`, days are short,
-    and have their year only if that is another one."""
+    has the decimal sign of the language. A moment is written without its zone. With
+    `this_year`, days are short, and have their year only if that is another one."""
     if isinstance(value, datetime):
         return format_moment(value, locale, "medium" if value.second else "short", this_year)
     if isinstance(value, date):
@@ -160,6 +160,7 @@ def spreadsheet_format(format: str) -> str:
     kind, places = format_kind(format), decimal_places(format)
     digits = ("0" if kind == "plain" else "#,##0") + ("." + "0" * places if places else "")
     is_english = babel_locale() == "en"
+    # English dates are written in two orders, day first and month first, so ISO 8601 is used.
     day = "yyyy-mm-dd" if is_english else "dd/mm/yyyy"
     match kind:
         case "currency":

@@ -96,6 +96,7 @@ def _read_text(field: FormField, text: str, now: datetime, locales: Collection[s
     if field.options:
         titles = map(str.strip, [text] if field.type == "select" else text.split(","))
         options = {fold_to_letters(each): each for each in field.options}
+        # An exact title comes before one that is equal but for case and accents.
         options |= dict(zip(field.options, field.options, strict=True))
         # An option that is not known stays as it is: the table may have got it meanwhile.
         return ", ".join(options.get(t) or options.get(fold_to_letters(t), t) for t in titles)
@@ -112,7 +113,7 @@ def _read_text(field: FormField, text: str, now: datetime, locales: Collection[s
 
 
 def _parse_text(field: FormField, text: str, now: datetime, locale: str) -> str | None:
-    """Return what a person typed into a field in the form that the applier reads; None if it is no
+    """Return what a person typed into a field in the form that a draft has; None if it is no
     value of the field's type."""
     value: object = text
     match field.type:
@@ -142,7 +143,7 @@ def _write_example(field: FormField, now: datetime) -> str:
             return format_date(now)
         case "moment":
             return format_moment(now)
-    return f"{say('Yes')} / {say('No')}"
+    return f"{say('Yes')} / {say('No')}"  # a checkbox
 
 
 def _show_name(name: str) -> str:

@@ -212,6 +212,7 @@ def _describe(connection: SqlConnection, row: SqlRow) -> tuple[Address, Mapping[
     models, tools, errors, seconds and tokens of its turn. The caller removes the texts of the
     question and the answer unless they may be shown. `row` is that of the vote and of its turn."""
     seq, message = row["seq"], decode_json(Message, row["message"])
+    # A round that is not complete has no model yet.
     sql = "SELECT model FROM rounds WHERE seq = ? AND model <> '' ORDER BY number"
     models = select_values(connection, sql, seq)
     sql = "SELECT name, outcome FROM calls WHERE seq = ? ORDER BY started_at"

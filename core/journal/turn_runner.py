@@ -512,8 +512,9 @@ class TurnExecutor(SqlStore):
         """Run a turn with no other turn beside it, and return what `run_turn` returns.
 
         It is for turns that were under way at CRASHES_BEFORE_ALONE crashes of their process. A
-        further crash then shows which turn causes it. Other turns wait at most RUN_ALONE_SECONDS,
-        and those that have waited begin before the next turn runs alone.
+        further crash then shows which turn causes it. Other turns wait at most RUN_ALONE_SECONDS
+        until it begins, and as long again while it runs alone. Those that have waited begin before
+        the next turn runs alone.
         """
         self._current.setdefault(seq, None)  # a stop can find it while it waits
         async with self._one_alone:  # one such turn after the other
@@ -790,6 +791,7 @@ class LocalRunner(TurnExecutor):
                 self.places.begin(seq)  # takes a place; `run_turn_alone` does it for a suspect
             elif not self._one_alone.locked():
                 # It is to run alone, but its task starts later. No other turn may begin until then.
+                # While another such turn holds the lock, this one waits and shuts nothing.
                 self.places.shut()
             self._turns[sender.conversation] = seq
             self._start(self._take_turn(seq, sender.conversation))

@@ -193,13 +193,13 @@ class ContextSizes:
         """When that question was asked, by model (monotonic seconds). It is asked again after
         CONTEXT_KNOWN_SECONDS."""
         self._is_refused = False
-        """The server refused a path of the latest question, so that it is reached, and may have no
-        such path."""
+        """The server answered a path of the latest question with an error 4xx: it can be reached,
+        but may not have this path."""
 
     def of(self, model: str) -> ContextSize:
         """Return the size as it is known now, by the surest source: the operator's setting, the
-        server's own answer, the table of OpenAI's models, or an assumption. A refusal of a smaller
-        request by the server counts more than each of them."""
+        server's own answer, the table of OpenAI's models, or an assumption. If the server refused
+        requests above a smaller size (`_refused`), that size counts instead."""
         # Gateways put a provider before the name, as in "openai/gpt-5".
         name = model.rpartition("/")[2]
         known = [prefix for prefix in OPENAI_CONTEXT_TOKENS if name.startswith(prefix)]
@@ -290,7 +290,7 @@ class ContextSizes:
                     is_sure = is_loaded if tokens else is_sure
         # RecursionError: `find_size` walks through all of the answer, which may be nested deeply.
         except (TimeoutError, RecursionError):
-            return
+            return  # the question stays: it is asked again after CONTEXT_KNOWN_SECONDS only
         if tokens:
             if tokens != self._server_tokens.get(model):  # what it refused before no longer counts
                 self._refused.pop(model, None)
@@ -313,6 +313,7 @@ class ContextSizes:
             self._get("/model/info"),  # LiteLLM
         )
         sizes = map(find_size, (props, _entry_of(running, model), _entry_of(proxy, model)))
+        # These are sure: the first two tell of loaded models, and a proxy loads none itself.
         if tokens := next(filter(None, sizes), 0):
             return tokens, True
         own = NUM_CTX_PATTERN.search(str(shown.get("parameters")))
@@ -368,6 +369,7 @@ def find_size(value: object) -> int:
     if not isinstance(value, Mapping):
         return 0
     named = (read_word(each) for key, each in value.items() if SIZE_FIELDS.fullmatch(str(key)))
+    # `read_word` returns the text of a number too; that of a float is as in "8192.0".
     numbers = (int(float(each)) for each in named if re.fullmatch(r"[0-9]{1,12}(\.0)?", each))
     # A smaller number is not the size of a context.
     sizes = [each for each in numbers if each >= MIN_CONTEXT_TOKENS]
@@ -457,7 +459,8 @@ def fit_request(
 
     Tools and instructions get their share first (`FIXED_SHARE`), or less if the last message needs
     it, but never less than a quarter of the room. The items get the rest."""
-    # What of the last turn cannot be cut: the person's message and the turn's calls.
+    # What of the last turn (the limit 0 keeps it alone) cannot be cut: the person's message and
+    # the turn's calls. The note stands in place of earlier turns, if these do not fit.
     own = [item for item in keep_newest_turns(items, 0) if not is_cuttable(item)]
     message = estimate_tokens([LEFT_OUT_NOTE, *own])
     ask = fit_tools(ask, items, min(int(room * FIXED_SHARE), max(room - message, room // 4)))
@@ -469,10 +472,10 @@ def fit_request(
 def fit_tools(ask: RoundRequest, items: Sequence[Item], most: int) -> RoundRequest:
     """Return the request with tools that fit, together with its instructions, into `most` tokens.
 
-    All of them are shortened if they are too long. If that is not enough, some are left out: first
-    those whose name the last message does not mean, then those that the conversation did not use,
-    by the fewest words that it shares with their description. The instructions name them, so that
-    the model can tell the person to name one.
+    All of them are shortened if they are too long. If that is not enough, some are left out. Tools
+    that the last message names are kept first, then those that the conversation used, then those
+    that share the most words with its messages. The instructions list those that are left out, so
+    that the model can tell the person to name one.
     """
     room = most - count_tokens(ask.instructions + ask.preface)
     if tool_tokens(ask.tools) <= room:

@@ -183,7 +183,7 @@ class TableDescription:
                 code="unknown_field",
                 hint=suggest_names(name, self.fields),
                 table=self.title,
-                name=name[:64],
+                name=name[:64],  # a model wrote it, and it may be long
             )
         return match
 
@@ -332,7 +332,7 @@ class Schemas:
                 "Table `{name}` not found.",
                 code="unknown_table",
                 hint=suggest_names(name, await self.visible_tables(viewer)),
-                name=name[:64],
+                name=name[:64],  # a model wrote it, and it may be long
             )
         return await self._describe(viewer, table)
 
@@ -518,6 +518,7 @@ class Schemas:
             match = next((base for base in bases if base.id == self._base_id), None)
             # Ids come first: a title can look like the id of another base.
             match = match or next((base for base in bases if base.title.casefold() == name), None)
+            # An empty list has nothing to suggest, so the name is then tried as an id below.
             if match is None and bases and not BASE_ID_PATTERN.fullmatch(self._base_id):
                 raise NocoError(
                     "NocoDB has no base named {name}. Set NOCODB_BASE_ID to one of: {bases}.",
@@ -687,6 +688,7 @@ def check_titles(
     titles = records[0].fields.keys() if records else set()
     # `concealed`: links to hidden tables. NocoDB knows them, so their titles are not new ones.
     own = {each.title for each in (*table.fields, *table.concealed)}
+    # An ID field is left out: NocoDB returns a row's id beside its `fields`.
     if titles - own and any(each.title not in titles for each in fields if each.type != "ID"):
         # Whoever has descriptions cached sees this number change, and drops them.
         api.drift_count += 1
