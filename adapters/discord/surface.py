@@ -265,15 +265,15 @@ class ChannelSurface(DiscordSurface):
             arguments |= {"nonce": key, "files": files, "mention_author": False}
             return await channel.send(**arguments, **reference)
 
-        try:
-            return await self._with_sheets(send, answer)
-        except Undeliverable as refused:
-            if code_of(refused) != NO_HISTORY:
-                self._refusal = refused
-                raise
-            # Without Read Message History Discord refuses replies, so this is a plain post.
-            reference.clear()
-            return await self._with_sheets(send, answer)
+        while True:
+            try:
+                return await self._with_sheets(send, answer)
+            except Undeliverable as refused:
+                if not reference or code_of(refused) != NO_HISTORY:
+                    self._refusal = refused
+                    raise
+                # Without Read Message History Discord refuses replies, so this is a plain post.
+                reference.clear()
 
     async def edit(self, post: str, part: AnswerPart) -> None:
         """Change a post to show `part`. While the answer grows, its last part has a stop button;
@@ -600,12 +600,13 @@ class ClickSurface(TokenSurface):
         if part.is_private:
             await self._whisper(part.text)
             return self._card
-        self._has_own_post = True  # so `upload` adds the answer's files there
         try:
-            return await self._channel.post(key, part)
+            post = await self._channel.post(key, part)
         except Undeliverable:
             await self._whisper(part.text)  # may not post there, but the token is valid
             return self._card
+        self._has_own_post = True  # so `upload` adds the answer's files there
+        return post
 
     async def _show_outcome(self, part: str, answer: Answer) -> None:
         """Redraw the answer's cards. Send the text as an ephemeral message if it is private,

@@ -347,8 +347,11 @@ async def test_an_answer_to_a_click_where_ponte_may_not_post_is_for_the_person_a
 ) -> None:
     """Ponte is not a member there. The token of the click is valid."""
     _, click = await click_approve(ponte, ana)
+    file = await ponte.engine.conversations.files.put(
+        "t", "plot.png", "image/png", b"png", Person("discord", str(ana.id)), "c"
+    )
     discord.refuse("POST", "/channels/*/messages", 403, 50001)
-    await deciding.answer(Answer("", parts=("Undone.",), has_own_post=True))
+    await deciding.answer(Answer("", parts=("Undone.",), files=(file,), has_own_post=True))
     assert whispers(click) == ["Undone."]
 
 

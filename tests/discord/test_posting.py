@@ -253,6 +253,21 @@ async def test_an_answer_that_was_refused_while_it_grew_is_not_sent_again(
     assert bot_messages(discord) == [answer["content"]]
 
 
+async def test_a_growing_answer_without_its_reference_that_is_refused_is_not_sent_again(
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson
+) -> None:
+    ponte.model.say_in_steps({"tell me": ["one", " two"]})
+    await ponte.open()
+    discord.refuse("POST", MESSAGES, 403, 160002)
+    discord.refuse("POST", MESSAGES, 403, 50013)
+    await ana.say("tell me")
+    await discord.wait_until(lambda: not discord.faults.waiting)
+    ponte.model.go_on()
+    await ana.say("next")
+    answer = await ana.wait_for_text("couldn't post my last answer here (Discord 403/50013")
+    assert bot_messages(discord) == [answer["content"]]
+
+
 async def test_a_code_that_nobody_knows_is_worded_and_not_tried_again(
     discord: FakeDiscord, live: DiscordPonte, ana: DiscordPerson
 ) -> None:
