@@ -198,9 +198,9 @@ class Engine:
         """Let turns finish for `grace` seconds and return the rest to the queue without counting an
         attempt. Then end all other tasks.
 
-        A write of a change under way ends with its record, so that it is known what was written; no
-        further batch of rows begins. So batches stop first, while turns may still end by
-        themselves, and the records of those under way are waited for when no turn can begin one.
+        Batches stop first: from then on, no change begins another write, while turns may still end
+        by themselves. A write under way ends with its record, so that it is known what was written.
+        These records are waited for after the turns.
         """
         self.changes.lifecycle.runner.stop_batches()
         await self.conversations.inbox.drain(grace)

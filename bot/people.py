@@ -155,7 +155,7 @@ class PageAccountService(SqlPageAccounts, SqlSignIns):
             raise WrongTokenDays(limit=MAX_API_TOKEN_DAYS)
         text, now = new_api_token(), time.time()
         name = to_one_line(name, MAX_API_TOKEN_NAME_CHARACTERS)
-        expires = now + 86_400 * days if days else 0.0
+        expires = now + 86_400 * days if days else 0.0  # 0: never
         token = ApiToken(
             secrets.token_hex(4), person, hash_token(text), name, now, expires, kind=kind
         )

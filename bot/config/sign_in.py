@@ -40,7 +40,8 @@ def _check_issuer(value: str) -> str:
     from adapters.web.oidc.provider import is_allowed_url
 
     # The first argument is the address to check, the second the provider's own (the issuer). Here
-    # both are the same one. Plain http passes only if both are on this machine.
+    # both are the same one. Plain http passes only if both are on this machine. A user name
+    # (`name@`) never passes. A query is refused, because Ponte appends a path to the address.
     if not is_allowed_url(value, value) or "?" in value:
         raise ValueError("write an address that starts with https://, without a name or query")
     tenants = {*urlsplit(value).path.lower().split("/")} & ENTRA_SHARED_TENANTS

@@ -214,7 +214,7 @@ def format_rows(name: str, reply: ToolReply) -> str:
     first_rows = rows[:MAX_ROWS]
     told = reply.value if isinstance(reply.value, dict) else {}
     if "total" in told and "returned" not in told:
-        head = f"**{title}**"  # groups: the total is of their rows
+        head = f"**{title}**"  # figures or groups, whose total counts the rows behind them
     elif total is None:
         head = plural(*_SHOWN_SOME, len(first_rows), name=title)
     else:

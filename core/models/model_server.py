@@ -261,7 +261,7 @@ def is_too_long(fault: ModelServerFault) -> bool:
         return True
     # "Too many tokens, please wait before trying again." (Bedrock)
     words = "" if fault.is_rate_limited else f"{fault.code} {fault.type} {fault.message}"
-    # 0: the server named no status, as for an error within a stream.
+    # 0: the server named no status, as for an error within a stream. Some servers answer 500.
     return fault.status in (0, 400, 422, 500) and TOO_LONG_PATTERN.search(words) is not None
 
 
@@ -330,7 +330,8 @@ def find_refused_fields(fault: ModelServerFault, body: Json) -> set[str]:
         # One field at a time: the next request shows whether the server takes the others. A schema
         # without these keys may not be valid as a strict one, so `strict` goes with them.
         return {min(named, key=OPTIONAL_FIELDS.index)} if named else {*keys, "strict"}
-    # A refusal of a field that the request must have is not cured by leaving others out.
+    # A refusal of a field that the request must have, or of a picture, is not cured by leaving
+    # other fields out.
     is_unnamed = root not in body and not refuses_pictures(fault)
     is_unknown = UNKNOWN_FIELD_PATTERN.search(f"{fault.type} {fault.message}")
     return optional_fields if is_unnamed and is_unknown else set()
@@ -431,8 +432,8 @@ class ModelServer:
         read: ReadFile | None,
         record_object_to_erase: RecordObjectToErase,
     ) -> None:
-        """`read` returns the bytes of a file. `record_object_to_erase` records what the server
-        stores when no turn listens any more."""
+        """`read` returns the bytes of a file; None: the model gets a line about it instead.
+        `record_object_to_erase` records what the server stores when no turn listens any more."""
         self.client = client
         self.options = options
         self.record_object_to_erase = record_object_to_erase
@@ -518,7 +519,7 @@ class ModelServer:
         return self.options.effort or ("low" if self.official else "")
 
     def define_tools(self, tools: Sequence[ToolSpec]) -> list[Json]:
-        """Return the tools' names, descriptions and schemas; `strict` only if it is sent as strict.
+        """Return the tools' names, descriptions and schemas, with `strict` only where it is true.
 
         Other servers than OpenAI's get it for all tools or for none: Cerebras refuses a mixture
         (RooCodeInc/Roo-Code issue 10334). `_loose_tools`: the tools whose strict schema this server
@@ -594,6 +595,7 @@ class ModelServer:
         server could not read, a model that is being loaded, an answer that ended early, and other
         faults that may pass."""
         if fault.is_bad_call:
+            # The model may write a better call at once, so there is no pause.
             tries["bad call"] += 1
             return tries["bad call"] < MAX_BAD_CALLS
         if fault.is_loading:

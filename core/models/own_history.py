@@ -111,10 +111,11 @@ class RoundHistory:
         files, and at last all turns but the newest."""
         items: Sequence[Item] = self._server.input.name_calls(pair_calls(transcript), self.model)
         if self.omission >= EARLIER_TURNS:
-            last = keep_newest_turns(items, 0)
+            last = keep_newest_turns(items, 0)  # 0 tokens: the last turn alone
             items = [LEFT_OUT_NOTE, *last] if len(last) < len(items) else items
         elif self.omission >= FAILED_TURNS:
             items = drop_unanswered_turns(items)
+        # FILES has no branch: `ModelInput` leaves the files out itself (`refused_files`).
         if self.omission:
             with suppress(TooLong):
                 return self.fit(describe_calls(items))
@@ -127,8 +128,8 @@ class RoundHistory:
         """Return the items that fit into the model's context, and set `request` (the tools that
         fit) and `unseen_files`. Raise TooLong if the last message does not fit."""
         sizes = self._server.sizes
-        # In estimated tokens: the model's room by the server's count, and what a refusal has left
-        # (`_most_tokens` for the whole request, `_most_items` for the items in it).
+        # `scale` is the number of tokens that the server counts for one of Ponte's estimate. A
+        # refusal lowers `_most_tokens` (the whole request) and `_most_items` (the items in it).
         room = int(min(sizes.of(self.model).room / sizes.scale(self.model), self._most_tokens))
         try:
             self.request, items, self._estimated_tokens = fit_request(
@@ -190,8 +191,8 @@ class RoundHistory:
         server = self._server
         if self.omission:
             server.omissions[self._full_request.thread.id] = min(self.omission, FAILED_TURNS)
-        # A smaller request was refused for something else than its size. OpenAI's sizes are in a
-        # table, so none is guessed.
+        # 0: nothing was halved. If the half is below the minimum, the request was hardly refused
+        # for its size. OpenAI's sizes are in a table, so none is guessed.
         if self._halved_tokens >= MIN_REQUEST_TOKENS and not server.official:
             most = self._halved_tokens * 4 // 3
             server.sizes.record_refusal(self.model, most, is_guess=True)
@@ -210,7 +211,8 @@ class RoundHistory:
         before = (list(self.choose(transcript)), self.request)
         sent, server = self.sent_tokens, self._server
         counted = requested_tokens(fault)
-        # The server's words can have several numbers. The size is one below what the request had.
+        # The server's words can have several numbers. The size is one below what the request had,
+        # and not below MIN_REQUEST_TOKENS.
         if size := told_size(fault, max(counted or sent + answer, MIN_REQUEST_TOKENS)):
             # What the server counted for the request itself corrects the estimate.
             if counted > answer:
@@ -348,8 +350,10 @@ class ResponsesReader(AnswerReader):
             return [event for n, part in pairs for event in self.add_whole_part(part, number, n)]
         if kind in CALL_PARTS:
             id = read_call_id(item, "call_id", "id")
+            # The name and the arguments may be in `function`, as in Chat Completions.
             call = {**item, **read_object(item.get("function"))}
             self.add_whole_call(number, id, read_word(call.get("name")), read_arguments(call))
+        # "compaction" is the server's own summary of older items.
         elif kind in ("reasoning", "compaction") and item.get("encrypted_content"):
             self.add_opaque(item)
         return ()
@@ -496,6 +500,7 @@ def build_response_body(server: ModelServer, ask: RoundRequest, input: Sequence[
     }
     if ask.tools:
         definitions = server.define_tools(ask.tools)
+        # The Responses API requires the key `strict`. `define_tools` sets it only where it is true.
         body["tools"] = [{"type": "function", "strict": False, **each} for each in definitions]
     if effort := server.reasoning_effort(ask):
         body["reasoning"] = {"effort": effort}
@@ -540,6 +545,7 @@ class ChatCompletionsReader(AnswerReader):
         events = list(self.add_start(event))
         for choice in read_objects(event.get("choices")):
             number = read_word(choice.get("index")) or "0"
+            # Ponte asks for one choice. If a server sends several, the first one counts.
             self._choice = self._choice or number
             if number != self._choice:
                 continue
@@ -597,7 +603,8 @@ class ChatCompletionsReader(AnswerReader):
             name = read_word(function.get("name"))
             call = self.add_call(index, read_call_id(piece, "id"), name, read_arguments(function))
             call.carried |= self.carried_fields(piece)
-        # Before tools, and at some gateways, which may send both.
+        # Some gateways send a call in both forms. The older one counts only if no call has come in
+        # the newer one.
         function = read_object(delta.get("function_call"))
         if function and all(call.index == FUNCTION_CALL for call in self.calls):
             name = read_word(function.get("name"))
@@ -639,6 +646,7 @@ class ChatCompletionsApi(OwnHistoryApi):
             functions = server.define_tools(ask.tools)
             body["tools"] = [{"type": "function", "function": each} for each in functions]
         # gpt-6-luna accepts function tools over this API only without reasoning (its model page).
+        # The other models of its family are treated alike.
         takes_none = bool(ask.tools) and model.startswith("gpt-6")
         if effort := "none" if takes_none else server.reasoning_effort(ask):
             body["reasoning_effort"] = effort

@@ -276,7 +276,7 @@ class Rights:
         not be asked. Commands of admins use `administer`. A decision on a change looks up rights of
         its own, so `approve` does not count here."""
         if (book := self.policy.read_rules()) != self._book:
-            self._use_rules(book)
+            self._use_rules(book)  # also sets `_is_complete` to None
         if self._is_complete is None:
             # Either the person's groups and guest status are known, or no rule of ponte.toml needs
             # them to know whether it matches, and no default does for the rights below.
@@ -349,8 +349,8 @@ class Policy:
             who, where = frozenset({platform}), frozenset({platform, *owners})
             # Platforms with all basic rights: the page, the terminal and OIDC accounts.
             if own.default_rights >= BASIC_RIGHTS:
-                # People of the page have no place elsewhere but the one where the operator has the
-                # requests of their programs posted, which can only take rights away.
+                # Elsewhere, people of the page have only the place where the operator has the
+                # requests of their programs posted. Its own rule can only take rights away.
                 where = frozenset()  # every place
             allow = tuple(sorted(own.default_rights))
             last.append(Rule(rules.DEFAULT_RULE, who, where, allow=allow))
@@ -523,6 +523,7 @@ class Policy:
         if programs and (right not in programs.rights or person.id not in programs.groups):
             return _Decision(Verdict(False, rules.STAND_IN_REASON, right=right))
         decision = self._decide_by_rules(rights, book, right, names)
+        # `right_name` is the right as people read it, such as "approve:TABLE" for one table.
         guest, right_name = rights.known.guest, decision.verdict.right
         # What follows only denies, so a denial by the rules needs no further test.
         if right not in DECISION_RIGHTS or not decision.verdict.allowed:
@@ -601,6 +602,7 @@ class Policy:
         if not is_account and (programs := self.read_rules().stand_ins.get(person.platform)):
             if not names.isdisjoint({person.key, programs.groups.get(person.id, "")}):
                 return True
+            # `*` of PONTE_ALLOW, and two sets of people that rules can name.
             everybody = {rules.EVERYBODY_NAME, "everybody", "members"}
             # A rule for everybody gives a program nothing, but what it denies or limits (the
             # reading "all"), it denies and limits for programs too.
@@ -806,8 +808,9 @@ class DailyCaps:
         of the platform for strangers. `named` is the policy that knows which people rules name,
         and `DailyTurns()` has no cap.
 
-        A platform's default cap does not apply to people that `is_named_anywhere` finds. It does
-        apply while the platform does not tell who they are (`is_stranger` is None).
+        A platform's default cap does not apply to people that `is_named_anywhere` finds, who are
+        no strangers. It does apply while the platform does not tell who they are (`is_stranger`
+        is None).
         """
         if self.chosen is not None:
             return self.chosen

@@ -357,8 +357,8 @@ class PostgresDatabase:
             log.info(
                 "retrying a database transaction", error=_first_line(error), failed_attempts=failed
             )
-            # A restart of the server (57), or a connection that is gone: psycopg then has no
-            # SQLSTATE.
+            # 57: the server restarts. 08, or no SQLSTATE: the connection is gone. Of class 25, only
+            # the idle timeout comes here.
             if (error.sqlstate or "57")[:2] in ("57", "08", IDLE_TIMEOUT_SQLSTATE[:2]):
                 # The other connections of the pool are probably broken too.
                 self._pool.check()

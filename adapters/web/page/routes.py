@@ -175,6 +175,7 @@ class ConversationRoutes(MessageRoutes):
             "Content-Disposition": http_io.format_disposition("attachment", f"{title}.md"),
             "Cache-Control": "no-store",
         }
+        # Half of a surrogate pair, which UTF-8 cannot encode, becomes "?".
         return Response(f"{text}\n".encode(errors="replace"), headers=headers)
 
     @endpoint("GET", "/conversations/{id}", query=http_io.HTML_QUERY, refuses=(404,))
@@ -369,6 +370,7 @@ class PageRoutes(RouteGroup):
         """The guide for people who chat, in the locale asked for or the browser's, or Ponte's
         document about privacy. It needs no token."""
         is_privacy = request.query_params.get("page") == "privacy"
+        # The document about privacy exists in English only.
         locale = "en" if is_privacy else request.query_params.get("locale", "")
         # "" keeps the browser's language.
         with use_locale(locale if locale in LOCALES else ""):

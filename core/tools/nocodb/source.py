@@ -123,6 +123,7 @@ class BaseOverview:
             read_only_titles=tuple(
                 each.title for each in part if rules.is_closed(viewer, each.title, each.id)
             ),
+            # Names in rules that no table has, so that these rules protect nothing.
             unknown_names=tuple(rules.find_unknown(ids_and_titles(self.all_tables))),
             may_propose=viewer.may("propose"),
         )
@@ -193,6 +194,7 @@ class TableSource:
         """`driver` does the approved writes. `drafting` reads the rows of new drafts; None: a
         `RestDriver` over `api`. `clock` returns monotonic seconds, `now` Unix seconds."""
         self._config = config
+        # `base_id` is an id or a title; "" stands for the only base that the token can open.
         self.schemas = Schemas(api, base_id, config=config, clock=clock)
         self.rows = TableWriter(driver)
         """What does the writes that were approved."""
@@ -283,6 +285,7 @@ class NocoSource(TableSource):
         self.api = NocoApi(url, token, http, pauses=pauses)
         # An approved change retries its reads for longer than a turn: NocoDB may be restarting.
         driver = RestDriver(self.api.with_pauses(APPLYING_PAUSES_SECONDS), read_file)
+        # "" as `base_id` stands for the only base that the token can open.
         super().__init__(self.api, driver, base_id=base_id, config=config, clock=clock)
         # Asks NocoDB, while nobody waits, for its version and for what it lacks.
         self.probing = BackgroundTasks("nocodb")
