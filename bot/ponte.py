@@ -318,6 +318,7 @@ class Ponte:
         sandbox is proven. Else the first turn waits for it. Each function of `background_starts`
         begins such a check and returns at once.
         """
+        # A log in JSON is for collectors of logs, so it also has the lines of the audit log.
         self.engine.start(logs_audit=self.settings.ponte_log == "json")
         await self.surfaces.start()
         # The page may have got its port only now. Links to its address (`links()[0]`, without the

@@ -70,7 +70,8 @@ class GatewayConnection:
         on_failure: Callable[[Exception, str], None],
         proxy: str = "",
     ) -> None:
-        """Prepare the connection. `start` makes it; `hold` makes it again with the gateway session.
+        """Prepare the connection. `start` makes it. `hold` replaces it by one with a gateway
+        session, on which events arrive.
 
         `on_failure` also gets the name of the event that failed. `proxy` is the host and port of
         the proxy ("" for none), which sentences about failures name."""
@@ -184,6 +185,7 @@ class GatewayConnection:
     async def _run(self) -> None:
         """Connect again after each failure, until closed or until Discord refuses for good:
         `_stay_connected` then returns, and raises only errors that may pass."""
+        # Refusals of Discord, and (IN_DOUBT) errors of the network and of Discord's servers.
         errors = (discord.HTTPException, discord.GatewayNotFound, *IN_DOUBT)
 
         def wait(error: Exception, failed: int) -> float:

@@ -249,6 +249,7 @@ def _read_archive(
     try:
         with (
             gzip.GzipFile(fileobj=source, mode="rb") as zipped,
+            # `_ArchiveEntry` refuses headers that would unpack to gigabytes in the memory.
             tarfile.open(fileobj=zipped, mode="r|", tarinfo=_ArchiveEntry) as tar,
         ):
             manifest = _read_manifest(tar, name)
@@ -272,6 +273,7 @@ def _read_archive(
             # To the end, where gzip compares its own checksum.
             while zipped.read(_PIECE_BYTES):
                 pass
+    # RecursionError: `tarfile` calls itself for each extended header that follows another one.
     except (gzip.BadGzipFile, EOFError, zlib.error, tarfile.TarError, RecursionError) as error:
         raise DamagedBackup(file=name, why=say("it's incomplete")) from error
     return manifest
@@ -293,6 +295,7 @@ def _read_manifest(tar: tarfile.TarFile, name: str) -> Manifest:
         if values["format"] != FORMAT_VERSION:
             raise DifferentBackup(file=name, version=str(values["version"])[:40])
         return decode_json(Manifest, json.dumps(values))
+    # RecursionError: JSON that is nested too deeply.
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise DamagedBackup(file=name, why=say(_SAYS_NOTHING)) from error
 
@@ -347,7 +350,7 @@ async def close_unfinished(database: Database) -> tuple[int, int, int]:
     waiting = await ledger.list_waiting_for_people()
     for change in waiting:
         # The model reads the note in the next turn. The cards are in the channels as they are, so
-        # the change counts as drawn.
+        # the change counts as drawn. None: no person decided.
         note = _RESTORED.format(id=change.id)
         await ledger.record_drawn(
             await ledger.close(change.id, "withdrawn", None, note, time.time())

@@ -33,7 +33,7 @@ class Restart:
         self._stop: asyncio.Event | None = None
         """Set to end the present run. None until `begin`."""
         self._hand_over: Callable[[], Awaitable[int]] | None = None
-        """Stops to accept connections to the page, and returns the descriptor of its socket."""
+        """Stops accepting connections to the page, and returns the descriptor of its socket."""
         self._listener: int | None = None
         """The descriptor of the page's socket, to be handed over to the next start."""
         with suppress(OSError, OverflowError, ValueError):

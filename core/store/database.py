@@ -78,7 +78,7 @@ def area_condition(area: ConversationArea) -> tuple[str, Sequence[str | int]]:
     clauses = [one for _ in filter(None, [area.place])] + [f"NOT {one}" for _ in area.excluded]
     places = [f"{place}:" for place in filter(None, (area.place, *area.excluded))]
     values: list[str | int] = [v for p in places for v in (len(p), p)]
-    if area.is_one_request:  # the key contains the prefix
+    if area.is_one_request:  # `replace` changes only a key that contains the prefix
         clauses.append("replace(conversation, ?, '') <> conversation")
         values.append(f":{ONE_REQUEST_PREFIX}")
     return " AND ".join(clauses) or "1 = 1", values
@@ -439,7 +439,7 @@ class SqliteDatabase:
         """Remove deleted data that `secure_delete` does not overwrite. Older versions of pages
         remain in the write-ahead log until it is truncated. Rows that moved to another page remain
         in the gap that they left; with `whole`, one table after the other is rewritten. Other
-        writes come in between: VACUUM would stop them for the length of the audit log."""
+        writes come in between: VACUUM would block them while it copies the whole database."""
         for table in self.tables if whole else ():
             # Rows of a table that `names_nobody` lead to no person once other tables are erased, so
             # what is left of them does no harm.
@@ -622,6 +622,7 @@ class SqliteDatabase:
             connection.execute("ROLLBACK TO job")  # undoes the write, but keeps the savepoint
             connection.execute("RELEASE job")
             # Values that SQLite cannot store, such as a number beyond 64 bits, are Unstorable.
+            # An error that the caller gets as it is must not become its own cause.
             job.error = Unstorable() if _is_unstorable(error) else error
             job.error.__cause__ = error if job.error is not error else None
         else:

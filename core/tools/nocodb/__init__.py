@@ -354,7 +354,7 @@ class _EditableRows(RowsKind):
         """Return an input for each proposed value. Return () for a change whose values cannot be
         changed in a form: an undo, an update of links, and rows with files."""
         draft = change.draft
-        # By a field's title: the kind of its input and the options to choose from.
+        # By the title of each field that the draft writes: its kind of input, and its options.
         inputs: Mapping[str, Any] = draft.target.get("inputs", {})
         is_update, rows, fields = draft.kind == "update", change.rows, list[FormField]()
         names = [str(row["name"]) for row in self.build_rows(change)]
@@ -372,11 +372,11 @@ class _EditableRows(RowsKind):
                 # Without a kind, it holds files, which nobody can type.
                 if not kind:
                     return ()
-                # Rows can have one name, or none. The number is that of the key.
+                # Several rows can have the same name, or none. The key has the same number.
                 named = f"{number}. {row_name}".strip()
                 key, row = (title, "") if len(rows) == 1 else (f"{number}.{title}", named)
                 format = draft.view.formats.get(title)
-                if format is None:  # a bridge does not describe its fields
+                if format is None:  # a bridge does not describe its fields: `kind` is a default
                     kind = guess_input_type(value)
                 kind = "text" if kind == "link" else kind  # people type titles of linked rows
                 text = _type_value(value, format or "")

@@ -282,7 +282,7 @@ class BridgeDriver(TableDriver):
         # A draft holds each id as text; an id in digits is a number in NocoDB.
         ids = {id: _native_id(id) for id in rows}
         if len(rows) > 1:
-            key = schema.key.title if schema.key else "Id"
+            key = schema.key.title if schema.key else "Id"  # NocoDB's usual name of the key
             records = [{"id": ids[id], key: ids[id], **row} for id, row in rows.items()]
             await self._write_once("bulk_update_records", schema, records=records)
             return
@@ -457,9 +457,10 @@ class BridgeTableFilter:
 
     def _is_hidden(self, viewer: Viewer, table: Any) -> bool:
         """Return whether the rules hide this entry of the bridge's list of tables from the reader,
-        and note its names. An entry of an unknown form is hidden if the rules hide anything. The
-        readers of a visible one need the right to read that table."""
+        and note its names, which later checks use. An entry of an unknown form is hidden if the
+        rules hide anything. The readers of a visible object need the right to read that table."""
         if not isinstance(table, dict):
+            # A text can be a title or an id: the rules about a table of that name decide.
             visible = isinstance(table, str) and self.config.table_rules.is_visible(viewer, table)
             return self.config.table_rules.hides_some(viewer.rights) and not visible
         id, title = str(table.get("id", "")), str(table.get("title", ""))
@@ -502,10 +503,10 @@ class BridgeSource:
         self._base_id = base_id
         self._clock = clock
         self._listed_names: Sequence[str] = ()
-        """The tools that the bridge has listed."""
+        """The bridge's tools, for the driver; empty until the bridge has answered."""
         self._tool_names: Sequence[str] = _OURS
-        """The tools that the model may call: all of `_OURS` until the bridge has listed its own. A
-        call of one that it lacks then fails with the bridge's error."""
+        """The tools that the model may call: all that Ponte knows (`_OURS`) until the bridge has
+        listed its own. A call of one that it lacks then fails with the bridge's error."""
         self._until = 0.0
         """Until when the list of tools counts (by `clock`)."""
         self._tool: ExecuteTool | None = None
@@ -536,7 +537,8 @@ class BridgeSource:
                 names = await self.api.list_tools()
                 self._until = self._clock() + TOOL_LIST_SECONDS
                 tool_names = tuple(each for each in _OURS if names is None or each in names)
-                self._listed_names = tool_names  # tells the driver how many rows a call writes
+                # The driver writes several rows in one call if the bridge has a tool for that.
+                self._listed_names = tool_names
         if self._tool is None or tool_names != self._tool_names:
             self._tool_names = tool_names
             self._tool = self._build_tool(self.nocodb_execute, _OURS)
@@ -609,7 +611,8 @@ class BridgeSource:
             target=target,
         )
         # By the row's id; new rows have none, and count by their number. `keeps_all` keeps equal
-        # values in the draft, so that the form still has them.
+        # values in the draft, so that the form still has them. A bridge's draft takes values as they
+        # are, for any time zone. `draft_update` also returns how many rows need no change.
         rows: dict[str, Cells] = {}
         for number, row in enumerate(draft.rows, 1):
             cells = dict(row.after or {})
@@ -633,6 +636,7 @@ class BridgeSource:
         # The operator's base (NOCODB_BASE_ID), if the model names none.
         if self._base_id and "base_id" in entry.argument_names and not args.get("base_id"):
             args = {**args, "base_id": self._base_id}
+        # The bridge puts ids into NocoDB's path as they are: an id must not lead to another path.
         for name, value in args.items():
             if name.endswith("_id") and not BRIDGE_ID_PATTERN.fullmatch(read_bridge_id(value)):
                 raise ToolError(
@@ -651,7 +655,7 @@ class BridgeSource:
         # characters are for the rest of the page, and for `cut`.
         rows = page.get("list")
         head = rows_that_fit(rows, MAX_OUTCOME_CHARACTERS - 1_000) if isinstance(rows, list) else []
-        if not head:
+        if not head:  # no list, or its first row is too long: `cap_text` cuts the text later
             return result
         cut = (
             f"only the first {len(head)} of these {len(rows or [])} rows fit; "
@@ -678,10 +682,11 @@ class BridgeSource:
             title = table.titles.get(name, name)
             check_not_withheld(Field("", title, ""))  # a secret field is known by its title alone
             is_unknown = operator == "sort" and title not in table.fields
-            # An id that no field of the table has may be that of a secret field.
+            # An id that no field of the table has may be that of a secret field. `fields` is empty
+            # if neither the bridge nor a row names them: then the names cannot be compared.
             if table.fields and (is_unknown or _FIELD_ID.fullmatch(title)):
                 raise _unknown_field(title, "name fields by their titles")
-            # Any other filter of a link compares fields of the other table.
+            # Any other filter of a link, and any sort by it, compares fields of the other table.
             is_filter = operator not in ("blank", "notblank")
             if is_filter and await self._driver.is_link(table, title):
                 raise filter_error("links can only be blank or notblank here")

@@ -415,7 +415,7 @@ class StackSpot:
             "streaming": False,
             "use_conversation": True,  # without an id, StackSpot begins one and returns its id
             "stackspot_knowledge": "false",  # the API takes this switch as a text
-            "return_ks_in_response": False,
+            "return_ks_in_response": False,  # "ks": knowledge sources
             **({"conversation_id": conversation_id} if conversation_id else {}),
         }
         request = StackSpotRequest(
@@ -433,6 +433,7 @@ class StackSpot:
             raise explain_stackspot_error(HttpUnreadable("no message"), request)
         new_id = answer.get("conversation_id")
         conversation = new_id if isinstance(new_id, str) and new_id else conversation_id
+        # JSON can hold halves of surrogate pairs, which UTF-8 cannot encode.
         return AgentAnswer(in_whole_characters(message), conversation)
 
     async def close(self) -> None:

@@ -3,7 +3,7 @@
 Ponte's ends of the pipes are asyncio streams. The pipes of `asyncio.create_subprocess_exec` would
 make `wait` wait for whoever reads them (https://github.com/python/cpython/issues/119710).
 
-These are the number of files in a tmpfs, and the space that a program uses on disk.
+The watched limits are the number of files in a tmpfs, and the space that a program uses on disk.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ class ProgramPipes:
 
     async def open(self) -> ProgramEnds:
         """Make all four pipes, and return the program's ends. The bot's ends are `stdin`, `output`
-        (what it prints), `frames` (its results) and `life` (a sign that it is fenced, and its end)
-        from here on."""
+        (what it prints), `frames` (its results) and `life` (one byte says that it is fenced, the
+        end of the pipe that it has ended) from here on."""
         stdin, write = os.pipe()
         loop = asyncio.get_running_loop()
         # asyncio's writer needs a protocol with flow control, and this is the public one that has
@@ -187,8 +187,8 @@ class RunningProgram:
         self.watch: asyncio.Task[None] | None = None
         """Ends the program if it exceeds a limit."""
         self.first: int | None = None
-        """A pidfd of the sandbox's first process, whose end ends all others; None if it is not
-        used."""
+        """A pidfd of the program's first process, whose end ends all others; None until the
+        program is fenced."""
         self._ending: asyncio.Future[None] | None = None
         """The end of the program, which several callers may wait for."""
 
@@ -244,8 +244,8 @@ class RunningProgram:
             self.watch.cancel()
             await asyncio.wait([self.watch])
         self._strike()
-        # `_strike` has killed the process of the pidfd `first`, the first one in the sandbox.
-        # bubblewrap ends by itself after it; `_follow` kills it only if it does not.
+        # `_strike` has killed the process of the pidfd `first`. bubblewrap ends by itself after
+        # it; `_follow` kills it only if it does not. Under Landlock, both are the same process.
         if self.first is not None:
             await self._follow()
             os.close(self.first)
@@ -270,16 +270,16 @@ class RunningProgram:
     def _strike(self) -> None:
         """Send SIGKILL to the program, in a way that hits no other process: the ids of ended ones
         are given to new ones. A pidfd (`first`: of the first process inside the sandbox) names one
-        process for ever. Without it, bubblewrap is just starting."""
+        process for ever. Without it, the program is just starting."""
         with contextlib.suppress(ProcessLookupError):
             if self._process.returncode is not None:
                 return
             if self.first is not None:
                 signal.pidfd_send_signal(self.first, signal.SIGKILL)
             else:
-                # bubblewrap's child has a session of its own a moment before it ends with
-                # bubblewrap, and would hold the pipe for life for ever. A stopped program cannot
-                # start another one meanwhile, nor make the id of a child free.
+                # A child of bubblewrap can have its own session, which `killpg` misses, and not
+                # yet end with bubblewrap. It would then keep the pipe `life` open for ever.
+                # SIGSTOP: a stopped program cannot start a child, nor make a child's id free.
                 os.kill(self.pid, signal.SIGSTOP)
                 with contextlib.suppress(OSError):
                     for child in children_of(self.pid):
@@ -340,7 +340,7 @@ async def start_program(
     SandboxFailed where the loop cannot start it as that user, and OSError.
     """
     if user is not None:
-        # The child sets these itself, in C, before it becomes the program.
+        # Python sets these in the new process. `extra_groups` removes the groups of root.
         options |= {"user": user, "group": user, "extra_groups": ()}
     try:
         return await asyncio.create_subprocess_exec(*command, **options)
@@ -365,7 +365,8 @@ async def launch(
     """
     starting = asyncio.ensure_future(_start(command, environment, folder, user))
     try:
-        # A start that is cancelled itself would end the program, but not what that has begun.
+        # Without `shield`, a cancelled start would leave no `running`, by which all processes of
+        # the program can be ended.
         running = await asyncio.shield(starting)
         await running.ready()
     except BaseException:
@@ -509,6 +510,7 @@ class DiskMeter:
             except FileNotFoundError:
                 use.moved = True
             except OSError:  # a path of more than 4,096 bytes, or folders that we may not enter
+                # What lies below cannot be counted, so it counts as too many files.
                 use.count = self.limits.entries + 1
         # Files without a name: those that are open, and those that are only mapped. How large a
         # mapped one is cannot be asked without rights of root
