@@ -173,6 +173,7 @@ class Stores:
         if keeps:
             await asyncio.to_thread(snapshot.snapshot_before_migration, home / "ponte.db", SCHEMA)
         database = await SqliteDatabase.open(home / "ponte.db", SCHEMA)
+        # The file maps conversations to the ids of their threads. The records are in the database.
         threads = await FileThreadMap.open(home / "threads.db", database)
         await database.write(erase_spare_remotes)
         await import_audit_files(database, home)

@@ -126,7 +126,7 @@ class SlackSocket(AsyncSocketModeHandler):
         if not self._is_open:
             return
         task = asyncio.current_task()
-        self._handling.add(task)
+        self._handling.add(task)  # `stop` waits for it
         body = req.payload if isinstance(req.payload, Mapping) else {}
         try:
             if body.get("type") != EVENT:

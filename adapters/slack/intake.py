@@ -73,7 +73,7 @@ class ThreadParticipants:
         self, message: ParsedMessage, where: Address, settings: AddressingSettings
     ) -> Addressing:
         """Return the facts that tell whether a message is for Ponte. Slack is asked about its
-        thread only where that decides, because the event waits for it."""
+        thread only where that decides, because Slack waits for an acknowledgement."""
         mentioned = message.mentions(self._workspace.user)
         names_somebody = mentioned_ids(message.text) or events.GROUP_MENTION in message.text
         age = time.time() - float(message.ts)
@@ -116,8 +116,10 @@ class ThreadParticipants:
         # A first message decides whom its thread addresses. A mention of us makes the thread ours.
         if everything and (facts.mentions_us or not message.thread):
             self._others[conversation] = facts.names_others
+        # Ponte does not store this message. The next turn reads it in the thread, which it would
+        # not do for a person who is known to be alone there.
         if everything and facts.names_others and message.thread:
-            self._participants.pop(conversation, None)  # the next turn reads the thread again
+            self._participants.pop(conversation, None)
         is_others = facts.names_others or facts.is_thread_of_others
         joins = facts.mentions_us or (everything and not is_others) or facts.is_our_thread
         if not joins:
@@ -173,6 +175,7 @@ class ThreadParticipants:
         try:
             async with asyncio.timeout(THREAD_SECONDS):
                 api = self._workspace.api
+                # "0": from the beginning of the thread.
                 posts = await history(api, message.channel, message.thread, "0", THREAD_SECONDS)
             # Only what comes before the reply: its author may be the one who joins now.
             participants = self._participants_in(
@@ -227,8 +230,8 @@ class ThreadParticipants:
                 channel=channel,
                 thread_ts=thread,
                 text=say(WAITS_FOR_MENTION, directory.locale(user)),
-                # By the event type, Ponte finds the notice after a restart. It does not read the
-                # payload.
+                # By the event type, Ponte finds the notice after a restart. Slack also demands a
+                # payload, which Ponte does not read.
                 metadata={"event_type": NOTICE_EVENT_TYPE, "event_payload": {"kind": "company"}},
                 unfurl_links=False,
                 unfurl_media=False,
@@ -428,6 +431,7 @@ class SlackIntake:
             await self._amend(message.event_key, None)  # withdraws the stored message
             raise PostRemoved
         event = {**now, "channel": channel}  # the history does not name the channel
+        # {}: there is no request around an event that comes from the history.
         current = events.parse_message(self.workspace.team, {}, event, self.workspace.bots)
         if current is None or not current.edited:
             return message
@@ -478,7 +482,8 @@ class SlackIntake:
         profile = self.workspace.directory.cached_member(message.user)
         # `home` is the author's workspace; `robot` says that another bot wrote the message.
         author = Person("slack", message.user, message.home, profile.name, message.robot)
-        # What it forwards. The turn puts names in place of the authors' ids.
+        # What it forwards, which counts as what it replies to: a quick command may take it as its
+        # input. The turn puts names in place of the authors' ids.
         context = [
             Quote(who, self.workspace.readable(words), is_replied_to=True)
             for who, words in message.shared

@@ -82,6 +82,7 @@ class People:
         """Write in the audit log that a right or an allowance refused a turn, or a tool call of it.
         `error` is the refusal, whose values name the right, the rule and the change. `facts` are
         further columns of the log."""
+        # An allowance names no right, so its error code is the reason.
         right, rule, change = (str(error.values.get(name, "")) for name in ("right", "rule", "id"))
         self.audit.note(
             "action-refused",

@@ -324,7 +324,8 @@ def turn_begun_by_fetch(seq: int, facts: Mapping[str, Any]) -> Turn:
     later writes are refused if its conversation was forgotten meanwhile, which raises the
     conversation's `generation`. `record` is what Ponte has stored about the thread, "" for nothing.
     """
-    # The refusal is stored as "reason:limit", for example "fast:20"; "" if it is not refused.
+    # A refusal by a rate limit is stored as "reason:limit": "fast:20" for more than 20 messages in
+    # a minute, or "waiting:5" for more than 5 that wait. It is "" if the message is not refused.
     refusal, _, limit = facts["refusal"].partition(":")
     record = facts["record"]
     return Turn(
@@ -368,7 +369,7 @@ class FetchedTurns:
         """The ids of the running workers, as in the table `procrastinate_workers`."""
         self.ended: set[int] = set()
         """The `seq` of turns that this process ended. The transaction that ended a turn also
-        deleted its job."""
+        deleted its job, so Procrastinate need not end it."""
         self.messages: dict[int, tuple[str, float]] = {}
         """The messages of fetched turns that had not begun, as JSON, and when they were stored
         (seconds since 1970), by `seq`."""

@@ -124,6 +124,7 @@ class SqlSignIns(SqlStore):
         A person who signed in before keeps their `session_key`, so that sessions in their other
         browsers stay valid."""
         person = identity.person
+        # The provider of a stored person cannot change, because the key contains it.
         connection.execute(
             "INSERT INTO sign_ins (person, provider, name, group_names, session_key, first_at,"
             " last_at, confirmed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"

@@ -112,7 +112,7 @@ def _describe_cron(rule: ScheduleRule) -> str:
                 "every hour, at {count} minutes past",
                 int(minute),
             )
-        return ""
+        return ""  # such as `*` or `0,30`: the caller shows the rule itself
     hours, minutes = _parse_list(hour, ()), _parse_list(minute, ())
     if not hours or not minutes or len(hours) * len(minutes) > MAX_TIMES_IN_WORDS:
         return ""
@@ -203,6 +203,7 @@ def _describe_missing_days(days: Sequence[int], months: Sequence[int]) -> str:
         for day in days
         if (missing := [month for month in months if not _has_day(month, day)])
     ]
+    # For the sentence, any leap year such as 2024 will do.
     if 29 in days and 2 in months:
         date = format_skeleton("MMMMd", datetime(2024, 2, 29), locale=babel_locale())  # noqa: DTZ001
         notes.append(say("{date} only in leap years", date=date))

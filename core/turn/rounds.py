@@ -190,6 +190,7 @@ class Rounds:
         end = self._ends[-1] if self._ends else None
         # `_over`: the error of the allowance that ended the answer. `broken`: the model's error in
         # the middle of it. `used_up`: a sentence if the model wanted more calls than it may make.
+        # `is_lowered`: the limit of the model's output was reduced to what an allowance had left.
         cut = ""
         if why := self._over or (end and end.broken):
             cut = say(ENDED_EARLY_NOTE, why=why.words())
@@ -202,7 +203,8 @@ class Rounds:
         ends_open = bool(cut) and not written_text.endswith("]")
         # Lines such as `[table:r1]` become the rows and charts that tools returned.
         own_text, placed = place_results(written_text, transcript.placeable(), ends_open)
-        # Notes alone are no answer: the caller then says that the model returned none.
+        # Other notes alone are no answer: the caller then says that the model returned none.
+        # `used_up` is one, because it tells the person why there is no text.
         whole_text = "\n\n".join([own_text, *notes]) if own_text or used_up else ""
         # Nobody rates a card, or an answer that nobody waited for.
         rateable = bool(own_text) and not cards and self._run.turn.message.origin.is_attended
@@ -374,6 +376,7 @@ class Rounds:
             if item.kind in ("call", "opaque") or item.role == "assistant"
         )
         first_unsent = max(received, default=0)
+        # `response`: the server may still have the answer of that earlier attempt.
         began = {round_.number: round_.response for round_ in self._run.turn.rounds}
         return replace(
             self.briefing.request,
@@ -435,7 +438,7 @@ class ToolCalls:
         self._earlier_calls = {call.call_id: call for call in guards.run.turn.calls}
         self._parallel_calls = asyncio.Semaphore(MAX_PARALLEL_TOOL_CALLS)
         self._running_elsewhere: set[str] = set()
-        """Calls whose run goes on in another system (a quick command), by its handle."""
+        """The ids of calls that run in another system (a quick command), which gave a handle."""
         self._codes: dict[str, str] = {}
         """The error codes of failed calls, by call id. They go into traces; after some of them the
         cost of a call is only an estimate."""

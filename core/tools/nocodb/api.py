@@ -800,6 +800,7 @@ class NocoApi:
         NocoDB's audit of rows shows `by`, the person who asked, as a part of the user agent."""
         headers = {"xc-token": self._token}
         if by:
+            # Only ASCII letters, digits and `_:.@-` of it are sent, at most 100.
             headers["User-Agent"] = f"ponte-bot ({_NOT_IN_A_NAME.sub('', by)[:100]})"
         async with self._gate:
             await self._pace.wait()

@@ -319,6 +319,7 @@ class SampleApi:
         self._make_content = make_content
         self._new_language = language
         self._language = self._find_language()
+        """The file's language when the tables were listed last; another one means a reset."""
         self._lock_timeout = lock_timeout
         self.drift_count = 0
         """How often the base was found to be another one than before. Whoever has descriptions of
@@ -758,8 +759,8 @@ class SampleSource(TableSource):
         driver = SampleDriver(api)
         self._sample, self._title, self._for_invited = api, title, for_invited
         super().__init__(api, driver, drafting=driver, config=config)
-        # Until when the list of tables counts. The base class would ask for it after that; here
-        # `tools` sets it each time, so it must never be asked for.
+        # The base class fetches the list of tables after this time, which never comes: here `tools`
+        # sets the list at each call.
         self._until = float("inf")
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
