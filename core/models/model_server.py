@@ -525,13 +525,14 @@ class ModelServer:
         (RooCodeInc/Roo-Code issue 10334). `_loose_tools`: the tools whose strict schema this server
         has refused.
         """
-        takes_strict = "strict" not in self._refused_fields
-        takes_strict = takes_strict and (self.official or all(tool.strict for tool in tools))
+        strict = {tool.name for tool in tools if tool.strict} - self._loose_tools
+        if "strict" in self._refused_fields or not (self.official or len(strict) == len(tools)):
+            strict.clear()
         definitions = list[Json]()
         for tool in tools:
             schema = {"parameters": dict(tool.parameters)}
             definition: Json = {"name": tool.name, "description": tool.description, **schema}
-            if takes_strict and tool.strict and tool.name not in self._loose_tools:
+            if tool.name in strict:
                 definition["strict"] = True
             definitions.append(definition)
         return definitions

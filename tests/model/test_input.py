@@ -325,17 +325,21 @@ async def test_an_optional_field_that_is_refused_is_left_out_from_then_on(
     assert len(fake.requests) == before + 1
 
 
+@pytest.mark.parametrize(
+    ("is_official", "strict"), [(True, [True, False]), (False, [False, False])]
+)
 @every_level
 async def test_a_tool_whose_schema_is_refused_goes_out_loosely(
-    make: Make, fake: FakeOpenAI, level: Level
+    make: Make, fake: FakeOpenAI, level: Level, is_official: bool, strict: list[bool]
 ) -> None:
+    """Other servers than OpenAI's get no mixture of strict tools and others."""
     open_map = ToolSpec(
         "rows", "Adds rows.", {"type": "object", "properties": {"rows": {"type": "object"}}}
     )
-    talk = Talk(await make(level), tools=(TABLES, open_map))
+    talk = Talk(await make(level, official=is_official), tools=(TABLES, open_map))
     assert await talk.say("hello")
     tools = [tool.get("function", tool) for tool in last(fake)["tools"]]
-    assert [bool(tool.get("strict")) for tool in tools] == [True, False]
+    assert [bool(tool.get("strict")) for tool in tools] == strict
 
 
 @every_level
