@@ -175,6 +175,7 @@ class DiscordAdapter(ChatPlatform):
         )
         if token is None:
             return channel
+        # `_acks`: the answer waits until the interaction was acknowledged.
         surface = ClickSurface if token.kind == "click" else ResponseSurface
         return surface(to, token, self._acks, channel)
 
@@ -319,8 +320,9 @@ class DiscordAdapter(ChatPlatform):
         client = await self.connection.client()
         channel = client.get_partial_messageable(int(to.address.channel))
         since = int(to.source.removeprefix(SINCE))  # a smaller id than that of the post
-        # By its text, because Discord's history does not contain keys. The post replies to nothing
-        # (None). `_owners.find` leaves out posts that belong to another turn with the same text.
+        # By its text, because Discord's history does not contain keys. `is_certain` raises if the
+        # history may not be read. The post replies to nothing (None). `_owners.find` leaves out
+        # posts that belong to another turn with the same text.
         own = await own_posts_since(client, channel, since, is_certain=True)
         post = await self._owners.find(posts_with_text(own, text, None), to.turn)
         # Without that permission Discord lists no messages, which is no proof.
@@ -494,6 +496,7 @@ class DiscordAdapter(ChatPlatform):
                     words = say(incoming.EVENT_FAILED, str(data["locale"]))
                     reply = {"content": words, "flags": 64, "allowed_mentions": {"parse": []}}
                     body = {"type": 4, "data": reply}
+                    # Not repeated: after an error of IN_DOUBT, Discord may have it already.
                     await attempt(lambda: client.http.request(route, json=body), repeat=False)
                 return
             me, author = str(own_id(await self.connection.client())), data["author"]

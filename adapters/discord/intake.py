@@ -78,7 +78,7 @@ class DiscordThreads:
         # It is in a thread already, or in a place that has no threads, such as a voice channel.
         if place.thread or not isinstance(channel, discord.TextChannel):
             return False
-        if self.locations.settings_of(place).threads is False:
+        if self.locations.settings_of(place).threads is False:  # None: not set, so threads are on
             return False
         # For a day after that failure, the person's messages here belong to the conversation of the
         # thread that was not created (an alias).
@@ -111,6 +111,7 @@ class DiscordThreads:
         if thread in self.locations.state.parents:
             return thread
         # A turn that is cancelled must not cancel the creation, which other turns may wait for.
+        # `to` lacks the text of the message, so the thread is named after the asker.
         thread_exists = await asyncio.shield(self.open(channel, thread, to.asker.name))
         if not thread_exists:
             await self.locations.state.set_alias(channel, to.asker.id, thread)
@@ -222,6 +223,7 @@ class DiscordIntake:
             # The result is what the inbox did with the edit. "unknown": no message with that key
             # waits, so it was not for us before, or an edit that removed our mention has withdrawn
             # it. The inbox still has the key of a withdrawn one, so it must be allowed again.
+            # An old message may have been answered, and its row deleted since.
             if result == "unknown" and is_recent and events.mentions_us(message, own_id(client)):
                 key = events.event_key(message.channel.id, message.id)
                 await self.conversations.inbox.allow_again(key)
@@ -302,7 +304,7 @@ class DiscordIntake:
             is_due = by_people and not facts.is_withheld and state.note_notice_due()
             if has_joined or is_due:
                 self.locations.state.note_change()
-            if is_due:  # "waits" names the kind of notice, for its nonce and the log
+            if is_due:  # "waits" names the notice in the log
                 await self.notices.post_sentence(message, WAITS_FOR_MENTION, "waits")
         # Outside servers, Discord withholds no text.
         if not (location.guild and facts.is_withheld):
@@ -449,7 +451,8 @@ class Notices:
         without a reference could be taken for the answer to another message. A failure is only
         logged.
 
-        `about` names the kind of notice; together with the message's id it is the nonce.
+        `about` names the kind of notice. It and the message's id make the nonce: for some minutes,
+        Discord makes no second post with the same nonce.
         """
         nonce = hashlib.sha256(f"{about}:{message.id}".encode()).hexdigest()[:MAX_NONCE_CHARACTERS]
         reference = discord.MessageReference.from_message(message, fail_if_not_exists=False)

@@ -98,10 +98,12 @@ class StoredSettings:
         if _parse(text) != values:
             raise BadInput("These values can't be stored. Remove unusual characters.")
         names = sorted(k for k in before.keys() | values if before.get(k) != values.get(k))
+        # While a start tries settings ("starting"), LAST_FILE stays as it is, too.
         if trial is None or trial.state == "failed":  # the stored settings are in force
             self._home.write_secret(LAST_FILE, self._read(STORED_FILE).encode())
         elif trial.state == "saved":  # saved twice without a start: the next one tries both
             names = sorted({*names, *trial.names})
+        # The trial first, so that new settings are never stored without one.
         self._set_trial(StartTrial("saved", names=tuple(names), is_undo=is_undo))
         self._home.write_secret(STORED_FILE, text.encode())
 

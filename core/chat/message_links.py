@@ -52,7 +52,7 @@ async def read_links(
     links = list(dict.fromkeys(links))
 
     async def read_one(link: MessageLink) -> Sequence[Quote] | str:
-        """Return the quotes of one link, or the sentence that it could not be checked in time."""
+        """Return the quotes of one link, or the sentence that says why it was not read."""
         try:
             async with asyncio.timeout(CONTEXT_SECONDS):
                 return await read(link)

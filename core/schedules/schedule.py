@@ -350,8 +350,9 @@ def next_dates(draft: ScheduleDraft, after: float, number: int = 3) -> list[date
 
 def find_clock_changes(draft: ScheduleDraft, now: float) -> list[datetime]:
     """Return the due times of the next year that are special because the clocks change: those that
-    move to the end of a gap, and those whose time of day comes twice. A rule of every hour or
-    minute has none, as it follows the elapsed time."""
+    move to the end of a gap, and those whose time of day comes twice."""
+    # A rule of every hour or of every few minutes follows the elapsed time. `*/30` in certain hours
+    # does not, but gives none either.
     if any(field.startswith("*") for field in draft.rule.cron.split()[:2]):
         return []
     year = now + 366 * 24 * HOUR_SECONDS
@@ -466,6 +467,7 @@ def _checked_fields(cron: str) -> str:
             rule=cron[:100],
         )
     minute, hour = fields[:2]
+    # `*/0` stays as it is: cronsim refuses it.
     step = re.fullmatch(r"\*(?:/(\d{1,2}))?", minute)
     if step and not hour.startswith("*") and int(step[1] or 1):
         fields[0] = ",".join(str(each) for each in range(0, 60, int(step[1] or 1)))

@@ -159,6 +159,7 @@ class _PostBatch:
                     to, _ = await self._messenger.open_direct_message(self._person)
                 except PonteError as error:
                     sentence = NO_MEMBER if isinstance(error, Undeliverable) else NOT_KNOWN
+                    # "drift": the change then fails with this sentence as it is.
                     raise ToolError(sentence, code="drift") from error
             place = encode_json(replace(to, turn=turn))
             return [RowCheck("before", replace(row, applier_data=place))]

@@ -217,10 +217,9 @@ class ToolContexts:
     async def make_command_context(
         self, turn: Turn, call: ToolCall, show: Show, rights: PlaceRights | None
     ) -> ToolContext:
-        """Return the context of a command that a person typed or clicked, which a command gets in
-        place of a tool call's. If the command runs in a container, that is stored in the thread's
-        record, so that later turns use it too; not if the asker may read only a part of the
-        thread."""
+        """Return the context of a run that a person's command starts, as a tool call has one. If it
+        runs in a container, that is stored in the thread's record, so that later turns use it too;
+        not if the asker may read only a part of the thread."""
         provenance = await self.stores.journal.provenance(
             turn.thread, turn.message.author.key, turn.seq
         )
@@ -343,8 +342,8 @@ class Preparation:
         command = run.parsed.command
         reads_context = not run.parsed.error if command is None else command.name == "quick-command"
         may_refer = run.origin.refers_to_others and not turn.items
-        # An edit is too late for a turn that has done something, a deletion for a decision, too.
-        # A turn is untouched if no earlier attempt at it began.
+        # A decision may be half carried out, so its edit or deletion comes too late if an earlier
+        # attempt at its turn began (the turn is not untouched).
         decides = grammar.is_decision(before)
         is_late_decision = decides and not turn.is_untouched
         try:
@@ -360,6 +359,7 @@ class Preparation:
         elif decides != grammar.is_decision(message) and not grammar.is_stop(message):
             # An edit made the message a decision, or the reverse. Decisions run at once and other
             # messages wait, so it belongs into another queue. False: it was deleted meanwhile.
+            # A new `stop` stays: `_stop_turn` does not take its own turn for the one to stop.
             raise Requeued if await inbox.requeue(turn, message) else PostRemoved
         await run.set_message(message if message is before else make_storable(message))
         return rights, missing
@@ -498,7 +498,8 @@ class Preparation:
             outside, trust = await find_trust(
                 run, await journal.provenance(turn.thread, turn.message.author.key, turn.seq)
             )
-        # Only the model and the person wrote in this thread, so links need no check.
+        # Only the model and the person wrote in this thread, so links need no check. `error`: the
+        # message is a command that could not be parsed.
         if not (outside or run.parsed.command or run.parsed.error):
             return replace(answer, text=cleaned, parts=await text.run_off_loop(split, cleaned))
         safe, parts = await text.run_off_loop(lambda t: trust.split_sanitized(t, split), cleaned)

@@ -63,10 +63,13 @@ def add_markdown_extensions(markdown: MarkdownIt) -> None:
     Its renderer then meets the tokens `math_inline`, `math_block` and `footnote_reference`, and
     list items with the attribute `class`.
     """
+    # The built-in rules would read `\(` as an escaped bracket, `[^1](…)` as a link, and
+    # `[^1]: word` as the definition of one (`reference`).
     markdown.inline.ruler.before("escape", "math_inline", _parse_inline_math)
     markdown.inline.ruler.before("link", "footnote_reference", _parse_footnote_reference)
     markdown.inline.ruler.before("autolink", "line_break", _parse_line_break)
     # "alt": blocks that a formula or a footnote ends without an empty line.
+    # `math_block` comes after the rule for indented code, so that formulas in code stay code.
     options: RuleOptionsType = {"alt": ["paragraph", "blockquote", "list"]}
     markdown.block.ruler.before("fence", "math_block", _parse_block_math, options)
     markdown.block.ruler.before("reference", "footnote", _parse_footnote, options)
@@ -97,10 +100,11 @@ def _parse_inline_math(state: StateInline, silent: bool) -> bool:
     elif source[begin] == "$":
         before = source[begin - 1] if begin else " "
         match = _DOLLARS.match(source, begin)
-        # "US$5" is a price.
+        # No formula begins after a letter or digit ("US$5" is a price), a dollar or a backslash.
         if match is None or before.isalnum() or before in "$\\":
             return False
-        # What begins with a digit is a price, unless it is a number alone or has a sign of TeX.
+        # What begins with a digit is a price, unless it has a sign of TeX, or only letters, digits
+        # and dots.
         inner = match[1]
         if inner[0].isdigit() and not _TEX.search(inner) and not inner.replace(".", "").isalnum():
             return False
@@ -295,7 +299,8 @@ class GrowingHtml:
             return await render(text, placed)
         # Lines that belong to a numbered item are indented first, so that it counts as one block.
         text = nest_items(text)
-        # `_source` is the text of the blocks that have ended, `_html` what they became.
+        # `_source` is the text of the blocks that have ended, `_html` what they became. A text that
+        # does not continue it is rendered from its beginning.
         if not text.startswith(self._source):
             self._source = self._html = ""
         tail = text[len(self._source) :]
@@ -313,7 +318,8 @@ def to_html(text: str, placed: tuple[Placed, ...] = ()) -> str:
     the page sorts them."""
     if placed:
         return "".join(_render_data(*piece) for piece in split_placed(text, placed))
-    if is_too_complex(text):  # it would take the parser too long
+    # It would take the parser too long. `tabindex`: the keyboard can scroll it.
+    if is_too_complex(text):
         return f'<pre tabindex="0" dir="auto">{html.escape(text)}</pre>'
     return nh3.clean(
         _make_parser().render(text),
@@ -367,7 +373,7 @@ def find_tables(text: str, placed: tuple[Placed, ...] = ()) -> list[ExportSource
     Markdown are text, without markup. A chart is a table of its values."""
     tables: list[ExportSource] = []
     for piece, data in split_placed(text, placed):
-        if is_too_complex(piece):
+        if is_too_complex(piece):  # the page shows it unformatted
             continue
         if data:
             rows = data.to_rows() if isinstance(data, Chart) else data
@@ -406,6 +412,7 @@ others, also on a phone."""
 def _make_parser() -> MarkdownIt:
     """Return the parser of answers. It passes no HTML through, and draws the tokens whose HTML is
     not markdown-it's own."""
+    # `breaks`: the end of a line in a paragraph is shown as one, and not as a space.
     markdown = MarkdownIt("commonmark", {"html": False, "breaks": True})
     markdown.enable(["table", "strikethrough"])
     add_markdown_extensions(markdown)

@@ -107,6 +107,7 @@ async def poll_response(client: ModelServerClient, name: str) -> Json:
     outcome."""
     pauses = iter(POLL_BACKOFF)  # growing ones, without an end
     while True:
+        # `include[]` asks for what the code printed and drew, too.
         try:
             answer = await client.get(f"{CODE_RESPONSES_PATH}/{name}", {"include[]": OUTPUTS_FIELD})
         except ModelServerFault as fault:

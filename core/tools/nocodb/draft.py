@@ -355,7 +355,8 @@ async def find_files(ctx: ToolContext, cells: Cells) -> Cells:
         if field.field_type.file and value:
             names = dict.fromkeys(map(str, value if isinstance(value, list) else [value]))
             files = [await _find_file(ctx.files, name) for name in names]
-            value = list({file["file"]: file for file in files}.values())  # by name and by id
+            # A file that is named twice, as by its name and by its id, counts once.
+            value = list({file["file"]: file for file in files}.values())
         found_cells.append((field, value))
     return found_cells
 
@@ -411,7 +412,7 @@ class WriteTools:
         self._now = now
 
     def tools(self) -> Sequence[Tool]:
-        """Return the write tools. None is strict, because rows are open maps of fields, which a
+        """Return the write tools. No tool is strict, because rows are open maps of fields, which a
         strict schema cannot express. `_DOING` is what people read while a tool runs."""
         functions = (
             (self.nocodb_create, False, f"Propose new rows: values by field.\n\n{_ENTRIES}"),
@@ -564,6 +565,7 @@ class WriteTools:
                     if draft.target["inputs"][name][0] == "link":
                         cells[name] = await self._find_link_ids(changer, field, new, old)
                     else:
+                        # A field of several options or people has a list.
                         cells[name] = list(filter(None, words)) if isinstance(old, list) else new
                         # For its error alone: the draft below converts the value again.
                         parse_value(field, cells[name], changer.zone)
@@ -590,7 +592,7 @@ class WriteTools:
         it, the title of another row of the linked table, or an id. Raise ToolError for a title of
         no row or of several rows."""
         known: dict[str, list[str]] = {}  # several proposed rows can have one title
-        text = compose_letters(text)
+        text = compose_letters(text)  # accents may be encoded apart from their letters
         for row in proposed or ():
             title, id = compose_letters(str(row["title"])), str(row["id"])
             known.setdefault(title, []).append(id)
@@ -635,6 +637,7 @@ class WriteTools:
             selection = RowSelection.of(table, filters, "all", now, self._filters_rows)
             rows = await self._reading.fetch_all(selection, ColumnChoice((display,)))
             for row in rows.records:
+                # `titles` are composed, too, so that both are equal.
                 title = compose_letters(str(row.fields.get(display.title)))
                 ids.setdefault(title, []).append(row.id)
         return ids
