@@ -90,7 +90,7 @@ class GatewayConnection:
         self._failed: SettingsError | None = None
         """Why Discord refuses the token or an intent. No further attempt is made then."""
         self._trouble = ""
-        """A sentence on why the last attempt to connect failed; "" after a success."""
+        """Why the last attempt to connect failed; "" after a success."""
 
     async def start(self, *, listens: bool = True) -> None:
         """Connect. Return when events may arrive, or after `DISCORD_START_SECONDS` without an
@@ -154,10 +154,11 @@ class GatewayConnection:
         if self._failed is not None:
             return Health("discord", "failing", self._failed.words())
         client = self._client.result() if self._client.done() else None
+        words = say(UNREACHABLE, why=self._trouble) if self._trouble else ""
         if client is None or not self._connected.is_set():
-            return Health("discord", "failing", self._trouble or say("not connected yet"))
+            return Health("discord", "failing", words or say("not connected yet"))
         if client.is_closed():
-            return Health("discord", "failing", self._trouble or say("the connection is closed"))
+            return Health("discord", "failing", words or say("the connection is closed"))
         if not self._listens:
             return Health("discord", "on", say("sends replies; another process receives messages"))
         # The gateway sends a frame at least with each heartbeat, so silence means a broken session.
@@ -192,7 +193,7 @@ class GatewayConnection:
             """Note why the connection failed, for the health line, and return the seconds until the
             next attempt."""
             seconds = DISCORD_CONNECT_BACKOFF.seconds_after(failed)
-            self._trouble = say(UNREACHABLE, "en", why=add_proxy(type(error).__name__, self._proxy))
+            self._trouble = add_proxy(type(error).__name__, self._proxy)
             if not isinstance(error, errors):  # a fault of the SDK or of Ponte
                 self._on_failure(error, "connection")
             log.warning(

@@ -13,6 +13,7 @@ from adapters.discord import DISCORD_STATE_NAME
 from adapters.discord.presence import DiscordSigns
 from adapters.discord.state import DiscordState, SeenChannel
 from core.base.errors import SettingsError
+from core.base.i18n import use_locale
 from core.base.tasks import BackgroundTasks, Backoff, cancel_all
 from core.journal.jobs import Alone
 from tests.discord.discord_ponte import DiscordPonte, bot_messages
@@ -224,6 +225,8 @@ async def test_while_discord_cannot_be_reached_the_reason_is_reported(
         "failing",
         "Can't reach Discord (ServerDisconnectedError). Retrying.",
     )
+    with use_locale("fr"):
+        assert (await ponte.adapter.health()).words.startswith("Impossible de joindre Discord")
     gate.release()
     await discord.wait_until(lambda: discord.gateway.is_connected)
 
