@@ -351,9 +351,8 @@ def next_dates(draft: ScheduleDraft, after: float, number: int = 3) -> list[date
 def find_clock_changes(draft: ScheduleDraft, now: float) -> list[datetime]:
     """Return the due times of the next year that are special because the clocks change: those that
     move to the end of a gap, and those whose time of day comes twice."""
-    # A rule of every hour or of every few minutes follows the elapsed time. `*/30` in certain hours
-    # does not, but gives none either.
-    if any(field.startswith("*") for field in draft.rule.cron.split()[:2]):
+    # A rule of every hour or every few hours follows the elapsed time.
+    if any(field.startswith("*") for field in draft.rule.cron.split()[1:2]):
         return []
     year = now + 366 * 24 * HOUR_SECONDS
     within = replace(draft, ends_at=min(draft.ends_at or year, year))
