@@ -174,6 +174,7 @@ class DiscordInteraction:
         except discord.HTTPException as refused:
             # The SDK repeats a call after an error inside Discord. The first one may have counted.
             is_acknowledged = refused.code == ALREADY_ACKNOWLEDGED
+            # UNKNOWN_INTERACTION means only that the acknowledgement was too late.
             if refused.code != UNKNOWN_INTERACTION:
                 log.warning(
                     "Discord rejected an acknowledgement", error=f"{refused.status}/{refused.code}"
@@ -191,8 +192,8 @@ class DiscordInteraction:
     async def notify(self, words: str, files: Sequence[discord.File] = ()) -> None:
         """Respond with words and files that only the person sees. A failure is only logged. The
         response takes the place of the acknowledgement."""
-        # `_message`, which the interaction became, may be stored after all. With False, its answer
-        # goes to the channel and does not wait for an acknowledgement.
+        # `_message`, which the interaction became, may still be stored after a timeout. With False,
+        # its answer goes to the channel and does not wait for an acknowledgement.
         if self._message is not None:
             self.acks.settle(self._message.turn, False)
         try:
@@ -435,6 +436,8 @@ class DiscordHandlers:
         result = await self.interactions.vote(asking, press, DISCORD_CODE_SECONDS, toggles=True)
         with use_locale(str(interaction.locale)):
             if result is True and vote == "down":
+                # `can_share`: the person may let operators read the question and the answer. A
+                # place that others share does not offer this.
                 form = render.feedback_form(turn, can_share=not asking.address.is_shared)
                 await interaction.response.send_modal(form)
                 return
@@ -572,8 +575,8 @@ class Translations(app_commands.Translator):
     ) -> str | None:
         """Return a command's description in the language of a Discord client; None if it stays as
         it is, in English. The SDK calls this for each text of a command."""
-        # A text in lower case is the name of a command or option. Discord's locales pt-BR and fr
-        # are ours too; the texts themselves are English.
+        # A text in lower case is the name of a command or option. Names stay English, because
+        # people tell each other what to type. Discord and LOCALES name pt-BR and fr alike.
         if locale.value not in LOCALES or string.message.islower():
             return None
         translated = say(string.message, locale.value)

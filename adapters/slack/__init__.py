@@ -194,7 +194,7 @@ class Slack(ChatIntegration[SlackSettings]):
             slack.SlackOptions(
                 own.slack_api_url,
                 deps.shared.proxies,
-                frozenset(config.section("slack").bots),
+                frozenset(config.section("slack").bots),  # other bots that may talk with Ponte
                 deps.home.path,
             ),
         )
@@ -244,7 +244,7 @@ class Slack(ChatIntegration[SlackSettings]):
         members, visitors = RIGHTS_SENTENCES[
             "everybody" if everybody else "named" if people else "nobody"
         ]
-        yield SafetyFinding("rights", say(members, people=people))
+        yield SafetyFinding("rights", say(members, people=people))  # its level is "ok"
         yield SafetyFinding("rights", say(visitors, people=people), "note" if everybody else "ok")
         if not has_daily_turns(shared):
             # True: the finding is left out if ponte.toml has such a limit.

@@ -173,7 +173,7 @@ class SlackContext:
                 thread,
                 f"{since:.6f}",
                 SLACK_PLACE_SECONDS,
-                source.ts,
+                source.ts,  # no later message is read
                 _THREAD_PAGES if thread else _CHANNEL_PAGES,
             )
         except (SlackRefused, InDoubt) as error:
@@ -207,9 +207,11 @@ class SlackContext:
                 may_read = await check_membership(api, link.channel, message.author.id)
                 if not may_read:
                     return LINK_UNCHECKED if may_read is None else LINK_UNREAD
+                # A channel counts as private if Slack does not say.
                 if here.is_shared and place.get("is_private", True):
                     return LINK_PRIVATE
             root = link.thread or link.message
+            # "0": from the beginning of the thread.
             posts = [post for post in await history(api, link.channel, root, "0") if text_of(post)]
         except SlackRefused:
             return LINK_UNREAD
@@ -257,6 +259,7 @@ class SlackContext:
         channel, thread = where.channel, source.thread or reference
         try:
             async with asyncio.timeout(seconds := incoming.CONTEXT_SECONDS):
+                # "0": from the beginning of the thread.
                 posts = await history(self.workspace.api, channel, thread, "0", seconds)
         except PlatformBusy:  # some apps may read history only once a minute
             return ReadMessages(reference=reference, failure=_LIMITED)
@@ -331,7 +334,8 @@ class SlackContext:
             name = names.get(author) or str(post.get("username") or author or "?")
             words = to_readable("\n".join(filter(None, lines)), names, bot)[:most]
             quotes.append(Quote(name, words, is_replied_to=is_root))
-        # The caller takes the last ones if they are too many: forwarded files first.
+        # If there are too many, the caller drops those at the beginning of the list. Forwarded
+        # files stand at its end, so they are dropped last.
         return quotes, files + forwarded_files
 
 

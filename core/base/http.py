@@ -97,6 +97,7 @@ def parse_wait(value: str) -> float | None:
         # Moments since 1970 have ten digits in seconds and thirteen in milliseconds.
         seconds /= 1000 if seconds >= 1e12 else 1
         seconds -= time.time() if 1e9 <= seconds < 1e10 else 0
+        # Some hundred digits are read as infinity, so the number is capped. No date is infinite.
         return min(max(0.0, seconds), MAX_PARSED_RETRY_AFTER_SECONDS)
     for parse in (email.utils.parsedate_to_datetime, datetime.fromisoformat):
         with suppress(ValueError):
@@ -496,8 +497,8 @@ def _build_client(proxies: Proxies, socket: str) -> tuple[Any, Any]:
     """Return the HTTP library and a new client of it. With `socket`, all requests go to that Unix
     socket. Runs in a thread, because the import and the certificates take a moment."""
     library = load_library()
-    # The library logs every address at level INFO, and its transport (httpcore) logs more below
-    # that.
+    # The library (httpx) logs every address at level INFO, and its transport (httpcore) logs more
+    # below that.
     for name in (_LIBRARY, _LIBRARY.replace("httpx", "httpcore")):
         logging.getLogger(name).setLevel(logging.WARNING)
     try:

@@ -102,6 +102,7 @@ class Notifications:
         # Psycopg is an optional package, which only a Ponte on Postgres has.
         import psycopg
 
+        # `autocommit`: LISTEN has no effect before its transaction is committed.
         connection = await psycopg.AsyncConnection.connect(
             self._url, autocommit=True, **CONNECTION_OPTIONS
         )
@@ -337,7 +338,7 @@ class OwnProcess(SqlStore):
     def _renew(self, connection: SqlConnection, role: str) -> bool:
         """Acquire or renew the role's lease. Return False if another process has it. The row
         changes only if it is this process's own or has expired. `clock_timestamp()` is the time of
-        the statement; `now()` would be the begin of the transaction, which may have waited."""
+        the statement; `now()` would be the start of the transaction, which may have waited."""
         row = connection.execute(
             "INSERT INTO leases (role, process, expires_at)"
             " VALUES (:role, :process, extract(epoch FROM clock_timestamp()) + :seconds)"

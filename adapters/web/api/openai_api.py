@@ -475,6 +475,7 @@ class OpenAiRoutes(MessageRoutes):
         person = visitor_of(request).person
         await self._check_model(person, model_request.model)
         own_key = http_io.read_idempotency_key(request)
+        # The prefix keeps these keys apart from those of messages that came by other routes.
         key = API_KEY_PREFIX + (own_key or uuid.uuid4().hex)
         event_key = self.visitors.make_event_key(person, key)
         first = await self.find_accepted_turn(event_key) if own_key else None
@@ -595,6 +596,7 @@ class OpenAiRoutes(MessageRoutes):
         key, hub = accepted.message.address.conversation, self.hub
         with ExitStack() as stack:
             follower = stack.enter_context(hub.follow(key, visitor_of(request)))
+            # The hub tells the follower how this turn goes on, until it has an answer.
             hub.watch(key, accepted.receipt.seq, accepted.message)
             writer = CompletionWriter(self.conversations.journal, accepted)
             turn = TurnEvents(self.conversations.journal, accepted.receipt.turn, writer)
@@ -617,7 +619,8 @@ class OpenAiRoutes(MessageRoutes):
                 """Run when the stream has ended or the client has disconnected."""
                 first.cancel()
                 # A client that disconnects early does not want the answer any more: the turn is
-                # stopped, if nobody else could read its answer.
+                # stopped, if nobody else could read its answer. A closed follower is no such case:
+                # its visitor lost access, or the server stops.
                 if not (turn.has_ended or follower.closed):
                     await accepted.on_client_left()
 
@@ -674,6 +677,7 @@ def files_text(files: Sequence[File], page_url: str) -> str:
         return say(
             "Files: {names}. Sign in to the page to open them: {url}", names=names, url=page_url
         )
+    # The server's Unix socket has no page. Its clients fetch a file there by its path.
     return "\n".join(f"{to_one_line(file.name)}: /files/{file.id}" for file in files)
 
 
@@ -686,7 +690,7 @@ def card_text(card: Card, page_url: str) -> str:
         for row in read_rows(card.rows)
     ]
     head = f"**{to_one_line(card.title)}** ({say(CARD_STATES.get(card.state, card.state))})"
-    # The rule of Discord leaves e-mail addresses and host names as they are.
+    # This leaves e-mail addresses and host names without a scheme as they are.
     body = defang_for_discord(
         "\n".join(filter(None, [head, card.text and f"\n{card.text}", "", *rows]))
     )
@@ -733,6 +737,7 @@ def _failure_response(outcome: Answer | PonteError | None) -> Response | None:
         return None
     status, error = _status_and_error(outcome)
     headers = {"x-should-retry": "false"}
+    # For a later request: `x-should-retry` only keeps the client from repeating this one.
     if status in (429, 503):
         headers["Retry-After"] = str(RETRY_AFTER_SECONDS)
     return JSONResponse({"error": error}, status, headers)

@@ -173,6 +173,7 @@ def read_discovery(document: object, issuer: str) -> Discovery:
         named = to_one_line(str(document.get("issuer")), 200)
         raise refusal("set-up", f"the discovery document names the issuer {named}")
     for name in ("authorization_endpoint", "token_endpoint", "jwks_uri"):
+        # If the issuer is on this machine, http addresses on it are allowed, too.
         if not is_allowed_url(document.get(name), issuer):
             raise refusal("set-up", f"{name} is not an https address")
     # Every provider must support RS256, so that counts where the field is missing.
@@ -196,9 +197,9 @@ def read_discovery(document: object, issuer: str) -> Discovery:
 def authorization_url(
     provider: Provider, found: Discovery, parameters: Mapping[str, str], team: str = ""
 ) -> str:
-    """Return the provider's address to which the browser goes to sign in, with `parameters` besides
-    those that never change. Groups are asked for only where they decide who may sign in. `team`:
-    the Slack workspace, whose sign-in Slack then shows."""
+    """Return the provider's address to which the browser goes to sign in, with the `parameters`
+    of this sign-in, such as `state`. Groups are asked for only where they decide who may sign in.
+    `team`: the Slack workspace, whose sign-in Slack then shows."""
     scope = "openid profile email"
     query = {
         "response_type": "code",
@@ -222,9 +223,10 @@ def check_redirect(provider: Provider, found: Discovery, query: Mapping[str, str
     if issuer != provider.issuer and (found.names_issuer or issuer is not None):
         raise refusal("token", "the redirect names another issuer")
     if error := query.get("error"):
-        # As login_required, if the provider must not show anything.
+        # For example login_required: with `prompt=none`, a provider may not ask the person.
         reason = "again" if error.endswith("_required") else "provider"
         reason = "denied" if error == "access_denied" else reason
+        # Anybody can put any text into a redirect, so only the standard errors go to the log.
         raise refusal(reason, error if error in REDIRECT_ERRORS else "other")
     if not query.get("code"):
         raise refusal("provider", "the redirect has no code")
@@ -296,7 +298,8 @@ def _check_admission(claims: Mapping[str, Any], provider: Provider) -> tuple[str
     groups = tuple(_texts([value] if isinstance(value, str) else value))
     # Entra leaves the groups out if there are too many, and names an address of theirs instead.
     is_cut = "hasgroups" in claims or (isinstance(elsewhere, dict) and "groups" in elsewhere)
-    # An incomplete list is worth nothing: it may lack the group that decides.
+    # An incomplete list is worth nothing: it may lack the group that decides. A longer list than
+    # Ponte stores with an account counts as incomplete.
     if is_cut or len("".join(groups)) > MAX_GROUPS_CHARACTERS:
         groups, is_cut = (), True
     if provider.groups and (is_cut or "groups" not in claims):

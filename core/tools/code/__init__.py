@@ -157,6 +157,7 @@ class CodeIntegration(ToolIntegration[CodeSettings]):
         from core.tools.code.sandbox.sandbox import SandboxFailed
 
         async def tell(words: str) -> None:
+            # The words have no subject, as in "is setting up Python".
             write(f"Ponte {words}")
 
         environment = PythonEnvironment(environments_folder(home), proxies)

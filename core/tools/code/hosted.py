@@ -240,6 +240,7 @@ class CodeInterpreter:
                 # Nothing says what its tokens cost, so the cost is marked as an estimate. The
                 # container's own cost is known; it is taken before the deletion forgets it.
                 container = self._container
+                # "": this result says that the variables are lost, so the next one need not.
                 self._delete_container("")
                 unknown = self._add_cost(Usage(is_estimated=self._was_sent), container)
                 return RunResult(fault="timeout", is_state_lost=True, usage=unknown), ""
@@ -479,6 +480,7 @@ class HostedBackend:
         # The oldest are forgotten, except those whose code runs.
         for id in [id for id, each in self._threads.items() if not each.busy][:-MAX_KNOWN_THREADS]:
             del self._threads[id]
+        # The model's calls name the person by the same pseudonym.
         person = self._pseudonym(f"person {ctx.asker.key}")
         try:
             ran = await measure_run(self.name, interpreter.run(code, files, ctx, person))

@@ -155,6 +155,7 @@ def export_rows(
     """Return rows as a file of this form. Their ids come first if no field holds them, so that a
     row of the file can be found in the table."""
     if not any(each.type == "ID" for each in fields):
+        # `export_row` writes the row's own id into a field of type ID.
         fields = [Field("", "id", "ID"), *fields]
     columns = [ExportColumn(each.title, each.format) for each in fix_formats(records, fields)]
     return encode_table(columns, (export_row(each, fields, zone) for each in records), form, title)
@@ -289,6 +290,7 @@ class RowReader:
         total = (number - 1) * size + len(records)
         # The rows of a last page tell the total; an empty page after it does not.
         if page.has_more or (number > 1 and not page.records):
+            # `v3`: the filter in the syntax of NocoDB's API v3.
             total = await self.api.count_rows(selection.table.at, selection.where.v3)
         return SelectedRows(records, total)
 
@@ -789,6 +791,7 @@ class QueryTools:
             )
         if ctx.files is None:
             raise ToolError("Files can't be read here.", code="no_files")
+        # Ponte adds new files at the end of a cell, so the last one there is the newest.
         last = found[-1]
         type, size = str(last.get("mimetype") or ""), last.get("size")
         # Refused by its stated size before anything is read, as a file that a person sends.
