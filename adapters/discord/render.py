@@ -87,8 +87,8 @@ MAX_RECORDS, SHOWN_RECORDS = 12, 3
 
 MAX_CARDS = 5
 MAX_ROW_BUTTONS = 5
-"""Largest number of cards with buttons under one message: five rows of buttons fit
-(components/reference.mdx#legacy-message-component-behavior)."""
+"""Largest number of cards with buttons under one message, because five rows of buttons fit, and of
+buttons in a row (components/reference.mdx#legacy-message-component-behavior)."""
 # resources/message.mdx#embed-object-embed-limits: a title of 256 characters, a description of 4096,
 # 6000 in all embeds, including their footers; and up to 10 embeds.
 MAX_EMBED_TITLE_CHARACTERS, MAX_EMBED_DESCRIPTION_CHARACTERS = 256, 4096
@@ -412,6 +412,8 @@ def read_table(lines: list[str]) -> TextTable | None:
         return None
     header = _split_cells(lines[0])
     width, marks = len(header), _split_cells(lines[1])
+    # `marks` are the cells of the delimiter row, such as `---:`. The width has a limit, because
+    # each short row is filled up to it.
     if len(marks) != width or width > MAX_TEXT_TABLE_COLUMNS:
         return None
     rows = []
@@ -457,6 +459,7 @@ def build_embed(card: Card, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
         description="\n".join(lines).strip()[:most],
         colour=_COLOURS.get(card.state, _GREY),
     )
+    # By the footer, `redraw_card` finds the embed of a card.
     return card_embed.set_author(name=describe_state(card.state)).set_footer(text=card.id)
 
 
@@ -549,7 +552,8 @@ def build_buttons(
     # card that is cut has no button to approve.
     room = _divide_characters(min(len(cards), MAX_CARDS))
     shown = [_drop_unfit_approval(card, room) for card in cards[:MAX_CARDS]]
-    # The other buttons get the row below the cards, or share the fifth one, which is the last.
+    # The other buttons get the row below the cards, or share the fifth one, which is the last. All
+    # fit: a card has three at most, and an answer with cards has no thumbs (`is_rateable`).
     rows, last_row = enumerate(shown), min(len(shown), MAX_CARDS - 1)
     buttons = [button for row, card in rows for button in _build_card_buttons(card, row)]
     # The ids of open cards that one press approves, "" if not all of them can be. The button needs
@@ -607,8 +611,8 @@ def redraw_card(
 
     remaining = ([each for each in row if not is_own(each)] for row in _button_rows(message))
     rows = [row for row in remaining if row]
-    # A message has at most MAX_CARDS rows. The last one is for the buttons of this card, and for
-    # those that belong to no card.
+    # A message has at most five rows, as many as cards (MAX_CARDS). The last one is for the buttons
+    # of this card, and for those that belong to no card.
     last = min(len(rows), MAX_CARDS - 1)
     own = _build_card_buttons(card, last)
     rows[last:] = [row[: MAX_ROW_BUTTONS - len(own)] for row in rows[last : last + 1]]
@@ -943,6 +947,8 @@ def _build_input(field: FormField, id: str) -> discord.ui.Item[Any]:
                 for option in options
             ]
             return discord.ui.Select(custom_id=id, options=offered, min_values=0, required=False)
+    # Not required, because an empty input empties the field. Fields with longer values are in no
+    # form (`split_fields`).
     is_long = field.type == "lines" or "\n" in field.value
     return discord.ui.TextInput(
         custom_id=id,

@@ -63,7 +63,7 @@ _CHANGE_FIELD_PREFIX = "change:"
 because the titles of fields may be longer than a block id, or alike."""
 _MAX_BLOCKS, _MAX_FORM_BYTES = 98, 200_000
 """Blocks of the inputs and their headers, and bytes of all of them. Slack allows 100 blocks in a
-view, of which one says what was left out, and refuses a view of more than 250 KB
+view, of which two are the title and what was left out, and refuses a view of more than 250 KB
 (docs.slack.dev/reference/views, reference/methods/views.open)."""
 
 
@@ -164,6 +164,7 @@ def build_change_form(form: ChangeForm, memory: Json) -> Json:
         # Optional, because an empty input empties the field.
         added.append(_build_input(name, label, _build_element(field), optional=True))
         added_size = len(json.dumps(added))
+        # `_MAX_BLOCKS` leaves room for the two sentences above the fields.
         fits = size + added_size <= _MAX_FORM_BYTES and len(blocks + added) <= _MAX_BLOCKS
         if escaped_size(field.value) > MAX_INITIAL_BYTES or not fits:
             left_out.append(field)
@@ -199,6 +200,7 @@ def _build_modal(callback: str, title: str, submit: str, blocks: list[Json], dat
     modal = {
         "type": "modal",
         "callback_id": callback,
+        # Slack has one limit for the title and the buttons of a form.
         "title": make_plain_text(title, MAX_BUTTON_BYTES),
         "close": make_plain_text(say("Cancel"), MAX_BUTTON_BYTES),
         "blocks": blocks,

@@ -164,6 +164,7 @@ class SlackInteraction:
         else:
             person = "" if is_flat else place.user
             address = Address("slack", place.channel, team, person=person, is_shared=not direct)
+        # Without a post to refer to, the present time stands for a post's time stamp.
         source = self.source or Source(now, place.thread, "command")
         expires = time.time() + RESPONSE_URL_SECONDS if place.url else 0.0
         return Message(
@@ -177,7 +178,7 @@ class SlackInteraction:
             locale=profile.locale.replace("_", "-"),
             time_zone=profile.time_zone,
             sent_at=float(now),
-            is_click=True,
+            is_click=True,  # a slash command and a submitted form count as clicks, too
         )
 
     async def acknowledge(self, receipt: Receipt, request: InteractionRequest) -> bool:
@@ -428,7 +429,8 @@ class SlackHandlers:
         if word == "reason":
             await self._ask_for_reason(ack, body["trigger_id"], place, ts, action["value"])
             return
-        # The button for all cards of a message is an approval with several ids.
+        # The button for all cards of a message is an approval with several ids. "stop" has no id,
+        # because it acts on the conversation.
         word = "approve" if word == render.TOGETHER_ACTION else word
         text = word if is_stop else f"{word} {action.get('value', '')}"
         if action["action_id"] == SCHEDULE_ACTION:
@@ -493,7 +495,7 @@ class SlackHandlers:
         at = float(action["action_ts"])
         press = Press(turn, interaction.person, vote, at, f"{channel}:{ts}")
         # A sentence says why the vote was not stored, for example because its checks took longer
-        # than these seconds; else it is whether the vote stands.
+        # than these seconds, the same as for the code; else it is whether the vote stands.
         result = await self.interactions.vote(interaction, press, SLACK_CODE_SECONDS)
         if isinstance(result, str):
             await respond(result)
@@ -516,6 +518,7 @@ class SlackHandlers:
         post = f"{place.channel}:{memory['ts']}"
         # 0.0: the stored vote has the time of the press.
         press = Press(memory["turn"], interaction.person, "down", 0.0, post)
+        # `values` has no empty fields, so it has the checkbox only if that is ticked.
         reason, shares = values.get(forms.REASON_BLOCK, ""), forms.SHARE_BLOCK in values
         words = await self.interactions.explain_vote(
             interaction, press, reason, shares, SLACK_FORM_SECONDS
@@ -602,6 +605,7 @@ class SlackHandlers:
             inputs = {
                 name.removeprefix(forms.FIELD_PREFIX): value for name, value in values.items()
             }
+            # `values` has no empty fields, so an error stands under the first one with a value.
             field = next(iter(values), forms.FIELD_PREFIX)
         else:
             inputs, field = values.get(forms.INPUT_BLOCK, ""), forms.INPUT_BLOCK

@@ -191,6 +191,7 @@ class DeclaredRoute(Route):
             return JSONResponse(answer, declaration.status)
 
         super().__init__(declaration.path, serve, methods=[declaration.method])
+        # Only static answers: the size of another one could reveal a secret in it (BREACH).
         self.app = GZipMiddleware(self.app, compresslevel=6) if declaration.is_static else self.app
 
 
@@ -236,7 +237,7 @@ class MessageRoutes(RouteGroup):
         """
         visitor = visitor_of(request)
         person = visitor.person
-        # On the home's socket ("terminal"), a script may send the text, so the header must say that
+        # On the Unix socket ("terminal"), a script may send the text, so the header must say that
         # a person typed it. With a page or a token, a person did unless the header denies it.
         typed_default = "" if person.platform == "terminal" else "true"
         is_typed = request.headers.get(TYPED_HEADER, typed_default) == "true"
@@ -250,6 +251,7 @@ class MessageRoutes(RouteGroup):
             text=text,
             author=person,
             address=address,
+            # The event key stands for the id of a platform's message, which there is not here.
             reply_to=ReplyTo(address, person, source=key, turn=turn_id(key)),
             locale=requested_locale(request.headers) or self.visitors.locale,
             time_zone=time_zone,
@@ -472,8 +474,9 @@ async def read_chat_request(
         yield await read_json(request, JsonChatRequest), []
         return
     capped = limit_body(request, MAX_FORM_BODY_BYTES)
-    # `ChatRequest` has seven fields. A text between MAX_TEXT_BYTES and twice that is refused later,
-    # with its true size (`clean_message_text`).
+    # `ChatRequest` has seven fields. An eighth passes here, so that `validate` refuses it by name.
+    # A text between MAX_TEXT_BYTES and twice that is refused later, with its true size
+    # (`clean_message_text`).
     try:
         form = await capped.form(
             max_files=MAX_FILES, max_fields=8, max_part_size=2 * MAX_TEXT_BYTES
@@ -638,7 +641,8 @@ def limit_body(request: Request, limit: int) -> Request:
     """Return the request with a body that raises TooLarge above `limit` bytes. Raise TooLarge at
     once if the request declares a larger body. It need not declare its length, or the true one."""
     declared = request.headers.get("content-length", "")
-    # 18 digits suffice, since a longer number is above every limit.
+    # `int` raises ValueError for thousands of digits. 18 suffice, since a longer number is above
+    # every limit.
     if declared.isdecimal() and int(declared[:18]) > limit:
         raise TooLarge(size=size_of(int(declared[:18])), limit=size_of(limit))
     byte_count = 0

@@ -470,6 +470,7 @@ class Jobs(TurnExecutor):
                 queues = [f"{platform}{suffix}" for platform in platforms] or None
                 if queues and not suffix:  # the queue of turns that other processes hand over
                     queues.append(f"@{self.process}")
+                # The lease says when Procrastinate deletes the row of a worker without heartbeats.
                 work = self.workers.run(queues, self._draining, processes.LEASE_SECONDS)
                 self._worker_tasks.append(asyncio.create_task(work))
         await self._draining.wait()
@@ -488,7 +489,7 @@ class Jobs(TurnExecutor):
         # other one makes the write again.
         if writing := self._handlers():
             await asyncio.wait(writing, timeout=MAX_WRITE_SECONDS)
-        if self._worker_tasks:  # they record the ends of their jobs
+        if self._worker_tasks:  # they record the ends of their jobs, or are cancelled again below
             await asyncio.wait(self._worker_tasks, timeout=RECANCEL_SECONDS)
         await cancel_all(self._worker_tasks)
         await self._side_tasks.close()
@@ -521,6 +522,7 @@ class Jobs(TurnExecutor):
         if priority != ALONE_PRIORITY:  # `run_turn_alone` takes a place once no other turn runs
             places.begin(seq)
         try:
+            # This process can run kernels, and at the last fetch some process may have had one.
             if self._has_kernels and self.workers.has_kernels:
                 # The turn goes to the process that has its conversation's kernel, if there is one.
                 # Nothing of it was attempted here.
@@ -610,7 +612,8 @@ class Jobs(TurnExecutor):
         try:
             if await self.admit(seq, 0.0):
                 return True
-            # A message may be edited or withdrawn while its author is looked up: it has not begun.
+            # If the turn began with the fetch of its job, it becomes "new" again: its message may
+            # be edited or withdrawn while its author is looked up.
             await self._put_back(seq)
             if await self.admit(seq, ADMISSION_WAIT_SECONDS):
                 return True

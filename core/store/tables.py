@@ -161,7 +161,7 @@ def create_statements(tables: Sequence[TableDeclaration], *, shared: bool) -> It
                 if column.name == single
                 else column.definition
                 for column in table.columns
-                if not column.shared
+                if not column.shared  # those are added to the table below, for Postgres alone
             ]
             if table.never_reuses_keys:  # the key is the first column of such tables
                 parts[0] += " AUTOINCREMENT"

@@ -324,6 +324,7 @@ class LocalBackend:
         if not python.lacks or "ModuleNotFoundError" not in ran.error:
             return ran
         note = f"the libraries of the sandbox are not there: {python.lacks}"
+        # The model reads `left_out` as notes about the run.
         return replace(ran, left_out=(*ran.left_out, note))
 
     async def _wait_for_proof(self) -> SandboxChoice:

@@ -298,6 +298,7 @@ _parse_url = partial(
 def parse_option(field: Field, value: object, zone: Zone = None) -> str:
     """Return `value` if it is an option of the select, written exactly as there. Raise ToolError
     with the most similar options as hint: those that differ only in case and accents, else one."""
+    # `zone` is not used: the parsers of all field types (`FieldType.parse`) get it.
     text = parse_text(field, value)
     if text in field.options:
         return text

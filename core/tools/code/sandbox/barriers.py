@@ -108,6 +108,7 @@ class Bubblewrap:
                     files = mount_arguments(program, python, limits)
                     return ["bwrap", *_NAMESPACES, *files, "--", *inner]
 
+                # bwrap itself sets the program's variables and folder (`mount_arguments`).
                 running = await launch(command, environment={}, folder=Path("/"), user=user)
                 # From here on, the end of the program undoes what was made for it.
                 running.tidy = tidy.pop_all().aclose
@@ -131,8 +132,8 @@ class Bubblewrap:
 
 def mount_arguments(program: Path, python: Path, limits: SandboxLimits) -> Iterator[str]:
     """Yield bubblewrap's arguments for the file system: what Python reads, and three small writable
-    tmpfs. An empty tmpfs hides each folder in them that has Ponte's own modules. The order counts:
-    a later mount covers earlier ones, and everything is made read-only last."""
+    tmpfs. An empty tmpfs hides each folder with Ponte's own modules below what Python reads. The
+    order counts: a later mount covers earlier ones, and everything is made read-only last."""
     system, own = trees.system_folders(), trees.python_folders(python)
     hidden = trees.find_hidden((*system, *own))
     for tree in system:
@@ -184,7 +185,8 @@ class Landlock:
                 tidy.callback(USERS.give_back, user)
                 session = await asyncio.to_thread(self._runtime.session, user)
                 tidy.push_async_callback(asyncio.to_thread, remove, session)
-                # A user of its own runs nothing else; Ponte's user does, and Linux counts all.
+                # A user of its own runs nothing else. Ponte's user does, and Linux counts all of
+                # a user's threads for the limit of the program.
                 beside = 0 if user is not None else await asyncio.to_thread(running_threads)
                 fence = await asyncio.to_thread(landlock_rules, program, python, session)
                 work, tmp = session / "work", session / "tmp"
@@ -266,6 +268,7 @@ async def prove_sandbox(sandbox: Sandbox, python: Path, limits: SandboxLimits | 
             is_complete = isinstance(results, dict) and results.keys() == CHECKS.keys()
             if printed != f"{ANSWER}\n".encode() or not is_complete:
                 return say(PROBE_SILENT, "en")
+            # Each value says what the program could do although it must not; "" if nothing.
             escapes = ", ".join(str(what) for what in results.values() if what)
             return say(PROBE_ESCAPED, "en", what=escapes) if escapes else ""
         except (TimeoutError, ValueError, OSError):
