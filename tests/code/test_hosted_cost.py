@@ -66,9 +66,9 @@ async def test_the_tokens_of_each_run_are_counted(make: Make) -> None:
         return value("ponte_model_tokens_total", model="gpt-6-luna", kind="input")
 
     bench, before = make(official=True), count_input_tokens()
-    bench.fake.runs(counted_script(), Script(refusal="no"))
+    bench.fake.runs(counted_script(), Script(refusal="no", usage=COUNTED))
     await bench.run("1")
     with pytest.raises(ToolError):
         await bench.run("2")
     await bench.run("1 / 0")
-    assert count_input_tokens() - before > 10_000
+    assert count_input_tokens() - before > 20_000

@@ -485,6 +485,8 @@ class HostedBackend:
         try:
             ran = await measure_run(self.name, interpreter.run(code, files, ctx, person))
         except ToolError as error:
+            if error.usage:
+                metrics.count_usage(error.usage, self._choice.model)
             # It concerns the server (such as a wrong key), and not this code alone, so `health`
             # shows it, until a run succeeds.
             if error.code in SERVER_CODES:
