@@ -223,8 +223,8 @@ async def local(begun: Start, *, prepares: bool = False) -> AsyncIterator[Path]:
     `prepares`: it also makes ready what only a turn needs, such as a check of the model's server.
     Raise SettingsError if ponte.toml has errors then.
 
-    Without `surfaces`, no chat platform and no page is served. `check` lets a command ask for the
-    checks of `ponte doctor`.
+    This process then serves no chat platform and no page. Commands can ask it for the checks of
+    `ponte doctor`.
     """
     async with AsyncExitStack() as stack:
         # Held: then the process that has it serves the socket.

@@ -117,7 +117,7 @@ class OperationService:
         )
         # `is_page`: the page has room for wide columns and long texts.
         view = View(self.ponte.zone, names, is_page=True, changes=changes)
-        # In a thread, because thousands of rows take seconds.
+        # In a thread, because a list can have thousands of rows.
         return await asyncio.to_thread(columns.table, rows, view)
 
     def list_forms(self) -> Sequence[Json]:

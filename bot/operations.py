@@ -309,7 +309,8 @@ async def report_usage(
     # Not at the top: `ponte --help` imports this module, so it loads little.
     from bot import reports
 
-    # A shell command without arguments gets those of `overview`: today's usage with the limits.
+    # A shell command without arguments or `--json` gets those of `overview`: today's usage with
+    # the limits.
     budget = ponte.engine.people.budget
     report = await reports.report_usage(budget, by or "person", since)
     if not with_limits:

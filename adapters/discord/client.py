@@ -324,9 +324,8 @@ class DiscordClient(discord.Client):
         try:
             return await self._request(route, **options)
         except discord.HTTPException as refused:
-            # The refusal is about the place (`_MISSING`: no access, no permission, or no code at
-            # all), or the feature is switched off for a while. `_NEEDED` are the calls without
-            # which there is no answer.
+            # The refusal is about the place (`_MISSING`), or the feature is switched off for a
+            # while. `_NEEDED` are the calls without which there is no answer.
             is_missing = refused.status in (403, 404, 405) and refused.code in _MISSING
             if (is_missing or refused.code == SWITCHED_OFF) and not _NEEDED.fullmatch(route.key):
                 # With a code of PASSING (refused only for now) or none (0), the caller would wait

@@ -36,7 +36,7 @@ from core.people.policy import MAX_CONFIRMED_AGE_SECONDS
 log = structlog.get_logger("discord")
 
 MAX_SERVERS = 10
-"""Largest number of servers that are asked for a person's roles, each with a request."""
+"""Largest number of servers that are asked for a person's roles."""
 MAX_LOOKUPS_AT_ONCE = 10
 """Number of members who are looked up at the same time."""
 

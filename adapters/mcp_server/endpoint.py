@@ -132,7 +132,7 @@ class McpEndpoint:
             if not isinstance(request, dict):
                 # A list of requests: newer versions of MCP have no batches.
                 return _refuse("batch")
-            # The person's conversation on the page that shows requests over MCP.
+            # The person's own conversation on the page, for requests over MCP.
             address = hub.visitors.address_of(visitor.person, MCP_ORIGIN)
             caller = Caller(visitor.person, address, self._find_name(visitor, headers, request))
             async with self._take_place(caller.token):

@@ -176,8 +176,8 @@ class Slack(ChatIntegration[SlackSettings]):
         board: StatusBoard,
     ) -> ChatPlatform:
         """Return the adapter, not yet started. Its module is imported in a thread, because it loads
-        Slack's SDK, which takes a while. `peers` are the other processes that share the database.
-        In the data folder, the adapter notes that events about members arrive."""
+        Slack's SDK, which takes a while. `deps.peers` are the other processes that share the
+        database. In the data folder, the adapter notes that events about members arrive."""
         own, config = deps.own, deps.config
         slack: Any = await asyncio.to_thread(importlib.import_module, "adapters.slack.adapter")
         adapter: ChatPlatform = slack.SlackAdapter(

@@ -309,7 +309,7 @@ class SlackPeople:
         if not isinstance(user, Mapping) or not user.get("id"):
             return
         id = str(user["id"])
-        # Slack leaves out the other fields of a deactivated account.
+        # The user object of a deactivated account has no fields about rights.
         if user.get("deleted") is True:
             await self._members.remove([id])
             return

@@ -243,8 +243,8 @@ class SlackSurface(Surface):
 
     async def _make_post(self, key: str, part: AnswerPart) -> str:
         """Post a part privately, in its card, as a stream or as an ordinary post. Return its id,
-        which begins with PRIVATE_PREFIX if the post cannot be edited. Streams and ordinary posts
-        carry `key`, by which a later process finds them."""
+        which begins with PRIVATE_PREFIX if the post cannot be edited. By `key`, a later process
+        finds an ordinary post, and a stream once it is stopped."""
         answer = part.answer  # None before the last part
         # "quiet": what the asker clicked concerns only them, as "stop" does.
         if part.is_private or (part.is_final and self._source.kind == "quiet"):

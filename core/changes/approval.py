@@ -463,7 +463,6 @@ class Approval:
         if proposal.asker.is_bot or not is_typed or not kind.changes_only(draft, rule.auto_fields):
             return ""
         right = kind.right_to_approve(draft)
-        # Whether `auto_people` names the asker, and no rule denies them to approve.
         is_named = await self.updates_alone(proposal.asker, proposal.address, rule, right)
         return f"tables.{draft.title}.auto_people" if is_named else ""
 

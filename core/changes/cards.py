@@ -244,7 +244,7 @@ class CardBuilder:
         sentences += kind.describe_outcome(change, shows_names=shows_names)
         if change.state == "applying" or not kind.can_be_undone:
             return sentences
-        # The remark about values that NocoDB sets itself when an undo creates rows again.
+        # The remark about values that are set anew when deleted rows are created again.
         if change.proposal.undone_change and change.written_steps:
             sentences += _describe_note(change)
         if change.undone_by and change.state != "undone":

@@ -223,7 +223,7 @@ class GrowingReply:
     async def correct_late_posts(self, answer: Answer, posts: Sequence[Post]) -> None:
         """Correct what this process posted after another process took the turn over and posted
         `answer` as `posts`. Delete posts that were made too late, and restore the text of the
-        others. `placed` are the tables and charts that Ponte has put into the text."""
+        others. `answer.placed` are the tables and charts that Ponte has put into the text."""
         # Posts under way may still arrive.
         if self._making:
             await asyncio.wait(self._making.values(), timeout=LATE_POST_SECONDS)

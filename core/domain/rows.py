@@ -53,7 +53,7 @@ class RowColumn:
             return value[: len("2026-11")]
         if self.format in ("date", "moment"):
             return (date if self.format == "date" else datetime).fromisoformat(value)
-        # Any other text with a value behind it is a number, as its source writes it.
+        # The source may write a number as a text.
         number = parse_number(value)
         return value if number is None else number
 

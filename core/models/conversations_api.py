@@ -479,8 +479,8 @@ class ConversationRound:
         path = f"/conversations/{self._thread.remote}/items"
         page = await self._server.client.get(path, {"limit": TAIL_ITEMS, "order": "desc"})
         items = list(reversed(page.get("data") or ()))
-        # With the ids by which the server knows the calls, so that both can be compared. Where it
-        # gave none, the form of an id depends on the model.
+        # With the ids by which the server knows the calls, so that both can be compared. If it gave
+        # none, `name_calls` makes one in the form that the server or the model uses.
         transcript = self._server.input.name_calls(await self._transcript(), self._history.model)
         # A plan of None: nothing in the transcript fits the conversation's end. `was_asked`: the
         # server may have this round's question already.

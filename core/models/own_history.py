@@ -211,8 +211,8 @@ class RoundHistory:
         before = (list(self.choose(transcript)), self.request)
         sent, server = self.sent_tokens, self._server
         counted = requested_tokens(fault)
-        # The server's words can have several numbers. The size is one below what the request had,
-        # and not below MIN_REQUEST_TOKENS.
+        # Of the numbers in the server's words, the size is the first that is smaller than the
+        # request and at least MIN_REQUEST_TOKENS.
         if size := told_size(fault, max(counted or sent + answer, MIN_REQUEST_TOKENS)):
             # What the server counted for the request itself corrects the estimate.
             if counted > answer:
@@ -228,7 +228,7 @@ class RoundHistory:
         # these numbers, and `on_answer` reads the first.
         self._halved_tokens, self._most_items = sent // 2, estimate_tokens(before[0]) // 2
         self._most_tokens = max(self._estimated_tokens // 2, MIN_REQUEST_TOKENS)
-        # If the last message alone is too long for that, only its files can still be left out.
+        # If the last message alone is too long for that (TooLong), files can still be left out.
         with suppress(TooLong):
             if (list(self.choose(transcript)), self.request) != before:
                 return True

@@ -240,8 +240,8 @@ def make_run_message(
             is_authored=False,
             is_attended=False,
             reads_history=False,
-            # Read when the turn begins. A run is skipped if its schedule was edited meanwhile and
-            # so has another `revision`; a late one names `due_at` below its answer.
+            # A run is skipped if its schedule was edited meanwhile and so has another `revision`. A
+            # late run names `due_at` below its answer.
             data={
                 "kind": draft.kind,
                 "due_at": due,

@@ -466,16 +466,15 @@ class CommandService:
         seq = await self.stores.inbox.running_turn(conversation)
         running = await find_message(seq) if seq is not None else None
         # If an edit made this message a `stop` while no Ponte ran, this turn is itself the running
-        # one. The clocks of Ponte and of the platform may differ by less than
-        # NEWER_MESSAGE_SECONDS.
+        # one.
         if seq == turn.seq or (
             running and running.sent_at > turn.message.sent_at + NEWER_MESSAGE_SECONDS
         ):
             seq = None
         if seq is None:
             kinds = self.changes.approval.kinds
-            # An approved quick command runs after its turn has ended. `has_end`: another system
-            # runs the change, so its end is waited for.
+            # An approved quick command runs after its turn has ended. `has_end`: it goes on in
+            # another system, and its end is waited for.
             awaited = [name for name, kind in kinds.items() if kind.has_end]
             waiting = await self.changes.ledger.list_events_awaiting_change(conversation, awaited)
             seq = next((each for each in waiting if not self.stores.inbox.is_stopped(each)), None)

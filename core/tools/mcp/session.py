@@ -270,8 +270,8 @@ def _explain(
 ) -> Exception:
     """Return the error for a failure of the SDK, in words for operators and without the token. The
     SDK runs its parts as tasks, so its errors may come in groups; the first one counts. `limit`
-    is how many seconds the server had. `transport.status` is the HTTP status of the last call, 0 if
-    it had no error."""
+    is how many seconds the server had. `transport.status` is the HTTP status of the last call, 0
+    after a success."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     if isinstance(error, ToolError):  # Ponte's own, which has its words already

@@ -315,7 +315,7 @@ class McpServers:
             result = await self.call(state.server, tool, arguments, definition, lists=True)
         except McpServerError as error:
             raise error.as_write_error() from None
-        # A change stores only the text of a result, so that files are named by their types.
+        # A change stores only the text of a result, so files are named by their types.
         texts = [result.text, *(f"[A file of the type {type}.]" for type, _ in result.files)]
         text = truncate_with_note("\n".join(filter(None, texts)), MAX_STORED_RESULT_CHARACTERS)
         return result.is_error, text

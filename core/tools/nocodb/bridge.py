@@ -503,7 +503,8 @@ class BridgeSource:
         self._base_id = base_id
         self._clock = clock
         self._listed_names: Sequence[str] = ()
-        """The bridge's tools, for the driver; empty until the bridge has answered."""
+        """Those of `_OURS` that the bridge has, for the driver; empty until the bridge has
+        answered."""
         self._tool_names: Sequence[str] = _OURS
         """The tools that the model may call: all that Ponte knows (`_OURS`) until the bridge has
         listed its own. A call of one that it lacks then fails with the bridge's error."""

@@ -143,7 +143,7 @@ async def find_gaps(api: TableApi, overview: BaseOverview) -> Sequence[str]:
 
     Only the error for a missing route (`nocodb_missing`) counts. Any other answer shows that the
     route exists, so the aggregate needs no field."""
-    # The role of the token's user is "" if this version of NocoDB does not report it.
+    # The role of the token's user is "" if NocoDB does not tell it.
     gaps = [] if overview.role else ["role"]
     if not overview.all_tables:
         return gaps

@@ -251,7 +251,7 @@ class _Snapshot:
                 field = other.field(options["related_table_rollup_field_id"])
                 cells = (self.cell(other, field, each) for each in self.children(link).get(id, ()))
                 total = sum((parse_number(each) or Decimal() for each in cells), Decimal())
-                return _plain_number(float(total))  # 39.0 becomes 39, as in NocoDB's answers
+                return _plain_number(float(total))
             case _:
                 return row.cells.get(column["title"])
 

@@ -187,8 +187,8 @@ class RunningProgram:
         self.watch: asyncio.Task[None] | None = None
         """Ends the program if it exceeds a limit."""
         self.first: int | None = None
-        """A pidfd of the program's first process, whose end ends all others; None until the
-        program is fenced."""
+        """A pidfd of the program's own process, which is killed first; None until the program is
+        fenced."""
         self._ending: asyncio.Future[None] | None = None
         """The end of the program, which several callers may wait for."""
 
