@@ -176,9 +176,7 @@ class TextList:
                 ]
                 for row in rows
             ],
-            # `numbers` of the table: the places of the columns that are aligned to the right.
             {n for n, one in enumerate(columns) if one.cell in (_number, _tokens, _dollars)},
-            # The sentence that stands in place of a table without rows.
             say(self._empty) if self._empty else "",
         )
 

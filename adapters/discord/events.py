@@ -185,7 +185,7 @@ def own_roles(message: discord.Message, me: int) -> set[int]:
 def is_withheld(message: discord.Message) -> bool:
     """Return whether Discord withholds the content of the message, as it does without the Message
     Content intent (Discord's documentation: events/gateway.mdx#message-content-intent)."""
-    # Nobody can send an empty message, so one that arrives empty is withheld.
+    # A message that arrives empty counts as withheld.
     return not (
         message.content
         or message.attachments

@@ -195,8 +195,7 @@ class SlackAdapter(ChatPlatform):
             answer = await connection.dispatch(
                 self._app, self._take, self._credentials.signing_secret, headers, body
             )
-        # Bolt, Slack's library, failed before it looked at the event. After another status than
-        # 200, Slack would send the request again, and it would fail again.
+        # Bolt, Slack's library, failed. 200, because the same request would fail again.
         except Exception as error:
             self.on_failure(error, {})
             return 200, {}, b""

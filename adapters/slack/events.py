@@ -310,8 +310,8 @@ def reply_to(
 def stop_message(where: Address, author: Person, thread: str, at: str, stream: str) -> Message:
     """Return the message `stop` for a press of Slack's own Stop button at the time `at`. "quiet":
     only the person who pressed the button sees the outcome."""
-    # `stream` is the time stamp of the post that was growing, if any. Slack reports a press by an
-    # event and in reply to an update of that post. Both give this key, so the press counts once.
+    # `stream` is the time stamp of the post that was streaming, if any. Slack reports a press by an
+    # event, and by refusing more text for that post. Both give this key, so the press counts once.
     key = f"slack:{where.workspace}:{where.channel}:stopped:{stream}"
     return Message(
         event_key=key,

@@ -157,8 +157,8 @@ def build_change_form(form: ChangeForm, memory: Json) -> Json:
     left_out: list[FormField] = []
     row, size = "", 0  # the row of the last field that is shown, and the bytes of all blocks
     for at, field in enumerate(form.fields):
-        # The fields of a row stand below a header with the name of the row. A name
-        # of spaces alone is shown as "…".
+        # The fields of a row stand below a header with the name of the row. A name of spaces alone
+        # is shown as "…".
         added = [build_header(field.row.strip())] if field.row != row else []
         name, label = f"{_CHANGE_FIELD_PREFIX}{at}", field.label.strip()
         # Optional, because an empty input empties the field.

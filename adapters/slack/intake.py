@@ -480,7 +480,6 @@ class SlackIntake:
         """Return the message with what is known without a call to Slack, because Slack waits for
         its acknowledgement. The turn looks up the rest when it starts."""
         profile = self.workspace.directory.cached_member(message.user)
-        # `home` is the author's workspace; `robot` says that another bot wrote the message.
         author = Person("slack", message.user, message.home, profile.name, message.robot)
         # What it forwards, which counts as what it replies to: a quick command may take it as its
         # input. The turn puts names in place of the authors' ids.
@@ -488,7 +487,6 @@ class SlackIntake:
             Quote(who, self.workspace.readable(words), is_replied_to=True)
             for who, words in message.shared
         ]
-        # What the author has open in Slack beside a direct message.
         if message.open_there:
             context.append(Quote("Slack", OPEN_THERE.format(what=message.open_there), is_note=True))
         names = self.workspace.known_names(message.text)

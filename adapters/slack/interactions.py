@@ -579,7 +579,7 @@ class SlackHandlers:
         notices: CommandNotices | None = None,
     ) -> SlackInteraction:
         """Return an interaction in this workspace. `key` is "" if it becomes no message, `source`
-        None if its answer is a new post. `notices` is None if other signs show a slow answer."""
+        None if its answer is a new post. `notices` tell the person that an answer is slow."""
         return SlackInteraction(
             self.workspace, self.locations, place, key, ack, notify, source, notices
         )

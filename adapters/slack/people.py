@@ -585,8 +585,8 @@ async def check_membership(
                 )
         return is_member
     except (InDoubt, SlackRefused) as failure:
-        # InDoubt: no answer came. HTTP_ERROR begins the name that Ponte gives to an HTTP error that
-        # is not Slack's own, such as a proxy's. Neither tells anything about the channel.
+        # InDoubt: the outcome is unknown. HTTP_ERROR begins Ponte's name for an HTTP error that is
+        # not Slack's own, such as a proxy's. Neither tells anything about the channel.
         if isinstance(failure, SlackRefused) and not failure.error.startswith(HTTP_ERROR):
             raise
         raise PlatformBusy(REFUSED_SECONDS) from None

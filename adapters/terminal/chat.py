@@ -549,7 +549,7 @@ class TerminalChat:
             raise Unreachable from None
 
     async def _show_turn(self, body: Mapping[str, str], uploads: Sequence[FormFile]) -> None:
-        """Show one turn as it runs. Raise HttpError, also if its stream ends before it does."""
+        """Show one turn as it runs. Raise HttpError, also if the stream ends before the turn."""
         thinking, text = say("Ponte is thinking…"), ""
         events = turn_stream(self._http, body, uploads, self._headers)
         async with aclosing(events):

@@ -251,8 +251,6 @@ class AdminView:
             words = say("ponte.toml has errors. Ponte is still using the last valid version.")
             link = f'<a href="/admin/config">{escape(say("Show the errors"))}</a>'
             warning = f'<p class="notice bad">{escape(words)} {link}</p>'
-        # The last argument of `section` is the shell command that prints the list. `_section` takes
-        # it without `ponte`.
         states = {"failing": 0}  # what fails comes first
         parts = sorted(await self._run("status"), key=lambda part: states.get(part["state"], 1))
         connections = section(say("Connections"), await self._list("status", parts), "ponte status")

@@ -164,7 +164,6 @@ class Hub:
         self.conversations = conversations
         self.requests = RequestWatch(self, board)
         self.is_accepting = True
-        """False once new messages are refused."""
         self._visitor_check_due = asyncio.Event()
         """Set when a right or a session may have ended, so that open streams are checked."""
         self._visitor_check: asyncio.Task[None] | None = None

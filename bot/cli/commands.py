@@ -215,8 +215,7 @@ def sandbox() -> int:
 
 def slack_manifest(*, link: bool) -> int:
     """Run `ponte slack-manifest`: print the description of the Slack app for the way in which Slack
-    delivers events ("http" or "socket"), as the running Ponte has it, or else by the settings.
-    Return the exit code.
+    delivers events, as the running Ponte has it, or else by the settings. Return the exit code.
 
     `link`: print a URL that creates the app instead of the manifest.
     """

@@ -144,8 +144,7 @@ class Reloader:
         and its rules go on to apply.
 
         Return the changed sections that take effect only at the next start: those of integrations.
-        Raise SettingsError; then the old file stays in use. `faces` are the integrations. Some
-        of them have a section with their name in ponte.toml.
+        Raise SettingsError; then the old file stays in use.
         """
         settings, before, now = self._settings, self._live.current, self._read(required=True)
         self._live.current = now

@@ -382,8 +382,6 @@ class ModelServerFault(Exception):
             return False
         if self.refuses_stream:  # the caller asks again without a stream
             return False
-        # After UNREPEATED_STATUSES, a repetition cannot help or may be paid twice. _BAD_TEMPLATE
-        # matches an error that this request always causes.
         if self.status >= 500:
             return self.status not in UNREPEATED_STATUSES and not self._says(_BAD_TEMPLATE)
         if self.status not in (0, 400, 422):

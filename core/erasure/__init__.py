@@ -583,8 +583,6 @@ def _delete_rows(work: _ErasureWork) -> None:
     belong to a person (`TableDeclaration.deleted_by`), such as their key or one of their turns.
 
     What platforms remember of channels and people is JSON, from which only their ids are removed.
-    `work` has the numbers of the person's turns (`seqs`), the changes that they asked for (`gone`),
-    and the conversations in which nobody else took part (`places.alone`).
     """
     for name in sorted(select_values(work.connection, "SELECT name FROM remembered")):
         # Platforms write these rows (what they remember of channels and people) meanwhile.

@@ -114,7 +114,7 @@ class SqlInbox(SqlStore):
         self._runner = runner = runner or LocalRunner(database)
         # The other parts of Ponte know the inbox, and not which runner it has.
         self.run, self.drain, self.running_turn = runner.run, runner.drain, runner.running_turn
-        # Few turns work at the same time. A turn that only waits leaves its place to another one.
+        # The number of working turns is limited. One that only waits leaves its place to another.
         self.leave_place, self.take_place = runner.leave_place, runner.take_place
         # Whether a person stopped a turn, and whether another process has it now.
         self.is_stopped, self.is_taken_over = runner.is_stopped, runner.is_taken_over

@@ -413,7 +413,7 @@ class Jobs(TurnExecutor):
         """
         if decision:
             # `refusal` is set if a rate limit refuses the message. Its answer comes after decisions
-            # of people. NULL: the platform's own queue.
+            # of people. NULL: the queue of the platform's decisions.
             priority = f"CASE refusal WHEN '' THEN 0 ELSE {REFUSED_PRIORITY} END"
             # `ponte_defer` returns nothing. The outer CASE makes the number 0 of it.
             return f"CASE WHEN ponte_defer(seq, NULL, {priority}) IS NULL THEN 0 ELSE 0 END"

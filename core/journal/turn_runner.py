@@ -648,7 +648,7 @@ class LocalRunner(TurnExecutor):
         self._early_decisions_done = asyncio.Event()
         self._queue = TurnQueue()
         self._decisions: list[int] = []
-        """Decisions that have not begun, in order: they wait only until `run` has a handler."""
+        """Decisions that have not begun, in order: `run` has no handler yet, or `drain` began."""
         self._tasks: set[asyncio.Task[None]] = set()
         """The tasks of the turns and decisions that have begun."""
         self._suspects: set[int] = set()
@@ -684,7 +684,7 @@ class LocalRunner(TurnExecutor):
         self._known.add(seq)
         if decision:
             self._decisions.append(seq)
-            self._start_decisions()  # at once, if `run` has a handler: it needs no place
+            self._start_decisions()  # it needs no place
             return 0
         before = self._queue.add(seq, sender)
         self._since[seq] = (time.time() if since is None else since, sender)

@@ -386,7 +386,6 @@ class ConversationRound:
         # OpenAI would compact a longer history.
         self._history = RoundHistory(server, ask, COMPACT_TOKENS)
         remote = ask.thread.remote
-        # "trusting" sends this round's items alone; "looking" and "anew" lead to "ready".
         self._step: Literal["trusting", "looking", "anew", "ready"] = "trusting"
         # `remote_upto` is the last turn that the conversation surely holds, `previous_seq` the last
         # one of the transcript before this one. Behind that, something is missing, or unknown.

@@ -469,8 +469,8 @@ class ModelServer:
         if body["model"] in self.unstreamed_models:
             refused |= {"stream", "stream_options"}
         body = {k: v for k, v in body.items() if k not in refused}
-        # The Responses API (`input`) requires the key `strict`. So there it stays, with the value
-        # False: `define_tools` makes no tool strict once the server has refused `strict`.
+        # In a request of the Responses API (`input`), `strict` stays, with the value False:
+        # `define_tools` makes no tool strict once the server has refused `strict`.
         keys = self._refused_fields.intersection(SCHEMA_KEYS)
         keys -= {"strict"} if "input" in body else set()
         if keys and "tools" in body:

@@ -500,7 +500,7 @@ def build_response_body(server: ModelServer, ask: RoundRequest, input: Sequence[
     }
     if ask.tools:
         definitions = server.define_tools(ask.tools)
-        # The Responses API requires the key `strict`. `define_tools` sets it only where it is true.
+        # `define_tools` sets `strict` only where it is true. Here it is always sent.
         body["tools"] = [{"type": "function", "strict": False, **each} for each in definitions]
     if effort := server.reasoning_effort(ask):
         body["reasoning"] = {"effort": effort}

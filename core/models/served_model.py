@@ -207,7 +207,7 @@ class Trial:
             tools=tools,
             seq=turn,
             previous_seq=turn - 1,  # the turns of the test thread are 1, 2, 3; 0 is none
-            payment=OnePayment(),  # allows one request that costs money
+            payment=OnePayment(),
         )
         async with aclosing(self.model.ask(request)) as events:
             async for event in events:

@@ -94,7 +94,6 @@ class TraceSpan:
         """Begin the span, as a child of the current turn's root span, if that turn is traced."""
         if (trace := _TRACE.get()) is not None:
             began = self._began or time.time()
-            # `leaves`: the span is a call to another system.
             self._recording = trace.recorder.child(
                 trace.root, self._name, began, leaves=self._leaves
             )

@@ -377,7 +377,7 @@ async def import_audit_files(database: Database, home: Path) -> None:
     def write(connection: SqlConnection) -> None:
         # With the first line in the table, an earlier start was killed before it deleted the files.
         if not select_value(connection, "SELECT 1 FROM audit WHERE line = ? LIMIT 1", lines[0]):
-            # 1: they are not copied to Ponte's own log, as collectors of logs had read the files.
+            # 1: these old lines are not written to the JSON log.
             _insert_lines(connection, lines, is_logged=1)
 
     try:

@@ -330,8 +330,8 @@ class Scheduling:
     @cached_property
     def store(self) -> Schedules:
         """Reads and writes the schedules and their runs in the database. After each change, it
-        wakes the timers of all processes (`_note_change`). `destination` returns where a run posts,
-        which answers no message."""
+        wakes the timers of all processes (`_note_change`). `destination` returns where a run
+        posts."""
         # The engine builds every inbox as an SqlInbox; the field has the type of the port.
         store = Schedules(
             self.database,

@@ -172,7 +172,6 @@ def create_statements(tables: Sequence[TableDeclaration], *, shared: bool) -> It
             # WITHOUT ROWID makes SQLite store a table with a composite key in the order of that
             # key. Postgres has no such clause; `translate_schema` removes it.
             end = ")" if single else ") WITHOUT ROWID"
-            # Postgres does not write an unlogged table to its log, and empties it after a crash.
             kind = "UNLOGGED TABLE" if table.unlogged else "TABLE"
             yield f"CREATE {kind} {table.name} (\n    " + ",\n    ".join(parts) + f"\n{end}"
         for column in table.columns:

@@ -210,16 +210,16 @@ class ToolContexts:
             controls,
             zone_of(turn.message, self.zone),
             files=TurnFiles(turn, thread.id, self, readable.files if readable else None),
-            # Python's variables for this turn alone; "" for those of the thread.
+            # The key of what tools remember, such as Python's variables; "" for that of the thread.
             own_memory=readable.memory if readable else "",
         )
 
     async def make_command_context(
         self, turn: Turn, call: ToolCall, show: Show, rights: PlaceRights | None
     ) -> ToolContext:
-        """Return the context of a run that a person's command starts, as a tool call has one. If it
-        runs in a container, that is stored in the thread's record, so that later turns use it too;
-        not if the asker may read only a part of the thread."""
+        """Return the context for what a person's command runs. A container that this creates is
+        stored in the thread's record, so that later turns use it too, unless the asker may read
+        only a part of the thread."""
         provenance = await self.stores.journal.provenance(
             turn.thread, turn.message.author.key, turn.seq
         )

@@ -201,7 +201,7 @@ class Rounds:
         written_text = transcript.text
         # A cut text can end within a line that names a table.
         ends_open = bool(cut) and not written_text.endswith("]")
-        # Lines such as `[table:r1]` become the rows and charts that tools returned.
+        # Lines such as `[table: r1]` become the rows and charts that tools returned.
         own_text, placed = place_results(written_text, transcript.placeable(), ends_open)
         # Other notes alone are no answer: the caller then says that the model returned none.
         # `used_up` is one, because it tells the person why there is no text.
@@ -657,10 +657,10 @@ class ToolCalls:
             turn=replace(ctx.turn, propose=propose, record_handle=record_handle),
             viewer=viewer,
             results=transcript.results(),
-            written_addresses=briefing.trust.written,  # by the asker, or of Ponte itself
+            written_addresses=briefing.trust.written,
             # Each tool that reads needs the right to read; one of a table names that table.
             has_read_rows=any(right == "read" and names for right, *names in needs),
-            # The model writes `[table:r1]` to place the result of the first call in its answer.
+            # The model writes `[table: r1]` to place the result of the first call in its answer.
             result_id=f"r{calls.index(call.call_id) + 1}",
         )
 
@@ -733,7 +733,7 @@ class TurnTranscript:
 
     def placeable(self) -> dict[str, RowsResult | Chart]:
         """Return the rows and charts that the model can place in its answer with a line such as
-        `[table:r1]`, by id."""
+        `[table: r1]`, by id."""
         return {id: each.data for id, each in self.results().items() if each.data}
 
     @property
@@ -797,7 +797,7 @@ class TurnTranscript:
             return self._growing.render(self._cleaning.clean(words), trust)
 
         work = render if outside else self._cleaning.clean
-        # Lines such as `[table:r1]` become the rows and charts that the tools returned.
+        # Lines such as `[table: r1]` become the rows and charts that the tools returned.
         words, placed = place_results(self.streamed_text, self.placeable(), is_growing=True)
         # A long text takes long to render, and other turns must not wait for it.
         rendered = await text.run_off_loop(work, self.opening + words)

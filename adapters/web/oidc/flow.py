@@ -59,7 +59,6 @@ class SignIn:
         session that the provider is to confirm, as `BEGAN-HASH`: when it began, and the hash of
         its person's key. "0-" stands for no session: any account may come back."""
         found = await self.client.discover(provider)
-        # The Slack workspace whose people may sign in; "" for other providers.
         team = await self._find_team(provider)
         # The cookie's value. The others are derived from it, so that nothing has to be stored:
         # `state` comes back in the redirect, `nonce` in the token, and both must fit the cookie.
@@ -100,7 +99,6 @@ class SignIn:
         self._used[cookie] = True  # `_used`: cookies of sign-ins that came back
         found = await self.client.discover(provider)
         code = check_redirect(provider, found, query)
-        # The Slack workspace whose people may sign in; "" for other providers.
         team = await self._find_team(provider)
         verifier = self._derive("verifier", provider, cookie)
         claims = await self.client.redeem(provider, found, code, verifier, redirect)

@@ -200,7 +200,7 @@ class TableSource:
         """What does the writes that were approved."""
         self._clock = clock
         self._tables_api = api
-        # By `now` these tools find the calendar day, for conditions such as "today".
+        # These tools need `now` for conditions such as "today".
         self._reading = build_read_tools(api, self.schemas, clock=now)
         writing = WriteTools(api, self.schemas, drafting, now)
         # The write tools also draft a proposal that a person changes, because they know the fields.

@@ -563,8 +563,8 @@ class SampleApi:
         filled first if it does not exist. Without `writes`, no lock is taken, so that others can
         read at the same time.
 
-        Raise NocoError, whose cause is the error, if nothing was written, and WriteUnsure if the
-        commit failed.
+        Raise NocoError if nothing was written; its cause is the error of SQLite or of the file, if
+        there was one. Raise WriteUnsure if the commit failed.
         """
         try:
             with suppress(FileExistsError):
