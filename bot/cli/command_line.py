@@ -364,7 +364,7 @@ def doctor(
     model: Annotated[
         bool,
         typer.Option(
-            "--model", help=("Also send three short requests to the model, which cost money.")
+            "--model", help=("Also send a few requests to the model, which cost money.")
         ),
     ] = False,
     yes: Yes = False,
