@@ -176,6 +176,7 @@ class Engine:
             asyncio.create_task(handled),
             asyncio.create_task(peers.lead("upkeep", self.upkeep.run)),
             asyncio.create_task(peers.lead("redraw", self.redraw.run), name="redraw"),
+            # Every process looks for due runs. A run is stored once, whoever finds it.
             asyncio.create_task(self.schedules.run(), name="schedules"),
         ]
         if logs_audit:

@@ -790,7 +790,8 @@ def _split_cells(line: str) -> tuple[str, ...]:
 
     def drop_markup(text: str) -> str:
         """Return text outside code without bold marks, with a link as its label and address."""
-        # A code block shows bold and links as they are written, and a cell has one line.
+        # The table is shown as a code block, in which bold and links would be seen as written.
+        # A cell has one line.
         return _BOLD.sub(r"\2", _CELL_LINK.sub(r"\1 \2", BREAK.sub(" ", text)))
 
     texts = (cell.replace("\\|", "|").strip() for cell in cells)

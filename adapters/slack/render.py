@@ -184,6 +184,7 @@ def safe_markdown(text: str) -> str:
                 for at, line in enumerate(piece.split("\n"), first)
             )
         pieces.append(piece)
+    # Mentions and other control sequences of Slack are disabled in the whole text, code included.
     return neutralize_markdown("".join(pieces))
 
 

@@ -363,9 +363,7 @@ def slack_manifest(
 def doctor(
     model: Annotated[
         bool,
-        typer.Option(
-            "--model", help=("Also send a few requests to the model, which cost money.")
-        ),
+        typer.Option("--model", help=("Also send a few requests to the model, which cost money.")),
     ] = False,
     yes: Yes = False,
     as_json: AsJson = False,

@@ -786,6 +786,7 @@ def _is_inside_character(text: str, place: int, start: int) -> bool:
         or "\U0001f3fb" <= after <= "\U0001f3ff"  # skin tones of emoji
         or "\U000e0020" <= after <= "\U000e007f"  # tags
         or "\u1160" <= after <= "\u11ff"  # later jamo of a syllable
+        # halves of an emoji, which JSON can hold apart
         or ("\ud800" <= before <= "\udbff" and "\udc00" <= after <= "\udfff")
     ):
         return True

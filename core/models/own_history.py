@@ -93,7 +93,7 @@ class RoundHistory:
         self._is_shortened = False
         """The request was shortened once, because the server refused it as too long."""
         # Half of a request that was refused as too long, because the server named no size that
-        # fits; 0 if none was halved.
+        # fits; 0 if none was halved. `on_answer` guesses the size of the context from it.
         self._halved_tokens = 0
         self._estimated_tokens = 0
         """Ponte's own estimate of the request's tokens."""

@@ -611,6 +611,7 @@ class SqliteDatabase:
         """Run one write of a group, so that an error of its own undoes only this write. Raise
         sqlite3.Error if the disk or the file fails."""
         connection.execute("SAVEPOINT job")
+        # `_writing` is this connection as stores use it.
         try:
             job.result.append(job.work(self._writing))
         except BaseException as error:  # raised where the caller awaits this write

@@ -174,6 +174,7 @@ class _PostBatch:
             id = await self._find(row)
         if not id:
             return [RowCheck("before", row)]
+        # The last value is the row as it is now: a post that was found has what was to be written.
         return [RowCheck("after", replace(row, id=id), dict(row.after or {}))]
 
     async def write(self, rows: Sequence[RowWrite]) -> Sequence[RowWrite]:

@@ -265,6 +265,7 @@ class HookIntake:
         id = delivery_id(hook, headers, body, parsed)
         if not id:
             return _build_refusal("no_delivery_id")
+        # The template has fields, such as `{order.id}`, which this body cannot fill.
         if has_fields(hook) and not isinstance(parsed, (dict, list)):
             log.warning("webhook body has no fields", webhook=name)
             return _build_refusal("no_fields")
