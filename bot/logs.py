@@ -188,7 +188,6 @@ def set_up_logging(
     )
     # `force`: a library may have set up logging of its own.
     logging.basicConfig(handlers=[handler], level=level, force=True)
-    # Below these levels, the libraries log message texts, tokens or whole addresses.
     for least, names in _LIBRARY_LEVELS.items():
         for name in names.split():
             logging.getLogger(name).setLevel(max(level, least))

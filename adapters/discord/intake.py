@@ -304,7 +304,7 @@ class DiscordIntake:
             is_due = by_people and not facts.is_withheld and state.note_notice_due()
             if has_joined or is_due:
                 self.locations.state.note_change()
-            if is_due:  # "waits" names the notice in the log
+            if is_due:  # "waits" names the kind of notice, for its nonce and the log
                 await self.notices.post_sentence(message, WAITS_FOR_MENTION, "waits")
         # Outside servers, Discord withholds no text.
         if not (location.guild and facts.is_withheld):

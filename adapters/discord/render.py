@@ -548,8 +548,8 @@ def build_buttons(
 ) -> discord.ui.View:
     """Return the buttons of the first MAX_CARDS cards, in a row for each card; the button that
     shows the code of the turn `code_turn`, and the thumbs for that of `rated_turn`, if set."""
-    # The embeds of the cards are cut to this room, too, so their buttons must agree with them: a
-    # card that is cut has no button to approve.
+    # The embeds of the cards are cut to this room, too. A cut card that must be shown whole has no
+    # button to approve.
     room = _divide_characters(min(len(cards), MAX_CARDS))
     shown = [_drop_unfit_approval(card, room) for card in cards[:MAX_CARDS]]
     # The other buttons get the row below the cards, or share the fifth one, which is the last. All

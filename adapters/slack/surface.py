@@ -227,7 +227,7 @@ class SlackSurface(Surface):
     async def upload(self, key: str, files: Sequence[File]) -> str:
         """Upload an answer's files in one post, and return its id. `key`, by which other posts are
         found after a crash, is not used, because an upload takes no metadata. `with_files` finds
-        the post by its files: Slack's response to an upload does not name the post."""
+        the post by its files."""
         try:
             post = await upload(
                 self._api,

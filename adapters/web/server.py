@@ -595,7 +595,7 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
     # A client reads our answer only when its body was read, so uvicorn reads and discards the rest,
     # without a limit. If that may be much, the connection is closed instead.
     length = request.headers.get("content-length", "")
-    # 18 digits suffice, because a longer number is above the limit.
+    # The first 18 digits of a longer number are above the limit, too.
     is_small = length.isdecimal() and int(length[:18]) <= MAX_DISCARDED_BODY_BYTES
     if response.status_code == 413 and not is_small:
         response.headers["Connection"] = "close"

@@ -140,8 +140,8 @@ async def _check(start: Start, *model: ModelRequests) -> AsyncIterator[DoctorFin
 
 
 async def _check_model(start: Start, model: ModelRequests) -> AsyncIterator[DoctorFinding]:
-    """Yield what three or four paid requests to the model find out. If `model` is "announce", yield
-    a note about their cost instead, if there is anything to send."""
+    """Yield what up to four paid requests to the model find out. If `model` is "announce", yield a
+    note about their cost instead, if there is anything to send."""
     settings = start.settings
     async with HttpClient(proxies=settings.proxies) as http:
         deps = dependencies(settings, start.config, start.home, http, model_client(settings))

@@ -243,7 +243,7 @@ class SetupService:
             return
         start = Start(settings, self._live.current, self._home)
         own.findings, choices = await check_integration(start, own.card)
-        # A limit of money does not count a model whose price is unknown.
+        # Without a known price, a limit of money counts only a cost that the server reports.
         if own.card == "model" and (words := describe_unpriced(settings, start.config)):
             own.findings = [*own.findings, DoctorFinding("limits", "note", words)]
         own.choices = {name: _list_storable(name, choices[name]) for name in choices}

@@ -120,7 +120,7 @@ def _encode_csv(columns: Sequence[ExportColumn], rows: Iterable[Sequence[Cell]])
         else:  # with the decimal sign of the language
             text = f"{number:f}" if is_english else f"{number:f}".replace(".", ",")
         # Excel rounds longer numbers. A tab after the digits makes them text, which it keeps. Other
-        # programs skip white space after a number. An apostrophe or `="…"` would change the value.
+        # programs skip white space after a number, but would keep an apostrophe or `="…"`.
         digits = parse_number(cell) if number is None else number
         return text if digits is None or _fits_excel(digits, cell) else f"{text}\t"
 

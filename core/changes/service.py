@@ -491,7 +491,6 @@ class Decisions:
             created_at=now,
             expires_at=now + PROPOSAL_LIFETIME_SECONDS,
         )
-        # `asks_nobody`: the person can decide alone, so no approver gets a notice.
         revised, asks_nobody = self.approval.find_approvers(revised)
         after = Change(revised, steps=draft.steps)
         note = self.views.builder.kind(after).build_note(after, _REVISED_NOTE)
@@ -633,7 +632,6 @@ class Decisions:
                 revision_seqs="",
                 is_decided_by_policy=False,
             )
-            # `asks_nobody`: the person can decide alone, so no approver gets a notice.
             proposal, asks_nobody = self.approval.find_approvers(proposal)
             new = await self.ledger.propose_again(
                 proposal, change.id, asks_nobody=asks_nobody, rule=rule

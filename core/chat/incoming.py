@@ -491,8 +491,8 @@ def describe_fields_left_out(
 def find_new_values(form: ChangeForm, values: Mapping[str, str]) -> dict[str, str]:
     """Return the values of a submitted form that the person has changed, by `FormField.key`. `form`
     has the values that the person saw; `values` are those that came back, by the position of the
-    field in the form. Platforms change spaces and line ends, so `_normalize` evens them out before
-    the comparison. Raise BadInput if none differs, or if the form has no such field."""
+    field in the form. They are compared without differences in spaces and line ends (`_normalize`).
+    Raise BadInput if none differs, or if the form has no such field."""
     fields = {str(at): field for at, field in enumerate(form.fields)}
     # The proposal has other fields by now, or the request was not made by our form.
     if not values.keys() <= fields.keys() or any(

@@ -588,8 +588,8 @@ class Journal(SqlThreads):
         """Return the turns that an operator sees: the unfinished ones, the oldest first, then those
         of the newest messages that failed, the latest first. Their texts are left out.
 
-        Requests to webhooks that filled no field of their template are listed with the failed ones,
-        because nothing is posted for them.
+        Requests to webhooks that filled no field of their template are listed with the failed ones:
+        nothing was posted for them.
         """
         rows = connection.execute(
             f"SELECT * FROM inbox WHERE {IS_OPEN} ORDER BY seq LIMIT ?",  # noqa: S608

@@ -246,8 +246,8 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
     async def send_requests(
         self, deps: IntegrationDependencies[ModelSettings]
     ) -> AsyncIterator[DoctorFinding]:
-        """Send the model three paid requests, and a fourth if its context's size is to be tested.
-        Yield what works and what does not. What the server stores for them is erased at the end."""
+        """Send the model up to four paid requests (`Trial.check`). Yield what works and what does
+        not. What the server stores for them is erased at the end."""
         if deps.own.demo:
             yield DoctorFinding("model requests", "off", say(NOTHING_TO_CHECK))
             return

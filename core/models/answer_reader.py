@@ -505,7 +505,7 @@ class AnswerReader:
         self._tools = tools or {}
         self._holds_start, self._is_continued = holds_start, is_continued
         """`_holds_start`: the beginning is not shown until it is known to be no thought.
-        `_is_continued`: a part of the answer came before."""
+        `_is_continued`: this turn has called tools before."""
         # Joins characters that a server cuts into two pieces.
         self._joiner = PieceJoiner()
         self._carried: dict[str, list[Any]] = {}

@@ -603,8 +603,7 @@ class ChatCompletionsReader(AnswerReader):
             name = read_word(function.get("name"))
             call = self.add_call(index, read_call_id(piece, "id"), name, read_arguments(function))
             call.carried |= self.carried_fields(piece)
-        # Some gateways send a call in both forms. The older one counts only if no call has come in
-        # the newer one.
+        # The older form counts only if no call has come in another one.
         function = read_object(delta.get("function_call"))
         if function and all(call.index == FUNCTION_CALL for call in self.calls):
             name = read_word(function.get("name"))

@@ -168,8 +168,8 @@ class MemberDirectory:
         self._reading: asyncio.Task[object] | None = None
         """The task that reads the rows again while anybody waits, if other processes write them."""
         self.resolved_count = 0
-        """The number of people that were waited for and then described. While this number stays,
-        the adapter for Slack repeats its list of members more rarely."""
+        """The number of people that were waited for and then described. The adapter for Slack finds
+        out by it whether a list of all members was of use."""
         self._tasks = BackgroundTasks("directory")
 
     async def open(self, *scopes: str) -> None:

@@ -728,7 +728,7 @@ class Policy:
         `max_age` is the maximum age of the data in seconds. Return the facts, and True if the
         platform answered. An answer that discloses nothing counts.
         """
-        # No rule and no name is that of a group, so an empty set stands for the person's groups.
+        # No group changes a decision, so an empty set stands for the person's groups.
         if not self.groups_matter(person.platform, names):
             guest, has_answered = await self._look_up_guest(person, max_age, seconds)
             return _PersonFacts(frozenset(), guest), has_answered

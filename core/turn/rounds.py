@@ -203,8 +203,8 @@ class Rounds:
         ends_open = bool(cut) and not written_text.endswith("]")
         # Lines such as `[table: r1]` become the rows and charts that tools returned.
         own_text, placed = place_results(written_text, transcript.placeable(), ends_open)
-        # Other notes alone are no answer: the caller then says that the model returned none.
-        # `used_up` is one, because it tells the person why there is no text.
+        # Notes alone are no answer: the caller then says that the model returned none. `used_up` is
+        # the exception, because it tells the person why there is no text.
         whole_text = "\n\n".join([own_text, *notes]) if own_text or used_up else ""
         # Nobody rates a card, or an answer that nobody waited for.
         rateable = bool(own_text) and not cards and self._run.turn.message.origin.is_attended

@@ -365,7 +365,6 @@ async def _build_folder(whole: Path) -> AsyncIterator[Path]:
     """Yield the path of a temporary folder beside `whole`, which the caller makes and fills. At the
     end it is renamed to `whole`, so that an unfinished one never has that name; after a failure it
     is removed."""
-    # Kernels can be other users, who must be able to read what is in the parent folder.
     await asyncio.to_thread(_open_to_all, whole.parent)
     folder = whole.with_name(f".{whole.name}-{secrets.token_hex(4)}")
     try:

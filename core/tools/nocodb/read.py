@@ -500,9 +500,9 @@ class TableQuestion:
 
     def describe_rows(self, rows: SelectedRows, row_count: int) -> str:
         """Return the caption of a table: its title, the filter, and how many rows are shown of how
-        many. The last depends on what is known: the number of all that match (`is_counted`), or at
-        least so many, because rows changed while all were read (`is_complete`), or only how many
-        match among the first rows that were read."""
+        many. The last is the number of all that match (`is_counted`). If rows changed while all
+        were read (`is_complete`), it is "at least" so many. Otherwise it is how many match among
+        the first rows that were read."""
         what = self.table.title
         # Tables of linked rows, with how many of their rows were read.
         for title, read_count, count in rows.linked:

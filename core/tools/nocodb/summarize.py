@@ -476,7 +476,6 @@ class ReadTools(QueryTools):
         if is_rounded and count <= self.reading.max_rows:
             return None
         figures = await fetch_figures(self.api, selection, pairs, query.zone, count)
-        # NocoDB returned none, or rounded one that must be exact.
         if figures is None:
             return None
         return RowSummary(SelectedRows((), count), figures, is_rounded=is_rounded)

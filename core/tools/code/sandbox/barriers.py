@@ -221,9 +221,9 @@ async def _watch_disk(
 
 def landlock_rules(program: Path, python: Path, session: Path) -> LandlockPaths:
     """Return the paths that a sandboxed program may read, list or write; all others are closed to
-    it. In its `own` folders it may do everything. Folders above Ponte's own modules (`hidden`) can
-    only be listed. Blocking. Python reads the machine's lists of file types if it sees them, and
-    fails if that is refused; so they are readable."""
+    it. In its `own` folders it may also make, change and delete files. Folders above Ponte's own
+    modules (`hidden`) can only be listed. Blocking. Python reads the machine's lists of file types
+    if it sees them, and fails if that is refused; so they are readable."""
     roots = [*trees.system_folders(), *trees.python_folders(python), program]
     hidden = trees.find_hidden(roots)
     pieces = [piece for root in roots for piece in trees.split_around(root, hidden)]
