@@ -73,8 +73,8 @@ class GatewayConnection:
         """Prepare the connection. `start` makes it. `hold` replaces it by one with a gateway
         session, on which events arrive.
 
-        `on_failure` also gets the name of the event that failed. `proxy` is the host and port of
-        the proxy ("" for none), which sentences about failures name."""
+        `on_failure` also gets the word "connection". `proxy` is the host and port of the proxy (""
+        for none), which sentences about failures name."""
         self._on_failure = on_failure
         self._proxy = proxy
         self._token = token

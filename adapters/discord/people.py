@@ -91,9 +91,10 @@ async def can_read_channel(
     posts: bool = False,
     history: bool = False,
 ) -> bool | None:
-    """Return whether a person can see the channel of `address` in a server, with `posts` also write
-    there, and with `history` also read its earlier messages; None if Discord refuses to tell. For a
-    thread, return None, or False with `posts`. Raise PlatformBusy if it does not answer now."""
+    """Return whether a person can see the channel of `address` in a server: with `posts` also write
+    there, with `history` also read its earlier messages. Return None if Discord refuses to tell.
+    For a thread, return None, or False with `posts`. Raise PlatformBusy if Discord does not answer
+    now."""
     guild_id, channel_id = int(address.workspace or 0), int(address.channel)
     guild = client.get_guild(guild_id)
     channel: Any = guild.get_channel(channel_id) if guild else None

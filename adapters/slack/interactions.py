@@ -182,9 +182,9 @@ class SlackInteraction:
         )
 
     async def acknowledge(self, receipt: Receipt, request: InteractionRequest) -> bool:
-        """Acknowledge the interaction, and return whether it is new: Slack may deliver it twice,
-        and `receipt` says whether it was stored before. It also schedules the notice for a command
-        that takes long. After a click on the Home tab (`home`), the tab is drawn again."""
+        """Acknowledge the interaction, and return whether it is new: `receipt` says whether it
+        was stored before. It also schedules the notice for a command that takes long. After a click
+        on the Home tab (`home`), the tab is drawn again."""
         # In a thread, a session or the status line shows that the turn is under way. Elsewhere a
         # notice through the response_url (`place.url`) does.
         if receipt.is_new and self.notices and not self.place.thread:

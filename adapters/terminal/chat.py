@@ -241,9 +241,9 @@ def _expand_home(name: str) -> Path:
 
 
 def read_attachments(text: str) -> list[tuple[str, bytes]]:
-    """Return the name and bytes of each file that `text` names with @. Such a word is a file if one
-    exists, or if it looks like one: it begins like a path (`_PATH`) or ends like a file name
-    (`_SUFFIX`). `@ana` names no file.
+    """Return the name and bytes of each file that `text` names with @. A word counts if such
+    a file exists, or if it begins like a path (`_PATH`) or ends like a file name (`_SUFFIX`). Other
+    words, such as `@ana`, are left out.
 
     Raise Unreadable if a file cannot be read or does not exist, or TooLarge above MAX_UPLOAD_BYTES.
     """

@@ -263,8 +263,8 @@ class Screen:
     def show_answer(self, body: Mapping[str, Any], files: Sequence[DownloadedFile] = ()) -> None:
         """Write the complete answer from the event `done`, with its cards and files.
 
-        On a terminal (`live`), `show_text` has written most of it while it grew: of `_shown`, the
-        text so far, the first `_rendered` characters are in their final form."""
+        On a terminal (`live`), `show_text` has written most of it while it grew. `_shown` is the
+        text so far; its first `_rendered` characters are in their final form."""
         text = clean_text(str(body["response"]))
         if self.live:
             self.show_text(text)

@@ -335,7 +335,7 @@ class AdminView:
         last day, it begins some days ago, because the log can be very long. `after` in the address
         is where the next page begins."""
         names = ("since", "until", "person", "event", "after")
-        # Cut, because an address can contain any text.
+        # An address can contain a text of any length.
         query = {name: str(self._query.get(name, "")).strip()[:100] for name in names}
         if not (query["since"] or query["until"]):
             first = datetime.now(self._zone).date() - timedelta(days=DEFAULT_AUDIT_DAYS - 1)

@@ -267,8 +267,8 @@ async def _stop_accepting(listener: socket.socket) -> None:
     that was accepted before.
 
     asyncio makes the transport of an accepted connection in the loop's next step, or drops the
-    connection unclosed if its listener is closed by then.
-    uvicorn learns of the connection in the step after that, and would not close it before.
+    connection unclosed if its listener is closed by then. uvicorn learns of the connection in the
+    step after that, and would not close it before.
     """
     if listener.fileno() >= 0:  # below 0 after a hand-over, which has closed it
         asyncio.get_running_loop().remove_reader(listener)

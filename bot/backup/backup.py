@@ -355,7 +355,6 @@ async def close_unfinished(database: Database) -> tuple[int, int, int]:
         await ledger.record_drawn(
             await ledger.close(change.id, "withdrawn", None, note, time.time())
         )
-    # Rows of changes that were being applied become unknown, and pending notifications are dropped.
     await database.write(_mark_unknown)
     # Since the backup, runs may have taken place, and schedules may have been deleted.
     paused = await database.write(lambda c: close_schedules(c, time.time()))

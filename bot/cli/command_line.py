@@ -118,8 +118,8 @@ def _make_command(operation: Operation) -> Callable[..., int]:
     typed["as_json"] = (AsJson, False)
 
     def command(**values: Any) -> int:
-        """Run the operation with the arguments of the command line. One that deletes something asks
-        first, after it showed what would happen; a script must pass --yes."""
+        """Run the operation with the arguments of the command line. One with a question (`confirm`)
+        asks it first, after its preview if it has one. A script must pass --yes."""
         # A command that does not ask has no `--yes`.
         as_json, yes = values.pop("as_json"), values.pop("yes", True)
         arguments = {name: value for name, value in values.items() if value is not None}

@@ -263,8 +263,8 @@ def _describe_failure(error: HttpError | PonteError, address: tuple[str, str] | 
 
 def _addresses(settings: Settings) -> dict[str, tuple[str, str]]:
     """Return the server of each integration whose address is set, and the name of the setting that
-    holds it, by integration. Only host and port: the rest of an address may be secret, and
-    `_run_check` would mask a whole one. Of two addresses, the first counts."""
+    holds it, by integration. Only host and port: the rest of an address may be secret. Of two
+    addresses, the first counts."""
     addresses = {}
     for face in settings.faces:  # the objects that stand for integrations
         # The names of its settings that hold an address.
@@ -278,8 +278,8 @@ def _addresses(settings: Settings) -> dict[str, tuple[str, str]]:
 
 
 async def _check_packages(start: Start) -> Sequence[Health]:
-    """Report where Ponte is installed, which packages are missing or have a wrong version, and
-    which other distributions contain packages with the names of Ponte's own."""
+    """Report where Ponte is installed, which packages are missing or have a wrong version, and what
+    else has packages with the names of Ponte's own."""
     settings = start.settings
     # The optional dependencies (extras), and what in the settings needs them.
     needs = {

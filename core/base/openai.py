@@ -248,7 +248,7 @@ class ModelServerFault(Exception):
         """The body is HTML or XML, as web servers send it."""
         self.proxy = ""
         """The host and port of the proxy that may have caused the failure."""
-        # JSON comes from the model's server itself: proxies send pages or text.
+        # JSON counts as an answer of the model's server; anything else may be a proxy's.
         self._is_json = not isinstance(body, str) or body.startswith(("{", "["))
         wait = fault.wait if wait is None else wait
         self.wait = None if wait is None else min(wait, MAX_PARSED_RETRY_AFTER_SECONDS)

@@ -529,7 +529,7 @@ class ChangeViews:
         It names at most MAX_NAMED_DECIDERS people and groups. In place of a name of another
         platform it tells only the platform, unless the viewer may see all changes.
         """
-        # A name without a colon is a group of ponte.toml, which no platform knows.
+        # A name without a colon (a group of ponte.toml, a platform) has no label on a platform.
         labels = await self.platforms.labels([name for name in names if ":" in name])
         platform = "" if self.approval.sees_all(viewer) else find_workspace(viewer, address)[0]
         # None: the platform did not tell the name.

@@ -242,9 +242,9 @@ class SqlLedger(SqlStore):
         """Begin to apply this revision of an open proposal for the event `seq`, the person's
         message or click; or expire the proposal if it is too old. Return the change.
 
-        Only one event can claim it: a second caller gets the change as the first one left it, and
-        sees from `decision_seq` that it is not the one. `rule` is the rule that allowed the
-        approval, for the audit log.
+        Only one event can claim it. A second caller gets the change as the first one left it, with
+        another `decision_seq` than its own. `rule` is the rule that allowed the approval, for the
+        audit log.
         """
         change = _get_locked(connection, id)
         if change.state != "open" or change.proposal.revision != revision:
@@ -775,7 +775,7 @@ def _put_steps(connection: SqlConnection, change: Change, steps: Iterable[Change
         write, current = step.write, _row_to_json(step.current)
         before, after = _row_to_json(write.before), _row_to_json(write.after)
         values = (write.id, before, after, write.applier_data, step.state)
-        # The column `person` has the asker's key. In such columns, core/erasure finds all people.
+        # The column `person` has the asker's key, by which core/erasure finds the row.
         key = (change.id, step.number, change.proposal.asker.key)
         rows.append((*key, *values, current, step.explanation, now))
     connection.executemany(

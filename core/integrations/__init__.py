@@ -564,7 +564,7 @@ class OwnerIntegration(Integration[S]):
         usage of people. `board` reads the state of Ponte that the owner sees. `operator` runs the
         operations that the surface offers. `notices` lists and deletes a person's notices. `routes`
         are HTTP handlers of chats and of MCP, by path, and `find_hook` returns the handler of a
-        webhook by its name: a surface with a web server for the network serves them, too.
+        webhook by its name. A surface with a web server for the network serves them, too.
         """
 
     def secrets(self, own: S, home: HomeFolder) -> Mapping[str, str]:

@@ -218,8 +218,8 @@ class SqlInbox(SqlStore):
 
     def enqueue(self, message: Message, receipt: Receipt, decision: bool) -> int:
         """Queue a message that `store_message` stored, after its transaction. Return how many turns
-        of its conversation come first in this process's queue. Return 0 if processes share the
-        queue, because the receipt has the number then.
+        of its conversation come first in this process's queue; 0 if processes share the queue,
+        because the receipt has the number then.
 
         `decision`: it runs at once. A message that was stored before is queued already: return 0.
         """
@@ -227,9 +227,8 @@ class SqlInbox(SqlStore):
             return 0
         quotes = (*message.context, *message.program_context)
         length = len(message.text) + sum(len(quote.text) for quote in quotes)
-        # `recheck` is how often the database is read for what other processes did; None if all
-        # turns run in this one. Then a short message waits in memory, so that its turn need not
-        # read it. Long ones could fill the memory while they wait.
+        # `recheck` is None if all turns run in this process. Then a short message waits in memory,
+        # so that its turn need not read it. Long ones could fill the memory while they wait.
         if self._runner.recheck is None and length <= MAX_CHARACTERS_IN_MEMORY:
             self._new_messages[receipt.seq] = message, time.time()
         return self._runner.enqueue(receipt.seq, _sender_of(message), decision)
@@ -476,10 +475,9 @@ def _sender_of(message: Message) -> Sender:
 
 
 def _drop_conversations(connection: SqlConnection, before: float, area: ConversationArea) -> None:
-    """Delete the conversations of `area`, a set of places, that nobody used since `before` (seconds
-    since 1970) and that have neither messages nor transcript items. Each is of a single request
-    (API, MCP), to which nobody returns, so the empty rows would pile up. A row of `threads` has the
-    state of a conversation's thread, such as its title."""
+    """Delete the conversations of `area` that nobody used since `before` (seconds since 1970) and
+    that have neither messages nor transcript items. Each is of a single request (API, MCP), to
+    which nobody returns, so the empty rows would pile up."""
     there, values = area_condition(area)
     unused = (
         f"SELECT conversation FROM conversations WHERE used_at < ? AND {there}"  # noqa: S608

@@ -324,8 +324,8 @@ def turn_begun_by_fetch(seq: int, facts: Mapping[str, Any]) -> Turn:
     later writes are refused if its conversation was forgotten meanwhile, which raises the
     conversation's `generation`. `record` is what Ponte has stored about the thread, "" for nothing.
     """
-    # A refusal by a rate limit is stored as "reason:limit": "fast:20" for more than 20 messages in
-    # a minute, or "waiting:5" for more than 5 that wait. It is "" if the message is not refused.
+    # A refusal by a rate limit, "" for none: "fast:20" for more than 20 messages in a minute, or
+    # "waiting:5" for more than 5 that wait.
     refusal, _, limit = facts["refusal"].partition(":")
     record = facts["record"]
     return Turn(

@@ -636,7 +636,7 @@ class AnswerReader:
         if self._holds_start:
             if not text.growing.has_thoughts:
                 return ()
-            # `was_unopened` is True, because nothing of the thought was shown to be withdrawn.
+            # `was_unopened` is set so that nothing is withdrawn: no part of the thought was shown.
             self._holds_start, was_unopened, new_text = False, True, text.growing.text
         events: list[ModelEvent] = []
         # "</think>" without an opening tag: the text that was shown was a thought.

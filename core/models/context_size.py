@@ -193,8 +193,8 @@ class ContextSizes:
         """When that question was asked, by model (monotonic seconds). It is asked again after
         CONTEXT_KNOWN_SECONDS."""
         self._is_refused = False
-        """The server answered a path of the latest question with an error 4xx: it can be reached,
-        but may not have this path."""
+        """The server answered a path of the latest question with an error 4xx that neither concerns
+        the key nor passes: it can be reached, but may not have this path."""
 
     def of(self, model: str) -> ContextSize:
         """Return the size as it is known now, by the surest source: the operator's setting, the
@@ -283,7 +283,7 @@ class ContextSizes:
             async with asyncio.timeout(CONTEXT_ASK_SECONDS):
                 self.model_list = listed = self.model_list or await self._get("/models")
                 tokens = find_size(_entry_of(listed, model))
-                # `_is_refused`: the server answered a path with an error 4xx, so it was reached.
+                # `_is_refused`: an error 4xx came that may be about a path, so it was reached.
                 is_sure = bool(listed) or self._is_refused
                 if not tokens:
                     tokens, is_loaded = await self._ask_native(model)
@@ -313,7 +313,7 @@ class ContextSizes:
             self._get("/model/info"),  # LiteLLM
         )
         sizes = map(find_size, (props, _entry_of(running, model), _entry_of(proxy, model)))
-        # These are sure: the first two tell of loaded models, and a proxy loads none itself.
+        # These count as the sizes of loaded models.
         if tokens := next(filter(None, sizes), 0):
             return tokens, True
         own = NUM_CTX_PATTERN.search(str(shown.get("parameters")))
@@ -321,7 +321,7 @@ class ContextSizes:
         if own and int(own[1]) >= MIN_CONTEXT_TOKENS:
             return int(own[1]), True
         entry = _entry_of(studio, model)
-        # `remote_host`: another host runs the model for Ollama, so it is never loaded here.
+        # `remote_host`: another host runs the model for Ollama, so its size counts as sure.
         is_loaded = "loaded_context_length" in entry or "remote_host" in shown
         tokens = find_size(entry) or find_size(shown.get("model_info"))
         return tokens if is_loaded else min(tokens, UNLOADED_CONTEXT_TOKENS), is_loaded

@@ -575,7 +575,7 @@ class Schedules(SqlStore):
         stored once."""
         to = self._find_destination(schedule.reply_to)
         message = make_run_message(schedule, to, due, key, is_late)
-        # Dropped: whether the message runs at once, which no message of a run does.
+        # `_`: whether the message runs at once. That of a run never does.
         receipt, _ = self._inbox.store_message(connection, message)
         run = _insert_run(
             connection, schedule, key, due, self._clock(), "queued", receipt.seq, is_late=is_late
@@ -667,7 +667,7 @@ def _insert_run(
     missed: int = 1,
 ) -> ScheduleRun:
     """Store the row of a run and return the run. Only a run in the state "queued" is not over
-    yet. A row with this key, which can exist if the clock was set back, stays as it is; the run
+    yet. A row with this key, which can exist if the clock was set back, stays as it is. The run
     that is returned has the present values all the same.
 
     `due` is when the run should begin, and `seq` its message in the inbox; 0 for a run that has

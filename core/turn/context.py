@@ -343,7 +343,7 @@ class Preparation:
         reads_context = not run.parsed.error if command is None else command.name == "quick-command"
         may_refer = run.origin.refers_to_others and not turn.items
         # A decision may be half carried out, so its edit or deletion comes too late if an earlier
-        # attempt at its turn began (the turn is not untouched).
+        # attempt at its turn began.
         decides = grammar.is_decision(before)
         is_late_decision = decides and not turn.is_untouched
         try:

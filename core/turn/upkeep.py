@@ -129,8 +129,8 @@ class Upkeep:
         """Forget the conversations that nobody has used for the days that apply to their place.
         Then delete finished messages and changes of these places that are as old."""
         stores = self.conversations
-        # An area is a place without the places in it that have their own number of days. A
-        # further area has the conversations of API requests that name none: each gets its own.
+        # An area is a place without the places in it that have their own number of days. The
+        # first area has the conversations of single requests to the API (`is_one_request`).
         for area, days in self.config.retention.areas():
             since = time.time() - days * DAY_SECONDS
             for conversation in await stores.journal.list_idle_conversations(since, area):

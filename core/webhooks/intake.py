@@ -351,9 +351,9 @@ class HookIntake:
 
 def preview_delivery(hook: Hook, body: bytes) -> tuple[Person, Address, str, str, str]:
     """Return what a delivery with this body would lead to, without storing it, as five values: its
-    author, its place, two texts (the post and "", or the instruction for the model and the body
-    that it reads), and why it would not be answered: "ignored" by the conditions (`only`),
-    "no_fields" if the body fills no field of the template, "" if it would.
+    author, its place, two texts, and why it would not be answered. The texts are the post and "",
+    or the instruction for the model and the body that it reads. The reason is "ignored" (the
+    conditions `only`), "no_fields" (the post would lack its fields or be empty), or "" for none.
 
     The kind of GitHub's event is not in the body, so conditions on it are left out. Without a body,
     the post is the template with empty fields."""

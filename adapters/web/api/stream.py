@@ -410,7 +410,7 @@ class ConversationEvents:
         if live.message is None:  # another process accepted it; the journal has its message
             try:
                 entry = await self._journal.history_entry(live.turn)
-            except NotFound:  # an edit of the message before its turn can have deleted the row
+            except NotFound:  # its row was deleted meanwhile
                 return
             live.seq, live.message = entry.seq, entry.message
         # The tab had this turn when it loaded the conversation.

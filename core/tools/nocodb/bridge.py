@@ -612,8 +612,8 @@ class BridgeSource:
             target=target,
         )
         # By the row's id; new rows have none, and count by their number. `keeps_all` keeps equal
-        # values in the draft, so that the form still has them. A bridge's draft takes values as
-        # they are, for any time zone. `draft_update` also returns how many rows need no change.
+        # values in the draft, so that the form still has them. No value is converted, so the
+        # time zone does not matter. `draft_update` also returns how many rows need no change.
         rows: dict[str, Cells] = {}
         for number, row in enumerate(draft.rows, 1):
             cells = dict(row.after or {})
