@@ -40,6 +40,7 @@ def fit_schema(schema: object) -> Schema:
     if not isinstance(schema, Mapping) or schema.get("type", "object") != "object":
         raise UnfitSchema("its inputs are no object")
     fitted = _Fitting(schema).fit(schema, 0)
+    fitted.pop("anyOf", None)  # servers refuse it at the top
     properties = fitted.setdefault("properties", {})
     names = [name for name in fitted.get("required", []) if name in properties]
     return {**fitted, "type": "object", "required": names}
