@@ -784,9 +784,9 @@ def _add_round(
 def _insert_post(connection: SqlConnection, turn: Turn, number: int, key: str) -> None:
     """Record that the part `number` of the answer is about to be posted under `key`.
 
-    After a crash, Ponte looks on the platform for a post with this key before it posts again. A
-    part that was posted or removed already does not change. One that an earlier attempt only began
-    gets the new key.
+    After a crash, Ponte looks for this post on the platform (`Surface.find`) before it posts again.
+    A part that was posted or removed already does not change. One that an earlier attempt only
+    began gets the new key.
     """
     connection.execute(
         "INSERT INTO posts (seq, number, person, key, state, updated_at)"

@@ -508,7 +508,7 @@ async def _supports_conversations(client: ModelServerClient) -> bool:
     try:
         body = await client.post("/conversations", {})
     except ModelServerFault as fault:
-        # HTML shows a web server and no API. Any other 400 is from an API without this path.
+        # HTML shows a web server and no API. Any other 400 counts as an API without this path.
         if fault.status == 400 and fault.is_page:
             raise NoEndpoint from None
         if fault.status in (*NOT_FOUND_STATUSES, 400, 422):

@@ -570,7 +570,7 @@ def _row(platform: str, member: PlatformMember) -> tuple[str | int | float, ...]
 
 def _member(row: SqlRow) -> PlatformMember:
     """Return the member in a row of the table `directory`, in which spaces separate the ids of the
-    member's groups or roles (`belongs_to`). `person` is the key over all platforms."""
+    member's groups or roles (`belongs_to`)."""
     return PlatformMember(
         id=row["id"],
         scope=row["scope"],
