@@ -412,8 +412,8 @@ def test_a_schema_is_fitted_or_refused() -> None:
     }
     assert fit_schema({}) == {"type": "object", "properties": {}, "required": []}
     union = {"anyOf": [{"required": ["a"]}, {"required": ["b"]}]}
-    for schema in (union, {"allOf": [union]}, {"$ref": "#/$defs/Union", "$defs": {"Union": union}}):
-        assert fit_schema(schema) == fit_schema({})
+    for whole in (union, {"allOf": [union]}, {"$ref": "#/$defs/Union", "$defs": {"Union": union}}):
+        assert fit_schema(whole) == fit_schema({})
     for wrong in (
         {"type": "string"},
         schema | {"properties": {"a": {"$ref": "https://evil.example/s.json"}}},

@@ -85,9 +85,9 @@ class _Fitting:
         if isinstance(extra, Mapping) and extra:
             fitted["additionalProperties"] = self.fit(extra, depth + 1)
         for key in ("anyOf", "oneOf"):
-            # A union at depth 0 is left out. `oneOf` becomes the wider `anyOf`: the MCP server
+            # `oneOf` becomes the wider `anyOf`: the MCP server
             # checks the values itself.
-            if isinstance(schema.get(key), list) and depth:
+            if isinstance(schema.get(key), list):
                 fitted["anyOf"] = [self.fit(each, depth + 1) for each in schema[key]]
         # Of two values for one keyword, that of the schema itself stays: the MCP server checks
         # both.
