@@ -109,23 +109,27 @@ async def _write_findings(
 
 async def _check(start: Start, *model: ModelRequests) -> AsyncIterator[DoctorFinding]:
     """Yield what the running Ponte finds, because its settings may differ from those of this shell;
-    if none responds, what the settings of this folder lead to. With `model` ("announce" or "send"),
-    only announce requests to the model, or make them. Raise PonteError, also if the running Ponte
-    responds but the checks fail there."""
+    if none can tell, what the settings of this folder lead to. With `model` ("announce" or "send"),
+    only announce requests to the model, or make them. Raise SettingsError, and PonteError if a
+    running Ponte was to make them and its answer is lost."""
     home, findings = start.home, None
     ponte = DoctorFinding("ponte", "off", say(NOT_RUNNING_SENTENCE, home=home.path))
     if home.is_served():
         values = {"pid": home.holder(), "home": home.path}
         ponte = DoctorFinding("ponte", "failing", say(SILENT_SENTENCE, **values))
-        with home.address() as socket:
-            async with connect(socket, start) as holder:
-                with suppress(PonteError):
+        has_responded = False
+        try:
+            with home.address() as socket:
+                async with connect(socket, start) as holder:
                     # A request that takes no time, to find out whether the process responds.
                     await holder.run_operation("names", timeout=SILENCE_SECONDS)
-                    ponte = DoctorFinding("ponte", "on", say(RUNNING_SENTENCE, **values))
-                # Its failure is an error: paid requests that it may have made are not repeated.
-                if ponte.state == "on":
+                    has_responded = True
                     findings = await holder.run_operation("doctor", model=model)
+            ponte = DoctorFinding("ponte", "on", say(RUNNING_SENTENCE, **values))
+        except PonteError:
+            # Paid requests that the process may have made are not repeated here.
+            if has_responded and "send" in model:
+                raise
     # Without a running Ponte, ponte.toml on disk is what counts; `fault` says that it has errors.
     if findings is None and start.fault:
         raise start.fault

@@ -414,6 +414,7 @@ def test_a_schema_is_fitted_or_refused() -> None:
     union = {"anyOf": [{"required": ["a"]}, {"required": ["b"]}]}
     for whole in (union, {"allOf": [union]}, {"$ref": "#/$defs/Union", "$defs": {"Union": union}}):
         assert fit_schema(whole) == fit_schema({})
+    assert fit_schema({"oneOf": [{"$ref": "#"}, {"$ref": "#/absent"}]}) == fit_schema({})
     for wrong in (
         {"type": "string"},
         schema | {"properties": {"a": {"$ref": "https://evil.example/s.json"}}},

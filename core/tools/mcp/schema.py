@@ -85,8 +85,9 @@ class _Fitting:
         if isinstance(extra, Mapping) and extra:
             fitted["additionalProperties"] = self.fit(extra, depth + 1)
         for key in ("anyOf", "oneOf"):
+            # At the top, it is not even read: `fit_schema` drops what a reference brings there.
             # `oneOf` becomes the wider `anyOf`: the MCP server checks the values itself.
-            if isinstance(schema.get(key), list):
+            if isinstance(schema.get(key), list) and depth:
                 fitted["anyOf"] = [self.fit(each, depth + 1) for each in schema[key]]
         # Of two values for one keyword, that of the schema itself stays: the MCP server checks
         # both.
