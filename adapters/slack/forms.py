@@ -52,9 +52,6 @@ its value.
 Source, below docs.slack.dev/reference/block-kit: blocks/input-block,
 block-elements/select-menu-element, composition-objects/option-object.
 """
-_FIELDS = 98
-"""The maximum number of inputs in a form. Slack allows 100 blocks in a view
-(docs.slack.dev/reference/views), of which two may be sentences above the inputs."""
 TYPE_IT = "Type `/quick-command SLUG`, then the text or key=value."
 CHANGE_FORM = f"{CARD_ACTION_PREFIX}change"
 """The callback id of the form that changes a proposal, and the action id of its button."""
@@ -63,7 +60,7 @@ _CHANGE_FIELD_PREFIX = "change:"
 because the titles of fields may be longer than a block id, or alike."""
 _MAX_BLOCKS, _MAX_FORM_BYTES = 98, 200_000
 """Blocks of the inputs and their headers, and bytes of all of them. Slack allows 100 blocks in a
-view, of which two are the title and what was left out, and refuses a view of more than 250 KB
+view, of which two may be sentences above the inputs, and refuses a view of more than 250 KB
 (docs.slack.dev/reference/views, reference/methods/views.open)."""
 
 
@@ -89,23 +86,29 @@ def quick_command_form(commands: Sequence[QuickCommand], text: str, memory: Json
 
 
 def inputs_form(command: QuickCommand, memory: Json, wrong: str = "") -> Json:
-    """Return the form with the inputs of one quick command, at most `_FIELDS`. If it has more, a
+    """Return the form with the inputs of one quick command. If Slack does not allow all of them, a
     sentence tells to type the command. `wrong` is an error to show above them, in place of the
     command's description. `memory` is what the form carries until it is submitted; the command's
     slug is added to it."""
     blocks: list[Json] = []
-    title, description = command.title_and_description()
-    if above := wrong or description:
-        blocks.append({"type": "section", "text": make_plain_text(above, SECTION_BYTES)})
-    if len(command.inputs) > _FIELDS:
-        blocks.append(build_section(say(TYPE_IT)))
-    for name, kind in list(command.inputs.items())[:_FIELDS]:
+    size = 0  # the bytes of all inputs
+    for name, kind in command.inputs.items():
         # `kind` has the input's choices and whether it is required. If Slack cannot show all of the
         # choices, the person types one.
         choices = [str(choice) for choice in kind.get("choices") or ()]
         element = _build_menu(choices, choices) or _build_text_input()
         optional = not kind.get("required")
-        blocks.append(_build_input(FIELD_PREFIX + name, name, element, optional=optional))
+        block = _build_input(FIELD_PREFIX + name, name, element, optional=optional)
+        size += len(json.dumps(block))
+        # `_MAX_BLOCKS` leaves room for the two sentences above the inputs.
+        if size > _MAX_FORM_BYTES or len(blocks) == _MAX_BLOCKS:
+            blocks.insert(0, build_section(say(TYPE_IT)))
+            break
+        blocks.append(block)
+    title, description = command.title_and_description()
+    # The description is inserted last, so that it comes first.
+    if above := wrong or description:
+        blocks.insert(0, {"type": "section", "text": make_plain_text(above, SECTION_BYTES)})
     data = memory | {"slug": command.slug}
     return _build_modal(INPUTS_FORM, title or command.slug, say("Run"), blocks, data)
 

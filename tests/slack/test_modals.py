@@ -51,3 +51,14 @@ def test_a_form_has_all_inputs_that_slack_allows_and_says_how_to_give_more() -> 
         check_view(view)
         assert [block["type"] for block in view["blocks"]].count("input") == shown
         assert ("Type `/quick-command SLUG`" in str(view["blocks"])) == (shown < count)
+
+
+def test_a_form_of_more_bytes_than_slack_takes_says_how_to_give_more() -> None:
+    choices = [f"{n:02} {'x' * 57}" for n in range(20)]
+    inputs = {f"input {n}": {"required": True, "choices": choices} for n in range(98)}
+    command = QuickCommand("report", "Report", "Writes a report.", inputs)
+    view = forms.inputs_form(command, {"channel": "C1"})
+    check_view(view)
+    types = [block["type"] for block in view["blocks"]]
+    assert 40 < types.count("input") < 98
+    assert "Type `/quick-command SLUG`" in view["blocks"][types.index("input") - 1]["text"]["text"]
