@@ -90,3 +90,41 @@ async def test_a_reset_removes_no_file_that_another_process_writes(sample: Sampl
             busy.reset()
         writer.execute("COMMIT")
     assert (await place_of(sample, "mcustomers")).base == "written"
+
+
+@pytest.mark.parametrize(
+    ("at", "damage"),
+    [
+        (b"Name", b"\xff"),
+        (18, b"\x09"),
+        (44, b"\0\0\0\x09"),
+        (60, b"\xff"),
+    ],
+    ids=["invalid UTF-8", "write format", "schema format", "negative language"],
+)
+async def test_a_reset_replaces_a_damaged_file(
+    sample: SampleApi, at: int | bytes, damage: bytes
+) -> None:
+    await place_of(sample, "mcustomers")
+    content = bytearray(sample.path.read_bytes())
+    start = at if isinstance(at, int) else content.index(at)
+    content[start : start + len(damage)] = damage
+    sample.path.write_bytes(content)
+    sample.reset()
+    assert await sample.count_rows(await place_of(sample, "mcustomers")) == 30
+
+
+async def test_a_reset_removes_no_file_on_a_full_disk(
+    sample: SampleApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await place_of(sample, "mcustomers")
+    content = sample.path.read_bytes()
+
+    def fill(connection: sqlite3.Connection) -> None:
+        connection.execute("PRAGMA max_page_count = 1")
+        connection.execute("CREATE TABLE big AS SELECT zeroblob(1000000)")
+
+    monkeypatch.setattr(sample, "_fill", fill)
+    with pytest.raises(NocoError, match="full"):
+        sample.reset()
+    assert sample.path.read_bytes() == content

@@ -54,6 +54,17 @@ _SCHEMA = (
 )
 _NOT_STORED = ("ID", "Links", "LinkToAnotherRecord", "Lookup", "Rollup")
 """Types of fields whose cells are computed, or written by `write_links`."""
+_OUTSIDE_FAULT_CODES = (
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PERM,
+)
+"""SQLite's primary result codes (https://sqlite.org/rescode.html) for a fault of the disk, a
+permission or another process's lock. Any other code is a fault of the file's content, also
+SQLITE_READONLY: a damaged header gives it, and a folder that is read-only refuses the deletion."""
 _FOREIGN_SCHEMA = "the file was not made by Ponte"
 
 T = TypeVar("T")
@@ -340,8 +351,9 @@ class SampleApi:
             self._transact(lambda state: self._fill(state.connection))
             return
         except NocoError as error:
-            # The disk, a permission or another process's lock is at fault, and not the content.
-            if isinstance(error.__cause__, sqlite3.OperationalError | OSError):
+            # An error that Python's own module raises, as for invalid UTF-8, has no code.
+            code = getattr(error.__cause__, "sqlite_errorcode", 0) & 0xFF
+            if isinstance(error.__cause__, OSError) or code in _OUTSIDE_FAULT_CODES:
                 raise
         try:
             # A journal of the damaged file would be applied to the new one.
@@ -673,7 +685,7 @@ def _refuse_filter(where: str) -> None:
 def _language_of(number: int) -> str:
     """Return the language that a file of sample tables names by its place in `LOCALES`; English if
     the number is none of Ponte's."""
-    return LOCALES[number] if number < len(LOCALES) else "en"
+    return LOCALES[number] if 0 <= number < len(LOCALES) else "en"
 
 
 def _leads_to_many(column: Json) -> bool:
