@@ -128,7 +128,7 @@ _FORMS = tuple(
         r"(?i:<tool_?calls?>|<\|tool_call(?:_start)?\|>|<\|python_(?:tag|start)\|>|\[TOOL_CALLS\]"
         r"|<\|START_ACTION\|>|functools)()(.*?)"
         r"(?i:</tool_?calls?>|<\|/?tool_call(?:_end)?\|>|<\|(?:python_end|END_ACTION)\|>"
-        r"|(?=<\|python_tag\|>|\[TOOL_CALLS\]|\n<tool_call>)|\Z)",
+        r"|(?=<\|python_tag\|>|\[TOOL_CALLS\]|\n<tool_call>\s*\S)|\Z)",
     )
 )
 """Patterns of a call, and of an argument in it: name, attributes, value. A call has a name and its
@@ -148,9 +148,9 @@ MAX_BARE_CALL_CHARACTERS = 20_000
 """Characters of an answer that is a call without a mark, and of a call in the form of Python."""
 _PYTHON_ERRORS = (ValueError, SyntaxError, TypeError, MemoryError, RecursionError)
 """What Python's parser, its literals and JSON raise for a text that is no value."""
-_AFTER_JSON = re.compile(r"^(?:[;,\s`}\]]|<tool_call>(?=\s*[{\[])|<[|｜/][^<>]*>)*")
-"""What may stand between JSON objects or after them: separators, closing tags, marks, and
-closing brackets that small models write once too often."""
+_AFTER_JSON = re.compile(r"^(?:[;,\s`}\]]|<tool_call>(?=\s*(?:[{\[]|$))|<[|｜/][^<>]*>)*")
+"""What may stand between JSON objects or after them: separators, closing tags, marks, and what
+small models write: one closing bracket too many, or an opening tag in place of the closing one."""
 _REST_OF_CALL = re.compile(r"\{|<invoke|<function=|<parameter|<arg_key>|call_begin")
 
 

@@ -274,7 +274,7 @@ def test_the_arguments_of_a_call(markup: str, arguments: object) -> None:
     [
         f"<tool_call>[{NAMED},{NAMED}]</tool_call><tool_call>garbage</tool_call>",
         f"<tool_call>{NAMED} and so on</tool_call>",
-        f"<tool_call>{NAMED}<tool_call>",
+        f"<tool_call>{NAMED}<tool_call>garbage",
         f"<|python_tag|>{NAMED}, if I may",
         f"[TOOL_CALLS]nocodb_query[ARGS]{WORDS} Done.",
         '<|python_tag|>nocodb_query(**{"table": "Customers"})',
@@ -329,6 +329,14 @@ def test_a_mark_after_a_call_is_no_part_of_it(mark: str) -> None:
     for markup in (f"<|python_tag|>{NAMED}{mark}", f"to=functions.nocodb_query{WORDS}{mark}"):
         calls = read_written_calls(markup, {"nocodb_query": QUERY.parameters})
         assert [arguments for _, arguments in calls] == [ARGUMENTS]
+
+
+@pytest.mark.parametrize("mark", ["<tool_call>", "\n<tool_call>\n"])
+@pytest.mark.parametrize("count", [0, 2])
+def test_an_opening_mark_in_place_of_the_closing_one_ends_a_call(mark: str, count: int) -> None:
+    markup = f"<tool_call>{NAMED}</tool_call>\n" * count + f"<tool_call>{NAMED}{mark}"
+    calls = read_written_calls(markup, {"nocodb_query": QUERY.parameters})
+    assert calls == [("nocodb_query", ARGUMENTS)] * (count + 1)
 
 
 async def test_two_calls_of_which_the_first_lacks_its_end(make: Make, fake: FakeOpenAI) -> None:
