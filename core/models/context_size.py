@@ -74,6 +74,9 @@ CONTEXT_ASK_SECONDS, CONTEXT_WAIT_SECONDS = 5.0, 1.0
 """How long the server may take to tell its size, and how long a turn waits for that."""
 CONTEXT_KNOWN_SECONDS = 600.0
 """After this time a turn asks again: the server may have been restarted with another context."""
+CONTEXT_PAUSE_SECONDS = 60.0
+"""Without a sure answer a turn asks again after this time: a busy server, or one without the key,
+may answer soon, but one that never does would delay each turn."""
 MIN_SCALE, MAX_SCALE = 0.75, 3.0
 """Limits for the correction of estimates. Servers that dropped a part, or had it in their cache,
 count too little."""
@@ -187,14 +190,14 @@ class ContextSizes:
         self._scales: dict[str, float] = {}
         """The tokens that the server counts for one token of Ponte's estimate, by model."""
         self._questions: dict[str, asyncio.Task[None]] = {}
-        """The latest question for the size of a model, under way or answered. A question without
-        a sure answer is removed, so that the next turn asks again."""
+        """The latest question for the size of a model, under way or answered. It is removed if the
+        model is not loaded yet, so that the next turn asks again."""
         self._asked_at: dict[str, float] = {}
         """When that question was asked, by model (monotonic seconds). It is asked again after
-        CONTEXT_KNOWN_SECONDS."""
+        CONTEXT_KNOWN_SECONDS; the time is set back if CONTEXT_PAUSE_SECONDS are enough."""
         self._is_refused = False
-        """The server answered a path of the latest question with an error 4xx that neither concerns
-        the key nor passes: it can be reached, but may not have this path."""
+        """Since the latest sure answer, the server answered a path with an error 4xx that neither
+        concerns the key nor passes: it can be reached, but may not have this path."""
 
     def of(self, model: str) -> ContextSize:
         """Return the size as it is known now, by the surest source: the operator's setting, the
@@ -222,8 +225,9 @@ class ContextSizes:
 
     async def wait(self, model: str, seconds: float = CONTEXT_WAIT_SECONDS) -> None:
         """Make the size of a model known: ask the server, unless its latest answer is younger than
-        CONTEXT_KNOWN_SECONDS. Wait at most `seconds` for the answer; a later answer is used by
-        later turns. The question goes on in a task (`_questions`), which all turns share.
+        CONTEXT_KNOWN_SECONDS, or CONTEXT_PAUSE_SECONDS if it was not sure. Wait at most `seconds`
+        for the answer; a later answer is used by later turns. The question goes on in
+        a task (`_questions`), which all turns share.
 
         OpenAI's own server is not asked: it does not tell sizes, and OPENAI_CONTEXT_TOKENS has
         them. Nor is any server for a model whose size the operator has set (`_setting`).
@@ -276,9 +280,9 @@ class ContextSizes:
         self._refused[model] = size, until
 
     async def _ask(self, model: str) -> None:
-        """Ask all paths where servers tell the size of a model, and store it. If no answer is sure,
-        such as that of a server that has not loaded the model yet, the next turn asks again."""
-        self._is_refused = False
+        """Ask all paths where servers tell the size of a model, and store it. If the server has
+        not loaded the model yet, the next turn asks again; if it answered nothing sure, a turn
+        after a pause does."""
         try:
             async with asyncio.timeout(CONTEXT_ASK_SECONDS):
                 self.model_list = listed = self.model_list or await self._get("/models")
@@ -295,9 +299,13 @@ class ContextSizes:
             if tokens != self._server_tokens.get(model):  # what it refused before no longer counts
                 self._refused.pop(model, None)
             self._server_tokens[model] = tokens
-        if not is_sure:
+        if is_sure:
+            self._is_refused = False
+        elif tokens:
             # `wait` starts a question for a model that has none, so the next turn asks once more.
             self._questions.pop(model, None)
+        else:
+            self._asked_at[model] += CONTEXT_PAUSE_SECONDS - CONTEXT_KNOWN_SECONDS
 
     async def _ask_native(self, model: str) -> tuple[int, bool]:
         """Ask the paths where local servers (Ollama, LM Studio, llama.cpp) and the proxy LiteLLM

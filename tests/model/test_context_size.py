@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from aiohttp import web
@@ -264,7 +265,7 @@ async def test_a_server_without_a_list_of_models_is_asked_once(
 @pytest.mark.parametrize(
     ("statuses", "count"), [((404, 503, 503), 3), ((429,) * 3, 3), ((401,) * 3, 3), ((403,) * 3, 1)]
 )
-async def test_only_a_refusal_of_the_path_in_the_latest_question_is_sure(
+async def test_after_an_unsure_answer_the_size_is_asked_again_after_a_pause(
     make: Make, monkeypatch: pytest.MonkeyPatch, statuses: Sequence[int], count: int
 ) -> None:
     sizes, asked_paths = sizes_of(await make("chat", model=SMALL)), list[str]()
@@ -275,12 +276,36 @@ async def test_only_a_refusal_of_the_path_in_the_latest_question_is_sure(
 
     monkeypatch.setattr(ModelServerClient, "get", refuse)
     monkeypatch.setattr(ModelServerClient, "post", refuse)
-    for turn, status in enumerate(statuses):
-        # The answer of the first turn is old in the second one.
-        age = -1.0 if turn == 1 and status == 503 else 600.0
-        monkeypatch.setattr(context_size, "CONTEXT_KNOWN_SECONDS", age)
-        await sizes.wait(SMALL)
+    now = 0.0
+    monkeypatch.setattr(context_size, "time", Mock(monotonic=lambda: now))
+    for status in statuses:
+        for _ in range(5):
+            await sizes.wait(SMALL)
+            now += 10
+        # The answer of the first turns is old in the next ones.
+        now += 601 if status == 404 else 11
     assert asked_paths.count("/models") == count
+
+
+@pytest.mark.parametrize("status", [401, 429, 500, 501])
+async def test_a_server_that_never_lists_its_models_and_lacks_other_paths_is_asked_twice(
+    make: Make, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    sizes, asked_at = sizes_of(await make("chat", model=SMALL)), list[float]()
+    now = 0.0
+
+    async def refuse(_: ModelServerClient, path: str, body: object = None) -> dict[str, Any]:
+        if path == "/models":
+            asked_at.append(now)
+        raise ModelServerFault("refused", status=status if path == "/models" else 404)
+
+    monkeypatch.setattr(ModelServerClient, "get", refuse)
+    monkeypatch.setattr(ModelServerClient, "post", refuse)
+    monkeypatch.setattr(context_size, "time", Mock(monotonic=lambda: now))
+    while now < 600:
+        await sizes.wait(SMALL)
+        now += 10
+    assert asked_at == [0, 70]
 
 
 async def test_a_wrong_count_does_not_refuse_messages_for_ever(
