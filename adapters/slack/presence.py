@@ -359,12 +359,13 @@ class Presence:
         self._signs.notices.end(self._to.turn)
         if self._ended:
             return
-        self._ended = True
         await self.clear_waiting_signs()
         if self._line is not None and not self._posts:  # Slack clears it only at a post
             await self._set_status("")
         # The call that starts the session may be under way; one that ends it must come later.
         if self._session is not None:
+            # The end of a stream does not end a session that begins later.
+            released = released and self._session.done()
             await asyncio.wait({self._session}, timeout=_SIGN_PATIENCE)
         # Only if this turn was the last one to start a session in the thread: a later turn's
         # session is still needed. True also tells `remove_old_signs` to do nothing.
@@ -377,6 +378,8 @@ class Presence:
             self._thread and not released and (has_cards or self._where in self._signs.suspended)
         ):
             await self._start_release()
+        # Only now: a person's stop may cancel the turn above, which then ends its answer again.
+        self._ended = True
 
     async def remove_old_signs(self) -> None:
         """Remove the signs that a former process left. This also applies if the answer was already

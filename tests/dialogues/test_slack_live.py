@@ -178,6 +178,25 @@ async def test_a_stop_that_only_the_stream_is_told_of_ends_it_too(
         assert len(w.posts(w.dm)) == 1
 
 
+async def test_a_stop_while_the_signs_of_an_answer_are_removed_leaves_no_session(
+    tmp_path: Path,
+) -> None:
+    """The turn is then cancelled, and finishes its answer once more."""
+    model = Speaker(*WORDS)
+    async with workplace(tmp_path, Setting(model)) as w:
+        gate = w.slack.api.close("agents.sessions.setStatus")
+        message = w.slack.say(w.alice, w.dm, "tell me")
+        await gate.wait_until_reached()
+        model.finish()
+        post = await w.first_post(w.dm)
+        await w.until(lambda: post.visible_text == WHOLE and post.stream is None)
+        w.slack.say(w.alice, w.dm, "stop", thread=message)
+        await w.until(lambda: len(w.posts(w.dm)) == 2)
+        gate.release()
+        await w.until(lambda: w.slack.workspace.session_log)
+        await w.until(lambda: post in w.slack.finished_answers(message))
+
+
 async def test_a_stop_where_nothing_runs_ends_the_session(tmp_path: Path) -> None:
     async with workplace(tmp_path) as w:
         message = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
