@@ -17,7 +17,7 @@ from core.domain.records import Effect, Outcome
 from core.turn.context import TABLE_TOOLS_PREFIX
 
 MAX_SHOWN_RESULTS = 5
-MAX_RESULT_CHARACTERS = 1_000
+MAX_SHOWN_RESULT_CHARACTERS = 1_000
 """Characters of a result that is text."""
 MAX_CAUSE_CHARACTERS = 300
 _CHANGES_FAILED = "{failed} of {count} changes couldn't be prepared: {why}"
@@ -42,7 +42,7 @@ class MadeCall:
 
     @property
     def has_failed(self) -> bool:
-        # The card of a change that a rule approved tells how it ended.
+        """True without a result. The card of a change that a rule approved tells how it ended."""
         return self.outcome.status in ("error", "unknown") and not self.outcome.proposal
 
     def describe(self) -> str:
@@ -82,7 +82,9 @@ def describe_calls(calls: Sequence[MadeCall]) -> Sequence[str]:
         if call.outcome.data:
             paragraphs.append(f"[table: {call.id}]")
         elif call.outcome.row_keys is None:
-            paragraphs.append(make_code_block(truncate(call.outcome.text, MAX_RESULT_CHARACTERS)))
+            paragraphs.append(
+                make_code_block(truncate(call.outcome.text, MAX_SHOWN_RESULT_CHARACTERS))
+            )
         paragraphs += call.outcome.sources
     failed = _list_failed(calls)
     # A schedule is a change, although its tool needs only the right to chat.

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from core.base.errors import ModelDown
+from core.base.errors import ModelDown, OverBudget, PonteError
 from core.base.http import HttpClient
 from core.domain.messages import Answer, Item
 from core.domain.ports import ToolSource
@@ -164,11 +164,14 @@ async def test_what_still_fails_is_told_with_its_cause(
     assert ("Order 30" in answer.text) == (LARGE in again)
 
 
-async def test_a_model_that_is_away_costs_no_card(bot_home: BotHome) -> None:
+@pytest.mark.parametrize("error", [ModelDown, OverBudget])
+async def test_without_the_round_for_repairs_the_card_stays(
+    bot_home: BotHome, error: type[PonteError]
+) -> None:
     class Away(Planned):
         async def ask(self, ask: RoundRequest) -> AsyncIterator[ModelEvent]:  # type: ignore[override]
             if ask.number == 2:
-                raise ModelDown
+                raise error(limit=1)
             async for event in super().ask(ask):
                 yield event
 
@@ -226,6 +229,18 @@ async def test_a_crash_before_the_round_for_repairs_repeats_nothing(bot_home: Bo
     assert [card.id for card in answer.cards] == [change.id]
     assert "paid once" in answer.text
     assert "1 of 2 changes couldn't be prepared: " in answer.text
+
+
+async def test_a_stop_in_the_round_for_repairs_keeps_the_card_without_words(
+    bot_home: BotHome,
+) -> None:
+    model = Planned([PAID, WRONG], held=2)
+    async with open_bot(bot_home, model) as ponte:
+        _, receipt = await ponte.send("mark both as paid")
+        await model.hold.wait()
+        await ponte.engine.conversations.inbox.cancel(receipt.seq)
+        answer = await ponte.wait_for_answer(receipt)
+    assert (answer.text, len(answer.cards)) == ("_Stopped._", 1)
 
 
 async def test_the_next_turn_reads_all_of_it(bot_home: BotHome) -> None:
