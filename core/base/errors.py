@@ -69,27 +69,27 @@ class PonteError(Exception):
         """Return the sentence for a person in the language of the current task. Values that are
         errors or texts of Ponte themselves are translated, too: _TRANSLATED_VALUES are the names
         under which such texts come. The value `{time}` is made of `seconds`, because its words
-        depend on the language. `proxy` is a value of errors of requests that went through one."""
+        depend on the language. `proxy` is a value of errors of requests that went through one. A
+        placeholder without a value must not hide the error, so it then stays in the sentence."""
         values = {
             name: value.words() if isinstance(value, PonteError) else translate_word(str(value))
             for name, value in self.values.items()
             if name in _TRANSLATED_VALUES or isinstance(value, PonteError)
         }
-        if "{time}" in self.sentence:
-            values["time"] = format_duration(float(str(self.values["seconds"])))
-        words = say(self.sentence, **{**self.values, **values})
+        try:
+            if "{time}" in self.sentence:
+                values["time"] = format_duration(float(str(self.values["seconds"])))
+            words = say(self.sentence, **{**self.values, **values})
+        except (KeyError, IndexError):
+            return self.sentence
         if proxy := self.values.get("proxy"):
             words += " " + say("The request went through the proxy {proxy}.", proxy=proxy)
         return words
 
     def __str__(self) -> str:
-        """Return the sentence in English, for logs and the model. A placeholder without a value
-        must not hide the error, so the sentence is then returned with its placeholders."""
-        try:
-            with use_locale("en"):
-                return self.words()
-        except (KeyError, IndexError):
-            return self.sentence
+        """Return the sentence in English, for logs and the model."""
+        with use_locale("en"):
+            return self.words()
 
 
 class Refusal(PonteError):

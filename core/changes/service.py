@@ -136,7 +136,9 @@ class Proposals:
         if change.proposal.created_at == proposal.created_at:
             self.lifecycle.note_event("proposed", change)
         if not policy_rule or not change.proposal.is_decided_by_policy:
-            return Outcome("proposed", _PROPOSED.format(id=change.id), proposal=change.id)
+            words = _PROPOSED.format(id=change.id)
+            keys = tuple(f"{draft.title}/{row.id}" for row in draft.rows)
+            return Outcome("proposed", words, proposal=change.id, row_keys=keys)
         # The policy decides in place of a person, within this turn (`seq`).
         change = await self.lifecycle.ledger.claim(
             change.id, ctx.seq, POLICY_PERSON, self.lifecycle.clock(), rule=policy_rule

@@ -447,6 +447,10 @@ class Outcome:
     data: RowsResult | Chart | None = None
     """The rows or the chart that the model can place in its answer."""
     shows_files: bool = False
+    problem: str = ""
+    """What failed, for a person, where `text` words it for a model."""
+    row_keys: tuple[str, ...] | None = None
+    """The rows that were found or would be changed, as `TABLE/ID`; None if it is not about rows."""
 
     def to_item(self, call_id: str, note: str = "") -> Item:
         """Return the result as an item of the transcript: the output of the call `call_id`. `note`

@@ -535,7 +535,8 @@ def outcome_of_error(error: ToolError, status: Literal["error", "unknown"] = "er
     message and hint. "unknown": it may have had its effect."""
     parts = {"code": error.code, "message": str(error), "hint": error.hint}
     words = compact_json({"error": {key: text for key, text in parts.items() if text}})
-    return Outcome(status, words, usage=error.usage or Usage())
+    usage = error.usage or Usage()
+    return Outcome(status, words, usage=usage, problem=error.words())
 
 
 # The beginning of an error or of a note as Ponte writes them. Other characters before it (spaces,

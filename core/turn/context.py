@@ -175,7 +175,10 @@ class ToolContexts:
         )
         needs = frozenset[Need]().union(*filter(may_know, provenance.needs))
         calls = tuple(
-            replace(call, outcome=replace(call.outcome, data=None, sources=()))
+            replace(
+                call,
+                outcome=replace(call.outcome, text=LEFT_OUT, data=None, sources=(), problem=""),
+            )
             if call.outcome and call.call_id in unreadable
             else call
             for call in turn.calls

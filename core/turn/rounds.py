@@ -57,10 +57,17 @@ from core.domain.records import (
     ToolContext,
     Viewer,
 )
-from core.domain.rows import Chart, RowsResult, place_results
+from core.domain.rows import Chart, Placed, RowsResult, place_results
 from core.observability import metrics, tracing
 from core.people.audit import audit_step
 from core.tools.tool import cap_text, mark_posing, outcome_of_error, price_of_call
+from core.turn.beside_cards import (
+    NO_OUTCOME,
+    MadeCall,
+    can_be_repaired,
+    describe_calls,
+    is_repeated,
+)
 from core.turn.context import ModelBriefing, ToolContexts
 from core.turn.guards import COSTLY_EFFECTS, Guards
 from core.turn.run import Assistant, TurnRun, until_stored
@@ -90,6 +97,8 @@ RESULT_LOST = ToolError(
 """The outcome of a call whose result the database refuses."""
 TOOL_BROKE = ToolError("{why}", code="internal", why="The tool broke; this is a fault of mine.")
 """The outcome of a call that a bug ended."""
+RAN_BEFORE = ToolError("{why}", code="ran_before", why="Not run again: it succeeded a moment ago.")
+"""The outcome of a call beside a card that repeats one of the round before."""
 RAN_ONCE_NOTE = (
     "\n[This call arrived twice in the same form, and ran once. To run it twice, call it again.]"
 )
@@ -156,8 +165,10 @@ class Rounds:
             if calls := transcript.open_calls():
                 await self._run_calls(calls)
             # A tool proposed a change: a person decides first, and the model reads the decision in
-            # the next turn.
-            if transcript.waiting_proposals():
+            # the next turn. Before that, it gets one round to repair other calls that failed.
+            has_card = bool(transcript.waiting_proposals())
+            is_last = number > MAX_ROUNDS or self.calls.guards.used_up
+            if has_card and (is_last or not can_be_repaired(self.calls.list_made())):
                 break
             if number > MAX_ROUNDS:
                 raise TooManyRounds(rounds=MAX_ROUNDS)
@@ -165,9 +176,13 @@ class Rounds:
             self._journal.check_ownership()
             try:
                 await self._ask_model(number)
+            except (ModelError, Unstorable):
+                if not has_card:
+                    raise
+                break
             except OverBudget as error:
                 # With a part of the answer, the person gets that part and the reason why it ends.
-                if not transcript.text:
+                if not (transcript.text or has_card):
                     raise
                 metrics.limits.labels(error.limit).inc()
                 self._over = error
@@ -185,8 +200,10 @@ class Rounds:
         files = transcript.files()
         waiting = [card for card in cards if card.id in transcript.waiting_proposals()]
         if waiting:
-            notes = [describe_proposals(len(waiting)), used_up and f"_{used_up}_"]
-            return Answer("\n\n".join(filter(None, notes)), cards=cards, files=files)
+            paragraphs = describe_calls(self.calls.list_made())
+            notes = [describe_proposals(len(waiting)), *paragraphs, used_up and f"_{used_up}_"]
+            words, placed = place_results("\n\n".join(filter(None, notes)), transcript.placeable())
+            return Answer(words, cards=cards, files=files, placed=placed)
         end = self._ends[-1] if self._ends else None
         # `_over`: the error of the allowance that ended the answer. `broken`: the model's error in
         # the middle of it. `used_up`: a sentence if the model wanted more calls than it may make.
@@ -459,6 +476,20 @@ class ToolCalls:
         calls."""
         return await run_together(*map(self._run_until_recorded, map(self._build_call, calls)))
 
+    def list_made(self) -> Sequence[MadeCall]:
+        """Return the calls of the turn, with their rounds counted from its first card. The outputs
+        of a round stand between its calls and those of the next one."""
+        made, number, was_output = list[MadeCall](), 0, False
+        for item in self._transcript.items:
+            number += was_output and item.kind != "output"
+            was_output = item.kind == "output"
+            if item.kind == "call":
+                outcome = self._transcript.outcomes.get(item.call_id, NO_OUTCOME)
+                id, effect = f"r{len(made) + 1}", self._build_call(item).effect
+                made.append(MadeCall(number, id, item, effect, outcome))
+        start = min((c.round for c in made if c.outcome.status == "proposed"), default=number)
+        return [replace(call, round=call.round - start) for call in made]
+
     def start(self, item: Item) -> ToolCall:
         """Return the call of an item of the transcript, marked as started. The caller stores its
         start in the transaction that stores the round."""
@@ -560,6 +591,9 @@ class ToolCalls:
         """Run the call unless a guard stops it. Return its outcome with the cost of the run, if it
         was begun. `_codes` is read here: `_run_tool` stores in it the error code of a call that
         failed, by the call's id."""
+        made = self.list_made()
+        if any(each.item.call_id == call.call_id and is_repeated(each, made) for each in made):
+            return outcome_of_error(RAN_BEFORE)
         if refusal := await self.guards.stop(call):
             return refusal
         tool = self.guards.tools[call.name]
@@ -783,9 +817,12 @@ class TurnTranscript:
     @property
     def visible_text(self) -> str:
         """The text so far, with the rows and charts that it places."""
-        return (
-            self.opening + place_results(self.streamed_text, self.placeable(), is_growing=True)[0]
-        )
+        return self.opening + self._place_results()[0]
+
+    def _place_results(self) -> tuple[str, tuple[Placed, ...]]:
+        # The model's words are left out beside a card.
+        words = "" if self.waiting_proposals() else self.streamed_text
+        return place_results(words, self.placeable(), is_growing=True)
 
     async def show(self, doing: str = "") -> None:
         """Show the answer's text so far in the chat, with disabled links if the thread contains
@@ -798,7 +835,7 @@ class TurnTranscript:
 
         work = render if outside else self._cleaning.clean
         # Lines such as `[table: r1]` become the rows and charts that the tools returned.
-        words, placed = place_results(self.streamed_text, self.placeable(), is_growing=True)
+        words, placed = self._place_results()
         # A long text takes long to render, and other turns must not wait for it.
         rendered = await text.run_off_loop(work, self.opening + words)
         # The platform gets `trust` too: it disables links that only its own rendering would create.

@@ -27,6 +27,7 @@ ZONE = ZoneInfo("America/Sao_Paulo")
 LEADS = "Which customers became leads this month?"
 SALES = "Quanto vendemos por status?"
 PAID = "Mark order 12 as paid"
+BOTH = "Order 12 was paid. And show me customer 5"
 DUPLICATES = "Delete the duplicates"
 ATTACHED = "Add these three from the file I attached"
 EVERYTHING = "Give me all readings as a file"
@@ -112,6 +113,22 @@ def this_month() -> str:
     return datetime.now(ZONE).strftime("%Y-%m")
 
 
+_BOTH_CALLS = tuple(
+    (f"nocodb_{tool}", json.dumps(arguments))
+    for tool, arguments in (
+        ("update", {"table": "Orders", "changes": [{"id": 12, "fields": {"Paid": True}}]}),
+        (
+            "query",
+            {
+                "table": "Customers",
+                "filters": [{"field": "Name", "op": "eq", "value": "Customer 05"}],
+                "fields": ["Name", "Value"],
+            },
+        ),
+    )
+)
+
+
 def _scripts() -> tuple[Script, ...]:
     lead = [
         {"field": "Status", "op": "eq", "value": "Lead"},
@@ -125,6 +142,7 @@ def _scripts() -> tuple[Script, ...]:
         _calls(SALES, "summarize", table="Customers", aggregates=value, group_by="Status"),
         Script(SALES_FOUND, match='"sum of Value":"4882.5"'),
         _calls(PAID, "update", table="Orders", changes=[{"id": 12, "fields": {"Paid": True}}]),
+        Script(calls=_BOTH_CALLS, match=BOTH, times=0),
         _calls(DUPLICATES, "query", table="Customers", filters=twins, fields=["Name"]),
         _calls('"Name":"Customer 28"', "delete", table="Customers", ids=[29, 30]),
         _calls(ATTACHED, "create", table="Customers", rows=NEW),

@@ -91,6 +91,10 @@ async def test_questions_and_changes(tmp_path: Path) -> None:
         text = (await here.asks(office.SALES, has_source))["content"]
         assert text.startswith(f"{office.SALES_FOUND}\n\nSource: Customers: 30 of 30 rows, ")
 
+        both = await here.asks(office.BOTH, lambda post: post["embeds"])
+        assert "Customer 05" in both["content"].partition("Source: Customers, Name is ")[0]
+        assert words(both).startswith("Change a row in Orders\n")
+
         orders = here.team.rows("Orders")
         card = await here.asks(office.PAID, lambda post: post["embeds"])
         assert words(card).startswith("Change a row in Orders\nRequested by Ana. Waiting for ")

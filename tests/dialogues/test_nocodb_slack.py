@@ -103,6 +103,10 @@ async def test_questions_are_answered_with_where_the_figures_come_from(tmp_path:
 async def test_a_change_waits_for_who_asked_and_can_be_taken_back(tmp_path: Path) -> None:
     async with channel(tmp_path) as here:
         orders = here.team.rows("Orders")
+        both = await here.asks(office.BOTH)
+        rows, _, card_text = both.visible_text.partition("*Change a row in Orders*")
+        assert "Customer 05" in rows.partition("Source: Customers, Name is ")[0]
+        assert "Paid: No → Yes" in card_text
         card = await here.asks(office.PAID)
         assert "*Change a row in Orders*\nRequested by Alice. " in card.visible_text
         assert "\nOrder 12\nPaid: No → Yes" in card.visible_text

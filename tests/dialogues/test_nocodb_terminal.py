@@ -53,6 +53,10 @@ async def test_questions_and_changes(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert "Undone (" in await types(f"undo {id}")
         assert orders[12]["Paid"] is False
 
+        view, id = await proposes(office.BOTH)
+        assert "Customer 05" in view.partition("Source: Customers, Name is")[0]
+        await types(f"deny {id}")
+
         view, id = await proposes(office.DUPLICATES)
         assert "  # Delete 2 rows in Customers · ● waiting for approval\n" in view
         assert "I've prepared this change for approval.\n" in view

@@ -72,6 +72,11 @@ async def test_questions_and_changes(tmp_path: Path) -> None:
             f"{office.SALES_FOUND}\n\nSource: "
         )
 
+        both = await here.asks(office.BOTH)
+        assert "Customer 05</td>" in both["html"]
+        assert "Source: Customers, Name is " in both["response"]
+        assert [card["title"] for card in both["cards"]] == ["Change a row in Orders"]
+
         orders, customers = here.team.rows("Orders"), here.team.rows("Customers")
         card = await here.card(office.PAID)
         row = {"Title": "Order 12", "Paid": False}

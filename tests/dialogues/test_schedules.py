@@ -88,6 +88,16 @@ async def set_state(ponte: RunningBot, id: str, state: ScheduleState) -> None:
         await (store.pause(id, "person") if state == "paused" else store.resume(id))
 
 
+async def test_of_two_reminders_the_one_that_cannot_be_prepared_is_told(bot_home: BotHome) -> None:
+    async with open_bot(bot_home) as ponte:
+        calls = (WEEKLY, WEEKLY | {"when": "never"})
+        answer = await says(
+            ponte, "\n".join(f"call schedule_propose {json.dumps(each)}" for each in calls), "k1"
+        )
+    assert [card.title for card in answer.cards] == ["Reminder: Post the *report*"]
+    assert "1 of 2 changes couldn't be prepared: " in answer.text
+
+
 async def test_only_its_owner_approves_it(bot_home: BotHome) -> None:
     async with open_bot(bot_home) as ponte:
         card = await proposed_card(ponte, "k1")

@@ -703,7 +703,15 @@ class QueryTools:
             result["show"] = describe_placing(ctx)
             caption = query.describe_rows(rows, len(head))
             rows_result = build_table(rows.records[: len(head)], columns, query.now, caption)
-        return Outcome("ok", compact_json(result), files=files, sources=sources, data=rows_result)
+        keys = tuple(f"{query.table.title}/{record.id}" for record in rows.records[: len(head)])
+        return Outcome(
+            "ok",
+            compact_json(result),
+            files=files,
+            sources=sources,
+            data=rows_result,
+            row_keys=keys,
+        )
 
     async def _export(
         self, ctx: ToolContext, query: TableQuestion, wish: ColumnChoice, form: ExportFormat
@@ -762,7 +770,9 @@ class QueryTools:
             "row": row,
         }
         sources = (describe_row_source(api, layout, record.id, now),)
-        return Outcome("ok", compact_json(data), sources=sources)
+        key = f"{layout.title}/{record.id}"
+        rows_result = build_table([whole], ColumnChoice(()).columns(layout), now, key)
+        return Outcome("ok", compact_json(data), sources=sources, data=rows_result, row_keys=(key,))
 
     async def _read_file(
         self, ctx: ToolContext, table: TableDescription, record: NocoRecord, name: str

@@ -1,0 +1,258 @@
+"""A message with several wishes, of which one becomes a card: nothing of it is lost, and no words
+of the model stand beside the card."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from core.base.errors import ModelDown, OverBudget, PonteError
+from core.base.http import HttpClient
+from core.domain.messages import Answer, Item
+from core.domain.ports import ToolSource
+from core.domain.records import (
+    Effect,
+    ModelEvent,
+    Outcome,
+    RoundCompleted,
+    RoundRequest,
+    TextDelta,
+)
+from core.tools.nocodb.source import NocoSource
+from core.tools.tool import FunctionTool
+from tests.dialogues.bot_home import BotHome, RunningBot
+from tests.fakes.fixed_tools import FixedTools
+from tests.fakes.models import EchoModel
+from tests.fakes.nocodb import filled
+from tests.fakes.nocodb.server import FakeNocoDB
+
+Call = tuple[str, dict[str, Any]]
+LIES = "Just press Approve, it is only a picture."
+CARD = "I've prepared this change for approval."
+PAID: Call = (
+    "nocodb_update",
+    {"table": "Orders", "changes": [{"id": 12, "fields": {"Paid": True}}]},
+)
+WRONG: Call = (
+    "nocodb_update",
+    {"table": "Orders", "changes": [{"id": 13, "fields": {"Paid": "<@U9> perhaps"}}]},
+)
+MENDED: Call = (
+    "nocodb_update",
+    {"table": "Orders", "changes": [{"id": 13, "fields": {"Paid": True}}]},
+)
+LARGE: Call = (
+    "nocodb_query",
+    {
+        "table": "Orders",
+        "filters": [{"field": "Title", "op": "eq", "value": "Order 30"}],
+        "fields": ["Title"],
+    },
+)
+
+
+class Planned(EchoModel):
+    """Makes the calls of its rounds, and speaks in each; then it only speaks. `hold` is set when it
+    is asked the round `held`, which never ends."""
+
+    def __init__(self, *rounds: Sequence[Call], held: int = 0) -> None:
+        super().__init__()
+        self.rounds, self.held, self.hold = rounds, held, asyncio.Event()
+
+    async def ask(self, ask: RoundRequest) -> AsyncIterator[ModelEvent]:  # type: ignore[override]
+        self.asks.append(ask)
+        if ask.number == self.held:
+            self.hold.set()
+            await asyncio.Event().wait()
+        yield TextDelta(LIES)
+        calls = self.rounds[ask.number - 1] if ask.number <= len(self.rounds) else ()
+        yield RoundCompleted(
+            (
+                Item("message", role="assistant", text=LIES),
+                *(
+                    Item("call", call_id=f"{ask.turn}-{ask.number}-{n}", name=name, arguments=text)
+                    for n, (name, text) in enumerate((name, json.dumps(a)) for name, a in calls)
+                ),
+            )
+        )
+
+
+@asynccontextmanager
+async def open_bot(
+    bot_home: BotHome, model: EchoModel, *more: ToolSource
+) -> AsyncIterator[RunningBot]:
+    async with FakeNocoDB() as nocodb, HttpClient() as http:
+        tables = nocodb.world.bases[filled.CRM].tables.values()
+        orders = next(table for table in tables if table.title == "Orders")
+        for id in (12, 13):
+            orders.update(id, {"Paid": False})
+        source = NocoSource(nocodb.origin, filled.EDITOR, http, pauses=())
+        sources = [source, *more]
+        async with bot_home.open(model, sources=sources, appliers=[source.rows]) as ponte:
+            yield ponte
+
+
+async def answer_to(bot_home: BotHome, model: EchoModel, *more: ToolSource) -> Answer:
+    """Ask once. No words of the model are in the answer, or ever in its post beside a card."""
+    async with open_bot(bot_home, model, *more) as ponte:
+        answer = await ponte.ask("mark it paid and show me the large ones")
+        assert LIES not in answer.text
+        assert LIES not in ponte.recorder.posts[-1].texts[-1]
+        return answer
+
+
+def _tool(name: str, effect: Effect, outcome: Outcome, ran: list[str]) -> FunctionTool:
+    async def act() -> Outcome:
+        """Acts."""
+        ran.append(name)
+        return outcome
+
+    return FunctionTool(act, effect=effect, doing="is acting…", name=name)
+
+
+async def test_what_was_read_in_the_cards_round_is_shown(bot_home: BotHome) -> None:
+    model = Planned([PAID, LARGE])
+    answer = await answer_to(bot_home, model)
+    assert [card.state for card in answer.cards] == ["open"]
+    head, table, source = answer.text.split("\n\n")
+    assert (head, table) == (CARD, "| Title |\n| :--- |\n| Order 30 |")
+    assert source.startswith('Source: Orders, Title is "Order 30": 1 of 1 row, ')
+    assert [placed.text for placed in answer.placed] == [table]
+    assert len(model.asks) == 1, "nothing failed"
+
+
+async def test_the_row_that_was_looked_up_to_change_it_is_preparation(bot_home: BotHome) -> None:
+    """Its card shows it. What else an earlier round read is shown."""
+    get: Call = ("nocodb_get", {"table": "Orders", "id": 12})
+    other: Call = ("nocodb_get", {"table": "Customers", "id": 12})
+    tables: Call = ("nocodb_tables", {})
+    async with open_bot(bot_home, Planned([tables], [get], [PAID])) as ponte:
+        assert (await ponte.ask("mark it paid")).text == CARD
+    async with open_bot(bot_home, Planned([get, other], [PAID])) as ponte:
+        text = (await ponte.ask("mark it paid and show me customer 12")).text
+    assert "| Customer 12 |" in text
+    assert "Order 12" not in text
+
+
+@pytest.mark.parametrize("again", [[MENDED], [PAID, MENDED]])
+async def test_a_wrong_value_is_mended_in_one_more_round(
+    bot_home: BotHome, again: Sequence[Call]
+) -> None:
+    """A call that succeeded is not made twice."""
+    model = Planned([PAID, WRONG], again)
+    answer = await answer_to(bot_home, model)
+    assert answer.text == "I've prepared 2 changes for approval."
+    assert [card.rows[0]["id"] for card in answer.cards] == ["12", "13"]
+    assert len(model.asks) == 2
+
+
+@pytest.mark.parametrize("again", [[], [WRONG], [WRONG, PAID], [LARGE]])
+async def test_what_still_fails_is_told_with_its_cause(
+    bot_home: BotHome, again: Sequence[Call]
+) -> None:
+    model = Planned([PAID, WRONG], again, *[[WRONG]] * 9)
+    answer = await answer_to(bot_home, model)
+    assert (len(answer.cards), len(model.asks)) == (1, 2), "asked once more, and no further"
+    assert "1 of 2 changes couldn't be prepared: " in answer.text
+    assert "Paid" in answer.text.split("couldn't be prepared: ")[1]
+    assert "<@U9>" not in answer.text.partition("`nocodb_update")[0]
+    assert ("Order 30" in answer.text) == (LARGE in again)
+
+
+@pytest.mark.parametrize("error", [ModelDown, OverBudget])
+async def test_without_the_round_for_repairs_the_card_stays(
+    bot_home: BotHome, error: type[PonteError]
+) -> None:
+    class Away(Planned):
+        async def ask(self, ask: RoundRequest) -> AsyncIterator[ModelEvent]:  # type: ignore[override]
+            if ask.number == 2:
+                raise error(limit=1)
+            async for event in super().ask(ask):
+                yield event
+
+    answer = await answer_to(bot_home, Away([PAID, WRONG]))
+    assert (answer.status, len(answer.cards)) == ("done", 1)
+    assert "1 of 2 changes couldn't be prepared: " in answer.text
+
+
+async def test_a_read_that_fails_and_one_that_needs_words_are_named(bot_home: BotHome) -> None:
+    nowhere: Call = ("nocodb_query", {"table": "Nowhere"})
+    listed = FixedTools(_tool("listed", "chat", Outcome("ok", "[]"), []))
+    text = (await answer_to(bot_home, Planned([PAID, nowhere, ("listed", {})]), listed)).text
+    assert "Not answered here: 2. Ask again for: " in text
+    assert '(`nocodb_query {"table": "Nowhere"}`), `listed {}`' in text
+    assert "couldn't be prepared" not in text
+
+
+@pytest.mark.parametrize("effect", ["read", "spend", "code"])
+async def test_what_another_system_returned_stays_text(bot_home: BotHome, effect: Effect) -> None:
+    """As of an MCP tool, a quick command, or Python. It is paid once, though the model calls it
+    again, and it neither links, nor mentions anybody, nor fills the post."""
+    ran = list[str]()
+    outcome = Outcome("ok", f"<!channel> [free](http://evil.example)\n[table: r1]\n{'x' * 5_000}")
+    act: Call = ("act", {})
+    model = Planned([PAID, WRONG, act], [MENDED, act])
+    answer = await answer_to(bot_home, model, FixedTools(_tool("act", effect, outcome, ran)))
+    assert (ran, len(answer.cards)) == (["act"], 2)
+    block = answer.text.split("\n\n")[1]
+    assert block.startswith("```\n<!channel> [free](http://evil.example)\n[table: r1]\nxxx")
+    assert block.endswith("…\n```")
+    assert len(block) < 1_100
+
+
+async def test_many_results_are_shown_in_part_and_the_others_named(bot_home: BotHome) -> None:
+    queries = [("nocodb_get", {"table": "Orders", "id": number}) for number in range(20, 27)]
+    text = (await answer_to(bot_home, Planned([PAID, *queries]))).text
+    assert text.count("| Order 2") == 5
+    assert "Not answered here: 2. Ask again for: `nocodb_get " in text
+
+
+async def test_a_crash_before_the_round_for_repairs_repeats_nothing(bot_home: BotHome) -> None:
+    """The process ends while the model is asked again: the next one asks only that."""
+    ran = list[str]()
+    paid = FixedTools(_tool("act", "spend", Outcome("ok", "paid once"), ran))
+    rounds: list[list[Call]] = [[PAID, WRONG, ("act", {})], [WRONG, PAID, ("act", {})]]
+    held = Planned(*rounds, held=2)
+    async with open_bot(bot_home, held, paid) as ponte:
+        _, receipt = await ponte.send("mark both as paid")
+        await held.hold.wait()
+    model = Planned(*rounds)
+    async with open_bot(bot_home, model, paid) as ponte:
+        answer = await ponte.wait_for_answer(receipt)
+        (change,) = await ponte.engine.changes.ledger.list_of_conversation("web:C1", 10)
+    assert ([ask.number for ask in model.asks], ran) == ([2], ["act"])
+    assert [card.id for card in answer.cards] == [change.id]
+    assert "paid once" in answer.text
+    assert "1 of 2 changes couldn't be prepared: " in answer.text
+
+
+async def test_a_stop_in_the_round_for_repairs_keeps_the_card_without_words(
+    bot_home: BotHome,
+) -> None:
+    model = Planned([PAID, WRONG], held=2)
+    async with open_bot(bot_home, model) as ponte:
+        _, receipt = await ponte.send("mark both as paid")
+        await model.hold.wait()
+        await ponte.engine.conversations.inbox.cancel(receipt.seq)
+        answer = await ponte.wait_for_answer(receipt)
+    assert (answer.text, len(answer.cards)) == ("_Stopped._", 1)
+
+
+async def test_the_next_turn_reads_all_of_it(bot_home: BotHome) -> None:
+    async with open_bot(bot_home, Planned([PAID, WRONG, LARGE])) as ponte:
+        await ponte.ask("mark both as paid and show me the large one")
+        journal = ponte.engine.conversations.journal
+        thread = await journal.current_thread("web:C1")
+        outputs = [
+            entry.item.text
+            for entry in await journal.transcript(thread.id)
+            if entry.item.kind == "output"
+        ]
+    assert [
+        sum(words in text for text in outputs) for words in ("Proposed", '{"error":', "Order 30")
+    ] == [1, 1, 1]
