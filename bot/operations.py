@@ -9,6 +9,7 @@ nothing heavy.
 from __future__ import annotations
 
 import base64
+import functools
 import inspect
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from bot.home import Start
     from bot.ponte import Ponte
     from core.domain.messages import Person
+    from core.domain.ports import Messenger
     from core.domain.records import ApiToken, DoctorFinding, Health, TurnSummary
     from core.schedules.schedule import Schedule
 
@@ -204,9 +206,13 @@ async def check_parts(
 
 @operation("names", admin_page=True, in_shell=False)
 async def find_names(ponte: Ponte, keys: Sequence[str] = ()) -> Mapping[str, str]:
-    """Return the names of people and channels by key, as far as they are known."""
+    """Return the names of people and channels by key, as far as they are known. Names of channels
+    that are not known are asked for in the background."""
     # Not at the top: `ponte --help` imports this module, so it loads little.
     from core.domain.messages import Address
+
+    async def find_title(messenger: Messenger, address: Address) -> str | None:
+        return await messenger.title(address) or None
 
     names, messengers = dict(await ponte.engine.people.find_names(keys)), ponte.engine.platforms
     for key in keys:
@@ -216,7 +222,8 @@ async def find_names(ponte: Ponte, keys: Sequence[str] = ()) -> Mapping[str, str
         is_channel = len(place) >= 2 and place[1] != "direct"
         if is_channel and (messenger := messengers.messengers.get(platform)):
             # `is_shared`: a channel, because direct messages have no title.
-            title = await messenger.title(Address(platform, place[1], place[0], is_shared=True))
+            address = Address(platform, place[1], place[0], is_shared=True)
+            title = ponte.lookups.get(key, functools.partial(find_title, messenger, address))
             names |= {key: title} if title else {}
     return names
 
@@ -370,6 +377,7 @@ async def list_feedback(
         ),
     ] = "",
     down: Annotated[bool, ShellOption("Only thumbs down.")] = False,
+    waits: bool = True,
 ) -> Rows:
     """List the latest votes on answers, newest first. Questions and answers are shown only if the
     voter shared them or they're in a public channel."""
@@ -378,8 +386,9 @@ async def list_feedback(
 
     engine, first = ponte.engine, parse_moment(since, ponte.zone)
     first_at = datetime.fromisoformat(first).timestamp() if first else 0.0
+    known = None if waits else ponte.lookups
     messengers = engine.platforms.messengers
-    return await engine.conversations.votes.report(first_at, down, messengers)
+    return await engine.conversations.votes.report(first_at, down, messengers, known)
 
 
 @operation(

@@ -319,7 +319,7 @@ class AdminView:
         problem, since = "", self._query.get("since", "")
         only_down = bool(self._query.get("down"))
         try:
-            votes = await self._run("feedback", since=since, down=only_down)
+            votes = await self._run("feedback", since=since, down=only_down, waits=False)
         except BadInput as error:
             problem, votes = notice("bad", error.words()), []
         tick = "checked" if only_down else ""

@@ -11,9 +11,11 @@ import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from core.base.errors import NotFound, PonteError
+from core.base.tasks import LastAnswers
 from core.base.text import clean_text
 from core.domain.messages import Address, Answer, Message, Person, decode_json
 from core.domain.ports import Messenger
@@ -154,19 +156,29 @@ class Votes(SqlStore):
         return {row["turn"]: row["vote"] for row in rows}
 
     async def report(
-        self, since: float, down: bool, messengers: Mapping[str, Messenger]
+        self,
+        since: float,
+        down: bool,
+        messengers: Mapping[str, Messenger],
+        known: LastAnswers | None = None,
     ) -> Sequence[Mapping[str, Any]]:
         """Return the newest votes since that time (seconds since the epoch), with the facts of
         their turns, for the operator. With `down`, only votes against answers.
 
         `question` and `answer` are None unless the person shared them, or everybody in the
-        workspace can read the channel. `messengers` can tell that, by platform.
+        workspace can read the channel. `messengers` can tell that, by platform. With `known`, no
+        platform is waited for: what it told last counts.
         """
         entries = await self._read(since, down)
         # `at` is the place (Address) of an answer, looked up once. `shared`: the person has shared
         # the question and the answer.
         places = list({at for at, entry in entries if not entry["shared"]})
-        is_public = await asyncio.gather(*(_is_public(one, messengers) for one in places))
+        lookups = [partial(_is_public, place, messengers) for place in places]
+        is_public: Sequence[bool | None] = (
+            [known.get(place, look_up) for place, look_up in zip(places, lookups, strict=True)]
+            if known
+            else await asyncio.gather(*(look_up() for look_up in lookups))
+        )
         hidden_places = {one for one, public in zip(places, is_public, strict=True) if not public}
         hidden = {"question": None, "answer": None}
         return [

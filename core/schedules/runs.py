@@ -59,6 +59,7 @@ STORE_RETRY_SECONDS = 5.0
 RUNS_STARTED_AT_ONCE = 20
 CLOCK_JUMP_SECONDS = 60.0
 """A clock that was set back by more than this makes due times be computed anew."""
+DAY_SECONDS = 86_400.0
 ENDED_DAYS = 30
 """Days for which schedules that ended are kept."""
 
@@ -79,6 +80,7 @@ class Scheduler:
     another."""
     _drift: float | None = field(default=None, init=False)
     """The difference between the wall clock and the monotonic clock at the last look."""
+    _next_purge_at: float = field(default=0.0, init=False)
 
     def wake(self) -> None:
         """Look for due schedules now."""
@@ -91,7 +93,6 @@ class Scheduler:
             # Before the look, so that a change during it is not missed.
             self._changed.clear()
             try:
-                # None: wait until something changes.
                 seconds = await self.start_due_runs()
             except NotStored as error:
                 log.warning("could not start scheduled runs; retrying", error=str(error))
@@ -103,25 +104,24 @@ class Scheduler:
                 async with asyncio.timeout(seconds):
                     await self._changed.wait()
 
-    async def start_due_runs(self) -> float | None:
+    async def start_due_runs(self) -> float:
         """Start due runs, record the results of ended ones, and report those that did not go well.
-        Return the seconds until the next look, None if nothing can be due before a schedule
-        changes. Raise NotStored.
+        Return the seconds until the next look. Raise NotStored.
 
         `waiting`: a run could not start, because its owner's status is not known yet."""
         schedules = self.schedules
         now = await schedules.read_clock()
         drift = now - time.monotonic()
         # The monotonic clock is never set back, so a smaller difference means that the wall clock
-        # was.
-        if self._drift is None or drift < self._drift - CLOCK_JUMP_SECONDS:
-            # The first look of a process, too: it may have newer data of time zones than the
-            # process that stored the due times.
-            if moved := await schedules.realign():
-                log.info("recalculated due times of schedules", count=moved)
-            # Not urgent: a schedule that ended long ago may stay until the next start.
-            await schedules.purge(now - ENDED_DAYS * 86_400)
+        # was. The first look of a process counts, too: it may have newer data of time zones than
+        # the process that stored the due times.
+        is_new = self._drift is None or drift < self._drift - CLOCK_JUMP_SECONDS
+        if is_new and (moved := await schedules.realign()):
+            log.info("recalculated due times of schedules", count=moved)
         self._drift = drift
+        if now >= self._next_purge_at:
+            await schedules.purge(now - ENDED_DAYS * DAY_SECONDS)
+            self._next_purge_at = now + DAY_SECONDS
         waiting, due = False, await schedules.list_due(now)
         # Several at once, because the database commits them together.
         for first in range(0, len(due), RUNS_STARTED_AT_ONCE):
@@ -134,7 +134,7 @@ class Scheduler:
         earliest = await schedules.earliest_due()
         if earliest is None:
             # A look reports 50 runs at most, so some whose results it recorded may be left.
-            return MAX_SLEEP_SECONDS if recorded_count else None
+            return MAX_SLEEP_SECONDS if recorded_count else self._next_purge_at - now
         # A schedule that could not start because its owner is not known yet is still due.
         least = UNKNOWN_OWNER_SECONDS if waiting else MIN_SLEEP_SECONDS
         return min(MAX_SLEEP_SECONDS, max(least, earliest - await schedules.read_clock()))
