@@ -57,7 +57,7 @@ class OperationService:
         from adapters.web.http_io import validate
 
         # Arguments of a wrong name or type raise BadInput.
-        model = validate(_arguments_model(operation), arguments)
+        model = validate(build_arguments_model(operation), arguments)
         checked = {name: getattr(model, name) for name in operation.parameters}
         # Operations that write to the audit log say who did it.
         if "actor" in operation.function.__annotations__:
@@ -202,7 +202,8 @@ def _describe_key(key: str, name: str) -> str:
 
 
 @functools.cache
-def _arguments_model(operation: Operation) -> type[BaseModel]:
+def build_arguments_model(operation: Operation) -> type[BaseModel]:
+    """Return the model that checks the arguments of an operation, each in a field of its name."""
     fields: dict[str, Any] = {
         name: (annotation, ... if default is inspect.Parameter.empty else default)
         for name, (annotation, default) in operation.parameters.items()

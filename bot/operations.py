@@ -9,10 +9,11 @@ nothing heavy.
 from __future__ import annotations
 
 import base64
-import functools
 import inspect
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from bot.home import Start
     from bot.ponte import Ponte
     from core.domain.messages import Person
-    from core.domain.ports import Messenger
     from core.domain.records import ApiToken, DoctorFinding, Health, TurnSummary
     from core.schedules.schedule import Schedule
 
@@ -209,10 +209,9 @@ async def find_names(ponte: Ponte, keys: Sequence[str] = ()) -> Mapping[str, str
     """Return the names of people and channels by key, as far as they are known. Names of channels
     that are not known are asked for in the background."""
     # Not at the top: `ponte --help` imports this module, so it loads little.
-    from core.domain.messages import Address
+    import asyncio
 
-    async def find_title(messenger: Messenger, address: Address) -> str | None:
-        return await messenger.title(address) or None
+    from core.domain.messages import Address
 
     names, messengers = dict(await ponte.engine.people.find_names(keys)), ponte.engine.platforms
     for key in keys:
@@ -223,8 +222,11 @@ async def find_names(ponte: Ponte, keys: Sequence[str] = ()) -> Mapping[str, str
         if is_channel and (messenger := messengers.messengers.get(platform)):
             # `is_shared`: a channel, because direct messages have no title.
             address = Address(platform, place[1], place[0], is_shared=True)
-            title = ponte.lookups.get(key, functools.partial(find_title, messenger, address))
-            names |= {key: title} if title else {}
+            # 0: the name if it is known. The platform is asked in the background for the next load.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0):
+                    if title := await messenger.title(address):
+                        names[key] = title
     return names
 
 
@@ -354,9 +356,12 @@ async def read_audit_log(
 ) -> Json:
     """Show who did what, which rule allowed it, and who approved it, newest first."""
     # Not at the top: `ponte --help` imports this module, so it loads little.
+    from adapters.web.errors import UnknownPath
     from bot.reports import parse_moment
 
     # `after` is the `next` of the page before this one; "" for the first page.
+    if not re.fullmatch("[0-9]{0,18}", after):
+        raise UnknownPath
     lines, following = await ponte.engine.people.audit.read(
         after,
         since=parse_moment(since, ponte.zone),
@@ -377,7 +382,6 @@ async def list_feedback(
         ),
     ] = "",
     down: Annotated[bool, ShellOption("Only thumbs down.")] = False,
-    waits: bool = True,
 ) -> Rows:
     """List the latest votes on answers, newest first. Questions and answers are shown only if the
     voter shared them or they're in a public channel."""
@@ -386,9 +390,8 @@ async def list_feedback(
 
     engine, first = ponte.engine, parse_moment(since, ponte.zone)
     first_at = datetime.fromisoformat(first).timestamp() if first else 0.0
-    known = None if waits else ponte.lookups
     messengers = engine.platforms.messengers
-    return await engine.conversations.votes.report(first_at, down, messengers, known)
+    return await engine.conversations.votes.report(first_at, down, messengers)
 
 
 @operation(

@@ -35,7 +35,7 @@ from bot.setup.restart import Restart
 from bot.stores import name_engine
 from core.base.errors import BadInput, NotFound, NotStored, PonteError
 from core.base.i18n import LANGUAGE, say, translate_word
-from core.base.tasks import LastAnswers, run_together
+from core.base.tasks import run_together
 from core.changes.cards import ChangeViews
 from core.commands.grammar import parse_command, render_command, split_change_id
 from core.domain.changes import SAMPLE_APPLIER, ChangeForm, ChangeState, Overview, PendingRequest
@@ -305,11 +305,6 @@ class Ponte:
         chats = [face for face in self.settings.faces if isinstance(face, ChatIntegration)]
         listing = [face.name for face in chats if face.lists_people]
         return PersonalDataService(self.engine, data, self.accounts, self.surfaces.chats, listing)
-
-    @functools.cached_property
-    def lookups(self) -> LastAnswers:
-        """What the platforms told last about channels: their names, and who can read them."""
-        return LastAnswers(self.engine.manager.background_tasks)
 
     @property
     def zone(self) -> ZoneInfo:

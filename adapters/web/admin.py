@@ -199,8 +199,8 @@ class AdminView:
         try:
             return await self.show(tab, await self._run_action(form))
         except (BadInput, SettingsError) as error:
-            status = status_of(error) if isinstance(error, BadInput) else 400
-            return await self.show(tab, notice("bad", *error.words().splitlines()), status)
+            words = notice("bad", *error.words().splitlines())
+            return await self.show(tab, words, status_of(error))
 
     async def _run_action(self, form: Mapping[str, str]) -> str:
         """Run the operation of a form (`do`) with the fields `argument-…` as its arguments, and
@@ -319,7 +319,7 @@ class AdminView:
         problem, since = "", self._query.get("since", "")
         only_down = bool(self._query.get("down"))
         try:
-            votes = await self._run("feedback", since=since, down=only_down, waits=False)
+            votes = await self._run("feedback", since=since, down=only_down)
         except BadInput as error:
             problem, votes = notice("bad", error.words()), []
         tick = "checked" if only_down else ""

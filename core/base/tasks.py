@@ -35,8 +35,6 @@ Wait = Callable[[E, int], float | None]
 
 The arguments are the error and the number of failed attempts.
 """
-ANSWER_SECONDS = 60.0
-"""Seconds until `LastAnswers` asks again."""
 _MAX_DOUBLINGS = 64
 """Caps the exponent, because a float overflows beyond 2 to the power of 1023."""
 
@@ -240,33 +238,8 @@ class BoundedDict(OrderedDict[K, V]):
             self.popitem(last=False)
 
 
-class LastAnswers:
-    """The last answers to slow questions, for pages, which wait for no platform. `get` asks in the
-    background of `tasks`."""
-
-    def __init__(self, tasks: BackgroundTasks) -> None:
-        self._tasks = tasks
-        self._answers = BoundedDict[object, tuple[float, Any]](1000)
-
-    def get(self, key: object, ask: Callable[[], Awaitable[A | None]]) -> A | None:
-        """Return the last answer, None before the first one. Ask again if it is older than
-        ANSWER_SECONDS. None from `ask` means that nothing is known now: the last answer stays."""
-        asked_at, answer = self._answers.get(key, (-math.inf, None))
-        if time.monotonic() - asked_at > ANSWER_SECONDS:
-            self._answers[key] = time.monotonic(), answer  # nobody else asks meanwhile
-            self._tasks.start(self._ask(key, ask))
-        return answer
-
-    async def _ask(self, key: object, ask: Callable[[], Awaitable[A | None]]) -> None:
-        if (answer := await ask()) is None:
-            self._answers[key] = -math.inf, self._answers[key][1]
-        else:
-            self._answers[key] = time.monotonic(), answer
-
-
 class OncePerMinute:
-    """Limits log lines that anybody can cause, so that they do not fill the log: each key is
-    admitted once a minute."""
+    """Limits what anybody can cause, such as log lines: each key is admitted once a minute."""
 
     def __init__(self) -> None:
         self._minutes: dict[str, float] = {}

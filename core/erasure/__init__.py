@@ -321,9 +321,9 @@ class SqlPersonalData(SqlStore):
                 " ORDER BY decided_at, id"
             )
         else:
-            table = next(
-                each for each in self._database.schema.export_tables if each.section == section
-            )
+            tables = {each.section: each for each in self._database.schema.export_tables}
+            if (table := tables.get(section)) is None:
+                raise NotFound(what=section)
             columns = table.columns
             # The table's own condition, or the usual one for the owner of its rows.
             condition = table.rows or _CONDITIONS[table.whose]

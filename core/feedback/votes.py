@@ -11,11 +11,9 @@ import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 from core.base.errors import NotFound, PonteError
-from core.base.tasks import LastAnswers
 from core.base.text import clean_text
 from core.domain.messages import Address, Answer, Message, Person, decode_json
 from core.domain.ports import Messenger
@@ -58,7 +56,7 @@ MAX_FEEDBACK_CHARACTERS = 1000
 """Characters of a reason."""
 MAX_LISTED_VOTES = 200
 """Votes that a report lists."""
-PLACE_TIMEOUT_SECONDS = 5.0
+PLACE_TIMEOUT_SECONDS = 1.0
 """Seconds until a place whose platform does not answer counts as not public."""
 FEEDBACK_TITLE, FEEDBACK_LABEL = "Feedback", "What was wrong?"
 SHARE_LABEL = "Share question and answer"
@@ -156,29 +154,19 @@ class Votes(SqlStore):
         return {row["turn"]: row["vote"] for row in rows}
 
     async def report(
-        self,
-        since: float,
-        down: bool,
-        messengers: Mapping[str, Messenger],
-        known: LastAnswers | None = None,
+        self, since: float, down: bool, messengers: Mapping[str, Messenger]
     ) -> Sequence[Mapping[str, Any]]:
         """Return the newest votes since that time (seconds since the epoch), with the facts of
         their turns, for the operator. With `down`, only votes against answers.
 
         `question` and `answer` are None unless the person shared them, or everybody in the
-        workspace can read the channel. `messengers` can tell that, by platform. With `known`, no
-        platform is waited for: what it told last counts.
+        workspace can read the channel. `messengers` can tell that, by platform.
         """
         entries = await self._read(since, down)
         # `at` is the place (Address) of an answer, looked up once. `shared`: the person has shared
         # the question and the answer.
         places = list({at for at, entry in entries if not entry["shared"]})
-        lookups = [partial(_is_public, place, messengers) for place in places]
-        is_public: Sequence[bool | None] = (
-            [known.get(place, look_up) for place, look_up in zip(places, lookups, strict=True)]
-            if known
-            else await asyncio.gather(*(look_up() for look_up in lookups))
-        )
+        is_public = await asyncio.gather(*(_is_public(one, messengers) for one in places))
         hidden_places = {one for one, public in zip(places, is_public, strict=True) if not public}
         hidden = {"question": None, "answer": None}
         return [
