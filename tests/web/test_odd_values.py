@@ -35,20 +35,8 @@ ODD_TEXTS = (
     *("²", "../..", "2026-13-99", "9999-12-31", "0001-01-01", "https://[", "slack:T1:U1:", ":::"),
 )
 """The values of parameters of paths, queries and forms, which are texts."""
-ODD_VALUES: tuple[Any, ...] = (
-    *ODD_TEXTS,
-    1.5,
-    -1,
-    2**63,
-    1e300,
-    True,
-    None,
-    [],
-    {},
-    [None],
-    {"a": {}},
-    "\ud800",
-)
+ODD_PARTS = (1.5, -1, 2**63, 1e300, True, None, [], {}, [None], {"a": {}}, "\ud800")
+ODD_VALUES: tuple[Any, ...] = (*ODD_TEXTS, *ODD_PARTS)
 """The values of fields in JSON."""
 SURROGATE = "%ED%A0%80"
 PAY = (
