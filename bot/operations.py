@@ -404,7 +404,9 @@ async def check_policy(
     ],
     channel: Annotated[
         str,
-        ShellOption("For example C2, slack:T1:C2 or discord:900:11; if omitted, a direct message."),
+        ShellOption(
+            "For example C2, slack:T1:C2 or discord:SERVER:CHANNEL; if omitted, a direct message."
+        ),
     ] = "",
     group: Annotated[
         Sequence[str],

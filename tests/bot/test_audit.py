@@ -61,6 +61,14 @@ def test_a_line_is_when_what_and_by_whom(
     assert [json.loads(line) for line in lines] == PAGE["lines"]
 
 
+def test_a_line_of_json_is_one_line_for_every_reader(ponte: Shell, fake_holder: FakeHolder) -> None:
+    line = {**PAGE["lines"][1], "right": "read:Pay\u2028r\x85o\u202el\ud800lã"}
+    fake_holder.results["audit"] = {"lines": [line], "next": ""}
+    (shown,) = ponte("audit", "--json").out.splitlines()
+    assert shown.endswith('"read:Pay\\u2028r\\u0085o\\u202el\\ud800lã"}')
+    assert json.loads(shown) == line
+
+
 @pytest.mark.parametrize(
     ("written", "is_end", "moment"),
     [

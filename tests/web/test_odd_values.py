@@ -35,8 +35,20 @@ ODD_TEXTS = (
     *("²", "../..", "2026-13-99", "9999-12-31", "0001-01-01", "https://[", "slack:T1:U1:", ":::"),
 )
 """The values of parameters of paths, queries and forms, which are texts."""
-ODD_PARTS = (1.5, -1, 2**63, 1e300, True, None, [], {}, [None], {"a": {}}, "\ud800")
-ODD_VALUES: tuple[Any, ...] = (*ODD_TEXTS, *ODD_PARTS)
+ODD_PARTS: tuple[Any, ...] = (
+    1.5,
+    -1,
+    2**63,
+    1e300,
+    True,
+    None,
+    [],
+    {},
+    [None],
+    {"a": {}},
+    "\ud800",
+)
+ODD_VALUES = (*ODD_TEXTS, *ODD_PARTS)
 """The values of fields in JSON."""
 SURROGATE = "%ED%A0%80"
 PAY = (
