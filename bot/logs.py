@@ -136,7 +136,7 @@ class LogLineRenderer:
         time, the level, the logger and the event; the other fields follow as `name=value`. Line
         breaks in texts are escaped, so that no text can forge a line; a traceback keeps its own."""
         if self._json:
-            return self._redaction.of(to_json_line(dict(event), repr))
+            return self._redaction.of(to_json_line(dict(event)))
         fields = dict(event)
         trace = fields.pop("traceback", "")
         # Levels are padded to seven characters, the length of "warning".

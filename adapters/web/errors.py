@@ -29,10 +29,8 @@ STATUS_BY_CODE = {
     "empty": 422,
     "unstorable": 422,
     "too_many": 429,
-    "draining": 503,
     "home_unusable": 503,
     "not_stored": 503,
-    "platform_busy": 503,
     "status_unknown": 503,
     "still_applying": 503,
 }
@@ -229,8 +227,9 @@ class ServerStopping(NotStored):
 def status_of(error: PonteError) -> int:
     """Return the HTTP status of an error. An error with a code that is not listed is a 400 if the
     person can correct what they sent, else a 500."""
-    is_correctable = isinstance(error, BadInput | SettingsError)
-    return STATUS_BY_CODE.get(error.code, 400 if is_correctable else 500)
+    return STATUS_BY_CODE.get(
+        error.code, 400 if isinstance(error, BadInput | SettingsError) else 500
+    )
 
 
 def error_body(error: PonteError) -> dict[str, dict[str, str]]:

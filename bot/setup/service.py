@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError, validate_call
 
-from adapters.web.errors import BadRequest
 from bot.config.ponte_toml import LiveConfig
 from bot.home import Home, HomeUnusable, Start
 from bot.integrations import ADMINS
@@ -160,7 +159,7 @@ class SetupService:
         try:
             return await validate_call(getattr(self, step))(**arguments, **more)
         except ValidationError:
-            raise BadRequest(why="arguments") from None
+            raise BadInput("Invalid request: {why}.", why="arguments") from None
         except HomeUnusable as error:  # as on a full disk: the page shows it above the fields
             raise BadInput("{why}", why=error.words()) from None
 

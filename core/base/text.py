@@ -488,11 +488,11 @@ def clip_line(words: str, longest: int = 120) -> str:
     return to_one_line(words, longest)
 
 
-def to_json_line(value: object, default: Callable[[Any], Any] | None = None) -> str:
+def to_json_line(value: object) -> str:
     """Return the value as JSON in one line for every reader. Some break lines at U+0085 and U+2028,
     and terminals obey U+202E, so these and all other characters that are not printed are escaped.
     """
-    text = json.dumps(value, ensure_ascii=False, default=default)
+    text = json.dumps(value, ensure_ascii=False, default=repr)
     return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 

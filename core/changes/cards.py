@@ -488,28 +488,31 @@ class ChangeViews:
     async def waiting_for(self, person: Person, address: Address) -> Sequence[Change]:
         """Return the open changes that this person may approve now at `address` and has not
         approved yet, oldest first. Those whose rights cannot be checked now are left out."""
-
-        async def find_waiting(change: Change) -> Change | None:
-            # Approvals of people who have left, or may not approve any more, do not count.
-            change = await self.without_void(change)
-            if change.proposal.expires_at <= self.clock():  # its state is updated soon
-                return None
-            standing = await self.approval.find_standing(
-                change, person, address, actions=["approve"]
+        # Together, so that a silent platform delays the list once. Approvals of people who have
+        # left, or may not approve any more, do not count.
+        changes = await run_together(
+            *map(self.without_void, await self.ledger.list_waiting_for_people())
+        )
+        standings = await run_together(
+            *(
+                self.approval.find_standing(change, person, address, actions=["approve"])
+                for change in changes
             )
-            is_waiting = not standing.has_approved and isinstance(judge_approval(standing), Allowed)
-            return change if is_waiting else None
-
-        # Together, so that a platform that does not answer delays the list once.
-        changes = await self.ledger.list_waiting_for_people()
-        return [change for change in await run_together(*map(find_waiting, changes)) if change]
+        )
+        return [
+            change
+            for change, standing in zip(changes, standings, strict=True)
+            if change.proposal.expires_at > self.clock()  # else its state is updated soon
+            and not standing.has_approved
+            and isinstance(judge_approval(standing), Allowed)
+        ]
 
     async def list_requests(self, person: Person, address: Address) -> Sequence[PendingRequest]:
         """Return the changes that wait for this person, with the cards as they see them at
         `address`, oldest first; at most MAX_LISTED_CHANGES."""
         changes = (await self.waiting_for(person, address))[:MAX_LISTED_CHANGES]
         cards = await run_together(*(self.card(change, person, address) for change in changes))
-        return [PendingRequest(*pair) for pair in zip(changes, cards, strict=True)]
+        return list(map(PendingRequest, changes, cards))
 
     def name_of_asker(self, change: Change, viewer: Person, address: Address) -> str:
         """Return the name of the person who asked for the change, as `viewer` reads it at

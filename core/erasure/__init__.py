@@ -321,8 +321,10 @@ class SqlPersonalData(SqlStore):
                 " ORDER BY decided_at, id"
             )
         else:
-            tables = {each.section: each for each in self._database.schema.export_tables}
-            if (table := tables.get(section)) is None:
+            table = {each.section: each for each in self._database.schema.export_tables}.get(
+                section
+            )
+            if table is None:
                 raise NotFound(what=section)
             columns = table.columns
             # The table's own condition, or the usual one for the owner of its rows.

@@ -42,7 +42,14 @@ from core.people.notices import PersonNotice
 from core.people.policy import Policy
 from core.people.rules import OWNER_ID
 from core.schedules.rows import Schedules
-from core.schedules.schedule import KEPT_RUNS, Schedule, ScheduleConfig, ScheduleRun, plan_due
+from core.schedules.schedule import (
+    DAY_SECONDS,
+    KEPT_RUNS,
+    Schedule,
+    ScheduleConfig,
+    ScheduleRun,
+    plan_due,
+)
 from core.schedules.words import describe_date, local_time
 from core.turn.origins import Origin, RunSkipped
 
@@ -59,7 +66,6 @@ STORE_RETRY_SECONDS = 5.0
 RUNS_STARTED_AT_ONCE = 20
 CLOCK_JUMP_SECONDS = 60.0
 """A clock that was set back by more than this makes due times be computed anew."""
-DAY_SECONDS = 86_400.0
 ENDED_DAYS = 30
 """Days for which schedules that ended are kept."""
 
@@ -80,7 +86,6 @@ class Scheduler:
     another."""
     _drift: float | None = field(default=None, init=False)
     """The difference between the wall clock and the monotonic clock at the last look."""
-    _next_purge_at: float = field(default=0.0, init=False)
 
     def wake(self) -> None:
         """Look for due schedules now."""
@@ -119,9 +124,7 @@ class Scheduler:
         if is_new and (moved := await schedules.realign()):
             log.info("recalculated due times of schedules", count=moved)
         self._drift = drift
-        if now >= self._next_purge_at:
-            await schedules.purge(now - ENDED_DAYS * DAY_SECONDS)
-            self._next_purge_at = now + DAY_SECONDS
+        await schedules.purge(now - ENDED_DAYS * DAY_SECONDS)
         waiting, due = False, await schedules.list_due(now)
         # Several at once, because the database commits them together.
         for first in range(0, len(due), RUNS_STARTED_AT_ONCE):
@@ -134,7 +137,7 @@ class Scheduler:
         earliest = await schedules.earliest_due()
         if earliest is None:
             # A look reports 50 runs at most, so some whose results it recorded may be left.
-            return MAX_SLEEP_SECONDS if recorded_count else self._next_purge_at - now
+            return MAX_SLEEP_SECONDS if recorded_count else DAY_SECONDS
         # A schedule that could not start because its owner is not known yet is still due.
         least = UNKNOWN_OWNER_SECONDS if waiting else MIN_SLEEP_SECONDS
         return min(MAX_SLEEP_SECONDS, max(least, earliest - await schedules.read_clock()))

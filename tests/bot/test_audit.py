@@ -7,6 +7,7 @@ import json
 import re
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("without_a_sandbox")
 
 ROOT = Path(__file__).parents[2]
 ANA = Person("slack", "U1", "T1", "Ana")
-PAGE = {
+PAGE: dict[str, Any] = {
     "lines": [
         {
             "at": "2026-11-20T23:30:00.000+00:00",

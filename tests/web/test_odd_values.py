@@ -234,7 +234,15 @@ NO_STATUS = {
     *("internal", "tool", "undeliverable", "removed", "restored", "superseded", "taken_over"),
     *("model", "no_key", "wrong_key", "unknown_model", "no_quota", "rate_limited", "model_down"),
     *("model_silent", "too_long", "refused", "person_refused", "interrupted", "too_many_rounds"),
-    *("voice", "no_python", "installation_failed", "token_over", "files_too_large"),
+    *(
+        "voice",
+        "draining",
+        "platform_busy",
+        "no_python",
+        "installation_failed",
+        "token_over",
+        "files_too_large",
+    ),
     *("home_taken", "different_schema", "no_room", "damaged", "different_backup", "not_the_same"),
     *("unreachable", "unreadable"),
 }
