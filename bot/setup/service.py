@@ -159,7 +159,7 @@ class SetupService:
         try:
             return await validate_call(getattr(self, step))(**arguments, **more)
         except ValidationError:
-            raise BadInput("Invalid request: {why}.", why="arguments") from None
+            raise NotFound(what=step) from None
         except HomeUnusable as error:  # as on a full disk: the page shows it above the fields
             raise BadInput("{why}", why=error.words()) from None
 

@@ -43,7 +43,7 @@ from core.people.policy import Policy
 from core.people.rules import OWNER_ID
 from core.schedules.rows import Schedules
 from core.schedules.schedule import (
-    DAY_SECONDS,
+    HOUR_SECONDS,
     KEPT_RUNS,
     Schedule,
     ScheduleConfig,
@@ -124,7 +124,7 @@ class Scheduler:
         if is_new and (moved := await schedules.realign()):
             log.info("recalculated due times of schedules", count=moved)
         self._drift = drift
-        await schedules.purge(now - ENDED_DAYS * DAY_SECONDS)
+        await schedules.purge(now - ENDED_DAYS * 24 * HOUR_SECONDS)
         waiting, due = False, await schedules.list_due(now)
         # Several at once, because the database commits them together.
         for first in range(0, len(due), RUNS_STARTED_AT_ONCE):
@@ -137,7 +137,7 @@ class Scheduler:
         earliest = await schedules.earliest_due()
         if earliest is None:
             # A look reports 50 runs at most, so some whose results it recorded may be left.
-            return MAX_SLEEP_SECONDS if recorded_count else DAY_SECONDS
+            return MAX_SLEEP_SECONDS if recorded_count else 24 * HOUR_SECONDS
         # A schedule that could not start because its owner is not known yet is still due.
         least = UNKNOWN_OWNER_SECONDS if waiting else MIN_SLEEP_SECONDS
         return min(MAX_SLEEP_SECONDS, max(least, earliest - await schedules.read_clock()))

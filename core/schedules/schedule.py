@@ -43,7 +43,7 @@ ScheduleState = Literal["active", "paused", "ended"]
 RunState = Literal["queued", "done", "failed", "stopped", "skipped", "missed"]
 """The state of a run. `done`: its post is confirmed. `skipped`: it did not begin. `missed`: no
 process ran when it was due, and it was too old to be caught up."""
-HOUR_SECONDS, DAY_SECONDS = 3600.0, 86_400.0
+HOUR_SECONDS = 3600.0
 DEFAULT_CATCH_UP_SECONDS = 6 * HOUR_SECONDS
 """The age up to which a missed run is caught up, unless its schedule has another limit."""
 MAX_CATCH_UP_SECONDS = 7 * 24 * HOUR_SECONDS
@@ -354,7 +354,7 @@ def find_clock_changes(draft: ScheduleDraft, now: float) -> list[datetime]:
     # A rule of every hour or every few hours follows the elapsed time.
     if any(field.startswith("*") for field in draft.rule.cron.split()[1:2]):
         return []
-    year = now + 366 * DAY_SECONDS
+    year = now + 366 * 24 * HOUR_SECONDS
     within = replace(draft, ends_at=min(draft.ends_at or year, year))
     dates = next_dates(within, now, MAX_DATES_A_YEAR)
     if len(dates) == MAX_DATES_A_YEAR:  # too often to look at all: at those around each change
