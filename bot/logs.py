@@ -7,7 +7,6 @@ the same form.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import sys
@@ -24,7 +23,7 @@ from bot.settings import Settings, load
 from core.base.errors import PonteError, SettingsError
 from core.base.i18n import say
 from core.base.tasks import BoundedDict
-from core.base.text import clean_text
+from core.base.text import clean_text, to_json_line
 
 MASK = "[secret]"
 _MIN_SECRET_CHARS = 4
@@ -137,7 +136,7 @@ class LogLineRenderer:
         time, the level, the logger and the event; the other fields follow as `name=value`. Line
         breaks in texts are escaped, so that no text can forge a line; a traceback keeps its own."""
         if self._json:
-            return self._redaction.of(json.dumps(dict(event), ensure_ascii=False, default=repr))
+            return self._redaction.of(to_json_line(dict(event)))
         fields = dict(event)
         trace = fields.pop("traceback", "")
         # Levels are padded to seven characters, the length of "warning".
@@ -221,7 +220,7 @@ def report_error(error: Exception, stream: TextIO) -> int:
 def _written_forms(secret: str) -> set[str]:
     """Return the forms in which a secret can appear in a log line: as it is, and as JSON and
     Python's repr write it inside quotes."""
-    return {secret, json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]}
+    return {secret, to_json_line(secret)[1:-1], repr(secret)[1:-1]}
 
 
 def _common_processors() -> list[Processor]:

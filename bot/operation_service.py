@@ -6,7 +6,6 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -22,7 +21,7 @@ from bot.operations import OPERATIONS, Operation, find_names
 from bot.ponte import Ponte
 from core.base.errors import BadInput, NotAllowed, SettingsError
 from core.base.i18n import say
-from core.base.text import to_one_line
+from core.base.text import to_json_line, to_one_line
 from core.domain.changes import POLICY_PERSON
 from core.domain.messages import Person
 from core.domain.records import ListTable
@@ -57,7 +56,7 @@ class OperationService:
         from adapters.web.http_io import validate
 
         # Arguments of a wrong name or type raise BadInput.
-        model = validate(_arguments_model(operation), arguments)
+        model = validate(build_arguments_model(operation), arguments)
         checked = {name: getattr(model, name) for name in operation.parameters}
         # Operations that write to the audit log say who did it.
         if "actor" in operation.function.__annotations__:
@@ -176,9 +175,8 @@ def describe_result(text: ResultText, result: Any, view: View, *, as_json: bool)
     where the following page of a long list begins (`next`, "" at the end). `view` has the reader's
     time zone, the names of people and the operation's arguments."""
     values = text.json_values(result) if as_json else ()
-    lines = [json.dumps(value, ensure_ascii=False) for value in values]
     return {
-        "lines": lines if as_json else list(text.lines(result, view)),
+        "lines": list(map(to_json_line, values)) if as_json else list(text.lines(result, view)),
         "notes": list(text.notes(result, view)),
         "failed": text.has_failed(result),
         "next": result.get("next", "") if isinstance(result, Mapping) else "",
@@ -202,7 +200,8 @@ def _describe_key(key: str, name: str) -> str:
 
 
 @functools.cache
-def _arguments_model(operation: Operation) -> type[BaseModel]:
+def build_arguments_model(operation: Operation) -> type[BaseModel]:
+    """Return the model that checks the arguments of an operation, each in a field of its name."""
     fields: dict[str, Any] = {
         name: (annotation, ... if default is inspect.Parameter.empty else default)
         for name, (annotation, default) in operation.parameters.items()

@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import base64
 import inspect
+import re
 import secrets
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
@@ -204,8 +206,11 @@ async def check_parts(
 
 @operation("names", admin_page=True, in_shell=False)
 async def find_names(ponte: Ponte, keys: Sequence[str] = ()) -> Mapping[str, str]:
-    """Return the names of people and channels by key, as far as they are known."""
+    """Return the names of people and channels by key, as far as they are known. Names of channels
+    that are not known are asked for in the background."""
     # Not at the top: `ponte --help` imports this module, so it loads little.
+    import asyncio
+
     from core.domain.messages import Address
 
     names, messengers = dict(await ponte.engine.people.find_names(keys)), ponte.engine.platforms
@@ -216,8 +221,12 @@ async def find_names(ponte: Ponte, keys: Sequence[str] = ()) -> Mapping[str, str
         is_channel = len(place) >= 2 and place[1] != "direct"
         if is_channel and (messenger := messengers.messengers.get(platform)):
             # `is_shared`: a channel, because direct messages have no title.
-            title = await messenger.title(Address(platform, place[1], place[0], is_shared=True))
-            names |= {key: title} if title else {}
+            address = Address(platform, place[1], place[0], is_shared=True)
+            # 0: the name if it is known. The platform is asked in the background for the next load.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0):
+                    if title := await messenger.title(address):
+                        names[key] = title
     return names
 
 
@@ -347,9 +356,12 @@ async def read_audit_log(
 ) -> Json:
     """Show who did what, which rule allowed it, and who approved it, newest first."""
     # Not at the top: `ponte --help` imports this module, so it loads little.
+    from adapters.web.errors import UnknownPath
     from bot.reports import parse_moment
 
     # `after` is the `next` of the page before this one; "" for the first page.
+    if not re.fullmatch("[0-9]{0,18}", after):
+        raise UnknownPath
     lines, following = await ponte.engine.people.audit.read(
         after,
         since=parse_moment(since, ponte.zone),
@@ -392,7 +404,9 @@ async def check_policy(
     ],
     channel: Annotated[
         str,
-        ShellOption("For example C2, slack:T1:C2 or discord:900:11; if omitted, a direct message."),
+        ShellOption(
+            "For example C2, slack:T1:C2 or discord:SERVER:CHANNEL; if omitted, a direct message."
+        ),
     ] = "",
     group: Annotated[
         Sequence[str],

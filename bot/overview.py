@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from core.base.i18n import find_zone
+from core.base.tasks import run_together
 from core.changes.cards import ChangeViews
 from core.domain.changes import Overview, ScheduleLine
 from core.domain.messages import Address, Person
 from core.money.budget import Budget
+from core.schedules.schedule import ScheduleFilter
 from core.schedules.service import Scheduling
 from core.schedules.words import describe_schedule
 
@@ -27,21 +29,21 @@ async def find_overview(
     # can have several accounts, each with a key.
     theirs = {request.change.id for request in waiting}
     keys = scheduling.people.list_keys(person.key)
-    asked = [
-        await views.card(change, person, address)
-        for change in await views.ledger.list_waiting_for_people()
-        if change.proposal.asker.key in keys and change.id not in theirs
-    ]
-    # Page 1, which begins with the active ones; later pages are left out. It also has other
-    # people's schedules of this place: `is_owner` drops them.
-    schedules, _ = await scheduling.service.list_page(person, address, 1)
+    asked = await run_together(
+        *(
+            views.card(change, person, address)
+            for change in await views.ledger.list_waiting_for_people()
+            if change.proposal.asker.key in keys and change.id not in theirs
+        )
+    )
+    filters = [ScheduleFilter(person=key) for key in keys]
     return Overview(
         waiting,
         asked,
         [
             ScheduleLine(one.id, describe_schedule(one), one.state == "active")
-            for one in schedules
-            if scheduling.service.is_owner(one, person) and one.state in ("active", "paused")
+            for filter in filters
+            for one in await scheduling.store.list_matching(filter)
         ],
         await budget.describe_remaining(person, address, find_zone(time_zone) or budget.zone),
     )

@@ -74,7 +74,7 @@ class Discord(ChatIntegration[DiscordSettings]):
         "discord_api_url": ("discord_token",),
         "discord_gateway_url": ("discord_token",),
     }
-    ids = workspace_ids = "[0-9]+"
+    ids, workspace_ids = "[0-9]+", "[0-9]{17,20}"  # snowflakes; of servers since 2015
     # An account belongs to no server, and servers are open to strangers.
     rights = PlatformRights(
         frozenset({"chat"}),

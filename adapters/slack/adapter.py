@@ -149,7 +149,10 @@ class SlackAdapter(ChatPlatform):
         self._warnings = OncePerMinute()
         """Limits how often the log warns of requests with a wrong signature."""
         self._lookups = BoundedDict[str, asyncio.Task[Payload]](100)
-        """The newest look-up of each channel, which callers of `is_public` share."""
+        """The newest look-up of each channel, which its callers share."""
+        self._names = BoundedDict[str, str](1000)
+        """The names of channels, as Slack told them last."""
+        self._refreshes = OncePerMinute()
         self.failures = incoming.FailedEvents(self.name)
 
     def reply(self, to: ReplyTo, posts: PostJournal) -> GrowingReply:
@@ -365,18 +368,25 @@ class SlackAdapter(ChatPlatform):
         # Ids of people begin with U or W, those of channels with other letters.
         if not address.is_shared or address.channel.startswith(("U", "W")):
             return ""
-        name = str((await self._find_channel(address)).get("name") or "")
-        return f"#{name}" if name else ""
+        if address.channel not in self._names:
+            await self._look_up(address)
+        elif self._refreshes.admits(address.channel, time.time()):
+            self._look_up(address)  # nobody waits: it may have another name the next time
+        return self._names.get(address.channel, "")
 
     async def is_public(self, address: Address) -> bool:
-        """Return whether it is a public channel; False if Slack does not tell. Questions about one
-        channel share one call."""
+        """Return whether it is a public channel; False if Slack does not tell."""
+        return not (await self._look_up(address)).get("is_private", True)
+
+    def _look_up(self, address: Address) -> asyncio.Future[Payload]:
+        """Return what Slack will tell about a channel. Questions about one channel share one
+        call."""
         lookup = self._lookups.get(address.channel)
         if lookup is None or lookup.done():
             lookup = asyncio.create_task(self._find_channel(address))
             self._lookups[address.channel] = lookup
         # A caller that is cancelled must not cancel the call for the others.
-        return not (await asyncio.shield(lookup)).get("is_private", True)
+        return asyncio.shield(lookup)
 
     async def _find_channel(self, address: Address) -> Payload:
         """Return what Slack tells about a channel; {} if it does not tell, so that its name is left
@@ -388,7 +398,10 @@ class SlackAdapter(ChatPlatform):
         except FAILURES as failure:
             log.info("could not look up a channel name", error=str(failure))
             return {}
-        return response.get("channel") or {}
+        channel: Payload = response.get("channel") or {}
+        if name := channel.get("name"):
+            self._names[address.channel] = f"#{name}"
+        return channel
 
     async def open_direct_message(self, person: Person) -> tuple[ReplyTo, str]:
         """Return where to post into a direct message with a person, and their locale ("" if

@@ -199,8 +199,8 @@ class AdminView:
         try:
             return await self.show(tab, await self._run_action(form))
         except (BadInput, SettingsError) as error:
-            status = status_of(error) if isinstance(error, BadInput) else 400
-            return await self.show(tab, notice("bad", *error.words().splitlines()), status)
+            words = notice("bad", *error.words().splitlines())
+            return await self.show(tab, words, status_of(error))
 
     async def _run_action(self, form: Mapping[str, str]) -> str:
         """Run the operation of a form (`do`) with the fields `argument-…` as its arguments, and

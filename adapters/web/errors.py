@@ -6,7 +6,7 @@ import re
 from html import escape
 from pathlib import Path
 
-from core.base.errors import BadInput, NotStored, PonteError, Refusal, StatusUnknown
+from core.base.errors import BadInput, NotStored, PonteError, Refusal, SettingsError, StatusUnknown
 from core.base.i18n import LANGUAGE, say
 from core.people.notices import ACCESS_REMOVED, SENTENCES
 
@@ -27,9 +27,12 @@ STATUS_BY_CODE = {
     "too_large": 413,
     "unsupported_media_type": 415,
     "empty": 422,
+    "unstorable": 422,
     "too_many": 429,
+    "home_unusable": 503,
     "not_stored": 503,
     "status_unknown": 503,
+    "still_applying": 503,
 }
 """The HTTP status of each error code."""
 
@@ -222,8 +225,11 @@ class ServerStopping(NotStored):
 
 
 def status_of(error: PonteError) -> int:
-    """Return the HTTP status of an error. A code that is not listed is a 500."""
-    return STATUS_BY_CODE.get(error.code, 500)
+    """Return the HTTP status of an error. An error with a code that is not listed is a 400 if the
+    person can correct what they sent, else a 500."""
+    return STATUS_BY_CODE.get(
+        error.code, 400 if isinstance(error, BadInput | SettingsError) else 500
+    )
 
 
 def error_body(error: PonteError) -> dict[str, dict[str, str]]:

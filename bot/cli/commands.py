@@ -26,7 +26,7 @@ from core.base.errors import BadInput, PonteError, SettingsError, TooLarge
 from core.base.i18n import plural, say
 from core.base.markdown import to_plain_text
 from core.base.private_files import create_file, make_folder, open_folder
-from core.base.text import clean_text, safe_file_name, to_one_line
+from core.base.text import clean_text, safe_file_name, to_json_line, to_one_line
 from core.commands.grammar import TypedCommand, check_slug, render_command
 from core.commands.quick_commands import Inputs, check_unique_names, parse_input
 from core.integrations import describe_read_error, plain_value
@@ -270,7 +270,7 @@ def quick_command(
     body, result = ask_holder(ask)
     ok = body.get("status") == "done"
     if as_json:
-        _print_all([json.dumps(body, ensure_ascii=False)])
+        _print_all([to_json_line(body)])
         return 0 if ok else 1
     if ok:
         # Programs read code or JSON, so the fence around it is left out.
@@ -307,7 +307,7 @@ def run_operation(name: str, arguments: Json, *, as_json: bool) -> int:
         linked = sys.stdout.isatty()
         body = await one.run_operation(name, **arguments, linked=linked)
         if as_json:
-            _print_all([json.dumps(body, ensure_ascii=False)])
+            _print_all([to_json_line(body)])
         else:
             Screen(sys.stdout, shows_shell_commands=True).show_answer(body)
         return int(body["status"] != "done")
@@ -469,7 +469,7 @@ async def _export_pieces(one: LocalClient, known: Json) -> AsyncIterator[str]:
 async def _json_array(rows: AsyncIterator[Json]) -> AsyncIterator[str]:
     before = "["
     async for row in rows:
-        yield f"{before}\n  {json.dumps(row, ensure_ascii=False)}"
+        yield f"{before}\n  {to_json_line(row)}"
         before = ","
     yield "[]" if before == "[" else "\n ]"
 

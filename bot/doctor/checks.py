@@ -28,7 +28,7 @@ from bot.stores import SCHEMA
 from core.base.errors import PonteError
 from core.base.http import HttpAnswer, HttpClient, HttpError
 from core.base.i18n import say, translate_word
-from core.base.text import to_one_line
+from core.base.text import to_json_line, to_one_line
 from core.domain.records import DoctorFinding, Health, ModelRequests
 from core.integrations import IntegrationDependencies, plain_value
 from core.models import MODEL_INTEGRATION
@@ -103,7 +103,7 @@ async def _write_findings(
         mark = translate_word(_MARKS[finding.state])
         words = say("{name}: {what}", name=translate_word(finding.part), what=finding.words)
         line = f"{mark:<4}  {to_one_line(words)}"  # a server may name its models as it likes
-        write(json.dumps(asdict(finding), ensure_ascii=False) if as_json else line)
+        write(to_json_line(asdict(finding)) if as_json else line)
     return states
 
 

@@ -14,6 +14,8 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
+from pydantic import ValidationError, validate_call
+
 from bot.config.ponte_toml import LiveConfig
 from bot.home import Home, HomeUnusable, Start
 from bot.integrations import ADMINS
@@ -155,7 +157,9 @@ class SetupService:
         audit log."""
         more = {"actor": actor} if step in STORING_STEPS else {}
         try:
-            return await getattr(self, step)(**arguments, **more)
+            return await validate_call(getattr(self, step))(**arguments, **more)
+        except ValidationError:
+            raise NotFound(what=step) from None
         except HomeUnusable as error:  # as on a full disk: the page shows it above the fields
             raise BadInput("{why}", why=error.words()) from None
 

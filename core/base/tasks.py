@@ -239,8 +239,7 @@ class BoundedDict(OrderedDict[K, V]):
 
 
 class OncePerMinute:
-    """Limits log lines that anybody can cause, so that they do not fill the log: each key is
-    admitted once a minute."""
+    """Limits what anybody can cause, such as log lines: each key is admitted once a minute."""
 
     def __init__(self) -> None:
         self._minutes: dict[str, float] = {}

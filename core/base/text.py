@@ -488,6 +488,14 @@ def clip_line(words: str, longest: int = 120) -> str:
     return to_one_line(words, longest)
 
 
+def to_json_line(value: object) -> str:
+    """Return the value as JSON in one line for every reader. Some break lines at U+0085 and U+2028,
+    and terminals obey U+202E, so these and all other characters that are not printed are escaped.
+    """
+    text = json.dumps(value, ensure_ascii=False, default=repr)
+    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
+
+
 def to_one_line(text: str, longest: int | None = None) -> str:
     """Return the text on one line, without invisible characters. It is truncated to `longest`
     characters if that is given."""

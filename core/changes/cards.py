@@ -12,6 +12,7 @@ from typing import Any
 from core.base.errors import BadInput, Expired
 from core.base.i18n import LANGUAGE, plural, say, use_locale
 from core.base.markdown import defang, escape_markdown, make_inert, show_reason
+from core.base.tasks import run_together
 from core.base.text import clean_text, clip_line, is_secret_name, make_code_block
 from core.changes.approval import Approval, find_workspace
 from core.changes.card_rows import read_rows
@@ -453,7 +454,7 @@ class ChangeViews:
         """Return the cards of a conversation's latest changes, newest first, at most
         MAX_LISTED_CHANGES. `conversation` is its key; "" means all conversations."""
         changes = await self.ledger.list_of_conversation(conversation, MAX_LISTED_CHANGES)
-        return [await self.card(change) for change in changes]
+        return await run_together(*map(self.card, changes))
 
     async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
         """Return the form by which the person changes the values of a proposal. It is built from
@@ -487,26 +488,31 @@ class ChangeViews:
     async def waiting_for(self, person: Person, address: Address) -> Sequence[Change]:
         """Return the open changes that this person may approve now at `address` and has not
         approved yet, oldest first. Those whose rights cannot be checked now are left out."""
-        requests = []
-        for waiting in await self.ledger.list_waiting_for_people():
-            # Approvals of people who have left, or may not approve any more, do not count.
-            change = await self.without_void(waiting)
-            if change.proposal.expires_at <= self.clock():  # its state is updated soon
-                continue
-            standing = await self.approval.find_standing(
-                change, person, address, actions=["approve"]
+        # Together, so that a silent platform delays the list once. Approvals of people who have
+        # left, or may not approve any more, do not count.
+        changes = await run_together(
+            *map(self.without_void, await self.ledger.list_waiting_for_people())
+        )
+        standings = await run_together(
+            *(
+                self.approval.find_standing(change, person, address, actions=["approve"])
+                for change in changes
             )
-            if not standing.has_approved and isinstance(judge_approval(standing), Allowed):
-                requests.append(change)
-        return requests
+        )
+        return [
+            change
+            for change, standing in zip(changes, standings, strict=True)
+            if change.proposal.expires_at > self.clock()  # else its state is updated soon
+            and not standing.has_approved
+            and isinstance(judge_approval(standing), Allowed)
+        ]
 
     async def list_requests(self, person: Person, address: Address) -> Sequence[PendingRequest]:
         """Return the changes that wait for this person, with the cards as they see them at
         `address`, oldest first; at most MAX_LISTED_CHANGES."""
-        return [
-            PendingRequest(change, await self.card(change, person, address))
-            for change in (await self.waiting_for(person, address))[:MAX_LISTED_CHANGES]
-        ]
+        changes = (await self.waiting_for(person, address))[:MAX_LISTED_CHANGES]
+        cards = await run_together(*(self.card(change, person, address) for change in changes))
+        return list(map(PendingRequest, changes, cards))
 
     def name_of_asker(self, change: Change, viewer: Person, address: Address) -> str:
         """Return the name of the person who asked for the change, as `viewer` reads it at

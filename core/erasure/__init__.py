@@ -321,9 +321,11 @@ class SqlPersonalData(SqlStore):
                 " ORDER BY decided_at, id"
             )
         else:
-            table = next(
-                each for each in self._database.schema.export_tables if each.section == section
+            table = {each.section: each for each in self._database.schema.export_tables}.get(
+                section
             )
+            if table is None:
+                raise NotFound(what=section)
             columns = table.columns
             # The table's own condition, or the usual one for the owner of its rows.
             condition = table.rows or _CONDITIONS[table.whose]

@@ -56,7 +56,7 @@ MAX_FEEDBACK_CHARACTERS = 1000
 """Characters of a reason."""
 MAX_LISTED_VOTES = 200
 """Votes that a report lists."""
-PLACE_TIMEOUT_SECONDS = 5.0
+PLACE_TIMEOUT_SECONDS = 1.0
 """Seconds until a place whose platform does not answer counts as not public."""
 FEEDBACK_TITLE, FEEDBACK_LABEL = "Feedback", "What was wrong?"
 SHARE_LABEL = "Share question and answer"

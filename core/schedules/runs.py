@@ -42,7 +42,14 @@ from core.people.notices import PersonNotice
 from core.people.policy import Policy
 from core.people.rules import OWNER_ID
 from core.schedules.rows import Schedules
-from core.schedules.schedule import KEPT_RUNS, Schedule, ScheduleConfig, ScheduleRun, plan_due
+from core.schedules.schedule import (
+    HOUR_SECONDS,
+    KEPT_RUNS,
+    Schedule,
+    ScheduleConfig,
+    ScheduleRun,
+    plan_due,
+)
 from core.schedules.words import describe_date, local_time
 from core.turn.origins import Origin, RunSkipped
 
@@ -91,7 +98,6 @@ class Scheduler:
             # Before the look, so that a change during it is not missed.
             self._changed.clear()
             try:
-                # None: wait until something changes.
                 seconds = await self.start_due_runs()
             except NotStored as error:
                 log.warning("could not start scheduled runs; retrying", error=str(error))
@@ -103,25 +109,22 @@ class Scheduler:
                 async with asyncio.timeout(seconds):
                     await self._changed.wait()
 
-    async def start_due_runs(self) -> float | None:
+    async def start_due_runs(self) -> float:
         """Start due runs, record the results of ended ones, and report those that did not go well.
-        Return the seconds until the next look, None if nothing can be due before a schedule
-        changes. Raise NotStored.
+        Return the seconds until the next look. Raise NotStored.
 
         `waiting`: a run could not start, because its owner's status is not known yet."""
         schedules = self.schedules
         now = await schedules.read_clock()
         drift = now - time.monotonic()
         # The monotonic clock is never set back, so a smaller difference means that the wall clock
-        # was.
-        if self._drift is None or drift < self._drift - CLOCK_JUMP_SECONDS:
-            # The first look of a process, too: it may have newer data of time zones than the
-            # process that stored the due times.
-            if moved := await schedules.realign():
-                log.info("recalculated due times of schedules", count=moved)
-            # Not urgent: a schedule that ended long ago may stay until the next start.
-            await schedules.purge(now - ENDED_DAYS * 86_400)
+        # was. The first look of a process counts, too: it may have newer data of time zones than
+        # the process that stored the due times.
+        is_new = self._drift is None or drift < self._drift - CLOCK_JUMP_SECONDS
+        if is_new and (moved := await schedules.realign()):
+            log.info("recalculated due times of schedules", count=moved)
         self._drift = drift
+        await schedules.purge(now - ENDED_DAYS * 24 * HOUR_SECONDS)
         waiting, due = False, await schedules.list_due(now)
         # Several at once, because the database commits them together.
         for first in range(0, len(due), RUNS_STARTED_AT_ONCE):
@@ -134,7 +137,7 @@ class Scheduler:
         earliest = await schedules.earliest_due()
         if earliest is None:
             # A look reports 50 runs at most, so some whose results it recorded may be left.
-            return MAX_SLEEP_SECONDS if recorded_count else None
+            return MAX_SLEEP_SECONDS if recorded_count else 24 * HOUR_SECONDS
         # A schedule that could not start because its owner is not known yet is still due.
         least = UNKNOWN_OWNER_SECONDS if waiting else MIN_SLEEP_SECONDS
         return min(MAX_SLEEP_SECONDS, max(least, earliest - await schedules.read_clock()))

@@ -16,7 +16,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from itertools import islice
+from itertools import islice, pairwise
 from typing import Any, Literal, Protocol
 from zoneinfo import ZoneInfo
 
@@ -261,7 +261,7 @@ between its runs have fewer."""
 MAX_YEARS_AHEAD = 5
 """A schedule must be due within so many years."""
 MAX_DATES_A_YEAR = 2_200
-"""Due times in which changes of the clock are looked for: six on each day."""
+"""Due times that are all looked at for changes of the clock: six on each day."""
 WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
 MONTHS = ("", "JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 _FIELDS = ((0, 60, ()), (0, 24, ()), (1, 31, ()), (1, 12, MONTHS), (0, 7, WEEKDAYS))
@@ -356,11 +356,20 @@ def find_clock_changes(draft: ScheduleDraft, now: float) -> list[datetime]:
         return []
     year = now + 366 * 24 * HOUR_SECONDS
     within = replace(draft, ends_at=min(draft.ends_at or year, year))
+    dates = next_dates(within, now, MAX_DATES_A_YEAR)
+    if len(dates) == MAX_DATES_A_YEAR:  # too often to look at all: at those around each change
+        days = next_dates(replace(within, rule=ScheduleRule("0 12 * * *")), now, 366)
+        dates = [
+            due
+            for day, following in pairwise(days)
+            if day.utcoffset() != following.utcoffset()
+            for due in next_dates(within, day.timestamp(), CHECKED_DUE_TIMES)
+        ]
     # A time of day in a gap runs when the gap ends. A second before that instant, clocks have
     # another offset.
     return [
         due
-        for due in next_dates(within, now, MAX_DATES_A_YEAR)
+        for due in dates
         if is_twice(due)
         or datetime.fromtimestamp(due.timestamp() - 1, due.tzinfo).utcoffset() != due.utcoffset()
     ]

@@ -7,6 +7,7 @@ import json
 import re
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("without_a_sandbox")
 
 ROOT = Path(__file__).parents[2]
 ANA = Person("slack", "U1", "T1", "Ana")
-PAGE = {
+PAGE: dict[str, Any] = {
     "lines": [
         {
             "at": "2026-11-20T23:30:00.000+00:00",
@@ -59,6 +60,14 @@ def test_a_line_is_when_what_and_by_whom(
     ]
     lines = ponte("audit", "--json").out.splitlines()
     assert [json.loads(line) for line in lines] == PAGE["lines"]
+
+
+def test_a_line_of_json_is_one_line_for_every_reader(ponte: Shell, fake_holder: FakeHolder) -> None:
+    line = {**PAGE["lines"][1], "right": "read:Pay\u2028r\x85o\u202el\ud800lã"}
+    fake_holder.results["audit"] = {"lines": [line], "next": ""}
+    (shown,) = ponte("audit", "--json").out.splitlines()
+    assert shown.endswith('"read:Pay\\u2028r\\u0085o\\u202el\\ud800lã"}')
+    assert json.loads(shown) == line
 
 
 @pytest.mark.parametrize(

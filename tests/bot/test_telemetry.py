@@ -113,6 +113,14 @@ def test_nobody_can_forge_a_line_or_a_colour() -> None:
     assert line.endswith(r'test: "a\nb" text="x\n2026 error \x1b[31m" plain=fine')
 
 
+def test_a_line_of_json_is_one_line_for_every_reader() -> None:
+    output = logs("json")
+    structlog.get_logger("test").info("x", table="a\u2028b\x85c\u202ed é")
+    (line,) = output.getvalue().splitlines()
+    assert r'"a\u2028b\u0085c\u202ed é"' in line
+    assert json.loads(line)["table"] == "a\u2028b\x85c\u202ed é"
+
+
 def test_the_turns_id_is_in_every_line_also_in_a_librarys() -> None:
     output = logs("json")
     with structlog.contextvars.bound_contextvars(turn="abc"):

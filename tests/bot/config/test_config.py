@@ -170,19 +170,19 @@ WRONG = [
         "5: 'allow': approve:Orders is given to people and groups alone, and slack:C1 is",
     ),
     (
-        '[[rules]]\nwho = ["discord:900"]\nallow = ["approve"]\n'
-        '[[rules]]\nwhere = ["discord:900:11"]\ndeny = ["code"]',
-        "3: 'allow': approve is given to people and groups alone, and discord:900 is a workspace, ",
+        '[[rules]]\nwho = ["discord:900000000000000001"]\nallow = ["approve"]\n'
+        '[[rules]]\nwhere = ["discord:900000000000000001:900000000000000011"]\ndeny = ["code"]',
+        "3: 'allow': approve is given to people and groups alone, and discord:900000000000000001",
     ),
     (
-        '[[rules]]\nwho = ["discord:11"]\nallow = ["approve"]\n'
-        '[channels."discord:900:11"]\ndeny = ["code"]',
-        "3: 'allow': approve is given to people and groups alone, and discord:11 is a workspace, ",
+        '[[rules]]\nwho = ["discord:900000000000000011"]\nallow = ["approve"]\n'
+        '[channels."discord:900000000000000001:900000000000000011"]\ndeny = ["code"]',
+        "3: 'allow': approve is given to people and groups alone, and discord:900000000000000011",
     ),
     (
-        '[[rules]]\nwho = ["discord:12"]\nallow = ["approve"]\n'
-        '[quick_commands.deploy]\nwhere = ["discord:900:12"]',
-        "3: 'allow': approve is given to people and groups alone, and discord:12 is a workspace, ",
+        '[[rules]]\nwho = ["discord:900000000000000012"]\nallow = ["approve"]\n'
+        '[quick_commands.deploy]\nwhere = ["discord:900000000000000001:900000000000000012"]',
+        "3: 'allow': approve is given to people and groups alone, and discord:900000000000000012",
     ),
     (
         '[tables.Orders]\napprovers = ["slack:G1"]',
@@ -252,6 +252,9 @@ WRONG = [
         "[groups]\na = []",
         "1: 'x': write template or instruction, and not both.",
     ),
+    ('[[rules]]\nwhere = ["discord:11"]\ndeny = ["code"]', "2: 'where': write web"),
+    ('[[rules]]\nwhere = ["discord:900:900000000000000011"]', "2: 'where': write web"),
+    ('[[rules]]\nwhere = ["slack:C1"]\ndeny = ["code"]', "2: 'where': write web"),
     ("[tables.m1]\napprovals = 3", "2: 'approvals' must be one of 1 or 2"),
     ('[tables.m1]\napprovers = ["clerks"]', "2: 'approvers': no group is called 'clerks'"),
     ('[tools.x]\napprovers = ["members"]', "2: 'approvers': write web"),

@@ -14,6 +14,7 @@ from bot.home import Home, Start
 from bot.reports import check_rights
 from bot.settings import Settings
 
+SERVER = "discord:900000000000000001:9000000000000000"
 TEXT = (Path(__file__).parents[3] / "docs" / "guides" / "rules.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"```toml\n(.*?)```", re.DOTALL)
 HEADS = [*re.finditer(r"^### (.*)$", TEXT, re.MULTILINE)]
@@ -45,14 +46,32 @@ EXPECTED: Mapping[str, Sequence[tuple[str, str, str, str, bool]]] = {
         ("terminal:owner", "", "", "approve:Invoices", False),
     ],
     "A public Discord server": [
-        ("discord:7", "", "discord:900:11", "chat", True),
-        ("discord:7", "", "discord:900:11", "read:Events", True),
-        ("discord:7", "", "discord:900:11", "read:Members", False),
-        ("discord:7", "", "discord:900:13", "chat", False),
+        ("discord:7", "", f"{SERVER}11", "chat", True),
+        ("discord:7", "", f"{SERVER}11", "read:Events", True),
+        ("discord:7", "", f"{SERVER}11", "read:Members", False),
+        ("discord:7", "", f"{SERVER}13", "chat", False),
         ("discord:7", "", "", "chat", False),
-        ("discord:8", "discord:5001", "discord:900:13", "read:Members", True),
-        ("discord:8", "discord:5001", "discord:900:13", "approve:Events", True),
-        ("discord:8", "discord:5001", "discord:900:13", "code", False),
+        (
+            "discord:8",
+            "discord:5001",
+            f"{SERVER}13",
+            "read:Members",
+            True,
+        ),
+        (
+            "discord:8",
+            "discord:5001",
+            f"{SERVER}13",
+            "approve:Events",
+            True,
+        ),
+        (
+            "discord:8",
+            "discord:5001",
+            f"{SERVER}13",
+            "code",
+            False,
+        ),
     ],
 }
 """Example → a person, their group or `guest`, a place, a right, and whether they have it."""

@@ -347,19 +347,21 @@ allow = ["chat", "approve"]
 
 [[rules]]
 who = ["discord"]
-where = ["discord:900:11"]
+where = ["discord:900000000000000001:900000000000000011"]
 allow = ["chat"]
 """
 
 
-@pytest.mark.parametrize("place", ["discord:900:11", "11"])
+@pytest.mark.parametrize(
+    "place", ["discord:900000000000000001:900000000000000011", "900000000000000011"]
+)
 def test_the_first_rule_that_applies_is_the_one_that_is_named(ponte: Shell, place: str) -> None:
     """A later rule allows `chat` too, and needs no look-up of groups. The file names the server of
     the channel."""
     Path("ponte.toml").write_text(MODERATED)
     words = ("--person", "discord:42", "--channel", place, "--right", "chat")
     lines = ponte("policy", "check", *words, "--group", "discord:5001").out.splitlines()
-    assert lines[0].startswith("discord:42, in discord:900:11. ")
+    assert lines[0].startswith("discord:42, in discord:900000000000000001:900000000000000011. ")
     assert "ponte.toml:5 " in lines[1]
     assert ponte.err == ""
     assert "ponte.toml:9 " in ponte("policy", "check", *words).out

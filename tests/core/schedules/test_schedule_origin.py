@@ -605,4 +605,19 @@ async def test_a_run_waits_until_its_owner_is_known_and_nothing_is_looked_up_wit
         assert (run.due_at, run.is_late) == (one.next_due_at, True)
         await bot.engine.schedules.service.pause(one.id, ANA, PLACE)
         await scheduler.start_due_runs()
-        assert await scheduler.start_due_runs() is None, "it waits to be woken"
+        assert await scheduler.start_due_runs() > 22 * HOUR, "it waits to be woken"
+
+
+@pytest.mark.usefixtures("stops_scheduler")
+async def test_schedules_that_ended_are_deleted_after_30_days_without_a_restart(
+    tmp_path: Path,
+) -> None:
+    async with open_bot(tmp_path) as bot:
+        one = await bot.start(replace(DAILY, max_runs=1))
+        await bot.run(one)
+        for days in (29, 2):
+            bot.clock.now += days * 24 * HOUR
+            assert (await bot.store.get(one.id)).state == "ended"
+            assert await bot.engine.schedules.scheduler.start_due_runs() > 22 * HOUR
+        with pytest.raises(NotFound):
+            await bot.store.get(one.id)
