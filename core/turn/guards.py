@@ -6,7 +6,7 @@ docs/explanation/security.md describes them to users by the same names.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from core.base import text
 from core.base.errors import OverBudget, ToolError
@@ -94,6 +94,7 @@ class Guards:
             "used_up",
             f"Not run. This turn has used up its {count}; none of them runs any more in it.",
             "answer now with what you have, and tell the person what is still to be done",
+            self.used_up,
         )
 
     async def check_provenance(self, call: ToolCall) -> Outcome | None:
@@ -125,7 +126,8 @@ class Guards:
                 self.people.note_refusal(author, address, verdict)
             # The model reads this sentence, and its instructions are English.
             with use_locale("en"):
-                return _refuse(code, verdict.words(), "tell the person")
+                why = verdict.words()
+            return _refuse(code, why, "tell the person", verdict.words())
         if call.effect in COSTLY_EFFECTS:  # for the line of the audit log about the call
             self.rules[call.call_id] = rule
         return None
@@ -165,14 +167,15 @@ class Guards:
             metrics.limits.labels(error.limit).inc()
             self.people.note_refused_turn(turn.message, error, tool=call.name)
             hint = "answer now with what you have, and tell the person"
-            return _refuse(error.code, f"Not run. {error}", hint)
+            return _refuse(error.code, f"Not run. {error}", hint, error.words())
         return None
 
 
-def _refuse(code: str, why: str, hint: str) -> Outcome:
+def _refuse(code: str, why: str, hint: str, problem: str = "") -> Outcome:
     """Return the outcome of a call that a guard stops: a code, the reason, and a hint what to do,
-    which the model reads."""
-    return outcome_of_error(ToolError("{why}", code=code, hint=hint, why=why))
+    which the model reads. `problem` is the reason for the person, in their language."""
+    outcome = outcome_of_error(ToolError("{why}", code=code, hint=hint, why=why))
+    return replace(outcome, problem=problem or outcome.problem)
 
 
 GUARDS = {
