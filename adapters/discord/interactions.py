@@ -35,7 +35,7 @@ from adapters.discord.events import Locations, ReferencedNames, person_of
 from adapters.discord.people import Roles
 from adapters.discord.posts import MAX_FILES_IN_POST, attachments, files_of, given_file
 from adapters.discord.state import TOKEN_SECONDS, Acks, DiscordState, Token
-from core.base.i18n import LOCALES, nearest_locale, say, use_locale
+from core.base.i18n import LOCALES, say, use_locale
 from core.base.tasks import BackgroundTasks
 from core.base.text import clean_text
 from core.chat.incoming import (
@@ -117,7 +117,7 @@ class DiscordInteraction:
     @property
     def locale(self) -> str:
         """The language of the person's client, or the nearest one that we have."""
-        return nearest_locale(str(self.interaction.locale))
+        return str(self.interaction.locale)
 
     async def learn_about_person(self) -> None:
         """Store the roles that the interaction carries, so that Discord need not be asked for

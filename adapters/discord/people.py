@@ -20,7 +20,7 @@ from adapters.discord.client import (
     code_of,
 )
 from core.base.errors import PlatformBusy, PonteError, Undeliverable
-from core.base.tasks import cancel_all, retry
+from core.base.tasks import SharedAnswers, retry
 from core.domain.changes import DisplayName
 from core.domain.messages import Address, Person
 from core.domain.records import MemberKey, PlatformMember
@@ -199,15 +199,13 @@ class Roles:
         self._members = MemberDirectory(PLATFORM, rows, self, shared=shared, clock=clock)
         self._places = asyncio.Semaphore(MAX_LOOKUPS_AT_ONCE)
         """Limits how many lookups are under way at the same time."""
-        self._listed_guilds: tuple[float, Sequence[int]] = (0.0, ())
-        """When Discord listed our servers (monotonic seconds, 0.0 for never), and their ids."""
-        self._listing: asyncio.Task[None] | None = None
-        """The request for the list of our servers, which several callers may wait for."""
+        self._guild_lists = SharedAnswers[str, Sequence[int]]()
+        """The ids of our servers, under one key."""
 
     async def close(self) -> None:
         """Stop the look-ups that are under way."""
         await self._members.close()
-        await cancel_all([self._listing] if self._listing else [])
+        await self._guild_lists.close()
 
     def forget(self, ids: Collection[str]) -> None:
         """Erase the roles of people with these ids."""
@@ -292,22 +290,16 @@ class Roles:
         """
         if client.is_ready():
             return sorted(guild.id for guild in client.guilds)
-        # Never listed, or too long ago.
-        if not self._listed_guilds[0] or time.monotonic() - self._listed_guilds[0] > max_age:
-            # Look-ups at the same time share one request. A caller that gives up waiting does not
-            # cancel it for the others (`shield`).
-            if self._listing is None or self._listing.done():
-                self._listing = asyncio.create_task(self._ask_for_guilds(client))
-            await asyncio.shield(self._listing)
-        return self._listed_guilds[1]
+        # A caller that gives up waiting does not cancel the request for the others.
+        return await self._guild_lists.ask("", lambda: self._ask_for_guilds(client), max_age)
 
-    async def _ask_for_guilds(self, client: discord.Client) -> None:
+    async def _ask_for_guilds(self, client: discord.Client) -> Sequence[int]:
         try:
             response = await attempt(lambda: client.http.get_guilds(200), repeat=False)
         except (PonteError, *IN_DOUBT) as error:
             log.info("could not list servers", error=type(error).__name__)
             raise ServersNotTold from error
-        self._listed_guilds = time.monotonic(), sorted(int(guild["id"]) for guild in response)
+        return sorted(int(guild["id"]) for guild in response)
 
 
 def _make_member(guild: str, user: str, roles: Iterable[str]) -> PlatformMember:

@@ -21,6 +21,7 @@ from pydantic import TypeAdapter
 
 from adapters.discord import DISCORD_STATE_NAME
 from adapters.discord.client import PLATFORM, Interaction, TokenOver
+from core.base.i18n import nearest_locale
 from core.chat.incoming import Participants
 from core.domain.messages import Address, ReplyTo
 from core.journal.jobs import Alone, Peers
@@ -228,7 +229,8 @@ class DiscordState(StoredState):
             return language
         # Other servers choose no language, and Discord reports en-US for them.
         has_language = guild is not None and "COMMUNITY" in guild.features
-        return str(guild.preferred_locale) if guild and has_language else otherwise
+        # The country of a server is not that of its people.
+        return nearest_locale(str(guild.preferred_locale)) if guild and has_language else otherwise
 
     async def set_alias(self, channel: int, person: str, thread: int) -> None:
         """Remember durably that `thread` could not be created for this person in the channel."""

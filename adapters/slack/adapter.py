@@ -23,13 +23,13 @@ from adapters.slack.home import SlackHome
 from adapters.slack.intake import SlackIntake, SlackLocations, ThreadParticipants
 from adapters.slack.interactions import SlackHandlers
 from adapters.slack.people import (
-    GROUPS_PATIENCE_SECONDS,
     SlackPeople,
     check_membership,
 )
 from adapters.slack.posts import PostLookup, SlackFiles
 from adapters.slack.presence import SlackSigns, Workspace
 from adapters.slack.setup import (
+    DEPARTURE_EVENT,
     EVENTS_MARK,
     MEMBER_EVENTS,
     ONLY_MENTIONS,
@@ -311,15 +311,12 @@ class SlackAdapter(ChatPlatform):
 
     async def can_read(self, person: Person, address: Address) -> bool | None:
         """Return whether a person is a member of a shared channel; False for a direct message, and
-        None if Slack refuses to tell. Raises PlatformBusy if it does not tell now. Nobody waits for
-        the answer, so it may wait long for the rate limit. With False, an approver gets a card
-        of their own."""
+        None if Slack refuses to tell. Raises PlatformBusy if it does not tell now. With False, an
+        approver gets a card of their own."""
         if not address.is_shared:
             return False
         try:
-            return await check_membership(
-                self.workspace.api, address.channel, person.id, GROUPS_PATIENCE_SECONDS
-            )
+            return await check_membership(self.workspace.api, address.channel, person.id)
         except SlackRefused as refused:
             log.info("could not check membership of a channel", error=str(refused))
         return None
@@ -328,6 +325,8 @@ class SlackAdapter(ChatPlatform):
         """Return whether a person, or the bot (None), can post in a channel, as its members do. If
         the channel is too large to be listed, the members of our workspace can. None if Slack does
         not tell."""
+        if address.channel in self.workspace.direct_messages:
+            return True
         id = person.id if person else self.workspace.user
         try:
             is_member = await check_membership(self.workspace.api, address.channel, id)
@@ -502,6 +501,8 @@ class SlackAdapter(ChatPlatform):
         try:
             if event.get("type") == "app_home_opened":
                 self._tasks.start(self._app_home.on_opened(body, event))
+            elif event.get("type") == DEPARTURE_EVENT:
+                self.workspace.api.pages.clear()
             elif event.get("type") in MEMBER_EVENTS:
                 # `ponte doctor` sees by this file that these events arrive. It is made once, so
                 # `_home` is then None.

@@ -25,7 +25,7 @@ import structlog
 from adapters.slack.render import Json
 from core.base.errors import NotSent, NotStored, PlatformBusy, SettingsError
 from core.base.http import Proxies, add_proxy, parse_retry_after
-from core.base.tasks import Backoff, BoundedDict, retry
+from core.base.tasks import Backoff, BoundedDict, SharedAnswers, retry
 from core.journal.jobs import SharedPace
 
 if TYPE_CHECKING:
@@ -567,6 +567,8 @@ class SlackApi:
         self._refusals: BoundedDict[tuple[str, str], tuple[str, float]] = BoundedDict()
         """By method and channel, the error with which Slack refused it, and until when it counts.
         One scope may be missing for private channels alone."""
+        self.pages = SharedAnswers[tuple[str | None, ...], Any](clock)
+        """Pages of the members of channels, and of the channels of people."""
         self._opening = asyncio.Lock()
         # Created and imported by `open`, at the first call.
         self._session: ClientSession | None = None
@@ -602,6 +604,7 @@ class SlackApi:
 
     async def close(self) -> None:
         """Close the HTTP session."""
+        await self.pages.close()
         if self._session is not None:
             await self._session.close()
 

@@ -375,6 +375,8 @@ class SlackIntake:
             case (("message" | "app_mention"), _):
                 message = events.parse_message(team, body, event, bots)
                 if message:
+                    if message.direct:
+                        self.workspace.direct_messages.add(channel)
                     async with self._in_order(channel, event, is_flat):
                         # Slack reports most mentions twice, as `message` and as `app_mention`. The
                         # second one may have files that the first one lacks.

@@ -26,7 +26,7 @@ from adapters.slack.home import SCHEDULE_ACTION, SlackHome
 from adapters.slack.intake import SlackLocations
 from adapters.slack.presence import CommandNotices, Workspace
 from core.base.errors import BadInput, UnknownCommand
-from core.base.i18n import nearest_locale, say, use_locale
+from core.base.i18n import say, use_locale
 from core.base.text import clean_text
 from core.chat.incoming import (
     CODE_LATE,
@@ -136,7 +136,7 @@ class SlackInteraction:
     @property
     def locale(self) -> str:
         """The language of the person; English until it is known."""
-        return nearest_locale(self.workspace.directory.locale(self.place.user))
+        return self.workspace.directory.locale(self.place.user)
 
     async def learn_about_person(self) -> None:
         """Ask for the person's language, so that a form or a refusal is written in it."""
@@ -470,7 +470,7 @@ class SlackHandlers:
             await respond(code)
             return
         locale = self.workspace.directory.locale(place.user)
-        with use_locale(nearest_locale(locale)):
+        with use_locale(locale):
             blocks = render.build_code_blocks([clean_text(data.decode()) for _, data in code])
             # If Slack does not take the blocks, the person gets at least a sentence.
             if not await respond(say(SHOW_CODE), blocks=blocks):

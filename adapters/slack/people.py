@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import structlog
@@ -544,6 +545,8 @@ class SlackPeople:
             await self._members.write(members)
 
 
+MEMBERS_SECONDS = 60.0
+"""Seconds for which a page of a channel's members is used."""
 MEMBERSHIP_PATIENCE_SECONDS = 5.0
 """Seconds that a person waits for the rate limits when Ponte asks for a channel's members."""
 _PAGE, _PAGES = 999, 10
@@ -551,27 +554,32 @@ _PAGE, _PAGES = 999, 10
 node-slack-sdk, arguments of conversations.members), and the maximum number of pages."""
 
 
-async def check_membership(
-    api: SlackApi, channel: str, user: str, patience: float = MEMBERSHIP_PATIENCE_SECONDS
-) -> bool | None:
-    """Return whether a person is a member of a channel. None if the channel is too large to be
-    listed and Slack does not list the person's channels either.
+async def check_membership(api: SlackApi, channel: str, user: str) -> bool | None:
+    """Return whether a person is a member of a channel, as of the last minute. None if the channel
+    is too large to be listed and Slack does not list the person's channels either.
 
     Raise SlackRefused if Slack refuses to list the members, PlatformBusy if it does not answer now.
     """
 
-    async def find(id: str, field: str, method: str, **of: Any) -> bool | None:
+    async def find(
+        id: str, field: str, method: str, max_age: float = MEMBERS_SECONDS, **of: Any
+    ) -> bool | None:
         """Return whether `id` is in a list of Slack that comes in pages; None if it is too long to
         be read to its end."""
-        cursor = None
+        cursor, is_kept = None, False
         for _ in range(_PAGES):
-            page = await api.call(method, limit=_PAGE, cursor=cursor, patience=patience, **of)
+            patience = MEMBERSHIP_PATIENCE_SECONDS
+            call = partial(api.call, method, limit=_PAGE, cursor=cursor, patience=patience, **of)
+            key = (method, cursor, *of.values())
+            is_kept |= key in api.pages
+            page = await api.pages.ask(key, call, max_age)
             if id in (one if isinstance(one, str) else one["id"] for one in page.get(field, ())):
                 return True
             # Slack sends "" or nothing with the last page.
             cursor = (page.get("response_metadata") or {}).get("next_cursor") or None
             if not cursor:
-                return False
+                # They may have joined since this was asked: only a yes is kept for others.
+                return await find(id, field, method, 0.0, **of) if is_kept and max_age else False
         return None
 
     try:

@@ -40,6 +40,9 @@ class Workspace:
     user: str = field(default="", init=False)
     scopes: frozenset[str] = field(default=frozenset(), init=False)
     """The scopes of the token; empty if Slack does not return them."""
+    direct_messages: set[str] = field(default_factory=set, init=False)
+    """Channels of direct messages with Ponte. A click may also come from the direct message of two
+    other people."""
     _identity: Json = field(default_factory=dict, init=False)
     """The response of auth.test; {} until `identify` has returned."""
     _asking: asyncio.Lock = field(default_factory=asyncio.Lock, init=False)

@@ -45,6 +45,9 @@ SOCKET_SCOPE = "connections:write"
 MEMBER_EVENTS = ("team_join", "user_change")
 """The events that report changes of people. Without them, Ponte learns of changes from users.list,
 up to an hour later."""
+DEPARTURE_EVENT = "member_left_channel"
+"""The event that somebody left a channel or was removed. Without it, Ponte learns of it within a
+minute."""
 EVENTS_MARK = "slack-events"
 """The name of an empty file in the home folder, created when the first of these events arrives.
 
@@ -58,7 +61,7 @@ NO_EVENTS_YET = (
 )
 EVENTS = (
     "agent_session_stopped", "app_home_opened", "app_mention", "message.channels",
-    "message.groups", "message.im", "message.mpim", *MEMBER_EVENTS,
+    "message.groups", "message.im", "message.mpim", DEPARTURE_EVENT, *MEMBER_EVENTS,
 )  # fmt: skip
 """The events that the app subscribes to."""
 _DESCRIPTION = "Connects your team with its tables, quick commands and a Python sandbox."

@@ -532,7 +532,8 @@ def requested_locale(headers: Mapping[str, str]) -> str:
     Accept-Language, or ""."""
     chosen = _LANGUAGE_COOKIE.search(headers.get("cookie", ""))
     first = headers.get("accept-language", "").split(",")[0].split(";")[0].strip()
-    first = chosen[1] if chosen else first
+    # The page names no country, so the browser's locale for the same language says more.
+    first = chosen[1] if chosen and chosen[1] != nearest_locale(first) else first
     return first if _LOCALE.fullmatch(first) else ""
 
 

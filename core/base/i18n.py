@@ -96,7 +96,8 @@ Locale = Literal["en", "pt-BR", "fr"]
 LOCALES: tuple[Locale, ...] = get_args(Locale)
 """The supported locales."""
 LANGUAGE: ContextVar[str] = ContextVar("language", default="en")
-"""The locale of the current task. Tasks that it starts inherit it."""
+"""The locale of the current task: in a turn as its platform writes it, perhaps with a country that
+Ponte has no translation for (`en-GB`). Tasks that it starts inherit it."""
 TIME_ZONE: ContextVar[str] = ContextVar("time_zone", default="UTC")
 """PONTE_TIMEZONE of this process, for an operator whose machine has no time zone or UTC."""
 READER_IS_OWNER: ContextVar[bool] = ContextVar("reader_is_owner", default=False)

@@ -35,6 +35,7 @@ Wait = Callable[[E, int], float | None]
 
 The arguments are the error and the number of failed attempts.
 """
+_MAX_SHARED_ANSWERS = 50
 _MAX_DOUBLINGS = 64
 """Caps the exponent, because a float overflows beyond 2 to the power of 1023."""
 
@@ -236,6 +237,32 @@ class BoundedDict(OrderedDict[K, V]):
         self.move_to_end(key)
         if len(self) > self._most:
             self.popitem(last=False)
+
+
+class SharedAnswers(BoundedDict[K, tuple[float, asyncio.Task[V]]]):
+    """Asks a service each question once for all who wait for its answer, and keeps the answer. A
+    failure is raised for all who wait, and is not kept. After `clear`, later callers also share no
+    question that is under way."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(_MAX_SHARED_ANSWERS)
+        self._clock = clock
+
+    async def ask(
+        self, key: K, question: Callable[[], Coroutine[Any, Any, V]], max_age: float
+    ) -> V:
+        """Return the answer under `key` if it was asked for in the last `max_age` seconds or is
+        still to come, else that of `question`. Raise its errors."""
+        now, (asked_at, answer) = self._clock(), self.get(key, (0.0, None))
+        if answer is None or (answer.done() and (answer.exception() or now - asked_at > max_age)):
+            answer = asyncio.create_task(question())
+            self[key] = now, answer
+        # A caller that is cancelled leaves the question to the others.
+        return await asyncio.shield(answer)
+
+    async def close(self) -> None:
+        """Cancel the questions that are under way."""
+        await cancel_all(answer for _, answer in self.values())
 
 
 class OncePerMinute:

@@ -23,7 +23,8 @@ from contextlib import suppress
 from datetime import date, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 
-from core.base.i18n import LOCALES, babel_locale, format_date, format_moment, say
+from core.base.errors import BadInput
+from core.base.i18n import LANGUAGE, LOCALES, babel_locale, format_date, format_moment, say
 from core.base.text import fold_to_letters
 
 NUMBER_KINDS = frozenset({"number", "plain", "currency", "percent", "duration"})
@@ -35,6 +36,12 @@ MAX_FIXED_PLACES = 6
 _PLAIN_NUMBER = re.compile(r"[-+]?(\d+\.(\d{1,2}|\d{4,})|0\.\d+)", re.ASCII)
 """Three decimal places may be a thousand in another language."""
 _DAY = re.compile(r"\d{1,2}([/.-])\d{1,2}\1\d{4}", re.ASCII)
+_DAY_FIRST, _MONTH_FIRST = [("day", "month", "year")], [("month", "day", "year")]
+_BOTH = _DAY_FIRST + _MONTH_FIRST
+_ENGLISH_DAYS = {"": _BOTH, "CA": _BOTH, "PH": _BOTH, "US": _MONTH_FIRST}
+"""The usual forms of a day in numbers by the country of an English locale; elsewhere the day is
+first. In Canada and the Philippines both forms are usual."""
+_TWO_READINGS = "“{value}” can mean {first} or {second}. Write one of these."
 _HOUR = re.compile(r"\b(\d{1,2}) ?h ?(\d\d)?\b", re.ASCII)
 """The French `14h30` and `14 h`."""
 _MOMENT = re.compile(
@@ -216,10 +223,17 @@ def parse_typed_number(text: str, format: str = "", locale: str | None = None) -
     return Decimal(text) if _PLAIN_NUMBER.fullmatch(text) else None
 
 
+def refuse_readings(value: str, readings: Iterable[object]) -> BadInput:
+    """Return the error for a typed day or moment that has two meanings."""
+    first, second, *_ = sorted(map(str, readings))
+    return BadInput(_TWO_READINGS, value=value, first=first, second=second)
+
+
 def parse_typed_day(text: str, today: date, locale: str | None = None) -> date | None:
     """Return the day that a person typed in their language: `2026-12-24`, `24/12/2026` (month first
-    in English), a date with the month's name, or a word such as `tomorrow`. Return None for any
-    other text. `today` is the present day in their time zone."""
+    in the United States), a date with the month's name, or a word such as `tomorrow`. Return None
+    for any other text. `today` is the present day in their time zone. Raise BadInput for a day such
+    as `03/04/2026` if the country of an English `locale` is not known."""
     # Babel is loaded at the first use, so that a start does not wait for it.
     from babel.dates import get_month_names
 
@@ -237,8 +251,15 @@ def parse_typed_day(text: str, today: date, locale: str | None = None) -> date |
     with suppress(ValueError, OverflowError):
         numbers = [int(number) for number in re.findall(r"\d+", words)]
         if _DAY.fullmatch(words):
-            first, second, year = numbers
-            return date(year, first, second) if cldr == "en" else date(year, second, first)
+            country = (LANGUAGE.get() if locale is None else locale)[3:]
+            forms = _ENGLISH_DAYS.get(country, _DAY_FIRST) if cldr == "en" else _DAY_FIRST
+            days = set()
+            for form in forms:
+                with suppress(ValueError):
+                    days.add(date(**dict(zip(form, numbers, strict=True))))
+            if len(days) > 1:
+                raise refuse_readings(words, days)
+            return next(iter(days), None)
         # The smaller number is the day, the larger one the year.
         if len(months) == 1 and len(numbers) == 2:
             return date(max(numbers), months[0], min(numbers))
@@ -250,7 +271,7 @@ def parse_typed_moment(text: str, now: datetime, locale: str | None = None) -> d
     """Return the moment that a person typed in their language: a day as in `parse_typed_day`, then
     a time such as `14:30`, `2:30 PM` or `14h30`, perhaps with an offset such as `UTC-03:00`.
     Without an offset, it is in the zone of `now`. A day alone is its first moment. Return None for
-    any other text."""
+    any other text. Raise BadInput as `parse_typed_day` does."""
     iso = _simplify(text)  # read as it is if it has an ISO form such as `2026-12-24T14:30`
     # The French `14h30` becomes `14:30`.
     words = _HOUR.sub(lambda each: f"{each[1]}:{each[2] or '00'}", fold_to_letters(iso))

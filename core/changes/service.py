@@ -19,7 +19,7 @@ from core.base.errors import (
     StatusUnknown,
     ToolError,
 )
-from core.base.i18n import LANGUAGE, say
+from core.base.i18n import LANGUAGE, nearest_locale, say
 from core.base.markdown import escape_markdown
 from core.changes import cards
 from core.changes.apply import ChangeLifecycle
@@ -474,10 +474,12 @@ class Decisions:
             raise BadInput(cards.NOT_CHANGEABLE, id=change.id)
         require(judge_change(standing))
         now = self.lifecycle.clock()
-        # A form is in the language of its reader, but they type beside a card in the asker's.
-        locales = {LANGUAGE.get()} if decision.is_click else {LANGUAGE.get(), proposal.locale}
+        # A form is in the language of its reader, but they type beside a card in the asker's. Of
+        # two locales of one language, the reader's counts, which comes last.
+        locales = [LANGUAGE.get()] if decision.is_click else [proposal.locale, LANGUAGE.get()]
+        by_language = {nearest_locale(locale): locale for locale in locales}
         typed_at = datetime.fromtimestamp(now, decision.zone)
-        values = match_values(fields, decision.values, typed_at, locales)
+        values = match_values(fields, decision.values, typed_at, by_language.values())
         # `rule` lets the person propose these values. The audit log names it.
         draft, rule = await self._revise(change, values, decision, fields)
         count = len({each.row for each in fields if each.key in values})

@@ -19,6 +19,7 @@ from core.base.value_formats import (
     parse_typed_moment,
     parse_typed_number,
     parse_typed_truth,
+    refuse_readings,
 )
 from core.domain.changes import FormField
 
@@ -104,6 +105,8 @@ def _read_text(field: FormField, text: str, now: datetime, locales: Collection[s
     # One reading, or the same one in each language; "01/02/2026" has two.
     if len(values) == 1:
         return str(values.pop())
+    if values and field.type != "number":
+        raise refuse_readings(_show_name(text), values)
     raise BadInput(
         _WRONG_VALUES[field.type],
         field=_show_name(name_field(field)),

@@ -24,7 +24,7 @@ from core.base.errors import (
     TakenOver,
     Undeliverable,
 )
-from core.base.i18n import format_duration, nearest_locale, say, use_locale
+from core.base.i18n import format_duration, say, use_locale
 from core.base.markdown import escape_markdown, show_reason
 from core.base.tasks import retry
 from core.base.text import clip_line
@@ -327,8 +327,7 @@ class ApprovalNotices:
             await posts.record_removed(1)
             return None
         to, locale = destination
-        default = change.proposal.locale if change else self.locale
-        locale = nearest_locale(locale) if locale else default
+        locale = locale or (change.proposal.locale if change else self.locale)
         with use_locale(locale):
             if change is None:
                 # Its text is stored as data. The time of the notice (0.0) is not in its words.

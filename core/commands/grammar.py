@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from core.base.errors import BadInput, UnknownCommand
-from core.base.i18n import LANGUAGE
+from core.base.i18n import LANGUAGE, nearest_locale
 from core.base.text import clean_text, fence_after_line, make_code_block
 from core.commands.quick_commands import Inputs, check_unique_names, parse_input, render_input
 from core.domain.messages import Message
@@ -280,7 +280,7 @@ def is_stop(message: Message) -> bool:
 def localize_command(english: str) -> str:
     """Return the name of the command with this English name in the language of the current task,
     for a sentence that says what to type."""
-    names = TRANSLATED.get(LANGUAGE.get(), {})
+    names = TRANSLATED.get(nearest_locale(LANGUAGE.get()), {})
     return next((name for name, each in names.items() if each == english), english)
 
 

@@ -13,7 +13,7 @@ from functools import cached_property
 from typing import Any, Literal, Protocol
 
 from core.base.errors import ModelError, NotAllowed, StatusUnknown, ToolError
-from core.base.i18n import LANGUAGE, say
+from core.base.i18n import LANGUAGE, nearest_locale, say
 from core.domain.changes import Draft
 from core.domain.messages import Address, Answer, File, Item, Message, Person, Post, Usage
 from core.domain.rows import Chart, RowsResult
@@ -429,7 +429,8 @@ class Outcome:
     - `unknown`: the call was interrupted and may have happened.
     - `proposed`: nothing was done yet; `proposal` waits for a person.
     - `ok` with a `proposal`: the operator's policy approved the change.
-    - `sources`: lines of Markdown, written by Ponte's code, that name the sources of figures.
+    - `sources`: lines of Markdown, written by Ponte's code, for the person: the sources of figures,
+      or a check that failed.
     - `needs`: the rights without which nobody may read the result.
     """
 
@@ -731,7 +732,7 @@ class QuickCommand:
     def title_and_description(self) -> tuple[str, str]:
         """Return title and description in the language of the current task if the command has them,
         else in its default language."""
-        return self.translations.get(LANGUAGE.get(), (self.title, self.description))
+        return self.translations.get(nearest_locale(LANGUAGE.get()), (self.title, self.description))
 
 
 PART_WORDS = (

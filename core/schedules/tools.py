@@ -121,7 +121,7 @@ class ScheduleSource(FixedToolSource):
             elif row.before is None:
                 raise NotFound("Schedule {id} not found.", id=id)
         except (BadInput, NotAllowed, NotFound, StatusUnknown) as error:
-            raise ToolError("{why}", why=error) from error
+            raise ToolError("{why}", code=error.code, why=error) from error
         outcome = await ctx.turn.propose(
             replace(base, title=kind, rows=(replace(row, after=after),))
         )

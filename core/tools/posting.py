@@ -23,6 +23,7 @@ from core.base.errors import (
     NotAllowed,
     PlatformBusy,
     PonteError,
+    StatusUnknown,
     ToolError,
     Undeliverable,
     WriteUnsure,
@@ -344,7 +345,7 @@ class PlacePostSource(FixedToolSource):
             try:
                 people = await messenger.members([f"{address.platform}:{id}"])
             except PlatformBusy as error:
-                raise ToolError(NOT_KNOWN) from error
+                raise ToolError(NOT_KNOWN, code=StatusUnknown.code) from error
             # `members` gives a group's members, which may be a single one, and leaves programs out.
             if len(people) != 1 or people[0].id != id:
                 raise ToolError(NO_MEMBER, hint=TELL_HINT)

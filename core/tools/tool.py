@@ -22,7 +22,7 @@ from typing import Any, Literal
 import pydantic_core
 from pydantic import TypeAdapter, ValidationError
 
-from core.base.errors import SettingsError, ToolError
+from core.base.errors import SettingsError, StatusUnknown, ToolError
 from core.base.i18n import say
 from core.base.text import in_whole_characters, make_storable, parse_arguments, parse_json
 from core.domain.messages import Message, Usage
@@ -535,8 +535,10 @@ def outcome_of_error(error: ToolError, status: Literal["error", "unknown"] = "er
     message and hint. "unknown": it may have had its effect."""
     parts = {"code": error.code, "message": str(error), "hint": error.hint}
     words = compact_json({"error": {key: text for key, text in parts.items() if text}})
+    # A check that failed is no fault of the person, so they read it themselves.
+    lines = (error.words(),) if error.code == StatusUnknown.code else ()
     usage = error.usage or Usage()
-    return Outcome(status, words, usage=usage, problem=error.words())
+    return Outcome(status, words, sources=lines, usage=usage, problem=error.words())
 
 
 # The beginning of an error or of a note as Ponte writes them. Other characters before it (spaces,

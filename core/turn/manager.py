@@ -420,6 +420,8 @@ class ConversationManager:
             # Cards of changes that were decided during the turn can be redrawn now. An apology
             # ("failed") has no cards, but the turn may have proposed changes before its error.
             self._changes.lifecycle.on_change()
+            # Another process may be the one that draws them.
+            self.background_tasks.start(self._commands.upkeep.peers.notify("moved", ""))
 
     async def _finish(self, run: TurnRun, answer: Answer) -> None:
         """Post the answer until it is complete. A person's stop has no effect any more. If the

@@ -13,7 +13,7 @@ import structlog
 
 from core.base import text
 from core.base.errors import NotStored, PonteError
-from core.base.i18n import LANGUAGE, READER_IS_OWNER, nearest_locale
+from core.base.i18n import LANGUAGE, READER_IS_OWNER
 from core.base.tasks import Backoff, retry
 from core.changes.approval import TableRules
 from core.chat.reply import TurnPosts
@@ -417,11 +417,7 @@ class TurnRun:
         author's language later). Set `LANGUAGE` for the calling task, and parse the command again
         if the language or the text differs."""
         self.turn = replace(self.turn, message=message)
-        language = (
-            nearest_locale(message.locale)
-            if message.locale
-            else self.settings.language or self.config.locale
-        )
+        language = message.locale or self.settings.language or self.config.locale
         LANGUAGE.set(language)
         # `say` words some sentences differently for the owner where nobody else reads them.
         READER_IS_OWNER.set(message.author.id == OWNER_ID and not message.address.is_shared)

@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from core.people.policy import Policy
 from core.people.rules import Rule, RuleBook
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.bot_home import BotHome, RunningBot
-from tests.dialogues.decisions import MEMBER, OTHER, RIGHTS, says
+from tests.dialogues.decisions import BOSS, MEMBER, OTHER, RIGHTS, says
 from tests.fakes.config import FixedConfig, fixed_rules
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
@@ -181,3 +182,27 @@ async def test_one_new_row_at_a_time_needs_nobody_where_the_file_says_so(bot_hom
         update = [{"id": "31", "fields": {"Status": "Lost"}}]
         assert await state("k4", "update", changes=update) == "open"
         assert 32 not in crm.table("Customers").rows
+
+
+@pytest.mark.parametrize("tool", ["update", "link"])
+async def test_who_may_no_longer_read_a_table_changes_nothing_there(
+    bot_home: BotHome, tool: str
+) -> None:
+    update = {"table": "Orders", "changes": [{"id": "2", "fields": {"Paid": False}}]}
+    link = {"table": "Customers", "id": "2", "link_field": "Orders", "add": ["9"]}
+    books = [RuleBook()]
+    policy = replace(RIGHTS, read_rules=lambda: books[-1])
+    async with team(bot_home, "-", "ask", policy=policy) as crm:
+        arguments: dict[str, Any] = update if tool == "update" else link
+        (card,) = (await crm.mia_calls("k1", tool, **arguments)).cards
+        books.append(RuleBook((Rule("rule 1", frozenset({"slack:U1"}), deny=("read:Orders",)),)))
+        assert "`read:Orders`" in (await says(crm.ponte, f"why {card.id}", "k2")).text
+        for number, (person, refusal) in enumerate(
+            {
+                MEMBER: "You don't have permission to read that here (`read:Orders`)",
+                BOSS: "has lost the permission there (`read:Orders`)",
+            }.items()
+        ):
+            reply = await says(crm.ponte, f"approve {card.id}", f"a{number}", person, clicked=True)
+            assert reply.code == "forbidden"
+            assert refusal in reply.text

@@ -168,7 +168,7 @@ async def test_a_post_elsewhere_on_slack(tmp_path: Path, monkeypatch: pytest.Mon
 
         # Rights are checked again at the approval. Unknown ones leave the card open.
         card = await ponte.ask(mention(sales), "Second")
-        places[sales.id].members.remove(w.alice.id)
+        await slack.leave(w.alice.id, places[sales.id]).acked.wait()
         await ponte.try_to_approve(card, "where you can write")
         places[sales.id].members.add(w.alice.id)
         ponte.faults.add("conversations.members", "missing_scope", 0)

@@ -124,7 +124,7 @@ async def test_slack_starts_no_schedule_where_ponte_is_no_member(tmp_path: Path)
         plans = slack.channel("plans", alice)
         message = slack.say(alice, plans, f"{slack.bot} {proposal()}")
         card = await slack.wait_for_answer(message)
-        plans.members.discard(BOT_USER)
+        await slack.leave(BOT_USER, plans).acked.wait()
         await slack.click(alice, card, "Approve").acked.wait()
         await slack.wait_until(
             lambda: any(NO_MEMBER in p.visible_text for p in slack.ephemeral_posts(plans.id))
@@ -233,3 +233,10 @@ async def test_runs_post_on_discord_in_the_channel(
     await discord.wait_until(lambda: own(here.id)[-1:] not in ([], [card]))
     assert own(here.id)[-1]["content"] == "Stand-up"
     await ponte.close()
+
+
+async def test_a_person_reads_that_their_place_could_not_be_checked(tmp_path: Path) -> None:
+    async with schedule_workplace(tmp_path) as work:
+        work.slack.api.faults.add("conversations.members", "fetch_members_failed", 0)
+        answer = await work.ask(proposal())
+        assert answer.text.partition("}\n\n")[2].startswith("I couldn't check in time whether")

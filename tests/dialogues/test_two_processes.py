@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from core.base.errors import Forgotten
+from core.chat import approval_notices
 from core.domain.messages import Answer
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, propose
@@ -87,6 +89,35 @@ async def test_a_card_is_drawn_anew_whoever_decides(worker: BotHome) -> None:
         while not any(f"{card.id} done" in post.text for post in worker.recorder.posts):
             await worker.recorder.wait_for_calls(len(worker.recorder.calls) + 1)
     assert [row["Name"] for row in table.rows.values()] == ["Ada"]
+
+
+async def test_a_card_that_was_decided_while_it_was_posted_is_drawn_anew(
+    worker: BotHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the other process, and not only when it looks again by itself."""
+    monkeypatch.setattr(approval_notices, "REDRAW_PERIOD_SECONDS", 3600.0)
+    table, gate, recorder = MemoryTable(), Gate(), worker.recorder
+    make_post = recorder.post
+
+    async def hold_post(*post: str) -> str:
+        id = await make_post(*post)
+        if len(recorder.posts) == 1:
+            gate.reached.set()
+            await gate.open.wait()
+        return id
+
+    monkeypatch.setattr(recorder, "post", hold_post)
+    async with (
+        worker.taking().open(sources=[table], appliers=[table]) as server,
+        worker.open(sources=[table], appliers=[table]),
+    ):
+        await server.send(f"call table_create {json.dumps({'rows': [ADA]})}")
+        await gate.reached.wait()
+        (change,) = await server.engine.changes.ledger.list_waiting_for_people()
+        assert "Done." in (await server.ask(f"approve {change.id}")).text
+        gate.open.set()
+        while f"{change.id} done" not in recorder.posts[0].text:
+            await recorder.wait_for_calls(len(recorder.calls) + 1)
 
 
 async def test_a_run_that_was_approved_is_left_by_a_stop(worker: BotHome) -> None:

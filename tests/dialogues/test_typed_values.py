@@ -141,3 +141,14 @@ async def test_a_value_that_the_table_refuses_names_its_row(bot_home: BotHome) -
         assert answer.text == (
             "Ligne 2, Email : écrivez une adresse e-mail, par exemple `ana@example.com`."
         )
+
+
+async def test_a_day_in_numbers_is_read_as_in_the_country_of_who_types_it(
+    bot_home: BotHome,
+) -> None:
+    async with team(bot_home, "Orders", "ask") as crm:
+        id = await propose(crm, PROPOSED)
+        refusal = await change(crm, f"change {id} Since = 03/04/2026", "en")
+        assert "“03/04/2026” can mean 2026-03-04 or 2026-04-03." in refusal.text
+        await change(crm, f"change {id} Since = 03.04.2026", "en-GB")
+        assert [row["Since"] for row in await proposed_rows(crm, id)] == ["2026-04-03"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,32 @@ async def test_a_refusal_of_slack_is_no_answer_that_comes_later(tmp_path: Path) 
         w.slack.api.without.add("channels:read")
         assert await w.bot.slack.can_read(alice, here) is None
         assert await w.bot.slack.can_write(alice, here) is None
+
+
+async def test_a_place_is_asked_for_its_members_once_a_minute(tmp_path: Path) -> None:
+    async with workplace(tmp_path) as w:
+        alice, bob = (Person("slack", someone.id, TEAM) for someone in (w.alice, w.bob))
+        here, slack = place(w, "channel", w.alice.id, w.bob.id), w.bot.slack
+        questions = [slack.can_write(None, here), slack.can_read(alice, here)]
+        questions += [slack.can_write(None, here) for _ in range(9)]
+        assert await asyncio.gather(*questions) == [True] * 11
+        assert await slack.can_write(bob, here) is True
+        assert len(w.calls("conversations.members")) == 1
+        departure = w.slack.leave(w.bob.id, w.slack.workspace.places[here.channel])
+        await departure.acked.wait()
+        assert await slack.can_write(bob, here) is False, "an event ends what was known"
+        w.slack.workspace.places[here.channel].members.add(w.bob.id)
+        assert await slack.can_write(bob, here) is True, "who was not there may have joined"
+
+
+async def test_a_direct_message_is_not_asked_for_its_members(tmp_path: Path) -> None:
+    async with workplace(tmp_path) as w:
+        await w.ask("hello", w.dm)
+        slack, of_others = w.bot.slack, w.slack.dm(w.bob)
+        assert await slack.can_write(None, Address("slack", w.dm.id, TEAM)) is True
+        assert w.calls("conversations.members") == []
+        of_others.members = {w.alice.id, w.bob.id}
+        assert await slack.can_write(None, Address("slack", of_others.id, TEAM)) is False
 
 
 @pytest.mark.parametrize("kind", ["channel", "group"])

@@ -292,10 +292,10 @@ class RowsKind(Kind):
         return tuple(filter(None, (draft.title, draft.view.table_id)))
 
     def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
-        """Return the rights that the asker needs: to propose changes of the table, and of each
-        table whose rows are linked."""
+        """Return the rights that the asker needs: to propose changes of the table and to read it,
+        and the same for each table whose rows are linked."""
         tables = (self.rule_names(draft), *draft.view.linked_tables)
-        return [("propose", *names) for names in tables]
+        return [(right, *names) for names in tables for right in ("propose", "read")]
 
     def build_title(self, change: Change) -> str:
         """Return the title of the card: what happens to how many rows of which table."""

@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo
 import pydantic
 
 from core.base.errors import ToolError
-from core.base.i18n import LANGUAGE, format_moment, format_size, plural, say
+from core.base.i18n import babel_locale, format_moment, format_size, plural, say
 from core.base.markdown import escape_markdown
 from core.base.spreadsheets import Cell, ExportColumn, ExportedTable, ExportFormat, encode_table
 from core.base.tasks import run_together
@@ -826,6 +826,6 @@ def _describe_time(now: datetime) -> dict[str, str]:
     """Return the time and the zone's name for the line about the source. The underscores in a
     zone's name are no markup within a word."""
     # English dates are written in two orders, day first and month first, so ISO 8601 is used.
-    is_english = LANGUAGE.get() == "en"
+    is_english = babel_locale() == "en"
     time = now.strftime("%Y-%m-%d %H:%M") if is_english else format_moment(now)
     return {"time": time, "zone": str(now.tzinfo)}

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from core.base.errors import WriteUnsure
-from core.base.i18n import LANGUAGE, LOCALES, nearest_locale, say, translate_word, use_locale
+from core.base.i18n import LOCALES, babel_locale, nearest_locale, say, translate_word, use_locale
 from core.base.private_files import create_file
 from core.base.value_formats import parse_number
 from core.changes.approval import NO_TABLE_RULES, TableRulesConfig
@@ -119,7 +119,7 @@ def translate_table(table: SampleTable) -> SampleTable:
         if "choices" in options:
             options["choices"] = [{"title": translate_word(c["title"])} for c in options["choices"]]
         # The shop of the Portuguese tables is in Brazil.
-        if LANGUAGE.get() == "pt-BR" and "currency_code" in options:
+        if babel_locale() == "pt_BR" and "currency_code" in options:
             options["currency_code"] = "BRL"
         fields.append({**each, "title": translate_word(each["title"]), "options": options})
     return replace(table, title=translate_word(table.title), fields=tuple(fields))

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from core.base import tasks
-from core.base.tasks import BackgroundTasks, cancel_all, run_together
+from core.base.tasks import BackgroundTasks, SharedAnswers, cancel_all, run_together
 
 
 async def deaf(times: int, heard: list[int]) -> None:
@@ -42,6 +42,31 @@ async def test_an_owner_of_such_a_task_can_close() -> None:
     await asyncio.sleep(0)
     await owner.close()
     assert len(numbers) == 2
+
+
+async def test_those_who_wait_share_one_question() -> None:
+    now, asked, gate = 0.0, list[int](), asyncio.Event()
+
+    async def count() -> int:
+        asked.append(len(asked))
+        await gate.wait()
+        if asked == [0]:
+            raise OSError
+        return len(asked)
+
+    answers = SharedAnswers[str, int](lambda: now)
+    waiting = [asyncio.create_task(answers.ask("key", count, 60.0)) for _ in range(3)]
+    await asyncio.sleep(0)
+    waiting.pop().cancel()
+    gate.set()
+    results = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(error) for error in results] == [OSError] * 2, "a failure is theirs"
+    assert await answers.ask("key", count, 60.0) == 2, "and nobody else's"
+    now = 60.0
+    assert await answers.ask("key", count, 60.0) == 2
+    now = 61.0
+    assert await answers.ask("key", count, 60.0) == 3
+    await answers.close()
 
 
 async def test_answers_come_in_the_order_of_the_questions() -> None:

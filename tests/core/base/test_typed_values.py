@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from core.base import value_formats
+from core.base.errors import BadInput
 from core.base.value_formats import (
     parse_typed_day,
     parse_typed_moment,
@@ -69,7 +70,13 @@ def test_the_signs_of_the_column_may_be_typed(
     ("locale", "text", "day"),
     [
         ("pt-BR", "24/12/2026", "2026-12-24"), ("fr", "24.12.2026", "2026-12-24"),
-        ("en", "12/24/2026", "2026-12-24"), ("en", "24/12/2026", None),
+        ("en", "12/24/2026", "2026-12-24"), ("en", "24/12/2026", "2026-12-24"),
+        ("en", "04.04.2026", "2026-04-04"), ("en", "31/02/2026", None),
+        ("en-US", "03/04/2026", "2026-03-04"), ("en-US", "24/12/2026", None),
+        ("en-GB", "03/04/2026", "2026-04-03"), ("en-GB", "03.04.2026", "2026-04-03"),
+        ("en-GB", "03-04-2026", "2026-04-03"), ("en-GB", "12/24/2026", None),
+        ("de-DE", "3.4.2026", "2026-04-03"), ("fr-CA", "03-04-2026", "2026-04-03"),
+        ("pt-PT", "03/04/2026", "2026-04-03"),
         ("pt-BR", "12/24/2026", None), ("pt-BR", "24/12/26", None),
         ("fr", "2026-12-24", "2026-12-24"), ("pt-BR", "31/02/2026", None),
         ("pt-BR", "amanhã", "2026-11-21"), ("pt-BR", "AMANHA", "2026-11-21"),
@@ -87,6 +94,13 @@ def test_the_signs_of_the_column_may_be_typed(
 def test_days(locale: str, text: str, day: str | None) -> None:
     expected = date.fromisoformat(day) if day else None
     assert parse_typed_day(text, NOW.date(), locale) == expected
+
+
+@pytest.mark.parametrize("locale", ["en", "en-CA", "en-PH", "es"])
+@pytest.mark.parametrize("text", ["03/04/2026", "3.4.2026", "03-04-2026", "03/04/2026 14:30"])
+def test_a_day_with_two_readings_is_refused_with_both(locale: str, text: str) -> None:
+    with pytest.raises(BadInput, match="can mean 2026-03-04 or 2026-04-03"):
+        parse_typed_moment(text, NOW, locale)
 
 
 @pytest.mark.parametrize(

@@ -302,8 +302,8 @@ TABLE: Mapping[str, tuple[Probe, tuple[str, ...]]] = {
     ),
     "rights to propose": (
         right_to_propose,
-        (*["`propose:People`"] * 3, "`spend`, `command:fix`", "`propose`, `post:slack:T1:C1`",
-         "`chat`", "`spend`, `tool:desk__file`"),
+        (*["`propose:People`, `read:People`"] * 3, "`spend`, `command:fix`",
+         "`propose`, `post:slack:T1:C1`", "`chat`", "`spend`, `tool:desk__file`"),
     ),
     "right to approve for others": (
         right_to_approve, (*["`approve:People`"] * 3, *["`approve`"] * 4),

@@ -98,6 +98,7 @@ STANDINGS: Mapping[str, Standing] = {
     "guest": replace(NOBODY, is_guest=True),
     "admin, the table is read-only": replace(ADMIN, is_read_only=True),
     "admin, the asker lost the right": replace(ADMIN, asker_propose=(NO,)),
+    "admin, the asker lost the right to read": replace(ADMIN, asker_propose=(YES, NO)),
     "admin, the asker has left": replace(ADMIN, asker_has_left=True),
     "admin, the asker may have left": replace(ADMIN, asker_has_left=None),
     "whoever asked, may be a guest": replace(ASKER, is_guest=None),

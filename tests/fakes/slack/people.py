@@ -73,6 +73,12 @@ class PeopleActions:
         self.workspace.places[place.id] = place
         return place
 
+    def leave(self, someone: str, place: SlackChannel) -> Delivery:
+        """Let a person, or the bot, leave a channel (reference/events/member_left_channel)."""
+        place.members.discard(someone)
+        event = {"type": "member_left_channel", "user": someone, "channel": place.id}
+        return self.event(event | {"channel_type": place.id[0], "team": TEAM})
+
     def say(
         self,
         someone: SlackPerson,
