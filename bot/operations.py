@@ -538,6 +538,7 @@ async def run_setup_step(
         "find_people",
         "claim",
         "grant",
+        "revoke",
         "share_sample",
     ],
     arguments: Json,
