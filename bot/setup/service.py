@@ -28,7 +28,7 @@ from core.base.i18n import say
 from core.base.text import fold_to_letters
 from core.chat.people import People
 from core.domain.messages import Person
-from core.domain.records import DoctorFinding
+from core.domain.records import DoctorFinding, PlatformMember
 from core.integrations import Integration, plain_value
 from core.people.rules import OWNER_ID
 
@@ -283,15 +283,16 @@ class SetupService:
         await self._restart.request()
 
     async def find_people(self, platform: str, name: str) -> Sequence[Json]:
-        """Return the members of a chat platform whose name contains `name`: `id` and `name`. Only
-        people whom the platform has reported, or who have written to Ponte, are known."""
+        """Return the members of a chat platform of whom a name, the handle, the address or the ID
+        contains `name` (`id`, `name`, `details`). Only people whom the platform has reported, or
+        who have written to Ponte, are known."""
         people, wanted = await self._people.directory.list_people(platform), fold_to_letters(name)
         found = [
-            {"id": id, "name": title}
-            for id, title in sorted(people.items(), key=lambda one: one[1].casefold())
-            if wanted in fold_to_letters(title)
+            {"id": id, **_describe_person(f"{platform}:{id}", member)}
+            for id, member in sorted(people.items(), key=lambda item: item[1].name.casefold())
         ]
-        return found[:MAX_FOUND_PEOPLE]
+        fits = [one for one in found if wanted in fold_to_letters(f"{one['name']} {one['details']}")]
+        return fits[:MAX_FOUND_PEOPLE]
 
     async def claim(self, platform: str, id: str) -> None:
         """Begin a claim that the owner of the page is this person of a chat platform. `show` then
@@ -363,16 +364,18 @@ class SetupService:
         sending `word` from that account makes one `is_proven`. `locked` says why the lists can only
         be read. The sample tables exist until NocoDB is set up; `sample` is "on" if invited people
         may use them, too."""
-        names = {
-            f"{platform}:{id}": f"{name} ({platform}:{id})"
+        members = {
+            f"{platform}:{id}": member
             for platform in CHAT_CARDS
-            for id, name in (await self._people.directory.list_people(platform)).items()
+            for id, member in (await self._people.directory.list_people(platform)).items()
         }
+        names = {key: f"{member.name} ({key})" for key, member in members.items()}
         shown: dict[str, Any] = {"granted": {}}
         for setting in ("ponte_allow", "ponte_admins"):
             keys = sorted(self._list_people(setting, stored))
             shown[setting] = [names.get(key, key) for key in keys]
-            shown["granted"] |= {key: names.get(key, key) for key in keys if ":" in key}
+            granted = {key: _describe_person(key, members.get(key)) for key in keys if ":" in key}
+            shown["granted"] |= granted
         claims = {}
         for platform in CHAT_CARDS:
             if claim := self._people.claims.find(platform):
@@ -481,6 +484,12 @@ class SetupService:
                 "button again."
             )
         return draft
+
+
+def _describe_person(key: str, member: PlatformMember | None) -> Mapping[str, str]:
+    """Return the name of a person and what tells them from others of that name."""
+    details = [member.aliases, key] if member and member.aliases else [key]
+    return {"name": member.name if member else key, "details": " · ".join(details)}
 
 
 def _describe_trial(trial: StartTrial) -> str:

@@ -603,6 +603,8 @@ class PlatformMember:
     is_bot: bool = False
     belongs_to: frozenset[str] = frozenset()
     confirmed_at: float = 0.0
+    aliases: str = ""
+    """Full name, handle and e-mail address, as far as they differ from `name`."""
 
     @property
     def key(self) -> MemberKey:
