@@ -19,7 +19,7 @@ from bot.home import Home, HomeUnusable, Start
 from bot.integrations import ADMINS
 from bot.logs import mask_also
 from bot.settings import Settings, load, service_of
-from bot.setup.cards import CARDS, SetupCard, SetupField, SetupLink
+from bot.setup.cards import CARDS, PEOPLE_SETTINGS, SetupCard, SetupField, SetupLink
 from bot.setup.restart import Restart
 from bot.setup.stored import StartTrial, StoredSettings, check_value
 from core.base.errors import BadInput, NotFound, SettingsError
@@ -102,6 +102,7 @@ class SetupService:
         self._restart = restart
         self._clock = clock
         self._stored = StoredSettings(home)
+        self._applying = asyncio.Lock()
         self._drafts: dict[str, SetupDraft] = {}
         """What was typed and is not stored yet, by a random id; the oldest first."""
 
@@ -253,7 +254,8 @@ class SetupService:
         BadInput, NotFound, HomeUnusable."""
         own = self._find_draft(draft)
         self._load(own)
-        await self._write(self._merge(own.card, own.values), actor)
+        if not await self._write(self._merge(own.card, own.values), actor):
+            raise BadInput("Nothing has changed, so there is nothing to save.")
         self._drafts.pop(draft, None)
 
     async def remove(self, card: str, actor: Person) -> None:
@@ -275,12 +277,17 @@ class SetupService:
         BadInput if Ponte cannot start with them; then nothing changes."""
         if self._restart is None:
             raise BadInput("Only `ponte run` can restart itself. Restart Ponte manually.")
-        try:
-            await self._restart.probe()
-        except SettingsError as error:
-            raise BadInput("{words}", words=error.words()) from None
-        await self._audit.write_note("setup-applied", actor)
-        await self._restart.request()
+        async with self._applying:
+            # A second press of the button may arrive only after the restart.
+            trial = self._stored.trial
+            if self._restart.is_requested or trial is None or trial.state != "saved":
+                return
+            try:
+                await self._restart.probe()
+            except SettingsError as error:
+                raise BadInput("{words}", words=error.words()) from None
+            await self._audit.write_note("setup-applied", actor)
+            await self._restart.request()
 
     async def find_people(self, platform: str, name: str) -> Sequence[Json]:
         """Return the members of a chat platform of whom a name, the handle, the address or the ID
@@ -291,7 +298,9 @@ class SetupService:
             {"id": id, **_describe_person(f"{platform}:{id}", member)}
             for id, member in sorted(people.items(), key=lambda item: item[1].name.casefold())
         ]
-        fits = [one for one in found if wanted in fold_to_letters(f"{one['name']} {one['details']}")]
+        fits = [
+            one for one in found if wanted in fold_to_letters(f"{one['name']} {one['details']}")
+        ]
         return fits[:MAX_FOUND_PEOPLE]
 
     async def claim(self, platform: str, id: str) -> None:
@@ -411,13 +420,16 @@ class SetupService:
                 found.append({"name": name, "address": url})
         return found
 
-    async def _write(self, values: Mapping[str, str], actor: Person) -> None:
+    async def _write(self, values: Mapping[str, str], actor: Person) -> Sequence[str]:
         """Store all settings, and write the names of those that changed (never their values, which
-        may be secret) into the audit log."""
+        may be secret) into the audit log. Return these names; without any, nothing is written, so
+        that an undo still has what the last change replaced."""
         before = self._stored.read()
-        self._stored.write(values)
         names = sorted(k for k in before.keys() | values if before.get(k) != values.get(k))
-        await self._audit.write_note("setup-saved", actor, settings=", ".join(names))
+        if names:
+            self._stored.write(values)
+            await self._audit.write_note("setup-saved", actor, settings=", ".join(names))
+        return names
 
     def _load(self, draft: SetupDraft) -> Settings:
         try:
@@ -495,13 +507,17 @@ def _describe_person(key: str, member: PlatformMember | None) -> Mapping[str, st
 def _describe_trial(trial: StartTrial) -> str:
     """Return a sentence on the newest settings, which are not in force: they wait for a restart, or
     a start with them failed."""
-    names = ", ".join(trial.names)
     if trial.state == "failed":
         words = (
             "Ponte didn't start with {names} ({why}). The previous settings are in effect again."
         )
-        return say(words, names=names, why=trial.why)
-    return say("{names} are saved. They take effect when Ponte restarts.", names=names)
+        return say(words, names=", ".join(trial.names), why=trial.why)
+    titles = [say(card.title) for card in CARDS.values() if not card.names.isdisjoint(trial.names)]
+    if any(name.lower() in PEOPLE_SETTINGS for name in trial.names):
+        titles.append(say("Who can do what"))
+    return say(
+        "Saved: {cards}. The changes take effect when Ponte restarts.", cards=", ".join(titles)
+    )
 
 
 def _list_storable(name: str, values: Sequence[str]) -> Sequence[str]:

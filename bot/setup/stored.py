@@ -10,6 +10,8 @@ from __future__ import annotations
 import fcntl
 import io
 import json
+import os
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -28,6 +30,8 @@ LAST_FILE = f"{STORED_FILE}.last"
 """The settings before the last change, to go back to."""
 TRIAL_FILE = f"{STORED_FILE}.trial"
 """The state of a start that tries new settings (`StartTrial`)."""
+UNDO_SECONDS = 86_400.0
+"""How long LAST_FILE is kept after the restart that put the settings after it in force."""
 HEADER = (
     "# Written by Ponte's set-up page. Change it there; .env and the environment have priority.\n"
 )
@@ -113,6 +117,8 @@ class StoredSettings:
         # Another undo before the restart must not store what the first one took back.
         if self.trial and self.trial.is_undo and self.trial.state != "failed":
             return ()
+        if not (self._home.path / LAST_FILE).exists():  # nothing was saved, or `drop_last` has run
+            return ()
         before, last = self.read(), _parse(self._read(LAST_FILE))
         names = tuple(sorted(k for k in before.keys() | last if before.get(k) != last.get(k)))
         if names:
@@ -143,10 +149,19 @@ class StoredSettings:
     def confirm(self) -> None:
         """End the trial: a start with the new settings serves the page, so they stay in force."""
         with suppress(OSError, HomeUnusable):
+            os.utime(self._home.path / LAST_FILE)  # the day of `drop_last` begins now
             if self.trial and self.trial.is_undo:  # nothing is left to undo
                 self._home.write_secret(LAST_FILE, self._read(STORED_FILE).encode())
         with suppress(OSError):
             (self._home.path / TRIAL_FILE).unlink()
+
+    def drop_last(self) -> None:
+        """Delete the settings before the present ones, which may have secrets that are no longer
+        used, once the present ones have been in force for UNDO_SECONDS."""
+        with suppress(OSError, HomeUnusable):
+            file = self._home.path / LAST_FILE
+            if self.trial is None and file.stat().st_mtime <= time.time() - UNDO_SECONDS:
+                file.unlink()
 
     def postpone(self) -> None:
         """Let the next start try the new settings again: a person or the system ended this start

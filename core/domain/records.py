@@ -748,10 +748,10 @@ TURN_WORDS = {
 @dataclass(frozen=True, slots=True)
 class Health:
     """The state of a part of Ponte, such as the database or a platform: on, off (not configured),
-    or failing. `words` explain it to the operator."""
+    failing, or checking (not known yet). `words` explain it to the operator."""
 
     name: str
-    state: Literal["on", "off", "failing"]
+    state: Literal["on", "off", "failing", "checking"]
     words: str = ""
 
 

@@ -110,8 +110,8 @@ Button = tuple[str, str]
 
 
 class Visitor:
-    """The owner, who presses each button once that a page shows. Those that end or delete something
-    come last."""
+    """The owner, who presses each button once that a page shows. Those that delete something come
+    last, and so does *Undo*, after which nothing is stored that could be removed."""
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
@@ -125,7 +125,8 @@ class Visitor:
                 values = {**form.fields, **sent}
                 button = (form.action, values.get("do", ""))
                 if button not in self.pressed:
-                    self._waiting[button] = ("danger" in style, form, values)
+                    is_late = "danger" in style or button[1] == "undo"
+                    self._waiting[button] = (is_late, form, values)
 
     async def press_next(self) -> str | None:
         """Press one button and return the page that it shows; None if no button is left."""
@@ -147,12 +148,17 @@ class Visitor:
 
 
 class RestartDouble:
-    requests = 0
+    """A restart that only counts."""
 
-    async def probe(self) -> None: ...
+    def __init__(self) -> None:
+        self.is_requested = False
+        self.probes = 0
+
+    async def probe(self) -> None:
+        self.probes += 1
 
     async def request(self) -> None:
-        self.requests += 1
+        self.is_requested = True
 
 
 def list_buttons_in_code() -> set[str]:

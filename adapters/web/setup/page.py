@@ -20,7 +20,7 @@ MAX_SELECT_VALUES = 40
 _LINK = re.compile(r"https://[^\s<&]+(?:&amp;[^\s<&]+)*")
 STATE_WORDS = {
     "on": "connected", "off": "not connected", "failing": "failing", "note": "note",
-    "saved": "saved, takes effect after a restart",
+    "checking": "checking", "saved": "saved, takes effect after a restart",
 }  # fmt: skip
 PEOPLE_LISTS = {
     "ponte_allow": "Can change data: {people}",
@@ -99,7 +99,7 @@ class SetupView:
         # one.
         state = "saved" if card["is_new"] else card["state"]
         # The state says enough of a service that is off or only saved.
-        words = translate_word(card["words"]) if state in ("on", "failing", "note") else ""
+        words = translate_word(card["words"]) if state not in ("off", "saved") else ""
         head = (
             f"<summary><b>{escape(say(card['title']))}</b> "
             f'<span class="state {state}">{escape(say(STATE_WORDS[state]))}</span> '
@@ -326,8 +326,8 @@ def _render_people(people: Mapping[str, Json]) -> str:
         choices += (
             f'<label class="choice"><input type="radio" name="id" value="{escape(id)}" required>'
             f'<span class="initials" aria-hidden="true">{escape(initials)}</span>'
-            f'<span><bdi>{escape(person["name"])}</bdi>'
-            f'<small>{escape(person["details"])}</small></span></label>'
+            f"<span><bdi>{escape(person['name'])}</bdi>"
+            f"<small>{escape(person['details'])}</small></span></label>"
         )
     return choices
 
