@@ -377,9 +377,8 @@ class SlackPeople:
         profile = user.get("profile", {})
         full_name = profile.get("real_name") or user.get("real_name") or ""
         name = profile.get("display_name") or full_name
-        handle = f"@{user['name']}" if user.get("name") else ""
         # Slack sends the address only with users:read.email, which Ponte does not ask for.
-        aliases = (full_name if full_name != name else "", handle, profile.get("email"))
+        aliases = full_name, f"@{user.get('name', '')}", profile.get("email")
         others = (user.get("enterprise_user") or {}).get("teams") or ()
         teams = {str(user.get("team_id", "")), *map(str, others)} - {""}
         # Slack marks people of other workspaces who share no channel with us as strangers.
@@ -397,7 +396,7 @@ class SlackPeople:
             # A deactivated account counts like a bot, so that it approves nothing.
             is_bot=bool(user.get("is_bot") or user.get("deleted")),
             belongs_to=frozenset(teams),
-            aliases=" · ".join(filter(None, aliases))[:200],
+            aliases=" · ".join(alias for alias in aliases if alias not in (None, "@", name))[:200],
         )
 
     async def _on_list_soon(self, _: str) -> None:

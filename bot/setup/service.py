@@ -19,7 +19,7 @@ from bot.home import Home, HomeUnusable, Start
 from bot.integrations import ADMINS
 from bot.logs import mask_also
 from bot.settings import Settings, load, service_of
-from bot.setup.cards import CARDS, PEOPLE_SETTINGS, SetupCard, SetupField, SetupLink
+from bot.setup.cards import CARDS, SetupCard, SetupField, SetupLink
 from bot.setup.restart import Restart
 from bot.setup.stored import StartTrial, StoredSettings, check_value
 from core.base.errors import BadInput, NotFound, SettingsError
@@ -28,7 +28,7 @@ from core.base.i18n import say
 from core.base.text import fold_to_letters
 from core.chat.people import People
 from core.domain.messages import Person
-from core.domain.records import DoctorFinding, PlatformMember
+from core.domain.records import DoctorFinding
 from core.integrations import Integration, plain_value
 from core.people.rules import OWNER_ID
 
@@ -102,7 +102,6 @@ class SetupService:
         self._restart = restart
         self._clock = clock
         self._stored = StoredSettings(home)
-        self._applying = asyncio.Lock()
         self._drafts: dict[str, SetupDraft] = {}
         """What was typed and is not stored yet, by a random id; the oldest first."""
 
@@ -277,31 +276,27 @@ class SetupService:
         BadInput if Ponte cannot start with them; then nothing changes."""
         if self._restart is None:
             raise BadInput("Only `ponte run` can restart itself. Restart Ponte manually.")
-        async with self._applying:
-            # A second press of the button may arrive only after the restart.
-            trial = self._stored.trial
-            if self._restart.is_requested or trial is None or trial.state != "saved":
-                return
-            try:
-                await self._restart.probe()
-            except SettingsError as error:
-                raise BadInput("{words}", words=error.words()) from None
-            await self._audit.write_note("setup-applied", actor)
-            await self._restart.request()
+        # A second press of the button may arrive only after the restart.
+        if not (trial := self._stored.trial) or trial.state != "saved":
+            return
+        try:
+            await self._restart.probe()
+        except SettingsError as error:
+            raise BadInput("{words}", words=error.words()) from None
+        await self._audit.write_note("setup-applied", actor)
+        await self._restart.request()
 
     async def find_people(self, platform: str, name: str) -> Sequence[Json]:
-        """Return the members of a chat platform of whom a name, the handle, the address or the ID
-        contains `name` (`id`, `name`, `details`). Only people whom the platform has reported, or
+        """Return the members of a chat platform of whom a name, the handle, the e-mail address or
+        the ID contains `name` (`_describe_people`). Only people whom the platform has reported, or
         who have written to Ponte, are known."""
-        people, wanted = await self._people.directory.list_people(platform), fold_to_letters(name)
+        people, wanted = await self._describe_people(platform), fold_to_letters(name)
         found = [
-            {"id": id, **_describe_person(f"{platform}:{id}", member)}
-            for id, member in sorted(people.items(), key=lambda item: item[1].name.casefold())
+            person
+            for person in people.values()
+            if wanted in fold_to_letters(f"{person['name']} {person['details']}")
         ]
-        fits = [
-            one for one in found if wanted in fold_to_letters(f"{one['name']} {one['details']}")
-        ]
-        return fits[:MAX_FOUND_PEOPLE]
+        return sorted(found, key=lambda person: person["name"].casefold())[:MAX_FOUND_PEOPLE]
 
     async def claim(self, platform: str, id: str) -> None:
         """Begin a claim that the owner of the page is this person of a chat platform. `show` then
@@ -366,6 +361,18 @@ class SetupService:
         if id not in await self._people.directory.list_people(platform):
             raise NotFound(what=f"{platform}:{id}"[:60])
 
+    async def _describe_people(self, platform: str) -> dict[str, Json]:
+        """Return the known people of a platform by key. `details` tell namesakes apart."""
+        people = await self._people.directory.list_people(platform)
+        return {
+            (key := f"{platform}:{id}"): {
+                "id": id,
+                "name": member.name,
+                "details": f"{member.aliases} · {key}".removeprefix(" · "),
+            }
+            for id, member in people.items()
+        }
+
     async def _show_people(self, stored: Mapping[str, str]) -> Json:
         """Return who may change data and who approves, by the newest stored settings, as the page
         shows it: with names where they are known. `granted` are the people that the page can remove
@@ -373,18 +380,17 @@ class SetupService:
         sending `word` from that account makes one `is_proven`. `locked` says why the lists can only
         be read. The sample tables exist until NocoDB is set up; `sample` is "on" if invited people
         may use them, too."""
-        members = {
-            f"{platform}:{id}": member
-            for platform in CHAT_CARDS
-            for id, member in (await self._people.directory.list_people(platform)).items()
-        }
-        names = {key: f"{member.name} ({key})" for key, member in members.items()}
+        people = dict[str, Json]()
+        for platform in CHAT_CARDS:
+            people |= await self._describe_people(platform)
+        names = {key: f"{person['name']} ({key})" for key, person in people.items()}
         shown: dict[str, Any] = {"granted": {}}
         for setting in ("ponte_allow", "ponte_admins"):
             keys = sorted(self._list_people(setting, stored))
             shown[setting] = [names.get(key, key) for key in keys]
-            granted = {key: _describe_person(key, members.get(key)) for key in keys if ":" in key}
-            shown["granted"] |= granted
+            shown["granted"] |= {
+                key: people.get(key, {"name": key, "details": ""}) for key in keys if ":" in key
+            }
         claims = {}
         for platform in CHAT_CARDS:
             if claim := self._people.claims.find(platform):
@@ -498,12 +504,6 @@ class SetupService:
         return draft
 
 
-def _describe_person(key: str, member: PlatformMember | None) -> Mapping[str, str]:
-    """Return the name of a person and what tells them from others of that name."""
-    details = [member.aliases, key] if member and member.aliases else [key]
-    return {"name": member.name if member else key, "details": " · ".join(details)}
-
-
 def _describe_trial(trial: StartTrial) -> str:
     """Return a sentence on the newest settings, which are not in force: they wait for a restart, or
     a start with them failed."""
@@ -512,12 +512,9 @@ def _describe_trial(trial: StartTrial) -> str:
             "Ponte didn't start with {names} ({why}). The previous settings are in effect again."
         )
         return say(words, names=", ".join(trial.names), why=trial.why)
-    titles = [say(card.title) for card in CARDS.values() if not card.names.isdisjoint(trial.names)]
-    if any(name.lower() in PEOPLE_SETTINGS for name in trial.names):
-        titles.append(say("Who can do what"))
-    return say(
-        "Saved: {cards}. The changes take effect when Ponte restarts.", cards=", ".join(titles)
-    )
+    titles = {name: say(card.title) for card in CARDS.values() for name in card.names}
+    cards = ", ".join(dict.fromkeys(titles.get(name, name) for name in trial.names))
+    return say("Saved: {cards}. The changes take effect when Ponte restarts.", cards=cards)
 
 
 def _list_storable(name: str, values: Sequence[str]) -> Sequence[str]:

@@ -31,7 +31,7 @@ LAST_FILE = f"{STORED_FILE}.last"
 TRIAL_FILE = f"{STORED_FILE}.trial"
 """The state of a start that tries new settings (`StartTrial`)."""
 UNDO_SECONDS = 86_400.0
-"""How long LAST_FILE is kept after the restart that put the settings after it in force."""
+"""How long the settings before are kept after the restart that put others in force."""
 HEADER = (
     "# Written by Ponte's set-up page. Change it there; .env and the environment have priority.\n"
 )
@@ -104,7 +104,7 @@ class StoredSettings:
         names = sorted(k for k in before.keys() | values if before.get(k) != values.get(k))
         # While a start tries settings ("starting"), LAST_FILE stays as it is, too.
         if trial is None or trial.state == "failed":  # the stored settings are in force
-            self._home.write_secret(LAST_FILE, self._read(STORED_FILE).encode())
+            self._copy_to_last()
         elif trial.state == "saved":  # saved twice without a start: the next one tries both
             names = sorted({*names, *trial.names})
         # The trial first, so that new settings are never stored without one.
@@ -116,8 +116,6 @@ class StoredSettings:
         Return the names of the settings that change: none after another undo."""
         # Another undo before the restart must not store what the first one took back.
         if self.trial and self.trial.is_undo and self.trial.state != "failed":
-            return ()
-        if not (self._home.path / LAST_FILE).exists():  # nothing was saved, or `drop_last` has run
             return ()
         before, last = self.read(), _parse(self._read(LAST_FILE))
         names = tuple(sorted(k for k in before.keys() | last if before.get(k) != last.get(k)))
@@ -151,17 +149,17 @@ class StoredSettings:
         with suppress(OSError, HomeUnusable):
             os.utime(self._home.path / LAST_FILE)  # the day of `drop_last` begins now
             if self.trial and self.trial.is_undo:  # nothing is left to undo
-                self._home.write_secret(LAST_FILE, self._read(STORED_FILE).encode())
+                self._copy_to_last()
         with suppress(OSError):
             (self._home.path / TRIAL_FILE).unlink()
 
     def drop_last(self) -> None:
-        """Delete the settings before the present ones, which may have secrets that are no longer
+        """Forget the settings before the present ones, which may have secrets that are no longer
         used, once the present ones have been in force for UNDO_SECONDS."""
         with suppress(OSError, HomeUnusable):
-            file = self._home.path / LAST_FILE
-            if self.trial is None and file.stat().st_mtime <= time.time() - UNDO_SECONDS:
-                file.unlink()
+            age = time.time() - (self._home.path / LAST_FILE).stat().st_mtime
+            if self.trial is None and age >= UNDO_SECONDS:
+                self._copy_to_last()
 
     def postpone(self) -> None:
         """Let the next start try the new settings again: a person or the system ended this start
@@ -175,6 +173,9 @@ class StoredSettings:
         names = self.trial.names if self.trial else ()
         self._home.write_secret(STORED_FILE, self._read(LAST_FILE).encode())
         self._set_trial(StartTrial("failed", why, names))
+
+    def _copy_to_last(self) -> None:
+        self._home.write_secret(LAST_FILE, self._read(STORED_FILE).encode())
 
     def _set_trial(self, trial: StartTrial) -> None:
         self._home.write_secret(TRIAL_FILE, json.dumps(asdict(trial)).encode())

@@ -38,8 +38,8 @@ SPARE_CONVERSATION_COUNT = 2
 
 KEY_REFUSED = "the server rejected OPENAI_API_KEY (HTTP {status})"
 NO_OPENAI_API = (
-    "The server responds, but has no OpenAI API at this URL (HTTP {status}). Check OPENAI_BASE_URL, "
-    "which usually ends in `/v1`."
+    "The server responds, but has no OpenAI API at this URL (HTTP {status}). Check "
+    "OPENAI_BASE_URL, which usually ends in `/v1`."
 )
 MESSAGE_BY_STATUS = {401: KEY_REFUSED, 403: KEY_REFUSED, 404: NO_OPENAI_API, 405: NO_OPENAI_API}
 REQUESTS_SENTENCE = (

@@ -126,7 +126,7 @@ def describe_parts(parts: Sequence[Health]) -> list[str]:
             line = "{name}: available" if states[name] == "on" else "{name}: not available"
             if states[name] == "checking":
                 line = "{name}: checking"
-            if name == "nocodb" and states[name] == "off":
+            elif name == "nocodb" and states[name] == "off":
                 has_sample = states.get("sample") == "on"
                 line = "{name}: only sample tables" if has_sample else "{name}: none connected"
             lines.append(say(line, name=say(label)))

@@ -322,10 +322,9 @@ def _render_people(people: Mapping[str, Json]) -> str:
     keys to their `name` and `details`."""
     choices = ""
     for id, person in people.items():
-        initials = "".join(word[0] for word in person["name"].split()[:2]).upper()
         choices += (
             f'<label class="choice"><input type="radio" name="id" value="{escape(id)}" required>'
-            f'<span class="initials" aria-hidden="true">{escape(initials)}</span>'
+            f'<span class="initial" aria-hidden="true">{escape(person["name"][:1].upper())}</span>'
             f"<span><bdi>{escape(person['name'])}</bdi>"
             f"<small>{escape(person['details'])}</small></span></label>"
         )
