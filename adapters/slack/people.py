@@ -396,7 +396,7 @@ class SlackPeople:
             # A deactivated account counts like a bot, so that it approves nothing.
             is_bot=bool(user.get("is_bot") or user.get("deleted")),
             belongs_to=frozenset(teams),
-            aliases=" · ".join(alias for alias in aliases if alias not in (None, "@", name))[:200],
+            aliases=" · ".join(alias for alias in aliases if alias not in (None, "@", name)),
         )
 
     async def _on_list_soon(self, _: str) -> None:

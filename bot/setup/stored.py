@@ -157,8 +157,8 @@ class StoredSettings:
         """Forget the settings before the present ones, which may have secrets that are no longer
         used, once the present ones have been in force for UNDO_SECONDS."""
         with suppress(OSError, HomeUnusable):
-            age = time.time() - (self._home.path / LAST_FILE).stat().st_mtime
-            if self.trial is None and age >= UNDO_SECONDS:
+            saved_at = (self._home.path / LAST_FILE).stat().st_mtime
+            if self.trial is None and time.time() - saved_at >= UNDO_SECONDS:
                 self._copy_to_last()
 
     def postpone(self) -> None:

@@ -761,7 +761,7 @@ class DoctorFinding:
     `model`, or `safety home`."""
 
     part: str
-    state: Literal["on", "off", "note", "failing"]
+    state: Literal["on", "off", "note", "failing", "checking"]
     words: str
 
 

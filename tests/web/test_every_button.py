@@ -164,8 +164,9 @@ def list_buttons_in_code() -> set[str]:
         for node in ast.walk(ast.parse(inspect.getsource(module))):
             match node:
                 case ast.Call(func=ast.Attribute(attr=str(name)), args=arguments):
-                    if name == method and isinstance(arguments[index], ast.Constant):
-                        names.add(str(arguments[index].value))
+                    operation = arguments[index] if name == method else None
+                    if isinstance(operation, ast.Constant):
+                        names.add(str(operation.value))
     return names
 
 
