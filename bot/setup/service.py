@@ -254,7 +254,7 @@ class SetupService:
         own = self._find_draft(draft)
         self._load(own)
         if not await self._write(self._merge(own.card, own.values), actor):
-            raise BadInput("Nothing has changed, so there is nothing to save.")
+            raise BadInput("Nothing was saved, because nothing has changed. Change a value first.")
         self._drafts.pop(draft, None)
 
     async def remove(self, card: str, actor: Person) -> None:

@@ -278,7 +278,7 @@ async def test_what_has_not_changed_is_not_saved(desk: Desk) -> None:
     for again in (python, {"card": "stackspot"}):
         page = await send(desk, "save", **again)
         assert page.status_code == 400
-        assert "Nothing has changed, so there is nothing to save." in notices(page)
+        assert "Nothing was saved, because nothing has changed." in notices(page)
     lines = (await desk.act("audit"))["lines"]
     assert lines[0]["event"] == "setup-saved"
     assert lines[0]["settings"] == "PONTE_CODE"
