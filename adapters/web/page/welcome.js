@@ -51,7 +51,7 @@ function showConnections(parts) {
 /** Who runs Ponte gets the parts. */
 function showModel(demo, part, connect) {
   $("tries").append(...connect.map((name) => make("li", {}, make("a", { href: `/admin/setup?card=${name}`, text: say(`connect_${name}`) }))));
-  const more = demo && part && !connect.length ? ` · ${say("model_line")}` : "";
+  const more = demo && part && !connect.length ? ` ${say("model_line")}` : "";
   $("model").hidden = !demo && !part;
   $("model").dataset.state = part?.state ?? "";
   $("model").textContent = say(demo ? "demo_model" : "model_words", { words: part?.words }) + more;
