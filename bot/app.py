@@ -22,7 +22,7 @@ from bot.integrations import FACES, Faces
 from bot.logs import set_up_logging
 from bot.settings import find_home, load
 from bot.setup.restart import Restart
-from bot.setup.stored import StoredSettings
+from bot.setup.stored import UNDO_SECONDS, StoredSettings
 from core.base.errors import HomeTaken, PonteError, SettingsError
 from core.base.i18n import LANGUAGE, READER_IS_OWNER, TIME_ZONE, say
 from core.domain.records import DoctorFinding, ModelRequests
@@ -183,6 +183,10 @@ async def run(
                 restart.begin(stop, app.surfaces.hand_over)
             if on_serving:
                 on_serving()
+            # Each change of these settings ends with another start.
+            stored = StoredSettings(home)
+            stored.drop_last()
+            loop.call_later(UNDO_SECONDS + 1, stored.drop_last)
             # A full collection would walk what a start leaves: 50 ms in which all waits.
             gc.freeze()
             # Rare collections suffice: Ponte's objects of a turn form no cycles

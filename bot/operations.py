@@ -552,6 +552,7 @@ async def run_setup_step(
         "find_people",
         "claim",
         "grant",
+        "revoke",
         "share_sample",
     ],
     arguments: Json,

@@ -375,7 +375,7 @@ class Ponte:
             sys.stdout.write(say(sentence, path=file.path, why=file.why) + "\n")
         if settings.page_file is not None:
             sys.stdout.write(say(PAGE_SETTINGS_SENTENCE, path=settings.page_file) + "\n")
-        marks = {"on": say("on"), "off": say("off"), "failing": "!!"}
+        marks = {"on": say("on"), "off": say("off"), "failing": "!!", "checking": "…"}
         width = max(6, *map(len, marks.values()))
         for state, name, words in rows:
             sys.stdout.write(f"  {marks[state]:<{width}} {translate_word(name):<10} {words}\n")

@@ -538,6 +538,7 @@ def _describe_error(settings: type[Settings], error: ErrorDetails) -> str:
     if error["type"] == "value_error":
         return f"{name.upper()}: {error['ctx']['error']}."
     if error["type"] == "literal_error":
-        return f"{name.upper()}: write one of {error['ctx']['expected']}."
+        choices = error["ctx"]["expected"].replace(" or ", ", ")
+        return say("{name}: write one of {choices}.", name=name.upper(), choices=choices)
     extra = settings.model_fields[name].json_schema_extra
     return f"{name.upper()}: write {extra['write'] if isinstance(extra, dict) else 'a text'}."

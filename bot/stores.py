@@ -113,6 +113,10 @@ MIGRATIONS = (
         "CREATE INDEX votes_person ON votes (person);"
         "CREATE INDEX votes_pressed ON votes (pressed_at)",
     ),
+    Migration(  # a person's full name, handle and e-mail address, to tell namesakes apart
+        "962034cb4375f58c.94fa2f2bd80ec9d7",
+        "ALTER TABLE directory ADD COLUMN aliases TEXT NOT NULL DEFAULT ''",
+    ),
 )
 """Changes since version 1."""
 SCHEMA = Schema.of(TABLES, VIEWS, (QUEUE_FUNCTIONS, TURN_FUNCTIONS), MIGRATIONS)

@@ -41,7 +41,7 @@ def _must_not_begin(prefix: str, words: str) -> AfterValidator:
     def check(token: SecretStr) -> SecretStr:
         """Return the token unchanged. Raise ValueError if it is the other one."""
         if plain_value(token).startswith(prefix):
-            raise ValueError(words)
+            raise ValueError(say(words))
         return token
 
     return AfterValidator(check)
@@ -49,11 +49,11 @@ def _must_not_begin(prefix: str, words: str) -> AfterValidator:
 
 BotToken = Annotated[
     SecretStr,
-    _must_not_begin("xapp-", "this is an app token; the bot token starts with xoxb-"),
+    _must_not_begin("xapp-", words="this is an app token; the bot token starts with xoxb-"),
 ]
 AppToken = Annotated[
     SecretStr,
-    _must_not_begin("xoxb-", "this is a bot token; the app token starts with xapp-"),
+    _must_not_begin("xoxb-", words="this is a bot token; the app token starts with xapp-"),
 ]
 
 

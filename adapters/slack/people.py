@@ -376,9 +376,10 @@ class SlackPeople:
         """Return the record of a user object of Slack's API. In a Grid organisation a person may
         belong to several workspaces (`enterprise_user.teams`)."""
         profile = user.get("profile", {})
-        name = (
-            profile.get("display_name") or profile.get("real_name") or user.get("real_name") or ""
-        )
+        full_name = profile.get("real_name") or user.get("real_name") or ""
+        name = profile.get("display_name") or full_name
+        # Slack sends the address only with users:read.email, which Ponte does not ask for.
+        aliases = full_name, f"@{user.get('name', '')}", profile.get("email")
         others = (user.get("enterprise_user") or {}).get("teams") or ()
         teams = {str(user.get("team_id", "")), *map(str, others)} - {""}
         # Slack marks people of other workspaces who share no channel with us as strangers.
@@ -396,6 +397,7 @@ class SlackPeople:
             # A deactivated account counts like a bot, so that it approves nothing.
             is_bot=bool(user.get("is_bot") or user.get("deleted")),
             belongs_to=frozenset(teams),
+            aliases=" · ".join(alias for alias in aliases if alias not in (None, "@", name)),
         )
 
     async def _on_list_soon(self, _: str) -> None:

@@ -55,9 +55,9 @@ An app cannot ask with its bot token which events it is subscribed to (apps.mani
 another token).
 """
 NO_EVENTS_YET = (
-    "No team_join or user_change event has arrived yet. Ponte may notice new members and "
-    "guests up to an hour late. If you created this app with Ponte 0.1.0 or earlier, paste the "
-    "manifest from `ponte slack-manifest` into App Manifest and reinstall the app."
+    "No team_join or user_change event has arrived yet. Until one does, Ponte may notice new "
+    "members and guests up to an hour late. If none arrives after a member changes their profile, "
+    "paste the manifest from `ponte slack-manifest` into App Manifest and reinstall the app."
 )
 EVENTS = (
     "agent_session_stopped", "app_home_opened", "app_mention", "message.channels",
@@ -202,7 +202,7 @@ async def check(
     api, app_api = SlackApi(bot_token, base_url, proxies), SlackApi(app_token, base_url, proxies)
     try:
         account, scopes = await api.identify()
-        name = f"{account.get('user')} in {account.get('team')} ({account.get('team_id')})"
+        name = f"{account.get('user')}: {account.get('team')} ({account.get('team_id')})"
         results.append(Health("slack token", "on", name))
         lacking = [
             f"{scope} ({say(what)})"

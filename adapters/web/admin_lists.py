@@ -12,7 +12,7 @@ from typing import Any
 from core.base.i18n import say
 from core.domain.records import ListTable
 
-STATES = ("on", "off", "note", "failing")
+STATES = ("on", "off", "note", "failing", "checking")
 """States that have a color."""
 _CODE = re.compile(r"`([^`]+)`")
 Row = Mapping[str, Any]

@@ -419,7 +419,7 @@ class HealthRoutes(RouteGroup):
         Only the owner and admins get the reasons.
         """
         parts = await self.board.readiness()
-        failing = [part for part in parts if part.state == "failing"]
+        failing = [part for part in parts if part.state in ("failing", "checking")]
         ready = self.hub.is_accepting and not failing
         body: Readiness = {"status": "ready" if ready else "not ready"}
         visitor = await self.visitors.auth.identify(http_io.read_visit(request.scope))

@@ -257,7 +257,8 @@ class SetupService:
         BadInput, NotFound, HomeUnusable."""
         own = self._find_draft(draft)
         self._load(own)
-        await self._write(self._merge(own.card, own.values), actor)
+        if not await self._write(self._merge(own.card, own.values), actor):
+            raise BadInput("Nothing was saved, because nothing has changed. Change a value first.")
         self._drafts.pop(draft, None)
 
     async def remove(self, card: str, actor: Person) -> None:
@@ -279,6 +280,9 @@ class SetupService:
         BadInput if Ponte cannot start with them; then nothing changes."""
         if self._restart is None:
             raise BadInput("Only `ponte run` can restart itself. Restart Ponte manually.")
+        # A second press of the button may arrive only after the restart.
+        if not (trial := self._stored.trial) or trial.state != "saved":
+            return
         try:
             await self._restart.probe()
         except SettingsError as error:
@@ -287,15 +291,16 @@ class SetupService:
         await self._restart.request()
 
     async def find_people(self, platform: str, name: str) -> Sequence[Json]:
-        """Return the members of a chat platform whose name contains `name`: `id` and `name`. Only
-        people whom the platform has reported, or who have written to Ponte, are known."""
-        people, wanted = await self._people.directory.list_people(platform), fold_to_letters(name)
+        """Return the members of a chat platform of whom a name, the handle, the e-mail address or
+        the ID contains `name` (`_describe_people`). Only people whom the platform has reported, or
+        who have written to Ponte, are known."""
+        people, wanted = await self._describe_people(platform), fold_to_letters(name)
         found = [
-            {"id": id, "name": title}
-            for id, title in sorted(people.items(), key=lambda one: one[1].casefold())
-            if wanted in fold_to_letters(title)
+            person
+            for person in people.values()
+            if wanted in fold_to_letters(f"{person['name']} {person['details']}")
         ]
-        return found[:MAX_FOUND_PEOPLE]
+        return sorted(found, key=lambda person: person["name"].casefold())[:MAX_FOUND_PEOPLE]
 
     async def claim(self, platform: str, id: str) -> None:
         """Begin a claim that the owner of the page is this person of a chat platform. `show` then
@@ -360,6 +365,18 @@ class SetupService:
         if id not in await self._people.directory.list_people(platform):
             raise NotFound(what=f"{platform}:{id}"[:60])
 
+    async def _describe_people(self, platform: str) -> dict[str, Json]:
+        """Return the known people of a platform by key. `details` tell namesakes apart."""
+        people = await self._people.directory.list_people(platform)
+        return {
+            (key := f"{platform}:{id}"): {
+                "id": id,
+                "name": member.name,
+                "details": f"{member.aliases} · {key}".removeprefix(" · "),
+            }
+            for id, member in people.items()
+        }
+
     async def _show_people(self, stored: Mapping[str, str]) -> Json:
         """Return who may change data and who approves, by the newest stored settings, as the page
         shows it: with names where they are known. `granted` are the people that the page can remove
@@ -367,16 +384,17 @@ class SetupService:
         sending `word` from that account makes one `is_proven`. `locked` says why the lists can only
         be read. The sample tables exist until NocoDB is set up; `sample` is "on" if invited people
         may use them, too."""
-        names = {
-            f"{platform}:{id}": f"{name} ({platform}:{id})"
-            for platform in CHAT_CARDS
-            for id, name in (await self._people.directory.list_people(platform)).items()
-        }
+        people = dict[str, Json]()
+        for platform in CHAT_CARDS:
+            people |= await self._describe_people(platform)
+        names = {key: f"{person['name']} ({key})" for key, person in people.items()}
         shown: dict[str, Any] = {"granted": {}}
         for setting in ("ponte_allow", "ponte_admins"):
             keys = sorted(self._list_people(setting, stored))
             shown[setting] = [names.get(key, key) for key in keys]
-            shown["granted"] |= {key: names.get(key, key) for key in keys if ":" in key}
+            shown["granted"] |= {
+                key: people.get(key, {"name": key, "details": ""}) for key in keys if ":" in key
+            }
         claims = {}
         for platform in CHAT_CARDS:
             if claim := self._people.claims.find(platform):
@@ -412,13 +430,16 @@ class SetupService:
                 found.append({"name": name, "address": url})
         return found
 
-    async def _write(self, values: Mapping[str, str], actor: Person) -> None:
+    async def _write(self, values: Mapping[str, str], actor: Person) -> Sequence[str]:
         """Store all settings, and write the names of those that changed (never their values, which
-        may be secret) into the audit log."""
+        may be secret) into the audit log. Return these names; without any, nothing is written, so
+        that an undo still has what the last change replaced."""
         before = self._stored.read()
-        self._stored.write(values)
         names = sorted(k for k in before.keys() | values if before.get(k) != values.get(k))
-        await self._audit.write_note("setup-saved", actor, settings=", ".join(names))
+        if names:
+            self._stored.write(values)
+            await self._audit.write_note("setup-saved", actor, settings=", ".join(names))
+        return names
 
     def _load(self, draft: SetupDraft) -> Settings:
         try:
@@ -490,13 +511,14 @@ class SetupService:
 def _describe_trial(trial: StartTrial) -> str:
     """Return a sentence on the newest settings, which are not in force: they wait for a restart, or
     a start with them failed."""
-    names = ", ".join(trial.names)
     if trial.state == "failed":
         words = (
             "Ponte didn't start with {names} ({why}). The previous settings are in effect again."
         )
-        return say(words, names=names, why=trial.why)
-    return say("{names} are saved. They take effect when Ponte restarts.", names=names)
+        return say(words, names=", ".join(trial.names), why=trial.why)
+    titles = {name: say(card.title) for card in CARDS.values() for name in card.names}
+    cards = ", ".join(dict.fromkeys(titles.get(name, name) for name in trial.names))
+    return say("Saved: {cards}. The changes take effect when Ponte restarts.", cards=cards)
 
 
 def _list_storable(name: str, values: Sequence[str]) -> Sequence[str]:

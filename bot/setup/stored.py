@@ -10,6 +10,8 @@ from __future__ import annotations
 import fcntl
 import io
 import json
+import os
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -28,6 +30,8 @@ LAST_FILE = f"{STORED_FILE}.last"
 """The settings before the last change, to go back to."""
 TRIAL_FILE = f"{STORED_FILE}.trial"
 """The state of a start that tries new settings (`StartTrial`)."""
+UNDO_SECONDS = 86_400.0
+"""How long the settings before are kept after the restart that put others in force."""
 HEADER = (
     "# Written by Ponte's set-up page. Change it there; .env and the environment have priority.\n"
 )
@@ -100,7 +104,7 @@ class StoredSettings:
         names = sorted(k for k in before.keys() | values if before.get(k) != values.get(k))
         # While a start tries settings ("starting"), LAST_FILE stays as it is, too.
         if trial is None or trial.state == "failed":  # the stored settings are in force
-            self._home.write_secret(LAST_FILE, self._read(STORED_FILE).encode())
+            self._copy_to_last()
         elif trial.state == "saved":  # saved twice without a start: the next one tries both
             names = sorted({*names, *trial.names})
         # The trial first, so that new settings are never stored without one.
@@ -143,10 +147,19 @@ class StoredSettings:
     def confirm(self) -> None:
         """End the trial: a start with the new settings serves the page, so they stay in force."""
         with suppress(OSError, HomeUnusable):
+            os.utime(self._home.path / LAST_FILE)  # the day of `drop_last` begins now
             if self.trial and self.trial.is_undo:  # nothing is left to undo
-                self._home.write_secret(LAST_FILE, self._read(STORED_FILE).encode())
+                self._copy_to_last()
         with suppress(OSError):
             (self._home.path / TRIAL_FILE).unlink()
+
+    def drop_last(self) -> None:
+        """Forget the settings before the present ones, which may have secrets that are no longer
+        used, once the present ones have been in force for UNDO_SECONDS."""
+        with suppress(OSError, HomeUnusable):
+            saved_at = (self._home.path / LAST_FILE).stat().st_mtime
+            if self.trial is None and time.time() - saved_at >= UNDO_SECONDS:
+                self._copy_to_last()
 
     def postpone(self) -> None:
         """Let the next start try the new settings again: a person or the system ended this start
@@ -160,6 +173,9 @@ class StoredSettings:
         names = self.trial.names if self.trial else ()
         self._home.write_secret(STORED_FILE, self._read(LAST_FILE).encode())
         self._set_trial(StartTrial("failed", why, names))
+
+    def _copy_to_last(self) -> None:
+        self._home.write_secret(LAST_FILE, self._read(STORED_FILE).encode())
 
     def _set_trial(self, trial: StartTrial) -> None:
         self._home.write_secret(TRIAL_FILE, json.dumps(asdict(trial)).encode())

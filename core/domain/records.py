@@ -608,6 +608,8 @@ class PlatformMember:
     is_bot: bool = False
     belongs_to: frozenset[str] = frozenset()
     confirmed_at: float = 0.0
+    aliases: str = ""
+    """Full name, handle and e-mail address, as far as they differ from `name`."""
 
     @property
     def key(self) -> MemberKey:
@@ -751,10 +753,10 @@ TURN_WORDS = {
 @dataclass(frozen=True, slots=True)
 class Health:
     """The state of a part of Ponte, such as the database or a platform: on, off (not configured),
-    or failing. `words` explain it to the operator."""
+    failing, or checking (not known yet). `words` explain it to the operator."""
 
     name: str
-    state: Literal["on", "off", "failing"]
+    state: Literal["on", "off", "failing", "checking"]
     words: str = ""
 
 
@@ -764,7 +766,7 @@ class DoctorFinding:
     `model`, or `safety home`."""
 
     part: str
-    state: Literal["on", "off", "note", "failing"]
+    state: Literal["on", "off", "note", "failing", "checking"]
     words: str
 
 

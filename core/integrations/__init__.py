@@ -21,6 +21,7 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from core.base.http import HttpClient, Proxies
+from core.base.i18n import say
 from core.base.openai import ModelServerClient
 from core.changes.approval import ApprovalConfig
 from core.changes.kinds import Applier
@@ -149,7 +150,8 @@ def parse_url(text: str, *schemes: str) -> SplitResult:
     except ValueError:
         good = False
     if not good:
-        raise ValueError(f"write a URL that starts with {schemes[0]}:// and contains a host")
+        words = "write a URL that starts with {scheme}:// and contains a host"
+        raise ValueError(say(words, scheme=schemes[0]))
     return parts
 
 
@@ -163,7 +165,8 @@ def add_scheme(value: str) -> str:
     if _BARE_LOOPBACK.fullmatch(value):
         return f"http://{value}"
     if "://" not in value and re.fullmatch(r"[\w.-]+\.[a-z]{2,}(:\d+)?(/.*)?", value):
-        raise ValueError(f"write https://{value}, or http:// if the server has no certificate")
+        words = "write https://{value}, or http:// if the server has no certificate"
+        raise ValueError(say(words, value=value))
     return value
 
 

@@ -36,10 +36,10 @@ SPARE_CONVERSATION_COUNT = 2
 """Empty conversations that are created ahead of time at the model's server."""
 
 
-KEY_REFUSED = "the server rejected OPENAI_API_KEY (HTTP {s})"
+KEY_REFUSED = "the server rejected OPENAI_API_KEY (HTTP {status})"
 NO_OPENAI_API = (
-    "The server responds, but has no OpenAI API at this URL (HTTP {s}). Check OPENAI_BASE_URL, "
-    "which usually ends in `/v1`."
+    "The server responds, but has no OpenAI API at this URL (HTTP {status}). Check "
+    "OPENAI_BASE_URL, which usually ends in `/v1`."
 )
 MESSAGE_BY_STATUS = {401: KEY_REFUSED, 403: KEY_REFUSED, 404: NO_OPENAI_API, 405: NO_OPENAI_API}
 REQUESTS_SENTENCE = (
@@ -62,7 +62,10 @@ AZURE_DOMAINS = (".azure.com", ".azure.us", ".azure.cn")
 """Azure lists models. PONTE_MODEL is the name of a deployment, and no list has those."""
 EMPTY_REQUEST_STATUSES = (200, 400, 422)
 """How Chat Completions responds to a request without messages."""
-UNEXPECTED_STATUS = "the server responded with HTTP {s}"
+UNEXPECTED_STATUS = (
+    "The model's server failed (HTTP {status}). Try again in a minute. If the problem continues, "
+    "check OPENAI_BASE_URL and the server."
+)
 
 
 class ModelSettings(SettingsPart):
@@ -165,6 +168,7 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
             describe_size,
             read_models,
         )
+        from core.models.model_server import REDIRECTED
 
         own, key = deps.own, plain_value(deps.own.openai_api_key)
         if own.demo:
@@ -181,9 +185,8 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
                 status = await _find_chat_status(deps.http, url, options) or status
             # An answer to an empty request with these tells that the address is right.
             if status not in EMPTY_REQUEST_STATUSES:
-                raise PonteError(
-                    MESSAGE_BY_STATUS.get(status, UNEXPECTED_STATUS), s=status
-                ) from None
+                other = REDIRECTED if 300 <= status < 400 else UNEXPECTED_STATUS
+                raise PonteError(MESSAGE_BY_STATUS.get(status, other), status=status) from None
             listed = {}
         # No JSON, such as a web page: there is no API at this address.
         except HttpUnreadable:
@@ -191,7 +194,7 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         # Some servers send the list alone.
         listed = {"data": listed} if isinstance(listed, list) else listed
         if not isinstance(listed, Mapping):
-            raise PonteError(NO_OPENAI_API, s=200)
+            raise PonteError(NO_OPENAI_API, status=200)
         models = read_models({**listed})
         names = {one["id"] for one in models}
         # llama.cpp's server answers with its only model, whatever name a request has. Ollama lists

@@ -266,7 +266,6 @@ LEVEL_DESCRIPTIONS = {
     "responses": "{model} at {host}: Responses API, history stored only here",
     "chat": "{model} at {host}: Chat Completions API, history stored only here",
 }
-PROBING = "{model} at {host}: checking"
 
 
 async def probe_level(client: ModelServerClient, model: str) -> Level:
@@ -421,7 +420,7 @@ class ServedModel(Model):
             return Health("model", "failing", self._trouble.words())
         about = {"model": self.name, "host": self._client.place.host}
         if self._level is None:
-            return Health("model", "failing", say(PROBING, **about))
+            return Health("model", "checking", say("{model} at {host}", **about))
         words, size = say(LEVEL_DESCRIPTIONS[self._level], **about), self.context_size
         # TOOLS_CONTEXT_TOKENS is a context with room for all tools; twice that counts as large.
         tools = list[ToolSpec]()

@@ -39,7 +39,8 @@ DIRECTORY_TABLE = TableDeclaration(
     name="directory",
     whose="person",
     section="platform_profile",
-    contents="what Slack and Discord report about a person: id, name, language, time zone, "
+    contents="what Slack and Discord report about a person: id, names, e-mail address, language, "
+    "time zone, "
     "whether they are a guest or a bot, their workspaces, user groups, or roles. For "
     "Slack: every member of the workspace, even if they never wrote to Ponte",
     kept="until 30 days after the platform last confirmed it, or they leave the Slack workspace",
@@ -55,6 +56,7 @@ DIRECTORY_TABLE = TableDeclaration(
         integer("is_bot"),
         text("belongs_to"),
         real("confirmed_at"),
+        text("aliases", default=""),
     ),
     key=("platform", "scope", "id"),
     indexes=(
@@ -412,13 +414,16 @@ forgotten."""
 _IDS_PER_STATEMENT = 500
 """Ids in one statement. Before version 3.32, SQLite allowed 999 values
 (https://sqlite.org/limits.html)."""
-_COLUMNS = "scope, id, person, name, locale, time_zone, is_guest, is_bot, belongs_to, confirmed_at"
+_COLUMNS = (
+    "scope, id, person, name, locale, time_zone, is_guest, is_bot, belongs_to, confirmed_at, "
+    "aliases"
+)
 _UPSERT = (
-    f"INSERT INTO directory (platform, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
+    f"INSERT INTO directory (platform, {_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"  # noqa: S608
     " ON CONFLICT (platform, scope, id) DO UPDATE SET person = excluded.person,"
     " name = excluded.name, locale = excluded.locale, time_zone = excluded.time_zone,"
     " is_guest = excluded.is_guest, is_bot = excluded.is_bot, belongs_to = excluded.belongs_to,"
-    " confirmed_at = excluded.confirmed_at"
+    " confirmed_at = excluded.confirmed_at, aliases = excluded.aliases"
     " WHERE directory.confirmed_at <= excluded.confirmed_at"
 )
 
@@ -463,15 +468,15 @@ class SqlDirectory(SqlStore):
         return [member for member in members if member.key in places]
 
     @query
-    def list_people(self, connection: SqlConnection, platform: str) -> Mapping[str, str]:
-        """Return the names of a platform's people by their ids, as far as they are known: from its
-        list of members, or from their latest message. Bots and guests are left out."""
+    def list_people(self, connection: SqlConnection, platform: str) -> Mapping[str, PlatformMember]:
+        """Return a platform's people by their ids, as far as their names are known: from its list
+        of members, or from their latest message. Bots and guests are left out."""
         rows = connection.execute(
             f"SELECT {_COLUMNS} FROM directory WHERE platform = ?",  # noqa: S608
             (platform,),
         )
         members = list(map(_member, rows))
-        names = {one.id: one.name for one in members if one.name}
+        people = {member.id: member for member in members if member.name}
         writers = connection.execute(
             "SELECT message FROM inbox WHERE seq IN (SELECT MAX(seq) FROM inbox"
             " WHERE person >= ? AND person < ? GROUP BY person)",
@@ -480,9 +485,9 @@ class SqlDirectory(SqlStore):
         for row in writers:
             author = decode_json(Message, row["message"]).author
             if author.name and not author.is_bot:
-                names.setdefault(author.id, author.name)
+                people.setdefault(author.id, PlatformMember(author.id, name=author.name))
         left_out = {one.id for one in members if one.is_bot or one.is_guest}
-        return {id: name for id, name in names.items() if id not in left_out}
+        return {id: member for id, member in people.items() if id not in left_out}
 
     @query
     def find_names(self, connection: SqlConnection, keys: Collection[str]) -> Mapping[str, str]:
@@ -565,6 +570,7 @@ def _row(platform: str, member: PlatformMember) -> tuple[str | int | float, ...]
         member.is_bot,
         " ".join(sorted(member.belongs_to)),
         member.confirmed_at,
+        member.aliases,
     )
 
 
@@ -582,4 +588,5 @@ def _member(row: SqlRow) -> PlatformMember:
         is_bot=bool(row["is_bot"]),
         belongs_to=frozenset(row["belongs_to"].split()),
         confirmed_at=row["confirmed_at"],
+        aliases=row["aliases"],
     )

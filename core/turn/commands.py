@@ -76,7 +76,7 @@ _MAY: tuple[tuple[Action, str], ...] = (
 )
 GUIDE_SENTENCE = "How to chat with me: {url}"
 NO_TABLES = "There are no connected tables that you can ask about."
-HEALTH_WORDS = {"on": "on", "off": "off", "failing": "FAILING"}
+HEALTH_WORDS = {"on": "on", "off": "off", "failing": "FAILING", "checking": "checking"}
 MAX_APPROVAL_CARDS = 5
 """Cards with buttons that `approvals` shows; others are lines. Five fit under one message of
 Discord, which has five rows of buttons."""

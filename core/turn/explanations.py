@@ -124,7 +124,9 @@ def describe_parts(parts: Sequence[Health]) -> list[str]:
     for name, label in PART_NAMES.items():
         if name in states:
             line = "{name}: available" if states[name] == "on" else "{name}: not available"
-            if name == "nocodb" and states[name] == "off":
+            if states[name] == "checking":
+                line = "{name}: checking"
+            elif name == "nocodb" and states[name] == "off":
                 has_sample = states.get("sample") == "on"
                 line = "{name}: only sample tables" if has_sample else "{name}: none connected"
             lines.append(say(line, name=say(label)))

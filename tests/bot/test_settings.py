@@ -158,7 +158,7 @@ WRONG = [
     ("PONTE_DAILY_TURNS", "-1/5", "write two whole numbers"),
     ("PONTE_TIMEZONE", "Mars/Olympus", "write the name of a time zone"),
     ("PONTE_TIMEZONE", "/etc/passwd", "write the name of a time zone"),
-    ("PONTE_LOCALE", "de", "write one of 'en', 'pt-BR' or 'fr'"),
+    ("PONTE_LOCALE", "de", "write one of 'en', 'pt-BR', 'fr'"),
     ("PONTE_RETENTION_DAYS", "-1", "write a whole number of days"),
     ("PONTE_GRACE", "-0.1", "write seconds, 0 or more"),
     ("PONTE_GRACE", "nan", "write seconds, 0 or more"),
@@ -167,7 +167,7 @@ WRONG = [
     ("PONTE_ADMINS", "web:Ana", "'web:Ana' is not valid; write slack:ID"),
     ("PONTE_ADMINS", "terminal:ana", "'terminal:ana' is not valid; write slack:ID"),
     ("PONTE_ADMINS", "*", "'*' is not valid; write slack:ID, discord:ID, web or terminal"),
-    ("PONTE_CODE", "yes", "write one of 'auto', 'hosted', 'local' or 'off'"),
+    ("PONTE_CODE", "yes", "write one of 'auto', 'hosted', 'local', 'off'"),
     ("NOCODB_URL", "ftp://h", "write a URL that starts with https://"),
     ("OPENAI_BASE_URL", "https:///v1", "write a URL that starts with https://"),
     ("NOCODB_URL", "https://h/tables", "write an origin (https://host), or a bridge's URL"),
@@ -181,7 +181,7 @@ WRONG = [
     ("DATABASE_URL", "mysql://u:hunter2@h/d", "write an address as in postgresql://"),
     ("PONTE_MODEL_CONTEXT", "5", "write a whole number of tokens, at least 1024"),
     ("PONTE_HOME", "~no-such-user/ponte", "the home folder for ~ is unknown; write the full path"),
-    ("PONTE_LOG", "xml", "write one of 'text' or 'json'"),
+    ("PONTE_LOG", "xml", "write one of 'text', 'json'"),
 ]
 
 

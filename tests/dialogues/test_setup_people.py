@@ -107,6 +107,32 @@ async def test_on_slack_only_the_chosen_person_proves_it(tmp_path: Path) -> None
             assert StoredSettings(Home(tmp_path)).read()["PONTE_ALLOW"] == f"slack:{bruno.id}"
 
 
+async def test_namesakes_are_told_apart_and_found_by_all_that_is_known_of_them(
+    tmp_path: Path,
+) -> None:
+    async with FakeSlack() as slack:
+        boss = slack.person("Rui", full_name="Rui Costa", handle="rui.costa")
+        other = slack.person("Rui", full_name="Rui Pinto", handle="rpinto")
+        ana = slack.person("Ana", full_name="Ana Souza", handle="ana")
+        slack.channel("general", boss, other, ana)
+        async with ponte(tmp_path, **credentials(slack)) as app:
+            await slack.deliveries.wait_until_connected()
+            await slack.wait_for_answer(slack.say(ana, slack.dm(ana), "help"))
+
+            async def search(name: str) -> list[tuple[str, str]]:
+                found = await app.setup.find_people("slack", name)
+                return [(one["name"], one["details"]) for one in found]
+
+            rui = "Rui", f"Rui Costa · @rui.costa · slack:{boss.id}"
+            assert await search("rui") == [rui, ("Rui", f"Rui Pinto · @rpinto · slack:{other.id}")]
+            assert await search("souza") == [("Ana", f"Ana Souza · @ana · slack:{ana.id}")]
+            for name in ("COSTA", "rui.co", boss.id.lower()):
+                assert await search(name) == [rui], name
+            await app.setup.grant("slack", boss.id, "change", OWNER)
+            granted = (await app.setup.show())["people"]["granted"]
+            assert granted[f"slack:{boss.id}"]["details"] == rui[1]
+
+
 async def test_in_a_channel_the_word_proves_nothing(tmp_path: Path) -> None:
     async with FakeSlack() as slack:
         ana = slack.person("Ana")
@@ -138,7 +164,7 @@ async def test_on_discord_who_has_written_is_known(tmp_path: Path) -> None:
                     lambda seen: any("Ask me anything" in one["content"] for one in seen)
                 )
                 assert await app.setup.find_people("discord", "ana") == [
-                    {"id": str(ana.id), "name": "Ana"}
+                    {"id": str(ana.id), "name": "Ana", "details": f"discord:{ana.id}"}
                 ]
 
 

@@ -176,6 +176,7 @@ async def test_what_is_known_comes_through_a_restart_and_names_only_what_is_need
         "Europe/Paris",
         belongs_to=frozenset({TEAM}),
         confirmed_at=town.now,
+        aliases="@alice",
     )
     row = await town.row(town.alice, GROUPS)
     assert row

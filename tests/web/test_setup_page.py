@@ -22,6 +22,7 @@ from bot.setup import service
 from core.domain.messages import Person
 from tests.fakes.nocodb import filled
 from tests.web.test_admin import Desk, open_desk
+from tests.web.test_every_button import RestartDouble
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 OWNER = Visitor(Person("web", "owner"), session="s")
@@ -202,7 +203,7 @@ async def test_a_service_is_checked_before_anything_is_stored(desk: Desk) -> Non
     fields = nocodb(desk, "") | {"draft": draft_of(page, "nocodb")}
     page = await send(desk, "save", **fields, **{"value-nocodb_base_id": bases[0]})
     assert page.status_code == 200
-    assert "NOCODB_TOKEN, NOCODB_URL" in page.text
+    assert "Saved: NocoDB." in notices(page)
     stored = (desk.team.home / "settings.env").read_text()
     assert f"NOCODB_TOKEN='{filled.EDITOR}'" in stored
     assert filled.EDITOR not in (await desk["owner"].get("/admin/setup?card=nocodb")).text
@@ -268,6 +269,37 @@ async def test_a_tab_whose_secret_is_no_longer_kept_asks_for_it_again(
         assert page.status_code == 200, "a secret that was typed again needs no draft"
     finally:
         await send(desk, "remove", card="nocodb")
+
+
+async def test_what_has_not_changed_is_not_saved(desk: Desk) -> None:
+    """So what the last change took the place of can still be brought back."""
+    python = {"card": "code", "value-ponte_code": "off"}
+    assert "Python. The changes take effect" in notices(await send(desk, "save", **python))
+    for again in (python, {"card": "stackspot"}):
+        page = await send(desk, "save", **again)
+        assert page.status_code == 400
+        assert "Nothing was saved, because nothing has changed." in notices(page)
+    lines = (await desk.act("audit"))["lines"]
+    assert lines[0]["event"] == "setup-saved"
+    assert lines[0]["settings"] == "PONTE_CODE"
+    assert (await send(desk, "undo")).status_code == 200
+    assert "PONTE_CODE" not in read_settings_file(desk)
+
+
+async def test_two_presses_of_restart_now_are_one_restart(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second one may wait in the queue of the socket, and then comes to the new process."""
+    await send(desk, "save", card="code", **{"value-ponte_code": "off"})
+    for is_confirmed in (False, True):
+        restart = RestartDouble()
+        monkeypatch.setattr(desk.ponte.setup, "_restart", restart)
+        if is_confirmed:
+            desk.ponte.setup._stored.confirm()
+        page = await send(desk, "apply")
+        assert page.headers["refresh"] == "1; url=/admin/setup"
+        assert restart.requests == int(not is_confirmed)
+    await send(desk, "remove", card="code")
 
 
 async def test_two_tabs_have_a_draft_each(desk: Desk) -> None:
@@ -363,6 +395,24 @@ async def test_wrong_values_are_refused_with_what_to_do(
 ) -> None:
     page = await send(desk, "save", **fields)
     assert page.status_code in (400, 404)
+    assert words in notices(page), notices(page)
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"card": "nocodb", "value-nocodb_url": "x"}, "NOCODB_URL: écrivez une URL qui commence"),
+        ({"card": "nocodb", "value-nocodb_url": "a.example"}, "NOCODB_URL: écrivez https://a.exa"),
+        ({"card": "nocodb", "value-nocodb_url": "http://a/b"}, "NOCODB_URL: écrivez une origine"),
+        ({"card": "slack", "value-slack_app_token": "xoxb-1"}, "ceci est un jeton de bot"),
+        ({"card": "code", "value-ponte_code": "?"}, "PONTE_CODE\xa0: écrivez l’une de ces valeurs"),
+    ],
+)
+async def test_wrong_values_are_refused_in_the_language_of_the_page(
+    desk: Desk, fields: dict[str, str], words: str
+) -> None:
+    form = {"form": await desk.form("owner", "setup"), "do": "save", **fields}
+    page = await desk["owner"].post("/admin/setup", data=form, headers={"Accept-Language": "fr"})
     assert words in notices(page), notices(page)
 
 

@@ -263,7 +263,7 @@ class PartState(TypedDict):
     """The state of one part."""
 
     name: str
-    state: Literal["on", "off", "failing"]
+    state: Literal["on", "off", "failing", "checking"]
     words: str
 
 

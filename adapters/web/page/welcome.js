@@ -42,7 +42,7 @@ function showConnections(parts) {
   const off = named.filter(({ state }) => state === "off").map(({ name }) => CONNECTIONS[name]);
   $("connected").firstChild.replaceChildren(...named.flatMap(({ name, state, words }) => state === "off" ? [] : [
     make("span", { "data-state": state, title: words }, CONNECTIONS[name] ?? name,
-      make("span", { "aria-hidden": "true", text: state === "on" ? " ✓" : " !" }), make("span", { class: "unseen", text: ` ${say(state)}` })), " "]),
+      make("span", { "aria-hidden": "true", text: { on: " ✓", checking: " …" }[state] ?? " !" }), make("span", { class: "unseen", text: ` ${say(state)}` })), " "]),
     off[0] ? say("not_connected", { names: off.join(", ") }) : "");
   $("parts").replaceChildren(...parts.map(({ name, state, words }) => make("li", { "data-state": state },
     make("strong", { text: CONNECTIONS[name] ?? name }), ` · ${say(state)}`, words && " · ", make("bdi", { text: words }))));
@@ -50,9 +50,9 @@ function showConnections(parts) {
 
 /** Who runs Ponte gets the parts. */
 function showModel(demo, part, connect) {
-  const links = connect.map((name) => make("a", { href: `/admin/setup?card=${name}`, text: say(`connect_${name}`) }));
-  const more = demo && part && !links.length ? [say("model_line")] : links;
+  $("tries").append(...connect.map((name) => make("li", {}, make("a", { href: `/admin/setup?card=${name}`, text: say(`connect_${name}`) }))));
+  const more = demo && part && !connect.length ? ` ${say("model_line")}` : "";
   $("model").hidden = !demo && !part;
   $("model").dataset.state = part?.state ?? "";
-  $("model").replaceChildren(say(demo ? "demo_model" : "model_words", { words: part?.words }), ...more.flatMap((one, n) => [n ? " · " : " ", one]));
+  $("model").textContent = say(demo ? "demo_model" : "model_words", { words: part?.words }) + more;
 }

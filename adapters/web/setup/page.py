@@ -20,7 +20,7 @@ MAX_SELECT_VALUES = 40
 _LINK = re.compile(r"https://[^\s<&]+(?:&amp;[^\s<&]+)*")
 STATE_WORDS = {
     "on": "connected", "off": "not connected", "failing": "failing", "note": "note",
-    "saved": "saved, takes effect after a restart",
+    "checking": "checking", "saved": "saved, takes effect after a restart",
 }  # fmt: skip
 PEOPLE_LISTS = {
     "ponte_allow": "Can change data: {people}",
@@ -99,7 +99,7 @@ class SetupView:
         # one.
         state = "saved" if card["is_new"] else card["state"]
         # The state says enough of a service that is off or only saved.
-        words = translate_word(card["words"]) if state in ("on", "failing", "note") else ""
+        words = translate_word(card["words"]) if state not in ("off", "saved") else ""
         head = (
             f"<summary><b>{escape(say(card['title']))}</b> "
             f'<span class="state {state}">{escape(say(STATE_WORDS[state]))}</span> '
@@ -199,14 +199,14 @@ class SetupView:
         body += f'<p class="hint">{escape(note)}</p>'
         body += self._form(f"#{platform}", f"{hidden}{search}{button}")
         if self.found and self.open_card == platform:
-            choices = _render_people({one["id"]: one["name"] for one in self.found})
+            choices = _render_people({one["id"]: one for one in self.found})
             buttons = (
                 self._button("claim", say("This is me"))
                 + self._button("grant-change", say("Can change data"))
                 + self._button("grant-approve", say("Can also approve"), "approve")
             )
             body += self._form(f"#{platform}", hidden + choices + self._token_field() + buttons)
-        mine = {key: name for key, name in people["granted"].items() if key.startswith(platform)}
+        mine = {key: one for key, one in people["granted"].items() if key.startswith(platform)}
         if mine:
             button = self._button("revoke", say("Remove permissions"), "danger")
             choices = _render_people(mine) + self._token_field()
@@ -317,14 +317,18 @@ def _render_sign_in(page_url: str) -> str:
     return f'<details class="setup" id="sign-in">{head}<div>{body}{note}</div></details>'
 
 
-def _render_people(people: Mapping[str, str]) -> str:
+def _render_people(people: Mapping[str, Json]) -> str:
     """Return the HTML of radio buttons by which one of these people is chosen. `people` maps their
-    keys to their names."""
-    return "".join(
-        f'<label class="choice"><input type="radio" name="id" value="{escape(id)}" required>'
-        f"{escape(name)}</label>"
-        for id, name in people.items()
-    )
+    keys to their `name` and `details`."""
+    choices = ""
+    for id, person in people.items():
+        choices += (
+            f'<label class="choice"><input type="radio" name="id" value="{escape(id)}" required>'
+            f'<span class="initial" aria-hidden="true">{escape(person["name"][:1].upper())}</span>'
+            f"<span><bdi>{escape(person['name'])}</bdi>"
+            f"<small>{escape(person['details'])}</small></span></label>"
+        )
+    return choices
 
 
 def render_findings(findings: Sequence[Json]) -> str:

@@ -28,10 +28,8 @@ from core.people.rules import OWNER_ID
 
 FRESH_SECONDS = 300.0
 """How long after the owner's token was given *Check*, *Save* and the new start need it no more."""
-NEEDS_TOKEN = frozenset(
-    {"check", "save", "remove", "undo", "apply", "sample", "revoke"}
-    | {"grant-me", "grant-change", "grant-approve"}
-)
+NEEDS_NO_TOKEN = ("look", "people", "claim")
+"""Buttons that neither send a secret nor store anything."""
 RESTART_REFRESH_SECONDS = 1
 LINK_AGAIN_SENTENCE = (
     "For your security, paste your sign-in link again, then press the button again. What you "
@@ -92,7 +90,7 @@ class SetupRoutes(RouteGroup):
                 # is the draft that the form showed; secrets that were not typed again stay there.
                 earlier = form.get("draft", "")
                 draft = await self._run(visitor, "draft", card=card, values=values, earlier=earlier)
-            if do in NEEDS_TOKEN and (fault := await self._confirm(request, visitor, form)):
+            if do not in NEEDS_NO_TOKEN and (fault := await self._confirm(request, visitor, form)):
                 # A BadInput takes a template, so the translated sentence is put in as a value.
                 raise BadInput("{fault}", fault=say(fault))
             return await self._act(request, page, visitor, form, draft)
@@ -123,14 +121,10 @@ class SetupRoutes(RouteGroup):
             case "people":
                 found, result = [], ""
                 # Without a name: the "I've sent it" button, which only draws the page again.
-                if "name" in form:
-                    name = form["name"]
+                if name := form.get("name"):
                     found = await self._run(visitor, "find_people", platform=card, name=name)
-                    result = (
-                        ""
-                        if found
-                        else notice("note", say("Ponte doesn't know anyone with that name."))
-                    )
+                    if not found:
+                        result = notice("note", say("Ponte doesn't know anyone with that name."))
                 return await self._draw(request, page, open_card=card, found=found, result=result)
             case "claim":
                 await self._run(visitor, "claim", platform=card, id=id)

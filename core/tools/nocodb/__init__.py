@@ -58,7 +58,9 @@ def _origin_or_bridge(value: SecretStr) -> SecretStr:
     if parts.fragment.startswith("/") or path == "/dashboard":
         return SecretStr(f"{parts.scheme}://{parts.netloc}")
     if path and not path.endswith("/execute"):
-        raise ValueError("write an origin (https://host), or a bridge's URL ending in /execute")
+        raise ValueError(
+            say("write an origin (https://host), or a bridge's URL ending in /execute")
+        )
     return value
 
 

@@ -140,7 +140,14 @@ async def test_a_server_that_is_ill_is_told(tmp_path: Path, server: ModelServer)
     parts = (await doctor(tmp_path, **options)).parts["model"]
     assert "has no OpenAI API at this URL (HTTP 404). Check OPENAI_BASE_URL" in parts
     server.status = 503
-    assert (await doctor(tmp_path, **options)).parts["model"].endswith("responded with HTTP 503")
+    assert (
+        (await doctor(tmp_path, **options))
+        .parts["model"]
+        .endswith(
+            "failed (HTTP 503). Try again in a minute. If the problem continues, check "
+            "OPENAI_BASE_URL and the server."
+        )
+    )
     for server.listed in ("a text", "<html><body>Welcome</body></html>"):
         server.status = 200
         parts = (await doctor(tmp_path, **options)).parts["model"]
@@ -183,8 +190,16 @@ async def test_a_gateway_without_a_list_says_what_is_wrong(
     server.status = 404
     for status, words in (
         (401, "the server rejected OPENAI_API_KEY (HTTP 401)"),
-        (307, "the server responded with HTTP 307"),
-        (503, "the server responded with HTTP 503"),
+        (
+            307,
+            "The model's server redirects to another URL (HTTP 307), and Ponte doesn't follow "
+            "redirects. Set OPENAI_BASE_URL to the final URL.",
+        ),
+        (
+            503,
+            "The model's server failed (HTTP 503). Try again in a minute. If the problem "
+            "continues, check OPENAI_BASE_URL and the server.",
+        ),
     ):
         server.chat_status = status
         assert (await doctor(tmp_path, **options)).parts["model"] == f"FAIL  model: {words}"

@@ -38,7 +38,7 @@ class Owner:
 
     def save_model(self, name: str = NEW_MODEL) -> None:
         page = self.send("save", card="model", **{"value-ponte_model": name})
-        assert "PONTE_MODEL are saved" in page.text
+        assert "Saved: Model." in page.text
 
 
 def address_of(lines: list[str]) -> str:

@@ -13,7 +13,7 @@ from bot.app import try_stored_settings
 from bot.home import Home, HomeUnusable
 from bot.settings import load
 from bot.setup.restart import Restart
-from bot.setup.stored import LAST_FILE, TRIAL_FILE, StoredSettings
+from bot.setup.stored import LAST_FILE, TRIAL_FILE, UNDO_SECONDS, StoredSettings
 from core.base.errors import BadInput, SettingsError
 
 KEY, URL = "OPENAI_API_KEY", "OPENAI_BASE_URL"
@@ -344,3 +344,25 @@ def test_settings_saved_later_are_not_blamed_for_the_end_of_a_run(
     assert page_file.read() == {KEY: "later"}
     assert page_file.trial is not None
     assert page_file.trial.state == "saved"
+
+
+def test_the_settings_before_are_deleted_a_day_after_the_restart(
+    page_file: StoredSettings, home: Home
+) -> None:
+    """They may have a secret that was replaced because somebody else knew it."""
+    page_file.write({KEY: "sk-1"})
+    page_file.confirm()
+    page_file.write({KEY: "sk-2"})
+    file = home.path / LAST_FILE
+    before = file.stat().st_mtime - UNDO_SECONDS
+    os.utime(file, (before, before))
+    page_file.drop_last()
+    assert "sk-1" in file.read_text(), "a start that fails needs them"
+    page_file.confirm()
+    page_file.drop_last()
+    assert "sk-1" in file.read_text(), "the day begins with the restart"
+    os.utime(file, (before, before))
+    page_file.drop_last()
+    assert "sk-1" not in file.read_text()
+    assert page_file.undo() == ()
+    assert page_file.read() == {KEY: "sk-2"}

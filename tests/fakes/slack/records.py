@@ -29,8 +29,9 @@ class SlackErrorResponse(Exception):
 
 @dataclass
 class SlackPerson:
-    """A member. `team` differs from ours for people who come through Slack Connect; `guest` is
-    what Slack calls a multi-channel or a single-channel guest."""
+    """A member. `name` is their display name, and their full name unless `full_name` is another.
+    `team` differs from ours for people who come through Slack Connect; `guest` is what Slack calls
+    a multi-channel or a single-channel guest."""
 
     id: str
     name: str
@@ -41,6 +42,8 @@ class SlackPerson:
     guest: Literal["", "multi", "single"] = ""
     deactivated: bool = False
     status: str = ""
+    full_name: str = ""
+    handle: str = ""
 
     @property
     def mention(self) -> str:

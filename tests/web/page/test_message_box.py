@@ -202,3 +202,14 @@ async def test_each_field_on_a_phone_has_letters_of_16_pixels(ponte: WebPonte, t
     )
     assert len(sizes) >= 8
     assert [one for one in sizes if one[1] < 16] == []
+
+
+async def test_the_buttons_around_the_box_take_a_click(page: Page) -> None:
+    async with page.expect_file_chooser() as choice:
+        await page.locator("#attach").click()
+    assert (await choice.value).is_multiple()
+    await page.locator("#shortcuts").click()
+    await page.locator("#keys-list").get_by_role("button", name="Close").click()
+    await expect(page.locator("#keys-list")).to_be_hidden()
+    await page.locator("#tries [data-kind=help]").click()
+    await expect(page.locator("#welcome")).to_be_hidden()
