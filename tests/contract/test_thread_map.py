@@ -242,6 +242,7 @@ AFTER = 2
 """The number of the migration that moves the records into the rows."""
 _LATER = re.compile(
     r",\n    record TEXT NOT NULL DEFAULT ''|,\n    kind TEXT NOT NULL DEFAULT 'api'"
+    r"|,\n    aliases TEXT NOT NULL DEFAULT ''"
     r"|CREATE TABLE (?:sign_ins|votes) [^;]*;\n|CREATE INDEX votes_[^;]*;\n"
 )
 """What this migration and later ones added."""

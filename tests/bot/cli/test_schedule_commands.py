@@ -45,7 +45,9 @@ async def test_schedules_are_listed_and_shown(running_ponte: RunningPonte) -> No
         "    First line",
         "    and a second line that is long",
     ]
-    row = "INSERT INTO directory VALUES ('web', '', 'bob', 'web:bob', ?, '', '', 0, 0, '', 1e12)"
+    row = (
+        "INSERT INTO directory VALUES ('web', '', 'bob', 'web:bob', ?, '', '', 0, 0, '', 1e12, '')"
+    )
     running_ponte.write(row, "Bob\nReis")
     assert await running_ponte.run("schedules", "show", "ABC234") == [
         *facts,

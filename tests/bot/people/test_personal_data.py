@@ -257,7 +257,7 @@ def test_who_is_forgotten_leaves_the_directory_and_does_not_come_back(
     """Also somebody who never wrote; a keyed hash of their id is all that is left."""
     ponte = ponte_with_home
     assert ponte("person", "list").code == 0
-    row = "INSERT INTO directory VALUES ('slack', '', ?, ?, ?, '', '', 0, 0, 'T1', 1e12)"
+    row = "INSERT INTO directory VALUES ('slack', '', ?, ?, ?, '', '', 0, 0, 'T1', 1e12, '')"
     with closing(sqlite3.connect(ponte.home / "ponte.db")) as connection:
         connection.execute(row, ("UZOE99", "slack:T1:UZOE99", "Zoe Dias"))
         connection.commit()
