@@ -139,7 +139,11 @@ async def test_the_row_that_was_looked_up_to_change_it_is_preparation(bot_home: 
     assert "Order 12" not in text
 
 
-@pytest.mark.parametrize("again", [[MENDED], [PAID, MENDED]])
+REORDERED: Call = (PAID[0], dict(reversed(PAID[1].items())))
+"""The same call, as a model writes it the second time."""
+
+
+@pytest.mark.parametrize("again", [[MENDED], [PAID, MENDED], [REORDERED, MENDED]])
 async def test_a_wrong_value_is_mended_in_one_more_round(
     bot_home: BotHome, again: Sequence[Call]
 ) -> None:
@@ -187,6 +191,16 @@ async def test_a_read_that_fails_and_one_that_needs_words_are_named(bot_home: Bo
     assert "Not answered here: 2. Ask again for: " in text
     assert '(`nocodb_query {"table": "Nowhere"}`), `listed {}`' in text
     assert "couldn't be prepared" not in text
+
+
+async def test_a_read_that_failed_before_the_card_is_named(bot_home: BotHome) -> None:
+    """Unless a later call of its tool got an answer."""
+    nowhere: Call = ("nocodb_query", {"table": "Nowhere"})
+    text = (await answer_to(bot_home, Planned([nowhere], [PAID]))).text
+    assert "Not answered here: 1. Ask again for: " in text
+    assert '(`nocodb_query {"table": "Nowhere"}`)' in text
+    text = (await answer_to(bot_home, Planned([nowhere], [LARGE], [PAID]))).text
+    assert ("Not answered here" in text, "Order 30" in text) == (False, True)
 
 
 @pytest.mark.parametrize("effect", ["read", "spend", "code"])
