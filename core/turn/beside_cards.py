@@ -47,6 +47,11 @@ class MadeCall:
         return self.outcome.status in ("error", "unknown") and not self.outcome.proposal
 
     @property
+    def is_repairable(self) -> bool:
+        """True if the call failed. One that may have happened ("unknown") must not happen twice."""
+        return self.has_failed and self.outcome.status == "error"
+
+    @property
     def wish(self) -> tuple[str, object]:
         """The tool and its arguments, which a model may write in another order the next time."""
         with suppress(ValueError):
@@ -62,17 +67,16 @@ class MadeCall:
 
 
 def can_be_repaired(calls: Sequence[MadeCall]) -> bool:
-    """Return whether the model gets one more round. What may have happened ("unknown") is no reason
-    for it."""
+    """Return whether the model gets one more round."""
     return max(call.round for call in calls) == 0 and any(
-        call.round == 0 and call.has_failed and call.outcome.status == "error" for call in calls
+        call.round == 0 and call.is_repairable for call in calls
     )
 
 
 def is_repeated(call: MadeCall, calls: Sequence[MadeCall]) -> bool:
-    """Return whether a call of the round for repairs repeats one that did not fail."""
+    """Return whether a call of the round for repairs repeats one that happened, or may have."""
     return call.round == 1 and any(
-        each.round == 0 and each.wish == call.wish and not each.has_failed for each in calls
+        each.round == 0 and each.wish == call.wish and not each.is_repairable for each in calls
     )
 
 

@@ -24,7 +24,8 @@ from core.domain.records import (
     TextDelta,
 )
 from core.tools.nocodb.source import NocoSource
-from core.tools.tool import FunctionTool
+from core.tools.tool import FunctionTool, outcome_of_error
+from core.turn.rounds import RESULT_UNKNOWN
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.fakes.fixed_tools import FixedTools
 from tests.fakes.models import EchoModel
@@ -243,6 +244,17 @@ async def test_a_crash_before_the_round_for_repairs_repeats_nothing(bot_home: Bo
     assert [card.id for card in answer.cards] == [change.id]
     assert "paid once" in answer.text
     assert "1 of 2 changes couldn't be prepared: " in answer.text
+
+
+async def test_what_may_have_been_paid_is_not_run_again(bot_home: BotHome) -> None:
+    """The call was cut, so nobody knows. That is told."""
+    ran = list[str]()
+    act: Call = ("act", {})
+    cut = outcome_of_error(RESULT_UNKNOWN, "unknown")
+    source = FixedTools(_tool("act", "spend", cut, ran))
+    answer = await answer_to(bot_home, Planned([PAID, WRONG, act], [MENDED, act]), source)
+    assert (ran, len(answer.cards)) == (["act"], 2)
+    assert "Ask again for: Interrupted. It's unknown whether this happened." in answer.text
 
 
 async def test_a_stop_in_the_round_for_repairs_keeps_the_card_without_words(
