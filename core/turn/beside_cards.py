@@ -83,8 +83,9 @@ def is_repeated(call: MadeCall, calls: Sequence[MadeCall]) -> bool:
 def describe_calls(calls: Sequence[MadeCall]) -> Sequence[str]:
     """Return the paragraphs for the answer, before its rows and charts are placed."""
     results = [call for call in calls if _has_wanted_result(call, calls)]
-    # Messages, lists of schedules and files for the model need its words.
-    shown = [c for c in results if c.effect != "chat" and not c.outcome.shows_files]
+    # Messages, lists of schedules and files for the model need its words, and code prints them.
+    hidden = ("chat", "code")
+    shown = [c for c in results if c.effect not in hidden and not c.outcome.shows_files]
     shown = shown[:MAX_SHOWN_RESULTS]
     paragraphs = list[str]()
     for call in shown:

@@ -185,6 +185,13 @@ async def test_without_the_round_for_repairs_the_card_stays(
     assert "1 of 2 changes couldn't be prepared: " in answer.text
 
 
+async def test_what_code_printed_is_named(bot_home: BotHome) -> None:
+    """The model wrote the code, so its words would stand beside the card."""
+    code = FixedTools(_tool("printed", "code", Outcome("ok", LIES), []))
+    text = (await answer_to(bot_home, Planned([PAID, ("printed", {})]), code)).text
+    assert text == f"{CARD}\n\nNot answered here: 1. Ask again for: `printed {{}}`"
+
+
 async def test_a_read_that_fails_and_one_that_needs_words_are_named(bot_home: BotHome) -> None:
     nowhere: Call = ("nocodb_query", {"table": "Nowhere"})
     listed = FixedTools(_tool("listed", "chat", Outcome("ok", "[]"), []))
@@ -204,9 +211,9 @@ async def test_a_read_that_failed_before_the_card_is_named(bot_home: BotHome) ->
     assert ("Not answered here" in text, "Order 30" in text) == (False, True)
 
 
-@pytest.mark.parametrize("effect", ["read", "spend", "code"])
+@pytest.mark.parametrize("effect", ["read", "spend"])
 async def test_what_another_system_returned_stays_text(bot_home: BotHome, effect: Effect) -> None:
-    """As of an MCP tool, a quick command, or Python. It is paid once, though the model calls it
+    """As of an MCP tool or a quick command. It is paid once, though the model calls it
     again, and it neither links, nor mentions anybody, nor fills the post."""
     ran = list[str]()
     outcome = Outcome("ok", f"<!channel> [free](http://evil.example)\n[table: r1]\n{'x' * 5_000}")
