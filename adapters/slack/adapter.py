@@ -325,7 +325,7 @@ class SlackAdapter(ChatPlatform):
         """Return whether a person, or the bot (None), can post in a channel, as its members do. If
         the channel is too large to be listed, the members of our workspace can. None if Slack does
         not tell."""
-        if address.channel in self.workspace.direct_messages:
+        if person is None and address.channel in self.workspace.direct_messages:
             return True
         id = person.id if person else self.workspace.user
         try:

@@ -254,7 +254,9 @@ class SharedAnswers(BoundedDict[K, tuple[float, asyncio.Task[V]]]):
         """Return the answer under `key` if it was asked for in the last `max_age` seconds or is
         still to come, else that of `question`. Raise its errors."""
         now, (asked_at, answer) = self._clock(), self.get(key, (0.0, None))
-        if answer is None or (answer.done() and (answer.exception() or now - asked_at > max_age)):
+        if answer is None or (
+            answer.done() and (answer.cancelled() or answer.exception() or now - asked_at > max_age)
+        ):
             answer = asyncio.create_task(question())
             self[key] = now, answer
         # A caller that is cancelled leaves the question to the others.

@@ -36,6 +36,8 @@ MAX_FIXED_PLACES = 6
 _PLAIN_NUMBER = re.compile(r"[-+]?(\d+\.(\d{1,2}|\d{4,})|0\.\d+)", re.ASCII)
 """Three decimal places may be a thousand in another language."""
 _DAY = re.compile(r"\d{1,2}([/.-])\d{1,2}\1\d{4}", re.ASCII)
+_COUNTRY = re.compile(r"[-_]([A-Za-z]{2})\b")
+"""Also in `en-us`, as some browsers write it, and in `en-Latn-US`."""
 _DAY_FIRST, _MONTH_FIRST = [("day", "month", "year")], [("month", "day", "year")]
 _BOTH = _DAY_FIRST + _MONTH_FIRST
 _ENGLISH_DAYS = {"": _BOTH, "CA": _BOTH, "PH": _BOTH, "US": _MONTH_FIRST}
@@ -251,8 +253,9 @@ def parse_typed_day(text: str, today: date, locale: str | None = None) -> date |
     with suppress(ValueError, OverflowError):
         numbers = [int(number) for number in re.findall(r"\d+", words)]
         if _DAY.fullmatch(words):
-            country = (LANGUAGE.get() if locale is None else locale)[3:]
-            forms = _ENGLISH_DAYS.get(country, _DAY_FIRST) if cldr == "en" else _DAY_FIRST
+            country = _COUNTRY.search(LANGUAGE.get() if locale is None else locale)
+            key = country[1].upper() if country else ""
+            forms = _ENGLISH_DAYS.get(key, _DAY_FIRST) if cldr == "en" else _DAY_FIRST
             days = set()
             for form in forms:
                 with suppress(ValueError):
@@ -260,8 +263,8 @@ def parse_typed_day(text: str, today: date, locale: str | None = None) -> date |
             if len(days) > 1:
                 raise refuse_readings(words, days)
             return next(iter(days), None)
-        # The smaller number is the day, the larger one the year.
-        if len(months) == 1 and len(numbers) == 2:
+        # The smaller number is the day, the larger one the year, which needs its four digits.
+        if len(months) == 1 and len(numbers) == 2 and max(numbers) > 999:
             return date(max(numbers), months[0], min(numbers))
         return date.fromisoformat(words)
     return None

@@ -7,11 +7,12 @@ The model's own words are left out there, because they could talk a person into 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from core.base.i18n import say
 from core.base.markdown import escape_markdown, make_inert
-from core.base.text import clip_line, make_code_block, truncate
+from core.base.text import clip_line, make_code_block, parse_json, truncate
 from core.domain.messages import Item
 from core.domain.records import Effect, Outcome
 from core.turn.context import TABLE_TOOLS_PREFIX
@@ -45,6 +46,18 @@ class MadeCall:
         """True without a result. The card of a change that a rule approved tells how it ended."""
         return self.outcome.status in ("error", "unknown") and not self.outcome.proposal
 
+    @property
+    def is_repairable(self) -> bool:
+        """True if the call failed. One that may have happened ("unknown") must not happen twice."""
+        return self.has_failed and self.outcome.status == "error"
+
+    @property
+    def wish(self) -> tuple[str, object]:
+        """The tool and its arguments, which a model may write in another order the next time."""
+        with suppress(ValueError):
+            return self.item.name, parse_json(self.item.arguments)
+        return self.item.name, self.item.arguments
+
     def describe(self) -> str:
         """Return the call as code, after the cause if it failed."""
         name = clip_line(f"{self.item.name} {self.item.arguments}".replace("`", "'"))
@@ -54,28 +67,25 @@ class MadeCall:
 
 
 def can_be_repaired(calls: Sequence[MadeCall]) -> bool:
-    """Return whether the model gets one more round. What may have happened ("unknown") is no reason
-    for it."""
+    """Return whether the model gets one more round."""
     return max(call.round for call in calls) == 0 and any(
-        call.round == 0 and call.has_failed and call.outcome.status == "error" for call in calls
+        call.round == 0 and call.is_repairable for call in calls
     )
 
 
 def is_repeated(call: MadeCall, calls: Sequence[MadeCall]) -> bool:
-    """Return whether a call of the round for repairs repeats one that did not fail."""
+    """Return whether a call of the round for repairs repeats one that happened, or may have."""
     return call.round == 1 and any(
-        (each.round, each.item.name, each.item.arguments)
-        == (0, call.item.name, call.item.arguments)
-        and not each.has_failed
-        for each in calls
+        each.round == 0 and each.wish == call.wish and not each.is_repairable for each in calls
     )
 
 
 def describe_calls(calls: Sequence[MadeCall]) -> Sequence[str]:
     """Return the paragraphs for the answer, before its rows and charts are placed."""
     results = [call for call in calls if _has_wanted_result(call, calls)]
-    # Messages, lists of schedules and files for the model need its words.
-    shown = [c for c in results if c.effect != "chat" and not c.outcome.shows_files]
+    # Messages, lists of schedules and files for the model need its words, and code prints them.
+    hidden = ("chat", "code")
+    shown = [c for c in results if c.effect not in hidden and not c.outcome.shows_files]
     shown = shown[:MAX_SHOWN_RESULTS]
     paragraphs = list[str]()
     for call in shown:
@@ -114,7 +124,7 @@ def _has_wanted_result(call: MadeCall, calls: Sequence[MadeCall]) -> bool:
 
 def _list_failed(calls: Sequence[MadeCall]) -> Sequence[MadeCall]:
     """Return the calls that still fail. A call of the round for repairs takes the place of the
-    first failed one of its tool."""
+    first failed one of its tool, and before the cards, any later call of the tool does."""
     repairs = [call for call in calls if call.round == 1 and not is_repeated(call, calls)]
     failed = list[MadeCall]()
     # "error" before "unknown": what may have happened is told, whatever is made again.
@@ -123,4 +133,7 @@ def _list_failed(calls: Sequence[MadeCall]) -> Sequence[MadeCall]:
             again = next((each for each in repairs if each.item.name == call.item.name), call)
             failed.append(again)
             repairs = [each for each in repairs if each is not again]
+        elif call.round < 0 and call.has_failed:
+            later = (each for each in calls if each.round > call.round)
+            failed += [] if call.item.name in {each.item.name for each in later} else [call]
     return [call for call in (*failed, *repairs) if call.has_failed]

@@ -97,7 +97,7 @@ RESULT_LOST = ToolError(
 """The outcome of a call whose result the database refuses."""
 TOOL_BROKE = ToolError("{why}", code="internal", why="The tool broke; this is a fault of mine.")
 """The outcome of a call that a bug ended."""
-RAN_BEFORE = ToolError("{why}", code="ran_before", why="Not run again: it succeeded a moment ago.")
+RAN_BEFORE = ToolError("{why}", code="ran_before", why="Not run again: it ran a moment ago.")
 """The outcome of a call beside a card that repeats one of the round before."""
 RAN_ONCE_NOTE = (
     "\n[This call arrived twice in the same form, and ran once. To run it twice, call it again.]"

@@ -24,7 +24,8 @@ from core.domain.records import (
     TextDelta,
 )
 from core.tools.nocodb.source import NocoSource
-from core.tools.tool import FunctionTool
+from core.tools.tool import FunctionTool, outcome_of_error
+from core.turn.rounds import RESULT_UNKNOWN
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.fakes.fixed_tools import FixedTools
 from tests.fakes.models import EchoModel
@@ -139,7 +140,11 @@ async def test_the_row_that_was_looked_up_to_change_it_is_preparation(bot_home: 
     assert "Order 12" not in text
 
 
-@pytest.mark.parametrize("again", [[MENDED], [PAID, MENDED]])
+REORDERED: Call = (PAID[0], dict(reversed(PAID[1].items())))
+"""The same call, as a model writes it the second time."""
+
+
+@pytest.mark.parametrize("again", [[MENDED], [PAID, MENDED], [REORDERED, MENDED]])
 async def test_a_wrong_value_is_mended_in_one_more_round(
     bot_home: BotHome, again: Sequence[Call]
 ) -> None:
@@ -180,6 +185,13 @@ async def test_without_the_round_for_repairs_the_card_stays(
     assert "1 of 2 changes couldn't be prepared: " in answer.text
 
 
+async def test_what_code_printed_is_named(bot_home: BotHome) -> None:
+    """The model wrote the code, so its words would stand beside the card."""
+    code = FixedTools(_tool("printed", "code", Outcome("ok", LIES), []))
+    text = (await answer_to(bot_home, Planned([PAID, ("printed", {})]), code)).text
+    assert text == f"{CARD}\n\nNot answered here: 1. Ask again for: `printed {{}}`"
+
+
 async def test_a_read_that_fails_and_one_that_needs_words_are_named(bot_home: BotHome) -> None:
     nowhere: Call = ("nocodb_query", {"table": "Nowhere"})
     listed = FixedTools(_tool("listed", "chat", Outcome("ok", "[]"), []))
@@ -189,9 +201,19 @@ async def test_a_read_that_fails_and_one_that_needs_words_are_named(bot_home: Bo
     assert "couldn't be prepared" not in text
 
 
-@pytest.mark.parametrize("effect", ["read", "spend", "code"])
+async def test_a_read_that_failed_before_the_card_is_named(bot_home: BotHome) -> None:
+    """Unless a later call of its tool got an answer."""
+    nowhere: Call = ("nocodb_query", {"table": "Nowhere"})
+    text = (await answer_to(bot_home, Planned([nowhere], [PAID]))).text
+    assert "Not answered here: 1. Ask again for: " in text
+    assert '(`nocodb_query {"table": "Nowhere"}`)' in text
+    text = (await answer_to(bot_home, Planned([nowhere], [LARGE], [PAID]))).text
+    assert ("Not answered here" in text, "Order 30" in text) == (False, True)
+
+
+@pytest.mark.parametrize("effect", ["read", "spend"])
 async def test_what_another_system_returned_stays_text(bot_home: BotHome, effect: Effect) -> None:
-    """As of an MCP tool, a quick command, or Python. It is paid once, though the model calls it
+    """As of an MCP tool or a quick command. It is paid once, though the model calls it
     again, and it neither links, nor mentions anybody, nor fills the post."""
     ran = list[str]()
     outcome = Outcome("ok", f"<!channel> [free](http://evil.example)\n[table: r1]\n{'x' * 5_000}")
@@ -229,6 +251,17 @@ async def test_a_crash_before_the_round_for_repairs_repeats_nothing(bot_home: Bo
     assert [card.id for card in answer.cards] == [change.id]
     assert "paid once" in answer.text
     assert "1 of 2 changes couldn't be prepared: " in answer.text
+
+
+async def test_what_may_have_been_paid_is_not_run_again(bot_home: BotHome) -> None:
+    """The call was cut, so nobody knows. That is told."""
+    ran = list[str]()
+    act: Call = ("act", {})
+    cut = outcome_of_error(RESULT_UNKNOWN, "unknown")
+    source = FixedTools(_tool("act", "spend", cut, ran))
+    answer = await answer_to(bot_home, Planned([PAID, WRONG, act], [MENDED, act]), source)
+    assert (ran, len(answer.cards)) == (["act"], 2)
+    assert "Ask again for: Interrupted. It's unknown whether this happened." in answer.text
 
 
 async def test_a_stop_in_the_round_for_repairs_keeps_the_card_without_words(

@@ -69,6 +69,8 @@ async def test_a_direct_message_is_not_asked_for_its_members(tmp_path: Path) -> 
         slack, of_others = w.bot.slack, w.slack.dm(w.bob)
         assert await slack.can_write(None, Address("slack", w.dm.id, TEAM)) is True
         assert w.calls("conversations.members") == []
+        mentioned = Address("slack", w.dm.id, TEAM, is_shared=True)
+        assert await slack.can_write(Person("slack", w.bob.id, TEAM), mentioned) is False
         of_others.members = {w.alice.id, w.bob.id}
         assert await slack.can_write(None, Address("slack", of_others.id, TEAM)) is False
 

@@ -66,7 +66,13 @@ async def test_those_who_wait_share_one_question() -> None:
     assert await answers.ask("key", count, 60.0) == 2
     now = 61.0
     assert await answers.ask("key", count, 60.0) == 3
+    gate.clear()
+    cut = asyncio.create_task(answers.ask("other", count, 60.0))
+    await asyncio.sleep(0)
     await answers.close()
+    gate.set()
+    assert (await asyncio.wait({cut}), cut.cancelled()) == (({cut}, set()), True)
+    assert await answers.ask("other", count, 60.0) == 4, "a question that was cut is asked again"
 
 
 async def test_answers_come_in_the_order_of_the_questions() -> None:

@@ -89,6 +89,9 @@ def test_the_signs_of_the_column_may_be_typed(
         ("en", "Thursday, December 24th, 2026", "2026-12-24"), ("fr", "le 24/12/2026", None),
         ("pt-BR", "quinta-feira, 24 de dezembro de 2026", "2026-12-24"),
         ("en", "9999-12-32", None), ("en", "24", None), ("en", "December 2026", None),
+        ("en-GB", "4 March 26", None), ("fr", "26 mars 04", None), ("en", "March 4, 26", None),
+        ("en-us", "03/04/2026", "2026-03-04"), ("en_US.UTF-8", "03.04.2026", "2026-03-04"),
+        ("en-Latn-US", "03-04-2026", "2026-03-04"), ("en-gb", "03/04/2026", "2026-04-03"),
     ],
 )  # fmt: skip
 def test_days(locale: str, text: str, day: str | None) -> None:
