@@ -352,9 +352,9 @@ async def close_unfinished(database: Database) -> tuple[int, int, int]:
         # The model reads the note in the next turn. The cards are in the channels as they are, so
         # the change counts as drawn. None: no person decided.
         note = _RESTORED.format(id=change.id)
-        await ledger.record_drawn(
-            await ledger.close(change.id, "withdrawn", None, note, time.time())
-        )
+        revision = change.proposal.revision
+        closed = await ledger.close(change.id, "withdrawn", None, note, time.time(), revision)
+        await ledger.record_drawn(closed)
     await database.write(_mark_unknown)
     # Since the backup, runs may have taken place, and schedules may have been deleted.
     paused = await database.write(lambda c: close_schedules(c, time.time()))

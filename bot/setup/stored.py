@@ -110,6 +110,8 @@ class StoredSettings:
         # The trial first, so that new settings are never stored without one.
         self._set_trial(StartTrial("saved", names=tuple(names), is_undo=is_undo))
         self._home.write_secret(STORED_FILE, text.encode())
+        if trial and trial.state == "saved" and values == _parse(self._read(LAST_FILE)):
+            self._end_trial()  # the settings in force again, before a start tried others
 
     def undo(self) -> tuple[str, ...]:
         """Store the settings from before the last changes again, to be tried by the next start.
@@ -151,7 +153,7 @@ class StoredSettings:
             if self.trial and self.trial.is_undo:  # nothing is left to undo
                 self._copy_to_last()
         with suppress(OSError):
-            (self._home.path / TRIAL_FILE).unlink()
+            self._end_trial()
 
     def drop_last(self) -> None:
         """Forget the settings before the present ones, which may have secrets that are no longer
@@ -179,6 +181,9 @@ class StoredSettings:
 
     def _set_trial(self, trial: StartTrial) -> None:
         self._home.write_secret(TRIAL_FILE, json.dumps(asdict(trial)).encode())
+
+    def _end_trial(self) -> None:
+        (self._home.path / TRIAL_FILE).unlink()
 
     def _read(self, name: str) -> str:
         """Return the text of a file in the data folder; "" if there is none."""

@@ -141,7 +141,9 @@ class SetupRoutes(RouteGroup):
             case "remove":
                 await self._run(visitor, "remove", card=card)
             case "undo":
-                await self._run(visitor, "undo")
+                if not await self._run(visitor, "undo"):
+                    result = notice("note", say("There is nothing to undo."))
+                    return await self._draw(request, page, result=result)
             case "apply":
                 await self._run(visitor, "apply")
                 words = say(

@@ -127,6 +127,9 @@ def test_what_was_under_way_is_closed_and_told_with_the_next_message(
     )
     proposal = rows(ponte_with_home.home, "SELECT id FROM changes WHERE state = 'open'")
     posts = rows(ponte_with_home.home, "SELECT count(*) FROM posts")
+    database = sqlite3.connect(ponte_with_home.home / "ponte.db")
+    with closing(database) as connection, connection:  # a person changed its values
+        connection.execute("UPDATE changes SET revision = 2 WHERE id = ?", (proposal[0],))
     assert len(under_way) > 5
     assert len(proposal) > 5
     ponte_with_home("backup", path)

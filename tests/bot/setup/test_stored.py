@@ -229,6 +229,19 @@ def test_undo_returns_once_to_the_settings_before(page_file: StoredSettings) -> 
     assert page_file.read() == {KEY: "one"}
 
 
+@pytest.mark.parametrize("way", ["undo", "write"])
+def test_what_is_taken_back_before_the_restart_waits_for_none(
+    page_file: StoredSettings, way: str
+) -> None:
+    page_file.write({KEY: "one"})
+    page_file.confirm()
+    page_file.write({KEY: "two"})
+    page_file.undo() if way == "undo" else page_file.write({KEY: "one"})
+    assert page_file.read() == {KEY: "one"}
+    assert page_file.trial is None
+    assert page_file.undo() == ()
+
+
 def test_an_undo_whose_start_fails_changes_nothing(page_file: StoredSettings) -> None:
     page_file.write({KEY: "one"})
     page_file.confirm()
