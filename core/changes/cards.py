@@ -18,6 +18,7 @@ from core.base.text import (
     clip_line,
     is_secret_name,
     make_code_block,
+    pretty_json,
     run_off_loop,
     truncate_with_note,
 )
@@ -35,7 +36,6 @@ from core.changes.standing import (
     require,
     shows_button,
 )
-from core.commands.quick_commands import pretty_json
 from core.domain.changes import (
     POLICY_PERSON,
     PONTE_PERSON,

@@ -26,7 +26,7 @@ from typing import Any
 from core.base.errors import BadInput, GivenTwice, TooLarge
 from core.base.i18n import format_number, say
 from core.base.markdown import escape_markdown
-from core.base.text import clean_text, make_code_block, redact, run_off_loop, split_text
+from core.base.text import clean_text, make_code_block, pretty_json, run_off_loop, split_text
 from core.base.value_formats import (
     format_value,
     parse_number,
@@ -369,14 +369,3 @@ def _decode_file(file: File, data: bytes) -> str:
     if "\0" in text:  # binary data that happens to be valid UTF-8
         raise BadInput(_BINARY, name=file.name)
     return clean_text(text)
-
-
-def pretty_json(result: str) -> str:
-    """Return the result of a quick command as indented JSON without secrets; "" if it is no JSON
-    object or list."""
-    if not result.lstrip().startswith(("{", "[")):
-        return ""
-    try:
-        return clean_text(json.dumps(redact(json.loads(result)), ensure_ascii=False, indent=2))
-    except (ValueError, RecursionError):
-        return ""
