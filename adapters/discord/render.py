@@ -467,7 +467,7 @@ def _describe_card(card: Card, most: int) -> list[str]:
     """Return the lines with a card's text and rows, those of an open proposal uncut: a narrow
     table, or each row's name and its changes. The values are other people's data, so Markdown in
     them is escaped. `most`: the characters of all lines."""
-    lines = [_make_safe(card.text)] if card.text else []
+    lines = [_make_safe(text)] if (text := card.text_with_result) else []
     # The longest value; None leaves all uncut, as a card must be that a person may approve.
     longest = None if must_fit(card) else DISCORD_CELL_CHARACTERS
     rows = read_rows(card.rows[:DISCORD_CARD_ROWS] if longest else card.rows)

@@ -419,7 +419,8 @@ def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES, tables: bool = True) -
         "elements": [{"type": "mrkdwn", "text": note}],
     }
     buttons = [_build_buttons(card)] if card.actions else []
-    text = card.text if card.is_whole else card.text[:_TEXT]
+    text = card.text_with_result
+    text = text if card.is_whole else text[:_TEXT]
     title, body = escape_text(defang(card.title[:_TITLE])), escape_text(defang(text))
     words = f"*{title.replace('*', '')}*\n{body}".strip() if title else body or "…"
     # A person may approve only what they see in full. If that does not fit, the card is drawn

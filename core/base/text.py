@@ -887,6 +887,16 @@ def redact(value: Any, secrets: Collection[str] = _SECRET_NAMES) -> Any:
     }
 
 
+def pretty_json(text: str) -> str:
+    """Return a text as indented JSON without secrets; "" if it is no JSON object or list."""
+    if not text.lstrip().startswith(("{", "[")):
+        return ""
+    try:
+        return clean_text(json.dumps(redact(json.loads(text)), ensure_ascii=False, indent=2))
+    except (ValueError, RecursionError):
+        return ""
+
+
 def is_secret_name(name: str) -> bool:
     """Return whether `redact` withholds the value of a field with this name."""
     return _fold_name(name) in _SECRET_NAMES

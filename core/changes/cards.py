@@ -13,7 +13,15 @@ from core.base.errors import BadInput, Expired
 from core.base.i18n import LANGUAGE, plural, say, use_locale
 from core.base.markdown import defang, escape_markdown, make_inert, show_reason
 from core.base.tasks import run_together
-from core.base.text import clean_text, clip_line, is_secret_name, make_code_block
+from core.base.text import (
+    clean_text,
+    clip_line,
+    is_secret_name,
+    make_code_block,
+    pretty_json,
+    run_off_loop,
+    truncate_with_note,
+)
 from core.changes.approval import Approval, find_workspace
 from core.changes.card_rows import read_rows
 from core.changes.kinds import Kind, Kinds
@@ -39,7 +47,14 @@ from core.domain.changes import (
     DisplayName,
     PendingRequest,
 )
-from core.domain.messages import Address, Answer, Card, ChangeAction, Person
+from core.domain.messages import (
+    MAX_CARD_RESULT_CHARACTERS,
+    Address,
+    Answer,
+    Card,
+    ChangeAction,
+    Person,
+)
 from core.domain.ports import Platforms
 from core.domain.records import REASON_HEADING
 from core.people.page_accounts import OwnerName
@@ -260,6 +275,10 @@ class CardBuilder:
         return sentences
 
 
+def _word_result(result: str) -> str:
+    return pretty_json(result) or clean_text(result).strip()
+
+
 def _describe_written(row: Mapping[str, Any]) -> str:
     """Return one line about a row that was written: its name with its new values, or that it was
     added or deleted. `row` is as a card stores it. The values are untrusted, so the Markdown links
@@ -425,7 +444,8 @@ class ChangeViews:
         if change.state != "open":
             is_undone = change.state == "undone" and change.undone_by
             undo = await self.ledger.get(change.undone_by) if is_undone else None
-            return self.builder.build(change, actions, undo=undo)
+            card = self.builder.build(change, actions, undo=undo)
+            return replace(card, result=await self._find_result(change, address))
         # `own`: whether the asker can approve it themself.
         own = await self.approval.find_standing(
             change, person, proposal.address, actions=["approve"]
@@ -449,6 +469,17 @@ class ChangeViews:
         return self.builder.build(
             change, actions, deciders, needs_admin, own.needed_approvals, asker
         )
+
+    async def _find_result(self, change: Change, address: Address) -> str:
+        """Return the result of a run for the conversation in which it was asked for, and no other.
+        Where the decision was made there, the answer to it has the result."""
+        here, result = address.conversation, self.builder.kind(change).read_result(change)
+        if not result or here != change.proposal.address.conversation:
+            return ""
+        if await self.ledger.find_place_of_decision(change) == here:
+            return ""
+        words = await run_off_loop(_word_result, result)
+        return truncate_with_note(words, MAX_CARD_RESULT_CHARACTERS)
 
     async def find_latest(self, conversation: str) -> Sequence[Card]:
         """Return the cards of a conversation's latest changes, newest first, at most

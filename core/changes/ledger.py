@@ -571,6 +571,12 @@ class SqlLedger(SqlStore):
         )
         return [row["decision_seq"] for row in rows if row["kind"] in kinds]
 
+    @query
+    def find_place_of_decision(self, connection: SqlConnection, change: Change) -> str:
+        """Return the conversation in which a change was decided; "" if that is not known."""
+        sql = "SELECT conversation FROM inbox WHERE seq = ?"
+        return select_value(connection, sql, change.decision_seq) or ""
+
     async def list_of_conversation(self, conversation: str, limit: int) -> Sequence[Change]:
         """Return the newest changes of a conversation ("" for all), the newest first."""
         return await self._select_changes(

@@ -705,13 +705,12 @@ class Decisions:
             self.lifecycle.on_change()
             raise
 
-    async def result(self, id: str, seq: int) -> tuple[str, str]:
-        """Return the result and the title of the run (such as a quick command) that the event `seq`
-        approved. Return two empty strings if another event decided on the change."""
+    async def result(self, id: str, seq: int) -> tuple[str, Change]:
+        """Return the result of the run (such as a quick command) that the event `seq` approved, ""
+        if there is none or another event decided, and the change."""
         change = await self.ledger.get(id)
-        if change.decision_seq != seq:
-            return "", ""
-        return self.views.builder.kind(change).read_result(change), change.draft.title
+        is_ours = change.decision_seq == seq
+        return self.views.builder.kind(change).read_result(change) if is_ours else "", change
 
 
 def _refuse_program(decision: DecisionRequest) -> None:

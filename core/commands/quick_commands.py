@@ -26,7 +26,7 @@ from typing import Any
 from core.base.errors import BadInput, GivenTwice, TooLarge
 from core.base.i18n import format_number, say
 from core.base.markdown import escape_markdown
-from core.base.text import clean_text, make_code_block, run_off_loop, split_text
+from core.base.text import clean_text, make_code_block, pretty_json, run_off_loop, split_text
 from core.base.value_formats import (
     format_value,
     parse_number,
@@ -268,7 +268,7 @@ async def render_result(result: str, name: str, keep: Keep) -> tuple[str, Sequen
     Links are checked later, with the whole answer, because the rules depend on the platform.
     """
     # Long texts are processed in a thread. `pretty` is cleaned, and "" unless the result is JSON.
-    pretty = await run_off_loop(_pretty_json, result)
+    pretty = await run_off_loop(pretty_json, result)
     cleaned = pretty or await run_off_loop(clean_text, result)
     body = make_code_block(pretty, "json") if pretty else cleaned.strip()
     if len(body) <= MAX_RESULT_CHARACTERS:
@@ -369,13 +369,3 @@ def _decode_file(file: File, data: bytes) -> str:
     if "\0" in text:  # binary data that happens to be valid UTF-8
         raise BadInput(_BINARY, name=file.name)
     return clean_text(text)
-
-
-def _pretty_json(result: str) -> str:
-    """Return the result of a quick command as indented JSON; "" if it is no JSON object or list."""
-    if not result.lstrip().startswith(("{", "[")):
-        return ""
-    try:
-        return clean_text(json.dumps(json.loads(result), ensure_ascii=False, indent=2))
-    except (ValueError, RecursionError):
-        return ""

@@ -23,7 +23,14 @@ from pydantic_core import PydanticSerializationError
 from core.base.errors import TooLarge, Unstorable
 from core.base.i18n import format_size
 from core.base.markdown import Trust
-from core.base.text import clean_text, is_deeper, make_storable, safe_file_name
+from core.base.text import (
+    clean_text,
+    is_deeper,
+    make_code_block,
+    make_storable,
+    safe_file_name,
+    truncate_with_note,
+)
 from core.domain.rows import Placed
 
 T = TypeVar("T")
@@ -285,6 +292,10 @@ def make_press_id(id: str, revision: int) -> str:
     return id if revision == 1 else f"{id}.{revision}"
 
 
+MAX_CARD_RESULT_CHARACTERS, SHOWN_RESULT_CHARACTERS = 20_000, 1_500
+"""Characters of the result that a card holds, and of those that stand on it at first."""
+
+
 @dataclass(frozen=True, slots=True)
 class Card:
     """A proposed or applied change as people see it, with its buttons (`actions`), built from
@@ -307,6 +318,15 @@ class Card:
     """The turn that proposed it. Open cards of one turn can be approved together."""
     decided_at: float | None = None
     """The moment of the decision, or of the undo, in Unix seconds."""
+    result: str = ""
+    """What a call or a quick command returned, where the answer to the decision does not tell it:
+    at most MAX_CARD_RESULT_CHARACTERS."""
+
+    @property
+    def text_with_result(self) -> str:
+        """The text, and the beginning of the result as a block of code."""
+        excerpt = truncate_with_note(self.result, SHOWN_RESULT_CHARACTERS)
+        return f"{self.text}\n\n{make_code_block(excerpt)}" if excerpt else self.text
 
     @property
     def press_id(self) -> str:

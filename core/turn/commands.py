@@ -604,18 +604,18 @@ class CommandService:
     async def _add_run_result(self, turn: Turn, answer: Answer, id: str) -> Answer:
         """Return the answer with the result of the run `id`, if this turn approved one."""
         message = turn.message
-        result, title = await self.changes.decisions.result(id, turn.seq)
+        result, change = await self.changes.decisions.result(id, turn.seq)
         if not result:
             return answer
-        # Decided in a shared place where others may not see the result. `_RESULT_THERE` says that
-        # it is only in the conversation where the change was requested.
-        if answer.is_private:
+        # Decided elsewhere: the card in that conversation has the result.
+        if change.proposal.address.conversation != message.address.conversation:
             return replace(answer, text=f"{answer.text} {say(_RESULT_THERE)}")
         # After a click, the card is redrawn in its own post, so the answer needs none.
         if message.is_click:
             answer = replace(answer, cards=())
         # The result is more than the card says, so the conversation gets a post with it.
-        return await self._runs.add_result(turn, replace(answer, has_own_post=True), result, title)
+        answer = replace(answer, has_own_post=True)
+        return await self._runs.add_result(turn, answer, result, change.draft.title)
 
     async def _is_admin(self, turn: Turn) -> bool:
         """Return whether the author has the right `administer` at this place."""

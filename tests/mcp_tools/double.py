@@ -157,6 +157,7 @@ class Desk:
     app: Ponte
     double: McpDouble
     model: EchoModel
+    page: str = ""
 
     @property
     def servers(self) -> McpServers:
@@ -192,7 +193,7 @@ async def run_desk(
     ):
         model = EchoModel()
         object.__setattr__(ponte.app.engine.assistant, "model", model)
-        desk = Desk(ponte.app, double, model)
+        desk = Desk(ponte.app, double, model, ponte.url)
         if accepts:
             await desk.accept()
         yield desk

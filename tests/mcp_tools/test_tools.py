@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import structlog
 from aiohttp import web
@@ -99,6 +101,44 @@ async def test_other_tools_need_a_card(tmp_path: Path, tool: str, price: str | N
         usage = await desk.app.engine.people.budget.report("tool", "2020-01-01")
         costs = [row for row in usage if "desk__print" in str(row)]
         assert bool(costs) == (tool == "print")
+
+
+@pytest.mark.parametrize("is_error", [False, True])
+async def test_who_asked_reads_what_a_call_returned_that_somebody_else_approved(
+    tmp_path: Path, is_error: bool
+) -> None:
+    """And whoever approved it elsewhere does not."""
+    secret, long = '{"token": "sk-1", "id": "ISSUE-4711 @everyone"}', "x" * 2_000
+
+    async def answer(request: web.Request, params: Json) -> Json:
+        return make_text(secret if params["arguments"]["text"] == "one" else long, isError=is_error)
+
+    async with run_desk(
+        tmp_path, McpDouble(answer=answer), more='[[rules]]\nwho=["web:ana"]\nallow=["propose"]\n'
+    ) as desk:
+        token = await desk.app.accounts.invite(desk.app.accounts.person("ana"))
+        async with httpx.AsyncClient(base_url=desk.page, timeout=20) as ana:
+            assert (await ana.post("/login", json={"token": token})).status_code == 200
+            cards = {}
+            for text in ("one", "two"):
+                call = f'call desk__file {{"text": "{text}"}}'
+                said = await ana.post("/chat", json={"message": call, "conversation": "main"})
+                (cards[text],) = said.json()["cards"]
+                id = cards[text]["id"]
+                whole = (await desk.decide("approve", id))["response"]
+                owners = await desk.decide("approve", re.findall(f"{id}-[0-9]+", whole)[0])
+                assert "only in the conversation where it was requested" in owners["response"]
+                assert "ISSUE" not in json.dumps(owners)
+                assert long not in json.dumps(owners)
+            shown = (await ana.get("/conversations/main")).json()
+    drawn = {card["id"]: card for one in shown["messages"] for card in one.get("cards", ())}
+    first, second = (drawn[cards[text]["id"]] for text in ("one", "two"))
+    assert first["state"] == ("failed" if is_error else "done")
+    assert '>   "id": "ISSUE-4711 @everyone"' in first["text"]
+    assert "sk-1" not in first["text"]
+    assert f"> {'x' * 1000}" in second["text"]
+    assert long not in second["text"]
+    assert second["result"] == long
 
 
 async def test_a_denied_call_is_not_made(tmp_path: Path) -> None:

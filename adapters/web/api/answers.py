@@ -52,13 +52,15 @@ class StoredFile(TypedDict):
 class CardState(TypedDict):
     """A card. `expires_at` and `decided_at` are in seconds since the epoch. Each of `rows` has the
     raw values `before` and `after`, and its `name`, `name_field` and `changes` in words.
-    `is_whole`: offer no approval where `text` is cut. `seq` is the same for all cards of one turn.
-    `conversation` is set in a list of requests if the reader can open it."""
+    `is_whole`: offer no approval where `text` is cut. `result` is what a call returned, where the
+    answer to the decision does not tell it; `text` has its beginning. `seq` is the same for all
+    cards of one turn. `conversation` is set in a list of requests if the reader can open it."""
 
     id: str
     kind: Literal["proposal", "change"]
     title: str
     text: str
+    result: str
     rows: list[dict[str, Any]]
     actions: list[ChangeAction]
     state: str

@@ -692,7 +692,7 @@ def card_text(card: Card, page_url: str) -> str:
     head = f"**{to_one_line(card.title)}** ({say(CARD_STATES.get(card.state, card.state))})"
     # This leaves e-mail addresses and host names without a scheme as they are.
     body = defang_for_discord(
-        "\n".join(filter(None, [head, card.text and f"\n{card.text}", *rows]))
+        "\n".join(filter(None, [head, card.text and f"\n{card.text_with_result}", *rows]))
     )
     if not (card.actions and page_url):
         return body.rstrip()

@@ -8,6 +8,7 @@ import { locale, say } from "./words.js";
 
 const LONG = 36; // characters of a cell that is read in several lines,
 const LONG_NAME = 18; // and of one in the first column, which stays in sight
+const RESULT = 1500; // characters of a result that the text of a card has
 const SHORT = 120; // characters of a text that a decided card shows unopened
 const WIDE = 6; // columns of a table with several rows
 const TOGETHER = 10; // cards that one press approves
@@ -87,7 +88,7 @@ function draw(card, conversation) {
     "data-card": card.id, "data-conversation": conversation },
     make("h3", { dir: "auto", text: card.title }),
     make("p", { class: "state" }, make("strong", { class: "badge", text: state }), make("span", { text: moment(card) }), make("small", { text: card.id })),
-    make("div", { dir: "auto", class: "words" }, ...blocks(card.text, card.state)),
+    make("div", { dir: "auto", class: "words" }, ...blocks(card.text, card.state)), ...whole(card.result),
     ...rows(card.rows, card.state), note, buttons);
   for (const action of card.actions) {
     const text = say(action === "again" ? "card_again" : action), label = `${text}: ${card.title}`;
@@ -95,6 +96,12 @@ function draw(card, conversation) {
       on: { click: ({ currentTarget }) => decide(card.id, action, conversation, currentTarget) } }));
   }
   return drawn;
+}
+
+/** What a call returned, where the text of the card has only its beginning. */
+function whole(result) {
+  if (result.length <= RESULT) return [];
+  return [make("details", { class: "words" }, make("summary", { text: say("show_result") }), make("pre", { dir: "auto", text: result }))];
 }
 
 /** The text of a card; lines with `>` are a quote. */

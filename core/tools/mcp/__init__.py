@@ -52,6 +52,7 @@ _OUTCOMES = {
     "failed": "The call failed. {words}",
     "partial": "The result is unknown. Check it before you ask again. {words}",
 }
+_OTHERS_APPROVE = "{id} calls a tool of another server, so an admin must approve it."
 CARRIES_ROWS = (
     "The tool only reads, but this conversation contains rows of tables. Check that the arguments "
     "send none of them to a server that must not have them."
@@ -103,6 +104,10 @@ class McpCall(QuickCommandRun):
         spend), and to this tool."""
         effect: Effect = draft.target["effect"]
         return [(RIGHT_OF_EFFECT[effect],), ("tool", draft.view.slug)]
+
+    def needs_admin(self, draft: Draft) -> str:
+        """Return that nobody without the right to approve decides on their own call."""
+        return _OTHERS_APPROVE
 
     def paid_run(self, draft: Draft) -> PaidRun | None:
         """Return the paid run, by which ponte.toml prices this call; None for a tool that costs
