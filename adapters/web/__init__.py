@@ -183,18 +183,22 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         from adapters.web.oidc.flow import SignIn
         from adapters.web.oidc.provider import SLACK_NAME, list_providers
         from adapters.web.setup.gate import SetupGate
-        from adapters.web.sign_in import SignInMethods, TokenAuthentication, Visitors
+        from adapters.web.sign_in import (
+            PageSecrets,
+            SignInMethods,
+            TokenAuthentication,
+            Visitors,
+        )
 
         own, shared = deps.own, deps.shared
         chosen = plain_value(own.ponte_web_token)
-        token = chosen or deps.home.web_token()
+        token, key = chosen or deps.home.web_token(), deps.home.page_key()
         auth = TokenAuthentication(
             own.ponte_web_host,
-            token,
+            PageSecrets(token, key, is_generated=not chosen and has_generated_form(token)),
             own.ponte_web_url or "",
             people.accounts,
             people.owner,
-            is_generated=not chosen and has_generated_form(token),
         )
         # Only a connected Slack can tell whether somebody who signs in with it is still there.
         find_workspace = people.policy.people.workspaces.get(SLACK_NAME)
@@ -216,7 +220,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             SignIn(
                 list_current,
                 ProviderClient(deps.http),
-                hmac.digest(token.encode(), b"ponte sign-in", "sha256"),
+                hmac.digest(key, b"ponte sign-in", "sha256"),
                 find_workspace,
             ),
             voice=bool(shared.transcribe_model),

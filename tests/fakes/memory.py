@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from adapters.web.sign_in import PageSecrets
 from core.base.errors import Forgotten, NotFound, NotStored, PonteError
 from core.commands import grammar
 from core.domain.changes import NO_PROPOSAL_SENTENCE, ChangeForm, Overview, PendingRequest
@@ -344,6 +345,11 @@ class MemoryOwnerName(OwnerName):
 
     async def change(self, name: str) -> None:
         self._stored = name
+
+
+def page_secrets(token: str, *, is_generated: bool = False) -> PageSecrets:
+    """Return the secrets of a page, whose key differs from that of pages with other tokens."""
+    return PageSecrets(token, hashlib.sha256(token.encode()).digest(), is_generated=is_generated)
 
 
 class MemoryPageAccounts:

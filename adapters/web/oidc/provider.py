@@ -5,6 +5,7 @@ OpenID Connect Core 1.0, section 3.1.3.7, lists the checks of an ID token.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -32,6 +33,7 @@ MAX_SUBJECT_CHARACTERS = 255
 MAX_ACCOUNT_NAME_CHARACTERS = 80
 MAX_GROUPS_CHARACTERS = 100_000
 """Characters of the names of all groups of one account."""
+_SLACK_USER, _SLACK_WORKSPACE = re.compile("[UW][A-Z0-9]+"), re.compile("[TE][A-Z0-9]+")
 SIGNING_ALGORITHMS = frozenset({
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512",
 })  # fmt: skip
@@ -252,10 +254,11 @@ def identify(
     if provider.is_slack:
         user = claims.get("https://slack.com/user_id")
         home = claims.get("https://slack.com/team_id")
-        if not isinstance(user, str) or not (user.isascii() and user.isalnum()):
+        # An `owner` would become the page's owner.
+        if not isinstance(user, str) or not _SLACK_USER.fullmatch(user):
             raise refusal("token", "user_id is not an id of Slack")
         # Everybody with any Slack workspace could sign in otherwise.
-        if not team or home != team:
+        if not _SLACK_WORKSPACE.fullmatch(team) or home != team:
             raise refusal("workspace")
         return Identity(provider.name, Person("slack", user, workspace=team, name=name))
     groups = _check_admission(claims, provider)
