@@ -24,7 +24,7 @@ import structlog
 from adapters.web import WEB
 from bot.operation_results import ForgottenPerson, PersonCounts
 from bot.stores import SCHEMA
-from core.base.errors import BadInput, NotFound, NotStored, PonteError
+from core.base.errors import BadInput, NotFound, NotStored, PonteError, Refusal
 from core.base.i18n import say, use_locale
 from core.base.text import to_one_line
 from core.domain.messages import Address, Person
@@ -149,8 +149,15 @@ class PageAccountService(SqlPageAccounts, SqlSignIns):
         # People of a sign-in provider (three parts in the key) have no account on the page.
         find = self.find_sign_in if is_provider_key(person) else self.find
         # The owner needs no invitation, so there is no account to find.
-        if id != OWNER_ID and await find(person) is None:
+        account = None if id == OWNER_ID else await find(person)
+        if account is None and id != OWNER_ID:
             raise NotFound(NOT_INVITED_SENTENCE, name=id)
+        if isinstance(account, SignedInPerson) and account.removed_at:
+            raise Refusal(
+                "{name} was removed from the page. To let them in again, run `ponte people readmit "
+                "{name}`.",
+                name=person,
+            )
         if not 0 <= days <= MAX_API_TOKEN_DAYS:
             raise WrongTokenDays(limit=MAX_API_TOKEN_DAYS)
         text, now = new_api_token(), time.time()
@@ -293,25 +300,25 @@ class PersonalDataService:
         """End the access of a person to the page, by the name of an account or the key of a person
         of a provider. Return their key. Raise NotFound.
 
-        An account's running turns are stopped. People who sign in with Slack go on to use Ponte in
-        Slack, so their turns are not stopped; people of an OIDC provider use only the page.
+        Their running turns are stopped, and their requests denied. People who sign in with Slack go
+        on to use Ponte in Slack, so only those on the page are.
         """
         if not is_provider_key(name):
             person = self.accounts.person(name).key
             await self.remove_account(person, by)
             return person
         await self.accounts.remove_sign_in(name, time.time(), by)
-        if name.startswith(f"{OIDC_PLATFORM}:"):
-            turns = await self.data.list_unfinished_turns(self.data.by_key(name))
-            await self._stop_work(name, turns)
+        platform = "" if name.startswith(f"{OIDC_PLATFORM}:") else WEB.name
+        turns = await self.data.list_unfinished_turns(self.data.by_key(name), platform)
+        await self._stop_work(name, turns, platform)
         return name
 
-    async def _stop_work(self, person: str, turns: Iterable[int]) -> None:
+    async def _stop_work(self, person: str, turns: Iterable[int], platform: str = "") -> None:
         """Cancel these turns of a person (`seq`), and withdraw the proposals for which the person
-        asked."""
+        asked, on this platform only if one is given."""
         for seq in turns:
             await self.engine.conversations.inbox.cancel(seq)
-        await self.engine.changes.proposals.withdraw_of(person)
+        await self.engine.changes.proposals.withdraw_of(person, platform)
 
     async def forget(self, person: str, actor: Person) -> ForgottenPerson:
         """Erase a person everywhere. The order keeps them findable after a crash, so that the same

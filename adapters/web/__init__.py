@@ -208,6 +208,12 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             change them."""
             return list_providers(own, shared, deps.config, has_slack=find_workspace is not None)
 
+        def names_group(prefix: str) -> bool:
+            """Return whether anything in ponte.toml or the settings names a group so."""
+            config = deps.config
+            named = (people.policy.read_rules(), config.table_rules, config.turn_allowances)
+            return prefix in repr((*named, shared.ponte_allow, people.policy.admins))
+
         auth.methods = SignInMethods(
             people.policy, lambda name: name in list_current(), lambda: deps.config.page.links
         )
@@ -222,6 +228,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
                 ProviderClient(deps.http),
                 hmac.digest(key, b"ponte sign-in", "sha256"),
                 find_workspace,
+                names_group,
             ),
             voice=bool(shared.transcribe_model),
         )

@@ -13,11 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from core.base.errors import NotFound
+from core.base.errors import NotFound, Refusal
 from core.domain.messages import Person
 from core.people.audit import audit_step
 from core.people.rules import OIDC_PLATFORM
 from core.store.database import SqlConnection, SqlRow, SqlStore, query, transaction
+from core.store.remembered import read_text, write_text
 from core.store.tables import TableDeclaration, real, text
 
 SIGN_INS_TABLE = TableDeclaration(
@@ -49,19 +50,36 @@ ABSENT_SECONDS = 7 * 86_400.0
 the person: it can be asked only while they are at their browser."""
 
 
+ISSUERS = "sign-in-issuers"
+"""The row of `remembered` with the issuer of each provider, by the provider's name."""
+
+
+class AnotherIssuer(Refusal):
+    """Raised if a provider's name leads to another server than before: number 42 there is somebody
+    else. `label` is set where the sentence is shown."""
+
+    code = "another_issuer"
+    sentence = "Sign-in with {label} isn't set up correctly. Contact the person who runs Ponte."
+
+    def __init__(self, provider: str) -> None:
+        super().__init__(label=provider)
+        self.detail = f"run `ponte people move-provider {provider}`, or use a new NAME"
+
+
 @dataclass(frozen=True, slots=True)
 class Identity:
     """A person whose identity a provider (Slack, or an OIDC server) has just confirmed.
 
     `provider` is the NAME of `[sign_in.NAME]`, or "slack". `person` has the name to show, which
-    never identifies anybody. `groups` are those of the provider's token, by their names there. The
-    constructor raises ValueError if the key could be that of somebody else, for example because an
-    id contains a colon.
+    never identifies anybody. `groups` are those of the provider's token, by their names there.
+    `issuer` is the address of an OIDC provider. The constructor raises ValueError if the key could
+    be that of somebody else, for example because an id contains a colon.
     """
 
     provider: str
     person: Person
     groups: tuple[str, ...] = ()
+    issuer: str = ""
 
     def __post_init__(self) -> None:
         person = self.person
@@ -120,10 +138,15 @@ class SqlSignIns(SqlStore):
         """Store that a provider confirmed a person now, and return them as they are stored. With
         `is_new`, the person signs in, which gets a line in the audit log; otherwise the provider
         only confirmed a session that exists. The row of a person who was removed does not change.
+        Raise AnotherIssuer.
 
         A person who signed in before keeps their `session_key`, so that sessions in their other
         browsers stay valid."""
         person = identity.person
+        issuers = json.loads(read_text(connection, ISSUERS) or "{}")
+        if issuers.setdefault(identity.provider, identity.issuer) != identity.issuer:
+            raise AnotherIssuer(identity.provider)
+        write_text(connection, ISSUERS, json.dumps(issuers))
         # The provider of a stored person cannot change, because the key contains it.
         connection.execute(
             "INSERT INTO sign_ins (person, provider, name, group_names, session_key, first_at,"
@@ -148,6 +171,16 @@ class SqlSignIns(SqlStore):
         if is_new and not stored.removed_at:
             audit_step("person-signed-in", person, person=person.key)(connection)
         return stored
+
+    @transaction
+    def move_provider(
+        self, connection: SqlConnection, provider: str, issuer: str, by: Person
+    ) -> None:
+        """Let people of a provider sign in with another server, whose accounts are theirs if they
+        have the same ids."""
+        issuers = json.loads(read_text(connection, ISSUERS) or "{}")
+        write_text(connection, ISSUERS, json.dumps({**issuers, provider: issuer}))
+        audit_step("provider-moved", by, provider=provider, issuer=issuer)(connection)
 
     @query
     def find_sign_in(self, connection: SqlConnection, person: str) -> SignedInPerson | None:

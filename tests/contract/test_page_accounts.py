@@ -12,10 +12,11 @@ from unittest.mock import AsyncMock
 import pytest
 
 from bot.people import PageAccountService, PersonalDataService, WrongName
-from core.base.errors import BadInput, NotFound
+from core.base.errors import BadInput, NotFound, Refusal
 from core.chat.approval_notices import PersonNoticeService
 from core.domain.messages import Address, Answer, Message, Person
 from core.domain.records import EndedToken
+from core.erasure import SqlPersonalData
 from core.journal.jobs import Alone
 from core.people.audit import OPERATOR
 from core.people.notices import LINK_RENEWED, Outbox, PersonNotice, put_person_notice
@@ -27,7 +28,12 @@ from core.people.page_accounts import (
     hash_token,
     new_token,
 )
-from core.people.sign_ins import ABSENT_SECONDS, CONFIRMED_SECONDS, Identity
+from core.people.sign_ins import (
+    ABSENT_SECONDS,
+    CONFIRMED_SECONDS,
+    AnotherIssuer,
+    Identity,
+)
 from tests.contract.engines import Embedded, Shared, Worker
 from tests.contract.test_inbox import says
 
@@ -136,7 +142,7 @@ async def test_what_still_runs_for_who_is_removed_is_stopped(stores: Embedded) -
     other = await stores.inbox.accept(says("another's", "C9"))
     await worker.until_begun(2)
     await data.remove_account(ana.key)
-    proposals.withdraw_of.assert_awaited_once_with(ana.key)
+    proposals.withdraw_of.assert_awaited_once_with(ana.key, "")
     assert (await stores.inbox.wait_for_answer(running.seq)).text == "stopped"
     worker.let_go()
     assert (await stores.inbox.wait_for_answer(other.seq)).text == "re: another's"
@@ -305,6 +311,48 @@ async def test_people_of_providers_are_stored_removed_and_let_in_again(stores: E
     with pytest.raises(NotFound):
         await service.admit_sign_in("oidc:corp:x", OPERATOR)
     assert len(changes) >= 2
+
+
+async def test_a_person_of_slack_who_is_removed_loses_the_work_on_the_page_alone(
+    stores: Embedded,
+) -> None:
+    worker = Worker(stores, held=True).start()
+    service, proposals = make_service(stores), AsyncMock()
+    engine = SimpleNamespace(
+        conversations=SimpleNamespace(inbox=stores.inbox),
+        changes=SimpleNamespace(proposals=proposals),
+    )
+    personal = SqlPersonalData(stores.database)
+    data = PersonalDataService(cast(Any, engine), personal, service, ())
+    ana = Person("slack", "U1", "T1", "Ana")
+    await service.record_sign_in(Identity("slack", ana), 1.0)
+    places = Address("web", "main", person=ana.key), Address("slack", "C1", "T1")
+    page, slack = [
+        await stores.inbox.accept(replace(_message("think", place), author=ana)) for place in places
+    ]
+    await worker.until_begun(2)
+    await data.remove(ana.key, OPERATOR)
+    proposals.withdraw_of.assert_awaited_once_with(ana.key, "web")
+    assert (await stores.inbox.wait_for_answer(page.seq)).text == "stopped"
+    worker.let_go()
+    assert (await stores.inbox.wait_for_answer(slack.seq)).text == "re: think"
+    with pytest.raises(Refusal, match="ponte people readmit slack:T1:U1"):
+        await service.create_api_token(ana.key, "notebook", 0)
+
+
+async def test_a_provider_s_name_leads_to_one_server(stores: Embedded) -> None:
+    """Another server has other people under the same ids."""
+    service = make_service(stores)
+    ana = Person("oidc", "corp:42")
+    old, new = (Identity("corp", ana, issuer=f"https://{name}.example") for name in ("old", "new"))
+    await service.record_sign_in(old, 1.0)
+    with pytest.raises(AnotherIssuer):
+        await service.record_sign_in(new, 2.0)
+    stored = await service.find_sign_in(ana.key)
+    assert stored is not None
+    assert stored.confirmed_at == 1.0
+    await service.move_provider("corp", new.issuer, OPERATOR)
+    assert (await service.record_sign_in(new, 3.0)).confirmed_at == 3.0
 
 
 async def test_a_person_of_an_oidc_provider_is_there_while_the_provider_said_so(

@@ -123,9 +123,9 @@ class FakeProvider:
         if self._runner is not None:
             await self._runner.cleanup()
 
-    async def wait_for(self, path: str) -> None:
-        """Wait until a request for this path has arrived."""
-        while path not in self.requests:
+    async def wait_for(self, path: str, count: int = 1) -> None:
+        """Wait until so many requests for this path have arrived."""
+        while self.requests.count(path) < count:
             self._has_request.clear()
             await self._has_request.wait()
 

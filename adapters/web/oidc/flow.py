@@ -44,6 +44,8 @@ class SignIn:
     client: ProviderClient
     key: bytes
     find_workspace: FindWorkspace | None = None
+    names_group: Callable[[str], bool] = lambda prefix: False
+    """Return whether a rule names a group with this prefix."""
     now: Callable[[], float] = time.time
     _used: dict[str, bool] = field(default_factory=BoundedDict)
     """The cookies of sign-ins that came back. Each works once, also for who copied it."""
@@ -75,7 +77,9 @@ class SignIn:
             parameters |= {"code_challenge": challenge, "code_challenge_method": "S256"}
         if session:
             parameters["prompt"] = "none"
-        return authorization_url(provider, found, parameters, team), state, claim
+        asks_groups = bool(provider.groups) or self.names_group(f"oidc:{provider.name}:group:")
+        url = authorization_url(provider, found, parameters, team, asks_groups=asks_groups)
+        return url, state, claim
 
     async def finish(
         self, provider: Provider, redirect: str, query: Mapping[str, str], cookie: str

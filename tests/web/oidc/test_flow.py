@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,7 +14,7 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from adapters.web.oidc.client import MAX_PROVIDER_ANSWER_BYTES
+from adapters.web.oidc.client import MAX_PROVIDER_ANSWER_BYTES, MAX_PROVIDER_REQUESTS
 from adapters.web.oidc.provider import Provider
 from adapters.web.oidc.routes import MAX_SIGN_INS
 from adapters.web.sign_in import PROVIDER_SESSION_SECONDS, SignInMethods
@@ -58,7 +59,8 @@ async def test_a_person_signs_in(scene: Scene, name: str, person: Person) -> Non
     assert (answer.status_code, scene.is_signed_in(answer)) == (200, True)
     assert '<dialog id="signin"' in answer.text, "the page itself: no redirect follows"
     assert sentence_of(answer) == ""
-    assert scene.identities == [Identity(name, person)]
+    issuer = scene.acme.issuer if name == "acme" else ""
+    assert scene.identities == [Identity(name, person, issuer=issuer)]
     assert scene.slack.refusals == scene.acme.refusals == []
     session, sign_in = answer.headers.get_list("set-cookie")
     assert "HttpOnly" in session
@@ -458,6 +460,47 @@ async def test_a_flood_of_false_codes_waits_in_line(scene: Scene) -> None:
         answers = await asyncio.gather(*tries)
     assert not any(scene.is_signed_in(one) for one in answers)
     assert scene.acme.requests.count("/token") == 1
+
+
+async def test_a_slow_provider_holds_few_connections(scene: Scene) -> None:
+    """They are shared with the tables, and anybody can make Ponte redeem a forged code."""
+    async with AsyncExitStack() as stack:
+        browsers = [
+            await stack.enter_async_context(scene.browser())
+            for _ in range(2 * MAX_PROVIDER_REQUESTS)
+        ]
+        backs = [await scene.begin(browser) for browser in browsers]
+        scene.acme.hold = "/token"
+        waiting = [
+            asyncio.create_task(browser.get(back))
+            for browser, back in zip(browsers, backs, strict=True)
+        ]
+        await scene.acme.wait_for("/token", MAX_PROVIDER_REQUESTS)
+        assert scene.acme.requests.count("/token") == MAX_PROVIDER_REQUESTS
+        scene.acme.release()
+        assert all(scene.is_signed_in(one) for one in await asyncio.gather(*waiting))
+
+
+@pytest.mark.parametrize(
+    ("admitted", "names_group", "expected"),
+    [
+        ({"groups": frozenset({"sales"})}, False, True),
+        ({"anyone": True}, True, True),
+        ({"anyone": True}, False, False),
+    ],
+)
+async def test_groups_are_asked_for_where_they_decide(
+    scene: Scene, admitted: dict[str, Any], names_group: bool, expected: bool
+) -> None:
+    """Who may sign in, or what a rule of ponte.toml gives them."""
+    scene.acme.document["scopes_supported"] = ["openid", "groups"]
+    scene.sign_in.names_group = lambda prefix: names_group and prefix == "oidc:acme:group:"
+    scene.providers["acme"] = Provider(
+        "acme", "Acme", scene.acme.issuer, CLIENT_ID, CLIENT_SECRET, **admitted
+    )
+    async with scene.browser() as browser:
+        query = query_of((await browser.get("/sign-in/acme")).headers["location"])
+    assert ("groups" in query["scope"].split()) is expected
 
 
 @pytest.mark.parametrize("error", [NotStored(), Refusal("Ana was removed.")])
