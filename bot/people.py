@@ -39,6 +39,7 @@ from core.people.page_accounts import (
     new_api_token,
     new_token,
 )
+from core.people.policy import MAX_CONFIRMED_AGE_SECONDS
 from core.people.rules import OIDC_PLATFORM, OWNER_ID
 from core.people.sign_ins import (
     ABSENT_SECONDS,
@@ -82,45 +83,65 @@ class PageAccountService(SqlPageAccounts, SqlSignIns):
     provider (the port `PageAccounts`). Every process of Ponte is notified of each change, so that
     it takes effect everywhere at once."""
 
-    def __init__(self, database: Database, peers: Peers) -> None:
+    def __init__(
+        self, database: Database, peers: Peers, list_providers: Callable[[], Collection[str]] = set
+    ) -> None:
+        """`list_providers` returns the names of the OIDC providers in ponte.toml."""
         super().__init__(database)
+        self._list_providers = list_providers
         self._peers = peers
         self._listeners: list[Callable[[], None]] = []
         peers.on(ACCOUNTS_CHANGED_TOPIC, self._notify_listeners)
 
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
         """Return whether the account of a person who used the page at the time `since` (in Unix
-        seconds) is gone; None if the sign-in has not confirmed them lately. A `DepartureLookup`.
+        seconds) is gone. A `DepartureLookup`.
 
-        An account of the same name that was added later belongs to somebody else. People of an OIDC
-        provider count as gone if they were removed here. Ponte cannot ask the provider whether it
-        still has their account, so None stands for people who have not signed in for
-        ABSENT_SECONDS.
+        An account of the same name that was added later belongs to somebody else. Ponte cannot ask
+        an OIDC provider whether it still has an account, so people count as gone ABSENT_SECONDS
+        after it confirmed them.
         """
         if person.id == OWNER_ID:
             return False
         if person.platform == OIDC_PLATFORM:
-            known = await self.find_sign_in(person.key)
-            is_gone = known is None or bool(known.removed_at) or known.first_at > since
-            is_absent = known and known.confirmed_at < time.time() - ABSENT_SECONDS
-            return True if is_gone else None if is_absent else False
+            if (known := await self._find_member(person)) is None:
+                return True
+            oldest = time.time() - ABSENT_SECONDS
+            return known.first_at > since or known.confirmed_at < oldest
         account = await self.find(person.key)
         return account is None or account.added_at > since
 
-    async def find_groups(self, person: Person, max_age: float) -> frozenset[str] | None:
-        """Return the groups of a person of an OIDC provider, by their names in rules; None if the
-        provider has not confirmed them within `max_age` seconds. A sign-in counts for
-        CONFIRMED_SECONDS at least, because the provider confirms people only then (the port
-        `GroupLookup`)."""
-        known = None
-        with suppress(NotStored):
-            known = await self.find_sign_in(person.key)
-        oldest = time.time() - max(max_age, CONFIRMED_SECONDS)
-        return known.group_names if known and known.confirmed_at >= oldest else None
+    async def has_withdrawn(self, person: Person, address: Address, since: float) -> bool:
+        """Return whether a person of an OIDC provider was removed, or has ended all their sessions,
+        since they asked for a change or approved it. A `DepartureLookup`."""
+        known = await self._find_member(person)
+        return known is None or known.sessions_since > since
 
-    async def end_all_sessions(self, person: Person) -> None:
+    async def _find_member(self, person: Person) -> SignedInPerson | None:
+        """Return a person of an OIDC provider, None if they or the provider were removed."""
+        known = await self.find_sign_in(person.key)
+        is_member = known and not known.removed_at and known.provider in self._list_providers()
+        return known if is_member else None
+
+    async def find_groups(self, person: Person, max_age: float) -> frozenset[str] | None:
+        """Return the groups of a person of an OIDC provider, by their names in rules, as its latest
+        signed answer has them. A `GroupLookup`.
+
+        Page, tokens and schedules end by themselves when the provider does not confirm the person,
+        so the age of that answer only matters for MAX_CONFIRMED_AGE_SECONDS, which stands for
+        CONFIRMED_SECONDS: None if it is older."""
+        try:
+            known = await self._find_member(person)
+        except NotStored:
+            return None
+        if known is None:
+            return frozenset()
+        is_late = known.confirmed_at < time.time() - CONFIRMED_SECONDS
+        return None if is_late and max_age <= MAX_CONFIRMED_AGE_SECONDS else known.group_names
+
+    async def end_all_sessions(self, person: Person, now: float) -> None:
         """End all sessions of a person who signed in with a provider, in every process."""
-        await super().end_all_sessions(person)
+        await super().end_all_sessions(person, now)
         await self._notify_all()
 
     async def remove_sign_in(self, person: str, now: float, by: Person) -> SignedInPerson:

@@ -452,7 +452,7 @@ class TokenAuthentication:
 
     async def find_program(self, digest: str) -> Visitor | None:
         """Return the visitor of the API token with this SHA-256, None if there is none. Raise
-        SessionEnded or ConfirmAgain if its person has no access now, NotConfirmed if that is not
+        SessionEnded, LinksOff or ConfirmAgain if its person has no access now, NotConfirmed if that is not
         known, Unauthorized, NotStored.
 
         The author of its messages is marked as a program, so that no part of Ponte lets it decide
@@ -482,6 +482,8 @@ class TokenAuthentication:
                 return None
             await self._check_access(known, ABSENT_SECONDS)
             person = known.person
+        elif id != OWNER_ID and self.methods and not self.methods.has_links():
+            raise errors.LinksOff
         author = replace(person, is_bot=True, api_token=api_token.id)
         return Visitor(author, digest, program=api_token.kind)
 
@@ -577,7 +579,7 @@ class TokenAuthentication:
             raise NotAllowed(
                 "Your link opens this page. To end all sessions, ask Ponte's owner for a new link."
             )
-        await self._people.end_all_sessions(visitor.person)
+        await self._people.end_all_sessions(visitor.person, self._now())
 
     def _seal_session(self, visitor: Visitor, rest: str) -> str:
         """Return the cookie value of a provider's session that ends if it is not used. `rest` is

@@ -46,8 +46,8 @@ SIGN_INS_TABLE = TableDeclaration(
 CONFIRMED_SECONDS = 3600.0
 """How long the page is open to a person whom their provider does not confirm again."""
 ABSENT_SECONDS = 7 * 86_400.0
-"""How long programs and schedules of a person of an OIDC provider work after the provider confirmed
-the person: it can be asked only while they are at their browser."""
+"""How long programs and schedules of a person of an OIDC provider work, with the person's groups,
+after the provider confirmed them: it can be asked only while they are at their browser."""
 
 
 ISSUERS = "sign-in-issuers"
@@ -101,8 +101,8 @@ def escape_subject(subject: str) -> str:
 class SignedInPerson:
     """A person who has signed in with a provider, as stored.
 
-    `session_key` is a random text that each of their session cookies must contain; a new one ends
-    all their sessions. Times are in seconds since the epoch: the first and the last sign-in, and
+    `session_key` is a text that each of their session cookies must contain: when it was made, and a
+    random part. A new one ends all their sessions. Times are in seconds since the epoch: the first and the last sign-in, and
     when the provider last confirmed them. `removed_at` is 0 unless an operator removed them.
     """
 
@@ -114,6 +114,12 @@ class SignedInPerson:
     last_at: float
     confirmed_at: float
     removed_at: float = 0.0
+
+    @property
+    def sessions_since(self) -> float:
+        """When the person last ended all their sessions, or signed in first."""
+        # Keys of 0.2.0 do not begin with a time.
+        return float(self.session_key.rpartition("-")[0] or self.first_at)
 
     @property
     def group_names(self) -> frozenset[str]:
@@ -160,7 +166,7 @@ class SqlSignIns(SqlStore):
                 identity.provider,
                 person.name,
                 json.dumps(identity.groups),
-                secrets.token_hex(16),
+                _make_session_key(now),
                 now,
                 now,
                 now,
@@ -201,12 +207,12 @@ class SqlSignIns(SqlStore):
         await self._execute(sql, now, person, now)
 
     @transaction
-    def end_all_sessions(self, connection: SqlConnection, person: Person) -> None:
+    def end_all_sessions(self, connection: SqlConnection, person: Person, now: float) -> None:
         """End all sessions of a person who signed in with a provider: they are valid only with the
         `session_key` that the person had, and this sets a new one. A person whom an operator
         removed meanwhile stays removed."""
         sql = "UPDATE sign_ins SET session_key = ? WHERE person = ?"
-        connection.execute(sql, (secrets.token_hex(16), person.key)).close()
+        connection.execute(sql, (_make_session_key(now), person.key)).close()
         audit_step("person-sessions-ended", person, person=person.key)(connection)
 
     @transaction
@@ -228,10 +234,14 @@ class SqlSignIns(SqlStore):
     def admit_sign_in(self, connection: SqlConnection, person: str, by: Person) -> None:
         """Let a person who was removed sign in again. Their earlier sessions stay ended. Raise
         NotFound."""
-        _find(connection, person)
+        key = _make_session_key(_find(connection, person).removed_at)
         sql = "UPDATE sign_ins SET session_key = ?, removed_at = 0 WHERE person = ?"
-        connection.execute(sql, (secrets.token_hex(16), person)).close()
+        connection.execute(sql, (key, person)).close()
         audit_step("person-added", by, person=person)(connection)
+
+
+def _make_session_key(now: float) -> str:
+    return f"{now}-{secrets.token_hex(16)}"
 
 
 def _find(connection: SqlConnection, person: str) -> SignedInPerson:

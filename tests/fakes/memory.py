@@ -476,7 +476,7 @@ class MemoryPageAccounts:
         self._look()
         self.signed_in[person] = replace(self.signed_in[person], confirmed_at=now)
 
-    async def end_all_sessions(self, person: Person) -> None:
+    async def end_all_sessions(self, person: Person, now: float = 0.0) -> None:
         self._look()
         former = self.signed_in[person.key]
         self.signed_in[person.key] = replace(former, session_key=new_token())
