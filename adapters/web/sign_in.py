@@ -452,8 +452,8 @@ class TokenAuthentication:
 
     async def find_program(self, digest: str) -> Visitor | None:
         """Return the visitor of the API token with this SHA-256, None if there is none. Raise
-        SessionEnded, LinksOff or ConfirmAgain if its person has no access now, NotConfirmed if that is not
-        known, Unauthorized, NotStored.
+        SessionEnded, LinksOff or ConfirmAgain if its person has no access now, NotConfirmed if that
+        is not known, Unauthorized, NotStored.
 
         The author of its messages is marked as a program, so that no part of Ponte lets it decide
         or administer (`core.people.policy`).

@@ -86,19 +86,6 @@ RIGHTS_ON_STALE_DATA = frozenset({"chat", "read", "model", "tool"})
 included because the cost of the model is not covered by the `spend` right.
 """
 
-
-def find_max_age(person: Person, right: str = "") -> float:
-    """Return the maximum age in seconds of a platform's data about a person for a right that they
-    use now; without one, for what they did earlier.
-
-    An OIDC provider confirms people only in their browser. The page, tokens and schedules ask for
-    that, so only decisions need newer data.
-    """
-    is_oidc = person.platform == rules.OIDC_PLATFORM
-    takes_stale = right not in DECISION_RIGHTS if is_oidc else right in RIGHTS_ON_STALE_DATA
-    return MAX_STALE_SECONDS if takes_stale else MAX_CONFIRMED_AGE_SECONDS
-
-
 _LOOKUP_TIMEOUT_SECONDS = 5.0
 """Timeout in seconds of a lookup at the platform."""
 _CONFIRM_TIMEOUT_SECONDS = 0.3
@@ -115,6 +102,18 @@ MAX_RIGHT_NAME_CHARACTERS = 1_000
 
 Titles in NocoDB have at most 255 characters, but people and models can send any text.
 """
+
+
+def find_max_age(person: Person, right: str = "") -> float:
+    """Return the maximum age in seconds of a platform's data about a person for a right that they
+    use now; without one, for what they did earlier.
+
+    An OIDC provider confirms people only in their browser. The page, tokens and schedules ask for
+    that, so only decisions need newer data.
+    """
+    is_oidc = person.platform == rules.OIDC_PLATFORM
+    takes_stale = right not in DECISION_RIGHTS if is_oidc else right in RIGHTS_ON_STALE_DATA
+    return MAX_STALE_SECONDS if takes_stale else MAX_CONFIRMED_AGE_SECONDS
 
 
 @dataclass(slots=True)
@@ -222,9 +221,9 @@ class Rights:
         `names` of a table are its title and its id. A verdict that depends on unknown data is a
         denial with `is_unknown` set.
         """
-        if self.confirmed is not None:
-            if find_max_age(self.person, right) == MAX_CONFIRMED_AGE_SECONDS:
-                return self.confirmed.may(right, *names)
+        needs_confirmed = find_max_age(self.person, right) == MAX_CONFIRMED_AGE_SECONDS
+        if self.confirmed is not None and needs_confirmed:
+            return self.confirmed.may(right, *names)
         decision = self.decide(right, *names)
         verdict = decision.verdict
         if not decision.is_certain:
@@ -788,10 +787,10 @@ class Policy:
     ) -> tuple[frozenset[str] | None, bool]:
         """Return the groups or roles of a person, None if the platform does not disclose them or
         did not answer, and whether it answered in time. They are cached for a short time, because
-        each decision asks for them; not for OIDC providers, whose latest answer is in the database
-        and counts at once in all processes. In the result, each id begins with the platform's name, as in
-        rules; some platforms add it themselves. `max_age` is the maximum age in seconds of
-        data from the adapter's own cache, and `seconds` the maximum wait."""
+        each decision asks for them; not those of OIDC people, which every process reads from the
+        database, so that the latest ones count at once. In the result, each id begins with the
+        platform's name, as in rules; some platforms add it themselves. `max_age` is the maximum age
+        in seconds of data from the adapter's own cache, and `seconds` the maximum wait."""
         now = self.clock()
         expires, groups = self._groups.get(person.key, (0.0, None))
         if now < expires:

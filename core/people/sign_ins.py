@@ -102,8 +102,9 @@ class SignedInPerson:
     """A person who has signed in with a provider, as stored.
 
     `session_key` is a text that each of their session cookies must contain: when it was made, and a
-    random part. A new one ends all their sessions. Times are in seconds since the epoch: the first and the last sign-in, and
-    when the provider last confirmed them. `removed_at` is 0 unless an operator removed them.
+    random part. A new one ends all their sessions. Times are in seconds since the epoch: the first
+    and the last sign-in, and when the provider last confirmed them. `removed_at` is 0 unless an
+    operator removed them.
     """
 
     person: Person
