@@ -84,7 +84,7 @@ class PageAccountService(SqlPageAccounts, SqlSignIns):
     it takes effect everywhere at once."""
 
     def __init__(
-        self, database: Database, peers: Peers, list_providers: Callable[[], Collection[str]] = set
+        self, database: Database, peers: Peers, list_providers: Callable[[], Collection[str]]
     ) -> None:
         """`list_providers` returns the names of the OIDC providers in ponte.toml."""
         super().__init__(database)

@@ -85,7 +85,6 @@ RIGHTS_ON_STALE_DATA = frozenset({"chat", "read", "model", "tool"})
 `tool` is included because the effect of a tool is checked as a separate right. `model` is
 included because the cost of the model is not covered by the `spend` right.
 """
-
 _LOOKUP_TIMEOUT_SECONDS = 5.0
 """Timeout in seconds of a lookup at the platform."""
 _CONFIRM_TIMEOUT_SECONDS = 0.3

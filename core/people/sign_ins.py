@@ -118,7 +118,7 @@ class SignedInPerson:
 
     @property
     def sessions_since(self) -> float:
-        """When the person last ended all their sessions, or signed in first."""
+        """The time when the person last ended all their sessions, or signed in first."""
         # Keys of 0.2.0 do not begin with a time.
         return float(self.session_key.rpartition("-")[0] or self.first_at)
 

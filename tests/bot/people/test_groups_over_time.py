@@ -157,6 +157,8 @@ async def test_a_request_outlives_its_asker_s_evening(office: Office) -> None:
     office.clock.now += 2 * HOUR
     await office.approve("bia", id)
     assert office.is_done
+    office.clock.now += 2 * HOUR
+    assert "couldn't be checked" not in (await office.say(person_of("ana"), f"why {id}")).text
 
 
 @pytest.mark.parametrize("approvals", [2])
@@ -255,6 +257,8 @@ async def test_a_schedule_runs_for_a_week_after_its_owner_was_confirmed(
         assert ("[]" in answer.text, state) == (False, "active")
     else:
         assert (answer.text, state, reason) == ("", "paused", "rights")
+        (notice,) = await office.ponte.engine.notices.list_waiting(person_of("ana"))
+        assert "hadn't signed in with their company's account for 7 days" in notice.words()
 
 
 async def test_schedules_pause_when_their_owner_s_provider_is_taken_out(office: Office) -> None:
