@@ -162,7 +162,7 @@ async def compose(
         )
         peers.on(OWNER_RENAMED_TOPIC, owner.on_renamed)
         await owner.load()
-        accounts = PageAccountService(database, peers)
+        accounts = PageAccountService(database, peers, lambda: live.sign_in)
 
         async def caps(person: Person, address: Address) -> tuple[int, int]:
             daily_caps = DailyCaps(settings.ponte_daily_turns)
@@ -223,6 +223,7 @@ async def compose(
         # platform knows.
         facts.departures[WEB.name] = accounts.has_left
         facts.add(OIDC_PLATFORM, accounts.find_groups, None, accounts.has_left)
+        facts.withdrawals[OIDC_PLATFORM] = accounts.has_withdrawn
         optional = [face.name for face in settings.faces if isinstance(face, ToolIntegration)]
         board = HealthBoard(
             parts,

@@ -27,6 +27,7 @@ log = structlog.get_logger("home")
 LOCK_FILE = "ponte.lock"
 SOCKET_FILE = "ponte.sock"
 PSEUDONYMS_FILE = "pseudonyms.key"
+PAGE_KEY_FILE = "page.key"
 WEB_TOKEN_FILE = "web-token"  # noqa: S105 - a file name
 REPLACE_PLAN_FILE = "restoring"
 """The plan of a `replace` that has begun. The next process that takes the home finishes it."""
@@ -204,6 +205,10 @@ class Home:
         generated once."""
         return self._read_or_make_secret(PSEUDONYMS_FILE, os.urandom(_KEY_BYTES))
 
+    def page_key(self) -> bytes:
+        """Return the key of the page's cookies: 32 random bytes, generated once."""
+        return self._read_or_make_secret(PAGE_KEY_FILE, os.urandom(_KEY_BYTES))
+
     def web_token(self) -> str:
         """Return the page's token if the settings have none: generated once and stored in
         `web-token`.
@@ -224,8 +229,10 @@ class Home:
         """Return the generated secrets by the names of their files, and make those that are
         missing. All processes of a Ponte with Postgres need the same ones."""
         self.pseudonyms()
+        self.page_key()
         self.web_token()
-        return {name: (self.path / name).read_bytes() for name in (PSEUDONYMS_FILE, WEB_TOKEN_FILE)}
+        files = (PSEUDONYMS_FILE, PAGE_KEY_FILE, WEB_TOKEN_FILE)
+        return {name: (self.path / name).read_bytes() for name in files}
 
     def share(self, name: str, value: bytes) -> None:
         """Store the value of a secret that all processes of a shared database use, in place of this

@@ -236,6 +236,7 @@ _AUDIT_SENTENCES: Mapping[str, str] = {
     "person-link-renewed": "{asker} renewed {person}'s sign-in link",
     "person-removed": "{asker} removed {person}",
     "person-signed-in": "{person} signed in",
+    "provider-moved": "{asker} moved the sign-in {provider} to {issuer}",
     "person-sessions-ended": "{person} signed out everywhere",
     "api-token-added": "{asker} created an API token for {person}",
     "api-token-revoked": "{asker} revoked one of {person}'s API tokens",
@@ -850,6 +851,7 @@ TEXTS: Mapping[str, ResultText] = {
     "people token": ResultText(lambda result, view: [result["token"]], notes=describe_api_token),
     "people tokens": ResultText(_API_TOKENS),
     "people revoke": _sentence("Revoked API token {id} ({person})."),
+    "people move-provider": _sentence("People of {name} now sign in with {issuer}."),
     "people readmit": _sentence("{name} can sign in again."),
     "people remove": _sentence(
         "{name} can no longer sign in. Their messages are kept. To delete them, run `ponte "

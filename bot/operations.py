@@ -747,6 +747,22 @@ async def readmit_person(ponte: Ponte, name: PersonName, actor: Person) -> Json:
     return {"name": name, "person": name}
 
 
+@operation("people move-provider", right="own", example="acme")
+async def move_provider(
+    ponte: Ponte,
+    name: Annotated[str, ShellArgument("The NAME of `[sign_in.NAME]` in ponte.toml.")],
+    actor: Person,
+) -> Json:
+    """Accept the new issuer of a sign-in provider. Whoever has the same ID there is the same
+    person."""
+    from core.base.errors import NotFound
+
+    if (provider := ponte.live.current.sign_in.get(name)) is None:
+        raise NotFound("Sign-in {name} not found in ponte.toml. Check the name.", name=name)
+    await ponte.accounts.move_provider(name, provider.issuer, actor)
+    return {"name": name, "issuer": provider.issuer}
+
+
 @operation("schedules list", admin_page=True, example="--json")
 async def list_schedules(ponte: Ponte) -> Rows:
     """List everyone's schedules."""

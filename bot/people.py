@@ -24,7 +24,7 @@ import structlog
 from adapters.web import WEB
 from bot.operation_results import ForgottenPerson, PersonCounts
 from bot.stores import SCHEMA
-from core.base.errors import BadInput, NotFound, NotStored, PonteError
+from core.base.errors import BadInput, NotFound, NotStored, PonteError, Refusal
 from core.base.i18n import say, use_locale
 from core.base.text import to_one_line
 from core.domain.messages import Address, Person
@@ -39,6 +39,7 @@ from core.people.page_accounts import (
     new_api_token,
     new_token,
 )
+from core.people.policy import MAX_CONFIRMED_AGE_SECONDS
 from core.people.rules import OIDC_PLATFORM, OWNER_ID
 from core.people.sign_ins import (
     ABSENT_SECONDS,
@@ -82,45 +83,65 @@ class PageAccountService(SqlPageAccounts, SqlSignIns):
     provider (the port `PageAccounts`). Every process of Ponte is notified of each change, so that
     it takes effect everywhere at once."""
 
-    def __init__(self, database: Database, peers: Peers) -> None:
+    def __init__(
+        self, database: Database, peers: Peers, list_providers: Callable[[], Collection[str]]
+    ) -> None:
+        """`list_providers` returns the names of the OIDC providers in ponte.toml."""
         super().__init__(database)
+        self._list_providers = list_providers
         self._peers = peers
         self._listeners: list[Callable[[], None]] = []
         peers.on(ACCOUNTS_CHANGED_TOPIC, self._notify_listeners)
 
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
         """Return whether the account of a person who used the page at the time `since` (in Unix
-        seconds) is gone; None if the sign-in has not confirmed them lately. A `DepartureLookup`.
+        seconds) is gone. A `DepartureLookup`.
 
-        An account of the same name that was added later belongs to somebody else. People of an OIDC
-        provider count as gone if they were removed here. Ponte cannot ask the provider whether it
-        still has their account, so None stands for people who have not signed in for
-        ABSENT_SECONDS.
+        An account of the same name that was added later belongs to somebody else. Ponte cannot ask
+        an OIDC provider whether it still has an account, so people count as gone ABSENT_SECONDS
+        after it confirmed them.
         """
         if person.id == OWNER_ID:
             return False
         if person.platform == OIDC_PLATFORM:
-            known = await self.find_sign_in(person.key)
-            is_gone = known is None or bool(known.removed_at) or known.first_at > since
-            is_absent = known and known.confirmed_at < time.time() - ABSENT_SECONDS
-            return True if is_gone else None if is_absent else False
+            if (known := await self._find_member(person)) is None:
+                return True
+            oldest = time.time() - ABSENT_SECONDS
+            return known.first_at > since or known.confirmed_at < oldest
         account = await self.find(person.key)
         return account is None or account.added_at > since
 
-    async def find_groups(self, person: Person, max_age: float) -> frozenset[str] | None:
-        """Return the groups of a person of an OIDC provider, by their names in rules; None if the
-        provider has not confirmed them within `max_age` seconds. A sign-in counts for
-        CONFIRMED_SECONDS at least, because the provider confirms people only then (the port
-        `GroupLookup`)."""
-        known = None
-        with suppress(NotStored):
-            known = await self.find_sign_in(person.key)
-        oldest = time.time() - max(max_age, CONFIRMED_SECONDS)
-        return known.group_names if known and known.confirmed_at >= oldest else None
+    async def has_withdrawn(self, person: Person, address: Address, since: float) -> bool:
+        """Return whether a person of an OIDC provider was removed, or has ended all their sessions,
+        since they asked for a change or approved it. A `DepartureLookup`."""
+        known = await self._find_member(person)
+        return known is None or known.sessions_since > since
 
-    async def end_all_sessions(self, person: Person) -> None:
+    async def _find_member(self, person: Person) -> SignedInPerson | None:
+        """Return a person of an OIDC provider, None if they or the provider were removed."""
+        known = await self.find_sign_in(person.key)
+        is_member = known and not known.removed_at and known.provider in self._list_providers()
+        return known if is_member else None
+
+    async def find_groups(self, person: Person, max_age: float) -> frozenset[str] | None:
+        """Return the groups of a person of an OIDC provider, by their names in rules, as its latest
+        signed answer has them. A `GroupLookup`.
+
+        Page, tokens and schedules end by themselves when the provider does not confirm the person,
+        so the age of that answer only matters for MAX_CONFIRMED_AGE_SECONDS, which stands for
+        CONFIRMED_SECONDS: None if it is older."""
+        try:
+            known = await self._find_member(person)
+        except NotStored:
+            return None
+        if known is None:
+            return frozenset()
+        is_late = known.confirmed_at < time.time() - CONFIRMED_SECONDS
+        return None if is_late and max_age <= MAX_CONFIRMED_AGE_SECONDS else known.group_names
+
+    async def end_all_sessions(self, person: Person, now: float) -> None:
         """End all sessions of a person who signed in with a provider, in every process."""
-        await super().end_all_sessions(person)
+        await super().end_all_sessions(person, now)
         await self._notify_all()
 
     async def remove_sign_in(self, person: str, now: float, by: Person) -> SignedInPerson:
@@ -149,8 +170,15 @@ class PageAccountService(SqlPageAccounts, SqlSignIns):
         # People of a sign-in provider (three parts in the key) have no account on the page.
         find = self.find_sign_in if is_provider_key(person) else self.find
         # The owner needs no invitation, so there is no account to find.
-        if id != OWNER_ID and await find(person) is None:
+        account = None if id == OWNER_ID else await find(person)
+        if account is None and id != OWNER_ID:
             raise NotFound(NOT_INVITED_SENTENCE, name=id)
+        if isinstance(account, SignedInPerson) and account.removed_at:
+            raise Refusal(
+                "{name} was removed from the page. To let them in again, run `ponte people readmit "
+                "{name}`.",
+                name=person,
+            )
         if not 0 <= days <= MAX_API_TOKEN_DAYS:
             raise WrongTokenDays(limit=MAX_API_TOKEN_DAYS)
         text, now = new_api_token(), time.time()
@@ -293,25 +321,25 @@ class PersonalDataService:
         """End the access of a person to the page, by the name of an account or the key of a person
         of a provider. Return their key. Raise NotFound.
 
-        An account's running turns are stopped. People who sign in with Slack go on to use Ponte in
-        Slack, so their turns are not stopped; people of an OIDC provider use only the page.
+        Their running turns are stopped, and their requests denied. People who sign in with Slack go
+        on to use Ponte in Slack, so only those on the page are.
         """
         if not is_provider_key(name):
             person = self.accounts.person(name).key
             await self.remove_account(person, by)
             return person
         await self.accounts.remove_sign_in(name, time.time(), by)
-        if name.startswith(f"{OIDC_PLATFORM}:"):
-            turns = await self.data.list_unfinished_turns(self.data.by_key(name))
-            await self._stop_work(name, turns)
+        platform = "" if name.startswith(f"{OIDC_PLATFORM}:") else WEB.name
+        turns = await self.data.list_unfinished_turns(self.data.by_key(name), platform)
+        await self._stop_work(name, turns, platform)
         return name
 
-    async def _stop_work(self, person: str, turns: Iterable[int]) -> None:
+    async def _stop_work(self, person: str, turns: Iterable[int], platform: str = "") -> None:
         """Cancel these turns of a person (`seq`), and withdraw the proposals for which the person
-        asked."""
+        asked, on this platform only if one is given."""
         for seq in turns:
             await self.engine.conversations.inbox.cancel(seq)
-        await self.engine.changes.proposals.withdraw_of(person)
+        await self.engine.changes.proposals.withdraw_of(person, platform)
 
     async def forget(self, person: str, actor: Person) -> ForgottenPerson:
         """Erase a person everywhere. The order keeps them findable after a crash, so that the same

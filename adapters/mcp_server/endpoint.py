@@ -15,6 +15,7 @@ import structlog
 
 from adapters.mcp_server import MCP_PATH
 from adapters.mcp_server.requests import MCP_ORIGIN, Caller, clean_client_name
+from adapters.web.errors import ConfirmAgain, LinksOff
 from adapters.web.hub import Hub
 from adapters.web.sign_in import TokenAuthentication, Visitor
 from core.base.errors import PonteError, Refusal
@@ -140,6 +141,8 @@ class McpEndpoint:
         except _TooMany:
             metrics.limits.labels("mcp").inc()
             return _refuse("many")
+        except (ConfirmAgain, LinksOff) as refusal:
+            return _refuse("wrong_token", refusal.words())
         except Refusal:  # expired, or its person may not come in any more
             return _refuse("wrong_token")
         except PonteError:  # such as a database that does not answer
@@ -263,12 +266,12 @@ class McpEndpoint:
             await self._closing.wait()
 
 
-def _refuse(name: str) -> HttpAnswer:
+def _refuse(name: str, reason: str = "") -> HttpAnswer:
     """Return the HTTP answer for the refusal of that name (a key of _REFUSALS), as an error of
-    JSON-RPC."""
+    JSON-RPC. `reason` replaces its sentence."""
     status, sentence = _REFUSALS[name]
     code = _PARSE_ERROR if name == "json" else _INVALID_REQUEST
-    error = {"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": sentence}}
+    error = {"jsonrpc": "2.0", "id": None, "error": {"code": code, "message": reason or sentence}}
     headers = {"content-type": "application/json", "cache-control": "no-store"}
     if status == 401:
         headers["www-authenticate"] = "Bearer"

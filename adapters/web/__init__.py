@@ -183,18 +183,22 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         from adapters.web.oidc.flow import SignIn
         from adapters.web.oidc.provider import SLACK_NAME, list_providers
         from adapters.web.setup.gate import SetupGate
-        from adapters.web.sign_in import SignInMethods, TokenAuthentication, Visitors
+        from adapters.web.sign_in import (
+            PageSecrets,
+            SignInMethods,
+            TokenAuthentication,
+            Visitors,
+        )
 
         own, shared = deps.own, deps.shared
         chosen = plain_value(own.ponte_web_token)
-        token = chosen or deps.home.web_token()
+        token, key = chosen or deps.home.web_token(), deps.home.page_key()
         auth = TokenAuthentication(
             own.ponte_web_host,
-            token,
+            PageSecrets(token, key, is_generated=not chosen and has_generated_form(token)),
             own.ponte_web_url or "",
             people.accounts,
             people.owner,
-            is_generated=not chosen and has_generated_form(token),
         )
         # Only a connected Slack can tell whether somebody who signs in with it is still there.
         find_workspace = people.policy.people.workspaces.get(SLACK_NAME)
@@ -203,6 +207,12 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             """Return the providers of sign-in. They are read each time, because `ponte reload` may
             change them."""
             return list_providers(own, shared, deps.config, has_slack=find_workspace is not None)
+
+        def names_group(prefix: str) -> bool:
+            """Return whether anything in ponte.toml or the settings names a group so."""
+            config = deps.config
+            named = (people.policy.read_rules(), config.table_rules, config.turn_allowances)
+            return prefix in repr((*named, shared.ponte_allow, people.policy.admins))
 
         auth.methods = SignInMethods(
             people.policy, lambda name: name in list_current(), lambda: deps.config.page.links
@@ -216,8 +226,9 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             SignIn(
                 list_current,
                 ProviderClient(deps.http),
-                hmac.digest(token.encode(), b"ponte sign-in", "sha256"),
+                hmac.digest(key, b"ponte sign-in", "sha256"),
                 find_workspace,
+                names_group,
             ),
             voice=bool(shared.transcribe_model),
         )

@@ -132,6 +132,16 @@ class Visitor:
 
 
 @dataclass(frozen=True, slots=True)
+class PageSecrets:
+    """The owner's `token`, which a person chose unless it `is_generated`, and the random `key` of
+    cookies and sign-ins. With the token alone, a cookie would let its reader guess a chosen one."""
+
+    token: str
+    key: bytes
+    is_generated: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class BrowserSession:
     """A session of the page that a browser's cookie has proven.
 
@@ -141,6 +151,8 @@ class BrowserSession:
     - `accounts`: the account of a person with a sign-in link, as the only element, for the record
       of their last visit; else empty.
     - `known`: the record of a person whom a provider has confirmed, such as Slack; else None.
+    - `label`: what stays the same of the cookie of such a person: when they signed in and a random
+      part, in hexadecimal.
     """
 
     visitor: Visitor
@@ -148,6 +160,7 @@ class BrowserSession:
     until: float
     accounts: Sequence[PageAccount] = ()
     known: SignedInPerson | None = None
+    label: str = ""
 
 
 class SignInMethods:
@@ -214,8 +227,9 @@ class TokenAuthentication:
     is compared, so that an answer gives a guesser no information. Requests with a session are never
     counted.
 
-    Sessions are sealed with a key that is derived from the token. A session ends with its token,
-    and when its person signs out. Without `methods`, nobody has a session of a provider.
+    Sessions are sealed with a key that is derived from the page's key and the token. A session ends
+    with its token, and when its person signs out. Without `methods`, nobody has a session of a
+    provider.
     """
 
     platform = WEB_PLATFORM
@@ -223,26 +237,34 @@ class TokenAuthentication:
     def __init__(
         self,
         host: str,
-        token: str,
+        page_secrets: PageSecrets,
         url: str,
         people: PageAccounts,
         owner: OwnerName,
         *,
-        is_generated: bool = False,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`host` is the listen address, `url` the public origin behind a proxy, `token` the owner's
-        token, and `people` the accounts. `is_generated` says that Ponte generated that token."""
-        if not token:
+        """`host` is the listen address, `url` the public origin behind a proxy, and `people` the
+        accounts."""
+        if not page_secrets.token:
             raise ValueError("the page needs a token")
-        self._token = token.encode()
+        self._token = page_secrets.token.encode()
         # Nobody can guess a generated token, so the limit of wrong tokens does not hold for it.
-        self._is_generated = is_generated
-        self._key = hmac.digest(self._token, b"ponte session", "sha256")
+        self._is_generated = page_secrets.is_generated
+        self._key = hmac.digest(page_secrets.key, b"ponte session " + self._token, "sha256")
         """The key that seals the owner's sessions. Those of other people are derived from it."""
+        public = urlsplit(url)
+        self.secure = public.scheme == "https"
+        """Whether cookies are sent over https only."""
         # Browsers keep cookies by host and not by port: two Pontes of one machine need two names.
-        self.cookie = f"ponte-{_seal(self._key, '')[:8]}"
+        # `__Host-`: no other host of the domain can set it.
+        prefix = "__Host-ponte" if self.secure else "ponte"
+        self.cookie = f"{prefix}-{_seal(page_secrets.key, '')[:8]}"
+        # 0.2.0 had no key of the page. Its sessions are read until they end, 30 days at most.
+        former_key = hmac.digest(self._token, b"ponte session", "sha256")
+        self._keys = {self.cookie: self._key, f"ponte-{_seal(former_key, '')[:8]}": former_key}
+        """The names of session cookies, and the key that seals each."""
         self._clock = clock  # for the times of wrong tokens
         self._now = now  # for the times in sessions and records, in seconds since the epoch
         self._people = people
@@ -252,9 +274,6 @@ class TokenAuthentication:
         built; None allows links and no provider."""
         self._tries: deque[tuple[float, str]] = deque()
         """Wrong tokens of the last minute: when they came, and from where."""
-        public = urlsplit(url)
-        self.secure = public.scheme == "https"
-        """Whether cookies are sent over https only."""
         self._hosts = {host.lower(), (public.hostname or "").lower()} - {""}
         """The names, besides loopback, that a Host header may have."""
         self.origin = f"{public.scheme}://{public.netloc}".lower() if public.netloc else ""
@@ -433,8 +452,8 @@ class TokenAuthentication:
 
     async def find_program(self, digest: str) -> Visitor | None:
         """Return the visitor of the API token with this SHA-256, None if there is none. Raise
-        SessionEnded or ConfirmAgain if its person has no access now, NotConfirmed if that is not
-        known, Unauthorized, NotStored.
+        SessionEnded, LinksOff or ConfirmAgain if its person has no access now, NotConfirmed if that
+        is not known, Unauthorized, NotStored.
 
         The author of its messages is marked as a program, so that no part of Ponte lets it decide
         or administer (`core.people.policy`).
@@ -463,6 +482,8 @@ class TokenAuthentication:
                 return None
             await self._check_access(known, ABSENT_SECONDS)
             person = known.person
+        elif id != OWNER_ID and self.methods and not self.methods.has_links():
+            raise errors.LinksOff
         author = replace(person, is_bot=True, api_token=api_token.id)
         return Visitor(author, digest, program=api_token.kind)
 
@@ -473,12 +494,10 @@ class TokenAuthentication:
         return self._now() - session.began_at if session else math.inf
 
     async def describe_session(self, visit: Visit) -> str:
-        """Return when the session of a person of a provider began (hexadecimal seconds since the
-        epoch) and the hash of the person's key; "0-" without one. Raise NotStored."""
+        """Return the session of a person of a provider as `open_session` continues it; "" without
+        one. Raise NotStored."""
         session = await self._read_session(visit.headers)
-        if session and session.known:
-            return f"{int(session.began_at):x}-{hash_token(session.visitor.person.key)}"
-        return "0-"
+        return _describe(session.label, session.known) if session and session.known else ""
 
     async def is_owner_token(self, token: str, visit: Visit) -> bool:
         """Return whether a text that somebody typed is the owner's token, or the page's link with
@@ -532,22 +551,27 @@ class TokenAuthentication:
         claim = f"{int(self._now()) + SESSION_SECONDS:x}-{secrets.token_hex(8)}"
         if visitor and visitor.token:
             claim = f"{claim}-{visitor.person.id}"
-        return f"{claim}-{_seal(self._sealing_key(visitor or self._owner), claim)}"
+        return f"{claim}-{_seal(_sealing_key(self._key, visitor or self._owner), claim)}"
 
-    async def open_session(self, identity: Identity, began_at: float = 0.0) -> str:
+    async def open_session(self, identity: Identity, session: str = "") -> str:
         """Return the cookie value of a session of a person whom a provider has confirmed.
 
-        `began_at`: the session that the provider was asked to confirm began then, and ends as early
-        as it would have. Raise NotStored, and the Refusal that the person reads.
+        `session`: the one that was to be confirmed (`describe_session`). It goes on, and ends as
+        early as before: a sign-out ends all its cookies. Raise SessionEnded if it is over or
+        somebody else's, NotStored, and the Refusal that the person reads.
         """
-        # With `began_at`, a session was only confirmed: the audit log gets no line of a sign-in.
-        now, is_new = self._now(), not began_at
-        known = await self._people.record_sign_in(identity, now, is_new=is_new)
-        if known.removed_at:  # the owner has removed this person
+        people, key, label = self._people, identity.person.key, session.partition("-")[0]
+        if session:
+            known = await people.find_sign_in(key)
+            is_theirs = known and hmac.compare_digest(session, _describe(label, known))
+            if not is_theirs or await people.is_session_ended(hash_token(f"{label}-{key}")):
+                raise errors.SessionEnded(PROVIDER_SESSION_ENDED)
+        # A confirmation is no sign-in: the audit log gets no line of it.
+        known = await people.record_sign_in(identity, self._now(), is_new=not session)
+        if known.removed_at:
             raise errors.AccessRemoved
-        # The part of the cookie's claim that stays when the cookie is renewed.
-        rest = f"{int(began_at or now):x}.{secrets.token_hex(8)}-{known.person.key}"
-        return self._seal_session(Visitor(known.person, known.session_key), rest)
+        label = label or f"{int(self._now()):x}.{secrets.token_hex(8)}"
+        return self._seal_session(Visitor(known.person, known.session_key), f"{label}-{key}")
 
     async def sign_out_everywhere(self, visitor: Visitor) -> None:
         """End all sessions of a person of a provider. Raise NotStored, NotAllowed for others."""
@@ -555,7 +579,7 @@ class TokenAuthentication:
             raise NotAllowed(
                 "Your link opens this page. To end all sessions, ask Ponte's owner for a new link."
             )
-        await self._people.end_all_sessions(visitor.person)
+        await self._people.end_all_sessions(visitor.person, self._now())
 
     def _seal_session(self, visitor: Visitor, rest: str) -> str:
         """Return the cookie value of a provider's session that ends if it is not used. `rest` is
@@ -563,7 +587,7 @@ class TokenAuthentication:
         the time of the sign-in, after which the session lasts PROVIDER_SESSION_SECONDS at most."""
         latest = int(rest.partition(".")[0], 16) + PROVIDER_SESSION_SECONDS
         claim = f"{min(int(self._now()) + IDLE_SECONDS, latest):x}-{rest}"
-        return f"{claim}-{_seal(self._sealing_key(visitor), claim)}"
+        return f"{claim}-{_seal(_sealing_key(self._key, visitor), claim)}"
 
     def _may_use_link(self, visitor: Visitor) -> bool:
         """Return whether the visitor is the owner, or people may sign in with links."""
@@ -603,7 +627,7 @@ class TokenAuthentication:
     def form_token(self, visitor: Visitor) -> str:
         """Return a value that only pages in this visitor's session have. It proves that a form was
         not sent by another site. It ends with their session and their token."""
-        return _seal(self._sealing_key(visitor), f"form {visitor.session}")
+        return _seal(_sealing_key(self._key, visitor), f"form {visitor.session}")
 
     async def sign_out(self, visit: Visit) -> None:
         """End the session of this request in all processes. Raise NotStored."""
@@ -611,21 +635,23 @@ class TokenAuthentication:
         if session and not await people.is_session_ended(session.visitor.session):
             await people.end_session(session.visitor.session, session.until)
 
-    def _read_cookie(self, headers: Mapping[str, str]) -> tuple[str, str] | None:
-        """Return the claim of the session cookie and its seal, None without such a cookie.
+    def _read_cookie(self, headers: Mapping[str, str]) -> tuple[str, str, bytes] | None:
+        """Return the claim of the session cookie, its seal and the key of the owner's seals; None
+        without such a cookie.
 
         The claim is the end in seconds, a random part and, except for the owner, the person's name.
         """
         try:
-            cookie = SimpleCookie(headers.get("cookie", "")).get(self.cookie)
+            cookies = SimpleCookie(headers.get("cookie", ""))
         except CookieError:
             return None
-        if cookie is None:
-            return None
-        claim, _, seal = cookie.value.rpartition("-")
-        return claim, seal
+        for name, key in self._keys.items():
+            if name in cookies:
+                claim, _, seal = cookies[name].value.rpartition("-")
+                return claim, seal, key
+        return None
 
-    async def _why_ended(self, claim: str, seal: str) -> Refusal:
+    async def _why_ended(self, claim: str, seal: str, owner_key: bytes) -> Refusal:
         """Return why the session of a cookie is not valid. Somebody who makes up a cookie must not
         find out who has an account, so the seal is compared with those of ended tokens: only a
         cookie that was once valid leads to the reason."""
@@ -639,7 +665,7 @@ class TokenAuthentication:
             with suppress(NotStored):  # then the reason is left out
                 for token in await self._people.list_ended_tokens(person.key):
                     # The session began with the token whose key made this seal.
-                    key = self._sealing_key(Visitor(person, token.token_hash))
+                    key = _sealing_key(owner_key, Visitor(person, token.token_hash))
                     if hmac.compare_digest(_bytes(seal), _bytes(_seal(key, claim))):
                         return errors.SessionEnded(_ended_refusal(token).sentence)
         return errors.SessionEnded()
@@ -653,7 +679,7 @@ class TokenAuthentication:
         by one with a later end, once in RENEWAL_SECONDS. That is the `visitor.cookie`, which the
         response to the request brings to the browser.
         """
-        claim, seal = self._read_cookie(headers) or ("", "")
+        claim, seal, owner_key = self._read_cookie(headers) or ("", "", b"")
         if not claim:
             return None
         # A claim is END-RANDOM, with -NAME for all but the owner. END is in hexadecimal seconds.
@@ -671,7 +697,8 @@ class TokenAuthentication:
                 return None
             visitor, accounts = self._visitor_of(account), [account]
         # From here on, the claim is one that Ponte has made.
-        if not hmac.compare_digest(_bytes(seal), _bytes(_seal(self._sealing_key(visitor), claim))):
+        expected = _seal(_sealing_key(owner_key, visitor), claim)
+        if not hmac.compare_digest(_bytes(seal), _bytes(expected)):
             return None
         end, _, rest = claim.partition("-")
         until = int(end, 16)
@@ -682,12 +709,14 @@ class TokenAuthentication:
             return BrowserSession(visitor, until - SESSION_SECONDS, until, accounts)
         # A provider's session: its random part begins with the time of the sign-in, and `rest`
         # names the session, because the end before it changes with each renewal.
-        began_at = int(rest.partition(".")[0], 16)
+        label = rest.partition("-")[0]
+        began_at = int(label.partition(".")[0], 16)
         visitor = replace(visitor, session=hash_token(rest), until=until)
         renewed = self._seal_session(visitor, rest)
         if int(renewed.partition("-")[0], 16) - until >= RENEWAL_SECONDS:
             visitor = replace(visitor, cookie=renewed)
-        return BrowserSession(visitor, began_at, began_at + PROVIDER_SESSION_SECONDS, known=known)
+        latest = began_at + PROVIDER_SESSION_SECONDS
+        return BrowserSession(visitor, began_at, latest, known=known, label=label)
 
     async def _is_ended(self, visitor: Visitor) -> bool:
         """Return whether the visitor signed out.
@@ -710,16 +739,6 @@ class TokenAuthentication:
     def _visitor_of(self, account: PageAccount) -> Visitor:
         platform, _, name = account.person.partition(":")
         return Visitor(Person(platform, name, name=name), account.token_hash)
-
-    def _sealing_key(self, visitor: Visitor) -> bytes:
-        """Return the key that seals this visitor's sessions.
-
-        It includes the owner's token, so that the stored hashes of tokens are not enough to make a
-        session.
-        """
-        if not visitor.token:
-            return self._key
-        return hmac.digest(self._key, visitor.token.encode(), "sha256")
 
     async def _record_visit(self, visitor: Visitor, accounts: Sequence[PageAccount]) -> None:
         """Store the day of the visit of a person with an account, once a day. `accounts` are those
@@ -858,6 +877,20 @@ PROVIDER_SESSION_ENDED = "Your session has ended. Sign in again."
 
 def _ended_refusal(token: EndedToken) -> Refusal:
     return errors.AccessRemoved() if token.was_removed else errors.LinkRenewed()
+
+
+def _describe(label: str, known: SignedInPerson) -> str:
+    """Return a provider's session as its confirmation names it: the label of its cookie, and a hash
+    that ends with its person's other sessions (`session_key`)."""
+    return f"{label}-{hash_token(f'{known.person.key} {known.session_key}')}"
+
+
+def _sealing_key(owner_key: bytes, visitor: Visitor) -> bytes:
+    """Return the key that seals this visitor's sessions. It includes the owner's, so that the
+    stored hashes of tokens are not enough to make a session."""
+    if not visitor.token:
+        return owner_key
+    return hmac.digest(owner_key, visitor.token.encode(), "sha256")
 
 
 def _seal(key: bytes, claim: str) -> str:

@@ -80,7 +80,7 @@ MANIFEST_NAME = "manifest.json"
 FORMAT_VERSION = 1
 BACKUP_NAMES = re.compile(
     r"ponte\.db|sample\.db|audit\.log(\.[0-9]{1,3})?"
-    r"|pseudonyms\.key|web-token|settings\.env|files/[0-9A-Za-z]{1,2}/[0-9A-Za-z]{1,64}"
+    r"|pseudonyms\.key|page\.key|web-token|settings\.env|files/[0-9A-Za-z]{1,2}/[0-9A-Za-z]{1,64}"
 )
 """The names in a home that a backup contains. A home of Ponte 0.1.0 has the audit log in files."""
 _MAX_MANIFEST_BYTES = 64 << 20
@@ -379,7 +379,7 @@ SNAPSHOT_ATTEMPTS = 5
 """How many moments are tried if files disappear while they are linked."""
 _DATED_NAME = re.compile(r"ponte-\d{8}T\d{6}Z\.tar\.gz")
 """The name of a backup in a folder."""
-_SMALL_FILES = ("pseudonyms.key", "web-token")
+_SMALL_FILES = ("pseudonyms.key", "page.key", "web-token")
 
 
 class StoredInPostgres(PonteError):

@@ -457,6 +457,22 @@ def is_loopback(host: str) -> bool:
         return host.lower() == "localhost"
 
 
+IpAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def parse_address(host: str) -> IpAddress:
+    """Return the address in `host`, an IPv4 address inside an IPv6 one (::ffff:192.0.2.1) as such.
+    Raise ValueError."""
+    address = ipaddress.ip_address(host)
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def is_reserved_address(address: IpAddress) -> bool:
+    """Return whether no server of ours can have this address: link-local, where clouds offer their
+    credentials (169.254.169.254), multicast, or unspecified (0.0.0.0)."""
+    return address.is_link_local or address.is_multicast or address.is_unspecified
+
+
 def is_local_host(host: str) -> bool:
     """Return whether `host` is in a network that is not public, as far as its name says: an address
     of such a network, a name without dots, or one below `internal` or `local`."""

@@ -15,7 +15,7 @@ from core.changes.standing import REFUSAL_SENTENCES, Standing, lacks
 from core.domain.changes import Change, Draft, Proposal
 from core.domain.messages import Address, ChangeAction, Person
 from core.domain.records import PlaceRights, Verdict, Viewer
-from core.people.policy import MAX_CONFIRMED_AGE_SECONDS, Policy
+from core.people.policy import MAX_CONFIRMED_AGE_SECONDS, Policy, find_max_age
 from core.people.rules import NO_RIGHTS, OWNER_ID, place_names
 
 _ADMIN = "An admin must approve {id}."
@@ -359,9 +359,8 @@ class Approval:
         key = self.canonical_person(person.key)
         is_asker = key == self.canonical_person(proposal.asker.key)
         has_copy = person.key in change.copy_recipients
-        at_here = await policy.look_up_rights(
-            person, here, names, max_age=MAX_CONFIRMED_AGE_SECONDS, waits=waits
-        )
+        max_age = find_max_age(person) if since else MAX_CONFIRMED_AGE_SECONDS
+        at_here = await policy.look_up_rights(person, here, names, max_age=max_age, waits=waits)
         # `known` is what the platform has told of the person; it is not asked a second time.
         at_there = policy.rights_by(person, there, at_here.known)
         # Whoever reads the card in a copy or on the page approves with their rights in the place
@@ -396,7 +395,7 @@ class Approval:
             is_named=(is_asker and ASKER in approvers.names) or at_here.fits(names, "people"),
             is_decider=key == self.canonical_person(change.decider.key if change.decider else ""),
             has_approved=person.key in change.approver_keys,
-            has_left=await policy.has_left(person, here, since) if since else False,
+            has_left=since > 0 and await policy.has_left(person, here, since, is_deed=True),
             # The place in which they decide or read.
             is_same_workspace=is_same_workspace,
             # From where its asker may propose it again: from its conversation, or from the channel
@@ -419,7 +418,8 @@ class Approval:
         if lacks("asker_propose", actions, standing):
             standing = replace(standing, asker_propose=await self.find_asker_rights(change))
         if lacks("asker_has_left", actions, standing):
-            has_left = await policy.has_left(proposal.asker, there, proposal.created_at)
+            asked_at = proposal.created_at
+            has_left = await policy.has_left(proposal.asker, there, asked_at, is_deed=True)
             standing = replace(standing, asker_has_left=has_left)
         return standing
 
@@ -427,8 +427,7 @@ class Approval:
         """Return whether the change's asker still has each of the rights to propose it, in the
         place where they asked. An approval counts only while they have them all."""
         asker, there = change.proposal.asker, change.proposal.address
-        max_age = MAX_CONFIRMED_AGE_SECONDS
-        rights = await self.policy.look_up_rights(asker, there, max_age=max_age)
+        rights = await self.policy.look_up_rights(asker, there, max_age=find_max_age(asker))
         needed = self.kinds[change.draft.kind].rights_to_propose(change.draft)
         # A refusal names the right as ponte.toml does, as in `propose:Invoices`.
         return tuple(replace(rights.may(*right), right=":".join(right[:2])) for right in needed)

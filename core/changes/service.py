@@ -154,11 +154,13 @@ class Proposals:
         if change.state == "open":
             await self.lifecycle.close(change, "withdrawn", None)
 
-    async def withdraw_of(self, person: str) -> None:
+    async def withdraw_of(self, person: str, platform: str = "") -> None:
         """Deny all open proposals of the person with this key, who has left, in the name of Ponte.
-        Nobody can approve them any more."""
+        Nobody can approve them any more. `platform`: only those from there."""
         for change in await self.lifecycle.ledger.list_waiting_for_people():
-            if change.proposal.asker.key == person:
+            proposal = change.proposal
+            is_there = platform in ("", proposal.address.platform)
+            if proposal.asker.key == person and is_there:
                 await self.lifecycle.close(change, "denied", PONTE_PERSON)
 
     async def withdraw_drafts_of(self, applier: str) -> int:

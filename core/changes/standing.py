@@ -37,7 +37,8 @@ REFUSAL_SENTENCES: Mapping[str, str] = {
         "there (`{right}`)."
     ),
     "asker_left": (
-        "{id} can no longer be applied: the person who requested it is no longer a member."
+        "{id} can no longer be applied: the person who requested it is no longer a member, or has "
+        "signed out everywhere."
     ),
     "not_asker": "Someone else requested {id}. Only they can propose it again.",
     "repeat_elsewhere": "{id} was requested in another conversation. Propose it again there.",
@@ -85,7 +86,7 @@ class Standing:
     """True if they denied it."""
     has_approved: bool
     has_left: bool | None
-    """True if they were removed since they approved it."""
+    """True if they were removed, or took it back, since they approved it."""
 
     is_same_workspace: bool
     """True if the place has the platform and workspace where it was asked for."""
@@ -108,7 +109,7 @@ class Standing:
     """The rights of its asker to propose it, where they asked. None as long as no rule needs them:
     only the rules about an approval and an undo do, unless something else refuses it."""
     asker_has_left: bool | None = None
-    """True if its asker was removed since. Only an approval depends on that."""
+    """True if its asker was removed, or took it back, since. Only an approval depends on that."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -360,13 +360,14 @@ class SqlPersonalData(SqlStore):
         """Return the ids of the person's files."""
         return await self._select("SELECT id FROM files WHERE person = ?", who.key)
 
-    async def list_unfinished_turns(self, who: KnownPerson) -> Sequence[int]:
-        """Return the `seq` of the person's turns that have not ended, the latest first."""
+    async def list_unfinished_turns(self, who: KnownPerson, platform: str = "") -> Sequence[int]:
+        """Return the `seq` of the person's turns that have not ended, the latest first. `platform`:
+        only those in its conversations."""
         sql = (
             f"SELECT seq FROM inbox WHERE person = ? AND state NOT IN ({_FINAL})"  # noqa: S608
-            " ORDER BY seq DESC"
+            " AND conversation LIKE ? ORDER BY seq DESC"
         )
-        return await self._select(sql, who.key)
+        return await self._select(sql, who.key, f"{platform}:%" if platform else "%")
 
     @transaction
     def erase(

@@ -373,6 +373,9 @@ class HomeFolder(Protocol):
         """Return the key by which people's names for external servers are made: 32 random bytes,
         created once."""
 
+    def page_key(self) -> bytes:
+        """Return the key of the page's cookies: 32 random bytes, created once."""
+
     def web_token(self) -> str:
         """Return the page's stored token; create it if there is none."""
 

@@ -56,7 +56,8 @@ SENTENCES: Mapping[str, str] = {
     ),
     "schedule-rights": (
         "The schedule `{schedule}` is paused. When it was due on {when}, its owner no longer had "
-        "permission in that channel. What it does: {what}"
+        "permission in that channel, or hadn't signed in with their company's account for 7 days. "
+        "What it does: {what}"
     ),
     "schedule-allowance": (
         "The schedule `{schedule}` didn't run on {when}, because a usage limit was reached. It "

@@ -158,7 +158,7 @@ class PageAccounts(Protocol):
     async def confirm_sign_in(self, person: str, now: float) -> None:
         """Record that the provider confirmed the person now. Raises NotStored."""
 
-    async def end_all_sessions(self, person: Person) -> None:
+    async def end_all_sessions(self, person: Person, now: float) -> None:
         """End all sessions of a person who signed in with a provider, in every process. Raises
         NotStored."""
 

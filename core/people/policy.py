@@ -103,6 +103,18 @@ Titles in NocoDB have at most 255 characters, but people and models can send any
 """
 
 
+def find_max_age(person: Person, right: str = "") -> float:
+    """Return the maximum age in seconds of a platform's data about a person for a right that they
+    use now; without one, for what they did earlier.
+
+    An OIDC provider confirms people only in their browser. The page, tokens and schedules ask for
+    that, so only decisions need newer data.
+    """
+    is_oidc = person.platform == rules.OIDC_PLATFORM
+    takes_stale = right not in DECISION_RIGHTS if is_oidc else right in RIGHTS_ON_STALE_DATA
+    return MAX_STALE_SECONDS if takes_stale else MAX_CONFIRMED_AGE_SECONDS
+
+
 @dataclass(slots=True)
 class PlatformPeople:
     """The functions that ask platforms about people (groups, guest status, departures), by the
@@ -114,6 +126,9 @@ class PlatformPeople:
     memberships: dict[str, GroupLookup] = field(default_factory=dict)
     guests: dict[str, GuestLookup] = field(default_factory=dict)
     departures: dict[str, DepartureLookup] = field(default_factory=dict)
+    withdrawals: dict[str, DepartureLookup] = field(default_factory=dict)
+    """In place of `departures`, for a moment at which somebody asked for a change or approved it.
+    """
     workspaces: dict[str, WorkspaceLookup] = field(default_factory=dict)
 
     def add(
@@ -183,8 +198,8 @@ class Rights:
     confirmed: Rights | None = None
     """The rights by data that the platform confirmed within minutes.
 
-    Set only if that is less than `known`. It then decides every right except
-    `RIGHTS_ON_STALE_DATA`.
+    Set only if that is less than `known`. It then decides the rights that need it
+    (`find_max_age`).
     """
     _book: RuleBook | None = field(default=None, init=False)
     """The rules of ponte.toml by which `_decisions` were made."""
@@ -203,11 +218,10 @@ class Rights:
         """Decide the right and return which rule decided.
 
         `names` of a table are its title and its id. A verdict that depends on unknown data is a
-        denial with `is_unknown` set. If `known` holds older data of the platform than most rights
-        need, `confirmed` has the rights by newer data, and decides all but
-        `RIGHTS_ON_STALE_DATA`.
+        denial with `is_unknown` set.
         """
-        if self.confirmed is not None and right not in RIGHTS_ON_STALE_DATA:
+        needs_confirmed = find_max_age(self.person, right) == MAX_CONFIRMED_AGE_SECONDS
+        if self.confirmed is not None and needs_confirmed:
             return self.confirmed.may(right, *names)
         decision = self.decide(right, *names)
         verdict = decision.verdict
@@ -364,7 +378,7 @@ class Policy:
         if data that is not known yet could allow the right, or could make it one that a rule
         denies (`Verdict.may_be_denied`).
         """
-        max_age = MAX_STALE_SECONDS if right in RIGHTS_ON_STALE_DATA else MAX_CONFIRMED_AGE_SECONDS
+        max_age = find_max_age(person, right)
         for waits in (False, True):  # first with the cached data alone
             rights = await self.look_up_rights(person, address, max_age=max_age, waits=waits)
             verdict = rights.may(right, *names)
@@ -377,7 +391,7 @@ class Policy:
 
         Requests data from the platform only where a decision depends on it. Waits up to
         `_CONFIRM_TIMEOUT_SECONDS` for confirmed data. Then it also requests older data, which
-        counts for `RIGHTS_ON_STALE_DATA`.
+        counts for some rights (`find_max_age`).
         """
         rights = self.rights_by(person, address, self._cached_facts(person))
         if rights.is_complete:  # no right depends on data that is missing
@@ -449,7 +463,7 @@ class Policy:
         """
         for waits in (False, True):  # first with the cached data alone
             rights = await self.look_up_rights(
-                person, address, names, max_age=MAX_CONFIRMED_AGE_SECONDS, waits=waits
+                person, address, names, max_age=find_max_age(person), waits=waits
             )
             if (is_one := rights.fits(names, "people")) is not None:
                 return is_one
@@ -491,14 +505,18 @@ class Policy:
         rights = await self.look_up_rights(person, address, max_age=MAX_CONFIRMED_AGE_SECONDS)
         return self._is_home_member(person, address, rights.known)
 
-    async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
+    async def has_left(
+        self, person: Person, address: Address, since: float, *, is_deed: bool = False
+    ) -> bool | None:
         """Return True if a person who was a member of the place `address` at the time `since` (in
-        Unix seconds) is a member no longer, False if they still are.
+        Unix seconds) is a member no longer, False if they still are. `is_deed`: True also if they
+        have withdrawn what they asked for or approved then (`withdrawals`).
 
         Return None if the platform does not answer in time, or does not tell. On a platform without
         such a look-up, nobody leaves.
         """
         ask = self.people.departures.get(person.platform)
+        ask = self.people.withdrawals.get(person.platform, ask) if is_deed else ask
         if ask is None:
             return False
         try:
@@ -768,15 +786,17 @@ class Policy:
     ) -> tuple[frozenset[str] | None, bool]:
         """Return the groups or roles of a person, None if the platform does not disclose them or
         did not answer, and whether it answered in time. They are cached for a short time, because
-        each decision asks for them. In the result, each id begins with the platform's name, as in
-        rules; some platforms add it themselves. `max_age` is the maximum age in seconds of
-        data from the adapter's own cache, and `seconds` the maximum wait."""
+        each decision asks for them; not those of OIDC people, which every process reads from the
+        database, so that the latest ones count at once. In the result, each id begins with the
+        platform's name, as in rules; some platforms add it themselves. `max_age` is the maximum age
+        in seconds of data from the adapter's own cache, and `seconds` the maximum wait."""
         now = self.clock()
         expires, groups = self._groups.get(person.key, (0.0, None))
         if now < expires:
             return groups, True
+        is_stored = person.platform == rules.OIDC_PLATFORM
         try:
-            async with asyncio.timeout(seconds):
+            async with asyncio.timeout(_LOOKUP_TIMEOUT_SECONDS if is_stored else seconds):
                 ids = await self.people.memberships[person.platform](person, max_age)
         except TimeoutError:
             return None, False
@@ -784,7 +804,8 @@ class Policy:
             return None, True
         prefix = f"{person.platform}:"
         groups = frozenset(id if id.startswith(prefix) else prefix + id for id in ids)
-        if max_age <= MAX_CONFIRMED_AGE_SECONDS:  # only such data suffices for every right
+        # Only such data suffices for every right.
+        if max_age <= MAX_CONFIRMED_AGE_SECONDS and not is_stored:
             if len(self._groups) >= _MAX_CACHED_PEOPLE:
                 # The cache holds for seconds, so losing it costs only some look-ups.
                 self._groups.clear()

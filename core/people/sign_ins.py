@@ -13,11 +13,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import quote
 
-from core.base.errors import NotFound
+from core.base.errors import NotFound, Refusal
 from core.domain.messages import Person
 from core.people.audit import audit_step
 from core.people.rules import OIDC_PLATFORM
 from core.store.database import SqlConnection, SqlRow, SqlStore, query, transaction
+from core.store.remembered import read_text, write_text
 from core.store.tables import TableDeclaration, real, text
 
 SIGN_INS_TABLE = TableDeclaration(
@@ -45,8 +46,24 @@ SIGN_INS_TABLE = TableDeclaration(
 CONFIRMED_SECONDS = 3600.0
 """How long the page is open to a person whom their provider does not confirm again."""
 ABSENT_SECONDS = 7 * 86_400.0
-"""How long programs and schedules of a person of an OIDC provider work after the provider confirmed
-the person: it can be asked only while they are at their browser."""
+"""How long programs and schedules of a person of an OIDC provider work, with the person's groups,
+after the provider confirmed them: it can be asked only while they are at their browser."""
+
+
+ISSUERS = "sign-in-issuers"
+"""The row of `remembered` with the issuer of each provider, by the provider's name."""
+
+
+class AnotherIssuer(Refusal):
+    """Raised if a provider's name leads to another server than before: number 42 there is somebody
+    else. `label` is set where the sentence is shown."""
+
+    code = "another_issuer"
+    sentence = "Sign-in with {label} isn't set up correctly. Contact the person who runs Ponte."
+
+    def __init__(self, provider: str) -> None:
+        super().__init__(label=provider)
+        self.detail = f"run `ponte people move-provider {provider}`, or use a new NAME"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +71,15 @@ class Identity:
     """A person whose identity a provider (Slack, or an OIDC server) has just confirmed.
 
     `provider` is the NAME of `[sign_in.NAME]`, or "slack". `person` has the name to show, which
-    never identifies anybody. `groups` are those of the provider's token, by their names there. The
-    constructor raises ValueError if the key could be that of somebody else, for example because an
-    id contains a colon.
+    never identifies anybody. `groups` are those of the provider's token, by their names there.
+    `issuer` is the address of an OIDC provider. The constructor raises ValueError if the key could
+    be that of somebody else, for example because an id contains a colon.
     """
 
     provider: str
     person: Person
     groups: tuple[str, ...] = ()
+    issuer: str = ""
 
     def __post_init__(self) -> None:
         person = self.person
@@ -83,9 +101,10 @@ def escape_subject(subject: str) -> str:
 class SignedInPerson:
     """A person who has signed in with a provider, as stored.
 
-    `session_key` is a random text that each of their session cookies must contain; a new one ends
-    all their sessions. Times are in seconds since the epoch: the first and the last sign-in, and
-    when the provider last confirmed them. `removed_at` is 0 unless an operator removed them.
+    `session_key` is a text that each of their session cookies must contain: when it was made, and a
+    random part. A new one ends all their sessions. Times are in seconds since the epoch: the first
+    and the last sign-in, and when the provider last confirmed them. `removed_at` is 0 unless an
+    operator removed them.
     """
 
     person: Person
@@ -96,6 +115,12 @@ class SignedInPerson:
     last_at: float
     confirmed_at: float
     removed_at: float = 0.0
+
+    @property
+    def sessions_since(self) -> float:
+        """The time when the person last ended all their sessions, or signed in first."""
+        # Keys of 0.2.0 do not begin with a time.
+        return float(self.session_key.rpartition("-")[0] or self.first_at)
 
     @property
     def group_names(self) -> frozenset[str]:
@@ -120,10 +145,15 @@ class SqlSignIns(SqlStore):
         """Store that a provider confirmed a person now, and return them as they are stored. With
         `is_new`, the person signs in, which gets a line in the audit log; otherwise the provider
         only confirmed a session that exists. The row of a person who was removed does not change.
+        Raise AnotherIssuer.
 
         A person who signed in before keeps their `session_key`, so that sessions in their other
         browsers stay valid."""
         person = identity.person
+        issuers = json.loads(read_text(connection, ISSUERS) or "{}")
+        if issuers.setdefault(identity.provider, identity.issuer) != identity.issuer:
+            raise AnotherIssuer(identity.provider)
+        write_text(connection, ISSUERS, json.dumps(issuers))
         # The provider of a stored person cannot change, because the key contains it.
         connection.execute(
             "INSERT INTO sign_ins (person, provider, name, group_names, session_key, first_at,"
@@ -137,7 +167,7 @@ class SqlSignIns(SqlStore):
                 identity.provider,
                 person.name,
                 json.dumps(identity.groups),
-                secrets.token_hex(16),
+                _make_session_key(now),
                 now,
                 now,
                 now,
@@ -148,6 +178,16 @@ class SqlSignIns(SqlStore):
         if is_new and not stored.removed_at:
             audit_step("person-signed-in", person, person=person.key)(connection)
         return stored
+
+    @transaction
+    def move_provider(
+        self, connection: SqlConnection, provider: str, issuer: str, by: Person
+    ) -> None:
+        """Let people of a provider sign in with another server, whose accounts are theirs if they
+        have the same ids."""
+        issuers = json.loads(read_text(connection, ISSUERS) or "{}")
+        write_text(connection, ISSUERS, json.dumps({**issuers, provider: issuer}))
+        audit_step("provider-moved", by, provider=provider, issuer=issuer)(connection)
 
     @query
     def find_sign_in(self, connection: SqlConnection, person: str) -> SignedInPerson | None:
@@ -168,12 +208,12 @@ class SqlSignIns(SqlStore):
         await self._execute(sql, now, person, now)
 
     @transaction
-    def end_all_sessions(self, connection: SqlConnection, person: Person) -> None:
+    def end_all_sessions(self, connection: SqlConnection, person: Person, now: float) -> None:
         """End all sessions of a person who signed in with a provider: they are valid only with the
         `session_key` that the person had, and this sets a new one. A person whom an operator
         removed meanwhile stays removed."""
         sql = "UPDATE sign_ins SET session_key = ? WHERE person = ?"
-        connection.execute(sql, (secrets.token_hex(16), person.key)).close()
+        connection.execute(sql, (_make_session_key(now), person.key)).close()
         audit_step("person-sessions-ended", person, person=person.key)(connection)
 
     @transaction
@@ -195,10 +235,14 @@ class SqlSignIns(SqlStore):
     def admit_sign_in(self, connection: SqlConnection, person: str, by: Person) -> None:
         """Let a person who was removed sign in again. Their earlier sessions stay ended. Raise
         NotFound."""
-        _find(connection, person)
+        key = _make_session_key(_find(connection, person).removed_at)
         sql = "UPDATE sign_ins SET session_key = ?, removed_at = 0 WHERE person = ?"
-        connection.execute(sql, (secrets.token_hex(16), person)).close()
+        connection.execute(sql, (key, person)).close()
         audit_step("person-added", by, person=person)(connection)
+
+
+def _make_session_key(now: float) -> str:
+    return f"{now}-{secrets.token_hex(16)}"
 
 
 def _find(connection: SqlConnection, person: str) -> SignedInPerson:

@@ -14,6 +14,7 @@ from core.changes.cards import describe_revision
 from core.changes.service import ChangeService
 from core.changes.standing import may_see, require
 from core.domain.records import RIGHT_OF_EFFECT, Health, Turn
+from core.people.policy import find_max_age
 from core.people.rules import check_right_name, explain_denial, explain_verdict, is_right
 from core.turn.run import Assistant
 
@@ -101,7 +102,11 @@ async def _explain_change(changes: ChangeService, turn: Turn, id: str) -> str:
         lines.append(say(_BY_POLICY))
     elif change.decider:
         right = approval.kinds[change.draft.kind].right_to_approve(change.draft)
-        verdict = await approval.policy.may(change.decider, proposal.address, *right)
+        max_age = find_max_age(change.decider)
+        rights = await approval.policy.look_up_rights(
+            change.decider, proposal.address, max_age=max_age
+        )
+        verdict = rights.may(*right)
         lines += [say(_DECIDED), f"- {explain_verdict(verdict)}"]
     return "\n".join(lines)
 

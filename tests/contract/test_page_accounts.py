@@ -12,10 +12,11 @@ from unittest.mock import AsyncMock
 import pytest
 
 from bot.people import PageAccountService, PersonalDataService, WrongName
-from core.base.errors import BadInput, NotFound
+from core.base.errors import BadInput, NotFound, Refusal
 from core.chat.approval_notices import PersonNoticeService
 from core.domain.messages import Address, Answer, Message, Person
 from core.domain.records import EndedToken
+from core.erasure import SqlPersonalData
 from core.journal.jobs import Alone
 from core.people.audit import OPERATOR
 from core.people.notices import LINK_RENEWED, Outbox, PersonNotice, put_person_notice
@@ -27,11 +28,21 @@ from core.people.page_accounts import (
     hash_token,
     new_token,
 )
-from core.people.sign_ins import ABSENT_SECONDS, CONFIRMED_SECONDS, Identity
+from core.people.policy import MAX_STALE_SECONDS
+from core.people.rules import Rule, RuleBook
+from core.people.sign_ins import (
+    ABSENT_SECONDS,
+    CONFIRMED_SECONDS,
+    AnotherIssuer,
+    Identity,
+)
 from tests.contract.engines import Embedded, Shared, Worker
 from tests.contract.test_inbox import says
+from tests.fakes.choices import allow_list
+from tests.fakes.config import fixed_rules
 
 ANA = Person("web", "ana", name="ana")
+FINANCE = frozenset({"oidc:corp:group:finance"})
 
 
 @pytest.fixture
@@ -114,7 +125,7 @@ def _message(text: str, place: Address) -> Message:
 
 def make_service(engine: Embedded) -> PageAccountService:
     peers = engine.jobs if isinstance(engine, Shared) else Alone()
-    return PageAccountService(engine.database, peers)
+    return PageAccountService(engine.database, peers, lambda: {"corp"})
 
 
 async def test_what_still_runs_for_who_is_removed_is_stopped(stores: Embedded) -> None:
@@ -136,7 +147,7 @@ async def test_what_still_runs_for_who_is_removed_is_stopped(stores: Embedded) -
     other = await stores.inbox.accept(says("another's", "C9"))
     await worker.until_begun(2)
     await data.remove_account(ana.key)
-    proposals.withdraw_of.assert_awaited_once_with(ana.key)
+    proposals.withdraw_of.assert_awaited_once_with(ana.key, "")
     assert (await stores.inbox.wait_for_answer(running.seq)).text == "stopped"
     worker.let_go()
     assert (await stores.inbox.wait_for_answer(other.seq)).text == "re: another's"
@@ -281,17 +292,18 @@ async def test_people_of_providers_are_stored_removed_and_let_in_again(stores: E
     await service.confirm_sign_in(key, 30.0)
     await service.confirm_sign_in(key, 25.0)
     assert (await service.find_sign_in(key)) == replace(again, confirmed_at=30.0)
-    await service.end_all_sessions(person)
+    await service.end_all_sessions(person, 35.0)
     stored = await service.find_sign_in(key)
     assert stored is not None
     assert stored.session_key != first.session_key
+    assert (first.sessions_since, stored.sessions_since) == (10.0, 35.0)
     token, _ = await service.create_api_token(key, "notebook", 0)
     await service.remove_sign_in(key, 40.0, OPERATOR)
     assert await service.find_api_token(token.token_hash) is None
     assert (await service.record_sign_in(identity, 50.0)).removed_at == 40.0
     removed = await service.find_sign_in(key)
     assert removed == replace(stored, confirmed_at=30.0, removed_at=40.0), "nothing changed"
-    await service.end_all_sessions(person)  # a request that began before
+    await service.end_all_sessions(person, 45.0)  # a request that began before
     removed = await service.find_sign_in(key)
     assert removed is not None
     assert removed.removed_at == 40.0
@@ -307,21 +319,83 @@ async def test_people_of_providers_are_stored_removed_and_let_in_again(stores: E
     assert len(changes) >= 2
 
 
+async def test_a_person_of_slack_who_is_removed_loses_the_work_on_the_page_alone(
+    stores: Embedded,
+) -> None:
+    worker = Worker(stores, held=True).start()
+    service, proposals = make_service(stores), AsyncMock()
+    engine = SimpleNamespace(
+        conversations=SimpleNamespace(inbox=stores.inbox),
+        changes=SimpleNamespace(proposals=proposals),
+    )
+    personal = SqlPersonalData(stores.database)
+    data = PersonalDataService(cast(Any, engine), personal, service, ())
+    ana = Person("slack", "U1", "T1", "Ana")
+    await service.record_sign_in(Identity("slack", ana), 1.0)
+    places = Address("web", "main", person=ana.key), Address("slack", "C1", "T1")
+    page, slack = [
+        await stores.inbox.accept(replace(_message("think", place), author=ana)) for place in places
+    ]
+    await worker.until_begun(2)
+    await data.remove(ana.key, OPERATOR)
+    proposals.withdraw_of.assert_awaited_once_with(ana.key, "web")
+    assert (await stores.inbox.wait_for_answer(page.seq)).text == "stopped"
+    worker.let_go()
+    assert (await stores.inbox.wait_for_answer(slack.seq)).text == "re: think"
+    with pytest.raises(Refusal, match="ponte people readmit slack:T1:U1"):
+        await service.create_api_token(ana.key, "notebook", 0)
+
+
+async def test_a_provider_s_name_leads_to_one_server(stores: Embedded) -> None:
+    """Another server has other people under the same ids."""
+    service = make_service(stores)
+    ana = Person("oidc", "corp:42")
+    old, new = (Identity("corp", ana, issuer=f"https://{name}.example") for name in ("old", "new"))
+    await service.record_sign_in(old, 1.0)
+    with pytest.raises(AnotherIssuer):
+        await service.record_sign_in(new, 2.0)
+    stored = await service.find_sign_in(ana.key)
+    assert stored is not None
+    assert stored.confirmed_at == 1.0
+    await service.move_provider("corp", new.issuer, OPERATOR)
+    assert (await service.record_sign_in(new, 3.0)).confirmed_at == 3.0
+
+
 async def test_a_person_of_an_oidc_provider_is_there_while_the_provider_said_so(
     stores: Embedded,
 ) -> None:
     service, now = make_service(stores), time.time()
     person, place = Person("oidc", "corp:u1"), Address("web", "main")
     assert await service.has_left(person, place, 0.0) is True
-    assert await service.find_groups(person, 240.0) is None
+    assert await service.find_groups(person, 240.0) == frozenset()
     await service.record_sign_in(Identity("corp", person, ("finance",)), now - 3000)
     assert await service.has_left(person, place, now) is False
     assert await service.has_left(person, place, 0.0) is True, "it was somebody before them"
-    assert await service.find_groups(person, 240.0) == frozenset({"oidc:corp:group:finance"})
-    for seconds, has_left in ((CONFIRMED_SECONDS + 60, False), (ABSENT_SECONDS + 60, None)):
+    assert await service.find_groups(person, 240.0) == FINANCE
+    for seconds, has_left in ((CONFIRMED_SECONDS + 60, False), (ABSENT_SECONDS + 60, True)):
         away = Person("oidc", f"corp:{int(seconds)}")
         await service.record_sign_in(Identity("corp", away, ("finance",)), now - seconds)
         assert await service.find_groups(away, 240.0) is None
+        assert await service.find_groups(away, MAX_STALE_SECONDS) == FINANCE
         assert await service.has_left(away, place, now) is has_left
+        assert not await service.has_withdrawn(away, place, now)
         await service.remove_sign_in(away.key, now, OPERATOR)
+        assert await service.find_groups(away, MAX_STALE_SECONDS) == frozenset()
         assert await service.has_left(away, place, now) is True
+        assert await service.has_withdrawn(away, place, now)
+
+
+async def test_every_process_knows_at_once_of_a_lost_group(on_postgres: Shared) -> None:
+    """Also of one that it has just used, and without a notification."""
+    services = [make_service(on_postgres), make_service(await on_postgres.beside())]
+    policies = [allow_list() for _ in services]
+    book = RuleBook((Rule("1", FINANCE, allow=("propose",)), Rule("2", deny=("propose",))))
+    for service, policy in zip(services, policies, strict=True):
+        policy.people.add("oidc", service.find_groups, None, service.has_left)
+        policy.read_rules = fixed_rules(book)
+    person, place = Person("oidc", "corp:u1"), Address("web", "main")
+    for groups, may in ((("finance",), True), ((), False), (("finance",), True)):
+        await services[0].record_sign_in(Identity("corp", person, groups), time.time())
+        for policy in policies:
+            assert await policy.prepare(person, place, confirmed=True, seconds=0.0)
+            assert (await policy.may(person, place, "propose")).allowed is may

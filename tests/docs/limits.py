@@ -106,6 +106,8 @@ LIMITS: dict[str, list[Limit]] = {
          "adapters.web.sign_in:PROVIDER_SESSION_SECONDS"),
         ("such a session without a request", "adapters.web.sign_in:IDLE_SECONDS"),
         ("time to sign in at a provider", "adapters.web.oidc.flow:SIGN_IN_SECONDS"),
+        ("API tokens and schedules after a company's provider confirmed their person",
+         "core.people.sign_ins:ABSENT_SECONDS"),
         ("open event streams", "adapters.web.hub:MAX_OPEN_STREAMS"),
         ("requests of one person over `/v1` at once",
          "adapters.web.api.openai_api:MAX_REQUESTS_OF_PERSON"),

@@ -123,7 +123,7 @@ async def open_engine(home: Path, made: Choices, stores: Stores | None = None) -
     await load_parsers()
     database, spending = stores.database, made.spending
     owner: Any = SimpleNamespace(current="")
-    accounts = PageAccountService(database, stores.peers)
+    accounts = PageAccountService(database, stores.peers, tuple)
     budget = Budget(
         database,
         spending.config,

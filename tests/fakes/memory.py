@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from adapters.web.sign_in import PageSecrets
 from core.base.errors import Forgotten, NotFound, NotStored, PonteError
 from core.commands import grammar
 from core.domain.changes import NO_PROPOSAL_SENTENCE, ChangeForm, Overview, PendingRequest
@@ -346,6 +347,11 @@ class MemoryOwnerName(OwnerName):
         self._stored = name
 
 
+def page_secrets(token: str, *, is_generated: bool = False) -> PageSecrets:
+    """Return the secrets of a page, whose key differs from that of pages with other tokens."""
+    return PageSecrets(token, hashlib.sha256(token.encode()).digest(), is_generated=is_generated)
+
+
 class MemoryPageAccounts:
     """The port `PageAccounts`. `quiet`: a change is told to nobody; `away`: the database is."""
 
@@ -470,7 +476,7 @@ class MemoryPageAccounts:
         self._look()
         self.signed_in[person] = replace(self.signed_in[person], confirmed_at=now)
 
-    async def end_all_sessions(self, person: Person) -> None:
+    async def end_all_sessions(self, person: Person, now: float = 0.0) -> None:
         self._look()
         former = self.signed_in[person.key]
         self.signed_in[person.key] = replace(former, session_key=new_token())

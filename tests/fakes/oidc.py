@@ -68,7 +68,8 @@ class FakeProvider:
     """`async with FakeProvider() as provider`: a person with `account` is signed in there.
 
     `document`, `claims` and `header` replace fields of what it answers. `seconds` is how far its
-    clock is ahead. `answers` are whole answers by path, `hold` a path that never answers.
+    clock is ahead. `answers` are whole answers by path, `hold` a path that does not
+    answer before `release`.
     """
 
     is_slack: bool = False
@@ -122,11 +123,16 @@ class FakeProvider:
         if self._runner is not None:
             await self._runner.cleanup()
 
-    async def wait_for(self, path: str) -> None:
-        """Wait until a request for this path has arrived."""
-        while path not in self.requests:
+    async def wait_for(self, path: str, count: int = 1) -> None:
+        """Wait until so many requests for this path have arrived."""
+        while self.requests.count(path) < count:
             self._has_request.clear()
             await self._has_request.wait()
+
+    def release(self) -> None:
+        """Answer what was held, and hold nothing any more."""
+        self.hold = ""
+        self._released.set()
 
     async def _serve(self, path: str, handler: Any, request: web.Request) -> web.StreamResponse:
         self.requests.append(path)

@@ -16,7 +16,7 @@ from bot.ponte import HealthBoard, PartHealth
 from core.chat.people import People
 from core.journal.jobs import Alone
 from core.people.page_accounts import PageAccounts
-from tests.fakes.memory import MemoryOwnerName, MemoryPageAccounts
+from tests.fakes.memory import MemoryOwnerName, MemoryPageAccounts, page_secrets
 from tests.fakes.operator import MemoryOperator
 
 
@@ -25,7 +25,7 @@ def make_page(engine: Engine, token: str, accounts: PageAccounts | None = None) 
     not started."""
     accounts = accounts or MemoryPageAccounts()
     people = replace(engine.people, accounts=accounts, owner=MemoryOwnerName())
-    auth = TokenAuthentication("127.0.0.1", token, "", accounts, people.owner)
+    auth = TokenAuthentication("127.0.0.1", page_secrets(token), "", accounts, people.owner)
     return _make_adapter(engine, Visitors(auth, people.policy), ("127.0.0.1", 0), people)
 
 

@@ -7,6 +7,7 @@ import json
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from adapters.mcp_server.endpoint import (
 from adapters.mcp_server.requests import clean_client_name
 from adapters.mcp_server.tools import McpTools
 from adapters.web.server import MAX_UNAUTHENTICATED_CONNECTIONS
+from bot.config.sign_in import PageConfig
 from core.base.errors import SettingsError
 from core.tools.sample import SAMPLE_FILE
 from tests.evals.case import read_cases
@@ -82,6 +84,15 @@ async def test_a_revoked_token_and_a_removed_person_read_nothing_more(tmp_path: 
         assert sorted(answers) == [200, 401]
         await ponte.app.accounts.remove("web:ana")
         assert (await ponte.post(second, LIST, **OLD)).status_code == 401
+
+
+async def test_where_links_are_off_programs_of_link_people_are_too(tmp_path: Path) -> None:
+    async with run_ponte(tmp_path / "home") as ponte:
+        token, live = await ponte.create_token("ana"), ponte.app.live
+        live.current = replace(live.current, page=PageConfig(links=False))
+        answer = await ponte.post(token, LIST, **OLD)
+        assert answer.status_code == 401
+        assert "Sign-in links are turned off" in answer.json()["error"]["message"]
 
 
 async def test_where_mcp_is_off_nothing_is_there(tmp_path: Path) -> None:

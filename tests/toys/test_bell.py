@@ -169,7 +169,14 @@ REACHED_OVER_TCP = {
 """A new entry needs a reason: the page is reached from other machines."""
 OWNERS_ALONE = {
     *("people add", "people renew", "people remove", "people revoke", "people token"),
-    *("people readmit", "setup show", "setup undo", "setup step", "mcp accept"),
+    *(
+        "people readmit",
+        "people move-provider",
+        "setup show",
+        "setup undo",
+        "setup step",
+        "mcp accept",
+    ),
 }
 
 

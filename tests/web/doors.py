@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from adapters.web.sign_in import TokenAuthentication
 from core.base.errors import Refusal
-from tests.fakes.memory import MemoryOwnerName, MemoryPageAccounts
+from tests.fakes.memory import MemoryOwnerName, MemoryPageAccounts, page_secrets
 from tests.web.web_ponte import TOKEN
 
 
@@ -17,13 +17,12 @@ class Doors:
         self.ana = self.people.add("ana")
         self.login = TokenAuthentication(
             "127.0.0.1",
-            token,
+            page_secrets(token, is_generated=is_generated),
             "",
             self.people,
             MemoryOwnerName(),
             clock=lambda: self.time,
             now=lambda: self.time,
-            is_generated=is_generated,
         )
 
     async def offer(self, token: str, address: str = "10.0.0.1") -> str:

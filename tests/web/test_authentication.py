@@ -19,7 +19,7 @@ from adapters.web.sign_in import (
     Visit,
 )
 from core.base.errors import Refusal
-from tests.fakes.memory import MemoryOwnerName, MemoryPageAccounts
+from tests.fakes.memory import MemoryOwnerName, MemoryPageAccounts, page_secrets
 from tests.web.doors import Doors
 from tests.web.web_ponte import TOKEN, Client, WebPonte
 
@@ -72,7 +72,9 @@ async def test_a_foreign_host_header_is_refused(client: Client) -> None:
 
 
 async def test_the_listen_host_and_the_public_url_are_ours() -> None:
-    auth = TokenAuthentication("192.168.1.5", TOKEN, URL, MemoryPageAccounts(), MemoryOwnerName())
+    auth = TokenAuthentication(
+        "192.168.1.5", page_secrets(TOKEN), URL, MemoryPageAccounts(), MemoryOwnerName()
+    )
     for host in ("192.168.1.5:8080", "ponte.example", "Ponte.Example:443"):
         await auth.admit(Visit("/", {"host": host}))
     with pytest.raises(ForeignHost):
@@ -81,7 +83,9 @@ async def test_the_listen_host_and_the_public_url_are_ours() -> None:
 
 def test_a_page_without_a_token_is_not_opened() -> None:
     with pytest.raises(ValueError, match="needs a token"):
-        TokenAuthentication("127.0.0.1", "", "", MemoryPageAccounts(), MemoryOwnerName())
+        TokenAuthentication(
+            "127.0.0.1", page_secrets(""), "", MemoryPageAccounts(), MemoryOwnerName()
+        )
 
 
 async def test_another_site_cannot_ask_and_our_own_page_can(
@@ -101,7 +105,9 @@ async def test_another_site_cannot_ask_and_our_own_page_can(
 
 
 async def test_our_page_behind_a_proxy_may_ask() -> None:
-    auth = TokenAuthentication("127.0.0.1", TOKEN, URL, MemoryPageAccounts(), MemoryOwnerName())
+    auth = TokenAuthentication(
+        "127.0.0.1", page_secrets(TOKEN), URL, MemoryPageAccounts(), MemoryOwnerName()
+    )
     await auth.admit(Visit("/chat", {"host": "127.0.0.1:8080", "origin": URL, **BEARER}))
     with pytest.raises(ForeignOrigin):
         await auth.admit(Visit("/chat", {"host": "ponte.example", "origin": f"{URL}.evil"}))
@@ -272,7 +278,11 @@ async def test_a_session_ends_by_itself_and_with_a_new_token() -> None:
     value = auth.login.new_session()
     headers = {"cookie": f"{auth.login.cookie}={value}"}
     other = TokenAuthentication(
-        "127.0.0.1", "another-token-that-is-long", "", MemoryPageAccounts(), MemoryOwnerName()
+        "127.0.0.1",
+        page_secrets("another-token-that-is-long"),
+        "",
+        MemoryPageAccounts(),
+        MemoryOwnerName(),
     )
     with pytest.raises(Unauthorized):
         await other.find_visitor(headers, "")
@@ -287,7 +297,9 @@ async def test_a_session_ends_by_itself_and_with_a_new_token() -> None:
 
 
 async def test_behind_a_proxy_here_its_visitors_are_counted_by_their_own_address() -> None:
-    auth = TokenAuthentication("127.0.0.1", TOKEN, URL, MemoryPageAccounts(), MemoryOwnerName())
+    auth = TokenAuthentication(
+        "127.0.0.1", page_secrets(TOKEN), URL, MemoryPageAccounts(), MemoryOwnerName()
+    )
 
     async def offer(token: str, forwarded: str, peer: str = "127.0.0.1") -> str:
         headers = {

@@ -31,7 +31,7 @@ from core.domain.changes import ChangeForm
 from core.domain.messages import Address, Answer, Card, Person
 from core.domain.records import Health
 from tests.fakes.choices import allow_list
-from tests.fakes.memory import MemoryOwnerName
+from tests.fakes.memory import MemoryOwnerName, page_secrets
 from tests.fakes.web_surfaces import served_routes
 from tests.web.doors import Doors
 from tests.web.web_ponte import TOKEN, Client, Turn, WebPonte, events, following, until
@@ -506,7 +506,7 @@ async def test_a_session_is_its_person_s_alone() -> None:
         with pytest.raises(Unauthorized):
             await doors.login.find_visitor(doors.session(value), "")
     other = TokenAuthentication(
-        "127.0.0.1", "another-token-that-is-long", "", doors.people, MemoryOwnerName()
+        "127.0.0.1", page_secrets("another-token-that-is-long"), "", doors.people, MemoryOwnerName()
     )
     with pytest.raises(Unauthorized):
         await other.find_visitor({"cookie": f"{other.cookie}={session}"}, "")

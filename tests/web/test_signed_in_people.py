@@ -4,6 +4,7 @@ long their sessions last, and what ends them."""
 from __future__ import annotations
 
 import asyncio
+import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -16,6 +17,7 @@ from adapters.web.sign_in import (
     CONFIRMATION_PAUSE_SECONDS,
     IDLE_SECONDS,
     PROVIDER_SESSION_SECONDS,
+    PageSecrets,
     SignInMethods,
     TokenAuthentication,
     Visitor,
@@ -25,7 +27,7 @@ from core.base.errors import PonteError
 from core.domain.messages import Address, Person
 from core.people.sign_ins import ABSENT_SECONDS, CONFIRMED_SECONDS, Identity
 from tests.fakes.choices import allow_list
-from tests.fakes.memory import MemoryOwnerName, MemoryPageAccounts
+from tests.fakes.memory import MemoryOwnerName, MemoryPageAccounts, page_secrets
 from tests.web.web_ponte import TOKEN, Client, WebPonte, following, until
 
 SLACK = Identity("slack", Person("slack", "U1", "T1", "Ana"))
@@ -56,7 +58,7 @@ class SignInPage:
         self.providers = {"slack", "corp", "other"}
         self.auth = TokenAuthentication(
             "127.0.0.1",
-            TOKEN,
+            page_secrets(TOKEN),
             "",
             self.people,
             MemoryOwnerName(),
@@ -68,6 +70,9 @@ class SignInPage:
 
     def headers(self, session: str) -> dict[str, str]:
         return {"cookie": f"{self.auth.cookie}={session}"}
+
+    async def describe(self, session: str) -> str:
+        return await self.auth.describe_session(sign_in.Visit("/", self.headers(session)))
 
     async def enter(self, session: str) -> Visitor:
         return await self.auth.find_visitor(self.headers(session), "")
@@ -105,7 +110,7 @@ async def test_a_session_is_the_person_s_alone(identity: Identity) -> None:
     for value in forgeries:
         assert await page.offer(value) == "SessionEnded", value
     page.auth = TokenAuthentication(
-        "127.0.0.1", "another-token-that-is-long", "", page.people, MemoryOwnerName()
+        "127.0.0.1", page_secrets("another-token-that-is-long"), "", page.people, MemoryOwnerName()
     )
     assert await page.offer(session) == "SessionEnded"
 
@@ -208,10 +213,86 @@ async def test_a_confirmation_does_not_lengthen_a_session() -> None:
         page.time += CONFIRMED_SECONDS + 1
         assert await page.offer(session) in ("ConfirmAgain", "SessionEnded")
         if page.time < began_at + PROVIDER_SESSION_SECONDS:
-            session = await page.auth.open_session(CORP, began_at)
+            session = await page.auth.open_session(CORP, await page.describe(session))
     assert page.time >= began_at + PROVIDER_SESSION_SECONDS
     stored = page.people.signed_in["oidc:corp:U1"]
     assert stored.last_at == began_at, "nobody signed in meanwhile"
+
+
+async def test_who_signs_out_after_a_confirmation_leaves_with_the_cookies_of_before() -> None:
+    page = SignInPage()
+    session, other = [await page.auth.open_session(CORP) for _ in range(2)]
+    page.time += CONFIRMED_SECONDS + 1
+    described = await page.describe(session)
+    confirmed = await page.auth.open_session(CORP, described)
+    await page.auth.sign_out(sign_in.Visit("/logout", page.headers(confirmed)))
+    assert [await page.offer(one) for one in (confirmed, session, other)] == [
+        "SessionEnded",
+        "SessionEnded",
+        "oidc:corp:U1",
+    ]
+    with pytest.raises(SessionEnded):  # a tab comes back from the provider only now
+        await page.auth.open_session(CORP, described)
+
+
+async def test_a_confirmation_continues_no_session_that_ended_everywhere_or_of_somebody_else() -> (
+    None
+):
+    page = SignInPage()
+    described = await page.describe(await page.auth.open_session(CORP))
+    somebody = Identity("corp", Person("oidc", "corp:U2"))
+    for identity in (somebody, SLACK):
+        with pytest.raises(SessionEnded):
+            await page.auth.open_session(identity, described)
+    assert set(page.people.signed_in) == {"oidc:corp:U1"}
+    await page.people.end_all_sessions(CORP.person)
+    with pytest.raises(SessionEnded):
+        await page.auth.open_session(CORP, described)
+
+
+async def test_sessions_of_0_2_0_last_until_they_end() -> None:
+    """Their cookies had another name, and were sealed with a key that the token alone gave."""
+    page = SignInPage()
+    await page.auth.open_session(SLACK)
+    page.people.add("ana")
+    key = hmac.digest(TOKEN.encode(), b"ponte session", "sha256")
+
+    def seal(key: bytes, text: str) -> str:
+        return hmac.new(key, text.encode(), "sha256").hexdigest()
+
+    def cookie(claim: str, token: str = "") -> dict[str, str]:
+        own = hmac.digest(key, token.encode(), "sha256") if token else key
+        return {"cookie": f"ponte-{seal(key, '')[:8]}={claim}-{seal(own, claim)}"}
+
+    end, began = f"{int(page.time) + 3000:x}", f"{int(page.time):x}"
+    signed_in = page.people.signed_in["slack:T1:U1"]
+    cookies = {
+        "web:owner": cookie(f"{end}-0123456789abcdef"),
+        "web:ana": cookie(
+            f"{end}-0123456789abcdef-ana", page.people.accounts["web:ana"].token_hash
+        ),
+        "slack:T1:U1": cookie(f"{end}-{began}.0123456789abcdef-slack:T1:U1", signed_in.session_key),
+    }
+    for person, headers in cookies.items():
+        visitor = await page.auth.find_visitor(headers, "")
+        assert visitor.person.key == person
+        if visitor.provider:
+            assert await page.offer(visitor.cookie) == person, "the new cookie is of the new kind"
+        await page.auth.sign_out(sign_in.Visit("/logout", headers))
+        with pytest.raises(SessionEnded):
+            await page.auth.find_visitor(headers, "")
+
+
+def test_nothing_in_a_cookie_can_be_computed_from_the_token() -> None:
+    """Else whoever has a cookie could try chosen tokens without asking Ponte."""
+    first, second = (
+        TokenAuthentication(
+            "127.0.0.1", PageSecrets(TOKEN, key), "", MemoryPageAccounts(), MemoryOwnerName()
+        )
+        for key in (b"a" * 32, b"b" * 32)
+    )
+    assert first.cookie != second.cookie
+    assert first._key != second._key
 
 
 async def test_an_account_of_a_company_is_confirmed_every_hour() -> None:
@@ -225,7 +306,7 @@ async def test_an_account_of_a_company_is_confirmed_every_hour() -> None:
         await page.enter(session)
     assert refusal.value.values == {"provider": "corp"}
     assert not await page.auth.is_still_allowed(visitor)
-    await page.auth.open_session(replace(CORP, groups=()), page.time)
+    await page.auth.open_session(replace(CORP, groups=()), await page.describe(session))
     assert await page.offer(session) == "oidc:corp:U1"
     assert page.people.signed_in["oidc:corp:U1"].groups == ()
 
@@ -280,8 +361,11 @@ async def test_sessions_end_with_their_provider(identity: Identity) -> None:
     page = SignInPage()
     session = await page.auth.open_session(identity)
     visitor = await page.enter(session)
+    program = page.people.add_api_token(identity.person.key)
     page.providers.clear()
     assert await page.offer(session) == "SessionEnded"
+    with pytest.raises(SessionEnded):
+        await page.auth.find_token_visitor(program, "")
     assert not await page.auth.is_still_allowed(visitor)
 
 
@@ -493,7 +577,7 @@ async def test_without_links_only_the_owner_signs_in_with_one(office: WebPonte) 
             assert "turned off" in response.json()["error"]["message"]
         response = await browser.post("/login", json={"token": token})
         assert (response.status_code, response.json()["error"]["code"]) == (401, "unauthorized")
-        assert (await script.get("/v1/models")).status_code == 200, "a program has no link"
+        assert (await script.get("/v1/models")).status_code == 401
         assert (await owner.get("/me")).status_code == 200
         assert (await slack.get("/me")).status_code == 200
         assert (await browser.post("/login", json={"token": TOKEN})).status_code == 200

@@ -40,6 +40,7 @@ from tests.fakes.memory import (
     MemoryInbox,
     MemoryOwnerName,
     MemoryPageAccounts,
+    page_secrets,
 )
 from tests.fakes.operator import MemoryOperator
 
@@ -300,7 +301,9 @@ class WebPonte:
         return [self.web, self.terminal] if self.terminal else [self.web]
 
     def _authentication(self) -> TokenAuthentication:
-        auth = TokenAuthentication(self.host, self.token, self.url, self.people, self.owner_name)
+        auth = TokenAuthentication(
+            self.host, page_secrets(self.token), self.url, self.people, self.owner_name
+        )
         if self.policy:
             auth.methods = SignInMethods(self.policy, bool)
         return auth

@@ -36,6 +36,9 @@ MAX_PROVIDER_ANSWER_BYTES = 512 * 1024
 ANSWER_TIMEOUT_SECONDS = 10.0
 CACHE_SECONDS = 600.0
 """How long a discovery document and keys are used without asking again."""
+MAX_PROVIDER_REQUESTS = 8
+"""Requests to providers at once. Anybody can cause some, and the connections are shared with the
+tools. A request that waits longer than ANSWER_TIMEOUT_SECONDS for its turn fails."""
 FAILURE_SECONDS = 5.0
 """How long a failed request is not repeated, so that a flood of visitors causes no flood of
 requests."""
@@ -53,6 +56,9 @@ class ProviderClient:
     refusal."""
     _locks: dict[str, asyncio.Lock] = field(default_factory=lambda: defaultdict(asyncio.Lock))
     """By address: held while it is requested, so that one request serves all who wait."""
+    _places: asyncio.Semaphore = field(
+        default_factory=lambda: asyncio.Semaphore(MAX_PROVIDER_REQUESTS)
+    )
 
     async def discover(self, provider: Provider) -> Discovery:
         """Return what Ponte uses of a provider's discovery document, such as its addresses. Raise
@@ -126,6 +132,10 @@ class ProviderClient:
         help, else for a fault in the set-up."""
         options |= {"timeout": ANSWER_TIMEOUT_SECONDS, "cap": MAX_PROVIDER_ANSWER_BYTES}
         try:
+            await asyncio.wait_for(self._places.acquire(), ANSWER_TIMEOUT_SECONDS)
+        except TimeoutError:
+            raise refusal("away", "too many requests at once") from None
+        try:
             return await self.http.request_json(method, url, **options)
         except HttpAnswer as answer:
             is_away = answer.status >= 500 or answer.status == 429
@@ -134,6 +144,8 @@ class ProviderClient:
         except HttpError as error:
             is_away = isinstance(error, HttpDown | HttpTimeout)
             raise refusal("away" if is_away else "provider", error.reason) from None
+        finally:
+            self._places.release()
 
 
 def _explain_error(answer: Any, status: str = "HTTP 200") -> SignInRefused:

@@ -24,14 +24,13 @@ from adapters.web.oidc.provider import (
     refusal,
 )
 from core.base.tasks import BoundedDict
-from core.people.page_accounts import hash_token
 from core.people.sign_ins import Identity
 
 SIGN_IN_SECONDS = 600
 """How long a person may take at the provider."""
-_CLAIM = re.compile("([0-9a-f]{1,12})-([0-9a-f]{1,12})-([0-9a-f]{64})?-[0-9a-f]{64}")
-"""The value of the cookie: when it expires, when the session began that is confirmed again (0 for
-none) and the hash of its person's key, and a random part."""
+_CLAIM = re.compile(r"([0-9a-f]{1,12})-([0-9a-f]{1,12}\.[0-9a-f]{16}-[0-9a-f]{64})?-[0-9a-f]{64}")
+"""The value of the cookie: when it expires, the session that is to be confirmed, if any, and a
+random part."""
 FindWorkspace = Callable[[], Awaitable[str]]
 """Return the id of the Slack workspace that Ponte is connected to, "" for none."""
 
@@ -45,27 +44,29 @@ class SignIn:
     client: ProviderClient
     key: bytes
     find_workspace: FindWorkspace | None = None
+    names_group: Callable[[str], bool] = lambda prefix: False
+    """Return whether a rule names a group with this prefix."""
     now: Callable[[], float] = time.time
     _used: dict[str, bool] = field(default_factory=BoundedDict)
     """The cookies of sign-ins that came back. Each works once, also for who copied it."""
 
     async def start(
-        self, provider: Provider, redirect: str, *, silent: bool, session: str = "0-"
-    ) -> tuple[str, str]:
+        self, provider: Provider, redirect: str, session: str = ""
+    ) -> tuple[str, str, str]:
         """Begin a sign-in that comes back to the address `redirect`. Return the provider's address
-        for the browser, and the value of its cookie. Raise SignInRefused.
+        for the browser, the sign-in's `state`, and the value of its cookie. Raise SignInRefused.
 
-        `silent`: the provider must not show anything (`prompt=none`). `session` describes the
-        session that the provider is to confirm, as `BEGAN-HASH`: when it began, and the hash of
-        its person's key. "0-" stands for no session: any account may come back."""
+        `session` describes the session that the provider is to confirm (`describe_session`) without
+        showing anything (`prompt=none`). "": any account may come back."""
         found = await self.client.discover(provider)
         team = await self._find_team(provider)
         # The cookie's value. The others are derived from it, so that nothing has to be stored:
         # `state` comes back in the redirect, `nonce` in the token, and both must fit the cookie.
         claim = f"{int(self.now()) + SIGN_IN_SECONDS:x}-{session}-{secrets.token_hex(32)}"
+        state = self._derive("state", provider, claim)
         parameters = {
             "redirect_uri": redirect,
-            "state": self._derive("state", provider, claim),
+            "state": state,
             "nonce": self._derive("nonce", provider, claim),
         }
         # The provider gets a hash of the verifier now and the verifier later, with the code. So a
@@ -74,23 +75,23 @@ class SignIn:
             digest = hashlib.sha256(self._derive("verifier", provider, claim).encode()).digest()
             challenge = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
             parameters |= {"code_challenge": challenge, "code_challenge_method": "S256"}
-        if silent:
+        if session:
             parameters["prompt"] = "none"
-        return authorization_url(provider, found, parameters, team), claim
+        asks_groups = bool(provider.groups) or self.names_group(f"oidc:{provider.name}:group:")
+        url = authorization_url(provider, found, parameters, team, asks_groups=asks_groups)
+        return url, state, claim
 
     async def finish(
         self, provider: Provider, redirect: str, query: Mapping[str, str], cookie: str
-    ) -> tuple[Identity, int]:
-        """Return who came back from the provider to `redirect` with `query`, and when the session
-        began that it confirms (0 for none). Raise SignInRefused.
+    ) -> tuple[Identity, str]:
+        """Return who came back from the provider to `redirect` with `query`, and the session that
+        it was to confirm ("" for none). Raise SignInRefused.
 
         The cookie proves that this browser began the sign-in, so nobody can be signed in as
-        somebody else by a link (login CSRF). Each sign-in counts once. A session goes on only for
-        its person: whoever else is signed in at the provider must sign in on the page.
+        somebody else by a link (login CSRF). Each sign-in counts once.
         """
         # `state` is derived from the cookie, so an address with the `state` of another browser's
-        # sign-in does not fit. A match has the end of the sign-in, when the session began that it
-        # confirms, and the hash of that session's person.
+        # sign-in does not fit.
         match, expected = _CLAIM.fullmatch(cookie), self._derive("state", provider, cookie)
         state = query.get("state", "").encode(errors="replace")
         is_own = match and hmac.compare_digest(state, expected.encode())
@@ -104,11 +105,7 @@ class SignIn:
         claims = await self.client.redeem(provider, found, code, verifier, redirect)
         nonce = self._derive("nonce", provider, cookie)
         identity = identify(claims, provider, nonce, self.now(), team)
-        # The cookie names the person whose session is to go on. Without one (None), anybody signs
-        # in.
-        if match[3] not in (None, hash_token(identity.person.key)):
-            raise refusal("again", "another account")
-        return identity, int(match[2], 16)
+        return identity, match[2] or ""
 
     async def _find_team(self, provider: Provider) -> str:
         """Return the id of the Slack workspace whose people may sign in; "" for a provider other

@@ -5,13 +5,15 @@ OpenID Connect Core 1.0, section 3.1.3.7, lists the checks of an ID token.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 from core.base.errors import Refusal
-from core.base.http import is_loopback
+from core.base.http import is_loopback, is_reserved_address, parse_address
 from core.base.text import to_one_line
 from core.domain.messages import Person
 from core.integrations import parse_url, plain_value
@@ -32,6 +34,7 @@ MAX_SUBJECT_CHARACTERS = 255
 MAX_ACCOUNT_NAME_CHARACTERS = 80
 MAX_GROUPS_CHARACTERS = 100_000
 """Characters of the names of all groups of one account."""
+_SLACK_USER, _SLACK_WORKSPACE = re.compile("[UW][A-Z0-9]+"), re.compile("[TE][A-Z0-9]+")
 SIGNING_ALGORITHMS = frozenset({
     "RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512",
 })  # fmt: skip
@@ -159,7 +162,11 @@ def is_allowed_url(url: object, issuer: str) -> bool:
         parts = parse_url(url if isinstance(url, str) else "", "https", "http")
     except ValueError:
         return False
-    is_here = all(is_loopback(urlsplit(each).hostname or "") for each in (parts.geturl(), issuer))
+    host = parts.hostname or ""
+    with suppress(ValueError):  # a name and no address
+        if is_reserved_address(parse_address(host)):
+            return False
+    is_here = is_loopback(host) and is_loopback(urlsplit(issuer).hostname or "")
     return (parts.scheme == "https" or is_here) and "@" not in parts.netloc and not parts.fragment
 
 
@@ -195,16 +202,21 @@ def read_discovery(document: object, issuer: str) -> Discovery:
 
 
 def authorization_url(
-    provider: Provider, found: Discovery, parameters: Mapping[str, str], team: str = ""
+    provider: Provider,
+    found: Discovery,
+    parameters: Mapping[str, str],
+    team: str = "",
+    *,
+    asks_groups: bool = False,
 ) -> str:
     """Return the provider's address to which the browser goes to sign in, with the `parameters`
-    of this sign-in, such as `state`. Groups are asked for only where they decide who may sign in.
-    `team`: the Slack workspace, whose sign-in Slack then shows."""
+    of this sign-in, such as `state`. `team`: the Slack workspace, whose sign-in Slack then shows.
+    `asks_groups`: the person's groups are wanted, if the provider has them."""
     scope = "openid profile email"
     query = {
         "response_type": "code",
         "client_id": provider.client_id,
-        "scope": f"{scope} groups" if provider.groups and found.has_groups else scope,
+        "scope": f"{scope} groups" if asks_groups and found.has_groups else scope,
         **({"team": team} if team else {}),
         **parameters,
     }
@@ -252,15 +264,16 @@ def identify(
     if provider.is_slack:
         user = claims.get("https://slack.com/user_id")
         home = claims.get("https://slack.com/team_id")
-        if not isinstance(user, str) or not (user.isascii() and user.isalnum()):
+        # An `owner` would become the page's owner.
+        if not isinstance(user, str) or not _SLACK_USER.fullmatch(user):
             raise refusal("token", "user_id is not an id of Slack")
         # Everybody with any Slack workspace could sign in otherwise.
-        if not team or home != team:
+        if not _SLACK_WORKSPACE.fullmatch(team) or home != team:
             raise refusal("workspace")
         return Identity(provider.name, Person("slack", user, workspace=team, name=name))
     groups = _check_admission(claims, provider)
     person = Person(OIDC_PLATFORM, f"{provider.name}:{escape_subject(subject)}", name=name)
-    return Identity(provider.name, person, groups)
+    return Identity(provider.name, person, groups, provider.issuer)
 
 
 def _check_token(claims: Mapping[str, Any], provider: Provider, nonce: str, now: float) -> None:
@@ -323,7 +336,8 @@ def _find_domain(claims: Mapping[str, Any], provider: Provider) -> str:
     """
     if provider.issuer == GOOGLE_ISSUER:
         return str(claims.get("hd")).lower()
-    is_verified = claims.get("email_verified") is True
+    # Some providers send the boolean as a text, such as AWS Cognito.
+    is_verified = claims.get("email_verified") in (True, "true")
     email = str(claims.get("email")) if is_verified else ""
     return email.partition("@")[2].lower()
 

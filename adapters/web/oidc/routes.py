@@ -17,12 +17,17 @@ from adapters.web.errors import UnknownPath
 from adapters.web.http_io import RouteGroup, endpoint
 from adapters.web.oidc.flow import SIGN_IN_SECONDS, SignIn
 from adapters.web.oidc.provider import Provider, SignInRefused
-from adapters.web.sign_in import SESSION_SECONDS, SIGN_IN_PATH, Visitors
+from adapters.web.sign_in import PROVIDER_SESSION_SECONDS, SIGN_IN_PATH, Visitors
 from core.base.errors import NotStored, Refusal
 from core.base.tasks import OncePerMinute
 
-_QUIET_REASONS = frozenset({"again", "denied", "expired"})
+_QUIET_REASONS = frozenset({"again", "denied", "expired", "session_ended"})
 """Reasons that concern only the person at the browser. Anybody can cause them."""
+MAX_SIGN_INS = 8
+"""Sign-ins of one browser that are under way at once. Each has a cookie of 150 to 250 bytes, and
+proxies refuse requests whose headers exceed 8 KB (nginx's large_client_header_buffers)."""
+_STATE_CHARACTERS = 16
+"""The characters of a sign-in's `state` in the name of its cookie."""
 _log = structlog.get_logger("web")
 ServePage = Callable[[Request, str], Response]
 """Return the page, with a sentence on its sign-in form."""
@@ -60,21 +65,31 @@ class SignInRoutes(RouteGroup):
         refuses=(403, 404, 503),
     )
     async def start(self, request: Request) -> Response:
-        """Send the browser to a provider to sign in."""
+        """Send the browser to a provider to sign in, if the page asks for it. A link elsewhere must
+        not change who the browser is: it shows the page. With `again`, only the session that the
+        browser has is confirmed."""
         sign_in, provider = self._find(request)
         # `Any`: only the page's kind of authentication has the methods that are called here.
         auth: Any = self.visitors.auth
-        redirect, silent = self._redirect(request, provider), "again" in request.query_params
+        redirect, is_again = self._redirect(request, provider), "again" in request.query_params
         try:
-            visit = http_io.read_visit(request.scope)
-            # A silent sign-in confirms the session that the browser has. The text holds when that
-            # began, "-" and a hash of its person. "0-" stands for none: anybody may sign in.
-            session = await auth.describe_session(visit) if silent else "0-"
-            url, cookie = await sign_in.start(provider, redirect, silent=silent, session=session)
+            session = ""
+            if is_again:
+                session = await auth.describe_session(http_io.read_visit(request.scope))
+            # Browsers that are older than 2023 send no `Sec-Fetch-Site`.
+            is_ours = request.headers.get("sec-fetch-site", "same-origin") == "same-origin"
+            if not is_ours or (is_again and not session):
+                return self.serve_page(request, "")
+            url, state, cookie = await sign_in.start(provider, redirect, session)
         except (SignInRefused, NotStored) as refused:
             return self._refuse(request, provider, refused)
         response = RedirectResponse(url, 303)
-        self._set_cookie(response, provider, cookie, SIGN_IN_SECONDS)
+        sign_ins = (name for name in request.cookies if name.startswith(f"{auth.cookie}-"))
+        # A cookie's value begins with its end: the oldest sign-ins give way.
+        for name in sorted(sign_ins, key=request.cookies.__getitem__)[: 1 - MAX_SIGN_INS]:
+            self._set_cookie(response, name, "", 0)
+        name = self._cookie_name(provider, state)
+        self._set_cookie(response, name, cookie, SIGN_IN_SECONDS)
         return response
 
     @endpoint(
@@ -93,19 +108,20 @@ class SignInRoutes(RouteGroup):
         # `Any`: only the page's kind of authentication has the methods that are called here.
         auth: Any = self.visitors.auth
         redirect = self._redirect(request, provider)
-        cookie = request.cookies.get(self._cookie_name(provider), "")
+        # Each sign-in has a cookie of its own, so that several tabs can sign in at once.
+        name = self._cookie_name(provider, request.query_params.get("state", ""))
+        cookie = request.cookies.get(name, "")
         try:
-            # The person, and when the session began that a silent sign-in has confirmed, 0 without
-            # one. The session that is opened now ends as early as that one would have.
+            # The person, and the session that the provider was to confirm ("" for none).
             came_back = await sign_in.finish(provider, redirect, request.query_params, cookie)
             session = await auth.open_session(*came_back)
         except (Refusal, NotStored) as refused:
             response = self._refuse(request, provider, refused)
         else:
             response = self.serve_page(request, "")  # "": the page shows no refusal
-            http_io.set_session(response, auth, session, SESSION_SECONDS)
-        # The sign-in is over, so its own cookie is deleted.
-        self._set_cookie(response, provider, "", 0)
+            http_io.set_session(response, auth, session, PROVIDER_SESSION_SECONDS)
+        if cookie:  # the sign-in is over
+            self._set_cookie(response, name, "", 0)
         return response
 
     def _find(self, request: Request) -> tuple[SignIn, Provider]:
@@ -139,16 +155,14 @@ class SignInRoutes(RouteGroup):
         origin = self.visitors.auth.origin or f"http://{request.headers['host']}"
         return f"{origin}{SIGN_IN_PATH}/{provider.name}/done"
 
-    def _cookie_name(self, provider: Provider) -> str:
-        """Return the name of a sign-in's cookie. `__Host-`: no other host of the domain can set
-        it."""
-        auth = self.visitors.auth
-        return f"{'__Host-' if auth.secure else ''}{auth.cookie}-{provider.name}"
+    def _cookie_name(self, provider: Provider, state: str) -> str:
+        """Return the name of the cookie of the sign-in with this `state`."""
+        return f"{self.visitors.auth.cookie}-{provider.name}-{state[:_STATE_CHARACTERS]}"
 
-    def _set_cookie(self, response: Response, provider: Provider, value: str, age: int) -> None:
+    def _set_cookie(self, response: Response, name: str, value: str, age: int) -> None:
         """Set the cookie of a sign-in that is under way; an `age` of 0 deletes it."""
         response.set_cookie(
-            self._cookie_name(provider),
+            name,
             value,
             max_age=age,
             httponly=True,

@@ -41,7 +41,9 @@ def read_claims(
     try:
         header = extract_compact(token.encode(), registry=registry).headers()
         algorithm, id = header["alg"], header.get("kid")
-        if algorithm not in algorithms:
+        # No extension is understood here, and an empty list of them is not allowed (RFC 7515,
+        # section 4.1.11).
+        if algorithm not in algorithms or "crit" in header:
             raise refusal("token", "the algorithm of the ID token is not allowed")
     except faults as error:
         raise refusal("token", f"the ID token is invalid ({type(error).__name__})") from None
@@ -53,11 +55,9 @@ def read_claims(
         if key.get("kty") == _KEY_TYPES[algorithm[0]]  # RS256, PS256: RSA; ES256: EC
         and key.get("use", "sig") == "sig"
         and key.get("alg", algorithm) == algorithm
-        and id in (None, key.get("kid"))
+        and (id is None or key.get("kid", id) == id)
     ]
-    if not candidates:
-        raise refusal("token", UNKNOWN_KEY)
-    # Without the name of a key in the token, several may fit, and each is tried.
+    # Without a name in the token or at the keys, several may fit, and each is tried.
     for key in candidates[:MAX_TRIED_KEYS]:
         with suppress(*faults):  # also for a key of another curve
             signer = JWKRegistry.import_key(dict(key))
@@ -66,4 +66,4 @@ def read_claims(
             )
             if isinstance(claims, dict):
                 return claims
-    raise refusal("token", "no key of the provider verifies the ID token")
+    raise refusal("token", UNKNOWN_KEY)

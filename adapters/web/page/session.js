@@ -11,9 +11,10 @@ export function ask() {
   return answer;
 }
 
-/** After a provider sent the browser back, return to the place where the sign-in began. */
+/** After a provider sent the browser back, return to the place where the sign-in began, and let other tabs know. */
 export function returnToPlace() {
   if (location.pathname === "/") return;
+  localStorage.setItem("confirmed", Date.now());
   history.replaceState(null, "", `/${sessionStorage.getItem("place") ?? ""}`);
   sessionStorage.removeItem("place");
 }

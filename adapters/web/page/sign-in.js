@@ -10,6 +10,7 @@ await new Promise((resolve) => {
 });
 
 const ASKED_AGAIN = 600000; // milliseconds before a provider is asked again without the person
+const AWAY = 30000; // milliseconds that one tab may take at the provider while the others wait
 let isLeaving = false;
 
 // The provider sends the browser to another address, which then opens this place again.
@@ -24,9 +25,27 @@ function confirmAgain(provider) {
   if (isLeaving || isEarly || document.querySelector("#attached li")) return isLeaving;
   isLeaving = true;
   sessionStorage.setItem("confirmed", Date.now());
+  confirmForAll(provider);
+  return true;
+}
+
+/** One tab asks the provider, and the others open again once it is back. */
+async function confirmForAll(provider) {
+  addEventListener("storage", ({ key }) => key === "confirmed" && location.reload());
+  const take = () => {
+    const since = Date.now() - (localStorage.getItem("confirming") ?? 0);
+    if (since >= AWAY) localStorage.setItem("confirming", Date.now());
+    return AWAY - since;
+  };
+  // Only pages over TLS or of this machine have locks.
+  const wait = await (navigator.locks?.request("confirming", take) ?? take());
+  if (wait > 0) {
+    if (localStorage.getItem("confirmed") >= localStorage.getItem("confirming")) location.reload();
+    setTimeout(confirmForAll, wait, provider);
+    return;
+  }
   keepPlace();
   location.assign(`/sign-in/${encodeURIComponent(provider)}?again`);
-  return true;
 }
 
 /** Show it over the page. `isPage`: it is all that is shown. `provider` is who has to confirm the person again,

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-import ipaddress
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -32,7 +31,9 @@ from core.base.http import (
     CONNECT_TIMEOUT_SECONDS,
     MAX_RESPONSE_BYTES,
     Proxies,
+    is_reserved_address,
     load_tls_context,
+    parse_address,
     withhold_secrets,
 )
 from core.base.text import check_json, clean_text, safe_media_type, to_one_line
@@ -80,15 +81,12 @@ class _CheckedBackend:
         self._backend, self._is_plain = backend, is_plain
 
     async def connect_tcp(self, *args: Any, **options: Any) -> Any:
-        """Connect, and close the connection again if its address is not allowed: link-local (the
-        credentials of clouds), multicast, unspecified (0.0.0.0), or public without TLS."""
+        """Connect, and close the connection again if its address is not allowed."""
         stream = await self._backend.connect_tcp(*args, **options)
         # An IPv6 address can have a zone, as in fe80::1%eth0.
         host = stream.get_extra_info("server_addr")[0].partition("%")[0]
-        address = ipaddress.ip_address(host)
-        address = getattr(address, "ipv4_mapped", None) or address  # ::ffff:169.254.169.254
-        is_wrong = address.is_link_local or address.is_multicast or address.is_unspecified
-        if is_wrong or (self._is_plain and address.is_global):
+        address = parse_address(host)
+        if is_reserved_address(address) or (self._is_plain and address.is_global):
             await stream.aclose()
             raise httpx2.ConnectError("address not allowed")
         return stream

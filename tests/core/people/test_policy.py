@@ -630,3 +630,28 @@ async def test_a_look_up_that_nobody_waits_for_is_finished_for_a_later_call() ->
     await asyncio.gather(*waiting)
     assert await policy.prepare(BIA, DIRECT, confirmed=False, seconds=0.0)
     assert policy._lookups == {}
+
+
+async def test_only_decisions_need_an_oidc_provider_s_word_of_the_last_hour() -> None:
+    """The database has the groups of its latest answer, and no copy of them is cached."""
+    groups, lead = {"corp:group:lead"}, frozenset({"oidc:corp:group:lead"})
+
+    async def find_groups(person: Person, max_age: float) -> frozenset[str] | None:
+        await asyncio.sleep(0)
+        return frozenset(groups) if max_age > MAX_CONFIRMED_AGE_SECONDS else None
+
+    policy = allow_list(admins=lead, memberships={"oidc": find_groups})
+    given = Rule("rules.1", lead, allow=("propose", "spend", "code"))
+    policy.read_rules = fixed_rules(RuleBook((given, Rule("rules.2", deny=("propose",)))))
+    ana, page = Person("oidc", "corp:ana"), Address("web", "main")
+    assert await policy.prepare(ana, page, confirmed=True, seconds=0.0), "nobody waits for it"
+    assert await policy.is_named(ana, page, lead)
+    for right in ("propose", "spend", "code"):
+        assert (await policy.may(ana, page, right)).allowed
+        assert (await policy.rights(ana, page)).may(right).allowed
+    assert (await policy.may(ana, page, "administer")).is_unknown
+    assert (await policy.rights(ana, page)).may("administer").is_unknown
+    groups.clear()
+    assert not (await policy.may(ana, page, "propose")).allowed
+    assert not (await policy.rights(ana, page)).may("propose").allowed
+    assert not await policy.is_named(ana, page, lead)

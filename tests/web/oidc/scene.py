@@ -118,7 +118,7 @@ async def scene(
         for name, provider in (("slack", slack), ("acme", acme)):
             provider.redirects.add(f"{url or ponte.web.address}/sign-in/{name}/done")
 
-        async def open_session(identity: Identity, began_at: float = 0.0) -> str:
+        async def open_session(identity: Identity, session: str = "") -> str:
             made.identities.append(identity)
             return SESSION
 

@@ -138,7 +138,9 @@ def test_a_clock_that_is_ten_minutes_off_is_named(seconds: int) -> None:
     [
         ({"domains": ["example.com"]}, {}, ""),
         ({"domains": ["example.com"]}, {"email": "ana@EXAMPLE.com"}, ""),
-        ({"domains": ["example.com"]}, {"email_verified": "true"}, "domain"),
+        ({"domains": ["example.com"]}, {"email_verified": "true"}, ""),
+        ({"domains": ["example.com"]}, {"email_verified": "false"}, "domain"),
+        ({"domains": ["example.com"]}, {"email_verified": "True"}, "domain"),
         ({"domains": ["example.com"]}, {"email_verified": LEFT_OUT}, "domain"),
         ({"domains": ["example.com"]}, {"email": "ana@sub.example.com"}, "domain"),
         ({"domains": ["example.com"]}, {"email": "ana@example.com@evil.example"}, "domain"),
@@ -258,6 +260,7 @@ def signed_with_the_public_key() -> str:
         sign_token(FOREIGN, {"sub": "1"}, x5u="https://evil.example/cert"),
         sign_token(EC, {"sub": "1"}, alg="ES256", kid="first"),
         sign_token(KEY, {"sub": "1"}, alg="RS384"),
+        sign_token(KEY, {"sub": "1"}, crit=[]),
         sign_token(KEY, {"sub": "1"})[:-8] + "AAAAAAAA",
         sign_token(KEY, {"sub": "1"}).rpartition(".")[0] + ".",
         "",
@@ -282,6 +285,14 @@ def test_keys_that_are_not_for_signatures_are_not_used() -> None:
     broken = {**GIVEN[0], "n": "!"}
     with pytest.raises(SignInRefused):
         read_claims(token, [broken], {"RS256"})
+
+
+def test_a_key_without_an_id_is_tried_for_a_token_that_names_one() -> None:
+    unnamed = {name: value for name, value in GIVEN[0].items() if name != "kid"}
+    assert read_claims(sign_token(KEY, {"sub": "1"}), [unnamed], {"RS256"}) == {"sub": "1"}
+    with pytest.raises(SignInRefused) as refused:
+        read_claims(sign_token(FOREIGN, {"sub": "1"}), [unnamed], {"RS256"})
+    assert refused.value.detail == UNKNOWN_KEY, "the provider may have another key by now"
 
 
 def test_a_token_without_a_key_id_is_tried_with_each_key() -> None:
@@ -314,6 +325,10 @@ DOCUMENT = {
         {"token_endpoint": "http://login.example/token"},
         {"token_endpoint": "http://127.0.0.1/token"},
         {"token_endpoint": "https:///token"},
+        {"token_endpoint": "https://169.254.169.254/token"},
+        {"jwks_uri": "https://[::ffff:169.254.169.254]/keys"},
+        {"jwks_uri": "https://[fe80::1]/keys"},
+        {"jwks_uri": "https://0.0.0.0/keys"},
         {"token_endpoint": "https://ponte:secret@login.example/token"},
         {"jwks_uri": "file:///etc/passwd"},
         {"jwks_uri": LEFT_OUT},

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,9 +14,10 @@ import pytest
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from adapters.web.oidc.client import MAX_PROVIDER_ANSWER_BYTES
+from adapters.web.oidc.client import MAX_PROVIDER_ANSWER_BYTES, MAX_PROVIDER_REQUESTS
 from adapters.web.oidc.provider import Provider
-from adapters.web.sign_in import SignInMethods
+from adapters.web.oidc.routes import MAX_SIGN_INS
+from adapters.web.sign_in import PROVIDER_SESSION_SECONDS, SignInMethods
 from core.base.errors import NotStored, Refusal
 from core.domain.messages import Person
 from core.people.sign_ins import Identity
@@ -57,11 +59,13 @@ async def test_a_person_signs_in(scene: Scene, name: str, person: Person) -> Non
     assert (answer.status_code, scene.is_signed_in(answer)) == (200, True)
     assert '<dialog id="signin"' in answer.text, "the page itself: no redirect follows"
     assert sentence_of(answer) == ""
-    assert scene.identities == [Identity(name, person)]
+    issuer = scene.acme.issuer if name == "acme" else ""
+    assert scene.identities == [Identity(name, person, issuer=issuer)]
     assert scene.slack.refusals == scene.acme.refusals == []
     session, sign_in = answer.headers.get_list("set-cookie")
     assert "HttpOnly" in session
     assert "SameSite=strict" in session
+    assert f"Max-Age={PROVIDER_SESSION_SECONDS}" in session
     assert "Max-Age=0" in sign_in
 
 
@@ -218,10 +222,11 @@ async def test_a_sign_in_belongs_to_its_provider(scene: Scene) -> None:
             query = {**query_of(back), "state": "x"} if "acme" in path else query_of(back)
             answer = await browser.get(path, params=query)
             assert not scene.is_signed_in(answer)
-        (name,) = (scene.auth.cookie,)
-        await browser.get("/sign-in/acme")
-        browser.cookies.set(f"{name}-slack", browser.cookies.get(f"{name}-acme") or "")
-        assert not scene.is_signed_in(await browser.get("/sign-in/slack/done?code=1&state=2"))
+        state = query_of((await browser.get("/sign-in/acme")).headers["location"])["state"]
+        own, other = (f"{scene.auth.cookie}-{name}-{state[:16]}" for name in ("acme", "slack"))
+        browser.cookies.set(other, browser.cookies[own])
+        answer = await browser.get(f"/sign-in/slack/done?code=1&state={state}")
+        assert not scene.is_signed_in(answer)
     assert scene.slack.requests.count("/token") == 0
 
 
@@ -251,8 +256,62 @@ async def test_a_session_from_before_is_never_the_one_from_after(scene: Scene) -
         assert scene.is_signed_in(answer)
 
 
+async def test_two_tabs_sign_in_at_once(scene: Scene) -> None:
+    """And a refused one ends only itself."""
+    async with scene.browser() as browser:
+        first, second, third = [await scene.begin(browser) for _ in range(3)]
+        state = query_of(second)["state"]
+        refused = await browser.get(f"/sign-in/acme/done?error=access_denied&state={state}")
+        assert "didn't finish signing in" in sentence_of(refused)
+        for back in (first, third):
+            assert scene.is_signed_in(await browser.get(back))
+            assert "was already used" in sentence_of(await browser.get(back))
+        assert not [name for name in browser.cookies if name.startswith(f"{scene.auth.cookie}-")]
+
+
+async def test_the_oldest_of_many_sign_ins_gives_way(scene: Scene) -> None:
+    """A proxy refuses requests with too many cookies, also those to everything else."""
+    async with scene.browser() as browser:
+        backs = []
+        for _ in range(MAX_SIGN_INS + 1):
+            scene.now += 1
+            backs.append(await scene.begin(browser))
+        oldest, *others = [scene.is_signed_in(await browser.get(back)) for back in backs]
+    assert not oldest
+    assert all(others)
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site", "none"])
+@pytest.mark.parametrize("more", ["", "?again"])
+async def test_a_link_elsewhere_changes_nobody(scene: Scene, site: str, more: str) -> None:
+    """Also in a mail or an app ("none"): only the page itself begins a sign-in."""
+    headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": "navigate"}
+    async with scene.browser(**headers) as browser:
+        answer = await browser.get(f"/sign-in/acme{more}")
+    assert (answer.status_code, '<dialog id="signin"' in answer.text) == (200, True)
+    assert "set-cookie" not in answer.headers
+    assert scene.acme.requests == []
+
+
+async def test_only_a_session_of_a_provider_is_confirmed_again(scene: Scene) -> None:
+    """Not the owner's, which would become somebody else's."""
+    async with scene.ponte.client() as browser:
+        answer = await browser.get("/sign-in/acme?again")
+    assert (answer.status_code, "set-cookie" in answer.headers) == (200, False)
+    assert scene.acme.requests == []
+
+
+@pytest.mark.parametrize("user", ["owner", "u1", "B1", "U", "U1-2", "Ü1"])
+async def test_only_a_person_of_slack_has_an_id_of_slack(scene: Scene, user: str) -> None:
+    scene.slack.account = slack_account(user)
+    async with scene.browser() as browser:
+        answer = await scene.sign_in_with(browser, "slack")
+    assert "can't verify the response from Slack" in sentence_of(answer)
+    assert scene.identities == []
+
+
 @pytest.mark.parametrize(
-    "more", ["?next=https://evil.example", "?redirect_uri=https://evil.example", "?again"]
+    "more", ["?next=https://evil.example", "?redirect_uri=https://evil.example"]
 )
 async def test_nobody_is_sent_anywhere_else(scene: Scene, more: str) -> None:
     """No open redirect."""
@@ -261,7 +320,7 @@ async def test_nobody_is_sent_anywhere_else(scene: Scene, more: str) -> None:
         assert started.headers["location"].startswith(f"{scene.acme.origin}/authorize?")
         query = query_of(started.headers["location"])
         assert query["redirect_uri"] == f"{scene.ponte.web.address}/sign-in/acme/done"
-        assert query.get("prompt", "") == ("none" if more == "?again" else "")
+        assert "prompt" not in query
         answer = await browser.get(await scene.begin(browser, more=more))
         assert (answer.status_code, answer.headers.get("location")) == (200, None)
 
@@ -403,11 +462,52 @@ async def test_a_flood_of_false_codes_waits_in_line(scene: Scene) -> None:
     assert scene.acme.requests.count("/token") == 1
 
 
+async def test_a_slow_provider_holds_few_connections(scene: Scene) -> None:
+    """They are shared with the tables, and anybody can make Ponte redeem a forged code."""
+    async with AsyncExitStack() as stack:
+        browsers = [
+            await stack.enter_async_context(scene.browser())
+            for _ in range(2 * MAX_PROVIDER_REQUESTS)
+        ]
+        backs = [await scene.begin(browser) for browser in browsers]
+        scene.acme.hold = "/token"
+        waiting = [
+            asyncio.create_task(browser.get(back))
+            for browser, back in zip(browsers, backs, strict=True)
+        ]
+        await scene.acme.wait_for("/token", MAX_PROVIDER_REQUESTS)
+        assert scene.acme.requests.count("/token") == MAX_PROVIDER_REQUESTS
+        scene.acme.release()
+        assert all(scene.is_signed_in(one) for one in await asyncio.gather(*waiting))
+
+
+@pytest.mark.parametrize(
+    ("admitted", "names_group", "expected"),
+    [
+        ({"groups": frozenset({"sales"})}, False, True),
+        ({"anyone": True}, True, True),
+        ({"anyone": True}, False, False),
+    ],
+)
+async def test_groups_are_asked_for_where_they_decide(
+    scene: Scene, admitted: dict[str, Any], names_group: bool, expected: bool
+) -> None:
+    """Who may sign in, or what a rule of ponte.toml gives them."""
+    scene.acme.document["scopes_supported"] = ["openid", "groups"]
+    scene.sign_in.names_group = lambda prefix: names_group and prefix == "oidc:acme:group:"
+    scene.providers["acme"] = Provider(
+        "acme", "Acme", scene.acme.issuer, CLIENT_ID, CLIENT_SECRET, **admitted
+    )
+    async with scene.browser() as browser:
+        query = query_of((await browser.get("/sign-in/acme")).headers["location"])
+    assert ("groups" in query["scope"].split()) is expected
+
+
 @pytest.mark.parametrize("error", [NotStored(), Refusal("Ana was removed.")])
 async def test_a_session_that_cannot_be_opened(scene: Scene, error: Exception) -> None:
     auth: Any = scene.auth
 
-    async def refuse(identity: Identity, began_at: float) -> str:
+    async def refuse(identity: Identity, session: str) -> str:
         raise error
 
     auth.open_session = refuse
@@ -458,10 +558,12 @@ async def test_a_session_goes_on_only_for_its_person(scene: Scene) -> None:
         await scene.sign_in_with(browser)
         scene.acme.account = {"sub": "77", "name": "Bia"}
         answer = await browser.get(await scene.begin(browser, "acme", "?again"))
-        assert sentence_of(answer) == "Sign in again to continue."
+        assert sentence_of(answer) == "Your session has ended. Sign in again."
         assert (await browser.get("/me")).json()["person"] == "oidc:acme:42"
+        started = await browser.get("/sign-in/acme?again")
+        assert query_of(started.headers["location"])["prompt"] == "none"
         answer = await browser.get(await scene.begin(browser, "slack", "?again"))
-        assert sentence_of(answer) == "Sign in again to continue."
+        assert sentence_of(answer) == "Your session has ended. Sign in again."
         assert set(stored) == {"oidc:acme:42"}
         await scene.sign_in_with(browser)
         assert (await browser.get("/me")).json()["person"] == "oidc:acme:77"

@@ -3,13 +3,15 @@ loss of what was written, and end in all tabs."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
 from dataclasses import replace
 from typing import Any
 
 import pytest
 import pytest_asyncio
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Response, Route, expect
 
 from adapters.web.sign_in import SignInMethods
 from tests.web.oidc.scene import Scene, scene
@@ -29,11 +31,12 @@ async def office() -> AsyncIterator[Scene]:
         yield made
 
 
-def expire(office: Scene, key: str) -> None:
+def expire(office: Scene, key: str, *, closes_streams: bool = True) -> None:
     """Let an hour pass since the provider confirmed the person."""
     people = office.ponte.people
     people.signed_in[key] = replace(people.signed_in[key], confirmed_at=1.0)
-    office.ponte.web.hub.recheck_visitors()
+    if closes_streams:
+        office.ponte.web.hub.recheck_visitors()
 
 
 async def sign_in_with(page: Page, name: str) -> None:
@@ -60,6 +63,54 @@ async def test_an_hour_later_the_provider_is_asked_and_the_draft_is_there(
     assert page.url == place
     assert office.acme.requests.count("/authorize") == asked + 1
     assert office.ponte.people.signed_in["oidc:acme:42"].last_at == signed_in_at
+    await context.close()
+
+
+async def test_one_tab_confirms_for_all(office: Scene, browser: Browser) -> None:
+    """Also with a provider that is slow: no tab is refused, and what was written stays."""
+    context = await browser.new_context(viewport={"width": 1280, "height": 800})
+    drafts = {name: await context.new_page() for name in ("work", "plans", "home")}
+    for name, page in drafts.items():
+        await page.goto(f"{office.ponte.web.address}/#{name}")
+        if name == "work":
+            await sign_in_with(page, "Acme")
+        await expect(page.locator("#who")).to_have_text("Ana")
+        await page.fill("#text", f"half a thought about {name}")
+    asked, refused, may_go = asyncio.Semaphore(0), list[str](), asyncio.Event()
+
+    async def hold(route: Route) -> None:
+        asked.release()
+        await may_go.wait()
+        await route.continue_()
+
+    def on_response(response: Response) -> None:
+        if response.status == 401:
+            asked.release()
+        if response.status == 403:
+            refused.append(response.url)
+
+    await context.route("**/conversations?search=x", hold)
+    context.on("response", on_response)
+    for page in drafts.values():
+        await page.get_by_role("searchbox").fill("x")
+        await asked.acquire()
+    office.acme.requests.clear()
+    office.acme.hold = "/token"
+    expire(office, "oidc:acme:42", closes_streams=False)
+    async with AsyncExitStack() as loads:
+        for page in drafts.values():
+            await loads.enter_async_context(page.expect_event("load"))
+        may_go.set()
+        for _ in drafts:
+            await asked.acquire()
+        await office.acme.wait_for("/token")
+        office.acme.release()
+    for name, page in drafts.items():
+        await expect(page.locator("#who")).to_have_text("Ana")
+        await expect(page.locator("#text")).to_have_value(f"half a thought about {name}")
+        await expect(page.get_by_role("dialog")).to_be_hidden()
+    assert office.acme.requests.count("/authorize") == 1
+    assert refused == []
     await context.close()
 
 
