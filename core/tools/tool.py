@@ -24,7 +24,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from core.base.errors import SettingsError, ToolError
 from core.base.i18n import say
-from core.base.text import in_whole_characters, make_storable, parse_arguments, parse_json
+from core.base.text import (
+    in_whole_characters,
+    is_deeper,
+    make_storable,
+    parse_arguments,
+    parse_json,
+)
 from core.domain.messages import Message, Usage
 from core.domain.ports import Tool, ToolSource
 from core.domain.records import (
@@ -64,6 +70,10 @@ TOOL_TIMEOUT_SECONDS = 300.0
 
 # https://platform.openai.com/docs/api-reference/responses/create: a function's name.
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+_JSON_STARTS = ("[", "{", '"[', '"{')
+MAX_DECODED_DEPTH = 64
+"""How deep JSON in a text may be nested: pydantic writes at most 255 levels."""
 
 Schema = dict[str, Any]
 
@@ -363,16 +373,28 @@ def _validate(adapter: TypeAdapter[Any], value: object) -> Any:
             value = decoded
 
 
+def decode_json(value: Any) -> Any:
+    """Return the list or object that a text contains as JSON, also as JSON that was encoded twice;
+    any other value as it is."""
+    decoded = value
+    # A byte order mark is no JSON.
+    while isinstance(decoded, str) and decoded.lstrip("\ufeff \n").startswith(_JSON_STARTS):
+        if is_deeper(decoded.encode(errors="replace"), MAX_DECODED_DEPTH):
+            return value
+        try:
+            # `strict=False` accepts line breaks in strings.
+            decoded = parse_json(decoded.lstrip("\ufeff"), strict=False)
+        except ValueError:
+            return value
+    return value if isinstance(decoded, str) else decoded
+
+
 def _decode_value(value: Any, place: Sequence[int | str], is_list: bool) -> Any:
     """Return `value`, in which a text on the way to `place` is replaced by the list or object that
     it contains as JSON. `place` is pydantic's path to a wrong value: keys and indexes. If
     `is_list`, a list was expected there, so an object at `place` becomes a list of one."""
-    # A quote before the bracket: JSON that was encoded twice. A byte order mark is no JSON.
-    if isinstance(value, str) and value.lstrip("\ufeff \n").startswith(("[", "{", '"[', '"{')):
-        # The caller checks again, and decodes the texts inside in its next round. `strict=False`
-        # accepts line breaks in strings.
-        with suppress(ValueError):
-            return parse_json(value.lstrip("\ufeff"), strict=False)
+    if (decoded := decode_json(value)) is not value:
+        return decoded  # the caller checks again, and decodes the texts inside in its next round
     if not place:
         return [value] if is_list and isinstance(value, dict) else value
     step, *rest = place
