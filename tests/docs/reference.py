@@ -23,7 +23,13 @@ import typer
 from pydantic import SecretStr
 from typing_extensions import is_typeddict
 
-from adapters.web.api.openapi import HOOK_STATUSES, PLATFORM_STATUSES, answer_type, is_open
+from adapters.web.api.openapi import (
+    HOOK_STATUSES,
+    MCP_STATUSES,
+    PLATFORM_STATUSES,
+    answer_type,
+    is_open,
+)
 from adapters.web.http_io import DeclaredRoute
 from adapters.web.hub import HOOKS_PATH
 from adapters.web.sign_in import COMPATIBLE_PREFIX
@@ -345,6 +351,7 @@ ACCESS = (
     ("token", "With a token, or the session of the page"),
     ("API token", "With an API token, too"),
     ("socket", "Over the socket"),
+    ("MCP token", "With an MCP token"),
     ("signature", "With the sender's own signature"),
 )
 """Who can use a route → the heading of its list."""
@@ -369,6 +376,8 @@ def _http() -> Iterator[str]:
         outcome = _numbers(status for status in statuses if status < 300)
         refusals = [status for status in statuses if status >= 300]
         lines["signature"].append(_line(f"POST {path}", outcome, refusals))
+    refusals = [status for status in MCP_STATUSES if status > 403]
+    lines["MCP token"].append(_line("POST /mcp", "200, 202", refusals))
     for access, heading in ACCESS:
         yield from (f"### {heading}", "", *lines[access], "")
 

@@ -154,6 +154,9 @@ async def test_where_mcp_is_off_nothing_is_there(tmp_path: Path) -> None:
         answer = await ponte.post(await ponte.create_token(), LIST, **OLD)
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, -32600)
         assert "PONTE_MCP=on" in answer.json()["error"]["message"]
+        described = (await ponte.page.get("/openapi.json")).json()["paths"]["/mcp"]["post"]
+        assert {"401", "403", "404", "406"} <= described["responses"].keys()
+        assert "signed events" not in described["summary"]
 
 
 async def test_a_process_that_stops_takes_no_request(tmp_path: Path) -> None:
