@@ -54,12 +54,11 @@ _REFUSALS = {
         "this is no valid MCP token: it was revoked, has expired, or is of another kind; create "
         "one on Ponte's page or with `ponte people token NAME --mcp`",
     ),
-    "host": (
+    "site": (
         403,
-        "the header Host names another address than Ponte's: set PONTE_WEB_URL to the address that "
-        "programs use, or PONTE_WEB_HOST to the name that containers beside Ponte's use",
+        "the request is for another host, or from a page of another site; if the host is Ponte's, "
+        "set PONTE_WEB_URL to the address that programs use, or PONTE_WEB_HOST to the host's name",
     ),
-    "origin": (403, "pages of other sites cannot connect"),
     "json": (400, "the body is not JSON"),
     "large": (400, "the body has too many values or levels: send less"),
     "batch": (400, "send one request at a time: batches are not read"),
@@ -144,10 +143,8 @@ class McpEndpoint:
         except _TooMany:
             metrics.limits.labels("mcp").inc()
             return _refuse("many")
-        except ForeignHost:
-            return _refuse("host")
-        except ForeignOrigin:
-            return _refuse("origin")
+        except (ForeignHost, ForeignOrigin):
+            return _refuse("site")
         except Refusal:  # expired, or its person may not come in any more
             return _refuse("wrong_token")
         except PonteError:  # such as a database that does not answer

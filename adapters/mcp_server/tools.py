@@ -185,17 +185,24 @@ class McpTools:
     async def _find_tool(self, caller: Caller, address: Address, name: str) -> Tool:
         """Return the tool of that name. Raise ToolError that names the place and the missing right
         if the caller may not use it there, and the errors of `_find_tools`."""
-        tools = await self._find_tools(caller, address)
-        if name not in tools:
+        try:
+            tools = await self._find_tools(caller, address)
+            if name in tools:
+                return tools[name]
             rights = await self.people.policy.rights(caller.person, address)
-            _check_right(rights, address, "tool", name)
-            _check_right(rights, address, RIGHT_OF_EFFECT[(await self.toolbox.find(name)).effect])
-            raise _unknown_tool()
-        return tools[name]
+            right = RIGHT_OF_EFFECT[(await self.toolbox.find(name)).effect]
+            for need in (("tool", name), (right,)):
+                rights.may(*need).raise_if_denied()
+        except NotAllowed as error:
+            # The tool may be in the list, which is of the person's own place.
+            why = f"the person lacks the right `{error.values['right']}` in {_name_place(address)}"
+            hint = "tell the person; an admin can allow it in ponte.toml"
+            raise refuse("forbidden", why, hint) from None
+        raise _unknown_tool()
 
     async def _find_rights(self, caller: Caller, address: Address) -> PlaceRights:
         rights = await self.people.policy.rights(caller.person, address)
-        _check_right(rights, address, "chat")
+        rights.may("chat").raise_if_denied()
         return rights
 
     async def _read(
@@ -390,17 +397,6 @@ _CALLS = {
 
 def _unknown_tool() -> ToolError:
     return refuse("unknown_tool", "there is no such tool", "use only the tools of the list")
-
-
-def _check_right(rights: PlaceRights, address: Address, *need: str) -> None:
-    """Raise ToolError that names the right and the place if the person lacks it there: the tool may
-    be in the list, which is of their own place. Raise StatusUnknown."""
-    try:
-        rights.may(*need).raise_if_denied()
-    except NotAllowed:
-        why = f"the person lacks the right `{':'.join(need)}` here: {_name_place(address)}"
-        hint = "tell the person; an admin can allow it in ponte.toml"
-        raise refuse("forbidden", why, hint) from None
 
 
 async def _show_nothing(words: str) -> None:

@@ -99,9 +99,7 @@ async def test_host_and_origin_are_checked_as_for_the_page(tmp_path: Path) -> No
                 assert "PONTE_WEB_HOST" in message
     secret = SecretStr("0123456789abcdef" * 2)
     url = "https://ponte.example"
-    async with run_ponte(
-        tmp_path / "proxied", ponte_web_url=url, ponte_web_token=secret
-    ) as ponte:
+    async with run_ponte(tmp_path / "proxied", ponte_web_url=url, ponte_web_token=secret) as ponte:
         token = await ponte.create_token()
         for headers in ({"Host": "ponte.example"}, {"Origin": "https://ponte.example"}):
             answer = await ponte.post(token, LIST, **OLD, **headers)
@@ -129,10 +127,10 @@ async def test_a_chart_reads_rows_that_come_as_a_text(tmp_path: Path) -> None:
         chart = {"kind": "bar", "title": "Sums", "x": "Status", "y": ["sum of Amount"]}
         drawn = [
             read_result(await client.call_tool("chart", {**chart, "rows": value}))
-            for value in (rows, json.dumps(rows), json.dumps(json.dumps(rows)))
+            for value in (rows, json.dumps(rows))
         ]
         assert drawn[0]["labels"], drawn[0]
-        assert drawn[0] == drawn[1] == drawn[2]
+        assert drawn[0] == drawn[1]
         for value in (None, 5, "[1]", "Invoices"):
             refused = read_result(await client.call_tool("chart", {**chart, "rows": value}))
             assert "`rows`" in str(refused["error"]), value

@@ -30,19 +30,25 @@ STATUS_MEANINGS = {
     400: "invalid request",
     401: "missing or invalid token or signature",
     403: "request from another site, unknown host name, or missing permission",
-    404: "not found, or not yours", 406: "no accepted content type", 409: "the other system refused it, or cannot be reached",
+    404: "not found, or not yours", 406: "no accepted content type",
+    409: "the other system refused it, or cannot be reached",
     410: "deleted or expired",
     413: "too large", 415: "unsupported content type", 422: "empty message",
     429: "too many messages, invalid tokens or open streams", 500: "the turn failed",
     502: "the model's server refused the request",
     503: "not saved: Ponte is stopping, or the disk or the model fails",
 }  # fmt: skip
-HOOK_SUMMARY = "Receive a webhook that `ponte.toml` configures"
-HOOK_STATUSES = (200, 202, 400, 401, 404, 413, 415, 429, 503)
-PLATFORM_SUMMARY = "Receive the signed events of a chat platform"
-PLATFORM_STATUSES = (200, 401, 413)
-MCP_SUMMARY = "Answer a program over MCP"
-MCP_STATUSES = (200, 202, 400, 401, 403, 404, 406, 413, 429, 500, 503)
+PLATFORM_ANSWERS = "Receive the signed events of a chat platform", (200, 401, 413)
+MOUNTED_ANSWERS = {
+    HOOKS_PATH: (
+        "Receive a webhook that `ponte.toml` configures",
+        (200, 202, 400, 401, 404, 413, 415, 429, 503),
+    ),
+    MCP_PATH: (
+        "Answer a program over MCP",
+        (200, 202, 400, 401, 403, 404, 406, 413, 429, 500, 503),
+    ),
+}
 """The routes without a handler of this adapter: what they do, and the statuses of their answers."""
 _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 _NOT_WORD = re.compile(r"\W+")
@@ -69,9 +75,8 @@ def build_document(routes: Sequence[DeclaredRoute], signed: Iterable[str] = ()) 
         path = _PARAMETER.sub(r"{\1}", route.path)  # without a type, as in {id:path}
         described = _describe_route(route, path, schemas)
         paths.setdefault(path, {})[route.declaration.method.lower()] = described
-    known = {HOOKS_PATH: (HOOK_SUMMARY, HOOK_STATUSES), MCP_PATH: (MCP_SUMMARY, MCP_STATUSES)}
     for path in sorted(signed):
-        summary, statuses = known.get(path, (PLATFORM_SUMMARY, PLATFORM_STATUSES))
+        summary, statuses = MOUNTED_ANSWERS.get(path, PLATFORM_ANSWERS)
         operation: Json = {
             "operationId": f"post{_NOT_WORD.sub('_', path)}".rstrip("_"),
             "summary": summary,
