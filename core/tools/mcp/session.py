@@ -299,7 +299,7 @@ async def _request(client: Client, method: str, params: Json) -> Any:
     """Send a request, and return its result as the server sent it. The SDK's own method refuses the
     whole result for one wrong field; this is what it does before that."""
     session: Any = client.session
-    options: Json = {}
+    options = Json()
     session._stamp({"method": method, "params": params}, options)
     return await session._dispatcher.send_raw_request(method, params, options)
 
