@@ -192,8 +192,8 @@ class Rounds:
         return await self._build_answer()
 
     async def _build_answer(self) -> Answer:
-        """Return the answer. If proposals wait for a person, it consists of their cards and a
-        sentence of Ponte's own, and the model's text is left out. Otherwise it is the model's text,
+        """Return the answer. If proposals wait for a person, it consists of results, a
+        sentence of Ponte's own and their cards, and the model's text is left out. Otherwise it is the model's text,
         with notes on why it ends early, and with its sources."""
         transcript, paying = self.transcript, self.briefing.payment
         cards, used_up = await self.cards(), self.calls.guards.used_up
@@ -201,7 +201,8 @@ class Rounds:
         waiting = [card for card in cards if card.id in transcript.waiting_proposals()]
         if waiting:
             paragraphs = describe_calls(self.calls.list_made())
-            notes = [describe_proposals(len(waiting)), *paragraphs, used_up and f"_{used_up}_"]
+            # The cards follow their sentence at once.
+            notes = [*paragraphs, used_up and f"_{used_up}_", describe_proposals(len(waiting))]
             words, placed = place_results("\n\n".join(filter(None, notes)), transcript.placeable())
             return Answer(words, cards=cards, files=files, placed=placed)
         end = self._ends[-1] if self._ends else None
@@ -485,8 +486,8 @@ class ToolCalls:
             was_output = item.kind == "output"
             if item.kind == "call":
                 outcome = self._transcript.outcomes.get(item.call_id, NO_OUTCOME)
-                id, effect = f"r{len(made) + 1}", self._build_call(item).effect
-                made.append(MadeCall(number, id, item, effect, outcome))
+                tool = self.guards.tools.get(item.name)
+                made.append(MadeCall(number, f"r{len(made) + 1}", item, tool, outcome))
         start = min((c.round for c in made if c.outcome.status == "proposed"), default=number)
         return [replace(call, round=call.round - start) for call in made]
 
@@ -557,6 +558,8 @@ class ToolCalls:
             outcome = replace(lost, usage=outcome.usage, paid=outcome.paid)
             await self._record_end(call, outcome)
         self._transcript.outcomes[call.call_id] = outcome
+        if outcome.status == "proposed" and self._transcript.streamed_text:
+            await self._transcript.show()  # other calls of the round may run for long
         metrics.tool_calls.labels(name, outcome.status).inc()
         log.info("tool call ended", tool=name, status=outcome.status)
         return outcome
@@ -836,6 +839,8 @@ class TurnTranscript:
         work = render if outside else self._cleaning.clean
         # Lines such as `[table: r1]` become the rows and charts that the tools returned.
         words, placed = self._place_results()
+        if self.streamed_text and (waiting := self.waiting_proposals()):
+            words = describe_proposals(len(waiting))  # replaces the model's words in the post
         # A long text takes long to render, and other turns must not wait for it.
         rendered = await text.run_off_loop(work, self.opening + words)
         # The platform gets `trust` too: it disables links that only its own rendering would create.
