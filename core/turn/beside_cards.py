@@ -21,10 +21,10 @@ from core.domain.rows import RowsResult
 from core.tools.tool import read_text_argument
 from core.turn.context import TABLE_TOOLS_PREFIX
 
-MAX_SHOWN_RESULTS = 5
+MAX_LISTED_CALLS = 5
+"""Results that are shown, and calls that are named."""
 MAX_SHOWN_RESULT_CHARACTERS = 1_000
 """Characters of a result that is text."""
-MAX_NAMED_CALLS = 5
 MAX_CAUSE_CHARACTERS = 300
 _CHANGES_FAILED = "{failed} of {count} changes couldn't be prepared: {why}"
 _ASK_AGAIN = "Not answered here: {count}. Ask again for: {names}"
@@ -59,7 +59,7 @@ class MadeCall:
     @property
     def proposes(self) -> bool:
         """True if a person would have decided on what the call does."""
-        return self.tool is not None and self.tool.only_proposes(self.item.arguments)
+        return bool(self.tool and self.tool.only_proposes(self.item.arguments))
 
     @property
     def needs_model(self) -> bool:
@@ -67,9 +67,12 @@ class MadeCall:
         descriptions of tables, files for the model. Code prints what the model wrote."""
         if self.outcome.data or self.outcome.row_keys is not None:
             return False
-        effect = self.tool.effect_of(self.item.arguments) if self.tool else "chat"
-        is_table_tool = self.item.name.startswith(TABLE_TOOLS_PREFIX)
-        return effect in ("chat", "code") or is_table_tool or self.outcome.shows_files
+        return (
+            self.outcome.shows_files
+            or not self.tool
+            or self.item.name.startswith(TABLE_TOOLS_PREFIX)
+            or self.tool.effect_of(self.item.arguments) in ("chat", "code")
+        )
 
     @property
     def wish(self) -> tuple[str, str]:
@@ -109,12 +112,12 @@ def is_repeated(call: MadeCall, calls: Sequence[MadeCall]) -> bool:
 
 
 def describe_calls(calls: Sequence[MadeCall]) -> Sequence[str]:
-    """Return the paragraphs for the answer, before its rows and charts are placed. Of calls with
-    the same arguments and end, the newest counts."""
-    made = [call for call in calls if not is_repeated(call, calls)]
-    newest = list({(call.wish, call.has_failed): call for call in made}.values())
+    """Return the paragraphs for the answer, before its rows and charts are placed. Of equal calls
+    the newest counts, but none that failed if another did not, or may have happened."""
+    errors_first = sorted(calls, key=lambda call: call.outcome.status != "error")
+    newest = list({call.wish: call for call in errors_first}.values())
     results = [call for call in newest if _has_wanted_result(call, newest)]
-    shown = [call for call in results if not call.needs_model][:MAX_SHOWN_RESULTS]
+    shown = [call for call in results if not call.needs_model][:MAX_LISTED_CALLS]
     paragraphs = list[str]()
     for call in shown:
         if call.outcome.data:
@@ -126,7 +129,7 @@ def describe_calls(calls: Sequence[MadeCall]) -> Sequence[str]:
         paragraphs += call.outcome.sources
     failed = _list_failed(newest)
     if changes := [call for call in failed if call.proposes]:
-        count = len(changes) + sum(call.outcome.status == "proposed" for call in made)
+        count = len(changes) + sum(call.outcome.status == "proposed" for call in calls)
         why = _name_calls(changes)
         paragraphs.append(say(_CHANGES_FAILED, failed=len(changes), count=count, why=why))
     if open_calls := [call for call in (*failed, *results) if call not in (*changes, *shown)]:
@@ -137,8 +140,8 @@ def describe_calls(calls: Sequence[MadeCall]) -> Sequence[str]:
 
 def _name_calls(calls: Sequence[MadeCall]) -> str:
     names = list(dict.fromkeys(map(MadeCall.describe, calls)))
-    unnamed = len(names) - MAX_NAMED_CALLS
-    names[MAX_NAMED_CALLS:] = [say("{count} more", count=unnamed)] if unnamed > 0 else []
+    unnamed = len(names) - MAX_LISTED_CALLS
+    names[MAX_LISTED_CALLS:] = [say("{count} more", count=unnamed)] if unnamed > 0 else []
     return ", ".join(names)
 
 
@@ -149,17 +152,16 @@ def _has_wanted_result(call: MadeCall, calls: Sequence[MadeCall]) -> bool:
     outcome = call.outcome
     if outcome.status != "ok" or outcome.proposal:
         return False
-    if outcome.row_keys:
-        on_cards = {key for c in calls if c.outcome.proposal for key in c.outcome.row_keys or ()}
-        return call.round >= 0 or not on_cards.issuperset(outcome.row_keys)
-    return call.round >= 0 or not call.needs_model
+    on_cards = {key for c in calls if c.outcome.proposal for key in c.outcome.row_keys or ()}
+    keys = outcome.row_keys
+    is_preparation = on_cards.issuperset(keys) if keys else call.needs_model
+    return call.round >= 0 or not is_preparation
 
 
 def _list_failed(calls: Sequence[MadeCall]) -> Sequence[MadeCall]:
     """Return the calls that still fail. A call of a later round takes the place of a failed one of
-    its tool."""
-    # "error" before "unknown": what may have happened is told, whatever is made again.
-    failed = sorted(filter(lambda call: call.has_failed, calls), key=lambda c: c.outcome.status)
+    its tool, those with errors first: what may have happened is told."""
+    failed = [call for call in calls if call.has_failed]
 
     def is_replaced(call: MadeCall) -> bool:
         of_tool = [c for c in calls if c.item.name == call.item.name]

@@ -335,7 +335,7 @@ async def test_a_stop_in_the_round_for_repairs_keeps_the_card_without_words(
         await model.hold.wait()
         await ponte.engine.conversations.inbox.cancel(receipt.seq)
         answer = await ponte.wait_for_answer(receipt)
-    assert (answer.text, len(answer.cards)) == ("_Stopped._", 1)
+    assert (answer.text, len(answer.cards)) == (f"{CARD}\n\n_Stopped._", 1)
 
 
 async def test_the_next_turn_reads_all_of_it(bot_home: BotHome) -> None:

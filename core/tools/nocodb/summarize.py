@@ -613,7 +613,7 @@ def _build_table(
     totals = {**data.get("all", {}), "rows": data.get("total", data.get("total_at_least"))}
     rows = data["rows"] if group else [totals]
     has_total = len(rows) > 1 and not data.keys() & _NO_TOTAL
-    total_names = ["rows"] if has_total else []
+    total_names = ["rows"]
     columns = dict[str, RowColumn]()
     if group:
         form = "month" if bucket == "month" else "date" if group.is_time else ""
@@ -626,7 +626,7 @@ def _build_table(
     for column, fn in pairs:
         name = f"{fn} of {format_label(column.title)}"
         # Averages, smallest and largest values of groups do not add up.
-        total_names += [name] if has_total and fn in _ADDED_FNS else []
+        total_names += [name] if fn in _ADDED_FNS else []
         title = format_label(say(_FIGURES[fn], field=column.title))
         is_number = fn in _ANY_FNS or not column.is_time
         form = "plain" if fn in _ANY_FNS else column.format or "plain"
