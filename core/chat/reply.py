@@ -336,10 +336,10 @@ class GrowingReply:
         seconds = self._whole_until - time.monotonic()
         if seconds > 0 or (seconds := await self._surface.seconds_until_growth()) > 0:
             raise PlatformBusy(seconds)
-        parts = list(await text.run_off_loop(split, progress.text))
+        parts = await text.run_off_loop(split, progress.text)
         # Where a shorter text has replaced a longer one, the other posts keep nothing of it.
-        parts += ["…"] * (max(self._shown, default=0) - len(parts))
-        for number, part in enumerate(parts, 1):
+        emptied = ["…"] * (max(self._shown, default=0) - len(parts))
+        for number, part in enumerate([*parts, *emptied], 1):
             await self._put_part(AnswerPart(number, part, is_growing=number == len(parts)))
         self._next = time.monotonic() + self._surface.interval
 

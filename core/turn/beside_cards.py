@@ -89,11 +89,11 @@ class MadeCall:
         data, cause = self.outcome.data, clip_line(self.outcome.problem, MAX_CAUSE_CHARACTERS)
         subject = data.caption if isinstance(data, RowsResult) else ""
         subject = subject or read_text_argument(self.item.arguments, "table")
-        if not subject and self.tool:
-            subject = f"“{say(self.tool.progress_text)}”"
         cause, subject = (
             escape_markdown(make_inert(part)) for part in (cause.rstrip("."), clip_line(subject))
         )
+        if not subject and self.tool:
+            subject = f"_{say(self.tool.progress_text)}_"
         return f"{cause} ({subject})" if cause and subject not in cause else cause or subject
 
 

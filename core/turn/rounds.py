@@ -201,8 +201,11 @@ class Rounds:
         waiting = [card for card in cards if card.id in transcript.waiting_proposals()]
         if waiting:
             # The cards follow their sentence at once.
-            notes = [*describe_calls(self.calls.list_made()), used_up and f"_{used_up}_"]
-            notes.append(describe_proposals(len(waiting)))
+            notes = [
+                *describe_calls(self.calls.list_made()),
+                used_up and f"_{used_up}_",
+                describe_proposals(len(waiting)),
+            ]
             words, placed = place_results("\n\n".join(filter(None, notes)), transcript.placeable())
             return Answer(words, cards=cards, files=files, placed=placed)
         end = self._ends[-1] if self._ends else None

@@ -108,7 +108,8 @@ async def answer_to(bot_home: BotHome, model: EchoModel, *more: ToolSource) -> A
         assert LIES not in answer.text
         assert LIES not in ponte.recorder.posts[-1].texts[-1]
         assert not re.search(r"[{}]|\w_\w", answer.text), "no call as the model writes it"
-        assert answer.text.rpartition("\n\n")[2].startswith("I've prepared "), "above the card"
+        last_post = ponte.recorder.visible("k1")[-1]
+        assert re.search(r"(\A|\n\n)I've prepared [^\n]+ for approval\.\n⟦", last_post)
         return answer
 
 
@@ -195,7 +196,7 @@ async def test_what_code_printed_is_named(bot_home: BotHome) -> None:
     """The model wrote the code, so its words would stand beside the card."""
     code = FixedTools(_tool("printed", "code", Outcome("ok", LIES), []))
     text = (await answer_to(bot_home, Planned([PAID, ("printed", {})]), code)).text
-    assert text == f"Not answered here: 1. Ask again for: “is acting…”\n\n{CARD}"
+    assert text == f"Not answered here: 1. Ask again for: _is acting…_\n\n{CARD}"
 
 
 @pytest.mark.parametrize("listed", [Outcome("ok", "[]"), outcome_of_error(RAN_BEFORE)])
@@ -206,13 +207,13 @@ async def test_a_read_that_fails_and_one_that_needs_words_are_named(
     tool = FixedTools(_tool("listed", "chat", listed, []))
     text = (await answer_to(bot_home, Planned([PAID, NOWHERE, ("listed", {})]), tool)).text
     assert "Not answered here: 2. Ask again for: Table \\`Nowhere\\` not found, " in text
-    assert "“is acting…”" in text
+    assert "_is acting…_" in text
     assert "couldn't be prepared" not in text
 
 
 async def test_what_only_the_model_reads_is_named(bot_home: BotHome) -> None:
     text = (await answer_to(bot_home, Planned([PAID, ("nocodb_tables", {})]))).text
-    assert text == f"Not answered here: 1. Ask again for: “is reading the tables…”\n\n{CARD}"
+    assert text == f"Not answered here: 1. Ask again for: _is reading the tables…_\n\n{CARD}"
 
 
 async def test_figures_without_groups_are_shown_as_a_row(bot_home: BotHome) -> None:
@@ -224,6 +225,13 @@ async def test_figures_without_groups_are_shown_as_a_row(bot_home: BotHome) -> N
     table, source, _ = text.split("\n\n")
     assert table == "| Rows | Amount: sum |\n| ---: | ---: |\n| 60 | 2,745 |"
     assert source.startswith("Source: Orders: 60 of 60 rows, ")
+
+
+async def test_after_results_that_fill_several_posts_the_buttons_follow(bot_home: BotHome) -> None:
+    tables = ("Orders", "Customers", "Readings")
+    reads = [("nocodb_query", {"table": table, "limit": 50}) for table in tables]
+    await answer_to(bot_home, Planned([PAID, *reads]))
+    assert len(bot_home.recorder.visible("k1")) > 1
 
 
 async def test_a_query_that_is_made_again_counts_once(bot_home: BotHome) -> None:
