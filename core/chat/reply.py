@@ -215,9 +215,7 @@ class GrowingReply:
         post = (await self._load_posts()).get(number)
         if not number or post is None or not post.id or post.state == "removed":
             return
-        part = AnswerPart(
-            number, answer.parts[-1], answer=answer, is_final=True, placed=answer.placed
-        )
+        part = _build_final_part(answer, number)
         await self._call(post, lambda: self._surface.edit(post.id, part), ignore_removed=True)
 
     async def correct_late_posts(self, answer: Answer, posts: Sequence[Post]) -> None:
@@ -236,15 +234,10 @@ class GrowingReply:
                     await self._surface.delete(own_id)
         # An edit of this process may have arrived last and put an older text back. So each post
         # whose text this process has set gets the text of the answer again.
-        last = len(answer.parts)
-        for number, text_of_part in enumerate(answer.parts, 1):
+        for number in range(1, len(answer.parts) + 1):
             if number in self._shown and (id := ids.get(number)):
-                ends = answer if number == last else None
                 with suppress(PostRemoved):
-                    await self._surface.edit(
-                        id,
-                        AnswerPart(number, text_of_part, ends, is_final=True, placed=answer.placed),
-                    )
+                    await self._surface.edit(id, _build_final_part(answer, number))
 
     async def settle_posts(self) -> None:
         """Wait SETTLE_SECONDS for the posts under way, then cancel them, because another process
@@ -337,7 +330,9 @@ class GrowingReply:
         if seconds > 0 or (seconds := await self._surface.seconds_until_growth()) > 0:
             raise PlatformBusy(seconds)
         parts = await text.run_off_loop(split, progress.text)
-        for number, part in enumerate(parts, 1):
+        # Where a shorter text has replaced a longer one, the other posts keep nothing of it.
+        emptied = ["…"] * (max(self._shown, default=0) - len(parts))
+        for number, part in enumerate([*parts, *emptied], 1):
             await self._put_part(AnswerPart(number, part, is_growing=number == len(parts)))
         self._next = time.monotonic() + self._surface.interval
 
@@ -349,18 +344,8 @@ class GrowingReply:
         `_made_here` returns the id of a post that this process made and has not recorded yet,
         `_find_post` looks for it on the platform."""
         last = len(answer.parts)
-        for number, part in enumerate(answer.parts, 1):
-            ends = answer if number == last else None  # cards and buttons stand at the last part
-            await self._put_part(
-                AnswerPart(
-                    number,
-                    part,
-                    ends,
-                    is_final=True,
-                    is_private=answer.is_private,
-                    placed=answer.placed,
-                )
-            )
+        for number in range(1, last + 1):
+            await self._put_part(_build_final_part(answer, number))
         await self._load_posts()
         # The text may have had more parts while it grew than the whole answer has.
         for post in list(self._known.values()):
@@ -513,3 +498,14 @@ class GrowingReply:
                 if not post.id:
                     self._expect_arrival(post.number)
         return self._known
+
+
+def _build_final_part(answer: Answer, number: int) -> AnswerPart:
+    return AnswerPart(
+        number,
+        answer.parts[number - 1],
+        answer if number == len(answer.parts) else None,  # cards and buttons stand at the last part
+        is_final=True,
+        is_private=answer.is_private,
+        placed=answer.placed,
+    )

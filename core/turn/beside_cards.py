@@ -6,6 +6,7 @@ The model's own words are left out there, because they could talk a person into 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -14,10 +15,14 @@ from core.base.i18n import say
 from core.base.markdown import escape_markdown, make_inert
 from core.base.text import clip_line, make_code_block, parse_json, truncate
 from core.domain.messages import Item
-from core.domain.records import Effect, Outcome
+from core.domain.ports import Tool
+from core.domain.records import Outcome
+from core.domain.rows import RowsResult
+from core.tools.tool import read_text_argument
 from core.turn.context import TABLE_TOOLS_PREFIX
 
-MAX_SHOWN_RESULTS = 5
+MAX_LISTED_CALLS = 5
+"""Results that are shown, and calls that are named."""
 MAX_SHOWN_RESULT_CHARACTERS = 1_000
 """Characters of a result that is text."""
 MAX_CAUSE_CHARACTERS = 300
@@ -33,12 +38,12 @@ NO_OUTCOME = Outcome("unknown", "")
 class MadeCall:
     """A call of the model. `round` is 0 for the round with the turn's first card, 1 for the one
     after it, in which the model may repair what failed, and less for those before. The line
-    `[table: ID]` of an answer places the rows of a call."""
+    `[table: ID]` of an answer places the rows of a call. `tool` is None if no tool has its name."""
 
     round: int
     id: str
     item: Item
-    effect: Effect
+    tool: Tool | None
     outcome: Outcome
 
     @property
@@ -52,18 +57,44 @@ class MadeCall:
         return self.has_failed and self.outcome.status == "error"
 
     @property
-    def wish(self) -> tuple[str, object]:
+    def proposes(self) -> bool:
+        """True if a person would have decided on what the call does."""
+        return bool(self.tool and self.tool.only_proposes(self.item.arguments))
+
+    @property
+    def needs_model(self) -> bool:
+        """True for a text that a model must word for people: messages, lists of schedules,
+        descriptions of tables, files for the model. Code prints what the model wrote."""
+        if self.outcome.data or self.outcome.row_keys is not None:
+            return False
+        return (
+            self.outcome.shows_files
+            or not self.tool
+            or self.item.name.startswith(TABLE_TOOLS_PREFIX)
+            or self.tool.effect_of(self.item.arguments) in ("chat", "code")
+        )
+
+    @property
+    def wish(self) -> tuple[str, str]:
         """The tool and its arguments, which a model may write in another order the next time."""
-        with suppress(ValueError):
-            return self.item.name, parse_json(self.item.arguments)
-        return self.item.name, self.item.arguments
+        arguments = self.item.arguments
+        with suppress(ValueError, RecursionError):
+            arguments = json.dumps(parse_json(arguments), sort_keys=True)
+        return self.item.name, arguments
 
     def describe(self) -> str:
-        """Return the call as code, after the cause if it failed."""
-        name = clip_line(f"{self.item.name} {self.item.arguments}".replace("`", "'"))
-        cause = clip_line(self.outcome.problem or self.outcome.text, MAX_CAUSE_CHARACTERS)
-        cause = escape_markdown(make_inert(cause))
-        return f"{cause} (`{name}`)" if self.has_failed else f"`{name}`"
+        """Return what the call was for, after the cause if it failed: the caption of its rows, its
+        table, or what people saw while it ran. Only Ponte's errors have a `problem`: the text of
+        others is of the model's code, or for the model."""
+        data, cause = self.outcome.data, clip_line(self.outcome.problem, MAX_CAUSE_CHARACTERS)
+        subject = data.caption if isinstance(data, RowsResult) else ""
+        subject = subject or read_text_argument(self.item.arguments, "table")
+        cause, subject = (
+            escape_markdown(make_inert(part)) for part in (cause.rstrip("."), clip_line(subject))
+        )
+        if not subject and self.tool:
+            subject = f"_{say(self.tool.progress_text)}_"
+        return f"{cause} ({subject})" if cause and subject not in cause else cause or subject
 
 
 def can_be_repaired(calls: Sequence[MadeCall]) -> bool:
@@ -81,12 +112,12 @@ def is_repeated(call: MadeCall, calls: Sequence[MadeCall]) -> bool:
 
 
 def describe_calls(calls: Sequence[MadeCall]) -> Sequence[str]:
-    """Return the paragraphs for the answer, before its rows and charts are placed."""
-    results = [call for call in calls if _has_wanted_result(call, calls)]
-    # Messages, lists of schedules and files for the model need its words, and code prints them.
-    hidden = ("chat", "code")
-    shown = [c for c in results if c.effect not in hidden and not c.outcome.shows_files]
-    shown = shown[:MAX_SHOWN_RESULTS]
+    """Return the paragraphs for the answer, before its rows and charts are placed. Of equal calls
+    the newest counts, but none that failed if another did not, or may have happened."""
+    errors_first = sorted(calls, key=lambda call: call.outcome.status != "error")
+    newest = list({call.wish: call for call in errors_first}.values())
+    results = [call for call in newest if _has_wanted_result(call, newest)]
+    shown = [call for call in results if not call.needs_model][:MAX_LISTED_CALLS]
     paragraphs = list[str]()
     for call in shown:
         if call.outcome.data:
@@ -96,44 +127,45 @@ def describe_calls(calls: Sequence[MadeCall]) -> Sequence[str]:
                 make_code_block(truncate(call.outcome.text, MAX_SHOWN_RESULT_CHARACTERS))
             )
         paragraphs += call.outcome.sources
-    failed = _list_failed(calls)
-    # A schedule is a change, although its tool needs only the right to chat.
-    if changes := [call for call in failed if call.effect in ("write", "chat")]:
+    failed = _list_failed(newest)
+    if changes := [call for call in failed if call.proposes]:
         count = len(changes) + sum(call.outcome.status == "proposed" for call in calls)
-        why = " ".join(map(MadeCall.describe, changes))
+        why = _name_calls(changes)
         paragraphs.append(say(_CHANGES_FAILED, failed=len(changes), count=count, why=why))
     if open_calls := [call for call in (*failed, *results) if call not in (*changes, *shown)]:
-        names = ", ".join(map(MadeCall.describe, open_calls))
+        names = _name_calls(open_calls)
         paragraphs.append(say(_ASK_AGAIN, count=len(open_calls), names=names))
     return paragraphs
 
 
+def _name_calls(calls: Sequence[MadeCall]) -> str:
+    names = list(dict.fromkeys(map(MadeCall.describe, calls)))
+    unnamed = len(names) - MAX_LISTED_CALLS
+    names[MAX_LISTED_CALLS:] = [say("{count} more", count=unnamed)] if unnamed > 0 else []
+    return ", ".join(names)
+
+
 def _has_wanted_result(call: MadeCall, calls: Sequence[MadeCall]) -> bool:
     """Return whether a call has a result that the person may have asked for. That of a round before
-    the card's is only preparation if the cards have all its rows, or if it is text that the model
-    worked with: a description of tables, a list of schedules, the output of code."""
+    the card's is only preparation if the cards have all its rows, or if it is a text that the model
+    worked with."""
     outcome = call.outcome
     if outcome.status != "ok" or outcome.proposal:
         return False
-    if outcome.row_keys:
-        on_cards = {key for c in calls if c.outcome.proposal for key in c.outcome.row_keys or ()}
-        return call.round >= 0 or not on_cards.issuperset(outcome.row_keys)
-    is_text = call.effect in ("chat", "code") or call.item.name.startswith(TABLE_TOOLS_PREFIX)
-    return call.round >= 0 or bool(outcome.data or outcome.sources) or not is_text
+    on_cards = {key for c in calls if c.outcome.proposal for key in c.outcome.row_keys or ()}
+    keys = outcome.row_keys
+    is_preparation = on_cards.issuperset(keys) if keys else call.needs_model
+    return call.round >= 0 or not is_preparation
 
 
 def _list_failed(calls: Sequence[MadeCall]) -> Sequence[MadeCall]:
-    """Return the calls that still fail. A call of the round for repairs takes the place of the
-    first failed one of its tool, and before the cards, any later call of the tool does."""
-    repairs = [call for call in calls if call.round == 1 and not is_repeated(call, calls)]
-    failed = list[MadeCall]()
-    # "error" before "unknown": what may have happened is told, whatever is made again.
-    for call in sorted(calls, key=lambda each: each.outcome.status):
-        if call.round == 0 and call.has_failed:
-            again = next((each for each in repairs if each.item.name == call.item.name), call)
-            failed.append(again)
-            repairs = [each for each in repairs if each is not again]
-        elif call.round < 0 and call.has_failed:
-            later = (each for each in calls if each.round > call.round)
-            failed += [] if call.item.name in {each.item.name for each in later} else [call]
-    return [call for call in (*failed, *repairs) if call.has_failed]
+    """Return the calls that still fail. A call of a later round takes the place of a failed one of
+    its tool, those with errors first: what may have happened is told."""
+    failed = [call for call in calls if call.has_failed]
+
+    def is_replaced(call: MadeCall) -> bool:
+        of_tool = [c for c in calls if c.item.name == call.item.name]
+        beside = [c for c in failed if c in of_tool and c.round == call.round]
+        return beside.index(call) < sum(c.round > call.round for c in of_tool)
+
+    return [call for call in failed if not is_replaced(call)]

@@ -106,6 +106,7 @@ class Guards:
             "not_offered",
             f"Not run: there is no tool {text.truncate_with_note(call.name, 64)!r} here.",
             "use the tools that you have, or tell the person what is not possible here",
+            say("Tool not found."),
         )
 
     async def check_right(self, call: ToolCall) -> Outcome | None:

@@ -192,16 +192,20 @@ class Rounds:
         return await self._build_answer()
 
     async def _build_answer(self) -> Answer:
-        """Return the answer. If proposals wait for a person, it consists of their cards and a
-        sentence of Ponte's own, and the model's text is left out. Otherwise it is the model's text,
-        with notes on why it ends early, and with its sources."""
+        """Return the answer. If proposals wait for a person, it consists of results, a sentence of
+        Ponte's own and their cards, and the model's text is left out. Otherwise it is the model's
+        text, with notes on why it ends early, and with its sources."""
         transcript, paying = self.transcript, self.briefing.payment
         cards, used_up = await self.cards(), self.calls.guards.used_up
         files = transcript.files()
         waiting = [card for card in cards if card.id in transcript.waiting_proposals()]
         if waiting:
-            paragraphs = describe_calls(self.calls.list_made())
-            notes = [describe_proposals(len(waiting)), *paragraphs, used_up and f"_{used_up}_"]
+            # The cards follow their sentence at once.
+            notes = [
+                *describe_calls(self.calls.list_made()),
+                used_up and f"_{used_up}_",
+                describe_proposals(len(waiting)),
+            ]
             words, placed = place_results("\n\n".join(filter(None, notes)), transcript.placeable())
             return Answer(words, cards=cards, files=files, placed=placed)
         end = self._ends[-1] if self._ends else None
@@ -469,7 +473,7 @@ class ToolCalls:
     def may_finish_elsewhere(self) -> bool:
         """True if a run that a call began in another system may still finish, although nothing
         waits for it."""
-        return any(call not in self._transcript.outcomes for call in self._running_elsewhere)
+        return not self._running_elsewhere <= self._transcript.outcomes.keys()
 
     async def run(self, calls: Sequence[Item]) -> Sequence[Outcome]:
         """Run all calls of one round at the same time and return their outcomes in the order of the
@@ -485,8 +489,8 @@ class ToolCalls:
             was_output = item.kind == "output"
             if item.kind == "call":
                 outcome = self._transcript.outcomes.get(item.call_id, NO_OUTCOME)
-                id, effect = f"r{len(made) + 1}", self._build_call(item).effect
-                made.append(MadeCall(number, id, item, effect, outcome))
+                tool = self.guards.tools.get(item.name)
+                made.append(MadeCall(number, f"r{len(made) + 1}", item, tool, outcome))
         start = min((c.round for c in made if c.outcome.status == "proposed"), default=number)
         return [replace(call, round=call.round - start) for call in made]
 
@@ -557,6 +561,8 @@ class ToolCalls:
             outcome = replace(lost, usage=outcome.usage, paid=outcome.paid)
             await self._record_end(call, outcome)
         self._transcript.outcomes[call.call_id] = outcome
+        if outcome.status == "proposed" and self._transcript.streamed_text:
+            await self._transcript.show()  # other calls of the round may run for long
         metrics.tool_calls.labels(name, outcome.status).inc()
         log.info("tool call ended", tool=name, status=outcome.status)
         return outcome
@@ -576,16 +582,17 @@ class ToolCalls:
         the same transaction."""
         journal, line = self._contexts.stores.journal, NO_STEP
         if call.call_id in self.guards.rules and outcome.status != "proposed":
-            message, facts = self.guards.run.turn.message, self._describe_run(call, outcome.status)
-            line = audit_step("tool-run", message.author, message.address, **facts)
+            line = audit_step(**self._describe_run(call, outcome.status))
         await until_stored(
             lambda: journal.record_call_end(self.guards.run.turn, call.call_id, outcome, line)
         )
 
-    def _describe_run(self, call: ToolCall, outcome: str) -> dict[str, str]:
-        """Return what the audit log says about a run that can cost money: the tool, the outcome,
-        and the rule that allowed it."""
-        return {"tool": call.name, "outcome": outcome, "rule": self.guards.rules[call.call_id]}
+    def _describe_run(self, call: ToolCall, outcome: str) -> dict[str, Any]:
+        """Return the arguments of the audit log's line about a run that can cost money. `rule` is
+        the one that allowed it."""
+        message, rule = self.guards.run.turn.message, self.guards.rules[call.call_id]
+        whose = {"asker": message.author, "address": message.address}
+        return {"event": "tool-run", **whose, "tool": call.name, "outcome": outcome, "rule": rule}
 
     async def _check_and_run(self, call: ToolCall) -> Outcome:
         """Run the call unless a guard stops it. Return its outcome with the cost of the run, if it
@@ -602,12 +609,7 @@ class ToolCalls:
         except (asyncio.CancelledError, PostRemoved, Superseded):  # the call gets no record
             # `_record_end` writes this line for calls that end; this one does not end.
             if call.effect in COSTLY_EFFECTS:
-                message, facts = (
-                    self.guards.run.turn.message,
-                    self._describe_run(call, "interrupted"),
-                )
-                audit = self.guards.people.audit
-                audit.note("tool-run", message.author, message.address, **facts)
+                self.guards.people.audit.note(**self._describe_run(call, "interrupted"))
             raise
         paid = price_of_call(tool, call.arguments)
         if paid is None or call.effect not in COSTLY_EFFECTS:
@@ -684,7 +686,6 @@ class ToolCalls:
         async def propose(draft: Draft) -> Outcome:
             return self.guards.refuse_proposal(call) or await self._proposals.propose(ctx, draft)
 
-        calls = [item.call_id for item in transcript.items if item.kind == "call"]
         needs = self.guards.run.turn.needs
         return replace(
             ctx,
@@ -695,7 +696,7 @@ class ToolCalls:
             # Each tool that reads needs the right to read; one of a table names that table.
             has_read_rows=any(right == "read" and names for right, *names in needs),
             # The model writes `[table: r1]` to place the result of the first call in its answer.
-            result_id=f"r{calls.index(call.call_id) + 1}",
+            result_id=f"r{transcript.call_ids.index(call.call_id) + 1}",
         )
 
     async def _record_object_to_erase(self, remote: Remote) -> None:
@@ -742,6 +743,11 @@ class TurnTranscript:
         outputs = (i for i in self.items if i.kind == "output" and not i.shows_files)
         return tuple(file for item in outputs for file in item.files)
 
+    @property
+    def call_ids(self) -> list[str]:
+        """The ids of the model's calls, in their order."""
+        return [item.call_id for item in self.items if item.kind == "call"]
+
     def open_calls(self) -> list[Item]:
         """Return the calls of the model that have no output in the transcript yet, so must still
         run."""
@@ -754,15 +760,13 @@ class TurnTranscript:
 
     def outcomes_in_order(self) -> list[Outcome]:
         """Return the outcomes of this turn's finished calls in the order of the calls."""
-        ids = (item.call_id for item in self.items if item.kind == "call")
-        return [self.outcomes[id] for id in ids if id in self.outcomes]
+        return [self.outcomes[id] for id in self.call_ids if id in self.outcomes]
 
     def results(self) -> dict[str, Outcome]:
         """Return the outcomes that have data (rows or a chart), by the id under which the model can
         place them (`r1`, `r2`): the number of the call in the transcript, which a resumed turn does
         not change."""
-        ids = (item.call_id for item in self.items if item.kind == "call")
-        outcomes = ((n, self.outcomes.get(id)) for n, id in enumerate(ids, 1))
+        outcomes = ((n, self.outcomes.get(id)) for n, id in enumerate(self.call_ids, 1))
         return {f"r{n}": outcome for n, outcome in outcomes if outcome and outcome.data}
 
     def placeable(self) -> dict[str, RowsResult | Chart]:
@@ -820,8 +824,10 @@ class TurnTranscript:
         return self.opening + self._place_results()[0]
 
     def _place_results(self) -> tuple[str, tuple[Placed, ...]]:
-        # The model's words are left out beside a card.
-        words = "" if self.waiting_proposals() else self.streamed_text
+        words = self.streamed_text
+        # Ponte's sentence replaces the model's words beside a card, in a post that has them too.
+        if words and (waiting := self.waiting_proposals()):
+            words = describe_proposals(len(waiting))
         return place_results(words, self.placeable(), is_growing=True)
 
     async def show(self, doing: str = "") -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -25,7 +26,7 @@ from core.domain.records import (
 )
 from core.tools.nocodb.source import NocoSource
 from core.tools.tool import FunctionTool, outcome_of_error
-from core.turn.rounds import RESULT_UNKNOWN
+from core.turn.rounds import RAN_BEFORE, RESULT_UNKNOWN
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.fakes.fixed_tools import FixedTools
 from tests.fakes.models import EchoModel
@@ -55,26 +56,28 @@ LARGE: Call = (
         "fields": ["Title"],
     },
 )
+NOWHERE: Call = ("nocodb_query", {"table": "Nowhere"})
 
 
 class Planned(EchoModel):
     """Makes the calls of its rounds, and speaks in each; then it only speaks. `hold` is set when it
     is asked the round `held`, which never ends."""
 
-    def __init__(self, *rounds: Sequence[Call], held: int = 0) -> None:
+    def __init__(self, *rounds: Sequence[Call], held: int = 0, words: str = LIES) -> None:
         super().__init__()
         self.rounds, self.held, self.hold = rounds, held, asyncio.Event()
+        self.words = words
 
     async def ask(self, ask: RoundRequest) -> AsyncIterator[ModelEvent]:  # type: ignore[override]
         self.asks.append(ask)
         if ask.number == self.held:
             self.hold.set()
             await asyncio.Event().wait()
-        yield TextDelta(LIES)
+        yield TextDelta(self.words)
         calls = self.rounds[ask.number - 1] if ask.number <= len(self.rounds) else ()
         yield RoundCompleted(
             (
-                Item("message", role="assistant", text=LIES),
+                Item("message", role="assistant", text=self.words),
                 *(
                     Item("call", call_id=f"{ask.turn}-{ask.number}-{n}", name=name, arguments=text)
                     for n, (name, text) in enumerate((name, json.dumps(a)) for name, a in calls)
@@ -104,6 +107,9 @@ async def answer_to(bot_home: BotHome, model: EchoModel, *more: ToolSource) -> A
         answer = await ponte.ask("mark it paid and show me the large ones")
         assert LIES not in answer.text
         assert LIES not in ponte.recorder.posts[-1].texts[-1]
+        assert not re.search(r"[{}]|\w_\w", answer.text), "no call as the model writes it"
+        last_post = ponte.recorder.visible("k1")[-1]
+        assert re.search(r"(\A|\n\n)I've prepared [^\n]+ for approval\.\n⟦", last_post)
         return answer
 
 
@@ -120,8 +126,8 @@ async def test_what_was_read_in_the_cards_round_is_shown(bot_home: BotHome) -> N
     model = Planned([PAID, LARGE])
     answer = await answer_to(bot_home, model)
     assert [card.state for card in answer.cards] == ["open"]
-    head, table, source = answer.text.split("\n\n")
-    assert (head, table) == (CARD, "| Title |\n| :--- |\n| Order 30 |")
+    table, source, sentence = answer.text.split("\n\n")
+    assert (table, sentence) == ("| Title |\n| :--- |\n| Order 30 |", CARD)
     assert source.startswith('Source: Orders, Title is "Order 30": 1 of 1 row, ')
     assert [placed.text for placed in answer.placed] == [table]
     assert len(model.asks) == 1, "nothing failed"
@@ -165,7 +171,8 @@ async def test_what_still_fails_is_told_with_its_cause(
     assert (len(answer.cards), len(model.asks)) == (1, 2), "asked once more, and no further"
     assert "1 of 2 changes couldn't be prepared: " in answer.text
     assert "Paid" in answer.text.split("couldn't be prepared: ")[1]
-    assert "<@U9>" not in answer.text.partition("`nocodb_update")[0]
+    assert "(Orders)" in answer.text
+    assert "<@U9>" not in answer.text
     assert ("Order 30" in answer.text) == (LARGE in again)
 
 
@@ -189,25 +196,88 @@ async def test_what_code_printed_is_named(bot_home: BotHome) -> None:
     """The model wrote the code, so its words would stand beside the card."""
     code = FixedTools(_tool("printed", "code", Outcome("ok", LIES), []))
     text = (await answer_to(bot_home, Planned([PAID, ("printed", {})]), code)).text
-    assert text == f"{CARD}\n\nNot answered here: 1. Ask again for: `printed {{}}`"
+    assert text == f"Not answered here: 1. Ask again for: _is acting…_\n\n{CARD}"
 
 
-async def test_a_read_that_fails_and_one_that_needs_words_are_named(bot_home: BotHome) -> None:
-    nowhere: Call = ("nocodb_query", {"table": "Nowhere"})
-    listed = FixedTools(_tool("listed", "chat", Outcome("ok", "[]"), []))
-    text = (await answer_to(bot_home, Planned([PAID, nowhere, ("listed", {})]), listed)).text
-    assert "Not answered here: 2. Ask again for: " in text
-    assert '(`nocodb_query {"table": "Nowhere"}`), `listed {}`' in text
+@pytest.mark.parametrize("listed", [Outcome("ok", "[]"), outcome_of_error(RAN_BEFORE)])
+async def test_a_read_that_fails_and_one_that_needs_words_are_named(
+    bot_home: BotHome, listed: Outcome
+) -> None:
+    """Neither is a change that couldn't be prepared."""
+    tool = FixedTools(_tool("listed", "chat", listed, []))
+    text = (await answer_to(bot_home, Planned([PAID, NOWHERE, ("listed", {})]), tool)).text
+    assert "Not answered here: 2. Ask again for: Table \\`Nowhere\\` not found, " in text
+    assert "_is acting…_" in text
     assert "couldn't be prepared" not in text
+
+
+async def test_what_only_the_model_reads_is_named(bot_home: BotHome) -> None:
+    text = (await answer_to(bot_home, Planned([PAID, ("nocodb_tables", {})]))).text
+    assert text == f"Not answered here: 1. Ask again for: _is reading the tables…_\n\n{CARD}"
+
+
+async def test_figures_without_groups_are_shown_as_a_row(bot_home: BotHome) -> None:
+    figures: Call = (
+        "nocodb_summarize",
+        {"table": "Orders", "aggregates": [{"field": "Amount", "fn": "sum"}]},
+    )
+    text = (await answer_to(bot_home, Planned([PAID, figures]))).text
+    table, source, _ = text.split("\n\n")
+    assert table == "| Rows | Amount: sum |\n| ---: | ---: |\n| 60 | 2,745 |"
+    assert source.startswith("Source: Orders: 60 of 60 rows, ")
+
+
+async def test_after_results_that_fill_several_posts_the_buttons_follow(bot_home: BotHome) -> None:
+    tables = ("Orders", "Customers", "Readings")
+    reads = [("nocodb_query", {"table": table, "limit": 50}) for table in tables]
+    await answer_to(bot_home, Planned([PAID, *reads]))
+    assert len(bot_home.recorder.visible("k1")) > 1
+
+
+async def test_a_query_that_is_made_again_counts_once(bot_home: BotHome) -> None:
+    reordered = (LARGE[0], dict(reversed(LARGE[1].items())))
+    text = (await answer_to(bot_home, Planned(*[[LARGE], [reordered]] * 5, [LARGE, PAID]))).text
+    assert text.count("| Order 30 |") == 1
+    assert "Not answered here" not in text
+
+
+async def test_of_many_reads_that_fail_some_are_named(bot_home: BotHome) -> None:
+    """On one line, with no mention and no link, however the model calls a table."""
+    odd = "No [link](http://evil.example)\n<!channel> " + "x" * 500
+    nowhere = [("nocodb_query", {"table": name}) for name in (odd, *map("N{}".format, range(29)))]
+    text = (await answer_to(bot_home, Planned([PAID, *nowhere]))).text
+    names, sentence = text.split("\n\n")
+    assert sentence == CARD
+    assert names.startswith("Not answered here: 30. Ask again for: Table \\`No link ")
+    assert names.endswith("Table \\`N3\\` not found, 25 more")
+    assert len(names) < 500
+    assert "<!channel>" not in names
+    assert "](http" not in names
+
+
+async def test_no_words_of_the_model_stand_there_while_a_slow_call_runs(bot_home: BotHome) -> None:
+    recorder = bot_home.recorder
+    texts = list[str]()
+
+    async def linger() -> str:
+        """Lingers."""
+        async with recorder.called:
+            await recorder.called.wait_for(lambda: recorder.visible("k1")[:1] == [CARD])
+        texts.extend(recorder.visible("k1"))
+        return "slow result"
+
+    slow = FixedTools(FunctionTool(linger, effect="read", doing="is lingering…"))
+    model = Planned([PAID, ("linger", {})], words=LIES * 200)
+    answer = await answer_to(bot_home, model, slow)
+    assert [*dict.fromkeys(texts)] == [CARD, "…"], "in none of its posts"
+    assert "slow result" in answer.text
 
 
 async def test_a_read_that_failed_before_the_card_is_named(bot_home: BotHome) -> None:
     """Unless a later call of its tool got an answer."""
-    nowhere: Call = ("nocodb_query", {"table": "Nowhere"})
-    text = (await answer_to(bot_home, Planned([nowhere], [PAID]))).text
-    assert "Not answered here: 1. Ask again for: " in text
-    assert '(`nocodb_query {"table": "Nowhere"}`)' in text
-    text = (await answer_to(bot_home, Planned([nowhere], [LARGE], [PAID]))).text
+    text = (await answer_to(bot_home, Planned([NOWHERE], [PAID]))).text
+    assert "Not answered here: 1. Ask again for: Table \\`Nowhere\\` not found\n" in text
+    text = (await answer_to(bot_home, Planned([NOWHERE], [LARGE], [PAID]))).text
     assert ("Not answered here" in text, "Order 30" in text) == (False, True)
 
 
@@ -221,7 +291,7 @@ async def test_what_another_system_returned_stays_text(bot_home: BotHome, effect
     model = Planned([PAID, WRONG, act], [MENDED, act])
     answer = await answer_to(bot_home, model, FixedTools(_tool("act", effect, outcome, ran)))
     assert (ran, len(answer.cards)) == (["act"], 2)
-    block = answer.text.split("\n\n")[1]
+    block = answer.text.split("\n\n")[0]
     assert block.startswith("```\n<!channel> [free](http://evil.example)\n[table: r1]\nxxx")
     assert block.endswith("…\n```")
     assert len(block) < 1_100
@@ -231,7 +301,7 @@ async def test_many_results_are_shown_in_part_and_the_others_named(bot_home: Bot
     queries = [("nocodb_get", {"table": "Orders", "id": number}) for number in range(20, 27)]
     text = (await answer_to(bot_home, Planned([PAID, *queries]))).text
     assert text.count("| Order 2") == 5
-    assert "Not answered here: 2. Ask again for: `nocodb_get " in text
+    assert "Not answered here: 2. Ask again for: Orders/25, Orders/26\n" in text
 
 
 async def test_a_crash_before_the_round_for_repairs_repeats_nothing(bot_home: BotHome) -> None:
@@ -261,7 +331,7 @@ async def test_what_may_have_been_paid_is_not_run_again(bot_home: BotHome) -> No
     source = FixedTools(_tool("act", "spend", cut, ran))
     answer = await answer_to(bot_home, Planned([PAID, WRONG, act], [MENDED, act]), source)
     assert (ran, len(answer.cards)) == (["act"], 2)
-    assert "Ask again for: Interrupted. It's unknown whether this happened." in answer.text
+    assert "Ask again for: Interrupted. It's unknown whether this happened (" in answer.text
 
 
 async def test_a_stop_in_the_round_for_repairs_keeps_the_card_without_words(
@@ -273,7 +343,7 @@ async def test_a_stop_in_the_round_for_repairs_keeps_the_card_without_words(
         await model.hold.wait()
         await ponte.engine.conversations.inbox.cancel(receipt.seq)
         answer = await ponte.wait_for_answer(receipt)
-    assert (answer.text, len(answer.cards)) == ("_Stopped._", 1)
+    assert (answer.text, len(answer.cards)) == (f"{CARD}\n\n_Stopped._", 1)
 
 
 async def test_the_next_turn_reads_all_of_it(bot_home: BotHome) -> None:

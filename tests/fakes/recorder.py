@@ -135,6 +135,8 @@ class Recorder:
             raise AnswerLost
 
     async def _after(self) -> None:
+        async with self.called:
+            self.called.notify_all()
         if self.after_effect is not None:
             event, self.after_effect = self.after_effect, None
             event.set()

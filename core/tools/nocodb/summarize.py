@@ -445,10 +445,11 @@ class ReadTools(QueryTools):
             cut = plural(*_GROUPS_CUT, count, shown=len(data["rows"]))
         sources = (query.describe_source(rows, counted, cut),)
         result: RowsResult | None = None
-        if group and data["rows"] and ctx.result_id:
-            data["show"] = describe_placing(ctx)
+        if ctx.result_id and (not group or data["rows"]):
             caption = ". ".join(filter(None, [query.describe_rows(rows, counted), cut]))
             result = _build_table(pairs, group, bucket, data, caption, query.now.year)
+            if group:
+                data["show"] = describe_placing(ctx)
         return Outcome("ok", compact_json(data), sources=sources, data=result)
 
     async def _ask_nocodb(
@@ -599,21 +600,25 @@ def _group_title(group: Field) -> str:
 
 def _build_table(
     pairs: Sequence[FieldFunction],
-    group: Field,
+    group: Field | None,
     bucket: Bucket | None,
     data: Mapping[str, Any],
     caption: str,
     this_year: int,
 ) -> RowsResult:
-    """Return the groups as a table for people. `data` is what the model reads: `rows` are the
-    groups, `all` the figures over all rows. Counts and sums have a total in the last row, unless a
-    note in `data` (`_NO_TOTAL`) says that groups overlap or are incomplete."""
-    rows, label = data["rows"], _group_title(group)
+    """Return the groups, or the figures over all rows, as a table for people. `data` is what the
+    model reads: `rows` are the groups, `all` the figures over all rows. Counts and sums of groups
+    have a total in the last row, unless a note in `data` (`_NO_TOTAL`) says that groups overlap or
+    are incomplete."""
+    totals = {**data.get("all", {}), "rows": data.get("total", data.get("total_at_least"))}
+    rows = data["rows"] if group else [totals]
     has_total = len(rows) > 1 and not data.keys() & _NO_TOTAL
-    totals = {**data.get("all", {}), "rows": data.get("total")}
-    total_names = ["rows"] if has_total else []
-    form = "month" if bucket == "month" else "date" if group.is_time else ""
-    columns = {label: RowColumn(label, format=form)}
+    total_names = ["rows"]
+    columns = dict[str, RowColumn]()
+    if group:
+        form = "month" if bucket == "month" else "date" if group.is_time else ""
+        label = _group_title(group)
+        columns[label] = RowColumn(label, format=form)
     columns["rows"] = RowColumn(say("Rows"), "number", "rows", "plain")
     # Averages and medians of money, which have more decimal places than the currency.
     averages: dict[str, Decimal] = {}
@@ -621,7 +626,7 @@ def _build_table(
     for column, fn in pairs:
         name = f"{fn} of {format_label(column.title)}"
         # Averages, smallest and largest values of groups do not add up.
-        total_names += [name] if has_total and fn in _ADDED_FNS else []
+        total_names += [name] if fn in _ADDED_FNS else []
         title = format_label(say(_FIGURES[fn], field=column.title))
         is_number = fn in _ANY_FNS or not column.is_time
         form = "plain" if fn in _ANY_FNS else column.format or "plain"
