@@ -747,7 +747,7 @@ async def readmit_person(ponte: Ponte, name: PersonName, actor: Person) -> Json:
     return {"name": name, "person": name}
 
 
-@operation("people move-provider", right="own", example="acme")
+@operation("people move-provider", right="own", example="acme", shown_by="people list")
 async def move_provider(
     ponte: Ponte,
     name: Annotated[str, ShellArgument("The NAME of `[sign_in.NAME]` in ponte.toml.")],

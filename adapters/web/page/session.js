@@ -11,7 +11,7 @@ export function ask() {
   return answer;
 }
 
-/** After a provider sent the browser back, return to the place where the sign-in began, and let other tabs know. */
+/** After a provider sent the browser back, return to where the sign-in began, and tell other tabs. */
 export function returnToPlace() {
   if (location.pathname === "/") return;
   localStorage.setItem("confirmed", Date.now());
