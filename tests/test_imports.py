@@ -37,6 +37,7 @@ PLACES: dict[str, str | tuple[str, ...]] = {
     "uvicorn": "adapters/web/",
     "mcp": ("adapters/mcp_server/protocol.py", "core/tools/mcp/session.py"),
     "mcp_types": ("adapters/mcp_server/protocol.py", "core/tools/mcp/session.py"),
+    "jsonschema": "core/tools/mcp/schema.py",
     "httpx2": ("core/base/openai.py", "core/tools/mcp/session.py"),
     "opentelemetry": "core/observability/tracing.py",
     "typer": "bot/cli/command_line.py",
@@ -68,6 +69,7 @@ FOLDERS = (
 HEAVY = (
     "mcp",
     "mcp_types",
+    "jsonschema",
     "openai",
     "slack_bolt",
     "slack_sdk",

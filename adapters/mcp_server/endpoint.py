@@ -15,8 +15,9 @@ import structlog
 
 from adapters.mcp_server import MCP_PATH
 from adapters.mcp_server.requests import MCP_ORIGIN, Caller, clean_client_name
+from adapters.web.errors import ForeignHost, ForeignOrigin
 from adapters.web.hub import Hub
-from adapters.web.sign_in import TokenAuthentication, Visitor
+from adapters.web.sign_in import TokenAuthentication, Visit, Visitor
 from core.base.errors import PonteError, Refusal
 from core.base.tasks import BoundedDict
 from core.base.text import check_json, parse_json
@@ -53,7 +54,11 @@ _REFUSALS = {
         "this is no valid MCP token: it was revoked, has expired, or is of another kind; create "
         "one on Ponte's page or with `ponte people token NAME --mcp`",
     ),
-    "origin": (403, "pages of other sites cannot connect"),
+    "site": (
+        403,
+        "the request is for another host, or from a page of another site; if the host is Ponte's, "
+        "set PONTE_WEB_URL to the address that programs use, or PONTE_WEB_HOST to the host's name",
+    ),
     "json": (400, "the body is not JSON"),
     "large": (400, "the body has too many values or levels: send less"),
     "batch": (400, "send one request at a time: batches are not read"),
@@ -113,13 +118,11 @@ class McpEndpoint:
             return _refuse("off")
         if not hub.is_accepting:  # Ponte stops
             return _refuse("not_ready")
-        # A browser sends `Origin`: without this check, any page that it shows could call us.
-        if headers.get("origin", "").lower() not in ("", auth.origin):
-            return _refuse("origin")
         scheme, _, text = headers.get("authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not text.strip():
-            return _refuse("no_token")
         try:
+            auth.check_site(Visit(MCP_PATH, headers, method="POST"))
+            if scheme.lower() != "bearer" or not text.strip():
+                return _refuse("no_token")
             visitor = await auth.find_program(hash_token(text.strip()))
             if visitor is None or visitor.program != MCP_TOKEN_KIND:
                 return _refuse("wrong_token")
@@ -140,6 +143,8 @@ class McpEndpoint:
         except _TooMany:
             metrics.limits.labels("mcp").inc()
             return _refuse("many")
+        except (ForeignHost, ForeignOrigin):
+            return _refuse("site")
         except Refusal:  # expired, or its person may not come in any more
             return _refuse("wrong_token")
         except PonteError:  # such as a database that does not answer

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from adapters.mcp_server.requests import Caller, ChangeRequests, refuse
-from core.base.errors import NotFound, PonteError, ToolError
+from core.base.errors import NotAllowed, NotFound, PonteError, ToolError
 from core.base.i18n import use_locale
 from core.base.text import to_one_line
 from core.changes.card_rows import read_rows
@@ -23,6 +23,7 @@ from core.domain.changes import NO_PROPOSAL_SENTENCE, Change, Draft
 from core.domain.messages import Address, Message, ReplyTo
 from core.domain.ports import Tool
 from core.domain.records import (
+    RIGHT_OF_EFFECT,
     Outcome,
     PlaceRights,
     Thread,
@@ -34,7 +35,14 @@ from core.domain.records import (
 from core.domain.rows import Chart
 from core.observability import metrics
 from core.tools.nocodb.summarize import PLACING_RULE
-from core.tools.tool import Toolbox, cap_text, compact_json, outcome_of_error, takes_null
+from core.tools.tool import (
+    Toolbox,
+    cap_text,
+    compact_json,
+    decode_json,
+    outcome_of_error,
+    takes_null,
+)
 from core.turn.context import ToolContexts
 
 log = structlog.get_logger("mcp")
@@ -175,12 +183,22 @@ class McpTools:
         return {tool.spec.name: tool for tool in await self.toolbox.tools(rights)}
 
     async def _find_tool(self, caller: Caller, address: Address, name: str) -> Tool:
-        """Return the tool of that name. Raise ToolError if the caller has no right to it, and the
-        errors of `_find_tools`."""
-        tools = await self._find_tools(caller, address)
-        if name not in tools:
-            raise _unknown_tool()
-        return tools[name]
+        """Return the tool of that name. Raise ToolError that names the place and the missing right
+        if the caller may not use it there, and the errors of `_find_tools`."""
+        try:
+            tools = await self._find_tools(caller, address)
+            if name in tools:
+                return tools[name]
+            rights = await self.people.policy.rights(caller.person, address)
+            right = RIGHT_OF_EFFECT[(await self.toolbox.find(name)).effect]
+            for need in (("tool", name), (right,)):
+                rights.may(*need).raise_if_denied()
+        except NotAllowed as error:
+            # The tool may be in the list, which is of the person's own place.
+            why = f"the person lacks the right `{error.values['right']}` in {_name_place(address)}"
+            hint = "tell the person; an admin can allow it in ponte.toml"
+            raise refuse("forbidden", why, hint) from None
+        raise _unknown_tool()
 
     async def _find_rights(self, caller: Caller, address: Address) -> PlaceRights:
         rights = await self.people.policy.rights(caller.person, address)
@@ -211,11 +229,12 @@ class McpTools:
         In a chat, a chart names an earlier result of its turn. Here each call stands for itself, so
         both tools run in one, and "r1" is the name under which the chart finds the figures.
         """
-        rows = arguments.pop("rows", None)
+        rows = decode_json(arguments.pop("rows", None))
+        if not isinstance(rows, dict):
+            raise refuse("bad_arguments", "`rows` is an object: the arguments of nocodb_summarize")
         # One limit for both, because the client waits for both.
         async with asyncio.timeout(MCP_CALL_SECONDS):
-            own = rows if isinstance(rows, dict) else {}
-            figures = await self._read(caller, _SUMMARY_TOOL, own, "r1")
+            figures = await self._read(caller, _SUMMARY_TOOL, rows, "r1")
             drawn = {**arguments, "result": "r1"}
             outcome = await self._read(caller, _CHART_TOOL, drawn, "r2", r1=figures)
         chart = outcome.data
@@ -278,7 +297,12 @@ class McpTools:
 
         ctx = await self._make_context(caller, address, tool, arguments)
         ctx = replace(ctx, turn=replace(ctx.turn, propose=keep_draft))
-        outcome = await tool.run(ctx, ctx.call.arguments)
+        try:
+            outcome = await tool.run(ctx, ctx.call.arguments)
+        except ToolError as error:
+            if address != caller.own_address:  # where tools that read show other tables
+                error.hint += f" (what counts is the place of the card: {_name_place(address)})"
+            raise
         # The tool found nothing to change, or something wrong; the beginning of its text says what.
         if not drafts:
             raise refuse("not_proposed", outcome.text[:500])
@@ -372,8 +396,7 @@ _CALLS = {
 
 
 def _unknown_tool() -> ToolError:
-    hint = "list the tools again; the person's rights decide which there are"
-    return refuse("unknown_tool", "there is no such tool", hint)
+    return refuse("unknown_tool", "there is no such tool", "use only the tools of the list")
 
 
 async def _show_nothing(words: str) -> None:

@@ -548,8 +548,8 @@ async def serve_mounted(handler: HttpHandler, scope: Scope, receive: Receive, se
 
 @dataclass(frozen=True, slots=True)
 class PathRouter:
-    """An ASGI application that passes webhooks and the paths of other adapters to their handlers,
-    and every other request to `own`, the page."""
+    """An ASGI application that passes webhooks and the paths of other adapters (with a slash at the
+    end, too) to their handlers, and every other request to `own`, the page."""
 
     hub: Hub
     mounted: Mapping[str, HttpHandler]
@@ -560,7 +560,7 @@ class PathRouter:
         """Pass a request to the platform or webhook that has its path, else to the page. Webhooks
         are refused while Ponte stops, so that their senders repeat them."""
         path = scope.get("path", "")
-        handler = self.mounted.get(path)
+        handler = self.mounted.get(path.removesuffix("/"))
         if self.find_hook and path.startswith(HOOKS_PREFIX):
             handler = self.find_hook(path.removeprefix(HOOKS_PREFIX))
             if handler and not self.hub.is_accepting:

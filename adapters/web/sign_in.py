@@ -270,6 +270,27 @@ class TokenAuthentication:
         # Monitoring may ask under any host name, and needs no token.
         if visit.path in HEALTH_PATHS:
             return None
+        self.check_site(visit)
+        if visit.path in OPEN_PATHS or visit.path.startswith(OPEN_PREFIXES):
+            return None
+        visitor = await self.find_visitor(visit.headers, self._client_address(visit))
+        # Each kind of token opens its own paths and no others. `/mcp` does not come through here.
+        is_for_programs = visit.path.startswith(COMPATIBLE_PREFIX)
+        if visitor.program == MCP_TOKEN_KIND:
+            raise Refusal("This token works only for `/mcp`.")
+        if visitor.program == "metrics" and visit.path != METRICS_PATH:
+            raise Refusal("This token works only for `/metrics`.")
+        if visitor.program == "api" and not is_for_programs:
+            raise Refusal("API tokens work only for `/v1`. Use the page for this.")
+        if is_for_programs and not visitor.program:
+            raise Refusal(
+                "Use an API token for `/v1`. Create one on the page or with `ponte people token`."
+            )
+        return visitor
+
+    def check_site(self, visit: Visit) -> None:
+        """Raise ForeignHost or ForeignOrigin unless the request comes from a page of ours or from
+        no page."""
         # A site can point a name of its own to this machine (DNS rebinding). A browser would then
         # take Ponte's page for a page of that site.
         host = visit.headers.get("host", "")
@@ -288,22 +309,6 @@ class TokenAuthentication:
         walks_in = visit.headers.get("sec-fetch-mode", "") == "navigate" and visit.method == "GET"
         if foreign and not walks_in:  # a form of theirs navigates too, with a POST
             raise errors.ForeignOrigin(origin=origin[:100] or "?")
-        if visit.path in OPEN_PATHS or visit.path.startswith(OPEN_PREFIXES):
-            return None
-        visitor = await self.find_visitor(visit.headers, self._client_address(visit))
-        # Each kind of token opens its own paths and no others. `/mcp` does not come through here.
-        is_for_programs = visit.path.startswith(COMPATIBLE_PREFIX)
-        if visitor.program == MCP_TOKEN_KIND:
-            raise Refusal("This token works only for `/mcp`.")
-        if visitor.program == "metrics" and visit.path != METRICS_PATH:
-            raise Refusal("This token works only for `/metrics`.")
-        if visitor.program == "api" and not is_for_programs:
-            raise Refusal("API tokens work only for `/v1`. Use the page for this.")
-        if is_for_programs and not visitor.program:
-            raise Refusal(
-                "Use an API token for `/v1`. Create one on the page or with `ponte people token`."
-            )
-        return visitor
 
     async def identify(self, visit: Visit) -> Visitor | None:
         """Return the visitor on an open path, or None for a stranger and for a program. Nothing is

@@ -24,7 +24,13 @@ from pydantic import TypeAdapter, ValidationError
 
 from core.base.errors import SettingsError, StatusUnknown, ToolError
 from core.base.i18n import say
-from core.base.text import in_whole_characters, make_storable, parse_arguments, parse_json
+from core.base.text import (
+    check_json,
+    in_whole_characters,
+    make_storable,
+    parse_arguments,
+    parse_json,
+)
 from core.domain.messages import Message, Usage
 from core.domain.ports import Tool, ToolSource
 from core.domain.records import (
@@ -64,6 +70,9 @@ TOOL_TIMEOUT_SECONDS = 300.0
 
 # https://platform.openai.com/docs/api-reference/responses/create: a function's name.
 _NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+MAX_DECODED_VALUES, MAX_DECODED_DEPTH = 50_000, 64
+"""Values in JSON in a text, and how deep they may be nested: pydantic writes 255 levels at most."""
 
 Schema = dict[str, Any]
 
@@ -357,30 +366,38 @@ def _validate(adapter: TypeAdapter[Any], value: object) -> Any:
         except ValidationError as error:
             decoded = value
             for one in error.errors(include_context=False, include_input=False):
-                decoded = _decode_value(decoded, one["loc"], one["type"] in LIST_ERRORS)
+                decoded = decode_value(decoded, one["loc"], one["type"] in LIST_ERRORS)
             if decoded == value:
                 raise
             value = decoded
 
 
-def _decode_value(value: Any, place: Sequence[int | str], is_list: bool) -> Any:
-    """Return `value`, in which a text on the way to `place` is replaced by the list or object that
-    it contains as JSON. `place` is pydantic's path to a wrong value: keys and indexes. If
-    `is_list`, a list was expected there, so an object at `place` becomes a list of one."""
-    # A quote before the bracket: JSON that was encoded twice. A byte order mark is no JSON.
+def decode_json(value: Any) -> Any:
+    """Return what a text contains as JSON if it begins like a list or object, or like the JSON of
+    such a text; any other value as it is."""
+    # A byte order mark is no JSON.
     if isinstance(value, str) and value.lstrip("\ufeff \n").startswith(("[", "{", '"[', '"{')):
-        # The caller checks again, and decodes the texts inside in its next round. `strict=False`
-        # accepts line breaks in strings.
+        raw = value.lstrip("\ufeff").encode(errors="replace")
         with suppress(ValueError):
-            return parse_json(value.lstrip("\ufeff"), strict=False)
+            if not check_json(raw, MAX_DECODED_VALUES, MAX_DECODED_DEPTH):
+                return parse_json(raw, strict=False)  # accepts line breaks in strings
+    return value
+
+
+def decode_value(value: Any, place: Sequence[int | str], is_list: bool) -> Any:
+    """Return `value`, in which a text on the way to `place` is replaced by the list or object that
+    it contains as JSON. `place` is the path to a wrong value: keys and indexes. If `is_list`, a
+    list was expected there, so an object at `place` becomes a list of one."""
+    if (decoded := decode_json(value)) is not value:
+        return decoded  # the caller checks again, and decodes the texts inside in its next round
     if not place:
         return [value] if is_list and isinstance(value, dict) else value
     step, *rest = place
     if isinstance(value, dict) and step in value:
-        return {**value, step: _decode_value(value[step], rest, is_list)}
+        return {**value, step: decode_value(value[step], rest, is_list)}
     if isinstance(value, list) and step in range(len(value)):
-        return [_decode_value(v, rest, is_list) if n == step else v for n, v in enumerate(value)]
-    return _decode_value(value, rest, is_list)  # a step that names a type of a union
+        return [decode_value(v, rest, is_list) if n == step else v for n, v in enumerate(value)]
+    return decode_value(value, rest, is_list)  # a step that names a type of a union
 
 
 class FunctionTool:

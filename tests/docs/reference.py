@@ -23,9 +23,9 @@ import typer
 from pydantic import SecretStr
 from typing_extensions import is_typeddict
 
-from adapters.web.api.openapi import HOOK_STATUSES, PLATFORM_STATUSES, answer_type, is_open
+from adapters.mcp_server import MCP_PATH
+from adapters.web.api.openapi import MOUNTED_ANSWERS, PLATFORM_ANSWERS, answer_type, is_open
 from adapters.web.http_io import DeclaredRoute
-from adapters.web.hub import HOOKS_PATH
 from adapters.web.sign_in import COMPATIBLE_PREFIX
 from bot.cli.command_line import cli
 from bot.config import ponte_toml as config
@@ -345,6 +345,7 @@ ACCESS = (
     ("token", "With a token, or the session of the page"),
     ("API token", "With an API token, too"),
     ("socket", "Over the socket"),
+    ("MCP token", "With an MCP token"),
     ("signature", "With the sender's own signature"),
 )
 """Who can use a route → the heading of its list."""
@@ -365,10 +366,11 @@ def _http() -> Iterator[str]:
             continue  # the page's own
         request = f"{own.method} {route.path.replace(':path', '')}{_request_fields(route)}"
         lines[access].append(_line(request, _answer(route), own.refuses))
-    for path, statuses in (("/slack/events", PLATFORM_STATUSES), (HOOKS_PATH, HOOK_STATUSES)):
+    for path, (_, statuses) in {"/slack/events": PLATFORM_ANSWERS, **MOUNTED_ANSWERS}.items():
         outcome = _numbers(status for status in statuses if status < 300)
+        access = "MCP token" if path == MCP_PATH else "signature"
         refusals = [status for status in statuses if status >= 300]
-        lines["signature"].append(_line(f"POST {path}", outcome, refusals))
+        lines[access].append(_line(f"POST {path}", outcome, refusals))
     for access, heading in ACCESS:
         yield from (f"### {heading}", "", *lines[access], "")
 

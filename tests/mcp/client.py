@@ -69,7 +69,9 @@ class McpPonte:
             async with Client(transport, mode=mode, client_info=info) as client:
                 yield client
 
-    async def post(self, token: str, body: object, **headers: str) -> httpx.Response:
+    async def post(
+        self, token: str, body: object, path: str = "/mcp", **headers: str
+    ) -> httpx.Response:
         """Return the answer to a request that no SDK made."""
         named = {
             "Authorization": f"Bearer {token}",
@@ -78,7 +80,7 @@ class McpPonte:
         async with httpx.AsyncClient(base_url=self.url, timeout=30) as client:
             content = body if isinstance(body, bytes) else json.dumps(body).encode()
             kind = {"Content-Type": "application/json"}
-            return await client.post("/mcp", content=content, headers=named | kind | headers)
+            return await client.post(path, content=content, headers=named | kind | headers)
 
 
 def read_result(result: mcp_types.CallToolResult) -> Any:

@@ -66,6 +66,32 @@ async def test_without_its_platform_nothing_is_proposed(tmp_path: Path) -> None:
         assert (await ponte.page.get("/approvals")).json()["approvals"] == []
 
 
+async def test_a_place_that_denies_the_right_is_named_with_it(tmp_path: Path) -> None:
+    """The list is of the person's own place, so listing the tools again would change nothing."""
+    async with FakeSlack() as slack:
+        places = {"propose": slack.channel("changes"), "chat": slack.channel("quiet")}
+        places["tool:nocodb_update"] = slack.channel("reads")
+        for number, (right, place) in enumerate(places.items()):
+            file = f"""
+                [mcp_server]
+                post_to = "slack:{TEAM}:{place.id}"
+                [[rules]]
+                where = ["slack:{TEAM}:{place.id}"]
+                deny = ["{right}"]
+            """
+            settings = on_slack(slack, ponte_allow="web:ana")
+            async with run_ponte(tmp_path / str(number), file, **settings) as ponte:
+                await slack.deliveries.wait_until_connected()
+                async with ponte.connect(await ponte.create_token("ana")) as client:
+                    names = [tool.name for tool in (await client.list_tools()).tools]
+                    assert "propose_change" in names
+                    refused = read_result(await client.call_tool("propose_change", PAY))["error"]
+            assert refused["code"] == "forbidden"
+            assert f"`{right}`" in refused["message"]
+            assert "Slack, in a channel" in refused["message"]
+            assert "list the tools" not in str(refused)
+
+
 async def test_who_signed_in_with_slack_decides_in_their_direct_message(tmp_path: Path) -> None:
     async with FakeSlack() as slack:
         ana = slack.person("Ana")

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import structlog
+from pydantic import SecretStr
 
 from adapters.mcp_server import requests
 from adapters.mcp_server.endpoint import (
@@ -73,6 +74,68 @@ async def test_who_comes_in_and_what_others_read(tmp_path: Path) -> None:
         assert found.status_code == 404
 
 
+async def test_host_and_origin_are_checked_as_for_the_page(tmp_path: Path) -> None:
+    async with run_ponte(tmp_path / "home") as ponte:
+        token, port = await ponte.create_token(), ponte.url.rpartition(":")[2]
+        for headers in (
+            {"Origin": ponte.url},
+            {"Host": f"localhost:{port}", "Origin": f"http://localhost:{port}"},
+            {"Host": f"[::1]:{port}"},
+        ):
+            answer = await ponte.post(token, LIST, **OLD, **headers)
+            assert answer.status_code == 200, headers
+        for headers in (
+            {"Host": "evil.example"},
+            {"Host": f"evil.example:{port}", "Origin": f"http://evil.example:{port}"},
+            {"Host": "ponte:8080"},
+            {"Origin": "null"},
+            {"Sec-Fetch-Site": "cross-site"},
+        ):
+            answer = await ponte.post(token, LIST, **OLD, **headers)
+            assert answer.status_code == 403, headers
+            message = answer.json()["error"]["message"]
+            if "Host" in headers:
+                assert "PONTE_WEB_URL" in message
+                assert "PONTE_WEB_HOST" in message
+    secret = SecretStr("0123456789abcdef" * 2)
+    url = "https://ponte.example"
+    async with run_ponte(tmp_path / "proxied", ponte_web_url=url, ponte_web_token=secret) as ponte:
+        token = await ponte.create_token()
+        for headers in ({"Host": "ponte.example"}, {"Origin": "https://ponte.example"}):
+            answer = await ponte.post(token, LIST, **OLD, **headers)
+            assert answer.status_code == 200, headers
+
+
+async def test_a_slash_after_the_path_changes_nothing(tmp_path: Path) -> None:
+    async with run_ponte(tmp_path / "home") as ponte:
+        token = await ponte.create_token()
+        statuses = [
+            (await ponte.post(text, LIST, path=path, **OLD)).status_code
+            for text in (token, "wrong")
+            for path in ("/mcp", "/mcp/", "/mcp//")
+        ]
+        assert statuses == [200, 200, 403, 401, 401, 401]
+
+
+async def test_a_chart_reads_rows_that_come_as_a_text(tmp_path: Path) -> None:
+    total = {"field": "Amount", "fn": "sum"}
+    rows = {"table": "Invoices", "aggregates": [total], "group_by": "Status"}
+    async with (
+        run_ponte(tmp_path / "home") as ponte,
+        ponte.connect(await ponte.create_token()) as client,
+    ):
+        chart = {"kind": "bar", "title": "Sums", "x": "Status", "y": ["sum of Amount"]}
+        drawn = [
+            read_result(await client.call_tool("chart", {**chart, "rows": value}))
+            for value in (rows, json.dumps(rows))
+        ]
+        assert drawn[0]["labels"], drawn[0]
+        assert drawn[0] == drawn[1]
+        for value in (None, 5, "[1]", "Invoices"):
+            refused = read_result(await client.call_tool("chart", {**chart, "rows": value}))
+            assert "`rows`" in str(refused["error"]), value
+
+
 async def test_a_revoked_token_and_a_removed_person_read_nothing_more(tmp_path: Path) -> None:
     async with run_ponte(tmp_path / "home") as ponte:
         first, second = [await ponte.create_token("ana") for _ in range(2)]
@@ -89,6 +152,9 @@ async def test_where_mcp_is_off_nothing_is_there(tmp_path: Path) -> None:
         answer = await ponte.post(await ponte.create_token(), LIST, **OLD)
         assert (answer.status_code, answer.json()["error"]["code"]) == (404, -32600)
         assert "PONTE_MCP=on" in answer.json()["error"]["message"]
+        described = (await ponte.page.get("/openapi.json")).json()["paths"]["/mcp"]["post"]
+        assert {"401", "403", "404", "406"} <= described["responses"].keys()
+        assert "signed events" not in described["summary"]
 
 
 async def test_a_process_that_stops_takes_no_request(tmp_path: Path) -> None:
@@ -336,7 +402,11 @@ deny = ["chat"]
             names = [each.name for each in (await client.list_tools()).tools]
             assert "propose_change" not in names
             refused = read_result(await client.call_tool("propose_change", PAY))
-            assert refused["error"]["code"] == "unknown_tool"
+            assert refused["error"]["code"] == "forbidden"
+            assert "`propose`" in refused["error"]["message"]
+            assert "Ponte's page" in refused["error"]["message"]
+            absent = read_result(await client.call_tool("absent", {}))
+            assert absent["error"]["code"] == "unknown_tool"
             hidden = await client.call_tool("nocodb_query", {"table": "Customers"})
             assert hidden.is_error
         async with ponte.connect(await ponte.create_token("bia")) as client:

@@ -64,8 +64,9 @@ async def send_bomb(request: web.Request, params: Json) -> web.StreamResponse:
     return response
 
 
-async def send_nonsense(request: web.Request, params: Json) -> Json:
-    return {"content": "no list"}
+async def send_nonsense(request: web.Request, params: Json) -> web.StreamResponse:
+    id = json.loads(await request.read())["id"]
+    return web.json_response({"jsonrpc": "2.0", "id": id, "result": "no object"})
 
 
 async def send_page(request: web.Request, params: Json) -> web.StreamResponse:

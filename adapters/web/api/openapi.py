@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import JsonSchemaMode
 from starlette.responses import Response
 
+from adapters.mcp_server import MCP_PATH
 from adapters.web import sign_in
 from adapters.web.api.answers import Error, OpenAiError
 from adapters.web.http_io import DeclaredRoute
@@ -29,17 +30,25 @@ STATUS_MEANINGS = {
     400: "invalid request",
     401: "missing or invalid token or signature",
     403: "request from another site, unknown host name, or missing permission",
-    404: "not found, or not yours", 409: "the other system refused it, or cannot be reached",
+    404: "not found, or not yours", 406: "no accepted content type",
+    409: "the other system refused it, or cannot be reached",
     410: "deleted or expired",
     413: "too large", 415: "unsupported content type", 422: "empty message",
     429: "too many messages, invalid tokens or open streams", 500: "the turn failed",
     502: "the model's server refused the request",
     503: "not saved: Ponte is stopping, or the disk or the model fails",
 }  # fmt: skip
-HOOK_SUMMARY = "Receive a webhook that `ponte.toml` configures"
-HOOK_STATUSES = (200, 202, 400, 401, 404, 413, 415, 429, 503)
-PLATFORM_SUMMARY = "Receive the signed events of a chat platform"
-PLATFORM_STATUSES = (200, 401, 413)
+PLATFORM_ANSWERS = "Receive the signed events of a chat platform", (200, 401, 413)
+MOUNTED_ANSWERS = {
+    HOOKS_PATH: (
+        "Receive a webhook that `ponte.toml` configures",
+        (200, 202, 400, 401, 404, 413, 415, 429, 503),
+    ),
+    MCP_PATH: (
+        "Answer a program over MCP",
+        (200, 202, 400, 401, 403, 404, 406, 413, 429, 500, 503),
+    ),
+}
 """The routes without a handler of this adapter: what they do, and the statuses of their answers."""
 _PARAMETER = re.compile(r"\{(\w+)(?::\w+)?\}")
 _NOT_WORD = re.compile(r"\W+")
@@ -48,7 +57,7 @@ _RAISES = re.compile(r"(?:^| )Raises? [A-Z].*")
 
 def build_document(routes: Sequence[DeclaredRoute], signed: Iterable[str] = ()) -> Json:
     """Return the description of `routes`, and of the paths `signed`, which authenticate their
-    callers by a signature."""
+    callers themselves."""
     # The schemas of all JSON that routes return ("serialization") or read ("validation"). They are
     # made together, so that types of the same name get different names in the document.
     forms: list[tuple[object, JsonSchemaMode, TypeAdapter[Any]]] = [
@@ -67,17 +76,14 @@ def build_document(routes: Sequence[DeclaredRoute], signed: Iterable[str] = ()) 
         described = _describe_route(route, path, schemas)
         paths.setdefault(path, {})[route.declaration.method.lower()] = described
     for path in sorted(signed):
-        is_hook = path == HOOKS_PATH
+        summary, statuses = MOUNTED_ANSWERS.get(path, PLATFORM_ANSWERS)
         operation: Json = {
             "operationId": f"post{_NOT_WORD.sub('_', path)}".rstrip("_"),
-            "summary": HOOK_SUMMARY if is_hook else PLATFORM_SUMMARY,
+            "summary": summary,
             "security": [],
             "parameters": _parameters(path),
             "requestBody": {"content": {"*/*": {"schema": {}}}},
-            "responses": {
-                str(status): _describe_answer(status)
-                for status in (HOOK_STATUSES if is_hook else PLATFORM_STATUSES)
-            },
+            "responses": {str(status): _describe_answer(status) for status in statuses},
         }
         paths[path] = {"post": operation}
     whose = "the token of the owner or of a person with an account; for /v1 an API token"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
-from core.tools.tool import Schema, UnfitSchema, compact_json
+from core.tools.tool import Schema, UnfitSchema, compact_json, decode_value
 
 MAX_SCHEMA_BYTES = 20_000
 """Bytes of the fitted schema. A model reads it in each round."""
@@ -37,13 +37,33 @@ def fit_schema(schema: object) -> Schema:
     """Return the schema of a tool's arguments in the form that model servers accept for a tool that
     is not strict: with references replaced, and only with keywords that they know. Raise
     UnfitSchema with the reason if that is impossible."""
-    if not isinstance(schema, Mapping) or schema.get("type", "object") != "object":
+    if not isinstance(schema, Mapping) or schema.get("type") != "object":
         raise UnfitSchema("its inputs are no object")
     fitted = _Fitting(schema).fit(schema, 0)
     fitted.pop("anyOf", None)  # servers refuse it at the top
     properties = fitted.setdefault("properties", {})
     names = [name for name in fitted.get("required", []) if name in properties]
     return {**fitted, "type": "object", "required": names}
+
+
+def decode_texts(value: Any, schema: Mapping[str, Any]) -> Any:
+    """Return a value with lists and objects in place of the texts that contain them as JSON, as
+    vLLM and some gateways send them, wherever the schema allows no text. It takes 0.3 s at first,
+    to import the library."""
+    from jsonschema import Draft202012Validator
+
+    decoded = value
+    for error in _list_causes(Draft202012Validator(schema).iter_errors(value)):
+        if error.validator == "type":
+            decoded = decode_value(decoded, error.absolute_path, is_list=False)
+    # An inner text shows only after its outer one is decoded.
+    return value if decoded == value else decode_texts(decoded, schema)
+
+
+def _list_causes(errors: Iterable[Any]) -> Iterator[Any]:
+    for error in errors:
+        yield error
+        yield from _list_causes(error.context)  # for `anyOf`, those of each branch
 
 
 class _Fitting:
@@ -66,7 +86,8 @@ class _Fitting:
             beside = {key: value for key, value in schema.items() if key != "$ref"}
             return self.fit({**self._resolve(str(schema["$ref"])), **beside}, depth + 1)
         try:
-            fitted = _Keywords.model_validate(schema).model_dump(exclude_unset=True)
+            given = {key: value for key, value in schema.items() if value is not None}
+            fitted = _Keywords.model_validate(given).model_dump(exclude_unset=True)
         except ValidationError:  # model servers refuse each request that contains it
             raise UnfitSchema("it is no valid schema") from None
         # Counted before the parts are fitted, so that it stops while the schema grows.

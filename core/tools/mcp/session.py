@@ -25,7 +25,7 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.client.subscriptions import ListenNotSupportedError, SubscriptionLost
 from mcp.shared.exceptions import MCPError
-from pydantic import TypeAdapter
+from mcp.shared.inbound import x_mcp_header_map
 
 from core.base.errors import ToolError
 from core.base.http import (
@@ -38,11 +38,10 @@ from core.base.http import (
 from core.base.text import check_json, clean_text, safe_media_type, to_one_line
 from core.tools.mcp import MCP_CALL_TIMEOUT_SECONDS, McpServer
 from core.tools.mcp.source import Definitions, McpResult, McpServerError
-from core.tools.tool import compact_json
+from core.tools.tool import compact_json, decode_json
 
 T = TypeVar("T")
-MAX_MCP_EVENT_BYTES = 2 * 1024 * 1024
-"""Bytes of one event of a server."""
+Json = dict[str, Any]
 MAX_ANSWER_VALUES, MAX_ANSWER_DEPTH = 50_000, 64
 """Values in one JSON answer, and how deep they may be nested."""
 MAX_ANSWER_LINES = 10_000
@@ -60,11 +59,12 @@ CLOSE_SECONDS = 2.0
 """Seconds that the end of a session may take."""
 _REFUSED_CODES = (mcp_types.METHOD_NOT_FOUND, mcp_types.INVALID_PARAMS)
 """Errors of JSON-RPC with which a server says that it did not call the tool."""
-_RESULT: TypeAdapter[mcp_types.CallToolResult | mcp_types.InputRequiredResult] = TypeAdapter(
-    mcp_types.CallToolResult | mcp_types.InputRequiredResult
-)
 _EVENT_END = re.compile(rb"(?:\r\n?+|\n){2}")
 """The blank line that ends an event of a stream."""
+_SEPARATOR = re.compile(r"\\.|\W+")
+"""What stands between words in JSON: `\\n` is one character."""
+_SIGNS = {"content", "structuredContent", "isError", "resultType", "_meta"}
+"""The fields of a result that contain nothing that the tool has found."""
 _DOWN = "The MCP server {name} didn't answer as expected ({why})."
 _SILENT = "The MCP server {name} didn't answer within {seconds} s."
 _ASKS = "The MCP server {name} asked for more input, which Ponte can't provide."
@@ -226,9 +226,8 @@ async def _open_session(
     async with httpx2.AsyncClient(
         transport=transport, headers=headers, timeout=timeout, trust_env=False
     ) as http:
-        streams = streamable_http_client(
-            server.url, http_client=http, max_sse_event_size=MAX_MCP_EVENT_BYTES
-        )
+        # `GuardedTransport` limits events and bodies alike.
+        streams = streamable_http_client(server.url, http_client=http, max_sse_event_size=None)
         async with Client(
             streams, client_info=info, cache=None, message_handler=on_message
         ) as client:
@@ -296,33 +295,46 @@ def _remove_token(server: McpServer, text: str) -> str:
     return text.replace(server.token, "…") if server.token else text
 
 
+async def _request(client: Client, method: str, params: Json) -> Any:
+    """Send a request, and return its result as the server sent it. The SDK's `send_request` refuses
+    the whole result for one wrong field; this is what it does before that."""
+    session: Any = client.session
+    options: Json = {}
+    session._stamp({"method": method, "params": params}, options)
+    return await session._dispatcher.send_raw_request(method, params, options)
+
+
 async def _list(server: McpServer, client: Client) -> Definitions:
     """Return the definitions of those tools of the server that ponte.toml names, each as JSON, so
     that equal definitions are equal texts; "" for some of its other tools. A server that lists
     without end is cut off."""
     definitions, cursor, names = dict[str, str](), None, dict(server.effects)
     for _ in range(MAX_TOOL_PAGES):
-        params = mcp_types.PaginatedRequestParams(cursor=cursor)
-        page = await client.session.list_tools(params=params)
-        for tool in page.tools:
-            if tool.name not in names:
-                # For the operator, who may have mistyped a name in ponte.toml. If cutting
-                # a name makes it one of ponte.toml, it must not replace that one's definition.
-                name = to_one_line(tool.name, 64)
-                if name not in names and len(definitions) < len(names) + MAX_OTHER_TOOLS:
-                    definitions[name] = ""
-            else:
-                own = {"description": tool.description or "", "schema": tool.input_schema}
-                words = _remove_token(server, compact_json(own))  # a server may repeat it
-                # No model reads the long one: `fit_schema` refuses a schema that is a text.
-                if len(words) > MAX_DEFINITION_CHARACTERS:
-                    words = compact_json({"description": tool.name, "schema": "too large"})
-                # Models read no character that the operator did not see. Compact JSON has no line
-                # breaks, so one here was made of another character, and is escaped as in JSON.
-                definitions[tool.name] = clean_text(words).replace("\n", "\\n")
-        cursor = page.next_cursor
+        page = await _request(client, "tools/list", {"cursor": cursor} if cursor else {})
+        for tool in page.get("tools") or ():
+            match tool:
+                case {"name": str(name)} if name in names:
+                    schema = tool.get("inputSchema")
+                    # For the headers that repeat arguments of a call.
+                    client.session._x_mcp_header_maps[name] = x_mcp_header_map(schema)
+                    own = {"description": tool.get("description") or "", "schema": schema}
+                    words = _remove_token(server, compact_json(own))  # a server may repeat it
+                    # No model reads the long one: `fit_schema` refuses a schema that is a text.
+                    if len(words) > MAX_DEFINITION_CHARACTERS:
+                        words = compact_json({"description": name, "schema": "too large"})
+                    # Models read no character that the operator did not see. Compact JSON has no
+                    # line breaks, so one here was made of another character, and is escaped as in
+                    # JSON.
+                    definitions[name] = clean_text(words).replace("\n", "\\n")
+                case {"name": str(name)}:
+                    # For the operator, who may have mistyped a name in ponte.toml. If cutting
+                    # a name makes it one of ponte.toml, it must not replace that one's definition.
+                    name = to_one_line(name, 64)
+                    if name not in names and len(definitions) < len(names) + MAX_OTHER_TOOLS:
+                        definitions[name] = ""
+        cursor = page.get("nextCursor")
         # The rest of the list is not needed once all tools of ponte.toml are found.
-        if cursor is None or names.keys() <= definitions.keys():
+        if not cursor or names.keys() <= definitions.keys():
             break
     return definitions
 
@@ -421,23 +433,20 @@ async def call_tool(
         if definition is not None and listing.get(tool) != definition:
             return listing, None
         is_called = True
-        params = mcp_types.CallToolRequestParams(name=tool, arguments=dict(arguments))
         # Not the client's `call_tool`: it answers a server that asks for more input, and repeats a
         # call that the server rejects with -32020, while this function calls only once.
+        params = {"name": tool, "arguments": dict(arguments)}
         try:
-            result = await client.session.send_request(
-                mcp_types.CallToolRequest(params=params), _RESULT
-            )
+            result = await _request(client, "tools/call", params)
         except MCPError as error:
             # With these codes, a server refuses a call before it runs the tool.
             is_called = error.code not in _REFUSED_CODES
             raise
-        # `_RESULT` reads both answers that a server may give. In place of a result, this one asks
-        # for more input, and waits with the call for it.
-        if isinstance(result, mcp_types.InputRequiredResult):
+        # In place of a result, this server asks for more input, and waits with the call for it.
+        if result.get("resultType") == "input_required":
             is_called = False
             raise McpServerError(_ASKS, code="asks", hint="tell the person", name=server.name)
-        return listing, _read_result(server, result)
+        return listing, await asyncio.to_thread(_read_result, server, result)
 
     try:
         return await _guard(server, transport, MCP_CALL_TIMEOUT_SECONDS, work)
@@ -446,34 +455,50 @@ async def call_tool(
         raise
 
 
-def _read_result(server: McpServer, result: mcp_types.CallToolResult) -> McpResult:
+def _read_result(server: McpServer, result: Json) -> McpResult:
     """Return the texts and files of a result, without the token that Ponte sent. Addresses in it
-    are named, and never fetched. Structured content counts only if there is no text: by the
-    protocol, servers repeat it there. A file that is no valid base64 is left out."""
+    are named, and never fetched.
+
+    A part counts by its fields, whatever its type. One without a text or a file is returned as
+    JSON, and so is structured content with a word that no text has: some servers only count in the
+    text what they have found. A file that is no valid base64 is left out.
+    """
     texts, files = list[str](), list[tuple[str, bytes]]()
 
-    def add_file(data: str, type: str | None) -> None:
-        with suppress(binascii.Error, ValueError):
-            files.append(
-                (
-                    safe_media_type(type or ""),
-                    base64.b64decode("".join(data.split()), validate=True),
-                )
-            )
+    def read_part(part: Any) -> None:
+        match part:
+            case None | {"text": None}:
+                pass
+            case str(text) | {"text": str(text)}:
+                texts.append(text)
+            case (
+                {"blob": str(data)}
+                | {"data": str(data), "mimeType": str()}
+                | {"data": str(data), "type": "image" | "audio"}
+            ):
+                with suppress(binascii.Error, ValueError):
+                    content = base64.b64decode("".join(data.split()), validate=True)
+                    files.append((safe_media_type(str(part.get("mimeType") or "")), content))
+            case {"resource": dict(resource)}:
+                read_part(resource)
+            case {"uri": str(uri)}:
+                texts.append(f"[A link, not opened: {part.get('name') or ''} {uri}]")
+            case _:
+                texts.append(compact_json(part))
 
-    for block in result.content:
-        match block:
-            case mcp_types.TextContent():
-                texts.append(block.text)
-            case mcp_types.ImageContent() | mcp_types.AudioContent():
-                add_file(block.data, block.mime_type)
-            case mcp_types.ResourceLink():
-                texts.append(f"[A link, not opened: {block.name} {block.uri}]")
-            case mcp_types.EmbeddedResource(resource=mcp_types.TextResourceContents() as resource):
-                texts.append(resource.text)
-            case mcp_types.EmbeddedResource(resource=mcp_types.BlobResourceContents() as resource):
-                add_file(resource.blob, resource.mime_type)
-    if not texts and result.structured_content is not None:
-        texts.append(compact_json(result.structured_content))
+    content, structured = result.get("content"), result.get("structuredContent")
+    for part in content if isinstance(content, list) else [content]:
+        read_part(part)
+    if content is None and structured is None:
+        structured = {key: value for key, value in result.items() if key not in _SIGNS} or None
+    # "result": the SDK's name for a value that is no object.
+    known = _find_words([decode_json(text) for text in texts]) | {"result"}
+    if structured is not None and not (texts and _find_words(structured) <= known):
+        texts.append(compact_json(structured))
     words = clean_text(_remove_token(server, "\n".join(texts))).strip()
-    return McpResult(words, files, bool(result.is_error))
+    return McpResult(words, files, result.get("isError") in (True, "true"))
+
+
+def _find_words(value: Any) -> set[str]:
+    """Return all words in a JSON value, in the names of its fields, too."""
+    return {*_SEPARATOR.split(compact_json(value).casefold())}

@@ -10,6 +10,7 @@ import importlib
 import json
 import mimetypes
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -35,7 +36,7 @@ from core.tools.mcp import (
     hash_definition,
     name_mcp_tool,
 )
-from core.tools.mcp.schema import fit_schema
+from core.tools.mcp.schema import decode_texts, fit_schema
 from core.tools.tool import (
     FunctionTool,
     UnfitSchema,
@@ -214,21 +215,21 @@ class McpServers:
             words = "the server has no tool called {names}. It has: {others}"
             others = ", ".join(tool for tool in offered if tool not in missing) or "–"
             faults.append(say(words, names=", ".join(missing), others=others))
-        if off := self._find_unaccepted(state):
+        # Built as for a turn, to see whether models can be told its inputs (None: they cannot).
+        unfit = [
+            tool
+            for tool, effect in server.effects
+            if tool in offered and not self._build_tool(server, tool, effect, offered[tool])
+        ]
+        if off := [tool for tool in self._find_unaccepted(state) if tool not in unfit]:
             words = "off until accepted (`ponte mcp accept {server}`): {names}"
             faults.append(say(words, names=", ".join(off), server=name))
-        # Built as for a turn, to see whether models can be told its inputs (None: they cannot).
-        usable = [
-            (tool, self._build_tool(server, tool, effect, offered[tool]))
-            for tool, effect in server.effects
-            if tool in offered and tool not in off
-        ]
-        if unfit := [tool for tool, built in usable if built is None]:
+        if unfit:
             words = "left out, because their inputs can't be described to models: {names}"
             faults.append(say(words, names=", ".join(unfit)))
         if faults:
             return Health(part, "failing", "; ".join(faults))
-        return Health(part, "on", plural("{count} tool", "{count} tools", len(usable)))
+        return Health(part, "on", plural("{count} tool", "{count} tools", len(server.effects)))
 
     def _find_unaccepted(self, state: ServerState) -> Sequence[str]:
         """Return those tools of ponte.toml that the server offers with another definition than the
@@ -469,7 +470,7 @@ class McpTool(FunctionTool):
         If the model has read rows of tables in this conversation, a call that reads is proposed
         too: its arguments could carry rows to the server (CARRIES_ROWS).
         """
-        values = self._read_arguments(arguments)
+        values = await asyncio.to_thread(self._read_arguments, arguments)
         if self.effect != "read" or ctx.has_read_rows:
             return await ctx.turn.propose(self._draft(values))
         try:
@@ -504,10 +505,11 @@ class McpTool(FunctionTool):
     def _read_arguments(self, arguments: str) -> dict[str, Any]:
         """Return the arguments of a call. The server checks them; only missing ones are refused
         here, so that no person is asked to approve a call that must fail."""
-        try:
+        values: Any = None
+        with suppress(ValueError):
             values = parse_arguments(arguments)
-        except ValueError:
-            values = None
+            decoded = decode_texts(values, self.spec.parameters)
+            values = parse_arguments(json.dumps(decoded))  # refuses NaN in a text
         if not isinstance(values, dict):
             raise ToolError("The call's arguments aren't a JSON object.", code="bad_json")
         if missing := [name for name in self.spec.parameters["required"] if name not in values]:
