@@ -229,7 +229,7 @@ async def _open_session(
         # `GuardedTransport` limits events and bodies alike.
         streams = streamable_http_client(server.url, http_client=http, max_sse_event_size=None)
         async with Client(
-            streams, client_info=info, cache=None, message_handler=on_message
+            streams, mode=server.mode, client_info=info, cache=None, message_handler=on_message
         ) as client:
             yield client
 
