@@ -191,8 +191,7 @@ class McpTools:
         except NotAllowed as error:
             # The tool may be in the list, which is of the person's own place.
             why = f"the person lacks the right `{error.values['right']}` in {_name_place(address)}"
-            hint = "tell the person; an admin can allow it in ponte.toml"
-            raise refuse("forbidden", why, hint) from None
+            raise refuse("forbidden", why, "tell the person; ponte.toml can allow it") from None
         raise _unknown_tool()
 
     async def _find_rights(self, caller: Caller, address: Address) -> PlaceRights:

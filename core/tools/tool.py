@@ -377,9 +377,9 @@ def _validate(adapter: TypeAdapter[Any], value: object) -> Any:
 def decode_json(value: Any) -> Any:
     """Return what a text contains as JSON if it begins like a list or object, or like the JSON of
     such a text; any other value as it is."""
-    # A byte order mark is no JSON.
-    if isinstance(value, str) and value.lstrip("\ufeff \n").startswith(("[", "{", '"[', '"{')):
-        raw = value.lstrip("\ufeff").encode(errors="replace")
+    text = value.lstrip("\ufeff \n") if isinstance(value, str) else ""
+    if text.startswith(("[", "{", '"[', '"{')):
+        raw = text.encode(errors="surrogatepass")
         with suppress(ValueError):
             if not check_json(raw, MAX_DECODED_VALUES, MAX_DECODED_DEPTH):
                 return parse_json(raw, strict=False)  # accepts line breaks in strings

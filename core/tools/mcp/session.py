@@ -296,10 +296,10 @@ def _remove_token(server: McpServer, text: str) -> str:
 
 
 async def _request(client: Client, method: str, params: Json) -> Any:
-    """Send a request, and return its result as the server sent it. The SDK's `send_request` refuses
-    the whole result for one wrong field; this is what it does before that."""
+    """Send a request, and return its result as the server sent it. The SDK's own method refuses the
+    whole result for one wrong field; this is what it does before that."""
     session: Any = client.session
-    options: Json = {}
+    options = Json()
     session._stamp({"method": method, "params": params}, options)
     return await session._dispatcher.send_raw_request(method, params, options)
 
@@ -491,9 +491,11 @@ def _read_result(server: McpServer, result: Json) -> McpResult:
         read_part(part)
     if content is None and structured is None:
         structured = {key: value for key, value in result.items() if key not in _SIGNS} or None
-    # "result": the SDK's name for a value that is no object.
-    known = _find_words([decode_json(text) for text in texts]) | {"result"}
-    if structured is not None and not (texts and _find_words(structured) <= known):
+    if structured is not None and not (
+        texts
+        # "result": the SDK's name for a value that is no object.
+        and _find_words(structured) <= _find_words(list(map(decode_json, texts))) | {"result"}
+    ):
         texts.append(compact_json(structured))
     words = clean_text(_remove_token(server, "\n".join(texts))).strip()
     return McpResult(words, files, result.get("isError") in (True, "true"))
