@@ -211,6 +211,7 @@ async def test_arguments_are_repeated_in_the_headers_that_a_tool_names(tmp_path:
         ("The account 7 of the accounts: Acme (id, name)", ACME, True),
         ("returned 1 item(s)", {"balance": 1}, False),
         ("first\nand second", {"result": "first\nand second"}, True),
+        ("first\nand second", {"content": "first\nand second"}, True),
         (json.dumps({"a": "é\n1", "b": None}), {"b": None, "a": "é\n1"}, True),
         ("Looked up the owner.", {"owner": None}, False),
         ("12", {"result": 1}, False),

@@ -493,8 +493,9 @@ def _read_result(server: McpServer, result: Json) -> McpResult:
         structured = {key: value for key, value in result.items() if key not in _SIGNS} or None
     if structured is not None and not (
         texts
-        # "result": the SDK's name for a value that is no object.
-        and _find_words(structured) <= _find_words(list(map(decode_json, texts))) | {"result"}
+        # Names for a text that is no object: of the SDK, and of server-filesystem.
+        and _find_words(structured)
+        <= _find_words(list(map(decode_json, texts))) | {"result", "content"}
     ):
         texts.append(compact_json(structured))
     words = clean_text(_remove_token(server, "\n".join(texts))).strip()
