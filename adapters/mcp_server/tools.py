@@ -254,9 +254,8 @@ class McpTools:
         """Make the draft of a proposal with the tool of that name, and store it as a request.
 
         A program that got no answer in time makes the same call again. While its first request
-        waits for a decision, an equal one of this token is answered with that. What would be
-        written is compared, by the beginning of its hash, because arguments can name the same row
-        as 7 and as "7".
+        waits for a decision, an equal one of this token is answered with that. What they would
+        write is compared, by the beginning of its hash: arguments can name one row as 7 and as "7".
         """
         # `requests.propose` then waits for the card, up to 10 s (PROPOSAL_SECONDS).
         async with asyncio.timeout(MCP_CALL_SECONDS - 10.0):
@@ -420,8 +419,8 @@ def _name_place(address: Address) -> str:
 
 
 def _describe_for_program(tool: Tool) -> str:
-    # A description tells the model how an answer in a chat places the rows. A program gets no such
-    # place, but a text that names their source. It has no turn that Ponte could end, either.
+    # A program has no turn, and no chat in which an answer places rows. It gets a text that names
+    # their source.
     return tool.spec.description.replace(PLACING_RULE, _SOURCE_RULE).replace(TURN_END, "")
 
 

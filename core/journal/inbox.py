@@ -196,7 +196,6 @@ class SqlInbox(SqlStore):
         ).fetchone()
         if row is not None:
             seq, turns_ahead = row["seq"], row["turns_ahead"]
-            # The limit is of a webhook, or of requests over MCP; 0: none.
             if _is_too_fast(connection, message.author.key, message.origin.per_minute, now):
                 raise TooManyDeliveries  # this rolls the transaction back, with the new row
             if limits is not None and is_limited:
@@ -494,12 +493,12 @@ def _drop_conversations(connection: SqlConnection, before: float, area: Conversa
 
 
 def _is_too_fast(connection: SqlConnection, person: str, limit: int, now: float) -> bool:
-    """Return whether the person (a key) has sent `limit` messages in the last minute, 0 for no
-    limit. If not, count one more. `now` is in seconds since 1970."""
+    """Return whether the person (a key) has sent `limit` messages in the last minute; if not,
+    count one more. 0 is no limit."""
     if not limit:
         return False
-    # Each second has a counter. Transactions at the same moment may add to different ones, so only
-    # the lock lets them see each other (on Postgres).
+    # Each second has a counter. Without the lock (on Postgres), transactions at the same moment
+    # would not see each other's.
     scope, second = f"minute:{person}", int(now)
     connection.lock_key(scope)
     sql = "DELETE FROM counters WHERE scope = ? AND period NOT BETWEEN ? AND ?"

@@ -395,8 +395,7 @@ class Budget(SqlStore):
         )
 
     async def check_turn(self, person: Person, address: Address) -> None:
-        """Raise OverBudget, with the limit and its end in `self.zone`, if the person has no turn
-        left at that address."""
+        """Raise OverBudget if the person has no turn left at that address."""
         counts = await self.list_counts(person, address)
         after = [replace(count, spent=count.spent + Spend(1)) for count in counts]
         self._check_limits(after, Spend(1), self.zone)
