@@ -62,8 +62,9 @@ def test_each_container_has_a_root_that_is_read_only_and_a_limit_of_memory() -> 
     assert f"\n  volumes: [{home[0]}]\n" in COMPOSE, "a process needs a folder to write to"
 
 
-def test_what_npm_installs_has_a_hash() -> None:
-    lock = json.loads((ROOT / ".ci/aimock/package-lock.json").read_text())
+@pytest.mark.parametrize("name", ["aimock", "conformance"])
+def test_what_npm_installs_has_a_hash(name: str) -> None:
+    lock = json.loads((ROOT / f".ci/{name}/package-lock.json").read_text())
     packages = {name: one for name, one in lock["packages"].items() if name}
     assert packages
     assert all(one["integrity"].startswith("sha512-") for one in packages.values())

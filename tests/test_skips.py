@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 from tests.fakes import aimock
+from tests.mcp import conformance
 from tests.real import nginx, postgres
 from tests.real.llama import server as llama
 from tests.real.nocodb import server
@@ -18,7 +19,7 @@ REASON = re.compile(r"needs (?P<program>[^()]+) \((?P<install>[^()]+)\)")
 """The summary of a test run counts the skipped tests by program, and prints the command."""
 
 
-@pytest.mark.parametrize("module", [aimock, llama, nginx, postgres, promtool, server])
+@pytest.mark.parametrize("module", [aimock, conformance, llama, nginx, postgres, promtool, server])
 def test_the_reason_names_the_program_and_its_command(
     module: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

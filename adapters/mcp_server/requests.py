@@ -122,15 +122,15 @@ class ChangeRequests:
             raise refuse("no_place", why, "tell the person; `ponte doctor` says more") from error
 
     async def find_latest(self, caller: Caller, digest: str) -> Change | None:
-        """Return the newest change that was requested with this token and the same arguments
-        (`digest` is their hash); None if there is none among the person's newest changes."""
+        """Return the newest change that was requested with this token and the same content
+        (`digest` is its hash); None if there is none among the person's newest changes."""
         changes = await self.changes.ledger.list_of_person(caller.person.key, MAX_SEARCHED_CHANGES)
         same = (one for one in changes if one.proposal.origin.id == f"{caller.token}:{digest}")
         return next(same, None)
 
-    async def propose(self, caller: Caller, digest: str, tool: str, draft: Draft) -> Change:
-        """Store a request and return its proposal. `digest` is the hash of the tool and its
-        arguments, `draft` the change that they would make. Raise ToolError.
+    async def propose(self, caller: Caller, digest: str, tool: str, draft: Draft) -> Change | None:
+        """Store a request and return its proposal; None if an allowance is used up or the request
+        was withdrawn. `digest` is the hash of what the `draft` would write. Raise ToolError.
 
         The inbox stores a message of each key once. So two calls with the same arguments at the
         same moment have the same key, and make one proposal.
@@ -147,9 +147,6 @@ class ChangeRequests:
         if change is None or change.state != "open":
             key = f"{key}.{time.time() // 60:.0f}"
             change = await self._store(caller, key, digest, tool, draft)
-        if change is None:
-            why = "nothing was proposed: an allowance is used up, or the request was withdrawn"
-            raise refuse("not_proposed", why, "tell the person")
         return change
 
     async def _store(
@@ -160,7 +157,7 @@ class ChangeRequests:
         PROPOSAL_SECONDS.
 
         The message carries the draft in its origin, from which the turn makes the proposal.
-        `digest` is the hash of the `tool` and its arguments, by which an equal request finds it.
+        `digest` is the hash of its content, by which an equal request finds it.
         """
         to = await self.find_destination(caller, turn_id(key))
         origin = MessageOrigin(

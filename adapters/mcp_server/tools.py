@@ -36,6 +36,7 @@ from core.domain.rows import Chart
 from core.observability import metrics
 from core.tools.nocodb.summarize import PLACING_RULE
 from core.tools.tool import (
+    TURN_END,
     Toolbox,
     cap_text,
     compact_json,
@@ -110,14 +111,8 @@ class McpTools:
         can cache the list. They are those of the model, by the caller's rights, under other names
         where they propose changes."""
         tools = await self._find_tools(caller, caller.own_address)
-        # A description tells the model how an answer in a chat places the rows. A program gets no
-        # such place, but a text that names their source, so the rule about that takes its place.
         offered = [
-            OfferedTool(
-                name,
-                tools[name].spec.description.replace(PLACING_RULE, _SOURCE_RULE),
-                _describe_parameters(tools[name]),
-            )
+            OfferedTool(name, _describe_for_program(tools[name]), _describe_parameters(tools[name]))
             for name in _READ_TOOLS
             if name in tools
         ]
@@ -131,7 +126,7 @@ class McpTools:
         if writing := {a: tools[name] for a, name in _WRITE_TOOLS.items() if name in tools}:
             offered.append(_describe_changes(writing))
         if _COMMAND_TOOL in tools:
-            description = _COMMAND + tools[_COMMAND_TOOL].spec.description
+            description = _COMMAND + _describe_for_program(tools[_COMMAND_TOOL])
             parameters = _describe_parameters(tools[_COMMAND_TOOL])
             # False: the tool does not only read.
             offered.append(OfferedTool("propose_quick_command", description, parameters, False))
@@ -259,17 +254,20 @@ class McpTools:
         """Make the draft of a proposal with the tool of that name, and store it as a request.
 
         A program that got no answer in time makes the same call again. While its first request
-        waits for a decision ("open"), equal arguments return that one. They are compared by the
-        beginning of their hash, among the requests of this token.
+        waits for a decision, an equal one of this token is answered with that. What they would
+        write is compared, by the beginning of its hash: arguments can name one row as 7 and as "7".
         """
-        text = json.dumps([name, arguments], sort_keys=True)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:20]
-        change = await self.requests.find_latest(caller, digest)
-        if change is None or change.state != "open":
-            # `requests.propose` then waits for the card, up to 10 s (PROPOSAL_SECONDS).
-            async with asyncio.timeout(MCP_CALL_SECONDS - 10.0):
-                draft = await self._make_draft(caller, name, arguments)
-            change = await self.requests.propose(caller, digest, name, draft)
+        # `requests.propose` then waits for the card, up to 10 s (PROPOSAL_SECONDS).
+        async with asyncio.timeout(MCP_CALL_SECONDS - 10.0):
+            draft = await self._make_draft(caller, name, arguments)
+        content = [name, draft.target, [(row.id, row.after) for row in draft.rows]]
+        digest = hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:20]
+        change = await self.requests.propose(caller, digest, name, draft)
+        if change is None:
+            with use_locale("en"):
+                place = (await self.requests.find_destination(caller)).address
+                await self.people.budget.check_turn(caller.person, place)
+            raise refuse("not_proposed", "nothing was proposed: the request was withdrawn")
         return await self._describe(caller, change)
 
     async def _make_draft(self, caller: Caller, name: str, arguments: Json) -> Draft:
@@ -324,7 +322,8 @@ class McpTools:
 
     async def _read_status(self, caller: Caller, arguments: Json) -> Outcome:
         """Return the state of one request. A request of another person is an unknown one."""
-        id = arguments.get("id")
+        if not (id := arguments.get("id")):
+            raise refuse("bad_arguments", "`id` is missing: it is in the answer to propose_change")
         changes = await self._list_own(caller)
         change = next((one for one in changes if one.id == id), None)
         if change is None:
@@ -417,6 +416,12 @@ def _name_place(address: Address) -> str:
     if address.platform == "web":
         return "Ponte's page"
     return f"{platform}, in a channel" if address.is_shared else f"{platform}, in a direct message"
+
+
+def _describe_for_program(tool: Tool) -> str:
+    # A program has no turn, and no chat in which an answer places rows. It gets a text that names
+    # their source.
+    return tool.spec.description.replace(PLACING_RULE, _SOURCE_RULE).replace(TURN_END, "")
 
 
 def _describe_parameters(tool: Tool, hidden: Collection[str] = (), **more: Json) -> Json:

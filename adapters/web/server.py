@@ -68,6 +68,10 @@ SHUTDOWN_GRACE_SECONDS = 2
 MAX_DISCARDED_BODY_BYTES = 256 * 1024 * 1024
 """Bytes of a refused body that are still read."""
 MOUNTED_BODY_LIMIT_BYTES = 1_000_000
+_TOO_LARGE = (
+    '{"jsonrpc": "2.0", "id": null, "error": {"code": -32600, "message": "send at most 1 MB"}}'
+)
+"""The answer to a larger one. MCP clients read it, as an error of JSON-RPC 2.0."""
 """Largest body of a request to another adapter's route. Slack's requests have a few kilobytes."""
 _LATE = (
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n"
@@ -540,7 +544,7 @@ async def serve_mounted(handler: HttpHandler, scope: Scope, receive: Receive, se
             response = Response(answer, status, headers)
     except TooLarge:
         # Without this header, uvicorn would read the rest of the body, without a limit.
-        response = Response(status_code=413, headers={"connection": "close"})
+        response = Response(_TOO_LARGE, 413, {"connection": "close"}, "application/json")
     except ClientDisconnect:  # the body is incomplete, and nobody reads an answer
         return
     await response(scope, receive, send)

@@ -23,6 +23,10 @@ NO_MCP_EXTRA_SENTENCE = (
     "{where}: MCP servers need the `mcp` package. Install it with `pip install --require-hashes "
     "-r requirements/mcp.txt` (docs/guides/mcp.md)."
 )
+STDIO_HINT = (
+    "Ponte reaches MCP servers only at a URL. Start the command behind a bridge (npm's "
+    "supergateway or mcp-proxy: docs/guides/mcp-tools.md), and write the bridge's `url` instead"
+)
 _MISSING = "{where}: {variable} isn't set, so the MCP server {name} gets no token. Set it."
 _OWN_SETTING = (
     "{where}: {variable} is one of Ponte's own settings. Put the token in another variable."
@@ -73,6 +77,8 @@ class McpConfig(StrictSection):
     """its address (Streamable HTTP)"""
     token: VariableName | None = None
     """the environment variable with its token, sent as `Authorization: Bearer`"""
+    protocol: Literal["2025-06-18", "2025-11-25"] | None = None
+    """an older version of the protocol, for a server that lists no tools in a newer one"""
     tools: Mapping[McpToolName, McpToolConfig] = field(default_factory=dict)
     """its tools for the model, by the names that the server gives them; no others are offered"""
 
@@ -86,6 +92,7 @@ class McpConfig(StrictSection):
             tuple((tool, own.effect) for tool, own in self.tools.items()),
             tuple((tool, own.price) for tool, own in self.tools.items() if own.price is not None),
             self.token or "",
+            "legacy" if self.protocol else "auto",
         )
 
 

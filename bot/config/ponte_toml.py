@@ -16,7 +16,7 @@ from typing import Any, Literal, get_args, get_type_hints
 from pydantic import StrictBool, TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
-from bot.config.mcp import McpConfig, McpServerName, McpToolConfig, find_name_collisions
+from bot.config.mcp import STDIO_HINT, McpConfig, McpServerName, McpToolConfig, find_name_collisions
 from bot.config.sign_in import McpServerConfig, PageConfig, ProviderName, SignInConfig
 from bot.config.toml_values import (
     AgentId,
@@ -804,6 +804,8 @@ def _describe_error(error: ErrorDetails, faces: Faces) -> str:
     key = path[-1]
     if error["type"] == "unexpected_keyword_argument":
         above = path[:-1]
+        if above[:1] == ("mcp",) and key == "command":
+            return f"{key!r}: {STDIO_HINT}"
         own = dict(_list_sections(faces))
         # The class of each section, also if the type is a mapping or a tuple of it. Classes below
         # the first level are named one by one.

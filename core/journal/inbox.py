@@ -66,7 +66,7 @@ class SenderLimits:
         """Return the limit that the message just stored exceeds, as in "fast:20" (more than 20 in
         this minute) or "waiting:5". Return "" if it exceeds none. `person` is the sender's key, and
         both counts include the new message."""
-        if self.per_minute and _count_this_minute(connection, person, now) > self.per_minute:
+        if _is_too_fast(connection, person, self.per_minute, now):
             return f"fast:{self.per_minute}"
         if self.waiting:
             # On Postgres, messages that are stored at the same moment do not see each other. So
@@ -196,8 +196,7 @@ class SqlInbox(SqlStore):
         ).fetchone()
         if row is not None:
             seq, turns_ahead = row["seq"], row["turns_ahead"]
-            per_minute = message.origin.per_minute  # the limit of a webhook; 0: none
-            if per_minute and _count_this_minute(connection, message.author.key, now) > per_minute:
+            if _is_too_fast(connection, message.author.key, message.origin.per_minute, now):
                 raise TooManyDeliveries  # this rolls the transaction back, with the new row
             if limits is not None and is_limited:
                 if refusal := limits.exceeded_limit(connection, message.author.key, now):
@@ -493,16 +492,25 @@ def _drop_conversations(connection: SqlConnection, before: float, area: Conversa
         )
 
 
-def _count_this_minute(connection: SqlConnection, person: str, now: float) -> int:
-    """Count one more message of the person (a key), and return how many there are in this clock
-    minute. `now` is in seconds since 1970. The row of an earlier minute is deleted."""
-    scope, minute = f"minute:{person}", str(int(now // 60))
-    connection.execute("DELETE FROM counters WHERE scope = ? AND period <> ?", (scope, minute))
-    sql = (
-        "INSERT INTO counters (scope, period, person, turns) VALUES (?, ?, ?, 1)"
-        " ON CONFLICT (scope, period) DO UPDATE SET turns = counters.turns + 1 RETURNING turns"
-    )
-    return int(select_value(connection, sql, scope, minute, person))
+def _is_too_fast(connection: SqlConnection, person: str, limit: int, now: float) -> bool:
+    """Return whether the person (a key) has sent `limit` messages in the last minute; if not,
+    count one more. 0 is no limit."""
+    if not limit:
+        return False
+    # Each second has a counter. Without the lock (on Postgres), transactions at the same moment
+    # would not see each other's.
+    scope, second = f"minute:{person}", int(now)
+    connection.lock_key(scope)
+    sql = "DELETE FROM counters WHERE scope = ? AND period NOT BETWEEN ? AND ?"
+    connection.execute(sql, (scope, str(second - 60), str(second)))
+    sql = "SELECT coalesce(sum(turns), 0) FROM counters WHERE scope = ?"
+    if is_below := select_value(connection, sql, scope) < limit:
+        sql = (
+            "INSERT INTO counters (scope, period, person, turns) VALUES (?, ?, ?, 1)"
+            " ON CONFLICT (scope, period) DO UPDATE SET turns = counters.turns + 1"
+        )
+        connection.execute(sql, (scope, str(second), person))
+    return not is_below
 
 
 def _read_answer(connection: SqlConnection, seq: int) -> Answer | None:

@@ -394,6 +394,12 @@ class Budget(SqlStore):
             lambda c: [_read_count(c, scope, scope.period_of(day)) for scope in scopes]
         )
 
+    async def check_turn(self, person: Person, address: Address) -> None:
+        """Raise OverBudget if the person has no turn left at that address."""
+        counts = await self.list_counts(person, address)
+        after = [replace(count, spent=count.spent + Spend(1)) for count in counts]
+        self._check_limits(after, Spend(1), self.zone)
+
     async def describe_remaining(
         self, person: Person, address: Address, zone: tzinfo
     ) -> Sequence[str]:

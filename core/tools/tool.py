@@ -46,6 +46,8 @@ from core.domain.records import (
 )
 from core.money.usage import PaidRun
 
+TURN_END = ", which ends your turn"
+"""What proposing does, for models. Programs have no turn."""
 _ENTRY = re.compile(r"(?P<name>\w+)\s*(?:\([^)]*\))?:\s+(?P<text>\S.*)")
 _HEADING = re.compile(r"(?:Args|Arguments|Returns|Raises|Yields|Note|Example|Examples):\s*$")
 

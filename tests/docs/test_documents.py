@@ -52,7 +52,7 @@ ELSEWHERE = {
     r"(sudo |\w+=\S+ )*(apt-get|apt|systemctl|docker|sysctl|useradd|install|nginx|caddy)\b.*": (
         "changes the machine"
     ),
-    r"(\S+/pip|pip|pipx|uv|npm|git|python3? -m venv)\b.*": "needs the network",
+    r"(\S+/pip|pip|pipx|uv|npm|npx|git|python3? -m venv)\b.*": "needs the network",
     r"(\.venv/bin/)?ponte (run|serve|work|chat|sandbox)\b.*": "goes on until it is stopped",
     r"ponte migrate\b.*": "needs a Postgres: tests/contract/test_postgres.py",
 }

@@ -36,7 +36,9 @@ async def test_a_quick_command_is_proposed_and_never_run(tmp_path: Path) -> None
             ponte.connect(await ponte.create_token()) as client,
         ):
             tools = {each.name: each for each in (await client.list_tools()).tools}
-            assert "close-month" in (tools["propose_quick_command"].description or "")
+            description = tools["propose_quick_command"].description or ""
+            assert "close-month" in description
+            assert "(asks first) is proposed: a person approves it." in description
             asked = {"slug": "close-month", "input": "May"}
             request = read_result(await client.call_tool("propose_quick_command", asked))
             assert request["state"] == "waiting"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ async def test_a_client_of_each_protocol_reads_and_proposes(tmp_path: Path, mode
             offered = (await client.list_tools()).tools
             assert [each.name for each in offered] == TOOLS
             texts = " ".join(f"{each.description} {each.input_schema}" for each in offered)
+            assert "your turn" not in texts, "a program has none"
             assert {*re.findall(r"nocodb_[a-z]+", texts)} <= {*TOOLS}, "none that is not offered"
             hints = {each.name: each.annotations for each in offered}
             only_read = {name for name, hint in hints.items() if hint and hint.read_only_hint}
@@ -65,6 +67,45 @@ async def test_equal_calls_at_the_same_moment_make_one_card(tmp_path: Path) -> N
         waiting = (await ponte.page.get("/approvals")).json()["approvals"]
         assert len(ids) == 2, "another token makes a request of its own"
         assert {each["id"] for each in waiting} == ids
+
+
+async def test_what_means_the_same_is_one_card(tmp_path: Path) -> None:
+    equal: list[dict[str, Any]] = [
+        {**PAY},
+        {**PAY, "changes": [{"id": "3", "fields": {"Status": "Paid"}}]},
+        {**PAY, "changes": json.dumps(PAY["changes"])},
+        {**PAY, "table": "minvoices"},
+    ]
+    async with (
+        run_ponte(tmp_path / "home") as ponte,
+        ponte.connect(await ponte.create_token()) as client,
+    ):
+        deletions = [{"action": "delete", "table": "Orders", "ids": [id]} for id in ("1", 1)]
+        for calls in (equal, deletions):
+            answers = [read_result(await client.call_tool("propose_change", c)) for c in calls]
+            assert [answer.get("id") for answer in answers] == [answers[0]["id"]] * len(calls)
+        waiting = (await ponte.page.get("/approvals")).json()["approvals"]
+        assert len(waiting) == 2
+
+
+async def test_a_used_up_allowance_is_named_with_its_end(tmp_path: Path) -> None:
+    file = '[[allowances]]\nof = "each person"\nper = "month"\nturns = 1\n'
+    async with (
+        run_ponte(tmp_path / "home", file, ponte_locale="pt-BR") as ponte,
+        ponte.connect(await ponte.create_token()) as client,
+    ):
+        first, second = [
+            read_result(
+                await client.call_tool(
+                    "propose_change", {"action": "delete", "table": "minvoices", "ids": [row]}
+                )
+            )
+            for row in (3, 4)
+        ]
+        assert first["state"] == "waiting"
+        error = second["error"]
+        assert error["code"] == "too_many"
+        assert "your limit of 1 message a month. The limit resets on " in error["message"]
 
 
 async def test_a_turn_that_takes_long_makes_one_card(

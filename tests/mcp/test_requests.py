@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -262,7 +263,9 @@ async def test_hostile_bodies_are_refused_with_an_error_of_json_rpc(tmp_path: Pa
             assert answer.status_code == status, (body, answer.text)
             assert answer.json()["error"]["code"] < 0, body
         large = await ponte.post(token, b" " * 1_000_001)
-        assert large.status_code == 413
+        assert (large.status_code, large.headers["connection"]) == (413, "close")
+        assert large.json()["jsonrpc"] == "2.0"
+        assert "1 MB" in large.json()["error"]["message"]
         unknown = await ponte.post(token, LIST, **{"MCP-Protocol-Version": "1999-01-01"})
         assert unknown.status_code == 400
         calls: list[tuple[str, object]] = [
@@ -282,7 +285,10 @@ async def test_hostile_bodies_are_refused_with_an_error_of_json_rpc(tmp_path: Pa
             for name, arguments in calls:
                 result = await client.call_tool(name, arguments)  # type: ignore[arg-type]
                 assert result.is_error, (name, result)
-                assert read_result(result)["error"]["message"], name
+                message = read_result(result)["error"]["message"]
+                assert message, name
+                if name == "change_status":
+                    assert ("`id`" in message) == (not arguments), "a missing one is named"
         assert (await ponte.page.get("/approvals")).json()["approvals"] == []
 
 
@@ -460,20 +466,35 @@ async def test_requests_in_a_minute_are_limited(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(requests, "MAX_MCP_PROPOSALS_PER_MINUTE", 3)
+    moment = 1_800_000_059.0  # a second before the clock's next minute
+    monkeypatch.setattr("core.journal.inbox.time", SimpleNamespace(time=lambda: moment))
     async with (
         run_ponte(tmp_path / "home") as ponte,
         ponte.connect(await ponte.create_token("ana")) as client,
     ):
-        ids, codes = set[str](), list[str]()
-        for row in range(1, 9):  # a new minute may begin once
-            change = {"id": row, "fields": {"Number": f"INV-{row}"}}
-            result = await client.call_tool("propose_change", {**PAY, "changes": [change]})
-            answer = read_result(result)
-            ids |= {answer["id"]} if "id" in answer else set()
-            codes += [answer["error"]["code"]] if "error" in answer else []
-        assert set(codes) == {"too_many"}
+        ids, row = set[str](), 0
+
+        async def propose(count: int) -> list[str]:
+            """Return the error codes of so many new requests."""
+            nonlocal row
+            codes = list[str]()
+            for _ in range(count):
+                row += 1
+                change = {"id": row, "fields": {"Number": f"INV-{row}"}}
+                answer = read_result(
+                    await client.call_tool("propose_change", {**PAY, "changes": [change]})
+                )
+                ids.update({answer["id"]} if "id" in answer else ())
+                codes.append(answer.get("error", {}).get("code", ""))
+            return codes
+
+        assert await propose(4) == ["", "", "", "too_many"]
+        moment += 2
+        assert await propose(1) == ["too_many"]
         waiting = (await ponte.page.get("/approvals")).json()["approvals"]
         assert {each["id"] for each in waiting} == ids, "a refused one leaves nothing"
+        moment += 59
+        assert await propose(4) == ["", "", "", "too_many"]
 
 
 def test_requests_of_programs_displace_no_connection() -> None:

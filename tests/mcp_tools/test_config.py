@@ -46,7 +46,12 @@ def test_a_server_with_its_tools(tmp_path: Path) -> None:
         ('[mcp.desk]\nurl = "ftp://mcp.example.com"\n', "https://"),
         ('[mcp.desk]\nurl = "https://ana:secret@mcp.example.com"\n', "without a name"),
         ('[mcp.Desk_1]\nurl = "https://mcp.example.com"\n', "lowercase letters"),
-        (GOOD + 'command = "npx server"\n', "known are url, token, tools"),
+        (
+            GOOD + 'command = "npx server"\n',
+            "npm's supergateway or mcp-proxy: docs/guides/mcp-tools.md",
+        ),
+        ('[mcp.desk]\ncommand = "npx"\n', "only at a URL"),
+        (GOOD + 'protocol = "2026-07-28"\n', "must be one of '2025-06-18'"),
         (GOOD + 'tools = { a = { effect = "spend" } }\n', "price"),
         (GOOD + 'tools = { a = { effect = "read", price = 1.0 } }\n', "price"),
         (GOOD + 'tools = { a = { effect = "delete" } }\n', "must be one of"),

@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from core.base.http import MAX_RESPONSE_BYTES
+from bot.config.ponte_toml import read_config
+from core.base.http import MAX_RESPONSE_BYTES, Proxies
 from core.domain.records import ToolSpec
+from core.tools.mcp import session
 from core.tools.mcp.schema import fit_schema
 from core.tools.mcp.source import McpTool
-from tests.mcp_tools.double import SCHEMA, Answer, Json, McpDouble, make_text, run_desk
+from tests.mcp_tools.double import SCHEMA, Answer, Json, McpDouble, make_text, run_desk, serve
 
 ACME = {"accounts": [{"id": 7, "name": "Acme"}]}
 SUMMARY = "list_accounts returned 1 item(s)."
@@ -211,6 +213,7 @@ async def test_arguments_are_repeated_in_the_headers_that_a_tool_names(tmp_path:
         ("The account 7 of the accounts: Acme (id, name)", ACME, True),
         ("returned 1 item(s)", {"balance": 1}, False),
         ("first\nand second", {"result": "first\nand second"}, True),
+        ("first\nand second", {"content": "first\nand second"}, True),
         (json.dumps({"a": "é\n1", "b": None}), {"b": None, "a": "é\n1"}, True),
         ("Looked up the owner.", {"owner": None}, False),
         ("12", {"result": 1}, False),
@@ -322,3 +325,30 @@ async def test_what_is_read_from_a_text_is_on_the_card_in_the_journal_and_in_the
         await desk.call("find", **sent)
         await desk.decide("approve", card["id"])
         assert [call["arguments"] for call in double.calls] == [read, read]
+
+
+class EmptyProxy(McpDouble):
+    """A server that lists its tools only in older versions of the protocol, as fastmcp's proxy of
+    an older server does (4.2.3)."""
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        all, is_newer = self.tools, request.headers.get("MCP-Protocol-Version") == "2026-07-28"
+        self.tools = [] if is_newer else all
+        try:
+            return await super().handle(request)
+        finally:
+            self.tools = all
+
+
+@pytest.mark.parametrize(("line", "names"), [("", []), ('protocol = "2025-06-18"\n', ["find"])])
+async def test_a_server_is_asked_in_the_older_protocol_of_ponte_toml(
+    tmp_path: Path, line: str, names: list[str]
+) -> None:
+    path = tmp_path / "ponte.toml"
+    async with serve(EmptyProxy(is_modern=True)) as url:
+        path.write_text(
+            f'[mcp.desk]\nurl = "{url}/mcp"\n{line}tools = {{ find = {{ effect = "read" }} }}\n'
+        )
+        server = read_config(path).mcp["desk"].server("desk", lambda name: "")
+        definitions = await session.list_definitions(server, Proxies(), 10.0)
+        assert [name for name, definition in definitions.items() if definition] == names

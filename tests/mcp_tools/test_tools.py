@@ -146,6 +146,8 @@ async def test_a_denied_call_is_not_made(tmp_path: Path) -> None:
         (card,) = (await desk.call("file", text="x"))["cards"]
         answer = await desk.decide("deny", card["id"])
         assert "Denied" in answer["response"]
+        again = (await desk.decide("again", card["id"]))["response"]
+        assert "not calls of tools. Ask for it in a message." in again
         assert desk.double.calls == []
 
 

@@ -76,7 +76,8 @@ def hash_definition(definition: str) -> str:
 class McpServer:
     """An MCP server that ponte.toml names. `effects` and `prices` are by the names that the server
     gives its tools; a price is in US dollars. `token` is secret, "" for none; `token_name` is the
-    variable that holds it."""
+    variable that holds it. `mode` is the SDK's: "legacy" is for
+    versions of the protocol before 2026-07-28."""
 
     name: str
     url: str
@@ -84,6 +85,7 @@ class McpServer:
     effects: tuple[tuple[str, Literal["read", "write", "spend"]], ...]
     prices: tuple[tuple[str, float], ...] = ()
     token_name: str = ""
+    mode: Literal["auto", "legacy"] = "auto"
 
     def __repr__(self) -> str:
         return f"McpServer({self.name!r})"

@@ -227,7 +227,7 @@ async def _open_session(
         # `GuardedTransport` limits events and bodies alike.
         streams = streamable_http_client(server.url, http_client=http, max_sse_event_size=None)
         async with Client(
-            streams, client_info=info, cache=None, message_handler=on_message
+            streams, mode=server.mode, client_info=info, cache=None, message_handler=on_message
         ) as client:
             yield client
 
@@ -491,8 +491,9 @@ def _read_result(server: McpServer, result: Json) -> McpResult:
         structured = {key: value for key, value in result.items() if key not in _SIGNS} or None
     if structured is not None and not (
         texts
-        # "result": the SDK's name for a value that is no object.
-        and _find_words(structured) <= _find_words(list(map(decode_json, texts))) | {"result"}
+        # Names for a text that is no object: of the SDK, and of server-filesystem.
+        and _find_words(structured)
+        <= _find_words(list(map(decode_json, texts))) | {"result", "content"}
     ):
         texts.append(compact_json(structured))
     words = clean_text(_remove_token(server, "\n".join(texts))).strip()
