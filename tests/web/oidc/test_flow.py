@@ -281,6 +281,16 @@ async def test_the_oldest_of_many_sign_ins_gives_way(scene: Scene) -> None:
     assert all(others)
 
 
+@pytest.mark.parametrize("name", ["a@b", "a b", "a,b", "é"])
+async def test_cookies_with_odd_names_are_left_alone(scene: Scene, name: str) -> None:
+    """Other programs of this host may have set them."""
+    cookies = "; ".join(f"{scene.auth.cookie}-acme-{name}{n or ''}=1" for n in range(MAX_SIGN_INS))
+    async with scene.browser(Cookie=cookies.encode("latin-1")) as browser:  # type: ignore[arg-type]
+        await scene.begin(browser)
+        answer = await browser.get(f"/sign-in/acme/done?code=x&state={quote(name)}")
+    assert "took too long" in sentence_of(answer)
+
+
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "none"])
 @pytest.mark.parametrize("more", ["", "?again"])
 async def test_a_link_elsewhere_changes_nobody(scene: Scene, site: str, more: str) -> None:
