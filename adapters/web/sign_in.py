@@ -23,8 +23,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
-from starlette.requests import cookie_parser
-
 from adapters.web import errors
 from adapters.web.errors import Unauthorized
 from core.base.errors import NotAllowed, NotStored, Refusal
@@ -642,7 +640,7 @@ class TokenAuthentication:
 
     async def sign_out(self, visit: Visit) -> None:
         """End the session of this request in all processes. Raise NotStored."""
-        cookies, people = cookie_parser(visit.headers.get("cookie", "")), self._people
+        cookies, people = _parse_cookies(visit.headers), self._people
         for name in self._keys:  # the browser may have one of 0.2.0 too, also of somebody else
             session = await self._read_session({"cookie": f"{name}={cookies.get(name, '')}"})
             if session and not await people.is_session_ended(session.visitor.session):
@@ -654,7 +652,7 @@ class TokenAuthentication:
 
         The claim is the end in seconds, a random part and, except for the owner, the person's name.
         """
-        cookies = cookie_parser(headers.get("cookie", ""))
+        cookies = _parse_cookies(headers)
         for name, key in self._keys.items():
             if name in cookies:
                 claim, _, seal = cookies[name].rpartition("-")
@@ -883,6 +881,12 @@ class Visitors:
 
 PROVIDER_SESSION_ENDED = "Your session has ended. Sign in again."
 """The sentence of `SessionEnded` for people of a provider."""
+
+
+def _parse_cookies(headers: Mapping[str, str]) -> Mapping[str, str]:
+    # The parser of `http.cookies` finds nothing if another program's cookie is odd.
+    pairs = (pair.partition("=") for pair in headers.get("cookie", "").split(";"))
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _ended_refusal(token: EndedToken) -> Refusal:

@@ -18,7 +18,7 @@ function keepPlace() {
   sessionStorage.setItem("place", location.hash);
 }
 
-/** Whether leaving the page would lose files that are not sent yet. */
+// They are not sent yet, and would be lost.
 const hasFiles = () => document.querySelector("#attached li, .recording");
 
 /** Let the provider confirm who is here, without a question if it can. What was written stays in this browser.
@@ -44,7 +44,7 @@ async function confirmForAll(provider, why) {
   const reopen = () => leave(() => location.reload(), why);
   addEventListener("storage", ({ key }) => key === "confirmed" && reopen());
   const take = () => {
-    const since = Math.abs(Date.now() - (localStorage.getItem("confirming") ?? 0)); // clocks are set back
+    const since = Math.abs(Date.now() - (localStorage.getItem("confirming") ?? 0));
     if (since >= AWAY) localStorage.setItem("confirming", Date.now());
     return AWAY - since;
   };
