@@ -78,6 +78,7 @@ def test_a_fresh_home_passes(tmp_path: Path) -> None:
         ("", 0o710, "chmod 700"),
         ("web-token", 0o644, "chmod 600"),
         ("pseudonyms.key", 0o640, "chmod 600"),
+        ("page.key", 0o640, "chmod 600"),
     ],
 )
 def test_a_home_that_others_can_look_into(tmp_path: Path, name: str, mode: int, mend: str) -> None:
