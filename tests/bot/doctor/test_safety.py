@@ -86,6 +86,7 @@ def test_a_home_that_others_can_look_into(tmp_path: Path, name: str, mode: int, 
     with home.take():
         home.web_token()
         home.pseudonyms()
+        home.page_key()
     path = home.path / name
     path.chmod(mode)
     assert finding_texts("unsafe", home.path) == (
