@@ -130,6 +130,8 @@ class PageAccountService(SqlPageAccounts, SqlSignIns):
         Page, tokens and schedules end by themselves when the provider does not confirm the person,
         so the age of that answer only matters for MAX_CONFIRMED_AGE_SECONDS, which stands for
         CONFIRMED_SECONDS: None if it is older."""
+        if person.id.partition(":")[0] not in self._list_providers():
+            return None  # not known: rules may deny their groups something
         try:
             known = await self._find_member(person)
         except NotStored:

@@ -597,7 +597,8 @@ def read_visit(scope: Scope) -> Visit:
     headers: dict[str, str] = {}
     for raw_name, raw_value in scope["headers"]:
         name, value = raw_name.decode("latin-1"), raw_value.decode("latin-1")
-        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+        join = "; " if name == "cookie" else ", "
+        headers[name] = f"{headers[name]}{join}{value}" if name in headers else value
     client = scope.get("client")
     return Visit(scope["path"], headers, client[0] if client else "", scope["method"])
 

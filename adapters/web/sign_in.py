@@ -20,7 +20,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from http.cookies import CookieError, SimpleCookie
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
@@ -261,10 +260,13 @@ class TokenAuthentication:
         # `__Host-`: no other host of the domain can set it.
         prefix = "__Host-ponte" if self.secure else "ponte"
         self.cookie = f"{prefix}-{_seal(page_secrets.key, '')[:8]}"
-        # 0.2.0 had no key of the page. Its sessions are read until they end, 30 days at most.
-        former_key = hmac.digest(self._token, b"ponte session", "sha256")
-        self._keys = {self.cookie: self._key, f"ponte-{_seal(former_key, '')[:8]}": former_key}
+        self._keys = {self.cookie: self._key}
         """The names of session cookies, and the key that seals each."""
+        # 0.2.0 had no key of the page. Its sessions are read until they end, 30 days at most. With
+        # a chosen token, an answer to a made-up cookie would tell whether a guess is right.
+        if self._is_generated:
+            former_key = hmac.digest(self._token, b"ponte session", "sha256")
+            self._keys[f"ponte-{_seal(former_key, '')[:8]}"] = former_key
         self._clock = clock  # for the times of wrong tokens
         self._now = now  # for the times in sessions and records, in seconds since the epoch
         self._people = people
@@ -566,17 +568,19 @@ class TokenAuthentication:
         somebody else's, NotStored, and the Refusal that the person reads.
         """
         people, key, label = self._people, identity.person.key, session.partition("-")[0]
+        known = None
         if session:
             known = await people.find_sign_in(key)
             is_theirs = known and hmac.compare_digest(session, _describe(label, known))
             if not is_theirs or await people.is_session_ended(hash_token(f"{label}-{key}")):
                 raise errors.SessionEnded(PROVIDER_SESSION_ENDED)
         # A confirmation is no sign-in: the audit log gets no line of it.
-        known = await people.record_sign_in(identity, self._now(), is_new=not session)
-        if known.removed_at:
+        stored = await people.record_sign_in(identity, self._now(), is_new=not session)
+        if stored.removed_at:
             raise errors.AccessRemoved
         label = label or f"{int(self._now()):x}.{secrets.token_hex(8)}"
-        return self._seal_session(Visitor(known.person, known.session_key), f"{label}-{key}")
+        session_key = (known or stored).session_key  # a newer one ended the session meanwhile
+        return self._seal_session(Visitor(stored.person, session_key), f"{label}-{key}")
 
     async def sign_out_everywhere(self, visitor: Visitor) -> None:
         """End all sessions of a person of a provider. Raise NotStored, NotAllowed for others."""
@@ -636,9 +640,11 @@ class TokenAuthentication:
 
     async def sign_out(self, visit: Visit) -> None:
         """End the session of this request in all processes. Raise NotStored."""
-        session, people = await self._read_session(visit.headers), self._people
-        if session and not await people.is_session_ended(session.visitor.session):
-            await people.end_session(session.visitor.session, session.until)
+        cookies, people = _parse_cookies(visit.headers), self._people
+        for name in self._keys:  # the browser may have one of 0.2.0 too, also of somebody else
+            session = await self._read_session({"cookie": f"{name}={cookies.get(name, '')}"})
+            if session and not await people.is_session_ended(session.visitor.session):
+                await people.end_session(session.visitor.session, session.until)
 
     def _read_cookie(self, headers: Mapping[str, str]) -> tuple[str, str, bytes] | None:
         """Return the claim of the session cookie, its seal and the key of the owner's seals; None
@@ -646,13 +652,10 @@ class TokenAuthentication:
 
         The claim is the end in seconds, a random part and, except for the owner, the person's name.
         """
-        try:
-            cookies = SimpleCookie(headers.get("cookie", ""))
-        except CookieError:
-            return None
+        cookies = _parse_cookies(headers)
         for name, key in self._keys.items():
             if name in cookies:
-                claim, _, seal = cookies[name].value.rpartition("-")
+                claim, _, seal = cookies[name].rpartition("-")
                 return claim, seal, key
         return None
 
@@ -878,6 +881,12 @@ class Visitors:
 
 PROVIDER_SESSION_ENDED = "Your session has ended. Sign in again."
 """The sentence of `SessionEnded` for people of a provider."""
+
+
+def _parse_cookies(headers: Mapping[str, str]) -> Mapping[str, str]:
+    # The parser of `http.cookies` finds nothing if another program's cookie is odd.
+    pairs = (pair.partition("=") for pair in headers.get("cookie", "").split(";"))
+    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def _ended_refusal(token: EndedToken) -> Refusal:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bot.config.ponte_toml import Config
 from bot.config.reload import misspelt_names
-from bot.home import PSEUDONYMS_FILE, WEB_TOKEN_FILE, Home
+from bot.home import PAGE_KEY_FILE, PSEUDONYMS_FILE, WEB_TOKEN_FILE, Home
 from bot.integrations import is_place
 from bot.settings import STORED_FILE, Settings
 from core.base.i18n import plural, say
@@ -18,7 +18,7 @@ from core.base.openai import OPENAI_URL, ModelEndpoint
 from core.integrations import SafetyFinding, has_daily_turns
 from core.money.usage import PaidRun
 
-_SECRET_FILES = (WEB_TOKEN_FILE, PSEUDONYMS_FILE, STORED_FILE)
+_SECRET_FILES = (WEB_TOKEN_FILE, PAGE_KEY_FILE, PSEUDONYMS_FILE, STORED_FILE)
 """Files that only the user of Ponte's process may read."""
 _TOPICS = ("home", "settings", "token", "page", "rights", "limits")
 """The topics of findings, in the order of the report."""

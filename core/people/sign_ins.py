@@ -51,7 +51,7 @@ after the provider confirmed them: it can be asked only while they are at their 
 
 
 ISSUERS = "sign-in-issuers"
-"""The row of `remembered` with the issuer of each provider, by the provider's name."""
+"""The row of `remembered` with the issuer of each provider (`_issuer_key`)."""
 
 
 class AnotherIssuer(Refusal):
@@ -151,9 +151,10 @@ class SqlSignIns(SqlStore):
         browsers stay valid."""
         person = identity.person
         issuers = json.loads(read_text(connection, ISSUERS) or "{}")
-        if issuers.setdefault(identity.provider, identity.issuer) != identity.issuer:
+        if (issuer := issuers.get(_issuer_key(identity.provider))) is None:
+            _store_issuer(connection, identity.provider, identity.issuer)
+        elif issuer != identity.issuer:
             raise AnotherIssuer(identity.provider)
-        write_text(connection, ISSUERS, json.dumps(issuers))
         # The provider of a stored person cannot change, because the key contains it.
         connection.execute(
             "INSERT INTO sign_ins (person, provider, name, group_names, session_key, first_at,"
@@ -185,8 +186,7 @@ class SqlSignIns(SqlStore):
     ) -> None:
         """Let people of a provider sign in with another server, whose accounts are theirs if they
         have the same ids."""
-        issuers = json.loads(read_text(connection, ISSUERS) or "{}")
-        write_text(connection, ISSUERS, json.dumps({**issuers, provider: issuer}))
+        _store_issuer(connection, provider, issuer)
         audit_step("provider-moved", by, provider=provider, issuer=issuer)(connection)
 
     @query
@@ -239,6 +239,17 @@ class SqlSignIns(SqlStore):
         sql = "UPDATE sign_ins SET session_key = ?, removed_at = 0 WHERE person = ?"
         connection.execute(sql, (key, person)).close()
         audit_step("person-added", by, person=person)(connection)
+
+
+def _issuer_key(provider: str) -> str:
+    # The brackets: forgetting a person deletes their entries of such rows, by the person's id.
+    return f"[{provider}]"
+
+
+def _store_issuer(connection: SqlConnection, provider: str, issuer: str) -> None:
+    connection.lock_key(ISSUERS)  # other processes may store another provider's
+    issuers = json.loads(read_text(connection, ISSUERS) or "{}")
+    write_text(connection, ISSUERS, json.dumps({**issuers, _issuer_key(provider): issuer}))
 
 
 def _make_session_key(now: float) -> str:

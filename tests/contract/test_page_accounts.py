@@ -361,6 +361,35 @@ async def test_a_provider_s_name_leads_to_one_server(stores: Embedded) -> None:
     assert (await service.record_sign_in(new, 3.0)).confirmed_at == 3.0
 
 
+async def test_a_forgotten_person_with_a_provider_s_name_lets_no_other_server_in(
+    stores: Embedded,
+) -> None:
+    service = make_service(stores)
+    await service.invite(Person("web", "corp"))
+    old, new = (
+        Identity("corp", Person("oidc", "corp:42"), issuer=f"https://{name}.example")
+        for name in ("old", "new")
+    )
+    await service.record_sign_in(old, 1.0)
+    data = SqlPersonalData(stores.database)
+    await data.erase(await data.find("web:corp"))
+    with pytest.raises(AnotherIssuer):
+        await service.record_sign_in(new, 2.0)
+
+
+async def test_two_providers_are_first_used_at_once(stores: Embedded) -> None:
+    service = make_service(stores)
+    names = [f"corp{n}" for n in range(6)]
+
+    def identify(name: str, server: str) -> Identity:
+        return Identity(name, Person("oidc", f"{name}:42"), issuer=f"https://{server}.example")
+
+    await asyncio.gather(*(service.record_sign_in(identify(name, "old"), 1.0) for name in names))
+    for name in names:
+        with pytest.raises(AnotherIssuer):
+            await service.record_sign_in(identify(name, "new"), 2.0)
+
+
 async def test_a_person_of_an_oidc_provider_is_there_while_the_provider_said_so(
     stores: Embedded,
 ) -> None:

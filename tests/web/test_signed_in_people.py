@@ -8,11 +8,12 @@ import hmac
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from adapters.web import http_io, sign_in
-from adapters.web.errors import AccessRemoved, ConfirmAgain, SessionEnded
+from adapters.web.errors import AccessRemoved, ConfirmAgain, SessionEnded, Unauthorized
 from adapters.web.sign_in import (
     CONFIRMATION_PAUSE_SECONDS,
     IDLE_SECONDS,
@@ -25,7 +26,7 @@ from adapters.web.sign_in import (
 )
 from core.base.errors import PonteError
 from core.domain.messages import Address, Person
-from core.people.sign_ins import ABSENT_SECONDS, CONFIRMED_SECONDS, Identity
+from core.people.sign_ins import ABSENT_SECONDS, CONFIRMED_SECONDS, Identity, SignedInPerson
 from tests.fakes.choices import allow_list
 from tests.fakes.memory import MemoryOwnerName, MemoryPageAccounts, page_secrets
 from tests.web.web_ponte import TOKEN, Client, WebPonte, following, until
@@ -51,14 +52,14 @@ class Directory:
 class SignInPage:
     """The authentication of a page, with a clock that stands still until a test moves it."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_generated: bool = False) -> None:
         self.time = 1_000_000.0
         self.people = MemoryPageAccounts()
         self.directory = Directory()
         self.providers = {"slack", "corp", "other"}
         self.auth = TokenAuthentication(
             "127.0.0.1",
-            page_secrets(TOKEN),
+            page_secrets(TOKEN, is_generated=is_generated),
             "",
             self.people,
             MemoryOwnerName(),
@@ -250,19 +251,25 @@ async def test_a_confirmation_continues_no_session_that_ended_everywhere_or_of_s
         await page.auth.open_session(CORP, described)
 
 
-async def test_sessions_of_0_2_0_last_until_they_end() -> None:
-    """Their cookies had another name, and were sealed with a key that the token alone gave."""
-    page = SignInPage()
-    await page.auth.open_session(SLACK)
-    page.people.add("ana")
-    key = hmac.digest(TOKEN.encode(), b"ponte session", "sha256")
+def former_cookie(owner_token: str, claim: str, token: str = "") -> str:
+    """Return a session's cookie as 0.2.0 made it: its name and seal follow from the tokens."""
 
     def seal(key: bytes, text: str) -> str:
         return hmac.new(key, text.encode(), "sha256").hexdigest()
 
+    key = hmac.digest(owner_token.encode(), b"ponte session", "sha256")
+    own = hmac.digest(key, token.encode(), "sha256") if token else key
+    return f"ponte-{seal(key, '')[:8]}={claim}-{seal(own, claim)}"
+
+
+async def test_sessions_of_0_2_0_last_until_they_end() -> None:
+    """Their cookies had another name, and were sealed with a key that the token alone gave."""
+    page = SignInPage(is_generated=True)
+    await page.auth.open_session(SLACK)
+    page.people.add("ana")
+
     def cookie(claim: str, token: str = "") -> dict[str, str]:
-        own = hmac.digest(key, token.encode(), "sha256") if token else key
-        return {"cookie": f"ponte-{seal(key, '')[:8]}={claim}-{seal(own, claim)}"}
+        return {"cookie": former_cookie(TOKEN, claim, token)}
 
     end, began = f"{int(page.time) + 3000:x}", f"{int(page.time):x}"
     signed_in = page.people.signed_in["slack:T1:U1"]
@@ -281,6 +288,59 @@ async def test_sessions_of_0_2_0_last_until_they_end() -> None:
         await page.auth.sign_out(sign_in.Visit("/logout", headers))
         with pytest.raises(SessionEnded):
             await page.auth.find_visitor(headers, "")
+
+
+@pytest.mark.parametrize("name", ["", "-ana", "-slack:T1:U1"])
+async def test_no_cookie_tells_whether_a_chosen_token_was_guessed(name: str) -> None:
+    """Cookies are not counted as wrong tokens are, and one request can have many."""
+    page = SignInPage()
+    page.people.add("ana")
+    await page.auth.open_session(SLACK)
+    answers = set()
+    for guess in ("a-wrong-token-that-is-long", TOKEN):
+        headers = {"cookie": former_cookie(guess, f"{int(page.time) + 3000:x}-0123456789{name}")}
+        with pytest.raises(PonteError) as refusal:
+            await page.auth.find_visitor(headers, "")
+        answers.add(type(refusal.value))
+    assert answers == {Unauthorized}
+
+
+async def test_signing_out_brings_no_former_person_of_the_browser_back() -> None:
+    page = SignInPage(is_generated=True)
+    former = former_cookie(TOKEN, f"{int(page.time) + 3000:x}-0123456789abcdef")
+    session = await page.auth.open_session(SLACK)
+    headers = {"cookie": f"{former}; {page.auth.cookie}={session}"}
+    assert (await page.auth.find_visitor(headers, "")).person.key == "slack:T1:U1"
+    await page.auth.sign_out(sign_in.Visit("/logout", headers))
+    for cookie in headers["cookie"].split("; "):
+        with pytest.raises(SessionEnded):
+            await page.auth.find_visitor({"cookie": cookie}, "")
+
+
+@pytest.mark.parametrize(
+    "other",
+    ['a={"x": 1, "y": 2}', "a=b c", 'a="unclosed', "a=\xc3\xa9", "a", "", "a\\b=c"],
+)
+async def test_odd_cookies_of_other_programs_end_no_session(other: str) -> None:
+    """Cookies of one host are sent to all of its ports."""
+    page = SignInPage()
+    session = await page.auth.open_session(SLACK)
+    (own,) = page.headers(session).values()
+    for cookies in (f"{other}; {own}", f"{own}; {other}"):
+        assert await page.auth.find_visitor({"cookie": cookies}, "")
+
+
+async def test_a_session_that_ends_everywhere_while_it_is_confirmed_stays_ended() -> None:
+    page = SignInPage()
+    described = await page.describe(await page.auth.open_session(CORP))
+    record = page.people.record_sign_in
+
+    async def end_before(*args: Any, **options: Any) -> SignedInPerson:
+        await page.people.end_all_sessions(CORP.person)
+        return await record(*args, **options)
+
+    page.people.record_sign_in = end_before  # type: ignore[method-assign]
+    assert await page.offer(await page.auth.open_session(CORP, described)) == "SessionEnded"
 
 
 def test_nothing_in_a_cookie_can_be_computed_from_the_token() -> None:

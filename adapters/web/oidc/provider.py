@@ -6,6 +6,7 @@ OpenID Connect Core 1.0, section 3.1.3.7, lists the checks of an ID token.
 from __future__ import annotations
 
 import re
+import socket
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -163,8 +164,10 @@ def is_allowed_url(url: object, issuer: str) -> bool:
     except ValueError:
         return False
     host = parts.hostname or ""
-    with suppress(ValueError):  # a name and no address
-        if is_reserved_address(parse_address(host)):
+    with suppress(ValueError, OSError):  # a name and no address
+        # Resolvers also take 2852039166 and 0xa9.254.43518 for an IPv4 address (inet_aton(3)).
+        ipv4 = "" if ":" in host else socket.inet_ntoa(socket.inet_aton(host.rstrip(".")))
+        if is_reserved_address(parse_address(ipv4 or host)):
             return False
     is_here = is_loopback(host) and is_loopback(urlsplit(issuer).hostname or "")
     return (parts.scheme == "https" or is_here) and "@" not in parts.netloc and not parts.fragment

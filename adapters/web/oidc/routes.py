@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from http.cookies import CookieError
 from typing import Any
 
 import structlog
@@ -161,11 +163,12 @@ class SignInRoutes(RouteGroup):
 
     def _set_cookie(self, response: Response, name: str, value: str, age: int) -> None:
         """Set the cookie of a sign-in that is under way; an `age` of 0 deletes it."""
-        response.set_cookie(
-            name,
-            value,
-            max_age=age,
-            httponly=True,
-            samesite="lax",  # a strict one is not sent after the provider's redirect
-            secure=self.visitors.auth.secure,
-        )
+        with suppress(CookieError):  # a name that only another program could set
+            response.set_cookie(
+                name,
+                value,
+                max_age=age,
+                httponly=True,
+                samesite="lax",  # a strict one is not sent after the provider's redirect
+                secure=self.visitors.auth.secure,
+            )

@@ -18,40 +18,51 @@ function keepPlace() {
   sessionStorage.setItem("place", location.hash);
 }
 
+// They are not sent yet, and would be lost.
+const hasFiles = () => document.querySelector("#attached li, .recording");
+
 /** Let the provider confirm who is here, without a question if it can. What was written stays in this browser.
-    Return false where that would lose files that are not sent yet. */
-function confirmAgain(provider) {
+    Return false if the person has to sign in. */
+function confirmAgain(provider, why) {
   const isEarly = Date.now() - (sessionStorage.getItem("confirmed") ?? 0) < ASKED_AGAIN;
-  if (isLeaving || isEarly || document.querySelector("#attached li")) return isLeaving;
+  if (isLeaving || isEarly || hasFiles()) return isLeaving;
   isLeaving = true;
   sessionStorage.setItem("confirmed", Date.now());
-  confirmForAll(provider);
+  confirmForAll(provider, why);
   return true;
 }
 
+/** Leave the page, unless it got files while it waited for another tab. */
+function leave(go, why) {
+  if (isLeaving && !hasFiles()) go();
+  else if (isLeaving) show(false, "", why);
+  isLeaving &&= !hasFiles();
+}
+
 /** One tab asks the provider, and the others open again once it is back. */
-async function confirmForAll(provider) {
-  addEventListener("storage", ({ key }) => key === "confirmed" && location.reload());
+async function confirmForAll(provider, why) {
+  const reopen = () => leave(() => location.reload(), why);
+  addEventListener("storage", ({ key }) => key === "confirmed" && reopen());
   const take = () => {
-    const since = Date.now() - (localStorage.getItem("confirming") ?? 0);
+    const since = Math.abs(Date.now() - (localStorage.getItem("confirming") ?? 0));
     if (since >= AWAY) localStorage.setItem("confirming", Date.now());
     return AWAY - since;
   };
   // Only pages over TLS or of this machine have locks.
   const wait = await (navigator.locks?.request("confirming", take) ?? take());
   if (wait > 0) {
-    if (localStorage.getItem("confirmed") >= localStorage.getItem("confirming")) location.reload();
-    setTimeout(confirmForAll, wait, provider);
+    if (localStorage.getItem("confirmed") >= localStorage.getItem("confirming")) reopen();
+    setTimeout(confirmForAll, wait, provider, why);
     return;
   }
   keepPlace();
-  location.assign(`/sign-in/${encodeURIComponent(provider)}?again`);
+  leave(() => location.assign(`/sign-in/${encodeURIComponent(provider)}?again`), why);
 }
 
 /** Show it over the page. `isPage`: it is all that is shown. `provider` is who has to confirm the person again,
     and `why` a sentence about that. */
 export async function show(isPage = false, provider = "", why = "") {
-  if (provider && confirmAgain(provider)) return;
+  if (provider && confirmAgain(provider, why)) return;
   $("trouble").textContent ||= why;
   const { ways } = await session.ask();
   if ($("signin").open) return;

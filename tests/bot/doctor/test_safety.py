@@ -78,6 +78,7 @@ def test_a_fresh_home_passes(tmp_path: Path) -> None:
         ("", 0o710, "chmod 700"),
         ("web-token", 0o644, "chmod 600"),
         ("pseudonyms.key", 0o640, "chmod 600"),
+        ("page.key", 0o640, "chmod 600"),
     ],
 )
 def test_a_home_that_others_can_look_into(tmp_path: Path, name: str, mode: int, mend: str) -> None:
@@ -85,6 +86,7 @@ def test_a_home_that_others_can_look_into(tmp_path: Path, name: str, mode: int, 
     with home.take():
         home.web_token()
         home.pseudonyms()
+        home.page_key()
     path = home.path / name
     path.chmod(mode)
     assert finding_texts("unsafe", home.path) == (

@@ -266,3 +266,13 @@ async def test_schedules_pause_when_their_owner_s_provider_is_taken_out(office: 
     await take_out_provider(office, "ana")
     answer, state, reason = await run()
     assert (answer.text, state, reason) == ("", "paused", "rights")
+
+
+async def test_what_a_group_is_denied_stays_denied_while_its_provider_is_taken_out(
+    office: Office,
+) -> None:
+    """A turn that runs or waits goes on then."""
+    office.set_config(rules=(AccessRule(who=("oidc:acme:group:sales",), deny=("tool",)),))
+    assert "not_offered" in (await office.say(person_of("ana"), FIND)).text
+    await take_out_provider(office, "ana")
+    assert "not_offered" in (await office.say(person_of("ana"), FIND)).text

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from types import SimpleNamespace
 from typing import Any
+from urllib.parse import quote
 
 import httpx
 import pytest
@@ -279,6 +280,17 @@ async def test_the_oldest_of_many_sign_ins_gives_way(scene: Scene) -> None:
         oldest, *others = [scene.is_signed_in(await browser.get(back)) for back in backs]
     assert not oldest
     assert all(others)
+
+
+@pytest.mark.parametrize("name", ["a@b", "a b", "a,b", "é"])
+async def test_cookies_with_odd_names_are_left_alone(scene: Scene, name: str) -> None:
+    """Other programs of this host may have set them."""
+    cookies = "; ".join(f"{scene.auth.cookie}-acme-{name}{n or ''}=1" for n in range(MAX_SIGN_INS))
+    async with scene.browser() as browser:
+        browser.headers = httpx.Headers({"Cookie": cookies}, "latin-1")
+        await scene.begin(browser)
+        answer = await browser.get(f"/sign-in/acme/done?code=x&state={quote(name)}")
+    assert "took too long" in sentence_of(answer)
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "none"])

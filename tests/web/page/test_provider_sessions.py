@@ -150,6 +150,41 @@ async def test_a_file_that_is_not_sent_yet_is_not_lost(office: Scene, browser: B
     await context.close()
 
 
+async def test_a_file_that_is_attached_while_another_tab_confirms_is_not_lost(
+    office: Scene, browser: Browser
+) -> None:
+    context = await browser.new_context(viewport={"width": 1280, "height": 800})
+    page, other = await context.new_page(), await context.new_page()
+    await page.goto(office.ponte.web.address)
+    await sign_in_with(page, "Acme")
+    await other.goto(f"{office.ponte.web.address}/guide")
+    await other.evaluate("localStorage.setItem('confirming', Date.now())")
+    async with page.expect_response(lambda answer: answer.status == 401):
+        expire(office, "oidc:acme:42")
+    await page.wait_for_function("sessionStorage.getItem('confirmed')")
+    note: Any = {"name": "note.txt", "mimeType": "text/plain", "buffer": b"x"}
+    await page.locator("input[type=file]").first.set_input_files([note])
+    await expect(page.locator("#attached")).to_contain_text("note.txt")
+    await other.evaluate("localStorage.setItem('confirmed', Date.now())")
+    await expect(page.get_by_role("dialog")).to_contain_text("confirm your account")
+    await expect(page.locator("#attached")).to_contain_text("note.txt")
+    await context.close()
+
+
+async def test_a_clock_that_was_set_back_keeps_no_tab_waiting(
+    office: Scene, browser: Browser
+) -> None:
+    context = await browser.new_context(viewport={"width": 1280, "height": 800})
+    page = await context.new_page()
+    await page.goto(office.ponte.web.address)
+    await sign_in_with(page, "Acme")
+    await page.evaluate("localStorage.setItem('confirming', Date.now() + 3600000)")
+    async with page.expect_event("load"):
+        expire(office, "oidc:acme:42")
+    await expect(page.locator("#who")).to_have_text("Ana")
+    await context.close()
+
+
 async def test_sign_out_everywhere_ends_every_tab(office: Scene, browser: Browser) -> None:
     contexts = [await browser.new_context(viewport={"width": 1280, "height": 800}) for _ in "ab"]
     pages = [await one.new_page() for one in contexts]
