@@ -260,13 +260,12 @@ class TokenAuthentication:
         # `__Host-`: no other host of the domain can set it.
         prefix = "__Host-ponte" if self.secure else "ponte"
         self.cookie = f"{prefix}-{_seal(page_secrets.key, '')[:8]}"
-        self._keys = {self.cookie: self._key}
+        # 0.2.0 had no key of the page. Its sessions are read until they end, 30 days at most, and
+        # their cookies tell, as they did there, whether a guess at a chosen token is right: drop
+        # them with the next version but one.
+        former_key = hmac.digest(self._token, b"ponte session", "sha256")
+        self._keys = {self.cookie: self._key, f"ponte-{_seal(former_key, '')[:8]}": former_key}
         """The names of session cookies, and the key that seals each."""
-        # 0.2.0 had no key of the page. Its sessions are read until they end, 30 days at most. With
-        # a chosen token, an answer to a made-up cookie would tell whether a guess is right.
-        if self._is_generated:
-            former_key = hmac.digest(self._token, b"ponte session", "sha256")
-            self._keys[f"ponte-{_seal(former_key, '')[:8]}"] = former_key
         self._clock = clock  # for the times of wrong tokens
         self._now = now  # for the times in sessions and records, in seconds since the epoch
         self._people = people
