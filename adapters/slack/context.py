@@ -158,12 +158,16 @@ class SlackContext:
         return complete, notes
 
     async def read_messages(
-        self, to: ReplyTo, since: float, most: int
+        self, to: ReplyTo, since: float, most: int, after: str
     ) -> tuple[Sequence[PlaceMessage], bool]:
-        """Return the newest messages of a place since `since` (Unix seconds), at most `most` of
-        them, and whether there are more (the port `Messenger`). The place is the thread of the
-        message that `to` answers, or its channel. Raises Undeliverable if they cannot be read."""
+        """Return the newest messages of a place, at most `most` of them, and whether there are more
+        (the port `Messenger`). The place is the thread of the message that `to` answers, or its
+        channel. Raises Undeliverable if they cannot be read."""
         source, channel = Source.read(to.source), to.address.channel
+        oldest = after or f"{since:.6f}"
+        # Only a message has a time of Slack's clock. That of a command is ours, and that of a
+        # schedule's run lies before the run (`destination_in`).
+        until = source.ts if source.kind == "message" else ""
         # A message that begins a thread was written in the channel, so the channel is read.
         thread = source.thread if source.thread != source.ts else ""
         try:
@@ -171,9 +175,9 @@ class SlackContext:
                 self.workspace.api,
                 channel,
                 thread,
-                f"{since:.6f}",
+                oldest,
                 SLACK_PLACE_SECONDS,
-                source.ts,  # no later message is read
+                until,
                 _THREAD_PAGES if thread else _CHANNEL_PAGES,
             )
         except (SlackRefused, InDoubt) as error:
@@ -185,7 +189,8 @@ class SlackContext:
         spoken = [
             post
             for post in posts
-            if f"{since:.6f}" <= str(post["ts"]) < source.ts
+            if oldest < (ts := str(post["ts"]))
+            and (not until or ts < until)
             and post.get("subtype", "") in SPOKEN
             and text_of(post)
         ]
@@ -241,6 +246,8 @@ class SlackContext:
                 float(post["ts"]),
                 names.get(user := str(post.get("user") or "")) or str(post.get("username") or user),
                 to_readable(text_of(post), names, self.workspace.user),
+                str(post["ts"]),
+                user == self.workspace.user,
             )
             for post in posts
         ]

@@ -23,6 +23,9 @@ MAX_READ_MESSAGES = 300
 MAX_READ_CHARACTERS, MAX_MESSAGE_CHARACTERS = MAX_OUTCOME_CHARACTERS - 1_000, 500
 """Characters of all messages that a model reads, and of each."""
 READ_TIMEOUT_SECONDS = 60.0
+REPEATED_SECONDS = 5400.0
+"""A scheduled run whose model asks for messages from more than this before the end of the last run
+reads them again. A day of the clock can be an hour longer than 24 hours."""
 DEFAULT_HOURS, MAX_DAYS_BACK = 24, 31
 _READ = ("Read {count} message since {when}.", "Read {count} messages since {when}.")
 _READ_NEWEST = (
@@ -71,7 +74,7 @@ class PlaceReadingSource(FixedToolSource):
         """Read what was written here, to sum up what the asker missed.
 
         Args:
-            since: 2026-11-24T14:00; null: the last 24 hours
+            since: 2026-11-24T14:00; null: the last 24 hours, or since a schedule's last run
         """
         messenger, zone = self._messengers[ctx.address.platform], find_zone(ctx.zone)
         now = datetime.now(zone)
@@ -85,6 +88,13 @@ class PlaceReadingSource(FixedToolSource):
             # time zone.
             begin = begin.astimezone(zone) if begin.tzinfo else begin.replace(tzinfo=zone)
             begin = max(begin, now - timedelta(days=MAX_DAYS_BACK))
+        run = ctx.message.origin.data if ctx.message.origin.name == "schedule" else None
+        seconds, _, after = (run or {}).get("read_until", "").partition(" ")
+        # A run continues where the last one ended, unless it has to repeat a longer time.
+        if seconds and (not since or begin.timestamp() > float(seconds) - REPEATED_SECONDS):
+            begin = datetime.fromtimestamp(float(seconds), zone)
+        else:
+            after = ""
         try:
             # Asked now, because the asker may have been removed since they wrote. None: the
             # platform can never tell. Then the asker may, because they write here.
@@ -92,12 +102,18 @@ class PlaceReadingSource(FixedToolSource):
                 raise ToolError("You can't read the messages here.")
             # Read where the asker's message stands, which `reply_to` says: its thread or channel.
             messages, has_more = await messenger.read_messages(
-                ctx.message.reply_to, begin.timestamp(), MAX_READ_MESSAGES
+                ctx.message.reply_to, begin.timestamp(), MAX_READ_MESSAGES, after
             )
         except ToolError:
             raise
         except PonteError as error:
             raise ToolError(_NOT_READ, hint="tell the person") from error
+        if run is not None:
+            newest = messages[-1].id if messages else after
+            await ctx.turn.record_handle(
+                f"{(now if newest else begin).timestamp()} {newest}".strip()
+            )
+            messages = [one for one in messages if not one.is_own]  # such as the last digest
         # The platform or the limit of a result may leave out older messages. The line under the
         # answer (`what`) then says so, because a model also sums up what it has not read.
         lines = choose_newest([_format(one, zone) for one in messages])
