@@ -7,7 +7,9 @@ read.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
 from types import MappingProxyType
 
@@ -17,7 +19,13 @@ from core.base.text import clip_line, truncate
 from core.domain.messages import Message, PlaceMessage
 from core.domain.ports import Messenger
 from core.domain.records import Outcome, ToolContext
-from core.tools.tool import MAX_OUTCOME_CHARACTERS, FixedToolSource, FunctionTool, compact_json
+from core.tools.tool import (
+    MAX_OUTCOME_CHARACTERS,
+    FixedToolSource,
+    FunctionTool,
+    compact_json,
+    outcome_of_error,
+)
 
 MAX_READ_MESSAGES = 300
 MAX_READ_CHARACTERS, MAX_MESSAGE_CHARACTERS = MAX_OUTCOME_CHARACTERS - 1_000, 500
@@ -96,18 +104,17 @@ class PlaceReadingSource(FixedToolSource):
         else:
             after = ""
         try:
-            # Asked now, because the asker may have been removed since they wrote. None: the
-            # platform can never tell. Then the asker may, because they write here.
-            if await messenger.can_read(ctx.asker, ctx.address) is False:
-                raise ToolError("You can't read the messages here.")
-            # Read where the asker's message stands, which `reply_to` says: its thread or channel.
-            messages, has_more = await messenger.read_messages(
-                ctx.message.reply_to, begin.timestamp(), MAX_READ_MESSAGES, after
-            )
-        except ToolError:
-            raise
-        except PonteError as error:
-            raise ToolError(_NOT_READ, hint="tell the person") from error
+            async with asyncio.timeout(READ_TIMEOUT_SECONDS - 5):
+                # Asked now, because the asker may have been removed since they wrote. None: the
+                # platform can never tell. Then the asker may, because they write here.
+                if await messenger.can_read(ctx.asker, ctx.address) is False:
+                    return _refuse("You can't read the messages here.")
+                # Read where the asker's message stands (`reply_to`): its thread or channel.
+                messages, has_more = await messenger.read_messages(
+                    ctx.message.reply_to, begin.timestamp(), MAX_READ_MESSAGES, after
+                )
+        except (PonteError, TimeoutError):
+            return _refuse(_NOT_READ)
         if run is not None:
             newest = messages[-1].id if messages else after
             await ctx.turn.record_handle(
@@ -122,6 +129,13 @@ class PlaceReadingSource(FixedToolSource):
         what = plural(*(_READ_NEWEST if is_cut else _READ), len(lines), when=when)
         result = {"what": what, "note": _NOTE, "messages": lines}
         return Outcome("ok", compact_json(result), sources=(what,))
+
+
+def _refuse(sentence: str) -> Outcome:
+    """Return the outcome of a call that read nothing. The sentence also stands under the answer,
+    because a model may say that nothing was missed."""
+    outcome = outcome_of_error(ToolError(sentence, hint="tell the person"))
+    return replace(outcome, sources=(outcome.problem,))
 
 
 def choose_newest(lines: Sequence[str]) -> Sequence[str]:
