@@ -19,6 +19,7 @@ from adapters.discord.posts import files_of
 from adapters.discord.state import DiscordState
 from core.base.errors import PlatformBusy, PonteError
 from core.base.i18n import say
+from core.base.text import choose_newest
 from core.chat import incoming
 from core.chat.message_links import (
     LINK_PRIVATE,
@@ -153,7 +154,7 @@ class DiscordContext:
         found = [one for one in found if has_readable_content(one)]
         quotes = [quote_of(one, own_id(client)) for one in found]
         texts = [quote.text for quote in quotes]
-        chosen = incoming.choose_messages(texts, 0, found.index(original))
+        chosen = choose_newest(texts, 0, found.index(original))
         return [quotes[n] for n in chosen], max(total, len(quotes))
 
     async def _read_thread_of(
@@ -192,7 +193,7 @@ class DiscordContext:
     async def _find_root(self, parent: int, thread: int) -> discord.Message | None:
         """Return the first message of a thread: the one that it was created from in the parent
         channel, or, of a post in a forum, one in the thread. Both have the thread's id
-        (topics/threads.mdx). None if it was deleted. Raise IN_DOUBT."""
+        (topics/threads.mdx). None if it was deleted."""
         client = await self.client()
         for channel in (parent, thread):
             place = client.get_partial_messageable(channel)
@@ -287,7 +288,7 @@ class DiscordContext:
             unread.insert(0, root)
             quotes.insert(0, replace(quote_of(root, me), is_replied_to=True))
         needed = [0] if first and quotes else []
-        chosen = incoming.choose_messages([quote.text for quote in quotes], *needed)
+        chosen = choose_newest([quote.text for quote in quotes], *needed)
         files = [file for n in chosen for file in files_of(unread[n])]
         total = len(quotes) + max(0, left_out)
         notes, sentences = incoming.describe_cut(len(chosen), total, message.locale)

@@ -24,7 +24,7 @@ from adapters.slack.render import Json, mentioned_ids, to_readable
 from core.base.errors import NotFound, PlatformBusy, SettingsError, Undeliverable
 from core.base.i18n import say
 from core.base.tasks import run_together
-from core.base.text import truncate_with_note
+from core.base.text import choose_newest, truncate_with_note
 from core.chat import incoming
 from core.chat.incoming import ConfiguredPlaces
 from core.chat.message_links import (
@@ -231,7 +231,7 @@ class SlackContext:
         if at is None:
             return LINK_UNREAD
         texts = [text_of(post)[:ROOT_CHARACTERS] for post in posts]
-        chosen = [posts[n] for n in incoming.choose_messages(texts, 0, at)]
+        chosen = [posts[n] for n in choose_newest(texts, 0, at)]
         quotes = [
             Quote(one.author, truncate_with_note(one.text, ROOT_CHARACTERS))
             for one in await self._describe(chosen)
@@ -334,29 +334,32 @@ class SlackContext:
                 post for post in posts if post in new_posts or post["ts"] == earlier.reference
             ]
         root = earlier.reference or str(posts[0]["ts"] if posts else "")
+        # The JSON of forwarded messages is at least as long as their text.
+        texts = [
+            f"{text_of(post)}{post.get('attachments')}"[: incoming.EARLIER_MESSAGE_CHARACTERS]
+            for post in new_posts
+        ]
+        needed = [n for n, post in enumerate(new_posts) if post["ts"] == root]
         quotes: list[Quote] = []
-        found_files: list[tuple[Sequence[Attachment], Sequence[Attachment]]] = []
-        for post in new_posts:
-            forwarded_files: list[Attachment] = []
+        files: list[Attachment] = []
+        forwarded_files: list[Attachment] = []
+        for n in choose_newest(texts, *needed):
+            post = new_posts[n]
             author, own_files = str(post.get("user") or ""), files_of(post)
             lines = [text_of(post)]
             for whose, words, attachment in forwarded_messages(post):
                 lines.append(f"[forwarded from {whose}] {words}")
                 forwarded_files += files_of(attachment)
             lines += [f"[file: {file.name}]" for file in own_files]
-            found_files.append((own_files, forwarded_files))
+            files += own_files
             is_root = str(post["ts"]) == root  # what the thread is about, so more of it is read
             most = ROOT_CHARACTERS if is_root else incoming.EARLIER_MESSAGE_CHARACTERS
             name = names.get(author) or str(post.get("username") or author or "?")
             words = to_readable("\n".join(filter(None, lines)), names, bot)
             quotes.append(Quote(name, truncate_with_note(words, most), is_replied_to=is_root))
-        needed = [n for n, quote in enumerate(quotes) if quote.is_replied_to]
-        chosen = incoming.choose_messages([quote.text for quote in quotes], *needed)
         # If there are too many, the caller drops those at the beginning of the list. Forwarded
         # files stand at its end, so they are dropped last.
-        files = [file for n in chosen for file in found_files[n][0]]
-        files += [file for n in chosen for file in found_files[n][1]]
-        return [quotes[n] for n in chosen], files, len(quotes)
+        return quotes, files + forwarded_files, len(new_posts)
 
 
 def find_message_links(text: str) -> Sequence[MessageLink]:

@@ -60,9 +60,8 @@ from core.observability import metrics
 from core.people.policy import Policy
 
 T = TypeVar("T")
-MAX_THREAD_CHARACTERS, EARLIER_MESSAGE_CHARACTERS, MAX_CONTEXT_FILES = 16_000, 500, 10
-"""Limits of a turn's context: characters of a thread's earlier messages, those of each of them, and
-the newest files."""
+EARLIER_MESSAGE_CHARACTERS, MAX_CONTEXT_FILES = 500, 10
+"""Limits of a turn's context: characters of an earlier message, and the newest files."""
 CONTEXT_SECONDS = 10.0
 """Seconds that a turn waits for the messages that its own message quotes, and for earlier ones."""
 MAX_EDITED_MESSAGE_AGE_SECONDS = 24 * 3600.0
@@ -73,19 +72,6 @@ THREAD_CUT = (
     "I read only {count} of {total} messages in the thread: its beginning and the newest ones."
 )
 THREAD_UNREAD = "I couldn't read the earlier messages in this thread, so I answered without them."
-
-
-def choose_messages(texts: Sequence[str], *needed: int) -> Sequence[int]:
-    """Return the positions of the messages of a thread that a model reads, in order: the `needed`
-    ones, and the newest as far as they fit into MAX_THREAD_CHARACTERS. `texts` are all messages,
-    oldest first."""
-    chosen, room = set[int](), MAX_THREAD_CHARACTERS
-    for n in dict.fromkeys((*needed, *reversed(range(len(texts))))):
-        room -= len(texts[n])
-        if room < 0 and n not in needed:
-            break
-        chosen.add(n)
-    return sorted(chosen)
 
 
 def describe_cut(count: int, total: int, locale: str) -> tuple[list[Quote], list[str]]:

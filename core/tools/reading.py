@@ -15,7 +15,7 @@ from types import MappingProxyType
 
 from core.base.errors import PonteError, ToolError
 from core.base.i18n import find_zone, format_moment, plural
-from core.base.text import clip_line, truncate
+from core.base.text import choose_newest, clip_line, truncate
 from core.domain.messages import Message, PlaceMessage
 from core.domain.ports import Messenger
 from core.domain.records import Outcome, ToolContext
@@ -123,7 +123,7 @@ class PlaceReadingSource(FixedToolSource):
             messages = [one for one in messages if not one.is_own]  # such as the last digest
         # The platform or the limit of a result may leave out older messages. The line under the
         # answer (`what`) then says so, because a model also sums up what it has not read.
-        lines = choose_newest([_format(one, zone) for one in messages])
+        lines = choose_lines([_format(one, zone) for one in messages])
         is_cut = has_more or len(lines) < len(messages)
         when = format_moment(begin)
         what = plural(*(_READ_NEWEST if is_cut else _READ), len(lines), when=when)
@@ -138,16 +138,11 @@ def _refuse(sentence: str) -> Outcome:
     return replace(outcome, sources=(outcome.problem,))
 
 
-def choose_newest(lines: Sequence[str]) -> Sequence[str]:
+def choose_lines(lines: Sequence[str]) -> Sequence[str]:
     """Return as many of the newest messages as fit into the limit of a tool's result, oldest first.
     `lines` are all messages, oldest first."""
-    chosen, room = list[str](), MAX_READ_CHARACTERS
-    for line in reversed(lines[-MAX_READ_MESSAGES:]):
-        room -= len(compact_json(line)) + 1
-        if room < 0:
-            break
-        chosen.append(line)
-    return chosen[::-1]
+    texts = [f"{compact_json(line)}," for line in lines]
+    return [lines[n] for n in choose_newest(texts, room=MAX_READ_CHARACTERS)]
 
 
 def _format(one: PlaceMessage, zone: tzinfo | None) -> str:

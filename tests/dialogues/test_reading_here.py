@@ -19,7 +19,7 @@ from core.domain.messages import PERSON, Address, Item, Person, PlaceMessage
 from core.domain.ports import Messenger
 from core.domain.records import ModelEvent, RoundCompleted, RoundRequest
 from core.schedules.schedule import Schedule, ScheduleDraft, ScheduleRule
-from core.tools.reading import MAX_READ_MESSAGES, PlaceReadingSource, choose_newest
+from core.tools.reading import MAX_READ_MESSAGES, PlaceReadingSource, choose_lines
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.discord import FakeDiscord
@@ -243,9 +243,9 @@ async def test_a_channel_of_discord_with_many_messages(
 
 
 def test_long_messages_leave_out_the_older_ones() -> None:
-    assert len(choose_newest(["é" * 500] * 300)) < 50
-    assert choose_newest(["a", "b"]) == ["a", "b"]
-    assert choose_newest([]) == []
+    assert len(choose_lines(["é" * 500] * 300)) < 50
+    assert choose_lines(["a", "b"]) == ["a", "b"]
+    assert choose_lines([]) == []
 
 
 DIGEST = ScheduleDraft("ask", READ, ScheduleRule("0 9 * * *"), "UTC")
