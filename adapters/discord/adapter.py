@@ -254,7 +254,7 @@ class DiscordAdapter(ChatPlatform):
         return await discord_people.find_labels(await self.connection.client(), names)
 
     async def read_messages(
-        self, to: ReplyTo, since: float, most: int
+        self, to: ReplyTo, since: float, most: int, after: str = ""
     ) -> tuple[Sequence[PlaceMessage], bool]:
         """Return the newest messages of a channel or thread, and whether there are more. Raise as
         `attempt` does, and Undeliverable if the bot may not read its history."""
@@ -274,7 +274,7 @@ class DiscordAdapter(ChatPlatform):
         place = where.thread if where.thread not in ("", to.source) else where.channel
         newest = await history(
             client.get_partial_messageable(int(place)),
-            after=datetime.fromtimestamp(since, UTC),
+            after=discord.Object(int(after)) if after else datetime.fromtimestamp(since, UTC),
             limit=most + 2,  # one more than is returned, and the message that asks
             oldest_first=False,
         )
@@ -283,8 +283,13 @@ class DiscordAdapter(ChatPlatform):
         # Without the intent, Discord sends the messages of others without their text.
         if any(map(is_withheld, others)):
             raise Undeliverable(reason="the intent Message Content is off")
-        quotes = [(m.created_at.timestamp(), quote_of(m, me)) for m in others]
-        messages = [PlaceMessage(at, one.name, one.text) for at, one in quotes]
+        quotes = [(m, quote_of(m, me)) for m in others]
+        messages = [
+            PlaceMessage(
+                m.created_at.timestamp(), quote.name, quote.text, str(m.id), m.author.id == me
+            )
+            for m, quote in quotes
+        ]
         return messages, len(earlier) > most
 
     async def can_read(self, person: Person, address: Address) -> bool | None:

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 
 import discord
 import structlog
@@ -20,12 +19,13 @@ from adapters.discord.posts import files_of
 from adapters.discord.state import DiscordState
 from core.base.errors import PlatformBusy, PonteError
 from core.base.i18n import say
+from core.base.text import choose_newest
 from core.chat import incoming
 from core.chat.message_links import (
     LINK_PRIVATE,
     LINK_UNCHECKED,
     LINK_UNREAD,
-    MAX_LINKED_REPLIES,
+    LinkedMessages,
     MessageLink,
     read_links,
 )
@@ -38,8 +38,8 @@ _LINK = re.compile(
     r"/(?P<channel>\d{1,20})/(?P<message>\d{1,20})"
 )
 """The address that Discord's *Copy Message Link* gives."""
-THREAD_PAGE_SIZE = 100
-"""Messages of a thread that are read. One call returns so many
+MAX_THREAD_MESSAGES = 300
+"""Newest messages of a thread that are read. One call returns 100
 (resources/message.mdx#get-channel-messages-query-string-params)."""
 QUOTE_WITHHELD = (
     "Discord doesn't let me read the message that you replied to. To share it, open that "
@@ -104,15 +104,15 @@ class DiscordContext:
         sentences = [say(sentence, message.locale) for sentence in (*unread, *also_unread)]
         return whole, [*sentences, *unlinked]
 
-    async def _read_link(self, message: Message, link: MessageLink) -> Sequence[Quote] | str:
-        """Return the message of a link with those around it, or why it is not read (`ReadLink`).
+    async def _read_link(self, message: Message, link: MessageLink) -> LinkedMessages | str:
+        """Return the message of a link with its thread, or why it is not read (`ReadLink`).
 
         The bot may be able to read more than the asker, and than those who read the answer. So a
         linked message is read only if the asker can read its channel, and here only if all can.
         """
         client, here = await self.client(), message.address
         place = client.get_partial_messageable(int(link.channel))
-        is_here, is_thread = link.channel in (here.channel, here.thread), False
+        is_here, parent = link.channel in (here.channel, here.thread), 0
         try:
             if link.workspace:
                 # The gateway lists our servers, but another process may have its session.
@@ -125,8 +125,8 @@ class DiscordContext:
                     # no.
                     if channel.is_private() and not is_here:
                         return LINK_UNREAD
-                    is_thread = True
-                    channel = await attempt(partial(guild.fetch_channel, channel.parent_id))
+                    parent = channel.parent_id
+                    channel = await attempt(partial(guild.fetch_channel, parent))
                 there = Address(here.platform, str(channel.id), link.workspace)
                 may_read = await can_read_channel(client, message.author, there, history=True)
                 if not may_read:
@@ -148,30 +148,58 @@ class DiscordContext:
         if not has_readable_content(original):
             return LINK_UNREAD
         # If those around it cannot be read, the linked message alone is enough.
-        found = [original]
+        found, total = [original], 1
         with suppress(PonteError, *IN_DOUBT):
-            found = await self._read_around(original, is_thread)
-        return [quote_of(one, own_id(client)) for one in found if has_readable_content(one)]
+            found, total = await self._read_thread_of(original, parent)
+        found = [one for one in found if has_readable_content(one)]
+        quotes = [quote_of(one, own_id(client)) for one in found]
+        texts = [quote.text for quote in quotes]
+        chosen = choose_newest(texts, 0, found.index(original))
+        return [quotes[n] for n in chosen], max(total, len(quotes))
 
-    async def _read_around(
-        self, original: discord.Message, is_thread: bool
-    ) -> list[discord.Message]:
-        """Return a message with the messages around it in a thread, with those of the thread that
-        was created from it, or with the replies to it. `is_thread`: the message is in a thread.
-        Raise as `attempt` does."""
-        place: discord.abc.Messageable = original.channel
-        if is_thread:
-            # `around` also returns the message itself.
-            found = await history(place, around=original, limit=MAX_LINKED_REPLIES + 1)
-        elif original.flags.has_thread:  # it has the id of the message (topics/threads.mdx)
-            place = (await self.client()).get_partial_messageable(original.id)
-            found = await history(place, limit=MAX_LINKED_REPLIES, oldest_first=True)
-        else:
+    async def _read_thread_of(
+        self, original: discord.Message, parent: int
+    ) -> tuple[list[discord.Message], int]:
+        """Return a message with the first and the newest ones of its thread, or of the thread that
+        was created from it, or with the replies to it, and how many there are. `parent` is the
+        channel of the thread in which the message stands, 0 outside threads. Raise as `attempt`
+        does."""
+        client, place = await self.client(), original.channel
+        # A thread has the id of the message that it was created from (topics/threads.mdx).
+        thread = place.id if parent else original.id if original.flags.has_thread else 0
+        if not thread:
             # In a channel, other messages come between the replies, so one page is searched.
-            later = await history(place, after=original, limit=THREAD_PAGE_SIZE)
-            replies = (m for m in later if m.reference and m.reference.message_id == original.id)
-            found = list(islice(replies, MAX_LINKED_REPLIES))
-        return sorted({original, *found}, key=lambda one: one.id)
+            later = await history(place, after=original, limit=100)
+            found = [m for m in later if m.reference and m.reference.message_id == original.id]
+            return [original, *found], 1 + len(found)
+        newest = await history(
+            client.get_partial_messageable(thread), limit=MAX_THREAD_MESSAGES, oldest_first=False
+        )
+        root = await self._find_root(parent, thread) if parent else original
+        found = sorted({original, *newest, *([root] if root else [])}, key=lambda one: one.id)
+        return found, await self._count_messages(thread, newest, len(found))
+
+    async def _count_messages(
+        self, thread: int, newest: Sequence[discord.Message], least: int
+    ) -> int:
+        """Return the number of messages of a thread: `least` unless the page `newest` is full."""
+        if len(newest) < MAX_THREAD_MESSAGES:
+            return least
+        client = await self.client()
+        channel = await attempt(partial(client.fetch_channel, thread))
+        # It does not count the message that the thread was created from.
+        return max(least, 1 + getattr(channel, "message_count", 0))
+
+    async def _find_root(self, parent: int, thread: int) -> discord.Message | None:
+        """Return the first message of a thread: the one that it was created from in the parent
+        channel, or, of a post in a forum, one in the thread. Both have the thread's id
+        (topics/threads.mdx). None if it was deleted."""
+        client = await self.client()
+        for channel in (parent, thread):
+            place = client.get_partial_messageable(channel)
+            with suppress(PonteError):
+                return await attempt(partial(place.fetch_message, thread))
+        return None
 
     async def _complete_quotes(self, message: Message) -> Found:
         """Fetch the quotes that the message event did not contain. Return all quotes, the files of
@@ -233,37 +261,39 @@ class DiscordContext:
             return (), (), ()
         if not self.may_read:
             return ([Quote("Discord", HISTORY_WITHHELD, is_note=True)] if first else ()), (), ()
-        root = None
+        root, left_out = None, 0
         try:
             async with asyncio.timeout(incoming.CONTEXT_SECONDS):
                 client = await self.client()
                 me, place = own_id(client), client.get_partial_messageable(thread)
-                newest = await history(place, before=discord.Object(source), limit=THREAD_PAGE_SIZE)
+                newest = await history(
+                    place, before=discord.Object(source), limit=MAX_THREAD_MESSAGES
+                )
                 earlier = [m for m in reversed(newest) if m.id > since]
                 thread_state.join(*(str(m.author.id) for m in earlier if is_speech(m)))
-                # The message that the thread was created from is in the parent channel, or in the
-                # thread itself if that is a post in a forum. In both cases it has the thread's id
-                # (topics/threads.mdx).
-                for channel in (int(address.channel), thread) if first else ():
-                    where = client.get_partial_messageable(channel)
-                    with suppress(PonteError):
-                        root = await attempt(lambda: where.fetch_message(thread))  # noqa: B023
-                        break
+                if first:
+                    root = await self._find_root(int(address.channel), thread)
+                    # The count includes the root and the message that asks.
+                    left_out = await self._count_messages(thread, newest, 0) - len(newest) - 2
         except (PonteError, *IN_DOUBT) as error:
             log.info("could not load the messages of a thread", error=repr(error)[:200])
             return (), (), (incoming.THREAD_UNREAD,)
         # The transcript has our own messages, and those that mention us.
         unread = [m for m in earlier if m.author.id != me and not mentions_us(m, me)]
         unread = [m for m in unread if has_readable_content(m)]
-        unread = unread[-incoming.MAX_EARLIER_MESSAGES :]
         # In a forum, the root is one of these messages, too; it is quoted once, as the root.
-        quotes = [
-            quote_of(m, me, incoming.EARLIER_MESSAGE_CHARACTERS) for m in unread if m.id != thread
-        ]
-        files = [f for m in ([root] if root else []) + unread for f in files_of(m)]
+        unread = [m for m in unread if root is None or m.id != root.id]
+        quotes = [quote_of(m, me, incoming.EARLIER_MESSAGE_CHARACTERS) for m in unread]
         if root is not None and has_readable_content(root):
+            unread.insert(0, root)
             quotes.insert(0, replace(quote_of(root, me), is_replied_to=True))
-        return quotes, [file for file in files if file.size <= MAX_ATTACHMENT_BYTES], ()
+        needed = [0] if first and quotes else []
+        chosen = choose_newest([quote.text for quote in quotes], *needed)
+        files = [file for n in chosen for file in files_of(unread[n])]
+        total = len(quotes) + max(0, left_out)
+        notes, sentences = incoming.describe_cut(len(chosen), total, message.locale)
+        quotes = [*(quotes[n] for n in chosen), *notes]
+        return quotes, [file for file in files if file.size <= MAX_ATTACHMENT_BYTES], sentences
 
 
 def _file_id(attachment: Attachment) -> str:

@@ -298,12 +298,11 @@ class SlackAdapter(ChatPlatform):
         return await self.workspace.directory.people(names)
 
     async def read_messages(
-        self, to: ReplyTo, since: float, most: int
+        self, to: ReplyTo, since: float, most: int, after: str = ""
     ) -> tuple[Sequence[PlaceMessage], bool]:
-        """Return the newest messages, at most `most`, of the thread or channel of the message that
-        `to` answers, since `since` (Unix seconds), and whether there are more. Raise Undeliverable.
-        """
-        return await self._context_of.read_messages(to, since, most)
+        """Return the newest messages of a thread or channel, and whether there are more. Raise
+        Undeliverable."""
+        return await self._context_of.read_messages(to, since, most, after)
 
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
         """Return the display names of people and user groups, as far as Slack returns them soon."""
@@ -433,7 +432,7 @@ class SlackAdapter(ChatPlatform):
         if post:
             ts = post.rpartition(":")[2]
             source = Source(ts, ts)  # our post is the root of the thread
-        elif source.kind in ("card", "quiet"):  # else it would redraw the card, or be private
+        elif source.thread != source.ts:  # it marks no message, redraws no card and is not private
             source = Source(source.ts, source.thread, "command")
         # The token, a response_url, is for the answer to the command alone.
         return replace(to, source=str(source), token="", token_expires_at=0.0)

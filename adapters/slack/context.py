@@ -24,13 +24,14 @@ from adapters.slack.render import Json, mentioned_ids, to_readable
 from core.base.errors import NotFound, PlatformBusy, SettingsError, Undeliverable
 from core.base.i18n import say
 from core.base.tasks import run_together
+from core.base.text import choose_newest, truncate_with_note
 from core.chat import incoming
 from core.chat.incoming import ConfiguredPlaces
 from core.chat.message_links import (
     LINK_PRIVATE,
     LINK_UNCHECKED,
     LINK_UNREAD,
-    MAX_LINKED_REPLIES,
+    LinkedMessages,
     MessageLink,
     read_links,
 )
@@ -127,10 +128,13 @@ class SlackContext:
         own_quotes = [
             replace(quote, name=names.get(quote.name, quote.name)) for quote in message.context
         ]
-        quotes, files = self._quote_new_messages(earlier, names, message.address.is_shared)
+        quotes, files, total = self._quote_new_messages(earlier, names, message.address.is_shared)
+        cut_notes, cut_sentences = incoming.describe_cut(len(quotes), total, locale)
+        quotes += cut_notes
         if earlier.reference and quotes:  # the complete message replaces the stored excerpt
             own_quotes = [quote for quote in own_quotes if not quote.reference]
         notes = [*([say(earlier.failure, locale)] if earlier.failure else []), *unread]
+        notes += cut_sentences
         # The model must know that something is missing.
         if earlier.failure and not earlier.reference:
             quotes = [Quote("Slack", HISTORY_UNREAD, is_note=True)]
@@ -158,12 +162,16 @@ class SlackContext:
         return complete, notes
 
     async def read_messages(
-        self, to: ReplyTo, since: float, most: int
+        self, to: ReplyTo, since: float, most: int, after: str
     ) -> tuple[Sequence[PlaceMessage], bool]:
-        """Return the newest messages of a place since `since` (Unix seconds), at most `most` of
-        them, and whether there are more (the port `Messenger`). The place is the thread of the
-        message that `to` answers, or its channel. Raises Undeliverable if they cannot be read."""
+        """Return the newest messages of a place, at most `most` of them, and whether there are more
+        (the port `Messenger`). The place is the thread of the message that `to` answers, or its
+        channel. Raises Undeliverable if they cannot be read."""
         source, channel = Source.read(to.source), to.address.channel
+        oldest = after or f"{since:.6f}"
+        # Only a message has a time of Slack's clock. That of a command is ours, and that of a
+        # schedule's run lies before the run (`destination_in`).
+        until = source.ts if source.kind == "message" else ""
         # A message that begins a thread was written in the channel, so the channel is read.
         thread = source.thread if source.thread != source.ts else ""
         try:
@@ -171,9 +179,9 @@ class SlackContext:
                 self.workspace.api,
                 channel,
                 thread,
-                f"{since:.6f}",
+                oldest,
                 SLACK_PLACE_SECONDS,
-                source.ts,  # no later message is read
+                until,
                 _THREAD_PAGES if thread else _CHANNEL_PAGES,
             )
         except (SlackRefused, InDoubt) as error:
@@ -185,14 +193,15 @@ class SlackContext:
         spoken = [
             post
             for post in posts
-            if f"{since:.6f}" <= str(post["ts"]) < source.ts
+            if oldest < (ts := str(post["ts"]))
+            and (not until or ts < until)
             and post.get("subtype", "") in SPOKEN
             and text_of(post)
         ]
         return await self._describe(spoken[-most:]), has_more or len(spoken) > most
 
-    async def _read_link(self, message: Message, link: MessageLink) -> Sequence[Quote] | str:
-        """Return the messages around a linked one, or why they are not read (`ReadLink`).
+    async def _read_link(self, message: Message, link: MessageLink) -> LinkedMessages | str:
+        """Return the thread of a linked message, or why it is not read (`ReadLink`).
 
         The bot may be able to read more than the asker. So another channel is read only if the
         asker is a member of it, direct messages never, and a private channel not in a place where
@@ -212,20 +221,22 @@ class SlackContext:
                     return LINK_PRIVATE
             root = link.thread or link.message
             # "0": from the beginning of the thread.
-            posts = [post for post in await history(api, link.channel, root, "0") if text_of(post)]
+            found = await history(api, link.channel, root, "0", pages=_THREAD_PAGES)
         except SlackRefused:
             return LINK_UNREAD
         except InDoubt:
             return LINK_UNCHECKED
+        posts = [post for post in found if text_of(post)]
         at = next((n for n, post in enumerate(posts) if post["ts"] == link.message), None)
         if at is None:
             return LINK_UNREAD
-        # Half of the replies come before the linked message, half after it.
-        first = max(0, at - MAX_LINKED_REPLIES // 2)
-        around = posts[first : first + MAX_LINKED_REPLIES + 1]
-        return [
-            Quote(one.author, one.text[:ROOT_CHARACTERS]) for one in await self._describe(around)
+        texts = [text_of(post)[:ROOT_CHARACTERS] for post in posts]
+        chosen = [posts[n] for n in choose_newest(texts, 0, at)]
+        quotes = [
+            Quote(one.author, truncate_with_note(one.text, ROOT_CHARACTERS))
+            for one in await self._describe(chosen)
         ]
+        return quotes, len(posts)
 
     async def _describe(self, posts: Sequence[Json]) -> Sequence[PlaceMessage]:
         """Return posts of Slack as messages with time, author and text, with names in place of ids
@@ -241,6 +252,8 @@ class SlackContext:
                 float(post["ts"]),
                 names.get(user := str(post.get("user") or "")) or str(post.get("username") or user),
                 to_readable(text_of(post), names, self.workspace.user),
+                str(post["ts"]),
+                user == self.workspace.user,
             )
             for post in posts
         ]
@@ -260,7 +273,9 @@ class SlackContext:
         try:
             async with asyncio.timeout(seconds := incoming.CONTEXT_SECONDS):
                 # "0": from the beginning of the thread.
-                posts = await history(self.workspace.api, channel, thread, "0", seconds)
+                posts = await history(
+                    self.workspace.api, channel, thread, "0", seconds, pages=_THREAD_PAGES
+                )
         except PlatformBusy:  # some apps may read history only once a minute
             return ReadMessages(reference=reference, failure=_LIMITED)
         except (SlackRefused, InDoubt, TimeoutError):
@@ -297,8 +312,9 @@ class SlackContext:
 
     def _quote_new_messages(
         self, earlier: ReadMessages, names: Mapping[str, str], shared: bool
-    ) -> tuple[list[Quote], list[Attachment]]:
-        """Return the messages that the conversation does not contain yet, and their files.
+    ) -> tuple[list[Quote], list[Attachment], int]:
+        """Return the messages that the conversation does not contain yet as far as they fit, their
+        files, and the number of all.
 
         These are messages of others since our last answer that were not addressed to us. Those of
         `earlier.known_ts` are in the conversation already, and `earlier.reference` is the time
@@ -310,7 +326,7 @@ class SlackContext:
             post
             for post in self._list_since_our_post(posts, shared)
             if f"<@{bot}" not in str(post.get("text", "")) and post["ts"] not in earlier.known_ts
-        ][-incoming.MAX_EARLIER_MESSAGES :]
+        ]
         # The message that the person refers to is always among them: it may be older than our last
         # answer, or ours.
         if earlier.reference:
@@ -318,10 +334,17 @@ class SlackContext:
                 post for post in posts if post in new_posts or post["ts"] == earlier.reference
             ]
         root = earlier.reference or str(posts[0]["ts"] if posts else "")
+        # The JSON of forwarded messages is at least as long as their text.
+        texts = [
+            f"{text_of(post)}{post.get('attachments')}"[: incoming.EARLIER_MESSAGE_CHARACTERS]
+            for post in new_posts
+        ]
+        needed = [n for n, post in enumerate(new_posts) if post["ts"] == root]
         quotes: list[Quote] = []
         files: list[Attachment] = []
         forwarded_files: list[Attachment] = []
-        for post in new_posts:
+        for n in choose_newest(texts, *needed):
+            post = new_posts[n]
             author, own_files = str(post.get("user") or ""), files_of(post)
             lines = [text_of(post)]
             for whose, words, attachment in forwarded_messages(post):
@@ -332,11 +355,11 @@ class SlackContext:
             is_root = str(post["ts"]) == root  # what the thread is about, so more of it is read
             most = ROOT_CHARACTERS if is_root else incoming.EARLIER_MESSAGE_CHARACTERS
             name = names.get(author) or str(post.get("username") or author or "?")
-            words = to_readable("\n".join(filter(None, lines)), names, bot)[:most]
-            quotes.append(Quote(name, words, is_replied_to=is_root))
+            words = to_readable("\n".join(filter(None, lines)), names, bot)
+            quotes.append(Quote(name, truncate_with_note(words, most), is_replied_to=is_root))
         # If there are too many, the caller drops those at the beginning of the list. Forwarded
         # files stand at its end, so they are dropped last.
-        return quotes, files + forwarded_files
+        return quotes, files + forwarded_files, len(new_posts)
 
 
 def find_message_links(text: str) -> Sequence[MessageLink]:

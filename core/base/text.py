@@ -15,7 +15,7 @@ import json
 import re
 import unicodedata
 from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from itertools import islice
 from typing import Any, TypeVar, cast
@@ -473,6 +473,18 @@ def truncate_with_note(text: str, limit: int) -> str:
     end = find_character_boundary(text, max(0, limit - longest))
     line = say(TRUNCATION_NOTE, shown=end, total=total)
     return f"{text[:end]}\n{line}" if end else line[:limit]
+
+
+def choose_newest(texts: Sequence[str], *needed: int, room: int = 16_000) -> Sequence[int]:
+    """Return the positions of the messages that a model reads, in order: the `needed` ones, and as
+    many of the newest as fit into `room` characters. `texts` are all messages, oldest first."""
+    chosen = set[int]()
+    for n in dict.fromkeys((*needed, *reversed(range(len(texts))))):
+        room -= len(texts[n])
+        if room < 0 and n not in needed:
+            break
+        chosen.add(n)
+    return sorted(chosen)
 
 
 def truncate(text: str, longest: int) -> str:

@@ -60,16 +60,28 @@ from core.observability import metrics
 from core.people.policy import Policy
 
 T = TypeVar("T")
-MAX_EARLIER_MESSAGES, EARLIER_MESSAGE_CHARACTERS, MAX_CONTEXT_FILES = 30, 500, 10
-"""Limits of a turn's context: earlier messages of the thread, characters of each of them, and the
-newest files."""
+EARLIER_MESSAGE_CHARACTERS, MAX_CONTEXT_FILES = 500, 10
+"""Limits of a turn's context: characters of an earlier message, and the newest files."""
 CONTEXT_SECONDS = 10.0
 """Seconds that a turn waits for the messages that its own message quotes, and for earlier ones."""
 MAX_EDITED_MESSAGE_AGE_SECONDS = 24 * 3600.0
 """Age up to which a message is answered because an edit adds a mention. An older one may have been
 answered, and its row deleted since."""
 WAITS_FOR_MENTION = "Several people are here now, so I only answer when you mention me."
+THREAD_CUT = (
+    "I read only {count} of {total} messages in the thread: its beginning and the newest ones."
+)
 THREAD_UNREAD = "I couldn't read the earlier messages in this thread, so I answered without them."
+
+
+def describe_cut(count: int, total: int, locale: str) -> tuple[list[Quote], list[str]]:
+    """Return what the model and the person read about a thread of which only `count` of `total`
+    messages were read; nothing if all were."""
+    if count >= total:
+        return [], []
+    values = {"count": count, "total": total}
+    note = Quote("Ponte", f"[{THREAD_CUT.format(**values)}]", is_note=True)
+    return [note], [say(THREAD_CUT, locale, **values)]
 
 
 class AddressingSettings(Protocol):

@@ -10,12 +10,10 @@ from dataclasses import dataclass
 
 from core.base.errors import PlatformBusy
 from core.base.i18n import say
-from core.chat.incoming import CONTEXT_SECONDS
+from core.chat.incoming import CONTEXT_SECONDS, describe_cut
 from core.domain.messages import Quote
 
 MAX_LINKS = 5
-MAX_LINKED_REPLIES = 10
-"""Messages around the one that a link points at."""
 LINK_UNREAD = (
     "I couldn't read the linked message: one of us has no access to it, or it was deleted."
 )
@@ -38,9 +36,11 @@ class MessageLink:
     thread: str = ""
 
 
-ReadLink = Callable[[MessageLink], Awaitable[Sequence[Quote] | str]]
-"""Return the message of a link with the messages around it, or the English sentence that says why
-it was not read. Raise PlatformBusy if the platform does not answer now."""
+LinkedMessages = tuple[Sequence[Quote], int]
+"""Messages of a thread as far as they fit, and the number of all its messages."""
+ReadLink = Callable[[MessageLink], Awaitable[LinkedMessages | str]]
+"""Return the message of a link with those of its thread, or the English sentence that says why it
+was not read. Raise PlatformBusy if the platform does not answer now."""
 
 
 async def read_links(
@@ -51,7 +51,7 @@ async def read_links(
     language `locale`."""
     links = list(dict.fromkeys(links))
 
-    async def read_one(link: MessageLink) -> Sequence[Quote] | str:
+    async def read_one(link: MessageLink) -> LinkedMessages | str:
         """Return the quotes of one link, or the sentence that says why it was not read."""
         try:
             async with asyncio.timeout(CONTEXT_SECONDS):
@@ -64,7 +64,10 @@ async def read_links(
         if isinstance(found, str):
             sentences.append(say(found, locale))
         else:
-            quotes += found
+            messages, total = found
+            notes, told = describe_cut(len(messages), total, locale)
+            quotes += [*messages, *notes]
+            sentences += told
     if len(links) > MAX_LINKS:
         sentences.append(say(LINKS_LEFT_OUT, locale, count=MAX_LINKS))
     return quotes, list(dict.fromkeys(sentences))

@@ -133,11 +133,14 @@ class Attachment:
 @dataclass(frozen=True, slots=True)
 class PlaceMessage:
     """An earlier message of a channel, as a chat platform returns it, with its author's display
-    name."""
+    name. `id` is the platform's."""
 
     sent_at: float
     author: str
     text: str
+    id: str = ""
+    is_own: bool = False
+    """True for a post of Ponte."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -496,11 +496,13 @@ class Messenger(Protocol):
         answer now."""
 
     async def read_messages(
-        self, to: ReplyTo, since: float, most: int
+        self, to: ReplyTo, since: float, most: int, after: str = ""
     ) -> tuple[Sequence[PlaceMessage], bool]:
         """Return the newest messages, at most `most` and oldest first, that stand in the thread or
-        channel of the message that `to` answers, from `since` (Unix seconds) until it, and whether
-        there are older ones. Raise PonteError if they cannot be read."""
+        channel of the message that `to` answers, and whether there are older ones. They begin
+        after the message `after` (an id), or at `since` (Unix seconds) if that is "", and end
+        before the message that `to` answers, if there is one. Raise PonteError if they cannot be
+        read."""
 
     async def labels(self, names: Collection[str]) -> Mapping[str, DisplayName]:
         """Return the display names of these people, groups and roles (`platform:ID`), by these

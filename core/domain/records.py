@@ -87,7 +87,8 @@ class RoundOutput:
 class ToolCall:
     """A tool call of a turn. `outcome` is None until the call is known to have ended.
 
-    `handle` identifies the run in the system that executes it, once it is known.
+    `handle` identifies the run in the system that executes it, once it is known; of
+    `read_messages` in a scheduled run, it says up to where it has read.
     """
 
     call_id: str

@@ -77,6 +77,11 @@ _LAST_RUNS_SQL = (
     " (PARTITION BY schedule ORDER BY started_at DESC, due_at DESC) AS place"
     " FROM schedule_runs AS runs) AS ranked WHERE place = 1"
 )
+_READ_UNTIL_SQL = (
+    "SELECT calls.handle FROM schedule_runs AS runs JOIN inbox USING (seq) JOIN calls USING (seq)"
+    " WHERE runs.schedule = ? AND inbox.state = 'done' AND calls.name = 'read_messages'"
+    " AND calls.handle <> '' ORDER BY seq DESC, calls.started_at DESC LIMIT 1"
+)
 _OLD_SQL = "schedules WHERE state = 'ended' AND updated_at < ?"
 _RUNNING_SQL = (
     "SELECT 1 FROM schedule_runs AS runs JOIN inbox ON inbox.seq = runs.seq"  # noqa: S608
@@ -574,7 +579,9 @@ class Schedules(SqlStore):
         and what `_enqueue` needs. `key` is the event key, by which the message and the row are
         stored once."""
         to = self._find_destination(schedule.reply_to)
-        message = make_run_message(schedule, to, due, key, is_late)
+        row = connection.execute(_READ_UNTIL_SQL, (schedule.id,)).fetchone()
+        read_until = row["handle"] if row else ""
+        message = make_run_message(schedule, to, due, key, is_late, read_until)
         # `_`: whether the message runs at once. That of a run never does.
         receipt, _ = self._inbox.store_message(connection, message)
         run = _insert_run(

@@ -216,7 +216,7 @@ class ScheduleFilter:
 
 
 def make_run_message(
-    schedule: Schedule, to: ReplyTo, due: float, event_key: str, is_late: bool
+    schedule: Schedule, to: ReplyTo, due: float, event_key: str, is_late: bool, read_until: str
 ) -> Message:
     """Return the message that carries out a run, as if the schedule's owner had sent its text in
     its place. `to` is the destination of its answer. Nobody waits for the answer, a model may have
@@ -241,12 +241,14 @@ def make_run_message(
             is_attended=False,
             reads_history=False,
             # A run is skipped if its schedule was edited meanwhile and so has another `revision`. A
-            # late run names `due_at` below its answer.
+            # late run names `due_at` below its answer. `read_until`: how far the last run that was
+            # posted read the messages of its place (`core.tools.reading`).
             data={
                 "kind": draft.kind,
                 "due_at": due,
                 "revision": schedule.revision,
                 "is_late": is_late,
+                "read_until": read_until,
                 "addresses": draft.addresses,
             },
         ),

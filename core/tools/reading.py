@@ -7,22 +7,33 @@ read.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta, tzinfo
 from types import MappingProxyType
 
 from core.base.errors import PonteError, ToolError
 from core.base.i18n import find_zone, format_moment, plural
-from core.base.text import clip_line, truncate
+from core.base.text import choose_newest, clip_line, truncate
 from core.domain.messages import Message, PlaceMessage
 from core.domain.ports import Messenger
 from core.domain.records import Outcome, ToolContext
-from core.tools.tool import MAX_OUTCOME_CHARACTERS, FixedToolSource, FunctionTool, compact_json
+from core.tools.tool import (
+    MAX_OUTCOME_CHARACTERS,
+    FixedToolSource,
+    FunctionTool,
+    compact_json,
+    outcome_of_error,
+)
 
 MAX_READ_MESSAGES = 300
 MAX_READ_CHARACTERS, MAX_MESSAGE_CHARACTERS = MAX_OUTCOME_CHARACTERS - 1_000, 500
 """Characters of all messages that a model reads, and of each."""
 READ_TIMEOUT_SECONDS = 60.0
+REPEATED_SECONDS = 5400.0
+"""A scheduled run whose model asks for messages from more than this before the end of the last run
+reads them again. A day of the clock can be an hour longer than 24 hours."""
 DEFAULT_HOURS, MAX_DAYS_BACK = 24, 31
 _READ = ("Read {count} message since {when}.", "Read {count} messages since {when}.")
 _READ_NEWEST = (
@@ -71,7 +82,7 @@ class PlaceReadingSource(FixedToolSource):
         """Read what was written here, to sum up what the asker missed.
 
         Args:
-            since: 2026-11-24T14:00; null: the last 24 hours
+            since: 2026-11-24T14:00; null: the last 24 hours, or since a schedule's last run
         """
         messenger, zone = self._messengers[ctx.address.platform], find_zone(ctx.zone)
         now = datetime.now(zone)
@@ -85,22 +96,34 @@ class PlaceReadingSource(FixedToolSource):
             # time zone.
             begin = begin.astimezone(zone) if begin.tzinfo else begin.replace(tzinfo=zone)
             begin = max(begin, now - timedelta(days=MAX_DAYS_BACK))
+        run = ctx.message.origin.data if ctx.message.origin.name == "schedule" else None
+        seconds, _, after = (run or {}).get("read_until", "").partition(" ")
+        # A run continues where the last one ended, unless it has to repeat a longer time.
+        if seconds and (not since or begin.timestamp() > float(seconds) - REPEATED_SECONDS):
+            begin = datetime.fromtimestamp(float(seconds), zone)
+        else:
+            after = ""
         try:
-            # Asked now, because the asker may have been removed since they wrote. None: the
-            # platform can never tell. Then the asker may, because they write here.
-            if await messenger.can_read(ctx.asker, ctx.address) is False:
-                raise ToolError("You can't read the messages here.")
-            # Read where the asker's message stands, which `reply_to` says: its thread or channel.
-            messages, has_more = await messenger.read_messages(
-                ctx.message.reply_to, begin.timestamp(), MAX_READ_MESSAGES
+            async with asyncio.timeout(READ_TIMEOUT_SECONDS - 5):
+                # Asked now, because the asker may have been removed since they wrote. None: the
+                # platform can never tell. Then the asker may, because they write here.
+                if await messenger.can_read(ctx.asker, ctx.address) is False:
+                    return _refuse("You can't read the messages here.")
+                # Read where the asker's message stands (`reply_to`): its thread or channel.
+                messages, has_more = await messenger.read_messages(
+                    ctx.message.reply_to, begin.timestamp(), MAX_READ_MESSAGES, after
+                )
+        except (PonteError, TimeoutError):
+            return _refuse(_NOT_READ)
+        if run is not None:
+            newest = messages[-1].id if messages else after
+            await ctx.turn.record_handle(
+                f"{(now if newest else begin).timestamp()} {newest}".strip()
             )
-        except ToolError:
-            raise
-        except PonteError as error:
-            raise ToolError(_NOT_READ, hint="tell the person") from error
+            messages = [one for one in messages if not one.is_own]  # such as the last digest
         # The platform or the limit of a result may leave out older messages. The line under the
         # answer (`what`) then says so, because a model also sums up what it has not read.
-        lines = choose_newest([_format(one, zone) for one in messages])
+        lines = choose_lines([_format(one, zone) for one in messages])
         is_cut = has_more or len(lines) < len(messages)
         when = format_moment(begin)
         what = plural(*(_READ_NEWEST if is_cut else _READ), len(lines), when=when)
@@ -108,16 +131,18 @@ class PlaceReadingSource(FixedToolSource):
         return Outcome("ok", compact_json(result), sources=(what,))
 
 
-def choose_newest(lines: Sequence[str]) -> Sequence[str]:
+def _refuse(sentence: str) -> Outcome:
+    """Return the outcome of a call that read nothing. The sentence also stands under the answer,
+    because a model may say that nothing was missed."""
+    outcome = outcome_of_error(ToolError(sentence, hint="tell the person"))
+    return replace(outcome, sources=(outcome.problem,))
+
+
+def choose_lines(lines: Sequence[str]) -> Sequence[str]:
     """Return as many of the newest messages as fit into the limit of a tool's result, oldest first.
     `lines` are all messages, oldest first."""
-    chosen, room = list[str](), MAX_READ_CHARACTERS
-    for line in reversed(lines[-MAX_READ_MESSAGES:]):
-        room -= len(compact_json(line)) + 1
-        if room < 0:
-            break
-        chosen.append(line)
-    return chosen[::-1]
+    texts = [f"{compact_json(line)}," for line in lines]
+    return [lines[n] for n in choose_newest(texts, room=MAX_READ_CHARACTERS)]
 
 
 def _format(one: PlaceMessage, zone: tzinfo | None) -> str:

@@ -17,7 +17,6 @@ from core.chat.message_links import (
     LINK_UNCHECKED,
     LINK_UNREAD,
     LINKS_LEFT_OUT,
-    MAX_LINKED_REPLIES,
 )
 from core.domain.messages import Address, Message, Person, ReplyTo
 from core.domain.records import ModelEvent, RoundCompleted, RoundRequest
@@ -214,6 +213,34 @@ async def test_a_bot_that_was_removed_reads_no_more(tmp_path: Path) -> None:
         assert LINK_UNREAD in answer
 
 
+async def test_a_long_thread_is_read_as_far_as_it_fits(tmp_path: Path) -> None:
+    """By links and by a mention in it: the first message, the linked one and the newest; how many
+    is said to the model and to the person."""
+    model = EchoModel()
+    async with workplace(tmp_path, Setting(model)) as w:
+        root = w.slack.say(w.bob, w.general, "the plan")
+        posts = [w.slack.say(w.bob, w.general, f"reply {n}.", thread=root) for n in range(25)]
+        for post in (root, posts[-1]):
+            read, answer = await ask(w, model, link(post), w.dm)
+            assert all(f"reply {n}." in read for n in range(25))
+            assert "I read only" not in read + answer
+        for n in range(25, 80):
+            w.slack.say(w.bob, w.general, f"reply {n}. {'x' * 390}", thread=root)
+        sentence = "I read only {} of 81 messages in the thread"
+        read, answer = await ask(w, model, link(posts[3]), w.dm)
+        for words in ("the plan", "reply 3.", "reply 79.", "reply 41.", sentence.format(41)):
+            assert words in read
+        assert "reply 2." not in read
+        assert "reply 40." not in read
+        assert sentence.format(41) in answer
+        answer = (await w.ask("sum up this thread", thread=root)).visible_text
+        read = input_of(model.asks[-1])
+        for words in ("the plan", "reply 79.", "reply 41.", sentence.format(40)):
+            assert words in read
+        assert "reply 40." not in read
+        assert sentence.format(40) in answer
+
+
 async def test_links_on_discord(discord: FakeDiscord, tmp_path: Path) -> None:
     discord.grant_message_content()
     ponte = DiscordPonte(discord, tmp_path)
@@ -326,6 +353,7 @@ async def test_a_link_on_discord_gives_the_messages_around_it(
         id=int(root["id"]), type=THREAD, name="Globex", guild=guild, parent=sales.id, owner=rui.id
     )
     posts = [await ana.say(f"call {number}.", thread) for number in range(20)]
+    calls = [f"call {number}." for number in range(20)]
     empty = await rui.say("nobody answered", sales)
     empty["flags"] |= HAS_THREAD  # its thread was deleted
     own = await ana.say("the plan is B", here)
@@ -336,9 +364,9 @@ async def test_a_link_on_discord_gives_the_messages_around_it(
     address = Address("discord", str(here.id), str(guild.id), is_shared=True)
     for post, expected in (
         (offer, ["the offer is 900", "make it 800"]),
-        (root, ["who calls Globex?", *(f"call {n}." for n in range(MAX_LINKED_REPLIES))]),
-        (posts[10], [f"call {n}." for n in range(5, 16)]),
-        (posts[0], [f"call {n}." for n in range(11)]),
+        (root, ["who calls Globex?", *calls]),
+        (posts[10], ["who calls Globex?", *calls]),
+        (posts[-1], ["who calls Globex?", *calls]),
         (empty, ["nobody answered"]),
         (own, ["the plan is B", "or plan C"]),
     ):

@@ -224,7 +224,7 @@ class CasePlatform:
         return True
 
     async def read_messages(
-        self, to: ReplyTo, since: float, most: int
+        self, to: ReplyTo, since: float, most: int, after: str = ""
     ) -> tuple[Sequence[PlaceMessage], bool]:
         return (), False
 

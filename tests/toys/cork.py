@@ -170,7 +170,7 @@ class CorkAdapter:
         return True
 
     async def read_messages(
-        self, to: ReplyTo, since: float, most: int
+        self, to: ReplyTo, since: float, most: int, after: str = ""
     ) -> tuple[Sequence[PlaceMessage], bool]:
         return (), False
 
