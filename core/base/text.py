@@ -897,6 +897,24 @@ def pretty_json(text: str) -> str:
         return ""
 
 
+_PAIR = re.compile(
+    r"""(?P<head>(?<!\\)(?P<mark>\\{0,20}["'])(?P<name>[^"'\\\n]{1,80})(?P=mark)\s*:\s*(?P=mark))"""
+    r"""(?P<value>(?:(?!(?<!\\)(?P=mark)).)+)"""
+)
+"""A field and its value in JSON. In a text that is JSON, their quotation marks are escaped."""
+
+
+def withhold_in_text(text: str) -> str:
+    """Return a text with `WITHHELD_MARK` in place of the secrets in JSON that stands inside it."""
+
+    def withhold(pair: re.Match[str]) -> str:
+        is_secret = is_secret_name(pair["name"])
+        value = say(WITHHELD_MARK) if is_secret else withhold_in_text(pair["value"])
+        return pair["head"] + value
+
+    return _PAIR.sub(withhold, text)
+
+
 def is_secret_name(name: str) -> bool:
     """Return whether `redact` withholds the value of a field with this name."""
     return _fold_name(name) in _SECRET_NAMES
