@@ -180,6 +180,11 @@ def make_code_block(text: str, info: str = "") -> str:
     return f"{mark}{info}\n{text}\n{mark}"
 
 
+def end_code(text: str) -> str:
+    """Return a text that was cut, with the end of its code block."""
+    return text + "\n```" * (text.count("```") % 2)
+
+
 def find_code_spans(text: str) -> Iterator[tuple[int, int]]:
     """Yield the start and end of each code span of a text that contains no code blocks.
 
@@ -906,13 +911,17 @@ _PAIR = re.compile(
 
 def withhold_in_text(text: str) -> str:
     """Return a text with `WITHHELD_MARK` in place of the secrets in JSON that stands inside it."""
-
-    def withhold(pair: re.Match[str]) -> str:
-        is_secret = is_secret_name(pair["name"])
-        value = say(WITHHELD_MARK) if is_secret else withhold_in_text(pair["value"])
-        return pair["head"] + value
-
-    return _PAIR.sub(withhold, text)
+    return _PAIR.sub(
+        lambda pair: (
+            pair["head"]
+            + (
+                say(WITHHELD_MARK)
+                if is_secret_name(pair["name"])
+                else withhold_in_text(pair["value"])
+            )
+        ),
+        text,
+    )
 
 
 def is_secret_name(name: str) -> bool:

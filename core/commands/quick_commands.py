@@ -276,8 +276,7 @@ async def render_result(result: str, name: str, keep: Keep) -> tuple[str, Sequen
     """
     # Long texts are processed in a thread. `pretty` is cleaned, and "" unless the result is JSON.
     pretty = await run_off_loop(pretty_json, result)
-    cleaned = pretty or await run_off_loop(clean_text, result)
-    cleaned = await run_off_loop(withhold_in_text, cleaned)
+    cleaned = await run_off_loop(withhold_in_text, pretty or clean_text(result))
     body = make_code_block(cleaned, "json") if pretty else cleaned.strip()
     if len(body) <= MAX_RESULT_CHARACTERS:
         return body or say(_EMPTY), ()

@@ -97,7 +97,7 @@ async def test_a_picture_of_an_unknown_type_is_a_file(tmp_path: Path) -> None:
         assert [file["name"] for file in files] == ["result-1.mp4", "result-2.bin"]
 
 
-@pytest.mark.parametrize("data", ["/+8=", "/+8", "_-8", "data:image/png;base64,/+8=", "/+\n8="])
+@pytest.mark.parametrize("data", ["/+8=", "data:image/png;base64,/+8=", "/+\n8="])
 async def test_a_picture_is_read_in_each_form_of_base64(tmp_path: Path, data: str) -> None:
     part = {"type": "image", "data": data, "mimeType": "image/png"}
     async with run_desk(tmp_path, McpDouble(answer=send({"content": [part]}))) as desk:

@@ -63,8 +63,6 @@ _EVENT_END = re.compile(rb"(?:\r\n?+|\n){2}")
 """The blank line that ends an event of a stream."""
 _SEPARATOR = re.compile(r"\\.|[^\w.+-]+|\.(?!\d)")
 """What stands between words in JSON: `\\n` is one character. A number is a word with its sign."""
-_STANDARD = str.maketrans("-_", "+/")
-"""The standard signs of base64, for those that addresses have."""
 _SIGNS = {"content", "structuredContent", "isError", "resultType", "_meta"}
 """The fields of a result that contain nothing that the tool has found."""
 _DOWN = "The MCP server {name} didn't answer as expected ({why})."
@@ -475,14 +473,14 @@ def _read_result(server: McpServer, result: Json) -> McpResult:
                 | {"data": str(data), "mimeType": str()}
                 | {"data": str(data), "type": "image" | "audio"}
             ):
-                # Some servers send the address of the file, the alphabet of addresses, or no padding.
-                code = "".join(data.rpartition(",")[2].split()).rstrip("=").translate(_STANDARD)
+                code = "".join(
+                    data.rpartition(",")[2].split()
+                )  # some send `data:image/png;base64,…`
+                type = safe_media_type(str(part.get("mimeType") or ""))
                 try:
-                    content = base64.b64decode(code + "=" * (-len(code) % 4), validate=True)
+                    files.append((type, base64.b64decode(code, validate=True)))
                 except ValueError:
                     texts.append(compact_json(part))
-                else:
-                    files.append((safe_media_type(str(part.get("mimeType") or "")), content))
             case {"resource": dict(resource)}:
                 read_part(resource)
             case {"uri": str(uri)}:
