@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise, takewhile
 from typing import Any
 
@@ -28,6 +28,7 @@ from core.base.spreadsheets import ExportColumn, encode_table
 from core.base.text import (
     Fence,
     change_outside_code,
+    end_code,
     fence_after_line,
     find_code_spans,
     is_number,
@@ -50,7 +51,7 @@ from core.chat.approval_notices import (
 )
 from core.chat.incoming import SHOW_CODE, describe_fields_left_out
 from core.domain.changes import MAX_REASON_CHARACTERS, ChangeForm, FormField
-from core.domain.messages import Card, ChangeAction
+from core.domain.messages import SHOWN_RESULT_CHARACTERS, Card, ChangeAction
 from core.domain.records import QuickCommand
 from core.feedback.votes import (
     FEEDBACK_LABEL,
@@ -467,6 +468,8 @@ def _describe_card(card: Card, most: int) -> list[str]:
     """Return the lines with a card's text and rows, those of an open proposal uncut: a narrow
     table, or each row's name and its changes. The values are other people's data, so Markdown in
     them is escaped. `most`: the characters of all lines."""
+    if card.result:
+        card = replace(card, text=end_code(card.text[:SHOWN_RESULT_CHARACTERS]))
     lines = [_make_safe(text)] if (text := card.text_with_result) else []
     # The longest value; None leaves all uncut, as a card must be that a person may approve.
     longest = None if must_fit(card) else DISCORD_CELL_CHARACTERS

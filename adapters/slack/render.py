@@ -25,6 +25,7 @@ from core.base.markdown import (
 from core.base.text import (
     MAX_CHARACTER_SIZE,
     MIN_PART_CHARACTERS,
+    end_code,
     fence_after_text,
     find_character_boundary,
     find_code_spans,
@@ -419,9 +420,10 @@ def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES, tables: bool = True) -
         "elements": [{"type": "mrkdwn", "text": note}],
     }
     buttons = [_build_buttons(card)] if card.actions else []
-    text = card.text_with_result
-    text = text if card.is_whole else text[:_TEXT]
-    title, body = escape_text(defang(card.title[:_TITLE])), escape_text(defang(text))
+    if not card.is_whole:  # a block of code that is cut ends here, before the one of the result
+        card = replace(card, text=end_code(card.text[:_TEXT]))
+    title = escape_text(defang(card.title[:_TITLE]))
+    body = escape_text(defang(card.text_with_result))
     words = f"*{title.replace('*', '')}*\n{body}".strip() if title else body or "…"
     # A person may approve only what they see in full. If that does not fit, the card is drawn
     # again in a form that has no Approve button, and so may be cut.
@@ -451,7 +453,8 @@ def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES, tables: bool = True) -
             break
     if count < len(card.rows):
         words += f"\n… +{len(card.rows) - count}"
-    text = cut_escaped(words, max(_FEW, min(SECTION_BYTES, free_bytes - row_bytes)))
+    room = max(_FEW, min(SECTION_BYTES, free_bytes - row_bytes) - 4)  # 4: of `end_code`
+    text = end_code(cut_escaped(words, room))
     return [state, _build_card_section(card, "text", text), *rows, *buttons]
 
 

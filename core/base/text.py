@@ -180,6 +180,11 @@ def make_code_block(text: str, info: str = "") -> str:
     return f"{mark}{info}\n{text}\n{mark}"
 
 
+def end_code(text: str) -> str:
+    """Return a text that was cut, with the end of its code block."""
+    return text + "\n```" * (text.count("```") % 2)
+
+
 def find_code_spans(text: str) -> Iterator[tuple[int, int]]:
     """Yield the start and end of each code span of a text that contains no code blocks.
 
@@ -907,6 +912,28 @@ def pretty_json(text: str) -> str:
         return clean_text(json.dumps(redact(json.loads(text)), ensure_ascii=False, indent=2))
     except (ValueError, RecursionError):
         return ""
+
+
+_PAIR = re.compile(
+    r"""(?P<head>(?<!\\)(?P<mark>\\{0,20}["'])(?P<name>[^"'\\\n]{1,80})(?P=mark)\s*:\s*(?P=mark))"""
+    r"""(?P<value>(?:(?!(?<!\\)(?P=mark)).)+)"""
+)
+"""A field and its value in JSON. In a text that is JSON, their quotation marks are escaped."""
+
+
+def withhold_in_text(text: str) -> str:
+    """Return a text with `WITHHELD_MARK` in place of the secrets in JSON that stands inside it."""
+    return _PAIR.sub(
+        lambda pair: (
+            pair["head"]
+            + (
+                say(WITHHELD_MARK)
+                if is_secret_name(pair["name"])
+                else withhold_in_text(pair["value"])
+            )
+        ),
+        text,
+    )
 
 
 def is_secret_name(name: str) -> bool:

@@ -21,6 +21,7 @@ from core.base.text import (
     pretty_json,
     run_off_loop,
     truncate_with_note,
+    withhold_in_text,
 )
 from core.changes.approval import Approval, find_workspace
 from core.changes.card_rows import read_rows
@@ -276,7 +277,7 @@ class CardBuilder:
 
 
 def _word_result(result: str) -> str:
-    return pretty_json(result) or clean_text(result).strip()
+    return withhold_in_text(pretty_json(result) or clean_text(result).strip())
 
 
 def _describe_written(row: Mapping[str, Any]) -> str:

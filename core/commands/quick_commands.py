@@ -26,7 +26,14 @@ from typing import Any
 from core.base.errors import BadInput, GivenTwice, TooLarge
 from core.base.i18n import format_number, say
 from core.base.markdown import escape_markdown
-from core.base.text import clean_text, make_code_block, pretty_json, run_off_loop, split_text
+from core.base.text import (
+    clean_text,
+    make_code_block,
+    pretty_json,
+    run_off_loop,
+    split_text,
+    withhold_in_text,
+)
 from core.base.value_formats import (
     format_value,
     parse_number,
@@ -269,8 +276,8 @@ async def render_result(result: str, name: str, keep: Keep) -> tuple[str, Sequen
     """
     # Long texts are processed in a thread. `pretty` is cleaned, and "" unless the result is JSON.
     pretty = await run_off_loop(pretty_json, result)
-    cleaned = pretty or await run_off_loop(clean_text, result)
-    body = make_code_block(pretty, "json") if pretty else cleaned.strip()
+    cleaned = await run_off_loop(withhold_in_text, pretty or clean_text(result))
+    body = make_code_block(cleaned, "json") if pretty else cleaned.strip()
     if len(body) <= MAX_RESULT_CHARACTERS:
         return body or say(_EMPTY), ()
     suffix, type = ("json", "application/json") if pretty else ("md", "text/markdown")

@@ -328,7 +328,9 @@ class Card:
     @property
     def text_with_result(self) -> str:
         """The text, and the beginning of the result as a block of code."""
-        excerpt = truncate_with_note(self.result, SHOWN_RESULT_CHARACTERS)
+        # On Slack and Discord, three backticks end the block, also one that began with four.
+        result = self.result.replace("```", "'''")
+        excerpt = truncate_with_note(result, SHOWN_RESULT_CHARACTERS)
         return f"{self.text}\n\n{make_code_block(excerpt)}" if excerpt else self.text
 
     @property

@@ -43,6 +43,7 @@ def send(result: object, *, as_event: bool = False, **envelope: Any) -> Answer:
     [
         ({"structuredContent": ACME}, ['"name":"Acme"']),
         ({"toolResult": {"id": 7}}, ['"toolResult":{"id":7}']),
+        ({"content": [], "toolResult": {"id": 7}}, ['"toolResult":{"id":7}']),
         ({"content": None, "structuredContent": None, "isError": None, "_meta": None}, []),
         ({}, []),
         ({"content": "made 7"}, ["made 7"]),
@@ -96,7 +97,19 @@ async def test_a_picture_of_an_unknown_type_is_a_file(tmp_path: Path) -> None:
         assert [file["name"] for file in files] == ["result-1.mp4", "result-2.bin"]
 
 
-@pytest.mark.parametrize(("is_error", "failed"), [(True, True), ("true", True), ("false", False)])
+@pytest.mark.parametrize("data", ["/+8=", "data:image/png;base64,/+8=", "/+\n8="])
+async def test_a_picture_is_read_in_each_form_of_base64(tmp_path: Path, data: str) -> None:
+    part = {"type": "image", "data": data, "mimeType": "image/png"}
+    async with run_desk(tmp_path, McpDouble(answer=send({"content": [part]}))) as desk:
+        result = await desk.servers.call(*_call_of(desk))
+        assert result.files == [("image/png", b"\xff\xef")]
+        desk.double.answer = send({"content": [part | {"data": "no picture"}]})
+        assert "no picture" in (await desk.servers.call(*_call_of(desk))).text
+
+
+@pytest.mark.parametrize(
+    ("is_error", "failed"), [(True, True), ("true", True), ("True", True), ("false", False)]
+)
 async def test_an_error_is_one_also_as_a_text(
     tmp_path: Path, is_error: object, failed: bool
 ) -> None:
@@ -217,6 +230,10 @@ async def test_arguments_are_repeated_in_the_headers_that_a_tool_names(tmp_path:
         (json.dumps({"a": "é\n1", "b": None}), {"b": None, "a": "é\n1"}, True),
         ("Looked up the owner.", {"owner": None}, False),
         ("12", {"result": 1}, False),
+        ("The balance is 5", {"result": -5}, False),
+        ("5 of 1", {"result": 1.5}, False),
+        ("Grade: A.", {"grade": "A+"}, False),
+        ("The balance is -1.5.", {"result": -1.5}, True),
         ("Nothing found.", {}, True),
         ("[" * 5_000, ACME, False),
     ],

@@ -111,7 +111,9 @@ async def test_who_asked_reads_what_a_call_returned_that_somebody_else_approved(
     secret, long = '{"token": "sk-1", "id": "ISSUE-4711 @everyone"}', "x" * 2_000
 
     async def answer(request: web.Request, params: Json) -> Json:
-        return make_text(secret if params["arguments"]["text"] == "one" else long, isError=is_error)
+        if params["arguments"]["text"] == "one":
+            return make_text(secret, isError=is_error)
+        return make_text(long, structuredContent=json.loads(secret), isError=is_error)
 
     async with run_desk(
         tmp_path, McpDouble(answer=answer), more='[[rules]]\nwho=["web:ana"]\nallow=["propose"]\n'
@@ -138,7 +140,7 @@ async def test_who_asked_reads_what_a_call_returned_that_somebody_else_approved(
     assert "sk-1" not in first["text"]
     assert f"> {'x' * 1000}" in second["text"]
     assert long not in second["text"]
-    assert second["result"] == long
+    assert second["result"].startswith(f'{long}\n{{"token":"[withheld]"')
 
 
 async def test_a_denied_call_is_not_made(tmp_path: Path) -> None:

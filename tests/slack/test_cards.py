@@ -20,6 +20,7 @@ from adapters.slack.render import (
     replace_card,
     split_answer,
 )
+from core.base.text import make_code_block
 from core.changes.cards import describe_whole, is_short
 from core.domain.messages import Card
 from tests.fakes.card_rows import card_row
@@ -99,6 +100,21 @@ def test_an_approver_sees_every_row_that_would_change_and_what_in_it() -> None:
     long = dict.fromkeys("abcdef", "漢" * 80)
     blocks = cards_blocks([replace(CARD, rows=(card_row(None, long),) * 10)])
     assert "… +" in str(blocks[1])
+
+
+@pytest.mark.parametrize("length", [1, 1_400, 5_000])
+@pytest.mark.parametrize("sign", ["x", "<", "`", "漢", "\n> "])
+def test_what_a_call_returned_is_code_however_it_is_cut(sign: str, length: int) -> None:
+    text = make_code_block("x" * length)
+    card = Card("abc234", "change", "desk: file", text, state="done", result=f"7 {sign * 20_000}")
+    for blocks in (card_blocks(card), cards_blocks([card] * 6)):
+        check_message(blocks[:2], "chat.update")
+        section = blocks[1]["text"]["text"]
+        assert section.count("```") % 2 == 0
+    assert "7 " in card_blocks(card)[1]["text"]["text"].split("```")[3]
+    description = build_embed(card).description or ""
+    assert description.count("```") == 4
+    assert "7 " in description.split("```")[3]
 
 
 def test_a_decided_card_takes_the_place_of_the_open_one() -> None:

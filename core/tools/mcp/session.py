@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
@@ -62,8 +61,8 @@ _REFUSED_CODES = (mcp_types.METHOD_NOT_FOUND, mcp_types.INVALID_PARAMS)
 """Errors of JSON-RPC with which a server says that it did not call the tool."""
 _EVENT_END = re.compile(rb"(?:\r\n?+|\n){2}")
 """The blank line that ends an event of a stream."""
-_SEPARATOR = re.compile(r"\\.|\W+")
-"""What stands between words in JSON: `\\n` is one character."""
+_SEPARATOR = re.compile(r"\\.|[^\w.+-]+|\.(?!\d)")
+"""What stands between words in JSON: `\\n` is one character. A number is a word with its sign."""
 _SIGNS = {"content", "structuredContent", "isError", "resultType", "_meta"}
 """The fields of a result that contain nothing that the tool has found."""
 _DOWN = "The MCP server {name} didn't answer as expected ({why})."
@@ -459,7 +458,7 @@ def _read_result(server: McpServer, result: Json) -> McpResult:
 
     A part counts by its fields, whatever its type. One without a text or a file is returned as
     JSON, and so is structured content with a word that no text has: some servers only count in the
-    text what they have found. A file that is no valid base64 is left out.
+    text what they have found.
     """
     texts, files = list[str](), list[tuple[str, bytes]]()
 
@@ -474,9 +473,14 @@ def _read_result(server: McpServer, result: Json) -> McpResult:
                 | {"data": str(data), "mimeType": str()}
                 | {"data": str(data), "type": "image" | "audio"}
             ):
-                with suppress(binascii.Error, ValueError):
-                    content = base64.b64decode("".join(data.split()), validate=True)
-                    files.append((safe_media_type(str(part.get("mimeType") or "")), content))
+                code = "".join(
+                    data.rpartition(",")[2].split()
+                )  # some send `data:image/png;base64,…`
+                type = safe_media_type(str(part.get("mimeType") or ""))
+                try:
+                    files.append((type, base64.b64decode(code, validate=True)))
+                except ValueError:
+                    texts.append(compact_json(part))
             case {"resource": dict(resource)}:
                 read_part(resource)
             case {"uri": str(uri)}:
@@ -487,7 +491,7 @@ def _read_result(server: McpServer, result: Json) -> McpResult:
     content, structured = result.get("content"), result.get("structuredContent")
     for part in content if isinstance(content, list) else [content]:
         read_part(part)
-    if content is None and structured is None:
+    if structured is None and not (texts or files):
         structured = {key: value for key, value in result.items() if key not in _SIGNS} or None
     if structured is not None and not (
         texts
@@ -497,7 +501,7 @@ def _read_result(server: McpServer, result: Json) -> McpResult:
     ):
         texts.append(compact_json(structured))
     words = clean_text(_remove_token(server, "\n".join(texts))).strip()
-    return McpResult(words, files, result.get("isError") in (True, "true"))
+    return McpResult(words, files, str(result.get("isError")).lower() in ("true", "1"))
 
 
 def _find_words(value: Any) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -15,6 +16,7 @@ from core.base.text import (
     to_one_line,
     truncate,
     truncate_with_note,
+    withhold_in_text,
 )
 
 ANYTHING = st.one_of(
@@ -147,3 +149,21 @@ def test_words_on_one_line_are_clean_and_end_in_a_dot_where_they_are_cut() -> No
 )
 def test_a_spreadsheet_computes_nothing_of_it(cell: str, written: str) -> None:
     assert escape_formula(cell) == written
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ('Made: {"token": "sk-1", "id": "7"}', 'Made: {"token": "[withheld]", "id": "7"}'),
+        ('{"id":"7"}\n{"API key":"sk-1"}', '{"id":"7"}\n{"API key":"[withheld]"}'),
+        ('{"token":"sk-1\\"sk-1","id":"7"}', '{"token":"[withheld]","id":"7"}'),
+        ("{'password': 'sk-1', 'id': 7}", "{'password': '[withheld]', 'id': 7}"),
+        ('```\n{"secret":"sk-1"}\n```', '```\n{"secret":"[withheld]"}\n```'),
+        ('{"token":"","id":"token"} said "token": 5', '{"token":"","id":"token"} said "token": 5'),
+    ],
+)
+def test_a_secret_in_json_inside_a_text_is_not_shown(text: str, shown: str) -> None:
+    assert withhold_in_text(text) == shown
+    for _ in range(4):  # JSON in a text in JSON
+        text, shown = json.dumps({"body": text}), json.dumps({"body": shown})
+        assert withhold_in_text(text) == shown
