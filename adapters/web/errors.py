@@ -17,6 +17,7 @@ STATUS_BY_CODE = {
     "unauthorized": 401,
     "session_ended": 401,
     "confirm_again": 401,
+    "another_issuer": 403,
     "foreign_origin": 403,
     "forbidden": 403,
     "not_found": 404,

@@ -246,17 +246,17 @@ async def _guard(
     reported as failed.
     """
     results, limit = list[T](), seconds or HANDSHAKE_SECONDS
+    timeout = asyncio.timeout(limit)
     try:
-        async with (
-            asyncio.timeout(limit) as timeout,
-            _open_session(server, transport, on_message) as client,
-        ):
+        async with timeout, _open_session(server, transport, on_message) as client:
             if seconds is None:
                 # The limit was for opening the session only.
                 timeout.reschedule(None)
             results.append(await work(client))
     except Exception as error:
         if not results:
+            # The SDK may fail with another error when the timeout cancels it.
+            error = TimeoutError() if timeout.expired() else error
             raise _explain(server, transport, error, limit) from None
     return results[0]
 

@@ -73,6 +73,8 @@ async def start_again(page: Page, button: str) -> None:
     async with page.expect_navigation():
         await page.get_by_role("button", name=button).press("Enter")
     await page.wait_for_selector("details.setup")
+    while await page.locator(".state.checking").count():  # the page is as it was when it was loaded
+        await page.reload()
 
 
 async def test_from_nothing_to_an_answer_over_own_tables(axe_tab: Page, tmp_path: Path) -> None:
