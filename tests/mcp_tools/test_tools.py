@@ -121,18 +121,22 @@ async def test_who_asked_reads_what_a_call_returned_that_somebody_else_approved(
         token = await desk.app.accounts.invite(desk.app.accounts.person("ana"))
         async with httpx.AsyncClient(base_url=desk.page, timeout=20) as ana:
             assert (await ana.post("/login", json={"token": token})).status_code == 200
-            cards = {}
+            cards, ids = {}, list[str]()
             for text in ("one", "two"):
                 call = f'call desk__file {{"text": "{text}"}}'
                 said = await ana.post("/chat", json={"message": call, "conversation": "main"})
                 (cards[text],) = said.json()["cards"]
-                id = cards[text]["id"]
+                ids.append(id := cards[text]["id"])
                 whole = (await desk.decide("approve", id))["response"]
                 owners = await desk.decide("approve", re.findall(f"{id}-[0-9]+", whole)[0])
                 assert "only in the conversation where it was requested" in owners["response"]
                 assert "ISSUE" not in json.dumps(owners)
                 assert long not in json.dumps(owners)
             shown = (await ana.get("/conversations/main")).json()
+            await ana.post("/chat", json={"message": "forget", "conversation": "main"})
+            stored = await asyncio.gather(*map(desk.app.engine.changes.ledger.get, ids))
+            after = (await ana.get("/conversations/main")).text
+    assert "ISSUE" not in after + "".join(map(repr, stored)), "gone with the conversation"
     drawn = {card["id"]: card for one in shown["messages"] for card in one.get("cards", ())}
     first, second = (drawn[cards[text]["id"]] for text in ("one", "two"))
     assert first["state"] == ("failed" if is_error else "done")
