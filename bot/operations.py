@@ -755,8 +755,10 @@ async def move_provider(
 ) -> Json:
     """Accept the new issuer of a sign-in provider. Whoever has the same ID there is the same
     person."""
-    from core.base.errors import NotFound
+    from core.base.errors import BadInput, NotFound
 
+    if words := ponte.live.current.describe_newer_file():
+        raise BadInput(words)
     if (provider := ponte.live.current.sign_in.get(name)) is None:
         raise NotFound("Sign-in {name} not found in ponte.toml. Check the name.", name=name)
     await ponte.accounts.move_provider(name, provider.issuer, actor)

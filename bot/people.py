@@ -174,7 +174,7 @@ class PageAccountService(SqlPageAccounts, SqlSignIns):
         # The owner needs no invitation, so there is no account to find.
         account = None if id == OWNER_ID else await find(person)
         if account is None and id != OWNER_ID:
-            raise NotFound(NOT_INVITED_SENTENCE, name=id)
+            raise NotFound(NOT_INVITED_SENTENCE, name=person.removeprefix("web:"))
         if isinstance(account, SignedInPerson) and account.removed_at:
             raise Refusal(
                 "{name} was removed from the page. To let them in again, run `ponte people readmit "

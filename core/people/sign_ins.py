@@ -235,7 +235,9 @@ class SqlSignIns(SqlStore):
     def admit_sign_in(self, connection: SqlConnection, person: str, by: Person) -> None:
         """Let a person who was removed sign in again. Their earlier sessions stay ended. Raise
         NotFound."""
-        key = _make_session_key(_find(connection, person).removed_at)
+        if not (removed_at := _find(connection, person).removed_at):
+            return
+        key = _make_session_key(removed_at)
         sql = "UPDATE sign_ins SET session_key = ?, removed_at = 0 WHERE person = ?"
         connection.execute(sql, (key, person)).close()
         audit_step("person-added", by, person=person)(connection)

@@ -311,6 +311,8 @@ async def test_people_of_providers_are_stored_removed_and_let_in_again(stores: E
     admitted = await service.record_sign_in(identity, 60.0)
     assert (admitted.removed_at, admitted.last_at) == (0.0, 60.0)
     assert admitted.session_key != stored.session_key, "the sessions stay ended"
+    await service.admit_sign_in(key, OPERATOR)
+    assert await service.find_sign_in(key) == admitted, "who was not removed keeps their sessions"
     slack = await service.record_sign_in(Identity("slack", Person("slack", "U1", "T1", "Bo")), 1.0)
     assert (await service.find_sign_in("slack:T1:U1")) == slack
     assert [one.person.key for one in await service.list_sign_ins()] == [key, "slack:T1:U1"]
