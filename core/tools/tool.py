@@ -46,6 +46,7 @@ from core.domain.records import (
 )
 from core.money.usage import PaidRun
 
+TABLE_TOOLS_PREFIX = "nocodb_"
 TURN_END = ", which ends your turn"
 """What proposing does, for models. Programs have no turn."""
 _ENTRY = re.compile(r"(?P<name>\w+)\s*(?:\([^)]*\))?:\s+(?P<text>\S.*)")

@@ -18,8 +18,7 @@ from core.domain.messages import Item
 from core.domain.ports import Tool
 from core.domain.records import Outcome
 from core.domain.rows import RowsResult
-from core.tools.tool import read_text_argument
-from core.turn.context import TABLE_TOOLS_PREFIX
+from core.tools.tool import TABLE_TOOLS_PREFIX, read_text_argument
 
 MAX_LISTED_CALLS = 5
 """Results that are shown, and calls that are named."""

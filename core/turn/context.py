@@ -53,7 +53,7 @@ from core.domain.records import (
 )
 from core.money.allowances import AllowanceCount, Grant
 from core.people.policy import ANY_TABLE
-from core.tools.tool import offered_tools
+from core.tools.tool import TABLE_TOOLS_PREFIX, offered_tools
 from core.turn.run import Assistant, TurnPayment, TurnRun, count_briefing_tokens
 from core.voice import TRANSCRIBING, VoiceError
 
@@ -592,7 +592,6 @@ UNREADABLE = "[The file {name} could not be fetched from the platform.]"
 """The note in the message's text for a file that could not be downloaded."""
 
 
-TABLE_TOOLS_PREFIX = "nocodb_"
 NO_TABLES_SENTENCE = "No tables are connected for the asker: say so if asked about tables."
 
 
