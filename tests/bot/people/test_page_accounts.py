@@ -115,8 +115,7 @@ def test_people_of_providers_are_listed_removed_and_let_in_again(ponte: Shell) -
         assert (data["name"], data["kind"]) == (key, "mcp")
         assert key in ponte("people", "tokens", key).out
     assert ponte("people", "token", "oidc:corp:43").code == 1
-    words = "No one called oidc:corp:43 is invited to the page. `ponte people list` shows everyone who is.\n"
-    assert ponte.err == words
+    assert ponte.err.startswith("No one called oidc:corp:43 is invited to the page.")
 
 
 def test_without_links_nobody_gets_one(ponte: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
