@@ -81,12 +81,12 @@ class WrongTokenDays(BadInput):
 class PageAccountService(SqlPageAccounts, SqlSignIns):
     """Reads and changes the accounts of the web page, its API tokens, and people who sign in with a
     provider (the port `PageAccounts`). Every process of Ponte is notified of each change, so that
-    it takes effect everywhere at once."""
+    it takes effect everywhere at once. `list_providers` returns the names of the OIDC providers in
+    ponte.toml."""
 
     def __init__(
         self, database: Database, peers: Peers, list_providers: Callable[[], Collection[str]]
     ) -> None:
-        """`list_providers` returns the names of the OIDC providers in ponte.toml."""
         super().__init__(database)
         self._list_providers = list_providers
         self._peers = peers
@@ -118,7 +118,6 @@ class PageAccountService(SqlPageAccounts, SqlSignIns):
         return known is None or known.sessions_since > since
 
     async def _find_member(self, person: Person) -> SignedInPerson | None:
-        """Return a person of an OIDC provider, None if they or the provider were removed."""
         known = await self.find_sign_in(person.key)
         is_member = known and not known.removed_at and known.provider in self._list_providers()
         return known if is_member else None

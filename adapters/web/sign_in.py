@@ -893,8 +893,7 @@ def _ended_refusal(token: EndedToken) -> Refusal:
 
 
 def _describe(label: str, known: SignedInPerson) -> str:
-    """Return a provider's session as its confirmation names it: the label of its cookie, and a hash
-    that ends with its person's other sessions (`session_key`)."""
+    # The hash ends with the person's other sessions (`session_key`).
     return f"{label}-{hash_token(f'{known.person.key} {known.session_key}')}"
 
 

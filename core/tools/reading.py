@@ -132,8 +132,7 @@ class PlaceReadingSource(FixedToolSource):
 
 
 def _refuse(sentence: str) -> Outcome:
-    """Return the outcome of a call that read nothing. The sentence also stands under the answer,
-    because a model may say that nothing was missed."""
+    # As a source, it stands under the answer: a model may say that nothing was missed.
     outcome = outcome_of_error(ToolError(sentence, hint="tell the person"))
     return replace(outcome, sources=(outcome.problem,))
 

@@ -293,8 +293,7 @@ def _remove_token(server: McpServer, text: str) -> str:
 
 
 async def _request(client: Client, method: str, params: Json) -> Any:
-    """Send a request, and return its result as the server sent it. The SDK's own method refuses the
-    whole result for one wrong field; this is what it does before that."""
+    # The SDK's own method does this, and then refuses the whole result for one wrong field.
     session: Any = client.session
     options = Json()
     session._stamp({"method": method, "params": params}, options)
@@ -505,5 +504,4 @@ def _read_result(server: McpServer, result: Json) -> McpResult:
 
 
 def _find_words(value: Any) -> set[str]:
-    """Return all words in a JSON value, in the names of its fields, too."""
     return {*_SEPARATOR.split(compact_json(value).casefold())}
