@@ -76,8 +76,8 @@ def hash_definition(definition: str) -> str:
 class McpServer:
     """An MCP server that ponte.toml names. `effects` and `prices` are by the names that the server
     gives its tools; a price is in US dollars. `token` is secret, "" for none; `token_name` is the
-    variable that holds it. `mode` is the SDK's: "legacy" is for
-    versions of the protocol before 2026-07-28."""
+    variable that holds it. `mode` is the SDK's: "legacy" is for versions of the
+    protocol before 2026-07-28."""
 
     name: str
     url: str
