@@ -148,7 +148,7 @@ class DiscordContext:
         if not has_readable_content(original):
             return LINK_UNREAD
         # If those around it cannot be read, the linked message alone is enough.
-        found, total = [original], 1
+        found, total = [original], 0
         with suppress(PonteError, *IN_DOUBT):
             found, total = await self._read_thread_of(original, parent)
         found = [one for one in found if has_readable_content(one)]
@@ -161,9 +161,9 @@ class DiscordContext:
         self, original: discord.Message, parent: int
     ) -> tuple[list[discord.Message], int]:
         """Return a message with the first and the newest ones of its thread, or of the thread that
-        was created from it, or with the replies to it, and how many there are. `parent` is the
-        channel of the thread in which the message stands, 0 outside threads. Raise as `attempt`
-        does."""
+        was created from it, or with the replies to it, and how many there are; 0: these. `parent`
+        is the channel of the thread in which the message stands, 0 outside threads. Raise as
+        `attempt` does."""
         client, place = await self.client(), original.channel
         # A thread has the id of the message that it was created from (topics/threads.mdx).
         thread = place.id if parent else original.id if original.flags.has_thread else 0
@@ -171,24 +171,22 @@ class DiscordContext:
             # In a channel, other messages come between the replies, so one page is searched.
             later = await history(place, after=original, limit=100)
             found = [m for m in later if m.reference and m.reference.message_id == original.id]
-            return [original, *found], 1 + len(found)
+            return [original, *found], 0
         newest = await history(
             client.get_partial_messageable(thread), limit=MAX_THREAD_MESSAGES, oldest_first=False
         )
         root = await self._find_root(parent, thread) if parent else original
         found = sorted({original, *newest, *([root] if root else [])}, key=lambda one: one.id)
-        return found, await self._count_messages(thread, newest, len(found))
+        return found, await self._count_messages(thread, newest)
 
-    async def _count_messages(
-        self, thread: int, newest: Sequence[discord.Message], least: int
-    ) -> int:
-        """Return the number of messages of a thread: `least` unless the page `newest` is full."""
+    async def _count_messages(self, thread: int, newest: Sequence[discord.Message]) -> int:
+        """Return the number of messages of a thread; 0 unless the page `newest` is full."""
         if len(newest) < MAX_THREAD_MESSAGES:
-            return least
+            return 0
         client = await self.client()
         channel = await attempt(partial(client.fetch_channel, thread))
         # It does not count the message that the thread was created from.
-        return max(least, 1 + getattr(channel, "message_count", 0))
+        return 1 + getattr(channel, "message_count", 0)
 
     async def _find_root(self, parent: int, thread: int) -> discord.Message | None:
         """Return the first message of a thread: the one that it was created from in the parent
@@ -273,8 +271,9 @@ class DiscordContext:
                 thread_state.join(*(str(m.author.id) for m in earlier if is_speech(m)))
                 if first:
                     root = await self._find_root(int(address.channel), thread)
+                if len(earlier) == len(newest):  # there may be older ones that are new, too
                     # The count includes the root and the message that asks.
-                    left_out = await self._count_messages(thread, newest, 0) - len(newest) - 2
+                    left_out = await self._count_messages(thread, newest) - len(newest) - 2
         except (PonteError, *IN_DOUBT) as error:
             log.info("could not load the messages of a thread", error=repr(error)[:200])
             return (), (), (incoming.THREAD_UNREAD,)

@@ -352,6 +352,7 @@ async def test_a_link_on_discord_gives_the_messages_around_it(
     thread = discord.world.channel(
         id=int(root["id"]), type=THREAD, name="Globex", guild=guild, parent=sales.id, owner=rui.id
     )
+    await rui.say("", thread, type=21)  # Discord's own: a thread begins here
     posts = [await ana.say(f"call {number}.", thread) for number in range(20)]
     calls = [f"call {number}." for number in range(20)]
     empty = await rui.say("nobody answered", sales)

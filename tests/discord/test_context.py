@@ -379,6 +379,25 @@ async def test_a_long_thread_is_read_as_far_as_quotes_go(
     assert names(question) == [f"f{number}.csv" for number in range(2, 12)]
 
 
+async def test_more_new_messages_than_one_reading_has_are_said_to_be_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+    ponte_with_content: DiscordPonte,
+    thread: Channel,
+    ana: DiscordPerson,
+    bob: DiscordPerson,
+) -> None:
+    monkeypatch.setattr("adapters.discord.context.MAX_THREAD_MESSAGES", 4)
+    await ana.ask("hello?", thread)
+    for number in range(6):
+        await bob.say(f"number {number}.", thread)
+    answer = await ana.ask("well?", thread)
+    around, _ = newest_input(ponte_with_content)
+    assert "number 2." in around
+    assert "number 1." not in around
+    assert "I read only 4 of " in around
+    assert "I read only 4 of " in answer["content"]
+
+
 async def test_without_the_intent_the_model_is_told_that_there_is_more(
     ponte: DiscordPonte, thread: Channel, ana: DiscordPerson, bob: DiscordPerson
 ) -> None:
