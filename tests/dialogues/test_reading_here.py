@@ -164,8 +164,9 @@ async def test_more_than_can_be_read_and_somebody_who_left() -> None:
     refusal = await source.read_messages(context(replace(here, id="U2")), None)
     assert refusal.status == "error"
     assert refusal.sources == ("You can't read the messages here.",)
-    with pytest.raises(ToolError, match="isn't a time"):
-        await source.read_messages(context(here), "yesterday")
+    for since in ("yesterday", "9999-12-31T23:59-12:00", "0001-01-01T00:00+14:00"):
+        with pytest.raises(ToolError, match="isn't a time"):
+            await source.read_messages(context(here), since)
 
 
 @pytest.mark.parametrize(
@@ -205,8 +206,10 @@ async def test_older_messages_behind_those_of_slack_itself(tmp_path: Path) -> No
             post = w.slack.say(w.bob, w.general, f"post {number}.")
             post.odd_fields = {"subtype": "channel_join"} if number > 5 else {"user": None}
         w.slack.say(w.bob, w.general, "no time").odd_fields = {"ts": None}
+        w.slack.say(w.bob, w.general, "of no kind").odd_fields = {"subtype": None}
         w.slack.say(w.bob, w.general, "Lunch at one?")
         answer = (await w.ask(READ)).visible_text
+        assert "Bob: of no kind" in answer
         assert "Bob: Lunch at one?" in answer
         assert "older" not in answer
         assert "Read only the newest" in answer
@@ -294,6 +297,22 @@ async def test_each_message_is_in_exactly_one_digest(tmp_path: Path, in_thread: 
         assert "first." not in second
         third, _ = await run_digest(w.bot.engine, digest, "4")
         assert "Read 0 messages since" in third
+
+
+async def test_a_digest_that_was_asked_for_the_future_hides_nothing_later(tmp_path: Path) -> None:
+    """A model may write a wrong year."""
+    async with reading(tmp_path) as w:
+        store = w.bot.engine.schedules.store
+        here = Address("slack", w.general.id, TEAM, is_shared=True)
+        to = w.bot.slack.destination_in(here, Person("slack", w.alice.id, TEAM))
+        wrong = f"call read_messages {json.dumps({'since': '2100-01-01T00:00'})}"
+        digest = await put_schedule(store, to, replace(DIGEST, text=wrong))
+        answer, _ = await run_digest(w.bot.engine, digest, "1")
+        assert "Read 0 messages since" in answer
+        digest = await store.put(replace(digest, revision="2", draft=DIGEST), digest.revision)
+        w.slack.say(w.bob, w.general, "Lunch at one?")
+        answer, _ = await run_digest(w.bot.engine, digest, "2")
+        assert "Bob: Lunch at one?" in answer
 
 
 async def test_each_message_of_discord_is_in_exactly_one_digest(
