@@ -140,7 +140,7 @@ def choose_lines(lines: Sequence[str]) -> Sequence[str]:
     """Return as many of the newest messages as fit into the limit of a tool's result, oldest first.
     `lines` are all messages, oldest first."""
     texts = [f"{compact_json(line)}," for line in lines]
-    return [lines[n] for n in choose_newest(texts, room=MAX_READ_CHARACTERS)]
+    return [lines[n] for n in choose_newest(texts, room=MAX_READ_CHARACTERS, name=0)]
 
 
 def _format(one: PlaceMessage, zone: tzinfo | None) -> str:

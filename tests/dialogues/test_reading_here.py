@@ -15,6 +15,7 @@ import pytest
 
 from bot.engine import Engine
 from core.base.errors import ToolError
+from core.base.text import choose_newest
 from core.domain.messages import PERSON, Address, Item, Person, PlaceMessage
 from core.domain.ports import Messenger
 from core.domain.records import ModelEvent, RoundCompleted, RoundRequest
@@ -249,6 +250,8 @@ def test_long_messages_leave_out_the_older_ones() -> None:
     assert len(choose_lines(["é" * 500] * 300)) < 50
     assert choose_lines(["a", "b"]) == ["a", "b"]
     assert choose_lines([]) == []
+    # A quote also has the name of its author, so thousands of short ones do not fit.
+    assert len(choose_newest(["ok"] * 5000)) < 600
 
 
 DIGEST = ScheduleDraft("ask", READ, ScheduleRule("0 9 * * *"), "UTC")
