@@ -19,7 +19,7 @@ from core.base.text import choose_newest
 from core.domain.messages import PERSON, Address, Item, Person, PlaceMessage
 from core.domain.ports import Messenger
 from core.domain.records import ModelEvent, RoundCompleted, RoundRequest
-from core.schedules.schedule import Schedule, ScheduleDraft, ScheduleRule
+from core.schedules.schedule import KEPT_RUNS, DuePlan, Schedule, ScheduleDraft, ScheduleRule
 from core.tools.reading import MAX_READ_MESSAGES, PlaceReadingSource, choose_lines
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import allow_list, make_choices
@@ -316,6 +316,26 @@ async def test_a_digest_that_was_asked_for_the_future_hides_nothing_later(tmp_pa
         w.slack.say(w.bob, w.general, "Lunch at one?")
         answer, _ = await run_digest(w.bot.engine, digest, "2")
         assert "Bob: Lunch at one?" in answer
+
+
+async def test_a_digest_continues_behind_many_runs_that_were_missed(tmp_path: Path) -> None:
+    async with reading(tmp_path) as w:
+        store = w.bot.engine.schedules.store
+        here = Address("slack", w.general.id, TEAM, is_shared=True)
+        to = w.bot.slack.destination_in(here, Person("slack", w.alice.id, TEAM))
+        digest = await put_schedule(store, to, DIGEST)
+        w.slack.say(w.bob, w.general, "first.")
+        await run_digest(w.bot.engine, digest, "1")
+        for number in range(KEPT_RUNS + 1):
+            digest = await store.get(digest.id)
+            next_due = digest.next_due_at + 1
+            missed = DuePlan(0.0, next_due, first_missed_at=float(number), missed_count=1)
+            await store.advance(digest, missed)
+        w.slack.say(w.bob, w.general, "second.")
+        answer, _ = await run_digest(w.bot.engine, digest, "2")
+        assert "second." in answer
+        assert "first." not in answer
+        assert len(await store.list_runs(digest.id, 2 * KEPT_RUNS)) <= KEPT_RUNS + 2
 
 
 async def test_each_message_of_discord_is_in_exactly_one_digest(
