@@ -409,8 +409,8 @@ class Schedules(SqlStore):
                 runs=runs,
                 last_due_at=plan.due_at or current.last_due_at,
             )
-            # All but the newest that have ended. A digest continues where the last one ended that was
-            # posted (`_READ_UNTIL_SQL`), so that one is kept, too.
+            # All but the newest that have ended, and the last one that was posted: a digest
+            # continues where it ended (`_READ_UNTIL_SQL`).
             _delete_runs(
                 connection,
                 "schedule = ? AND state <> 'queued' AND event_key NOT IN (SELECT event_key FROM"
