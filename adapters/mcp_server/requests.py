@@ -11,6 +11,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 import structlog
@@ -182,10 +183,10 @@ class ChangeRequests:
             raise refuse("too_many", why, "wait a minute") from None
         is_late = False
         try:
+            # Forgotten: the conversation was erased meanwhile; a proposal of it may remain.
             async with asyncio.timeout(PROPOSAL_SECONDS):
-                await self.inbox.wait_for_answer(receipt.seq)
-        except Forgotten:  # the conversation was erased meanwhile; a proposal of it may remain
-            pass
+                with suppress(Forgotten):
+                    await self.inbox.wait_for_answer(receipt.seq)
         except TimeoutError:
             is_late = True
         # The proposal has the number (`seq`) of its message. A message that was stored before can

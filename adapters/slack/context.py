@@ -195,7 +195,7 @@ class SlackContext:
             for post in posts
             if oldest < (ts := str(post["ts"]))
             and (not until or ts < until)
-            and post.get("subtype", "") in SPOKEN
+            and (post.get("subtype") or "") in SPOKEN
             and text_of(post)
         ]
         return await self._describe(spoken[-most:]), has_more or len(spoken) > most

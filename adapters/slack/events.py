@@ -246,7 +246,7 @@ def parse_message(
     """Return the message of an event. Return None for joins, topics and Slackbot, and for bots that
     `bots` does not list. `ours` is our workspace, `body` the request around the event."""
     user = str(event.get("user") or "")
-    if event.get("subtype", "") not in SPOKEN or not user or user == SLACKBOT:
+    if (event.get("subtype") or "") not in SPOKEN or not user or user == SLACKBOT:
         return None
     if event.get("bot_id") and event["bot_id"] not in bots:
         return None

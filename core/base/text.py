@@ -480,12 +480,15 @@ def truncate_with_note(text: str, limit: int) -> str:
     return f"{text[:end]}\n{line}" if end else line[:limit]
 
 
-def choose_newest(texts: Sequence[str], *needed: int, room: int = 16_000) -> Sequence[int]:
+def choose_newest(
+    texts: Sequence[str], *needed: int, room: int = 16_000, name: int = 30
+) -> Sequence[int]:
     """Return the positions of the messages that a model reads, in order: the `needed` ones, and as
-    many of the newest as fit into `room` characters. `texts` are all messages, oldest first."""
+    many of the newest as fit into `room` characters. `texts` are all messages, oldest first. `name`
+    are the characters that each takes besides, with the name of its author."""
     chosen = set[int]()
     for n in dict.fromkeys((*needed, *reversed(range(len(texts))))):
-        room -= len(texts[n])
+        room -= len(texts[n]) + name
         if room < 0 and n not in needed:
             break
         chosen.add(n)

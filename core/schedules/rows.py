@@ -409,11 +409,15 @@ class Schedules(SqlStore):
                 runs=runs,
                 last_due_at=plan.due_at or current.last_due_at,
             )
-            _delete_runs(  # all but the newest that have ended
+            # All but the newest that have ended, and the last one that was posted: a digest
+            # continues where it ended (`_READ_UNTIL_SQL`).
+            _delete_runs(
                 connection,
                 "schedule = ? AND state <> 'queued' AND event_key NOT IN (SELECT event_key FROM"
-                " schedule_runs WHERE schedule = ? ORDER BY started_at DESC, due_at DESC LIMIT ?)",
-                (current.id, current.id, KEPT_RUNS),
+                " schedule_runs WHERE schedule = ? ORDER BY started_at DESC, due_at DESC LIMIT ?)"
+                " AND (state <> 'done' OR seq < (SELECT max(seq) FROM schedule_runs"
+                " WHERE schedule = ? AND state = 'done'))",
+                (current.id, current.id, KEPT_RUNS, current.id),
             )
             return run, queued
 

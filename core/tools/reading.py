@@ -90,11 +90,11 @@ class PlaceReadingSource(FixedToolSource):
         if since:
             try:
                 begin = datetime.fromisoformat(since)
-            except ValueError:
+                # A model may write an offset, such as the Z of UTC. Without one, it means the
+                # asker's time zone.
+                begin = begin.astimezone(zone) if begin.tzinfo else begin.replace(tzinfo=zone)
+            except (ValueError, OverflowError):
                 raise ToolError("`since` isn't a time.", hint="write 2026-11-24T14:00") from None
-            # A model may write an offset, such as the Z of UTC. Without one, it means the asker's
-            # time zone.
-            begin = begin.astimezone(zone) if begin.tzinfo else begin.replace(tzinfo=zone)
             begin = max(begin, now - timedelta(days=MAX_DAYS_BACK))
         run = ctx.message.origin.data if ctx.message.origin.name == "schedule" else None
         seconds, _, after = (run or {}).get("read_until", "").partition(" ")
@@ -117,9 +117,8 @@ class PlaceReadingSource(FixedToolSource):
             return _refuse(_NOT_READ)
         if run is not None:
             newest = messages[-1].id if messages else after
-            await ctx.turn.record_handle(
-                f"{(now if newest else begin).timestamp()} {newest}".strip()
-            )
+            until = now if newest else min(begin, now)
+            await ctx.turn.record_handle(f"{until.timestamp()} {newest}".strip())
             messages = [one for one in messages if not one.is_own]  # such as the last digest
         # The platform or the limit of a result may leave out older messages. The line under the
         # answer (`what`) then says so, because a model also sums up what it has not read.
@@ -141,7 +140,7 @@ def choose_lines(lines: Sequence[str]) -> Sequence[str]:
     """Return as many of the newest messages as fit into the limit of a tool's result, oldest first.
     `lines` are all messages, oldest first."""
     texts = [f"{compact_json(line)}," for line in lines]
-    return [lines[n] for n in choose_newest(texts, room=MAX_READ_CHARACTERS)]
+    return [lines[n] for n in choose_newest(texts, room=MAX_READ_CHARACTERS, name=0)]
 
 
 def _format(one: PlaceMessage, zone: tzinfo | None) -> str:

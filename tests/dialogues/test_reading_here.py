@@ -15,10 +15,11 @@ import pytest
 
 from bot.engine import Engine
 from core.base.errors import ToolError
+from core.base.text import choose_newest
 from core.domain.messages import PERSON, Address, Item, Person, PlaceMessage
 from core.domain.ports import Messenger
 from core.domain.records import ModelEvent, RoundCompleted, RoundRequest
-from core.schedules.schedule import Schedule, ScheduleDraft, ScheduleRule
+from core.schedules.schedule import KEPT_RUNS, DuePlan, Schedule, ScheduleDraft, ScheduleRule
 from core.tools.reading import MAX_READ_MESSAGES, PlaceReadingSource, choose_lines
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import allow_list, make_choices
@@ -164,8 +165,9 @@ async def test_more_than_can_be_read_and_somebody_who_left() -> None:
     refusal = await source.read_messages(context(replace(here, id="U2")), None)
     assert refusal.status == "error"
     assert refusal.sources == ("You can't read the messages here.",)
-    with pytest.raises(ToolError, match="isn't a time"):
-        await source.read_messages(context(here), "yesterday")
+    for since in ("yesterday", "9999-12-31T23:59-12:00", "0001-01-01T00:00+14:00"):
+        with pytest.raises(ToolError, match="isn't a time"):
+            await source.read_messages(context(here), since)
 
 
 @pytest.mark.parametrize(
@@ -205,8 +207,10 @@ async def test_older_messages_behind_those_of_slack_itself(tmp_path: Path) -> No
             post = w.slack.say(w.bob, w.general, f"post {number}.")
             post.odd_fields = {"subtype": "channel_join"} if number > 5 else {"user": None}
         w.slack.say(w.bob, w.general, "no time").odd_fields = {"ts": None}
+        w.slack.say(w.bob, w.general, "of no kind").odd_fields = {"subtype": None}
         w.slack.say(w.bob, w.general, "Lunch at one?")
         answer = (await w.ask(READ)).visible_text
+        assert "Bob: of no kind" in answer
         assert "Bob: Lunch at one?" in answer
         assert "older" not in answer
         assert "Read only the newest" in answer
@@ -246,6 +250,8 @@ def test_long_messages_leave_out_the_older_ones() -> None:
     assert len(choose_lines(["é" * 500] * 300)) < 50
     assert choose_lines(["a", "b"]) == ["a", "b"]
     assert choose_lines([]) == []
+    # A quote also has the name of its author, so thousands of short ones do not fit.
+    assert len(choose_newest(["ok"] * 5000)) < 600
 
 
 DIGEST = ScheduleDraft("ask", READ, ScheduleRule("0 9 * * *"), "UTC")
@@ -294,6 +300,42 @@ async def test_each_message_is_in_exactly_one_digest(tmp_path: Path, in_thread: 
         assert "first." not in second
         third, _ = await run_digest(w.bot.engine, digest, "4")
         assert "Read 0 messages since" in third
+
+
+async def test_a_digest_that_was_asked_for_the_future_hides_nothing_later(tmp_path: Path) -> None:
+    """A model may write a wrong year."""
+    async with reading(tmp_path) as w:
+        store = w.bot.engine.schedules.store
+        here = Address("slack", w.general.id, TEAM, is_shared=True)
+        to = w.bot.slack.destination_in(here, Person("slack", w.alice.id, TEAM))
+        wrong = f"call read_messages {json.dumps({'since': '2100-01-01T00:00'})}"
+        digest = await put_schedule(store, to, replace(DIGEST, text=wrong))
+        answer, _ = await run_digest(w.bot.engine, digest, "1")
+        assert "Read 0 messages since" in answer
+        digest = await store.put(replace(digest, revision="2", draft=DIGEST), digest.revision)
+        w.slack.say(w.bob, w.general, "Lunch at one?")
+        answer, _ = await run_digest(w.bot.engine, digest, "2")
+        assert "Bob: Lunch at one?" in answer
+
+
+async def test_a_digest_continues_behind_many_runs_that_were_missed(tmp_path: Path) -> None:
+    async with reading(tmp_path) as w:
+        store = w.bot.engine.schedules.store
+        here = Address("slack", w.general.id, TEAM, is_shared=True)
+        to = w.bot.slack.destination_in(here, Person("slack", w.alice.id, TEAM))
+        digest = await put_schedule(store, to, DIGEST)
+        w.slack.say(w.bob, w.general, "first.")
+        await run_digest(w.bot.engine, digest, "1")
+        for number in range(KEPT_RUNS + 1):
+            digest = await store.get(digest.id)
+            next_due = digest.next_due_at + 1
+            missed = DuePlan(0.0, next_due, first_missed_at=float(number), missed_count=1)
+            await store.advance(digest, missed)
+        w.slack.say(w.bob, w.general, "second.")
+        answer, _ = await run_digest(w.bot.engine, digest, "2")
+        assert "second." in answer
+        assert "first." not in answer
+        assert len(await store.list_runs(digest.id, 2 * KEPT_RUNS)) <= KEPT_RUNS + 2
 
 
 async def test_each_message_of_discord_is_in_exactly_one_digest(
