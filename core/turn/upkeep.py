@@ -22,7 +22,8 @@ from core.domain.records import ForgetResult
 from core.journal.jobs import Peers
 from core.people.audit import audit_step
 from core.store.database import Database
-from core.turn.run import Assistant, TurnConfigs
+from core.turn.context import Assistant
+from core.turn.run import TurnConfigs
 
 log = structlog.get_logger("upkeep")
 ROUND_INTERVAL_SECONDS = 3600.0
