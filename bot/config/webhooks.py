@@ -80,7 +80,7 @@ def check_secrets(config: Config, settings: Settings) -> None:
         mask_also(settings.variable(provider.secret))
     for server in config.mcp.values():
         mask_also(settings.variable(server.token or ""))
-    faults = [*find_mcp_errors(config, settings)]
+    faults = [*find_mcp_errors(config.mcp, config.location, settings)]
     if config.hooks:
         from core.webhooks.intake import secret_fault  # not loaded without a webhook
     for name, own in config.hooks.items():
@@ -102,7 +102,7 @@ def find_faults(config: Config, settings: Settings) -> Iterator[str]:
         if not settings.variable(provider.secret):
             where, variable = config.location("sign_in", name), provider.secret
             yield say(_NO_SIGN_IN, where=where, variable=variable, name=name)
-    yield from find_missing_tokens(config, settings)
+    yield from find_missing_tokens(config.mcp, config.location, settings)
     # A face gets its own settings and the shared ones. `settings` has both.
     used = {face.name for face in settings.faces if face.is_used(settings, settings)}
     for name, own in config.hooks.items():
