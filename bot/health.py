@@ -1,4 +1,5 @@
-"""The state of this Ponte: the health of its parts, and what platforms and the page show of it."""
+"""The state of this Ponte: the health of its parts, and what platforms and the page show of it,
+such as the facts that concern one person (Slack's App Home)."""
 
 from __future__ import annotations
 
@@ -7,20 +8,22 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from bot.overview import find_overview
 from bot.settings import Settings
 from bot.stores import name_engine
 from core.base.errors import NotStored
-from core.base.i18n import say, translate_word
+from core.base.i18n import find_zone, say, translate_word
+from core.base.tasks import run_together
 from core.changes.cards import ChangeViews
-from core.domain.changes import ChangeForm, Overview, PendingRequest
+from core.domain.changes import ChangeForm, Overview, PendingRequest, ScheduleLine
 from core.domain.messages import Address, Card, Person
 from core.domain.ports import QuickCommands
 from core.domain.records import Health, QuickCommand, Viewer
 from core.money.budget import Budget
 from core.observability import metrics
 from core.people.policy import Policy
+from core.schedules.schedule import ScheduleFilter
 from core.schedules.service import Scheduling
+from core.schedules.words import describe_schedule
 
 PART_TIMEOUT_SECONDS = 5.0
 """How long one part may take to report its health."""
@@ -143,3 +146,39 @@ class HealthBoard:
 
     def on_requests_change(self, listener: Callable[[], None]) -> None:
         self.card_listeners.append(listener)
+
+
+async def find_overview(
+    views: ChangeViews,
+    scheduling: Scheduling,
+    budget: Budget,
+    person: Person,
+    address: Address,
+    time_zone: str,
+) -> Overview:
+    """Return what concerns the person, as they may read it at the address: requests that they can
+    decide on, requests of theirs that wait for others, their schedules, and what is left of their
+    allowances. Raise NotStored."""
+    waiting = await views.list_requests(person, address)
+    # A request that they can approve themself is in the first list and is not repeated. A person
+    # can have several accounts, each with a key.
+    theirs = {request.change.id for request in waiting}
+    keys = scheduling.people.list_keys(person.key)
+    asked = await run_together(
+        *(
+            views.card(change, person, address)
+            for change in await views.ledger.list_waiting_for_people()
+            if change.proposal.asker.key in keys and change.id not in theirs
+        )
+    )
+    filters = [ScheduleFilter(person=key) for key in keys]
+    return Overview(
+        waiting,
+        asked,
+        [
+            ScheduleLine(one.id, describe_schedule(one), one.state == "active")
+            for filter in filters
+            for one in await scheduling.store.list_matching(filter)
+        ],
+        await budget.describe_remaining(person, address, find_zone(time_zone) or budget.zone),
+    )

@@ -39,11 +39,7 @@ from core.commands.grammar import parse_command, render_command, split_change_id
 from core.domain.changes import SAMPLE_APPLIER, ChangeState
 from core.domain.messages import Address, ChangeAction, Message, Person, ReplyTo, turn_id
 from core.domain.ports import ChatPlatform, Platform
-from core.domain.records import (
-    DoctorFinding,
-    HistoryEntry,
-    ModelRequests,
-)
+from core.domain.records import DoctorFinding, HistoryEntry, ModelRequests
 from core.integrations import ChatIntegration, OwnerIntegration
 from core.observability import tracing
 from core.observability.tracing import Traces

@@ -93,8 +93,8 @@ class GatewayConnection:
     """The bot's login, and the gateway session if this process `listens`.
 
     `make_client` builds a new SDK client for each attempt to connect, because a closed client
-    cannot be used again. `on_failure` is called with an exception that nobody expected, before
-    Ponte connects again. `proxy` is the name of the proxy that is used.
+    cannot be used again. `on_failure` is called with an exception that nobody expected and
+    "connection", before Ponte connects again. `proxy` is the host and port of the proxy, or "".
     """
 
     def __init__(
@@ -104,11 +104,6 @@ class GatewayConnection:
         on_failure: Callable[[Exception, str], None],
         proxy: str = "",
     ) -> None:
-        """Prepare the connection. `start` makes it. `hold` replaces it by one with a gateway
-        session, on which events arrive.
-
-        `on_failure` also gets the word "connection". `proxy` is the host and port of the proxy (""
-        for none), which sentences about failures name."""
         self._on_failure = on_failure
         self._proxy = proxy
         self._token = token

@@ -87,12 +87,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         from adapters.web.oidc.flow import SignIn
         from adapters.web.oidc.provider import SLACK_NAME, list_providers
         from adapters.web.setup.gate import SetupGate
-        from adapters.web.sign_in import (
-            PageSecrets,
-            SignInMethods,
-            TokenAuthentication,
-            Visitors,
-        )
+        from adapters.web.sign_in import PageSecrets, SignInMethods, TokenAuthentication, Visitors
 
         own, shared = deps.own, deps.shared
         chosen = plain_value(own.ponte_web_token)

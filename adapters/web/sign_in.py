@@ -108,7 +108,8 @@ class SignInMethods:
     """The ways in which people sign in, besides the owner: whether they still can with a provider
     (`is_provider`), and with a link (`has_links`).
 
-    `policy` finds out whether a person of Slack is still there.
+    `policy` finds out whether a person of Slack is still there. A session ends if its provider is
+    no longer offered.
     """
 
     def __init__(
@@ -117,9 +118,6 @@ class SignInMethods:
         is_provider: Callable[[str], bool],
         has_links: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`policy` asks whether a person of Slack is still there. `is_provider` tells whether
-        people can sign in with the provider of that name now, `has_links` whether they can with a
-        link. A session ends if its provider is no longer offered."""
         self.is_provider, self.has_links = is_provider, has_links
         self._policy = policy
         self._unanswered = BoundedDict[str, float](MAX_UNCONFIRMED_PEOPLE)

@@ -53,24 +53,14 @@ from core.chat.people import People
 from core.chat.reply import TurnPosts
 from core.domain.messages import Answer, Progress
 from core.domain.ports import Platforms
-from core.domain.records import (
-    CRASHED_REASON,
-    FINAL_STATES,
-    Thread,
-    TurnState,
-)
+from core.domain.records import CRASHED_REASON, FINAL_STATES, Thread, TurnState
 from core.journal.threads import store_record
 from core.observability import metrics, tracing
 from core.turn.commands import CommandService
 from core.turn.context import LEFT_OUT, Assistant, Preparation, Requeued
 from core.turn.origins import PEOPLE, Origin, RunSkipped
 from core.turn.rounds import Rounds
-from core.turn.run import (
-    TurnConfigs,
-    TurnRun,
-    claim_notices,
-    until_stored,
-)
+from core.turn.run import TurnConfigs, TurnRun, claim_notices, until_stored
 from core.turn.titles import TitleMaker
 
 log = structlog.get_logger("conversation")

@@ -108,9 +108,6 @@ class TurnPayment:
     def __init__(
         self, budget: Budget, turn: Turn, model: str, briefing_tokens: int, first: Grant | None
     ) -> None:
-        """`briefing_tokens` is an upper bound of the input tokens beside the thread. `first` is the
-        reservation that was made together with the user's message; None if the turn is resumed or
-        no allowance limits it."""
         self._budget = budget
         self._turn = turn
         self._model = model
