@@ -9,6 +9,7 @@ from core.base.tasks import Backoff
 from core.journal import jobs, procrastinate_adapter
 from core.store import processes
 from tests.contract.engines import Embedded, Engine, InMemory, Shared
+from tests.fakes.memory import MemoryDatabase
 
 
 @pytest.fixture
@@ -48,8 +49,8 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 
 @pytest.fixture
-async def memory() -> AsyncIterator[Engine]:
-    engine = InMemory({})
+async def memory(tmp_path: Path) -> AsyncIterator[Engine]:
+    engine = InMemory(tmp_path, MemoryDatabase())
     yield engine
     await engine.close()
 
