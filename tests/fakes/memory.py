@@ -8,6 +8,7 @@ import hashlib
 import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,10 +45,10 @@ T = TypeVar("T")
 
 
 @functools.cache
-def _empty_database() -> sqlite3.Connection:
-    connection = sqlite3.connect(":memory:", check_same_thread=False)
-    connection.executescript(SCHEMA.script)
-    return connection
+def _empty_database() -> bytes:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(SCHEMA.script)
+        return connection.serialize()
 
 
 class MemoryDatabase(SqliteDatabase):
@@ -57,7 +58,7 @@ class MemoryDatabase(SqliteDatabase):
     def __init__(self) -> None:
         super().__init__(Path(":memory:"), SCHEMA)
         self._connection = self._connect()
-        _empty_database().backup(self._connection)
+        self._connection.deserialize(_empty_database())
         self._connection.execute("PRAGMA foreign_keys=ON")
         self._writing = self._reading = SqliteStatements(self._connection)
 
