@@ -540,11 +540,11 @@ def blocks_size(blocks: Sequence[Mapping[str, Any]]) -> int:
     size, parts = BLOCK_BYTES * len(blocks), list[Any](blocks)
     while parts:
         part = parts.pop()
-        if isinstance(part, Mapping):
+        if isinstance(part, dict):
             if isinstance(text := part.get("text"), str):
                 size += len(text.encode()) if part.get("type") == "mrkdwn" else escaped_size(text)
             parts += part.values()
-        elif isinstance(part, Sequence) and not isinstance(part, str):
+        elif isinstance(part, list | tuple):
             parts += part
     return size
 

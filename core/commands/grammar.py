@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from core.base.errors import BadInput, UnknownCommand
 from core.base.i18n import LANGUAGE, nearest_locale
@@ -186,6 +187,7 @@ class TypedCommand:
     reason: str = ""
 
 
+@lru_cache(maxsize=128)  # several parts of a turn ask for the same message
 def parse_command(text: str) -> TypedCommand | None:
     """Return the command that a message is, or None if the message is for the model. The name of
     the command may be written in English or in any supported language.

@@ -44,6 +44,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Literal
 
 from core.base.openai import (
@@ -391,6 +392,10 @@ NO_ARGUMENTS = ("", "None", "undefined")
 """Words for no arguments that are no JSON."""
 _ARGUMENTS_DECODER = json.JSONDecoder(strict=False)
 """Takes line breaks in texts, which models write into code."""
+SOURCE_FIELDS = (
+    *("citations", "search_results", "annotations"),
+    *("web_search", "search_info", "context"),  # Zhipu; DashScope and Azure put them into an object
+)
 MAX_SOURCES, MAX_SOURCE_TITLE_CHARACTERS = 20, 200
 """Sources of one answer, and characters of the title of each."""
 MAX_CHECKED_CHARACTERS = 20 * MAX_ANSWER_CHARACTERS
@@ -777,9 +782,10 @@ class AnswerReader:
     def add_sources(self, fields: Json) -> None:
         """Add the web addresses that a chunk, a message or a part names as its sources, outside its
         text. They are listed below the answer, each once, with the first title."""
-        # Zhipu names them `web_search`; DashScope and Azure put them into an object.
+        if fields.keys().isdisjoint(SOURCE_FIELDS):
+            return
         fields = {**fields, **read_object(fields.get("search_info") or fields.get("context"))}
-        for name in ("citations", "search_results", "annotations", "web_search"):
+        for name in SOURCE_FIELDS:
             for each in read_list(fields.get(name)):
                 source = read_object(each) or {"url": each}
                 source = read_object(source.get("url_citation")) or source
@@ -952,6 +958,7 @@ def is_no_call(part: Part) -> bool:
     return find_objects(part.arguments) in ([], ["{}"])
 
 
+@lru_cache(maxsize=32)
 def classify_end(reason: str) -> AnswerEnd:
     """Return what a server's word for the end of an answer means: complete, cut at a limit,
     filtered, or failed. Without a word the answer counts as complete."""

@@ -206,7 +206,7 @@ class Rounds:
                 used_up and f"_{used_up}_",
                 describe_proposals(len(waiting)),
             ]
-            words, placed = place_results("\n\n".join(filter(None, notes)), transcript.placeable())
+            words, placed = place_results("\n\n".join(filter(None, notes)), transcript.placeable)
             return Answer(words, cards=cards, files=files, placed=placed)
         end = self._ends[-1] if self._ends else None
         # `_over`: the error of the allowance that ended the answer. `broken`: the model's error in
@@ -223,7 +223,7 @@ class Rounds:
         # A cut text can end within a line that names a table.
         ends_open = bool(cut) and not written_text.endswith("]")
         # Lines such as `[table: r1]` become the rows and charts that tools returned.
-        own_text, placed = place_results(written_text, transcript.placeable(), ends_open)
+        own_text, placed = place_results(written_text, transcript.placeable, ends_open)
         # Notes alone are no answer: the caller then says that the model returned none. `used_up` is
         # the exception, because it tells the person why there is no text.
         whole_text = "\n\n".join([own_text, *notes]) if own_text or used_up else ""
@@ -784,7 +784,9 @@ class TurnTranscript:
         has_outputs = any(item.kind == "output" for item in self.items)
         outside = self.briefing.has_outside_text or has_outputs or bool(sources)
         trust = self.briefing.trust
-        return outside, replace(trust, written=trust.written.union(sources))
+        if sources:
+            trust = replace(trust, written=trust.written.union(sources))
+        return outside, trust
 
     def source_lines(self) -> list[str]:
         """Return the lines under the answer that name the sources of its rows and figures, each
@@ -828,7 +830,7 @@ class TurnTranscript:
         # Ponte's sentence replaces the model's words beside a card, in a post that has them too.
         if words and (waiting := self.waiting_proposals()):
             words = describe_proposals(len(waiting))
-        return place_results(words, self.placeable(), is_growing=True)
+        return place_results(words, self.placeable, is_growing=True)
 
     async def show(self, doing: str = "") -> None:
         """Show the answer's text so far in the chat, with disabled links if the thread contains
