@@ -534,13 +534,15 @@ class ModelServerClient:
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
-        """Convert errors of the block to `ModelServerFault`, with the name of the proxy."""
+        """Convert errors of the block to `ModelServerFault`, with the name of the proxy. The
+        original error is dropped (`from None`): it may hold the request."""
         try:
-            with _translate_errors():
-                yield
-        except ModelServerFault as fault:
+            yield
+        except Exception as error:
+            if (fault := _as_fault(error)) is None:
+                raise
             fault.name_proxy(self.place.proxies.name_for(self.place.base_url))
-            raise
+            raise fault from None
 
     @asynccontextmanager
     async def _send(
@@ -719,34 +721,33 @@ def _refuse_compression(headers: Mapping[str, str]) -> None:
         raise ModelServerFault("excess", message="an answer that is not compressed")
 
 
-@contextmanager
-def _translate_errors() -> Iterator[None]:
-    """Convert errors of the HTTP libraries, the SDK and JSON to `ModelServerFault`. Its kind tells
-    whether the request may have had an effect: "unsent" if there was no connection, "lost" if the
-    response is missing. The original error is dropped (`from None`): it may hold the request.
+def _as_fault(error: Exception) -> ModelServerFault | None:
+    """Return the fault that an error of the HTTP libraries, the SDK or JSON is, or None. Its kind
+    tells whether the request may have had an effect: "unsent" if there was no connection, "lost" if
+    the response is missing.
 
     The libraries are imported here, and not above, because that is slow.
     """
+    if isinstance(error, ModelServerFault):
+        return error
     library = importlib.import_module("aiohttp")
-    try:
-        yield
-    except library.ClientError as error:
+    if isinstance(error, library.ClientError):
         unsent = (
             library.ClientConnectorError,
             library.ConnectionTimeoutError,
             library.ClientHttpProxyError,
         )
-        raise ModelServerFault("unsent" if isinstance(error, unsent) else "lost") from None
-    except importlib.import_module("openai").APIError as error:
+        return ModelServerFault("unsent" if isinstance(error, unsent) else "lost")
+    if isinstance(error, importlib.import_module("openai").APIError):
         # The SDK wraps errors of its hooks, also the fault that `_check_response` raises.
         fault = error.__cause__
-        raise fault if isinstance(fault, ModelServerFault) else ModelServerFault("lost") from None
-    except (importlib.import_module("httpx2").HTTPError, TimeoutError):  # httpx2: of the SDK
-        raise ModelServerFault("lost") from None
-    except RecursionError:  # the message is the `limit` in ANSWER_TOO_LARGE
-        raise ModelServerFault("excess", message="an answer that is not nested so deeply") from None
-    except ValueError:
-        raise ModelServerFault("broken", message="not JSON") from None
+        return fault if isinstance(fault, ModelServerFault) else ModelServerFault("lost")
+    # httpx2: of the SDK
+    if isinstance(error, (importlib.import_module("httpx2").HTTPError, TimeoutError)):
+        return ModelServerFault("lost")
+    if isinstance(error, RecursionError):  # the message is the `limit` in ANSWER_TOO_LARGE
+        return ModelServerFault("excess", message="an answer that is not nested so deeply")
+    return ModelServerFault("broken", message="not JSON") if isinstance(error, ValueError) else None
 
 
 async def _read_chunks(content: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:

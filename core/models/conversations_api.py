@@ -464,8 +464,10 @@ class ConversationRound:
         # Without encrypted reasoning: the conversation on the server has it.
         plain = tuple(item for item in answer.items if item.kind != "opaque")
         answer = replace(answer, items=plain)
-        completed = self._server.complete_round(self._ask, body, self._response_id, answer, thread)
-        yield replace(completed, unseen_files=self._history.unseen_files)
+        unseen = self._history.unseen_files
+        yield self._server.complete_round(
+            self._ask, body, self._response_id, answer, unseen, thread
+        )
 
     async def _compare_with_transcript(self) -> None:
         """Read the end of the conversation on the server, and decide what to send.

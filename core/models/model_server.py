@@ -647,6 +647,7 @@ class ModelServer:
         body: Json,
         response: str,
         answer: ModelAnswer,
+        unseen_files: tuple[str, ...],
         thread: Thread | None = None,
     ) -> RoundCompleted:
         """Return the end of a round that was asked with `body`: the items of the answer, its cost,
@@ -692,7 +693,15 @@ class ModelServer:
         # llama.cpp calls a response completed that its limit cut.
         has_reached_limit = usage.output >= limit and not (usage.is_estimated or answer.has_calls)
         is_truncated = answer.cut_reason == "length" or has_reached_limit
-        return RoundCompleted(items, usage, thread, is_truncated=is_truncated, broken=broken)
+        return RoundCompleted(
+            items,
+            usage,
+            thread,
+            is_truncated=is_truncated,
+            broken=broken,
+            file_kinds=self.input.kinds,
+            unseen_files=unseen_files,
+        )
 
     def _adapt_output_limit(self, fault: ModelServerFault, body: Json) -> bool:
         """Send another limit of the answer's tokens from now on, if the server refused it: a lower

@@ -16,7 +16,6 @@ import math
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import replace
 
 from core.base.errors import TooLong
 from core.base.openai import (
@@ -439,8 +438,7 @@ class OwnHistoryApi:
         else:
             server.thinking_models.discard(model)
         history.on_answer(answer.usage)
-        completed = server.complete_round(ask, body, reader.response, answer)
-        yield replace(completed, unseen_files=history.unseen_files)
+        yield server.complete_round(ask, body, reader.response, answer, history.unseen_files)
 
     async def _events(self, body: Json, reader: AnswerReader) -> AsyncGenerator[ModelEvent, None]:
         silence = self._server.silence_seconds(body)

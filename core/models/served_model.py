@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import structlog
@@ -385,8 +385,6 @@ class ServedModel(Model):
             try:
                 async with aclosing(self._levels[level].ask(ask)) as events:
                     async for event in events:
-                        if isinstance(event, RoundCompleted):
-                            event = replace(event, file_kinds=self._server.input.kinds)
                         yield event
                 self._trouble = None
                 return
