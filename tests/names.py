@@ -134,6 +134,8 @@ def find_repeated(definitions: Iterable[Definition], kind: str) -> Mapping[str, 
 
 BAD_BEGINNING = re.compile(r"(What|Whether|How|Who|Whose|Where|When|Which|The same)\b")
 """The beginning of a docstring that cannot be understood without the name above it."""
+SHORT_BODY_LINES = 5
+"""A body so short says what it does."""
 EXEMPT_DECORATORS = ("override", "overload", "setter", "deleter")
 
 
@@ -164,8 +166,9 @@ class DocstringFinding:
 def find_docstring_problems(folders: Iterable[str] = PRODUCT) -> list[DocstringFinding]:
     """Return the docstrings that are missing or begin badly.
 
-    A method needs none of its own if a base class, or a protocol that the class implements,
-    documents it. Dunder methods and nested functions need none either.
+    A function of at most `SHORT_BODY_LINES` needs none. A method needs none of its own if a base
+    class, or a protocol that the class implements, documents it. Dunder methods and nested
+    functions need none either.
     """
     trees = {
         str(path.relative_to(ROOT)): parse(path)
@@ -181,7 +184,7 @@ def find_docstring_problems(folders: Iterable[str] = PRODUCT) -> list[DocstringF
     return [
         finding
         for path, tree in trees.items()
-        for finding in _find_in_scope(path, tree, "", classes)
+        for finding in find_in_scope(path, tree, "", classes)
     ]
 
 
@@ -237,13 +240,13 @@ def _read_class(node: ast.ClassDef) -> ProductClass:
     return ProductClass(bases, "Protocol" in bases, methods, frozenset(attributes))
 
 
-def _find_in_scope(
+def find_in_scope(
     path: str, scope: ast.AST, prefix: str, classes: Mapping[str, ProductClass]
 ) -> Iterator[DocstringFinding]:
     for node in ast.iter_child_nodes(scope):
         if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             if not isinstance(node, ast.expr):  # an `if` or `try` around definitions
-                yield from _find_in_scope(path, node, prefix, classes)
+                yield from find_in_scope(path, node, prefix, classes)
             continue
         if node.name.startswith("_"):
             continue
@@ -255,7 +258,7 @@ def _find_in_scope(
         elif not docstring and not _is_exempt(node, prefix.rstrip("."), classes):
             yield DocstringFinding(path, node.lineno, name, "no docstring")
         if isinstance(node, ast.ClassDef):
-            yield from _find_in_scope(path, node, f"{name}.", classes)
+            yield from find_in_scope(path, node, f"{name}.", classes)
 
 
 def _is_exempt(
@@ -266,8 +269,12 @@ def _is_exempt(
     decorators = {ast.unparse(each).split("(")[0].split(".")[-1] for each in node.decorator_list}
     if decorators.intersection(EXEMPT_DECORATORS):
         return True
+    if isinstance(node, ast.ClassDef):
+        return False
+    if (node.end_lineno or node.lineno) - node.body[0].lineno < SHORT_BODY_LINES:
+        return True
     own = classes.get(owner.split(".")[-1])
-    if own is None or isinstance(node, ast.ClassDef):
+    if own is None:
         return False
     ancestors = list(_ancestors(own, classes))
     inherited = {name for each in (own, *ancestors) for name in (*each.methods, *each.attributes)}

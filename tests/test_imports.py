@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from xml.etree import ElementTree
@@ -227,6 +227,62 @@ def test_who_subclasses_a_librarys_internals_bounds_its_version() -> None:
     major, minor, *_ = map(int, installation.split("."))
     assert uvicorn.specifier.contains(installation)
     assert not uvicorn.specifier.contains(f"{major}.{minor + 1}.0")
+
+
+MAX_CIRCLES = 9
+MAX_FILES_IN_CIRCLES = 43
+MAX_FILES_IN_CIRCLE = 13
+
+
+def test_few_files_import_each_other_in_a_circle() -> None:
+    """Imports for types and inside functions count too: who reads one file of a circle has to know
+    the others."""
+    circles = find_circles(read_arrows())
+    listing = "\n".join(", ".join(circle) for circle in circles)
+    assert len(circles) <= MAX_CIRCLES, listing
+    assert sum(map(len, circles)) <= MAX_FILES_IN_CIRCLES, listing
+    assert max(map(len, circles), default=0) <= MAX_FILES_IN_CIRCLE, listing
+
+
+def read_arrows() -> dict[str, set[str]]:
+    """Return each module of the product with those that it imports, wherever it does."""
+    modules = {
+        path.removesuffix(".py").replace("/", ".").removesuffix(".__init__"): path
+        for path in sources()
+    }
+    return {
+        module: {
+            target
+            for name in imports(sources()[path])
+            if (target := name if name in modules else name.rpartition(".")[0]) in modules
+        }
+        - {module}
+        for module, path in modules.items()
+    }
+
+
+def find_circles(arrows: Mapping[str, set[str]]) -> list[list[str]]:
+    """Return the groups of modules of which each reaches each other one, the smallest first."""
+    reach = {module: _reach(module, arrows) for module in arrows}
+    circles = {
+        tuple(other for other in sorted(reach[module]) if module in reach[other])
+        for module in arrows
+        if module in reach[module]
+    }
+    return sorted(map(list, circles), key=len)
+
+
+def _reach(module: str, arrows: Mapping[str, set[str]]) -> set[str]:
+    reach, found = set[str](), {module}
+    while found:
+        found = set().union(*(arrows[name] for name in found)) - reach
+        reach |= found
+    return reach
+
+
+def test_a_circle_is_found_with_all_its_files() -> None:
+    arrows = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": {"e"}, "e": {"d"}, "f": {"a"}}
+    assert find_circles(arrows) == [["d", "e"], ["a", "b", "c"]]
 
 
 ALONE = "core/tools/code/sandbox/inside/"

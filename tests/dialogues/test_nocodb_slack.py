@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import SecretStr
 
+from bot.ponte import Ponte
 from tests.dialogues import office
 from tests.fakes.slack import FakeSlack, Post, SlackChannel, SlackPerson
 
@@ -21,6 +22,8 @@ SOURCE = re.compile(
 
 class Channel:
     """Alice may write, Bob and Bea too; Bea is an admin."""
+
+    ponte: Ponte
 
     def __init__(self, slack: FakeSlack, team: office.Office) -> None:
         self.slack = slack
@@ -65,7 +68,7 @@ async def channel(home: Path) -> AsyncIterator[Channel]:
             "ponte_allow": frozenset(f"slack:{one.id}" for one in people),
             "ponte_admins": frozenset({f"slack:{result.bea.id}"}),
         }
-        async with team.open(**settings):
+        async with team.open(**settings) as result.ponte:
             await slack.deliveries.wait_until_connected()
             yield result
         assert slack.workspace.pings == []
