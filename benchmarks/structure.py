@@ -23,7 +23,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from tests.test_size import FOLDERS, ROOT, count_code_lines
+from tests.test_size import FOLDERS, ROOT, measure_size
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -146,7 +146,7 @@ class Checkout:
 
     @cached_property
     def code_lines(self) -> int:
-        return sum(map(count_code_lines, self.texts.values()))
+        return sum(measure_size(text).lines for text in self.texts.values())
 
     @cached_property
     def functions(self) -> Sequence[tuple[str, Function]]:
