@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import math
 import re
 import secrets
 import sqlite3
@@ -27,6 +28,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,12 +46,14 @@ from core.domain.records import (
     ForgetResult,
     HistoryEntry,
     Need,
+    Outcome,
     Provenance,
     Remote,
     SearchHit,
     Thread,
     TranscriptEntry,
 )
+from core.journal.turn_rows import HAS_READ_TEXTS_SQL, IS_OPEN
 from core.store.database import (
     ROWS_PER_TRANSACTION,
     Database,
@@ -254,6 +258,22 @@ MAX_SEARCHED_MESSAGES = 20_000
 MAX_SEARCHED_CHARS, EXCERPT_CHARS = 20_000, 90
 """Characters of a message in which the place for an excerpt is searched, and those of an excerpt
 after the word that was found."""
+READ_TEXTS_LINE = (
+    "[{0.asker!r} had {0.count} messages read here on {1:%Y-%m-%d %H:%M} UTC. Their text was "
+    "deleted. If it matters, read them again, or ask for the link again.]"
+)
+_READING_SQL = (
+    "SELECT DISTINCT conversation FROM items JOIN threads ON threads.id = thread"  # noqa: S608
+    f" WHERE {HAS_READ_TEXTS_SQL} AND created_at < ? ORDER BY conversation"
+)
+_READ_TEXTS_SQL = (
+    f"SELECT * FROM items WHERE {HAS_READ_TEXTS_SQL} AND created_at < ? AND (? OR thread"  # noqa: S608
+    f" NOT IN (SELECT thread FROM inbox WHERE {IS_OPEN} AND state = 'running')) ORDER BY id"
+)
+_ERASE_TEXTS_ON_SERVER_SQL = (
+    "UPDATE remotes SET erasure = 1 WHERE erasure = 0 AND thread = ?"
+    " AND kind IN ('conversation', 'response')"
+)
 MAX_ERASURE_TRIES = 20
 """Failed attempts to erase an object on a server, after which it is listed as not erasable."""
 
@@ -780,6 +800,35 @@ def forget_conversation(connection: SqlConnection, conversation: str) -> ForgetR
         files=tuple(files),
         threads=tuple(threads),
     )
+
+
+def erase_read_texts(
+    connection: SqlConnection, before: float = math.inf, names: Collection[str] = ()
+) -> None:
+    """Put a line in place of each text of other people (`ReadTexts`) that was read before then (Unix
+    seconds), and have what the model's server stores of its thread erased.
+
+    With `names`, only texts with one of them. Otherwise threads in which the model works now are
+    left out, because it has read the texts already and may store them on its server once more.
+    """
+    for conversation in select_values(connection, _READING_SQL, before):
+        # A turn begins under this lock, so it reads either the text or the line.
+        connection.lock_key(conversation)
+    for row in connection.execute(_READ_TEXTS_SQL, (before, bool(names))).fetchall():
+        item, seq, thread = decode_json(Item, row["item"]), row["seq"], row["thread"]
+        if not item.read or (names and not any(name in item.text for name in names)):
+            continue
+        when = datetime.fromtimestamp(row["created_at"], UTC)
+        line = READ_TEXTS_LINE.format(item.read, when)
+        bare, outcome = replace(item, text=line, read=None), Outcome("ok", line)
+        sql = "UPDATE items SET item = ? WHERE id = ?"
+        connection.execute(sql, (encode_json(bare), row["id"]))
+        # A linked message has no call. The handle stays: a schedule's next run continues there.
+        sql = "UPDATE calls SET outcome = ? WHERE seq = ? AND call_id = ?"
+        connection.execute(sql, (encode_json(outcome), seq, item.call_id))
+        connection.execute(_ERASE_TEXTS_ON_SERVER_SQL, (thread,))
+        if record := find_record(connection, thread):
+            store_record(replace(record, remote="", remote_upto=0))(connection)
 
 
 def list_idle_conversations(

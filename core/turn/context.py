@@ -17,7 +17,7 @@ from functools import partial
 from zoneinfo import ZoneInfo
 
 from core.base import text
-from core.base.errors import PostRemoved
+from core.base.errors import PostRemoved, Refusal
 from core.base.i18n import LANGUAGE, find_zone, say
 from core.base.markdown import Trust, find_addresses
 from core.base.tasks import run_together
@@ -35,6 +35,7 @@ from core.domain.messages import (
     Item,
     Message,
     Progress,
+    ReadTexts,
     render_quote,
 )
 from core.domain.ports import FetchAttachment, Platforms, Tool
@@ -63,6 +64,10 @@ LEFT_OUT = (
     "Anything already posted here stays visible."
 )
 """The sentence for the person if `ReadableThread` lacks something."""
+NO_LONGER_READABLE = (
+    "I stopped, because you can no longer read the messages that I read for this answer. Ask again "
+    "once you can."
+)
 FETCH_TIMEOUT_SECONDS = 10.0
 """Seconds that a turn waits for each of its files; all of them are downloaded at the same time."""
 
@@ -342,6 +347,10 @@ class Preparation:
         if look_up is None or not run.origin.has_profile:
             # Nothing to look up, as on the page or in the terminal, or for a webhook.
             return rights, ()
+        for place in {item.read.place for item in turn.items if item.read}:
+            can_read = self.platforms.messengers[place.platform].can_read
+            if await can_read(before.author, place) is False:
+                raise Refusal(NO_LONGER_READABLE)
         command = run.parsed.command
         reads_context = not run.parsed.error if command is None else command.name == "quick-command"
         may_refer = run.origin.refers_to_others and not turn.items
@@ -628,13 +637,18 @@ def build_items(
     files that could not be downloaded. `spoken` are the words of its voice messages.
     """
     items: list[Item] = []
+    # Linked messages are items of their own, because Ponte keeps them for a day only.
+    groups = itertools.groupby(message.context, lambda quote: quote.place)
     for head, quotes in (
         (SENT_ALONG_HEADING, message.program_context),
-        (QUOTED_HEADING, message.context),
+        *((QUOTED_HEADING, tuple(group)) for _, group in groups),
     ):
         if quotes:
-            lines = "\n".join([head, *map(render_quote, quotes)])
-            items.append(Item(kind="message", role="user", text=lines, name=CONTEXT_NAME))
+            lines, place = "\n".join([head, *map(render_quote, quotes)]), quotes[0].place
+            read = place and ReadTexts(message.author.name, len(quotes), place)
+            items.append(
+                Item(kind="message", role="user", text=lines, name=CONTEXT_NAME, read=read)
+            )
     notes = [UNREADABLE.format(name=name) for name in missing]
     text = "\n".join([message.text, *notes]).strip()
     if items and not (text or files or spoken):  # the message consists of quotes alone
