@@ -351,9 +351,8 @@ def quote_of(message: discord.Message, me: int, most: int = DISCORD_QUOTE_CHARAC
     more += map(text.clean_text, _component_texts(message.components))
     texts = [text_of(message, me), *map(names_of(message, me).write, more)]
     words = "\n".join(filter(None, texts))
-    # Without any words the quote is empty; the files themselves are attached.
     names = ", ".join(file_name(file) for file in all_attachments(message))
-    files = f"[with the files {names}]" if names and words else ""
+    files = f"[with the files {names}]" if names else ""
     return Quote(
         text.clean_text(message.author.display_name),
         "\n".join(filter(None, [text.truncate_with_note(words, most), files])),

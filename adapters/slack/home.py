@@ -4,6 +4,7 @@ its Messages tab."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 
@@ -14,9 +15,10 @@ from adapters.slack.client import FAILURES
 from adapters.slack.events import Payload, author_home
 from adapters.slack.presence import SlackSigns
 from adapters.slack.render import Json
-from core.base.errors import NotStored
+from core.base.errors import NotStored, StatusUnknown
 from core.base.i18n import plural, say, use_locale
 from core.base.markdown import defang, to_plain_text
+from core.base.tasks import Backoff, retry
 from core.chat.approval_notices import MORE_REQUESTS
 from core.domain.changes import Overview
 from core.domain.messages import Address, Person
@@ -36,6 +38,7 @@ _CARD_BYTES, _ASKED_BYTES = 8_000, 1_500
 """
 _PROMPT_TITLE_CHARACTERS = 75
 """Characters of a suggested prompt's title."""
+_IDENTIFY_BACKOFF, _IDENTIFY_SECONDS = Backoff(2.0, max_seconds=60.0), 3600.0
 _ALL_SCHEDULES = "To list all your schedules, type `schedules`."
 _HELLO = "Mention me in a channel or send me a direct message. Type `help` for more."
 
@@ -57,7 +60,17 @@ class SlackHome:
 
     async def show(self, person: Person, channel: str, tab: str = "home") -> None:
         """Publish the person's Home tab, or suggest prompts in their Messages tab. `channel` is
-        their direct message with the bot."""
+        their direct message with the bot. If Slack cannot identify them, draw the tab again until
+        it can."""
+        with suppress(StatusUnknown):
+            await retry(
+                lambda: self._draw(person, channel, tab),
+                StatusUnknown,
+                _IDENTIFY_BACKOFF,
+                max_wait_seconds=_IDENTIFY_SECONDS,
+            )
+
+    async def _draw(self, person: Person, channel: str, tab: str) -> None:
         profile = (await self.signs.workspace.directory.profiles([person.id]))[person.id]
         address = Address("slack", channel, self.signs.workspace.team)
         with use_locale(profile.locale):
@@ -79,6 +92,8 @@ class SlackHome:
             # it is opened again.
             except (*FAILURES, NotStored) as error:
                 log.warning("could not update the Home tab", error=str(error))
+            if verdict.is_unknown:
+                raise StatusUnknown
 
     def show_after(self, person: Person, channel: str, receipt: Receipt) -> None:
         """Publish the Home tab again when the turn of a click there has ended. Its answer is in the

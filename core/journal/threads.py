@@ -267,7 +267,7 @@ _READING_SQL = (
     f" WHERE {HAS_READ_TEXTS_SQL} AND created_at < ? ORDER BY conversation"
 )
 _READ_TEXTS_SQL = (
-    f"SELECT * FROM items WHERE {HAS_READ_TEXTS_SQL} AND created_at < ? AND (? OR thread"  # noqa: S608
+    f"SELECT * FROM items WHERE {HAS_READ_TEXTS_SQL} AND created_at < ? AND (? = 1 OR thread"  # noqa: S608
     f" NOT IN (SELECT thread FROM inbox WHERE {IS_OPEN} AND state = 'running')) ORDER BY id"
 )
 _ERASE_TEXTS_ON_SERVER_SQL = (

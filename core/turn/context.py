@@ -354,6 +354,8 @@ class Preparation:
         command = run.parsed.command
         reads_context = not run.parsed.error if command is None else command.name == "quick-command"
         may_refer = run.origin.refers_to_others and not turn.items
+        # The text of a schedule that only posts it is not for the model.
+        may_refer = may_refer and not run.origin.answer_directly(before, command)
         # A decision may be half carried out, so its edit or deletion comes too late if an earlier
         # attempt at its turn began.
         decides = grammar.is_decision(before)
