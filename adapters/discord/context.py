@@ -154,7 +154,10 @@ class DiscordContext:
         with suppress(PonteError, *IN_DOUBT):
             found, total = await self._read_thread_of(original, parent)
         found = [one for one in found if has_readable_content(one)]
-        quotes = [replace(quote_of(one, own_id(client)), place=there) for one in found]
+        quotes = [
+            replace(quote_of(one, own_id(client), are_files_apart=True), place=there)
+            for one in found
+        ]
         texts = [quote.text for quote in quotes]
         chosen = choose_newest(texts, 0, found.index(original))
         return [quotes[n] for n in chosen], max(total, len(quotes))

@@ -343,7 +343,11 @@ class SlackContext:
                 post for post in posts if post in new_posts or post["ts"] == earlier.reference
             ]
         root = earlier.reference or str(posts[0]["ts"] if posts else "")
-        texts = [_content_of(post)[: incoming.EARLIER_MESSAGE_CHARACTERS] for post in new_posts]
+        # The JSON of forwarded messages is at least as long as their text.
+        texts = [
+            f"{text_of(post)}{post.get('attachments')}"[: incoming.EARLIER_MESSAGE_CHARACTERS]
+            for post in new_posts
+        ]
         needed = [n for n, post in enumerate(new_posts) if post["ts"] == root]
         quotes: list[Quote] = []
         files: list[Attachment] = []

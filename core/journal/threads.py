@@ -266,10 +266,8 @@ _READING_SQL = (
     "SELECT DISTINCT conversation FROM items JOIN threads ON threads.id = thread"  # noqa: S608
     f" WHERE {HAS_READ_TEXTS_SQL} AND created_at < ? ORDER BY conversation"
 )
-_READ_TEXTS_SQL = (
-    f"SELECT * FROM items WHERE {HAS_READ_TEXTS_SQL} AND created_at < ? AND (? = 1 OR thread"  # noqa: S608
-    f" NOT IN (SELECT thread FROM inbox WHERE {IS_OPEN} AND state = 'running')) ORDER BY id"
-)
+_READ_TEXTS_SQL = f"SELECT * FROM items WHERE {HAS_READ_TEXTS_SQL} AND created_at < ?"  # noqa: S608
+_IDLE_SQL = f" AND thread NOT IN (SELECT thread FROM inbox WHERE {IS_OPEN} AND state = 'running')"
 _ERASE_TEXTS_ON_SERVER_SQL = (
     "UPDATE remotes SET erasure = 1 WHERE erasure = 0 AND thread = ?"
     " AND kind IN ('conversation', 'response')"
@@ -805,8 +803,8 @@ def forget_conversation(connection: SqlConnection, conversation: str) -> ForgetR
 def erase_read_texts(
     connection: SqlConnection, before: float = math.inf, names: Collection[str] = ()
 ) -> None:
-    """Put a line in place of each text of other people (`ReadTexts`) that was read before then (Unix
-    seconds), and have what the model's server stores of its thread erased.
+    """Put a line in place of each text of other people (`ReadTexts`) that was read before then (in
+    Unix seconds), and have what the model's server stores of its thread erased.
 
     With `names`, only texts with one of them. Otherwise threads in which the model works now are
     left out, because it has read the texts already and may store them on its server once more.
@@ -814,7 +812,8 @@ def erase_read_texts(
     for conversation in select_values(connection, _READING_SQL, before):
         # A turn begins under this lock, so it reads either the text or the line.
         connection.lock_key(conversation)
-    for row in connection.execute(_READ_TEXTS_SQL, (before, bool(names))).fetchall():
+    sql = _READ_TEXTS_SQL if names else _READ_TEXTS_SQL + _IDLE_SQL
+    for row in connection.execute(sql, (before,)).fetchall():
         item, seq, thread = decode_json(Item, row["item"]), row["seq"], row["thread"]
         if not item.read or (names and not any(name in item.text for name in names)):
             continue

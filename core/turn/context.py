@@ -647,7 +647,7 @@ def build_items(
     ):
         if quotes:
             lines, place = "\n".join([head, *map(render_quote, quotes)]), quotes[0].place
-            read = place and ReadTexts(message.author.name, len(quotes), place)
+            read = ReadTexts(message.author.name, len(quotes), place) if place else None
             items.append(
                 Item(kind="message", role="user", text=lines, name=CONTEXT_NAME, read=read)
             )
