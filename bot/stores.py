@@ -119,7 +119,7 @@ MIGRATIONS = (
     ),
     Migration(  # texts of other people that were read, to erase them after a day
         "37e2585783181e4d.94fa2f2bd80ec9d7",
-        "CREATE INDEX items_read ON items (created_at) WHERE item LIKE '%\"read\":{%'",
+        "CREATE INDEX items_read ON items (created_at) WHERE item LIKE '%\"reading\":{%'",
     ),
 )
 """Changes since version 1."""

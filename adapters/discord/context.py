@@ -35,7 +35,7 @@ log = structlog.get_logger("discord")
 
 _LINK = re.compile(
     r"(?:https?://(?:\w+\.)?discord(?:app)?\.com|discord://[^\s/]*)/channels"
-    r"/(?P<guild>\d{1,20}|@me)/(?P<channel>\d{1,20})/(?P<message>\d{1,20})",
+    r"/(?:@me|(?P<guild>\d{1,20}))/(?P<channel>\d{1,20})/(?P<message>\d{1,20})",
     re.IGNORECASE,
 )
 """The address that Discord's *Copy Message Link* gives, or of the same message in its app."""
@@ -248,8 +248,8 @@ class DiscordContext:
         people write."""
         # Only threads of servers have messages of others. A click or schedule has written nothing.
         address = message.address
-        is_by_person = message.origin.is_attended and not message.is_click
-        if not (address.thread and address.workspace and is_by_person):
+        is_spoken = message.origin.is_attended and not message.is_click
+        if not (address.thread and address.workspace and is_spoken):
             return (), (), ()
         thread, source = int(address.thread), int(message.reply_to.source)
         thread_state = self.state.threads.get(thread)
@@ -308,6 +308,6 @@ def _file_id(attachment: Attachment) -> str:
 def find_message_links(text: str) -> Sequence[MessageLink]:
     """Return the links to messages in a text."""
     return [
-        MessageLink(match["channel"], match["message"], match["guild"].lower().removeprefix("@me"))
+        MessageLink(match["channel"], match["message"], match["guild"] or "")
         for match in _LINK.finditer(text)
     ]

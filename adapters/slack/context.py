@@ -55,12 +55,14 @@ _MORE_FILES = "I only read the newest {count} files in this thread."
 _SOMEBODY = re.compile(r"(?<!\w)@([UW][A-Z0-9]{5,})\b")
 """A mention with an id, because the name was not known when the message was stored."""
 _LINK = re.compile(
-    r"https?://(?P<workspace>(?:[\w-]+\.)*slack\.com(?:/client/\w+)?)(?:/x-p[\d-]+)?(?:/archives)?"
-    r"/(?P<channel>[CDG][A-Z0-9]+)/(?:p|thread/\w+-)(?P<message>\d+\.?\d*)"
-    r"(?:/?\?(?:[^\s<>|)]*&)?thread_ts=(?P<thread>\d+\.\d+))?",
+    r"https?://(?:(?:[\w-]+\.enterprise\.)?slack\.com|app\.slack\.com/client/E\w+"
+    r"|(?P<workspace>[\w-]+\.slack\.com(?:/client/\w+)?))(?:/x-p[\d-]+)?(?:/archives)?"
+    r"/(?P<channel>[CDG][A-Z0-9]+)/(?:p|thread/\w+-)(?P<seconds>\d{10})\.?(?P<rest>\d{6})"
+    r"(?:/?\?(?:[^\s<>|)]*&)?thread_ts=(?P<thread>\d{10}\.\d{6}))?",
     re.IGNORECASE,
 )
-"""The address that Slack's *Copy link* gives, or that a browser shows beside an open thread."""
+"""The address that Slack's *Copy link* gives, or that a browser shows for an open thread. That of a
+whole organization names no workspace."""
 _PERSON = re.compile(r"[UW][A-Z0-9]{5,}")
 """The id of a person."""
 
@@ -212,11 +214,11 @@ class SlackContext:
         api, here = self.workspace.api, message.address
         there = Address(here.platform, link.channel, here.workspace, is_shared=True)
         try:
-            # A channel that companies share can have one id in several workspaces.
+            # A channel that companies share can have one id in several workspaces. Without a
+            # workspace in the link, "//" is found in the URL.
             identity = await self.workspace.identify()
-            own_url = f"{identity['url']} /slack.com/ /app.slack.com/client/{here.workspace}/"
-            is_own = f"/{link.workspace}/" in own_url.lower()
-            if not (is_own or ".enterprise." in link.workspace or "/e" in link.workspace):
+            own_urls = f"{identity['url']} /app.slack.com/client/{here.workspace}/"
+            if f"/{link.workspace}/" not in own_urls.lower():
                 return LINK_UNREAD
             if link.channel != here.channel:
                 place = (await api.call("conversations.info", channel=link.channel))["channel"]
@@ -373,9 +375,8 @@ def find_message_links(text: str) -> Sequence[MessageLink]:
     return [
         MessageLink(
             match["channel"].upper(),
-            # In an address without a dot, the last six digits are the fraction of the second.
-            re.sub(r"\.?(\d{6})\Z", r".\1", match["message"]),
-            match["workspace"].lower(),
+            f"{match['seconds']}.{match['rest']}",
+            (match["workspace"] or "").lower(),
             match["thread"] or "",
         )
         for match in _LINK.finditer(text)
@@ -392,9 +393,8 @@ def _content_of(post: Json) -> str:
 def _is_reply(message: Message) -> bool:
     """Return whether a person wrote a message below another one in a thread of a channel."""
     source = Source.read(message.reply_to.source)
-    in_channel = message.address.is_shared and source.kind == "message"
-    in_channel = in_channel and message.origin.is_attended
-    return in_channel and source.thread not in ("", source.ts)
+    is_spoken = source.kind == "message" and message.origin.is_attended
+    return message.address.is_shared and is_spoken and source.thread not in ("", source.ts)
 
 
 def _file_id(attachment: Attachment) -> str:

@@ -144,9 +144,9 @@ class PlaceMessage:
 
 
 @dataclass(frozen=True, slots=True)
-class ReadTexts:
-    """Marks texts of other people that nobody sent to Ponte: it read them for the person `asker`,
-    and keeps them for a day. `count` is the number of messages, `place` where they stand."""
+class Reading:
+    """Marks a text with `count` messages of other people that nobody sent to Ponte: it read them at
+    `place` for the person with the name `asker`, and keeps them for a day."""
 
     asker: str
     count: int
@@ -450,7 +450,7 @@ class Item:
     spoken: str = ""
     """The words of the author's voice messages, as the model's server wrote them down."""
     shows_files: bool = False
-    read: ReadTexts | None = None
+    reading: Reading | None = None
 
 
 @dataclass(frozen=True, slots=True)

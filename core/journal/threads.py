@@ -28,7 +28,6 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,7 +52,7 @@ from core.domain.records import (
     Thread,
     TranscriptEntry,
 )
-from core.journal.turn_rows import HAS_READ_TEXTS_SQL, IS_OPEN
+from core.journal.turn_rows import HAS_READING_SQL
 from core.store.database import (
     ROWS_PER_TRANSACTION,
     Database,
@@ -258,19 +257,16 @@ MAX_SEARCHED_MESSAGES = 20_000
 MAX_SEARCHED_CHARS, EXCERPT_CHARS = 20_000, 90
 """Characters of a message in which the place for an excerpt is searched, and those of an excerpt
 after the word that was found."""
-READ_TEXTS_LINE = (
-    "[{0.asker!r} had {0.count} messages read here on {1:%Y-%m-%d %H:%M} UTC. Their text was "
-    "deleted. If it matters, read them again, or ask for the link again.]"
+READING_LINE = (
+    "[{0.asker!r} had {0.count} messages read here on {1} UTC. Their text was deleted. If it "
+    "matters, read them again, or ask for the link again.]"
 )
-_READING_SQL = (
-    "SELECT DISTINCT conversation FROM items JOIN threads ON threads.id = thread"  # noqa: S608
-    f" WHERE {HAS_READ_TEXTS_SQL} AND created_at < ? ORDER BY conversation"
-)
-_READ_TEXTS_SQL = f"SELECT * FROM items WHERE {HAS_READ_TEXTS_SQL} AND created_at < ?"  # noqa: S608
-_IDLE_SQL = f" AND thread NOT IN (SELECT thread FROM inbox WHERE {IS_OPEN} AND state = 'running')"
-_ERASE_TEXTS_ON_SERVER_SQL = (
-    "UPDATE remotes SET erasure = 1 WHERE erasure = 0 AND thread = ?"
-    " AND kind IN ('conversation', 'response')"
+_ERASE_READING_SQL = (
+    "UPDATE items SET item = :line WHERE id = :id",
+    # A linked message has no call. The handle stays: a schedule's next run continues there.
+    "UPDATE calls SET outcome = :outcome WHERE seq = :seq AND call_id = :call",
+    "UPDATE remotes SET erasure = 1 WHERE erasure = 0 AND thread = :thread"
+    " AND kind IN ('conversation', 'response')",
 )
 MAX_ERASURE_TRIES = 20
 """Failed attempts to erase an object on a server, after which it is listed as not erasable."""
@@ -800,34 +796,25 @@ def forget_conversation(connection: SqlConnection, conversation: str) -> ForgetR
     )
 
 
-def erase_read_texts(
-    connection: SqlConnection, before: float = math.inf, names: Collection[str] = ()
+def erase_readings(
+    connection: SqlConnection, before: float = math.inf, names: Collection[str] = ("",)
 ) -> None:
-    """Put a line in place of each text of other people (`ReadTexts`) that was read before then (in
-    Unix seconds), and have what the model's server stores of its thread erased.
-
-    With `names`, only texts with one of them. Otherwise threads in which the model works now are
-    left out, because it has read the texts already and may store them on its server once more.
-    """
-    for conversation in select_values(connection, _READING_SQL, before):
-        # A turn begins under this lock, so it reads either the text or the line.
-        connection.lock_key(conversation)
-    sql = _READ_TEXTS_SQL if names else _READ_TEXTS_SQL + _IDLE_SQL
+    """Put a line in place of each text with messages of other people (`Reading`) that was read
+    before then (in Unix seconds) and has one of `names`, and have what the model's server stores of
+    its thread erased."""
+    sql = f"SELECT * FROM items WHERE {HAS_READING_SQL} AND created_at < ?"  # noqa: S608
     for row in connection.execute(sql, (before,)).fetchall():
-        item, seq, thread = decode_json(Item, row["item"]), row["seq"], row["thread"]
-        if not item.read or (names and not any(name in item.text for name in names)):
-            continue
-        when = datetime.fromtimestamp(row["created_at"], UTC)
-        line = READ_TEXTS_LINE.format(item.read, when)
-        bare, outcome = replace(item, text=line, read=None), Outcome("ok", line)
-        sql = "UPDATE items SET item = ? WHERE id = ?"
-        connection.execute(sql, (encode_json(bare), row["id"]))
-        # A linked message has no call. The handle stays: a schedule's next run continues there.
-        sql = "UPDATE calls SET outcome = ? WHERE seq = ? AND call_id = ?"
-        connection.execute(sql, (encode_json(outcome), seq, item.call_id))
-        connection.execute(_ERASE_TEXTS_ON_SERVER_SQL, (thread,))
-        if record := find_record(connection, thread):
-            store_record(replace(record, remote="", remote_upto=0))(connection)
+        item = decode_json(Item, row["item"])
+        if item.reading and any(name in item.text for name in names):
+            when = time.strftime("%Y-%m-%d %H:%M", time.gmtime(row["created_at"]))
+            line = READING_LINE.format(item.reading, when)
+            values = {**row, "line": encode_json(replace(item, text=line, reading=None))}
+            values |= {"call": item.call_id, "outcome": encode_json(Outcome("ok", line))}
+            for sql in _ERASE_READING_SQL:
+                connection.execute(sql, values)
+            # The thread's next turn begins a new conversation there.
+            if record := find_record(connection, row["thread"]):
+                store_record(replace(record, remote="", remote_upto=0))(connection)
 
 
 def list_idle_conversations(

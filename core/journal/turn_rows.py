@@ -95,8 +95,8 @@ INBOX_TABLE = TableDeclaration(
     ),
     deleted_by=("person", "conversation"),
 )
-HAS_READ_TEXTS_SQL = "item LIKE '%\"read\":{%'"
-"""The condition for items that may have texts of other people (`ReadTexts`)."""
+HAS_READING_SQL = "item LIKE '%\"reading\":{%'"
+"""The condition for items that may have texts of other people (`Reading`)."""
 ITEMS_TABLE = TableDeclaration(
     name="items",
     whose="turn",
@@ -119,7 +119,7 @@ ITEMS_TABLE = TableDeclaration(
     indexes=(
         Index("items_thread", "thread, id"),
         Index("items_seq", "seq"),
-        Index("items_read", "created_at", HAS_READ_TEXTS_SQL),
+        Index("items_read", "created_at", HAS_READING_SQL),
         Index("items_person", "person, thread"),
     ),
     deleted_by=("seq", "thread"),

@@ -15,7 +15,7 @@ from types import MappingProxyType
 from core.base.errors import PonteError, ToolError
 from core.base.i18n import find_zone, format_moment, plural
 from core.base.text import choose_newest, clip_line, truncate
-from core.domain.messages import Message, PlaceMessage, ReadTexts
+from core.domain.messages import Message, PlaceMessage, Reading
 from core.domain.ports import Messenger
 from core.domain.records import Outcome, ToolContext
 from core.tools.tool import (
@@ -126,8 +126,8 @@ class PlaceReadingSource(FixedToolSource):
         when = format_moment(begin)
         what = plural(*(_READ_NEWEST if is_cut else _READ), len(lines), when=when)
         result = {"what": what, "note": _NOTE, "messages": lines}
-        read = ReadTexts(ctx.asker.name, len(lines), ctx.address)
-        return Outcome("ok", compact_json(result), sources=(what,), read=read)
+        reading = Reading(ctx.asker.name, len(lines), ctx.address)
+        return Outcome("ok", compact_json(result), sources=(what,), reading=reading)
 
 
 def _refuse(sentence: str) -> Outcome:

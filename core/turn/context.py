@@ -35,7 +35,7 @@ from core.domain.messages import (
     Item,
     Message,
     Progress,
-    ReadTexts,
+    Reading,
     render_quote,
 )
 from core.domain.ports import FetchAttachment, Platforms, Tool
@@ -347,7 +347,7 @@ class Preparation:
         if look_up is None or not run.origin.has_profile:
             # Nothing to look up, as on the page or in the terminal, or for a webhook.
             return rights, ()
-        for place in {item.read.place for item in turn.items if item.read}:
+        for place in {item.reading.place for item in turn.items if item.reading}:
             can_read = self.platforms.messengers[place.platform].can_read
             if await can_read(before.author, place) is False:
                 raise Refusal(NO_LONGER_READABLE)
@@ -647,10 +647,8 @@ def build_items(
     ):
         if quotes:
             lines, place = "\n".join([head, *map(render_quote, quotes)]), quotes[0].place
-            read = ReadTexts(message.author.name, len(quotes), place) if place else None
-            items.append(
-                Item(kind="message", role="user", text=lines, name=CONTEXT_NAME, read=read)
-            )
+            reading = Reading(message.author.name, len(quotes), place) if place else None
+            items.append(Item("message", "user", lines, name=CONTEXT_NAME, reading=reading))
     notes = [UNREADABLE.format(name=name) for name in missing]
     text = "\n".join([message.text, *notes]).strip()
     if items and not (text or files or spoken):  # the message consists of quotes alone

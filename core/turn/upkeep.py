@@ -20,7 +20,7 @@ from core.domain.messages import Address, Person
 from core.domain.ports import NO_STEP
 from core.domain.records import ForgetResult
 from core.journal.jobs import Peers
-from core.journal.threads import erase_read_texts
+from core.journal.threads import erase_readings
 from core.people.audit import audit_step
 from core.store.database import Database
 from core.turn.run import Assistant, TurnConfigs
@@ -110,8 +110,7 @@ class Upkeep:
         for duty in (
             self._settle_reservations,
             self._forget_all_idle,
-            self._drop_undo_images,
-            self._erase_read_texts,
+            self._erase_old_texts,
             self._sweep_files,
             self._purge_logs_and_people,
             self.erase,
@@ -149,15 +148,12 @@ class Upkeep:
         if settled := await self.people.budget.settle_ended_turns():
             log.info("settled open reservations at their maximum", count=settled)
 
-    async def _drop_undo_images(self) -> None:
-        """Erase the rows that were stored to undo changes, once a change is too old to be
-        undone."""
-        await self.changes.ledger.erase_old_rows(time.time() - UNDO_LIFETIME_SECONDS)
-
-    async def _erase_read_texts(self) -> None:
-        # The next round comes an hour later, and no text may be older than a day.
+    async def _erase_old_texts(self) -> None:
+        """Erase what was read of other people's messages before it is a day old, and the rows that
+        were stored to undo changes, once a change is too old to be undone."""
         before = time.time() - DAY_SECONDS + ROUND_INTERVAL_SECONDS
-        await self.database.write(lambda c: erase_read_texts(c, before))
+        await self.database.write(lambda c: erase_readings(c, before))
+        await self.changes.ledger.erase_old_rows(time.time() - UNDO_LIFETIME_SECONDS)
 
     async def _sweep_files(self) -> None:
         """Remove files of messages that were never accepted, and old copies of the database from
