@@ -258,8 +258,8 @@ MAX_SEARCHED_CHARS, EXCERPT_CHARS = 20_000, 90
 """Characters of a message in which the place for an excerpt is searched, and those of an excerpt
 after the word that was found."""
 READING_LINE = (
-    "[On {1} UTC, {0.asker!r} had other people's messages read ({0.count}). Their text was deleted. "
-    "If it matters, read them again, or ask for the link again.]"
+    "[On {1} UTC, {0.asker!r} had other people's messages read ({0.count}). Their text was deleted."
+    " If it matters, read them again, or ask for the link again.]"
 )
 _ERASE_READING_SQL = (
     "UPDATE items SET item = :line WHERE id = :id",

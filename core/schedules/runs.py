@@ -203,6 +203,7 @@ class ScheduleOrigin(Origin):
         "A schedule of the asker sent this message now; nobody typed it. Do what it says without "
         "asking back."
     )
+    refers_to_others = False
 
     schedules: Schedules
     people: People

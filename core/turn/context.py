@@ -353,9 +353,9 @@ class Preparation:
                 raise Refusal(NO_LONGER_READABLE)
         command = run.parsed.command
         reads_context = not run.parsed.error if command is None else command.name == "quick-command"
-        may_refer = run.origin.refers_to_others and not turn.items
-        # The text of a schedule that only posts it is not for the model.
-        may_refer = may_refer and not run.origin.answer_directly(before, command)
+        # An address may be that of a message, also in a schedule's text, unless it is only posted.
+        may_refer = run.origin.refers_to_others or "://" in before.text
+        may_refer = may_refer and not (turn.items or run.origin.answer_directly(before, command))
         # A decision may be half carried out, so its edit or deletion comes too late if an earlier
         # attempt at its turn began.
         decides = grammar.is_decision(before)

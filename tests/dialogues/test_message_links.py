@@ -340,8 +340,8 @@ async def test_links_on_discord(discord: FakeDiscord, tmp_path: Path) -> None:
     left = discord.guild("Left", ana, rui)
     lost = await rui.say("the bot is gone", discord.text_channel(left, "plans"))
     left.with_bot = False
-    hosts = ["https://discord.com", "HTTPS://Discord.COM", "https://canary.discord.com",
-             "http://discordapp.com", "discord://-", "discord://"]  # fmt: skip
+    hosts = ["https://discord.com", "HTTPS://Discord.COM", "https://canary.discord.com"]
+    hosts += ["http://discordapp.com", "discord://-", "discord://"]
     for guild_id, post, may_read in (
         (guild.id, linked, True),
         (guild.id, offer, True),
