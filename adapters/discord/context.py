@@ -35,7 +35,7 @@ log = structlog.get_logger("discord")
 
 _LINK = re.compile(
     r"(?:https?://(?:\w+\.)?discord(?:app)?\.com|discord://[^\s/]*)/channels"
-    r"/(?:@me|(?P<guild>\d{1,20}))/(?P<channel>\d{1,20})/(?P<message>\d{1,20})",
+    r"/(?:@me|(?P<workspace>\d{1,20}))/(?P<channel>\d{1,20})/(?P<message>\d{1,20})",
     re.IGNORECASE,
 )
 """The address that Discord's *Copy Message Link* gives, or of the same message in its app."""
@@ -307,7 +307,4 @@ def _file_id(attachment: Attachment) -> str:
 
 def find_message_links(text: str) -> Sequence[MessageLink]:
     """Return the links to messages in a text."""
-    return [
-        MessageLink(match["channel"], match["message"], match["guild"] or "")
-        for match in _LINK.finditer(text)
-    ]
+    return [MessageLink(**match.groupdict("")) for match in _LINK.finditer(text)]

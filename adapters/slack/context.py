@@ -35,7 +35,7 @@ from core.chat.message_links import (
     MessageLink,
     read_links,
 )
-from core.domain.messages import Address, Attachment, Message, PlaceMessage, Quote, ReplyTo, turn_id
+from core.domain.messages import Attachment, Message, PlaceMessage, Quote, ReplyTo, turn_id
 from core.domain.records import PlatformMember
 from core.journal.journal import Journal
 
@@ -212,7 +212,7 @@ class SlackContext:
         others read the answer.
         """
         api, here = self.workspace.api, message.address
-        there = Address(here.platform, link.channel, here.workspace, is_shared=True)
+        there = replace(here, channel=link.channel, is_shared=True)
         try:
             # A channel that companies share can have one id in several workspaces. Without a
             # workspace in the link, "//" is found in the URL.

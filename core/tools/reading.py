@@ -126,8 +126,12 @@ class PlaceReadingSource(FixedToolSource):
         when = format_moment(begin)
         what = plural(*(_READ_NEWEST if is_cut else _READ), len(lines), when=when)
         result = {"what": what, "note": _NOTE, "messages": lines}
-        reading = Reading(ctx.asker.name, len(lines), ctx.address)
-        return Outcome("ok", compact_json(result), sources=(what,), reading=reading)
+        return Outcome(
+            "ok",
+            compact_json(result),
+            sources=(what,),
+            reading=Reading(ctx.asker.name, len(lines), ctx.address),
+        )
 
 
 def _refuse(sentence: str) -> Outcome:

@@ -641,10 +641,8 @@ def build_items(
     items: list[Item] = []
     # Linked messages are items of their own, because Ponte keeps them for a day only.
     groups = itertools.groupby(message.context, lambda quote: quote.place)
-    for head, quotes in (
-        (SENT_ALONG_HEADING, message.program_context),
-        *((QUOTED_HEADING, tuple(group)) for _, group in groups),
-    ):
+    texts = [(QUOTED_HEADING, tuple(group)) for _, group in groups]
+    for head, quotes in ((SENT_ALONG_HEADING, message.program_context), *texts):
         if quotes:
             lines, place = "\n".join([head, *map(render_quote, quotes)]), quotes[0].place
             reading = Reading(message.author.name, len(quotes), place) if place else None
