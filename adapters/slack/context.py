@@ -56,7 +56,7 @@ _SOMEBODY = re.compile(r"(?<!\w)@([UW][A-Z0-9]{5,})\b")
 """A mention with an id, because the name was not known when the message was stored."""
 _LINK = re.compile(
     r"https?://(?:(?:[\w-]+\.enterprise\.)?slack\.com|app\.slack\.com/client/E\w+"
-    r"|(?P<workspace>[\w-]+\.slack\.com(?:/client/\w+)?))(?:/x-p[\d-]+)?(?:/archives)?"
+    r"|(?P<workspace>[\w-]+\.slack\.com(?:/client/\w+)?))(?:/x-p[\d-]+)?(?:/archives|/messages)?"
     r"/(?P<channel>[CDG][A-Z0-9]+)/(?:p|thread/\w+-)(?P<seconds>\d{10})\.?(?P<rest>\d{6})"
     r"(?:/?\?(?:[^\s<>|)]*&)?thread_ts=(?P<thread>\d{10}\.\d{6}))?",
     re.IGNORECASE,
