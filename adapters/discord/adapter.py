@@ -283,7 +283,7 @@ class DiscordAdapter(ChatPlatform):
         # Without the intent, Discord sends the messages of others without their text.
         if any(map(is_withheld, others)):
             raise Undeliverable(reason="the intent Message Content is off")
-        quotes = [(m, quote_of(m, me)) for m in others]
+        quotes = [(m, quote_of(m, me, are_files_apart=True)) for m in others]
         messages = [
             PlaceMessage(
                 m.created_at.timestamp(), quote.name, quote.text, str(m.id), m.author.id == me

@@ -209,7 +209,6 @@ class McpOrigin(Origin):
     changes: ChangeService
     contexts: ToolContexts
     has_profile = False
-    refers_to_others = False
 
     async def check_start(self, turn: Turn) -> str:
         """Reserve the turn in the allowances of the person. Raise RunSkipped if one is used up.

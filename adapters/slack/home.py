@@ -3,6 +3,7 @@ its Messages tab."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -36,6 +37,8 @@ _CARD_BYTES, _ASKED_BYTES = 8_000, 1_500
 """
 _PROMPT_TITLE_CHARACTERS = 75
 """Characters of a suggested prompt's title."""
+_IDENTIFY_PAUSES_SECONDS = (1.0, 5.0, *[30.0] * 120)
+"""Pauses between attempts to draw the Home tab of a person whom Slack could not identify."""
 _ALL_SCHEDULES = "To list all your schedules, type `schedules`."
 _HELLO = "Mention me in a channel or send me a direct message. Type `help` for more."
 
@@ -53,18 +56,21 @@ class SlackHome:
         """Draw the tab of the App Home that a person has opened, by Slack's event about that."""
         team = self.signs.workspace.team
         person = Person("slack", str(event["user"]), author_home(team, body, event))
-        await self.show(person, str(event.get("channel", "")), str(event.get("tab")))
+        for pause in _IDENTIFY_PAUSES_SECONDS:
+            if await self.show(person, str(event.get("channel", "")), str(event.get("tab"))):
+                return
+            await asyncio.sleep(pause)
 
-    async def show(self, person: Person, channel: str, tab: str = "home") -> None:
+    async def show(self, person: Person, channel: str, tab: str = "home") -> bool:
         """Publish the person's Home tab, or suggest prompts in their Messages tab. `channel` is
-        their direct message with the bot."""
+        their direct message with the bot. Return False if Slack cannot identify them now."""
         profile = (await self.signs.workspace.directory.profiles([person.id]))[person.id]
         address = Address("slack", channel, self.signs.workspace.team)
         with use_locale(profile.locale):
             start = await find_starting_points(self.board, self.policy, person, address)
             if tab == "messages":
                 await self._suggest_prompts(channel, start)
-                return
+                return True
             verdict = await self.policy.may(person, address, "chat")
             try:
                 # Somebody who may not chat sees only the reason for that.
@@ -79,6 +85,7 @@ class SlackHome:
             # it is opened again.
             except (*FAILURES, NotStored) as error:
                 log.warning("could not update the Home tab", error=str(error))
+        return not verdict.is_unknown
 
     def show_after(self, person: Person, channel: str, receipt: Receipt) -> None:
         """Publish the Home tab again when the turn of a click there has ended. Its answer is in the

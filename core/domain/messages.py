@@ -144,6 +144,16 @@ class PlaceMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """Marks a text with `count` messages of other people that nobody sent to Ponte: it read them at
+    `place` for the person with the name `asker`, and keeps them for a day."""
+
+    asker: str
+    count: int
+    place: Address
+
+
+@dataclass(frozen=True, slots=True)
 class Quote:
     """A text around a person's message that they did not write for it: an earlier message of the
     thread, or the message that they reply to. The model reads it as context, never as an
@@ -159,6 +169,8 @@ class Quote:
     is_replied_to: bool = False
     reference: str = ""
     is_note: bool = False
+    place: Address | None = None
+    """The channel of a linked message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -438,6 +450,7 @@ class Item:
     spoken: str = ""
     """The words of the author's voice messages, as the model's server wrote them down."""
     shows_files: bool = False
+    reading: Reading | None = None
 
 
 @dataclass(frozen=True, slots=True)

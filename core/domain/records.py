@@ -15,7 +15,7 @@ from typing import Any, Literal, Protocol
 from core.base.errors import ModelError, NotAllowed, StatusUnknown, ToolError
 from core.base.i18n import LANGUAGE, nearest_locale, say
 from core.domain.changes import Draft
-from core.domain.messages import Address, Answer, File, Item, Message, Person, Post, Usage
+from core.domain.messages import Address, Answer, File, Item, Message, Person, Post, Reading, Usage
 from core.domain.rows import Chart, RowsResult
 
 FINAL_STATES = ("done", "stopped", "failed", "undeliverable", "removed", "withdrawn")
@@ -451,6 +451,7 @@ class Outcome:
     shows_files: bool = False
     problem: str = ""
     """What failed, for a person, where `text` words it for a model."""
+    reading: Reading | None = None
     row_keys: tuple[str, ...] | None = None
     """The rows that were found or would be changed, as `TABLE/ID`; None if it is not about rows."""
 
@@ -463,6 +464,7 @@ class Outcome:
             text=self.text + note,
             files=self.files,
             shows_files=self.shows_files,
+            reading=self.reading,
         )
 
 

@@ -28,7 +28,8 @@ from core.domain.messages import (
     encode_json,
     remove_quotes_of,
 )
-from core.domain.records import FINAL_STATES, Thread
+from core.domain.records import FINAL_STATES
+from core.journal.threads import erase_readings, find_record, store_record
 from core.money import budget
 from core.people.rules import OIDC_PLATFORM
 from core.store.database import (
@@ -682,6 +683,7 @@ def _remove_from_other_texts(work: _ErasureWork) -> None:
             _update(work, "UPDATE items SET item = ? WHERE id = ?", bare, number)
     # Quotes of the person's messages.
     names = work.who.names | {work.who.id}
+    erase_readings(work.connection, names=names)
     for conversation in work.places.shared:
         rows = work.connection.execute(
             "SELECT seq, message FROM inbox WHERE conversation = :conversation"
@@ -716,15 +718,12 @@ def _clear_records(work: _ErasureWork) -> None:
         for id in select_values(work.connection, sql, conversation)
     }
     for id in sorted(shared.union(work.places.decided_threads)):
-        sql = "SELECT record FROM threads WHERE id = ?"
-        if text := select_value(work.connection, sql, id):
-            record = decode_json(Thread, text)
+        if record := find_record(work.connection, id):
             people = (FORGOTTEN_ID if p == work.who.key else p for p in record.participants)
             container = "" if id in shared else record.container
             # `remote_upto` is the last turn that the server's conversation contains.
             bare = replace(record, remote="", remote_upto=0, container=container)
-            bare = replace(bare, participants=tuple(people))
-            _update(work, "UPDATE threads SET record = ? WHERE id = ?", encode_json(bare), id)
+            store_record(replace(bare, participants=tuple(people)))(work.connection)
 
 
 def _find_items(

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import math
 import re
 import secrets
 import sqlite3
@@ -44,12 +45,14 @@ from core.domain.records import (
     ForgetResult,
     HistoryEntry,
     Need,
+    Outcome,
     Provenance,
     Remote,
     SearchHit,
     Thread,
     TranscriptEntry,
 )
+from core.journal.turn_rows import HAS_READING_SQL
 from core.store.database import (
     ROWS_PER_TRANSACTION,
     Database,
@@ -254,6 +257,17 @@ MAX_SEARCHED_MESSAGES = 20_000
 MAX_SEARCHED_CHARS, EXCERPT_CHARS = 20_000, 90
 """Characters of a message in which the place for an excerpt is searched, and those of an excerpt
 after the word that was found."""
+READING_LINE = (
+    "[On {1} UTC, {0.asker!r} had other people's messages read ({0.count}). Their text was deleted."
+    " If it matters, read them again, or ask for the link again.]"
+)
+_ERASE_READING_SQL = (
+    "UPDATE items SET item = :line WHERE id = :id",
+    # A linked message has no call. The handle stays: a schedule's next run continues there.
+    "UPDATE calls SET outcome = :outcome WHERE seq = :seq AND call_id = :call",
+    "UPDATE remotes SET erasure = 1 WHERE erasure = 0 AND thread = :thread"
+    " AND kind IN ('conversation', 'response')",
+)
 MAX_ERASURE_TRIES = 20
 """Failed attempts to erase an object on a server, after which it is listed as not erasable."""
 
@@ -780,6 +794,27 @@ def forget_conversation(connection: SqlConnection, conversation: str) -> ForgetR
         files=tuple(files),
         threads=tuple(threads),
     )
+
+
+def erase_readings(
+    connection: SqlConnection, before: float = math.inf, names: Collection[str] = ("",)
+) -> None:
+    """Put a line in place of each text with messages of other people (`Reading`) that was read
+    before then (in Unix seconds) and has one of `names`, and have what the model's server stores of
+    its thread erased."""
+    sql = f"SELECT * FROM items WHERE {HAS_READING_SQL} AND created_at < ?"  # noqa: S608
+    for row in connection.execute(sql, (before,)).fetchall():
+        item = decode_json(Item, row["item"])
+        if item.reading and any(name in item.text for name in names):
+            when = time.strftime("%Y-%m-%d %H:%M", time.gmtime(row["created_at"]))
+            line = READING_LINE.format(item.reading, when)
+            values = {**row, "line": encode_json(replace(item, text=line, reading=None))}
+            values |= {"call": item.call_id, "outcome": encode_json(Outcome("ok", line))}
+            for sql in _ERASE_READING_SQL:
+                connection.execute(sql, values)
+            # The thread's next turn begins a new conversation there.
+            if record := find_record(connection, row["thread"]):
+                store_record(replace(record, remote="", remote_upto=0))(connection)
 
 
 def list_idle_conversations(

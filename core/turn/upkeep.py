@@ -20,6 +20,7 @@ from core.domain.messages import Address, Person
 from core.domain.ports import NO_STEP
 from core.domain.records import ForgetResult
 from core.journal.jobs import Peers
+from core.journal.threads import erase_readings
 from core.people.audit import audit_step
 from core.store.database import Database
 from core.turn.run import Assistant, TurnConfigs
@@ -109,7 +110,7 @@ class Upkeep:
         for duty in (
             self._settle_reservations,
             self._forget_all_idle,
-            self._drop_undo_images,
+            self._erase_old_texts,
             self._sweep_files,
             self._purge_logs_and_people,
             self.erase,
@@ -147,9 +148,11 @@ class Upkeep:
         if settled := await self.people.budget.settle_ended_turns():
             log.info("settled open reservations at their maximum", count=settled)
 
-    async def _drop_undo_images(self) -> None:
-        """Erase the rows that were stored to undo changes, once a change is too old to be
-        undone."""
+    async def _erase_old_texts(self) -> None:
+        """Erase what was read of other people's messages before it is a day old, and the rows that
+        were stored to undo changes, once a change is too old to be undone."""
+        before = time.time() - DAY_SECONDS + ROUND_INTERVAL_SECONDS
+        await self.database.write(lambda c: erase_readings(c, before))
         await self.changes.ledger.erase_old_rows(time.time() - UNDO_LIFETIME_SECONDS)
 
     async def _sweep_files(self) -> None:

@@ -20,6 +20,7 @@ from core.chat.message_links import (
 )
 from core.domain.messages import Address, Message, Person, ReplyTo
 from core.domain.records import ModelEvent, RoundCompleted, RoundRequest
+from core.schedules.schedule import ScheduleDraft, ScheduleRule
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import Choices, allow_list, make_choices
 from tests.fakes.discord import FakeDiscord
@@ -27,6 +28,7 @@ from tests.fakes.discord.rest import HAS_THREAD
 from tests.fakes.discord.world import CONNECT, READ_HISTORY, TEXT, THREAD, VIEW, VOICE
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
+from tests.fakes.schedules import put_schedule
 from tests.fakes.slack import TEAM, Post, SlackChannel
 from tests.fakes.slack.records import BOT_USER
 from tests.slack.bot import Setting, Workplace, workplace
@@ -97,6 +99,76 @@ async def test_a_message_and_its_thread_are_read(tmp_path: Path) -> None:
             assert "make it 800" in read
             assert "unrelated" not in read
             assert LINK_UNREAD not in answer
+
+
+@pytest.mark.parametrize(
+    ("form", "is_own"),
+    [
+        ("https://ACME.slack.com/x-p1-2-3/archives/{channel}/p{digits}", True),
+        ("http://acme.slack.com/archives/{channel}/p{digits}/?cid=C1#top", True),
+        ("https://slack.com/archives/{channel}/p{digits}", True),
+        ("https://acme.enterprise.slack.com/archives/{channel}/p{digits}", True),
+        ("https://app.slack.com/client/{team}/{channel}/thread/{channel}-{ts}", True),
+        ("https://app.slack.com/client/E0ACME/{channel}/thread/{channel}-{ts}?x=1", True),
+        ("HTTPS://ACME.SLACK.COM/ARCHIVES/{channel}/P{digits}", True),
+        ("https://globex.slack.com/archives/{channel}/p{digits}", False),
+        ("https://app.slack.com/client/T0GLOBEX/{channel}/thread/{channel}-{ts}", False),
+    ],
+)
+async def test_forms_of_links(tmp_path: Path, form: str, is_own: bool) -> None:
+    """Another company may know a shared channel by the same id: its links are not read."""
+    model = EchoModel()
+    async with workplace(tmp_path, Setting(model)) as w:
+        root = w.slack.say(w.bob, w.general, "the offer is 900")
+        reply = w.slack.say(w.bob, w.general, "make it 800", thread=root)
+        for post in (root, reply) if "/thread/" not in form else (root,):
+            digits, channel = post.ts.replace(".", ""), w.general.id
+            url = form.format(channel=channel, digits=digits, ts=post.ts, team=TEAM)
+            if post is reply:
+                url += f"{'&' if '?' in url else '?'}thread_ts={root.ts}"
+                if "#" in form:
+                    continue
+            read, answer = await ask(w, model, f"<{url}>")
+            for words in ("the offer is 900", "make it 800"):
+                assert (words in read) == is_own
+            assert (LINK_UNREAD in answer) != is_own
+
+
+async def test_files_of_linked_messages_are_named(tmp_path: Path) -> None:
+    model = EchoModel()
+    async with workplace(tmp_path, Setting(model)) as w:
+        root = w.slack.say(w.bob, w.general, "", files=[("plan.pdf", "application/pdf", b"%PDF")])
+        w.slack.say(w.bob, w.general, "see", files=[("a.csv", "text/csv", b"a")], thread=root)
+        read, answer = await ask(w, model, link(root))
+        assert "'Bob': [file: plan.pdf]" in read
+        assert "[file: a.csv]" in read
+        assert LINK_UNREAD not in answer
+
+
+@pytest.mark.parametrize("kind", ["ask", "post"])
+async def test_a_link_in_a_schedule_is_read_at_each_run(tmp_path: Path, kind: str) -> None:
+    """By its owner's rights. A text that is only posted is not for the model."""
+    model = EchoModel()
+    async with workplace(tmp_path, Setting(model)) as w:
+        sales = w.slack.channel("sales", w.alice, w.bob)
+        root = w.slack.say(w.bob, sales, "the offer is 900")
+        here = Address("slack", w.general.id, TEAM, is_shared=True)
+        to = w.bot.slack.destination_in(here, Person("slack", w.alice.id, TEAM))
+        rule = ScheduleRule("0 9 * * *")
+        draft = ScheduleDraft("ask" if kind == "ask" else "post", link(root)[1:-1], rule, "UTC")
+        schedules, inbox = w.bot.engine.schedules.store, w.bot.engine.conversations.inbox
+        schedule = await put_schedule(schedules, to, draft)
+        for number in range(2):
+            w.slack.say(w.bob, sales, f"reply {number}.", thread=root)
+            if number:
+                await w.slack.leave(w.alice.id, sales).acked.wait()
+            run = await schedules.run_now(schedule.id, str(number))
+            answer = await inbox.wait_for_answer(run.seq)
+            await schedules.settle_runs()
+            if kind == "ask":
+                assert ("reply 0." in input_of(model.asks[-1])) == (not number)
+            assert (LINK_UNREAD in answer.text) == (kind == "ask" and number == 1)
+        assert len(model.asks) == 2 * (kind == "ask")
 
 
 async def test_what_the_asker_or_the_bot_may_not_read_is_not_read(tmp_path: Path) -> None:
@@ -268,14 +340,18 @@ async def test_links_on_discord(discord: FakeDiscord, tmp_path: Path) -> None:
     left = discord.guild("Left", ana, rui)
     lost = await rui.say("the bot is gone", discord.text_channel(left, "plans"))
     left.with_bot = False
+    hosts = ["https://discord.com", "HTTPS://Discord.COM", "https://canary.discord.com"]
+    hosts += ["http://discordapp.com", "discord://-", "discord://"]
     for guild_id, post, may_read in (
         (guild.id, linked, True),
         (guild.id, offer, True),
         (guild.id, deleted, False),
         (other.id, plan, False),
         (left.id, lost, False),
+        *((guild.id, offer, True) for _ in range(3)),
     ):
-        url = f"https://discord.com/channels/{guild_id}/{post['channel_id']}/{post['id']}"
+        host = hosts[len(answers) % len(hosts)]
+        url = f"{host}/channels/{guild_id}/{post['channel_id']}/{post['id']}"
         await ana.mention(f"sum up {url}", here)
         await discord.wait_until(is_answered)
         read = input_of(model.asks[-1])

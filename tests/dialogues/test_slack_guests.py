@@ -123,6 +123,24 @@ async def test_where_slack_refuses_to_say_who_somebody_is_they_are_asked_to_try_
         assert (await w.ask("and now?")).visible_text == "You said: and now?"
 
 
+async def test_who_could_not_be_identified_gets_the_home_tab_as_soon_as_they_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.slack.client.REFUSAL_SECONDS", 0.0)
+    monkeypatch.setattr("adapters.slack.home._IDENTIFY_PAUSES_SECONDS", [0.02] * 2_000)
+    async with workplace(tmp_path, replace(setting(), listed=False)) as w:
+        w.slack.api.faults.add("users.info", "missing_scope", 0)
+        w.slack.open_home(w.alice)
+        await w.until(lambda: len(w.calls("views.publish")) > 1)
+        home = w.slack.workspace.homes[w.alice.id]
+        assert "couldn't check in time" in str(home)
+        w.slack.api.faults.end("users.info")
+        await w.until(lambda: "Mention me" in str(w.slack.workspace.homes[w.alice.id]))
+        count = len(w.calls("views.publish"))
+        await w.ask("and now?")
+        assert len(w.calls("views.publish")) == count
+
+
 async def no_refusal_is_noted(w: Workplace) -> None:
     note, _ = await w.bot.engine.people.audit.read(event="action-refused")
     assert list(note) == []
