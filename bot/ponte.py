@@ -73,6 +73,8 @@ def summaries(settings: Settings) -> tuple[Health, ...]:
     of the start screen. No service is asked."""
     integration_lines = (face.summary(settings, settings) for face in settings.faces)
     shared = [Health("database", "on", name_engine(settings.database_url)), Health("config", "on")]
+    if settings.transcribe_model:
+        shared.append(Health("voice", "on", settings.transcribe_model))
     return (*shared, *(part for part in integration_lines if part))
 
 
