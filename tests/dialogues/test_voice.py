@@ -332,6 +332,9 @@ async def test_a_voice_message_on_discord(tmp_path: Path) -> None:
                 await ana.speak(record(SPOKEN))
                 answer = await ana.wait_for_text(ANSWER)
                 assert answer["content"].removeprefix("> ") == QUOTED
+                memo = {"content_type": None, "duration_secs": None, "waveform": None}
+                await ana.speak(record("memo"), file={**memo, "filename": "memo.ogg"})
+                await ana.wait_for_text("I understood: memo")
                 first = await ana.mention("hello", channel)
                 threads = discord.world.channels
                 await discord.wait_until(lambda: int(first["id"]) in threads)
@@ -346,7 +349,7 @@ async def test_a_voice_message_on_discord(tmp_path: Path) -> None:
                 answer = await ana.wait_for_text("Hi.", threads[int(second["id"])])
                 assert "I understood" not in answer["content"]
         requests = [r.body for r in team.openai.requests if r.path == PATH]
-        assert len(requests) == 2
+        assert len(requests) == 3
         assert not discord.world.unguarded
 
 
