@@ -103,8 +103,6 @@ _PLAIN_FIELDS = frozenset({
     "mentions", "mention_roles", "guild_id", "member", "message_reference", "flags",
 })  # fmt: skip
 """The fields of a message that are read if the SDK cannot read all of them."""
-_FILE_FIELDS = {"id", "filename", "size", "url", "proxy_url"}
-"""The fields without which the SDK reads no attachment."""
 SESSION_EVENTS = ("READY", "RESUMED")
 """Events without which a session is of no use. If one cannot be read, Ponte connects again."""
 CLOCK_DIFFERENCE = datetime.timedelta(minutes=5)
@@ -374,9 +372,8 @@ def keep_plain_fields(data: Mapping[str, Any]) -> Any:
     for name in ("attachments", "mentions", "mention_roles"):
         plain[name] = [entry for entry in plain.get(name) or () if entry]
     # The waveform is a picture of a voice message. It need not be valid base64.
-    files = ({**file, "waveform": None} for file in plain["attachments"])
-    plain["attachments"] = [file for file in files if file.keys() >= _FILE_FIELDS]
-    return plain | {"components": []}
+    files = [{**file, "waveform": None} for file in plain["attachments"]]
+    return {**plain, "attachments": files, "components": []}
 
 
 def complete_polls(value: Any) -> None:

@@ -231,7 +231,7 @@ class SlackHandlers:
         anything = re.compile(".*")
         app.action(anything)(self.ignore)
         app.view_closed(anything)(self.ignore)
-        for listen in (app.command, app.shortcut, app.view, app.options):
+        for listen in (app.shortcut, app.view, app.options):
             listen(anything)(self.on_unknown)
 
     async def on_command(self, ack: AsyncAck, command: dict[str, Any]) -> None:
@@ -575,23 +575,19 @@ class SlackHandlers:
         await ack()
 
     async def on_unknown(self, ack: AsyncAck, body: dict[str, Any]) -> None:
-        """Acknowledge a command, shortcut, form or menu that only another version of Ponte or of
-        the app's manifest has, with a sentence where Slack has a place for it."""
-        user = body.get("user_id") or body["user"]["id"]
+        """Acknowledge a shortcut, form or menu that only another version of Ponte or of the app's
+        manifest has, with a sentence where Slack has a place for it."""
+        user, url = body["user"]["id"], body.get("response_url", "")
         words = say(EVENT_FAILED, self.workspace.directory.locale(user))
-        blocks = (body.get("view") or {}).get("blocks") or ()
-        fields = [block["block_id"] for block in blocks if block["type"] == "input"]
-        match body.get("type", "command"):
-            case "command":
-                await ack(words)
-            case "block_suggestion":
-                await ack(options=[])
-            case "view_submission" if fields:
-                await ack(**_field_error(fields[0], words))
-            case _:
-                await ack()
-                place = SlackPlace(user, "", "", "", body.get("response_url", ""))
-                await self._respond(place, words)
+        blocks = (body.get("view") or {}).get("blocks", ())
+        field = next((block["block_id"] for block in blocks if block["type"] == "input"), "")
+        if body["type"] == "block_suggestion":
+            await ack(options=[])
+        elif field:
+            await ack(**_field_error(field, words))
+        else:
+            await ack()
+            await self._respond(SlackPlace(user, "", "", "", url), words)
 
     def _make_interaction(
         self,

@@ -116,9 +116,8 @@ _EDGES = re.compile(r"^[^\w/!>~<@#]+|[^\w~]+$|^_+|_+$")
 """What may stand around a command: marks of code, bold and quotes, the end of a sentence, signs.
 What is struck out or quoted as somebody's (`>`) is no command."""
 _EMOJI = re.compile(
-    r"^(?:{0})+|(?:{0})+$".format(
-        r"\s|:[\w+-]+:|[\u200d\ufe0f\u231a-\u23ff\u2600-\u275a\u2795-\u27bf\U0001f000-\U0001faff]"
-    )
+    r"^(\s|:[\w+-]+:|[\u200d\ufe0f\u231a-\u23ff\u2600-\u275a\u2795-\u27bf\U0001f000-\U0001faff])+"
+    r"|(\s|:[\w+-]+:|[\u200d\ufe0f\u231a-\u23ff\u2600-\u275a\u2795-\u27bf\U0001f000-\U0001faff])+$"
 )
 """Emoji at the ends of a message, also as Slack writes them: ":raised_hand::skin-tone-3:"."""
 _POLITE = re.compile(

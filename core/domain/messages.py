@@ -556,11 +556,10 @@ def too_large(attachment: Attachment) -> TooLarge | None:
 
 def mark_recording(file: Attachment, seconds: float | None = None) -> Attachment:
     """Return an attached file of the message's author, marked as a recording (`seconds` is set) if
-    it is audio, by its type or else by its name, or if the platform tells its length in seconds. A
-    model's server then writes down its words. A length that is not known is 0."""
-    is_named = file.type in _UNSPECIFIC_TYPES and file.name.lower().endswith(_AUDIO_SUFFIXES)
-    is_audio = seconds is not None or file.type.lower().startswith("audio/") or is_named
-    return replace(file, seconds=seconds or 0.0) if is_audio else file
+    it is audio by its type or its name, or if the platform tells its length in seconds. A model's
+    server then writes down its words. A length that is not known is 0."""
+    is_audio = file.type.lower().startswith("audio/") or file.name.lower().endswith(_AUDIO_SUFFIXES)
+    return replace(file, seconds=seconds or 0.0) if is_audio or seconds is not None else file
 
 
 def is_text(kind: str, name: str) -> bool:

@@ -85,7 +85,7 @@ TOO_LARGE_FOR_SERVICE = (
     "I couldn't listen to `{name}`: the file is too large for the service that turns speech into "
     "text. Send a shorter voice message, or write your message."
 )
-UNREADABLE = (
+RECORDING_UNREADABLE = (
     "I couldn't listen to `{name}`: it isn't a recording in a format that I know. Record it "
     "again, or write your message."
 )
@@ -93,7 +93,7 @@ NO_SPEECH = (
     "I heard no words in `{name}`. Record it again, closer to the microphone, or write your "
     "message."
 )
-KEY_REFUSED = (
+VOICE_KEY_REFUSED = (
     "I couldn't listen to `{name}`: the service that turns speech into text rejected Ponte's key. "
     "Contact the person who runs Ponte, or write your message."
 )
@@ -111,13 +111,13 @@ NOT_AVAILABLE = (
 )
 
 
-REFUSALS = (
+RECORDING_REFUSALS = (
     # "audio duration 1830.5 seconds is longer than 1400 seconds" (OpenAI, speakr issue 168),
     # "Maximum clip duration (30s) exceeded" (vLLM).
     (r"longer than|too long|max\w* \w+ duration", TOO_LONG_FOR_SERVICE),
     (r"too (large|big)|max\w* \w+ size|^413", TOO_LARGE_FOR_SERVICE),
     (r"too.short", NO_SPEECH),
-    (r"^4(00|15|22)", UNREADABLE),
+    (r"^4(00|15|22)", RECORDING_UNREADABLE),
     (r"", NOT_AVAILABLE),
 )
 """How servers refuse a recording (status, code and message), and the sentences for it."""
@@ -129,9 +129,9 @@ def _explain(fault: ModelServerFault) -> str:
     if fault.is_unknown_model:
         return UNKNOWN_MODEL
     if fault.is_wrong_key:
-        return KEY_REFUSED
+        return VOICE_KEY_REFUSED
     words = f"{fault.status} {fault.code} {fault.message}".lower()
-    return next(sentence for pattern, sentence in REFUSALS if re.search(pattern, words))
+    return next(sentence for pattern, sentence in RECORDING_REFUSALS if re.search(pattern, words))
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +158,7 @@ class Transcriber:
         if seconds > MAX_RECORDING_SECONDS:
             raise VoiceError(TOO_LONG, name=file.name, minutes=MAX_RECORDING_SECONDS // 60)
         if not suffix:
-            raise VoiceError(UNREADABLE, name=file.name)
+            raise VoiceError(RECORDING_UNREADABLE, name=file.name)
         call_id = f"voice:{file.id}"
         # At an unknown length, the longest that so many bytes can hold is reserved.
         paid = PaidRun(
