@@ -192,10 +192,10 @@ async def compose(
             deps, deps.read_file, stores.journal.record_object_to_erase
         )
         closing.push_async_callback(model.close)
+        parts = PartHealth(summaries(settings))
         if isinstance(model, ServedModel):
             model.list_tools = toolbox.list_specs
-
-        parts = PartHealth(summaries(settings))
+            parts.live["voice"] = lambda: model.check_voice(settings.transcribe_model)
         mcp_tools = next((t.source for t in tools if isinstance(t.source, McpToolSource)), None)
         if mcp_tools:
             parts.list_more = mcp_tools.list_states
@@ -233,7 +233,7 @@ async def compose(
             engine.card_listeners,
             engine.schedules,
             people.budget,
-            (*optional, "config"),
+            (*optional, "config", "voice"),
             next(
                 (titles for each in tools if (titles := getattr(each.source, "titles", None))), None
             ),

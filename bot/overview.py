@@ -27,7 +27,7 @@ async def find_overview(
     waiting = await views.list_requests(person, address)
     # A request that they can approve themself is in the first list and is not repeated. A person
     # can have several accounts, each with a key.
-    theirs = {request.change.id for request in waiting}
+    theirs = {change.id for change in waiting.changes}
     keys = scheduling.people.list_keys(person.key)
     asked = await run_together(
         *(

@@ -38,7 +38,7 @@ from core.base.i18n import LANGUAGE, say, translate_word
 from core.base.tasks import run_together
 from core.changes.cards import ChangeViews
 from core.commands.grammar import parse_command, render_command, split_change_id
-from core.domain.changes import SAMPLE_APPLIER, ChangeForm, ChangeState, Overview, PendingRequest
+from core.domain.changes import SAMPLE_APPLIER, ChangeForm, ChangeState, Overview, PendingRequests
 from core.domain.messages import Address, Card, ChangeAction, Message, Person, ReplyTo, turn_id
 from core.domain.ports import ChatPlatform, Platform, QuickCommands
 from core.domain.records import (
@@ -73,6 +73,8 @@ def summaries(settings: Settings) -> tuple[Health, ...]:
     of the start screen. No service is asked."""
     integration_lines = (face.summary(settings, settings) for face in settings.faces)
     shared = [Health("database", "on", name_engine(settings.database_url)), Health("config", "on")]
+    if settings.transcribe_model:
+        shared.append(Health("voice", "on", settings.transcribe_model))
     return (*shared, *(part for part in integration_lines if part))
 
 
@@ -179,7 +181,7 @@ class HealthBoard:
     async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
         return await self.views.find_form(press_id, person, address)
 
-    async def requests(self, person: Person, address: Address) -> Sequence[PendingRequest]:
+    async def requests(self, person: Person, address: Address) -> PendingRequests:
         return await self.views.list_requests(person, address)
 
     def on_requests_change(self, listener: Callable[[], None]) -> None:

@@ -75,7 +75,7 @@ _COMMAND = """\
 Propose to run a quick command. A person decides on it in Ponte; change_status then has the result.
 """
 _STATUS = "What became of a request: waiting, done with what was written, or denied with the reason"
-_REQUESTS = "The newest requests of the person, and what became of them"
+_REQUESTS = "The newest requests of the person, what became of them, and how many more there are"
 _CHART = """\
 A chart of figures, as data: `rows` has the arguments of nocodb_summarize, x and y name columns of \
 its result.
@@ -337,13 +337,15 @@ class McpTools:
         views = self.changes.views
         rights = await self._find_rights(caller, caller.own_address)
         requests = list[Json]()
-        for one in (await self._list_own(caller))[:MAX_LISTED_MCP_REQUESTS]:
+        changes = await self._list_own(caller)
+        for one in changes[:MAX_LISTED_MCP_REQUESTS]:
             entry = {"id": one.id, "state": _name_state(one)}
             if self._may_know(rights, one):
                 entry["what"] = views.builder.build_title(one)
             # These sentences contain no values of rows, so they need no right.
             requests.append({**entry, "outcome": await views.describe_outcome(one)})
-        return Outcome("ok", compact_json({"requests": requests}))
+        more = len(changes) - len(requests)
+        return Outcome("ok", compact_json({"requests": requests, "more": more}))
 
     async def _list_own(self, caller: Caller) -> Sequence[Change]:
         return await self.changes.ledger.list_of_person(caller.person.key, 1000)

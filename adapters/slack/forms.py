@@ -54,6 +54,7 @@ block-elements/select-menu-element, composition-objects/option-object.
 """
 TYPE_IT = "Type `/quick-command SLUG`, then the text or key=value."
 CHANGE_FORM = f"{CARD_ACTION_PREFIX}change"
+FORMS = (ASK_FORM, QUICK_COMMAND_FORM, INPUTS_FORM, REASON_FORM, FEEDBACK_FORM, CHANGE_FORM)
 """The callback id of the form that changes a proposal, and the action id of its button."""
 _CHANGE_FIELD_PREFIX = "change:"
 """The prefix of the block ids of its inputs. The position of the field in the form follows it,

@@ -124,12 +124,10 @@ def build_home_view(overview: Overview, start: StartingPoints, channel: str) -> 
     From top to bottom: the requests that wait for the person's decision, their own requests, their
     schedules with a button each, what is left of their allowances, and questions to try.
     """
-    cards = [request.card for request in overview.waiting]
     blocks = [render.build_header(say("Waiting for your approval"))]
-    if cards:
-        shown = cards[:MAX_HOME_CARDS]
+    if shown := overview.waiting.cards[:MAX_HOME_CARDS]:
         blocks += _separate(render.cards_blocks(shown, _CARD_BYTES * len(shown), tables=False))
-        if more := len(cards) - len(shown):
+        if more := len(overview.waiting.changes) - len(shown):
             blocks.append(_build_note(plural(*MORE_REQUESTS, more)))
     else:
         blocks.append(_build_paragraph(say("No requests are waiting for you.")))

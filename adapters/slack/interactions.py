@@ -30,6 +30,7 @@ from core.base.i18n import say, use_locale
 from core.base.text import clean_text
 from core.chat.incoming import (
     CODE_LATE,
+    EVENT_FAILED,
     FORM_LATE,
     SHOW_CODE,
     InteractionLimits,
@@ -215,19 +216,23 @@ class SlackHandlers:
     home: SlackHome
 
     def register(self, app: AsyncApp) -> None:
-        """Register these handlers with Bolt, which calls the first one that matches. The last two
+        """Register these handlers with Bolt, which calls the first one that matches. The last ones
         acknowledge what no other one handles, because Slack shows an error otherwise."""
         app.command(QUICK_COMMAND)(self.on_command)
         app.shortcut(forms.ASK_FORM)(self.on_shortcut)
         app.shortcut(forms.QUICK_COMMAND_FORM)(self.on_shortcut)
-        app.view(re.compile("^ponte_"))(self.on_form)
+        for form in forms.FORMS:
+            app.view(form)(self.on_form)
         app.action(render.CODE_ACTION)(self.on_code)
         app.action(render.VOTE_ACTION)(self.on_vote)
         others = f"(?:{render.STOP_ACTION}|{render.TOGETHER_ACTION}|{SCHEDULE_ACTION})"
         card_or_stop = f"^(?:{render.CARD_ACTION_PREFIX}|{others}$)"
         app.action(re.compile(card_or_stop))(self.on_click)
-        app.action(re.compile(".*"))(self.ignore)
-        app.view_closed(re.compile(".*"))(self.ignore)
+        anything = re.compile(".*")
+        app.action(anything)(self.ignore)
+        app.view_closed(anything)(self.ignore)
+        for listen in (app.shortcut, app.view, app.options):
+            listen(anything)(self.on_unknown)
 
     async def on_command(self, ack: AsyncAck, command: dict[str, Any]) -> None:
         """Handle `/quick-command SLUG …`. A form asks for missing inputs. With no text at all, a
@@ -568,6 +573,21 @@ class SlackHandlers:
     async def ignore(self, ack: AsyncAck) -> None:
         """Acknowledge a button that does nothing here, such as a link, or a closed form."""
         await ack()
+
+    async def on_unknown(self, ack: AsyncAck, body: dict[str, Any]) -> None:
+        """Acknowledge a shortcut, form or menu that only another version of Ponte or of the app's
+        manifest has, with a sentence where Slack has a place for it."""
+        user, url = body["user"]["id"], body.get("response_url", "")
+        words = say(EVENT_FAILED, self.workspace.directory.locale(user))
+        blocks = (body.get("view") or {}).get("blocks", ())
+        field = next((block["block_id"] for block in blocks if block["type"] == "input"), "")
+        if body["type"] == "block_suggestion":
+            await ack(options=[])
+        elif field:
+            await ack(**_field_error(field, words))
+        else:
+            await ack()
+            await self._respond(SlackPlace(user, "", "", "", url), words)
 
     def _make_interaction(
         self,

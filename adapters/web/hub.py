@@ -24,7 +24,7 @@ from core.base.errors import PonteError
 from core.base.tasks import BackgroundTasks, BoundedDict, cancel_all, retry
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import Conversations, People
-from core.domain.changes import PendingRequest
+from core.domain.changes import PendingRequests
 from core.domain.messages import Answer, Card, Message, Person, Post, Progress, ReplyTo
 from core.domain.ports import Platform, PostJournal, Reply
 from core.domain.records import Health, HistoryEntry
@@ -401,8 +401,8 @@ class RequestWatch:
         self._outdated: set[Person] = set()
         """People whose requests may be others by now."""
 
-    async def list_requests(self, person: Person) -> Sequence[PendingRequest]:
-        """Return the requests that wait for the person now, oldest first. Raises NotStored."""
+    async def list_requests(self, person: Person) -> PendingRequests:
+        """Return the requests that wait for the person now. Raise NotStored."""
         place = self._hub.visitors.address_of(person, "main")
         return await self._board.requests(person, place)
 
@@ -434,7 +434,8 @@ class RequestWatch:
         while person in self._outdated:
             self._outdated.discard(person)
             with suppress(PonteError):  # the number that was shown last stays
-                waiting = tuple(one.change.id for one in await self.list_requests(person))
+                requests = await self.list_requests(person)
+                waiting = tuple(change.id for change in requests.changes)
                 if waiting != self.waiting_for(person):
                     self._counts[person] = waiting
                     self._hub.wake(person)

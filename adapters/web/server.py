@@ -21,6 +21,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -603,6 +604,8 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
     is_small = length.isdecimal() and int(length[:18]) <= MAX_DISCARDED_BODY_BYTES
     if response.status_code == 413 and not is_small:
         response.headers["Connection"] = "close"
-    if isinstance(error, HTTPException) and error.headers:  # such as Allow, with a 405
-        response.headers.update(error.headers)
+    if response.status_code == 405:
+        # Starlette names only the methods of the first route of the path.
+        matches = (one for one in request.app.routes if one.matches(request.scope)[0] != Match.NONE)
+        response.headers["Allow"] = ", ".join(sorted({m for one in matches for m in one.methods}))
     return response

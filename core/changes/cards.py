@@ -46,7 +46,7 @@ from core.domain.changes import (
     Consent,
     DecisionRequest,
     DisplayName,
-    PendingRequest,
+    PendingRequests,
 )
 from core.domain.messages import (
     MAX_CARD_RESULT_CHARACTERS,
@@ -539,12 +539,13 @@ class ChangeViews:
             and isinstance(judge_approval(standing), Allowed)
         ]
 
-    async def list_requests(self, person: Person, address: Address) -> Sequence[PendingRequest]:
-        """Return the changes that wait for this person, with the cards as they see them at
-        `address`, oldest first; at most MAX_LISTED_CHANGES."""
-        changes = (await self.waiting_for(person, address))[:MAX_LISTED_CHANGES]
-        cards = await run_together(*(self.card(change, person, address) for change in changes))
-        return list(map(PendingRequest, changes, cards))
+    async def list_requests(self, person: Person, address: Address) -> PendingRequests:
+        """Return the changes that wait for this person, with at most MAX_LISTED_CHANGES cards as
+        they see them at `address`."""
+        changes = await self.waiting_for(person, address)
+        listed = changes[:MAX_LISTED_CHANGES]
+        cards = await run_together(*(self.card(change, person, address) for change in listed))
+        return PendingRequests(changes, cards)
 
     def name_of_asker(self, change: Change, viewer: Person, address: Address) -> str:
         """Return the name of the person who asked for the change, as `viewer` reads it at

@@ -550,6 +550,7 @@ _TEXT_TYPES = ("application/json", "application/xml", "application/x-yaml", "app
 # (https://developer.mozilla.org/en-US/docs/Web/HTTP/Guides/MIME_types/Common_types).
 _UNSPECIFIC_TYPES = ("", "application/octet-stream", "application/vnd.ms-excel")
 _TEXT_SUFFIXES = (".csv", ".tsv", ".md", ".txt", ".json", ".yaml", ".yml", ".log", ".py", ".sql")
+_AUDIO_SUFFIXES = (".ogg", ".oga", ".opus", ".wav", ".m4a", ".mp3", ".flac")
 UNSURE_ENCODING = "cp1252"
 PICTURE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif")
 """Media types that models accept as `input_image` (developers.openai.com, Images and vision)."""
@@ -568,10 +569,10 @@ def too_large(attachment: Attachment) -> TooLarge | None:
 
 def mark_recording(file: Attachment, seconds: float | None = None) -> Attachment:
     """Return an attached file of the message's author, marked as a recording (`seconds` is set) if
-    it is audio, or if the platform tells its length in seconds. A model's server then writes down
-    its words. A length that is not known is 0."""
-    is_audio = seconds is not None or file.type.lower().startswith("audio/")
-    return replace(file, seconds=seconds or 0.0) if is_audio else file
+    it is audio by its type or its name, or if the platform tells its length in seconds. A model's
+    server then writes down its words. A length that is not known is 0."""
+    is_audio = file.type.lower().startswith("audio/") or file.name.lower().endswith(_AUDIO_SUFFIXES)
+    return replace(file, seconds=seconds or 0.0) if is_audio or seconds is not None else file
 
 
 def is_text(kind: str, name: str) -> bool:

@@ -743,7 +743,7 @@ class QuickCommand:
 PART_WORDS = (
     "code", "database", "home", "limits", "model", "model level", "model requests", "packages",
     "page", "rights", "safety home", "safety limits", "safety page", "safety rights",
-    "safety settings", "safety token", "sample", "settings", "token", "usage",
+    "safety settings", "safety token", "sample", "settings", "token", "usage", "voice",
 )  # fmt: skip
 """The names of parts that are words. `translate_word` shows them in the reader's language."""
 TURN_WORDS = {

@@ -27,7 +27,7 @@ from core.changes.approval import ApprovalConfig
 from core.changes.kinds import Applier
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import Conversations, People
-from core.domain.changes import PendingRequest
+from core.domain.changes import PendingRequests
 from core.domain.messages import Address, Person
 from core.domain.ports import (
     ChatPlatform,
@@ -532,9 +532,9 @@ class OperatorBoard(StatusBoard, Protocol):
     async def metrics(self) -> str:
         """Return the metrics in Prometheus' text format."""
 
-    async def requests(self, person: Person, address: Address) -> Sequence[PendingRequest]:
-        """Return the requests that wait for this person's decision, oldest first, as the person
-        sees them at the address."""
+    async def requests(self, person: Person, address: Address) -> PendingRequests:
+        """Return the requests that wait for this person's decision, as they see them at the
+        address."""
 
     def on_requests_change(self, listener: Callable[[], None]) -> None:
         """From now on, call `listener` whenever the requests that wait for somebody's decision may

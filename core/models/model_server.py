@@ -34,7 +34,7 @@ from core.base.errors import (
     WrongKey,
 )
 from core.base.http import ErrorTable, on
-from core.base.i18n import format_number
+from core.base.i18n import format_number, say
 from core.base.openai import (
     REQUEST_TIMEOUT_SECONDS,
     SIGN_OF_LIFE,
@@ -46,7 +46,7 @@ from core.base.openai import (
 from core.base.tasks import Backoff, BoundedDict
 from core.base.text import make_storable
 from core.domain.ports import ReadFile
-from core.domain.records import Remote, RoundCompleted, RoundRequest, Thread, ToolSpec
+from core.domain.records import Health, Remote, RoundCompleted, RoundRequest, Thread, ToolSpec
 from core.models.answer_reader import ModelAnswer
 from core.models.context_size import OUTPUT_LIMIT_REACHED, ContextSizes, read_models, told_limit
 from core.models.model_input import SHORT_CALL_ID, ModelInput, estimate_max_tokens, find_data_urls
@@ -145,6 +145,10 @@ TOO_LONG_PATTERN = re.compile(
 )
 """How servers say that the input is too long, if they send no code."""
 
+VOICE_MODEL_NOT_LISTED = (
+    "The server doesn't list the model {name}, so voice messages may fail. Check "
+    "PONTE_TRANSCRIBE_MODEL."
+)
 NEAREST_MODEL = (
     "The model's server doesn't have the model `{model}`. Check the PONTE_MODEL setting. Did you "
     "mean `{nearest}`?"
@@ -411,6 +415,14 @@ def explain_fault(
     return unknown_model_error(options.model, models) if isinstance(error, UnknownModel) else error
 
 
+def judge_voice(voice: str, model: str, listed: Collection[str]) -> Health:
+    """Return the state of voice messages with the model `voice`. `listed` are the models that the
+    server lists; if the one that answers is not among them, the list says nothing."""
+    if model in listed and voice not in listed:
+        return Health("voice", "failing", say(VOICE_MODEL_NOT_LISTED, name=voice))
+    return Health("voice", "on", voice)
+
+
 def unknown_model_error(model: str, models: Sequence[str]) -> UnknownModel:
     """Return the error for a model that the server does not have. It names the most similar one in
     `models`."""
@@ -443,6 +455,7 @@ class ModelServer:
         # `input` remembers which kinds of input it takes, `sizes` how many tokens its models take.
         self.input = ModelInput(read, client.place.host, self.official)
         self.sizes = ContextSizes(client, options.model, options.context)
+        self.model_names: Sequence[str] = ()
         self.thinking_models: set[str] = set()
         """Models whose last answer began with a thought that no tag opened."""
         self.models_without_reasoning: set[str] = set()
@@ -639,7 +652,8 @@ class ModelServer:
     async def list_models(self) -> Sequence[str]:
         """Return the names of the models that the server lists. Raise ModelServerFault."""
         self.sizes.model_list = listed = await self.client.get("/models")
-        return [each["id"] for each in read_models(listed)]
+        self.model_names = [each["id"] for each in read_models(listed)]
+        return self.model_names
 
     def complete_round(
         self,

@@ -45,6 +45,7 @@ from core.models.model_server import (
     ModelServer,
     NoEndpoint,
     RecordObjectToErase,
+    judge_voice,
     lacks_endpoint,
     unknown_model_error,
 )
@@ -401,6 +402,11 @@ class ServedModel(Model):
                     self._limits[name] = clock() + seconds, prices
                 self._record_trouble(error)
                 raise
+
+    async def check_voice(self, name: str) -> Health:
+        """Return the state of voice messages with the model `name` of the same server."""
+        await self.health()  # so that the server was asked
+        return judge_voice(name, self.name, self._server.model_names)
 
     async def health(self) -> Health:
         """Return the model's state. Waits at most a second, because readiness probes call it. The

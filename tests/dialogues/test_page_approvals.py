@@ -9,9 +9,11 @@ from dataclasses import replace
 import httpx
 import pytest
 
+from core.changes import cards
 from core.changes.approval import TableRule, TableRules
 from core.domain.messages import Answer, decode_json
 from core.people.rules import Rule, RuleBook
+from core.turn import commands
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, MEMBER, bot, proposed_on_slack
 from tests.dialogues.test_page_people import ANA, DELETE, OWNER, UPDATE, on_page, propose, says
@@ -179,8 +181,8 @@ async def test_forgetting_a_conversation_empties_its_cards_elsewhere(bot_home: B
         content = await ponte.engine.stores.database.read(
             lambda c: c.execute("SELECT answer FROM inbox WHERE answer LIKE '%cards%'").fetchall()
         )
-        (cards,) = [decode_json(Answer, row["answer"]).cards for row in content]
-        assert [(one.id, one.rows, one.actions) for one in cards] == [(id, (), ())]
+        (listed,) = [decode_json(Answer, row["answer"]).cards for row in content]
+        assert [(one.id, one.rows, one.actions) for one in listed] == [(id, (), ())]
 
 
 async def test_only_people_who_may_ask_for_it_get_the_form_of_a_card(bot_home: BotHome) -> None:
@@ -211,3 +213,19 @@ async def test_only_people_who_may_ask_for_it_get_the_form_of_a_card(bot_home: B
         response = await ana.get(f"/cards/{id}/form")
         assert (response.status_code, "can't be changed" in response.text) == (400, True)
         assert table.applied == []
+
+
+async def test_every_count_is_of_all_requests_that_wait(
+    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cards, "MAX_LISTED_CHANGES", 2)
+    monkeypatch.setattr(commands, "MAX_LISTED_CHANGES", 2)
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(bot_home, table) as ponte, page(ponte) as (owner, *_):
+        for _ in range(3):
+            await propose(ponte, UPDATE, OWNER)
+        answer = (await owner.get("/approvals")).json()
+        assert (len(answer["approvals"]), answer["more"]) == (2, 1)
+        async with following(owner) as tab:
+            assert (await until(tab, "requests"))[-1].data == {"count": 3}
+        assert "3 requests are waiting for you." in (await says(ponte, "approvals", OWNER)).text

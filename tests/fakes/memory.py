@@ -13,8 +13,15 @@ from dataclasses import dataclass, field, replace
 
 from adapters.web.sign_in import PageSecrets
 from core.base.errors import Forgotten, NotFound, NotStored, PonteError
+from core.changes.cards import MAX_LISTED_CHANGES
 from core.commands import grammar
-from core.domain.changes import NO_PROPOSAL_SENTENCE, ChangeForm, Overview, PendingRequest
+from core.domain.changes import (
+    NO_PROPOSAL_SENTENCE,
+    Change,
+    ChangeForm,
+    Overview,
+    PendingRequests,
+)
 from core.domain.messages import (
     ONE_REQUEST_PREFIX,
     Address,
@@ -507,7 +514,7 @@ class MemoryBoard:
         self.known: list[QuickCommand] = []
         self.cards: dict[str, list[Card]] = {}
         self.forms: dict[str, ChangeForm | PonteError] = {}
-        self.pending: dict[str, list[PendingRequest]] = {}
+        self.pending: dict[str, list[tuple[Change, Card]]] = {}
         self.listeners: list[Callable[[], None]] = []
         self.titles: list[str] = []
         self.is_demo = True
@@ -542,8 +549,11 @@ class MemoryBoard:
             raise form
         return form
 
-    async def requests(self, person: Person, address: Address) -> Sequence[PendingRequest]:
-        return self.pending.get(person.key, [])
+    async def requests(self, person: Person, address: Address) -> PendingRequests:
+        pending = self.pending.get(person.key, [])
+        return PendingRequests(
+            [change for change, _ in pending], [card for _, card in pending[:MAX_LISTED_CHANGES]]
+        )
 
     def on_requests_change(self, listener: Callable[[], None]) -> None:
         self.listeners.append(listener)

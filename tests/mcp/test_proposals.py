@@ -166,7 +166,9 @@ async def test_an_old_request_that_still_waits_is_found(
         assert ids[0] == ids[2]
 
 
-async def test_a_program_reads_what_people_decided(tmp_path: Path) -> None:
+async def test_a_program_reads_what_people_decided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with (
         run_ponte(tmp_path / "home") as ponte,
         ponte.connect(await ponte.create_token()) as client,
@@ -192,11 +194,12 @@ async def test_a_program_reads_what_people_decided(tmp_path: Path) -> None:
         await decide(approved, "undo")
         status = read_result(await client.call_tool("change_status", {"id": approved}))
         assert status["state"] == "undone"
-        states = [
-            each["state"]
-            for each in read_result(await client.call_tool("my_requests", {}))["requests"]
-        ]
-        assert states == ["undone", "denied"]
+        listing = read_result(await client.call_tool("my_requests", {}))
+        states = [each["state"] for each in listing["requests"]]
+        assert (states, listing["more"]) == (["undone", "denied"], 0)
+        monkeypatch.setattr(tools, "MAX_LISTED_MCP_REQUESTS", 1)
+        listing = read_result(await client.call_tool("my_requests", {}))
+        assert (len(listing["requests"]), listing["more"]) == (1, 1)
 
 
 async def test_a_chart_is_data(tmp_path: Path) -> None:

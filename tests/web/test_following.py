@@ -12,7 +12,7 @@ import pytest
 
 from adapters.web import hub, server
 from adapters.web.api.stream import ConversationEvents
-from core.domain.changes import PendingRequest
+from core.domain.changes import PendingRequests
 from core.domain.messages import Address, Answer, Card, Person
 from tests.fakes.link import parse_page_link
 from tests.fakes.memory import InboxRow
@@ -483,13 +483,13 @@ async def test_a_count_of_requests_that_still_runs_ends_when_the_server_stops(
 ) -> None:
     counting, event = asyncio.Event(), asyncio.Event()
 
-    async def requests(person: Person, address: Address) -> Sequence[PendingRequest]:
+    async def requests(person: Person, address: Address) -> PendingRequests:
         counting.set()
         try:
             await asyncio.Event().wait()
         finally:
             event.set()
-        return ()
+        return PendingRequests()
 
     monkeypatch.setattr(ponte.board, "requests", requests)
     async with ponte.client() as client, following(client):

@@ -247,14 +247,13 @@ class ChatRoutes(MessageRoutes):
 
     @endpoint("POST", "/turns/{turn}/feedback", refuses=(403, 404, 410, 503))
     async def rate(self, request: Request, body: Feedback) -> answers.StoredVote:
-        """Vote on an answer, or give the reason of a vote `down` (`reason`, `share`)."""
+        """Vote on an answer. A vote `down` may have a reason (`reason`, `share`)."""
         entry, person = await self._find_own_turn(request), visitor_of(request).person
         if not await self.visitors.may(person, "chat"):
             raise NotAllowed
         press = Press(entry.turn, person, body.vote, time.time())
-        if body.reason is None:
-            await self.conversations.votes.vote(press)
-        else:
+        await self.conversations.votes.vote(press)
+        if body.reason is not None and body.vote == "down":
             # `share`: operators may read the question and the answer.
             await self.conversations.votes.explain(press, body.reason, body.share)
         return {"turn": entry.turn, "vote": body.vote}

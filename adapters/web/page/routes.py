@@ -266,22 +266,23 @@ class ConversationRoutes(MessageRoutes):
 
     @endpoint("GET", "/approvals", refuses=(503,))
     async def approvals(self, request: Request) -> answers.RequestList:
-        """The requests that wait for the reader's decision, oldest first, from every platform.
-        `conversation` is set if the request was made in a conversation that the reader can open.
-        `POST /cards/{id}` decides on a card."""
+        """The oldest requests that wait for the reader's decision, from every platform, and how
+        many `more` wait. `conversation` is set if the request was made in a conversation that the
+        reader can open. `POST /cards/{id}` decides on a card."""
         person = visitor_of(request).person
         approvals = list[answers.WaitingCard]()
-        for waiting in await self.hub.requests.list_requests(person):
-            address, table = waiting.change.proposal.address, waiting.change.draft.title
-            card: answers.WaitingCard = {
-                **stream.card_json(waiting.card),
+        requests = await self.hub.requests.list_requests(person)
+        for change, card in zip(requests.changes, requests.cards, strict=False):
+            address = change.proposal.address
+            approval: answers.WaitingCard = {
+                **stream.card_json(card),
                 "platform": address.platform,
-                "table": table,
+                "table": change.draft.title,
             }
             if self.visitors.owns(person, address.conversation):
-                card["conversation"] = address.channel
-            approvals.append(card)
-        return {"approvals": approvals}
+                approval["conversation"] = address.channel
+            approvals.append(approval)
+        return {"approvals": approvals, "more": len(requests.changes) - len(approvals)}
 
     @endpoint("GET", "/files/{id}", media=(BYTES_TYPE,), refuses=(404,))
     async def file(self, request: Request) -> Response:

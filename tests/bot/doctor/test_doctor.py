@@ -125,6 +125,31 @@ async def test_a_model_that_would_not_answer_is_told(
     assert (report.code, report.parts["model"]) == (1, f"FAIL  model: {words}")
 
 
+@pytest.mark.parametrize(
+    ("listed", "words"),
+    [
+        (["gpt-6-luna", "gpt-transcribe"], "ok    voice: gpt-transcribe"),
+        ([{"id": "any.gguf", "owned_by": "llamacpp"}], "ok    voice: gpt-transcribe"),
+        (
+            ["gpt-6-luna", "whisper-1"],
+            "FAIL  voice: The server doesn't list the model gpt-transcribe, so voice messages may "
+            "fail. Check PONTE_TRANSCRIBE_MODEL.",
+        ),
+    ],
+)
+async def test_the_model_of_voice_messages_is_looked_up(
+    tmp_path: Path, server: ModelServer, listed: list[object], words: str
+) -> None:
+    server.listed = listed
+    report = await doctor(
+        tmp_path,
+        openai_base_url=server.url,
+        openai_api_key="sk-right",
+        ponte_transcribe_model="gpt-transcribe",
+    )
+    assert report.parts["voice"] == words
+
+
 @pytest.mark.parametrize("listed", [["a", "gpt-6-luna"], [{"name": "gpt-6-luna"}]])
 async def test_a_bare_list_of_models_is_read(
     tmp_path: Path, server: ModelServer, listed: list[object]
