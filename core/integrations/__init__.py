@@ -94,6 +94,16 @@ def plain_value(value: str | SecretStr | None) -> str:
     return value.get_secret_value() if isinstance(value, SecretStr) else value or ""
 
 
+def find_key_fault(key: str) -> str:
+    """Return what is wrong with a key or token that an HTTP header must hold; "" if nothing is."""
+    odd = re.search(r"[^ -~]", key)
+    if not odd:
+        return ""
+    # Never more of it than that character, because the rest is secret.
+    letter = odd[0] if odd[0].isprintable() else f"U+{ord(odd[0]):04X}"
+    return say('it contains "{letter}", which no key has; copy the whole key again', letter=letter)
+
+
 def describe_read_error(error: Exception) -> str:
     """Return in a few words why a file could not be read, as the operating system says it. The text
     of an exception would repeat the path."""
@@ -196,6 +206,12 @@ def _check_proxy_url(value: SecretStr) -> SecretStr:
     return value
 
 
+def _check_key(value: SecretStr) -> SecretStr:
+    if fault := find_key_fault(plain_value(value)):
+        raise ValueError(fault)
+    return value
+
+
 def _check_origin(value: str) -> str:
     parts = parse_url(value, "https", "http")
     if parts.path.strip("/") or parts.query or parts.fragment or parts.username:
@@ -224,6 +240,7 @@ def _read_text_or_file(value: str) -> str:
 Switch = Literal["on", "off"]
 Url = Annotated[str, AfterValidator(_check_http_url)]
 BaseUrl = Annotated[str, AfterValidator(_check_http_url), AfterValidator(_add_v1_path)]
+KeySecret = Annotated[SecretStr, AfterValidator(_check_key)]
 ProxyUrl = Annotated[SecretStr, AfterValidator(_check_proxy_url)]
 SocketUrl = Annotated[str, AfterValidator(_check_socket_url)]
 Origin = Annotated[str, AfterValidator(_check_origin)]

@@ -178,6 +178,24 @@ WRONG = [
     ("HTTPS_PROXY", "proxy:3128", "write a URL that starts with http://"),
     ("SLACK_BOT_TOKEN", "xapp-1-A", "this is an app token"),
     ("SLACK_APP_TOKEN", "xoxb-1", "this is a bot token"),
+    *(
+        (name, value, words)
+        for name in (
+            "OPENAI_API_KEY",
+            "NOCODB_TOKEN",
+            "SLACK_BOT_TOKEN",
+            "SLACK_APP_TOKEN",
+            "DISCORD_TOKEN",
+            "SLACK_SIGNING_SECRET",
+            "STACKSPOT_CLIENT_SECRET",
+            "PONTE_SIGN_IN_SLACK_SECRET",
+            "OTEL_EXPORTER_OTLP_HEADERS",
+        )
+        for value, words in (
+            ("sk-abc…xyz", 'it contains "…", which no key has; copy the whole key again'),
+            ("sk-abc\u200bxyz", 'it contains "U+200B", which no key has'),
+        )
+    ),
     ("DATABASE_URL", "mysql://u:hunter2@h/d", "write an address as in postgresql://"),
     ("PONTE_MODEL_CONTEXT", "5", "write a whole number of tokens, at least 1024"),
     ("PONTE_HOME", "~no-such-user/ponte", "the home folder for ~ is unknown; write the full path"),
