@@ -43,7 +43,6 @@ from core.base.http import Proxies
 from core.base.i18n import LOCALES, Locale, find_zone, nearest_locale, say
 from core.integrations import (
     ChatIntegration,
-    KeySecret,
     ProxyUrl,
     SettingsPart,
     Url,
@@ -240,7 +239,7 @@ class Settings(
         "URL that receives traces by OTLP over HTTP, as in http://localhost:4318 "
         "(docs/guides/watching.md)",
     )
-    otel_exporter_otlp_headers: KeySecret | None = setting(
+    otel_exporter_otlp_headers: SecretStr | None = setting(
         None, "headers to send with traces, as in key=value,key=value"
     )
 

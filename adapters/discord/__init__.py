@@ -11,6 +11,7 @@ import importlib
 from collections.abc import Iterator, Sequence
 from typing import Any, ClassVar
 
+from pydantic import SecretStr
 
 from core.base.i18n import say
 from core.chat.incoming import list_answer_all_places
@@ -22,7 +23,6 @@ from core.integrations import (
     ChatIntegration,
     HomeFolder,
     IntegrationDependencies,
-    KeySecret,
     SafetyFinding,
     SettingsPart,
     SharedSettings,
@@ -49,7 +49,7 @@ DISCORD_STRANGER_TURNS = DailyTurns(50, 1000)
 class DiscordSettings(SettingsPart):
     """The settings of the Discord integration, from the environment."""
 
-    discord_token: KeySecret | None = setting(
+    discord_token: SecretStr | None = setting(
         None, "Discord's bot token; with it, Ponte connects to Discord"
     )
     discord_api_url: Url = setting(

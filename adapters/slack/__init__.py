@@ -21,7 +21,6 @@ from core.integrations import (
     ChatIntegration,
     HomeFolder,
     IntegrationDependencies,
-    KeySecret,
     SafetyFinding,
     SettingsPart,
     SharedSettings,
@@ -49,11 +48,11 @@ def _must_not_begin(prefix: str, words: str) -> AfterValidator:
 
 
 BotToken = Annotated[
-    KeySecret,
+    SecretStr,
     _must_not_begin("xapp-", words="this is an app token; the bot token starts with xoxb-"),
 ]
 AppToken = Annotated[
-    KeySecret,
+    SecretStr,
     _must_not_begin("xoxb-", words="this is a bot token; the app token starts with xapp-"),
 ]
 
@@ -65,7 +64,7 @@ class SlackSettings(SettingsPart):
     slack_app_token: AppToken | None = setting(
         None, "Slack's app token (xapp-…); with it and the bot token, Ponte connects by Socket Mode"
     )
-    slack_signing_secret: KeySecret | None = setting(
+    slack_signing_secret: SecretStr | None = setting(
         None,
         "Slack's signing secret; with it and the bot token, but no app token, Slack sends "
         "events to /slack/events",

@@ -24,7 +24,6 @@ from core.integrations import (
     HomeFolder,
     HttpHandler,
     IntegrationDependencies,
-    KeySecret,
     Operator,
     OperatorBoard,
     Origin,
@@ -99,7 +98,7 @@ class WebSettings(SettingsPart):
     ponte_sign_in_slack_id: str = setting(
         "", "client ID of your Slack app, for sign-in with Slack (docs/guides/sign-in.md)"
     )
-    ponte_sign_in_slack_secret: KeySecret | None = setting(
+    ponte_sign_in_slack_secret: SecretStr | None = setting(
         None, "client secret of your Slack app, for sign-in with Slack"
     )
 

@@ -77,14 +77,13 @@ def check_secrets(config: Config, settings: Settings) -> None:
     base64, for those that no header can hold, and for MCP servers that cannot be used."""
     # `secret` and `token` in ponte.toml are the names of variables, which hold the secrets.
     faults = [*find_mcp_errors(config, settings)]
-    keys = [("sign_in", name, provider.secret) for name, provider in config.sign_in.items()]
-    keys += [("mcp", name, server.token or "") for name, server in config.mcp.items()]
-    keys += [("hooks", name, h.secret) for name, h in config.hooks.items() if h.kind == "secret"]
-    for section, name, variable in keys:
-        secret = settings.variable(variable)
-        mask_also(secret)
+    variables = [provider.secret for provider in config.sign_in.values()]
+    variables += [server.token or "" for server in config.mcp.values()]
+    variables += [hook.secret for hook in config.hooks.values() if hook.kind == "secret"]
+    for variable in variables:
+        mask_also(secret := settings.variable(variable))
         if fault := find_key_fault(secret):
-            faults.append(f"{config.location(section, name)}: {variable}: {fault}.")
+            faults.append(f"{variable}: {fault}.")
     if config.hooks:
         from core.webhooks.intake import secret_fault  # not loaded without a webhook
     for name, own in config.hooks.items():

@@ -80,6 +80,15 @@ class SettingsPart(BaseModel):
                 return value[1:-1].strip(_UNSEEN)
         return value
 
+    @field_validator("*")
+    @classmethod
+    def _check_secret(cls, value: object) -> object:
+        # Addresses with a password are secret, too, and may have any character.
+        secret = plain_value(value) if isinstance(value, SecretStr) else ""
+        if "://" not in secret and (fault := find_key_fault(secret)):
+            raise ValueError(fault)
+        return value
+
 
 def setting(default: object, meaning: str, write: str = "a text", **limits: Any) -> Any:
     """Return the declaration of a setting, a field of a `SettingsPart`. `meaning` describes it in
@@ -95,13 +104,10 @@ def plain_value(value: str | SecretStr | None) -> str:
 
 
 def find_key_fault(key: str) -> str:
-    """Return what is wrong with a key or token that an HTTP header must hold; "" if nothing is."""
+    """Return which character of a key or token no HTTP header can hold; "" if there is none."""
     odd = re.search(r"[^ -~]", key)
-    if not odd:
-        return ""
-    # Never more of it than that character, because the rest is secret.
-    letter = odd[0] if odd[0].isprintable() else f"U+{ord(odd[0]):04X}"
-    return say('it contains "{letter}", which no key has; copy the whole key again', letter=letter)
+    words = "it contains {letter}, which no key has; enter the whole key again"
+    return say(words, letter=repr(odd[0])) if odd else ""
 
 
 def describe_read_error(error: Exception) -> str:
@@ -206,12 +212,6 @@ def _check_proxy_url(value: SecretStr) -> SecretStr:
     return value
 
 
-def _check_key(value: SecretStr) -> SecretStr:
-    if fault := find_key_fault(plain_value(value)):
-        raise ValueError(fault)
-    return value
-
-
 def _check_origin(value: str) -> str:
     parts = parse_url(value, "https", "http")
     if parts.path.strip("/") or parts.query or parts.fragment or parts.username:
@@ -240,7 +240,6 @@ def _read_text_or_file(value: str) -> str:
 Switch = Literal["on", "off"]
 Url = Annotated[str, AfterValidator(_check_http_url)]
 BaseUrl = Annotated[str, AfterValidator(_check_http_url), AfterValidator(_add_v1_path)]
-KeySecret = Annotated[SecretStr, AfterValidator(_check_key)]
 ProxyUrl = Annotated[SecretStr, AfterValidator(_check_proxy_url)]
 SocketUrl = Annotated[str, AfterValidator(_check_socket_url)]
 Origin = Annotated[str, AfterValidator(_check_origin)]

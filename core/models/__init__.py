@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, Literal
 from urllib.parse import urlsplit
 
+from pydantic import SecretStr
 
 from core.base.errors import NoKey, PonteError
 from core.base.http import HttpAnswer, HttpClient, HttpUnreadable, RequestOptions
@@ -18,7 +19,6 @@ from core.integrations import (
     BaseUrl,
     Instructions,
     IntegrationDependencies,
-    KeySecret,
     ModelIntegration,
     RecordLateRemote,
     SettingsPart,
@@ -71,7 +71,7 @@ UNEXPECTED_STATUS = (
 class ModelSettings(SettingsPart):
     """The settings of the language model and its server, read from the environment."""
 
-    openai_api_key: KeySecret | None = setting(
+    openai_api_key: SecretStr | None = setting(
         None, "API key of the model's server; without a key and a base URL, the demo model answers"
     )
     openai_base_url: BaseUrl | None = setting(

@@ -337,9 +337,15 @@ def _find_tag_begin(text: str, start: int) -> int:
     """Return the index at the end of the text from which on a tag may begin, whose rest is still to
     come; the length of the text if none may."""
     for match in _TAG_BEGIN.finditer(text, max(start, len(text) - _MAX_TAG_CHARACTERS)):
-        if text[match.start() :].lower() in _BEGINNINGS:
+        if text[match.start() :].rstrip().lower() in _BEGINNINGS:
             return match.start()
     return len(text)
+
+
+def _remove_cut_mark(text: str) -> str:
+    """Return the text without the beginning of a mark at its end, unless it may be a word."""
+    end = _find_tag_begin(text, 0)
+    return text[:end] if re.search(r"[^\w\s]|assistant\w", text[end:]) else text
 
 
 CutReason = Literal["", "length", "filter"]
@@ -899,7 +905,9 @@ class AnswerReader:
             if isinstance(part, TextPart):
                 # All parts of a message become one text.
                 key = ("text", part.key[0])
-                texts[key] = texts.get(key, "") + remove_thoughts("".join(part.pieces))
+                text = remove_thoughts("".join(part.pieces))
+                # Some servers read a call and leave the beginning of its mark in the text.
+                texts[key] = texts.get(key, "") + (_remove_cut_mark(text) if self.calls else text)
                 phase = self.phases.get(part.key[0])
                 raw = {"phase": phase} if phase else {}
                 if texts[key].strip():

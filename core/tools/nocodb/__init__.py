@@ -32,7 +32,6 @@ from core.domain.records import NOTE_TEMPLATE, Health, Viewer
 from core.integrations import (
     CHECK_TIMEOUT_SECONDS,
     IntegrationDependencies,
-    KeySecret,
     OperatorConfig,
     RuleNames,
     SettingsPart,
@@ -75,7 +74,7 @@ class NocodbSettings(SettingsPart):
     nocodb_url: Annotated[SecretStr, AfterValidator(_origin_or_bridge)] | None = setting(
         None, "NocoDB's origin (https://host), the URL of a base's page, or of a bridge (…/execute)"
     )
-    nocodb_token: KeySecret | None = setting(
+    nocodb_token: SecretStr | None = setting(
         None, "NocoDB's API token, or the bridge's bearer token"
     )
     nocodb_base_id: str | None = setting(

@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from pydantic import SecretStr
 
 from core.base.errors import PonteError
 from core.base.http import HttpClient, Proxies
@@ -20,7 +21,6 @@ from core.domain.records import Health
 from core.integrations import (
     CHECK_TIMEOUT_SECONDS,
     IntegrationDependencies,
-    KeySecret,
     OperatorConfig,
     RuleNames,
     SettingsPart,
@@ -42,7 +42,7 @@ class StackSpotSettings(SettingsPart):
     """The settings of StackSpot, read from the environment."""
 
     stackspot_client_id: str | None = setting(None, "StackSpot's client ID")
-    stackspot_client_secret: KeySecret | None = setting(None, "StackSpot's client key")
+    stackspot_client_secret: SecretStr | None = setting(None, "StackSpot's client key")
     stackspot_realm: str = setting(
         "stackspot-freemium",
         "realm of the StackSpot account",
