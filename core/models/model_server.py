@@ -156,6 +156,10 @@ NO_API = (
     "The model's server responds, but has no OpenAI API at this URL. Check the OPENAI_BASE_URL "
     "setting, which usually ends in `/v1`."
 )
+NO_CONVERSATIONS = (
+    "The model's server doesn't let this account use stored conversations. Set PONTE_MODEL_API to "
+    "`responses`, or remove it."
+)
 REDIRECTED = (
     "The model's server redirects to another URL (HTTP {status}), and Ponte doesn't follow "
     "redirects. Set OPENAI_BASE_URL to the final URL."
@@ -278,6 +282,13 @@ def is_conversation_gone(fault: ModelServerFault, conversation: str) -> bool:
     """
     named = fault.param.startswith("conversation") or conversation in fault.message
     return fault.status in (400, 404, 410) and named and not is_locked(fault)
+
+
+def refuses_conversations(fault: ModelServerFault) -> bool:
+    """Return whether the account may use no conversation, although it could create one
+    (openai/codex issue 106)."""
+    words = f"{fault.code} {fault.message}"
+    return re.search("(?i)zero.data.retention", words) is not None
 
 
 def has_unpaired_call(fault: ModelServerFault) -> bool:
