@@ -541,6 +541,11 @@ UNSURE_ENCODING = "cp1252"
 PICTURE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif")
 """Media types that models accept as `input_image` (developers.openai.com, Images and vision)."""
 DOCUMENT_TYPE = "application/pdf"
+_SIGNATURES = {
+    "image/png": rb"\x89PNG\r\n", "image/jpeg": rb"\xff\xd8\xff", "image/webp": rb"RIFF....WEBP",
+    "image/gif": rb"GIF8", DOCUMENT_TYPE: rb".{0,1024}%PDF",
+}  # fmt: skip
+"""How the bytes of pictures and documents begin."""
 
 
 def too_large(attachment: Attachment) -> TooLarge | None:
@@ -578,6 +583,13 @@ def file_kind(type: str, name: str) -> str:
     if kind in PICTURE_TYPES:
         return "picture"
     return "pdf" if kind == DOCUMENT_TYPE else "text" if is_text(kind, name) else ""
+
+
+def find_type(data: bytes) -> str:
+    """Return the media type of a picture or document by its bytes: a phone's HEIC may be called
+    IMG_1.jpg. Return "" for any other data."""
+    found = (type for type, start in _SIGNATURES.items() if re.match(start, data, re.DOTALL))
+    return next(found, "")
 
 
 def find_encoding(data: bytes) -> str:
