@@ -563,7 +563,8 @@ def text_condition(field: Field, op: Op, operands: Sequence[object]) -> FilterCo
     where, is_exact = None, False
     is_loose = wide and any(map(_matches_loosely, values[0]))
     # NocoDB compares bytes, and a cell can have its accents composed or apart. Options are its own.
-    forms = values if field.options else _spell_accents(values)
+    typed = (each for each in operands if isinstance(each, str))
+    forms = values if field.options else _spell_accents([*values, *typed])
     if people:
         where = None  # NocoDB's filters know people by ids, and we by name and address
     elif forms and all(map(_find_quote, values)) and not is_loose:
@@ -739,7 +740,7 @@ def _find_quote(value: str) -> str:
 
 
 def _spell_accents(texts: Sequence[str]) -> Sequence[str]:
-    """Return all forms in which composed texts may be encoded, also with one of two accents apart
+    """Return all forms in which texts may be encoded, also with one of two accents apart
     (Vietnamese on Windows); none if they are more than MAX_SPELLINGS."""
     spelled: list[str] = []
     for text in texts:
@@ -752,7 +753,7 @@ def _spell_accents(texts: Sequence[str]) -> Sequence[str]:
             if len(forms) > MAX_SPELLINGS:
                 return ()
         spelled += forms
-    return spelled
+    return list(dict.fromkeys(spelled))
 
 
 def _first_of_month(year: int, month: int) -> date:
