@@ -67,18 +67,18 @@ from core.models.written_calls import (
 )
 from core.money.usage import parse_usage
 
-_NAMES = (
-    "think",
-    "thinking",
-    "thought",
-    "thoughts",
-    "reasoning",
-    "seed:think",
-    "mm:think",
-    "antthinking",
-    "thought_process",
-    "scratchpad",
-)
+_NAMES = """\
+think
+thinking
+thought
+thoughts
+reasoning
+seed:think
+mm:think
+antthinking
+thought_process
+scratchpad
+""".splitlines()
 _FINAL = tuple(
     f"{start}<|channel|>final{form}<|message|>"
     for start in ("", "<|start|>assistant")
@@ -99,20 +99,22 @@ TAGS: dict[str, tuple[str, ...]] = {
 """The closing tags of each opening tag, in lower case."""
 _MARKS = (
     *_FINAL,
-    "<|channel|>commentary<|message|>",
-    "<|start|>assistant<|channel|>commentary<|message|>",
-    "<|end|>",
-    "<|return|>",
-    "<|call|>",
-    "<|im_end|>",
-    "<|eot_id|>",
-    "<|endoftext|>",
-    "<|end_of_text|>",
-    "<|end_of_turn|>",
-    "<end_of_turn>",
-    "<｜end▁of▁sentence｜>",
-    "<|begin_of_box|>",
-    "<|end_of_box|>",
+    *"""\
+<|channel|>commentary<|message|>
+<|start|>assistant<|channel|>commentary<|message|>
+<|end|>
+<|return|>
+<|call|>
+<|im_end|>
+<|eot_id|>
+<|endoftext|>
+<|end_of_text|>
+<|end_of_turn|>
+<end_of_turn>
+<｜end▁of▁sentence｜>
+<|begin_of_box|>
+<|end_of_box|>
+""".splitlines(),
 )
 """Marks around a message that servers without a parser for a model leave in the text (gpt-oss,
 Qwen, Llama, Gemma, DeepSeek, GLM). They are not shown."""

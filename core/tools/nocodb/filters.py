@@ -746,8 +746,9 @@ def _spell_accents(texts: Sequence[str]) -> Sequence[str]:
     for text in texts:
         forms = [""]
         for letter in text:
-            base, *marks = apart = unicodedata.normalize("NFD", letter)
-            pairs = [compose_letters(base + m) + apart[1:].replace(m, "") for m in marks]
+            apart = unicodedata.normalize("NFD", letter)
+            marks = filter(unicodedata.combining, apart[1:])
+            pairs = (compose_letters(apart[0] + m) + apart[1:].replace(m, "") for m in marks)
             ways = dict.fromkeys([letter, apart, *pairs])
             forms = [form + way for form in forms for way in ways]
             if len(forms) > MAX_SPELLINGS:
