@@ -538,14 +538,13 @@ _TEXT_TYPES = ("application/json", "application/xml", "application/x-yaml", "app
 _UNSPECIFIC_TYPES = ("", "application/octet-stream", "application/vnd.ms-excel")
 _TEXT_SUFFIXES = (".csv", ".tsv", ".md", ".txt", ".json", ".yaml", ".yml", ".log", ".py", ".sql")
 UNSURE_ENCODING = "cp1252"
-PICTURE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif")
-"""Media types that models accept as `input_image` (developers.openai.com, Images and vision)."""
 DOCUMENT_TYPE = "application/pdf"
 _SIGNATURES = {
     "image/png": rb"\x89PNG\r\n", "image/jpeg": rb"\xff\xd8\xff", "image/webp": rb"RIFF....WEBP",
     "image/gif": rb"GIF8", DOCUMENT_TYPE: rb".{0,1024}%PDF",
 }  # fmt: skip
-"""How the bytes of pictures and documents begin."""
+"""How the bytes of pictures and documents begin that models accept (developers.openai.com, Images
+and vision)."""
 
 
 def too_large(attachment: Attachment) -> TooLarge | None:
@@ -580,9 +579,9 @@ def file_kind(type: str, name: str) -> str:
     """Return what a file contains, by its MIME type and its name: `text`, `picture`, `pdf`, or ""
     for any other content, which no model reads."""
     kind = type.split(";")[0].strip().lower()
-    if kind in PICTURE_TYPES:
-        return "picture"
-    return "pdf" if kind == DOCUMENT_TYPE else "text" if is_text(kind, name) else ""
+    if kind == DOCUMENT_TYPE:
+        return "pdf"
+    return "picture" if kind in _SIGNATURES else "text" if is_text(kind, name) else ""
 
 
 def find_type(data: bytes) -> str:

@@ -22,7 +22,6 @@ from core.domain.messages import (
     DOCUMENT_TYPE,
     MAX_FILE_TEXT_CHARACTERS,
     NOTE_NAME,
-    PICTURE_TYPES,
     UNSURE_ENCODING,
     File,
     Item,
@@ -455,7 +454,7 @@ class ModelInput:
         except NotFound:
             return _text_part(_describe_unseen_file(file, ", which is not kept any more"))
         # A text file goes into the message as text, fenced because it may hold anything.
-        if kind not in (*PICTURE_TYPES, DOCUMENT_TYPE):
+        if file_kind(kind, file.name) == "text":
             encoding = find_encoding(data)
             if not encoding:
                 why = ", which is not the text that it should be"
