@@ -317,14 +317,14 @@ def test_a_bare_call_in_python_with_other_values_than_json_is_text(call: str) ->
 @pytest.mark.parametrize("mark", [*OPENINGS, "<function=\n"])
 @pytest.mark.parametrize("piece", [1, 7, 1_000])
 def test_a_mark_that_a_server_left_beside_its_call_is_not_shown(mark: str, piece: int) -> None:
-    """Cut anywhere: "to", "commentary to" or "assistant" may be words, and stay."""
+    """Cut anywhere: "to", "commentary to", "assistant" and "<" may be meant so, and stay."""
     for end in range(1, len(mark)):
         reader, text = AnswerReader(), f"Let me look.\n\n{mark[:end]}"
         pieces = [text[at : at + piece] for at in range(0, len(text), piece)]
         view = [event for each in pieces for event in reader.add_text(each)]
         reader.add_whole_call(0, "c", "nocodb_query", WORDS)
         reader.finish = "tool_calls"
-        is_word = re.fullmatch(r"(?!assistant\w)[a-z ]+", mark[:end])
+        is_word = re.fullmatch(r"(?!assistant\w)[a-z ]+|.", mark[:end])
         expected = text.strip() if is_word else "Let me look."
         assert reader.read_answer().items[0].text.strip() == expected
         assert "".join(e.text for e in view if isinstance(e, TextDelta)).strip() == "Let me look."
