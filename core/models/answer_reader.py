@@ -345,8 +345,7 @@ def _find_tag_begin(text: str, start: int) -> int:
 
 
 def _remove_cut_mark(text: str) -> str:
-    """Return the text without the beginning of a mark at its end, unless it may be a word or
-    one sign."""
+    # A word, or one sign, may be meant so.
     end = _find_tag_begin(text, 0)
     return text[:end] if re.search(r"[^\w\s]\S|\S[^\w\s]|assistant\w", text[end:]) else text
 

@@ -533,8 +533,7 @@ def _name_left_out(names: Sequence[str], most: int) -> str:
 
 
 def _has_name(text: str, name: str) -> bool:
-    """Return whether the text has the name, whatever stands between the parts of it: a person may
-    write "nocodb link". `text` is in lower case."""
+    # A person may write "nocodb link". `text` is in lower case.
     pattern = r"[\W_]+".join(re.findall(r"[^\W_]+", name.lower()))
     return pattern != "" and re.search(rf"\b{pattern}(?!-?\w)", text) is not None
 
