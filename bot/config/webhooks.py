@@ -18,7 +18,7 @@ from core.base.errors import SettingsError
 from core.base.i18n import say
 from core.chat.destinations import Destinations
 from core.domain.ports import Inbox, Messenger
-from core.integrations import HttpHandler
+from core.integrations import HttpHandler, find_key_fault
 from core.webhooks.hook import Hook, unfillable_parts
 
 if TYPE_CHECKING:
@@ -74,13 +74,16 @@ class ConfiguredHooks:
 def check_secrets(config: Config, settings: Settings) -> None:
     """Mask the secrets of all webhooks, sign-in providers and MCP servers in logs from now on.
     Raise SettingsError, with a line for each, for secrets of webhooks that are too short or not
-    base64, and for MCP servers that cannot be used."""
+    base64, for those that no header can hold, and for MCP servers that cannot be used."""
     # `secret` and `token` in ponte.toml are the names of variables, which hold the secrets.
-    for provider in config.sign_in.values():
-        mask_also(settings.variable(provider.secret))
-    for server in config.mcp.values():
-        mask_also(settings.variable(server.token or ""))
     faults = [*find_mcp_errors(config, settings)]
+    variables = [provider.secret for provider in config.sign_in.values()]
+    variables += [server.token or "" for server in config.mcp.values()]
+    variables += [hook.secret for hook in config.hooks.values() if hook.kind == "secret"]
+    for variable in variables:
+        mask_also(secret := settings.variable(variable))
+        if fault := find_key_fault(secret):
+            faults.append(f"{variable}: {fault}.")
     if config.hooks:
         from core.webhooks.intake import secret_fault  # not loaded without a webhook
     for name, own in config.hooks.items():

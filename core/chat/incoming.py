@@ -292,8 +292,8 @@ ENCODING_UNSURE = (
     "`{name}` isn't UTF-8. I read it as Windows-1252. If letters are wrong, send it as UTF-8."
 )
 FILES_NOT_FIT = (
-    "Not all files fit into one request to the model. I answered without {names}. Send them in "
-    "separate messages."
+    "I can't read {names}, so I answered without. Send fewer files in one message, or files of "
+    "another type."
 )
 KIND_NOT_READ = "I can't read {names}. I can read {kinds}."
 FILE_KINDS = {

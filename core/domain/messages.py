@@ -552,9 +552,13 @@ _UNSPECIFIC_TYPES = ("", "application/octet-stream", "application/vnd.ms-excel")
 _TEXT_SUFFIXES = (".csv", ".tsv", ".md", ".txt", ".json", ".yaml", ".yml", ".log", ".py", ".sql")
 _AUDIO_SUFFIXES = (".ogg", ".oga", ".opus", ".wav", ".m4a", ".mp3", ".flac")
 UNSURE_ENCODING = "cp1252"
-PICTURE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif")
-"""Media types that models accept as `input_image` (developers.openai.com, Images and vision)."""
 DOCUMENT_TYPE = "application/pdf"
+_SIGNATURES = {
+    "image/png": rb"\x89PNG\r\n", "image/jpeg": rb"\xff\xd8\xff", "image/webp": rb"RIFF....WEBP",
+    "image/gif": rb"GIF8", DOCUMENT_TYPE: rb".{0,1024}%PDF",
+}  # fmt: skip
+"""How the bytes of pictures and documents begin that models accept (developers.openai.com, Images
+and vision)."""
 
 
 def too_large(attachment: Attachment) -> TooLarge | None:
@@ -589,9 +593,16 @@ def file_kind(type: str, name: str) -> str:
     """Return what a file contains, by its MIME type and its name: `text`, `picture`, `pdf`, or ""
     for any other content, which no model reads."""
     kind = type.split(";")[0].strip().lower()
-    if kind in PICTURE_TYPES:
-        return "picture"
-    return "pdf" if kind == DOCUMENT_TYPE else "text" if is_text(kind, name) else ""
+    if kind == DOCUMENT_TYPE:
+        return "pdf"
+    return "picture" if kind in _SIGNATURES else "text" if is_text(kind, name) else ""
+
+
+def find_type(data: bytes) -> str:
+    """Return the media type of a picture or document by its bytes: a phone's HEIC may be called
+    IMG_1.jpg. Return "" for any other data."""
+    found = (type for type, start in _SIGNATURES.items() if re.match(start, data, re.DOTALL))
+    return next(found, "")
 
 
 def find_encoding(data: bytes) -> str:

@@ -296,12 +296,14 @@ class ForgetResult:
 
 @dataclass(frozen=True)
 class ToolSpec:
-    """The description of a tool for the model. `parameters` is the JSON schema of an object."""
+    """The description of a tool for the model. `parameters` is the JSON schema of an object.
+    `names`: other names by which people know it, or what it runs."""
 
     name: str
     description: str
     parameters: Mapping[str, Any]
     strict: bool = True
+    names: tuple[str, ...] = ()
 
     @cached_property
     def size(self) -> int:

@@ -80,6 +80,15 @@ class SettingsPart(BaseModel):
                 return value[1:-1].strip(_UNSEEN)
         return value
 
+    @field_validator("*")
+    @classmethod
+    def _check_secret(cls, value: object) -> object:
+        # Addresses with a password are secret, too, and may have any character.
+        secret = plain_value(value) if isinstance(value, SecretStr) else ""
+        if "://" not in secret and (fault := find_key_fault(secret)):
+            raise ValueError(fault)
+        return value
+
 
 def setting(default: object, meaning: str, write: str = "a text", **limits: Any) -> Any:
     """Return the declaration of a setting, a field of a `SettingsPart`. `meaning` describes it in
@@ -92,6 +101,13 @@ def setting(default: object, meaning: str, write: str = "a text", **limits: Any)
 def plain_value(value: str | SecretStr | None) -> str:
     """Return the text of a setting, including a secret one; "" if it is not set."""
     return value.get_secret_value() if isinstance(value, SecretStr) else value or ""
+
+
+def find_key_fault(key: str) -> str:
+    """Return which character of a key or token no HTTP header can hold; "" if there is none."""
+    odd = re.search(r"[^ -~]", key)
+    words = "it contains {letter}, which no key has; enter the whole key again"
+    return say(words, letter=repr(odd[0])) if odd else ""
 
 
 def describe_read_error(error: Exception) -> str:

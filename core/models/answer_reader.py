@@ -68,18 +68,18 @@ from core.models.written_calls import (
 )
 from core.money.usage import parse_usage
 
-_NAMES = (
-    "think",
-    "thinking",
-    "thought",
-    "thoughts",
-    "reasoning",
-    "seed:think",
-    "mm:think",
-    "antthinking",
-    "thought_process",
-    "scratchpad",
-)
+_NAMES = """\
+think
+thinking
+thought
+thoughts
+reasoning
+seed:think
+mm:think
+antthinking
+thought_process
+scratchpad
+""".splitlines()
 _FINAL = tuple(
     f"{start}<|channel|>final{form}<|message|>"
     for start in ("", "<|start|>assistant")
@@ -100,20 +100,22 @@ TAGS: dict[str, tuple[str, ...]] = {
 """The closing tags of each opening tag, in lower case."""
 _MARKS = (
     *_FINAL,
-    "<|channel|>commentary<|message|>",
-    "<|start|>assistant<|channel|>commentary<|message|>",
-    "<|end|>",
-    "<|return|>",
-    "<|call|>",
-    "<|im_end|>",
-    "<|eot_id|>",
-    "<|endoftext|>",
-    "<|end_of_text|>",
-    "<|end_of_turn|>",
-    "<end_of_turn>",
-    "<｜end▁of▁sentence｜>",
-    "<|begin_of_box|>",
-    "<|end_of_box|>",
+    *"""\
+<|channel|>commentary<|message|>
+<|start|>assistant<|channel|>commentary<|message|>
+<|end|>
+<|return|>
+<|call|>
+<|im_end|>
+<|eot_id|>
+<|endoftext|>
+<|end_of_text|>
+<|end_of_turn|>
+<end_of_turn>
+<｜end▁of▁sentence｜>
+<|begin_of_box|>
+<|end_of_box|>
+""".splitlines(),
 )
 """Marks around a message that servers without a parser for a model leave in the text (gpt-oss,
 Qwen, Llama, Gemma, DeepSeek, GLM). They are not shown."""
@@ -338,9 +340,15 @@ def _find_tag_begin(text: str, start: int) -> int:
     """Return the index at the end of the text from which on a tag may begin, whose rest is still to
     come; the length of the text if none may."""
     for match in _TAG_BEGIN.finditer(text, max(start, len(text) - _MAX_TAG_CHARACTERS)):
-        if text[match.start() :].lower() in _BEGINNINGS:
+        if text[match.start() :].rstrip().lower() in _BEGINNINGS:
             return match.start()
     return len(text)
+
+
+def _remove_cut_mark(text: str) -> str:
+    # A word, or one sign, may be meant so.
+    end = _find_tag_begin(text, 0)
+    return text[:end] if re.search(r"[^\w\s]\S|\S[^\w\s]|assistant\w", text[end:]) else text
 
 
 CutReason = Literal["", "length", "filter"]
@@ -905,7 +913,9 @@ class AnswerReader:
             if isinstance(part, TextPart):
                 # All parts of a message become one text.
                 key = ("text", part.key[0])
-                texts[key] = texts.get(key, "") + remove_thoughts("".join(part.pieces))
+                text = remove_thoughts("".join(part.pieces))
+                # Some servers read a call and leave the beginning of its mark in the text.
+                texts[key] = texts.get(key, "") + (_remove_cut_mark(text) if self.calls else text)
                 phase = self.phases.get(part.key[0])
                 raw = {"phase": phase} if phase else {}
                 if texts[key].strip():

@@ -496,15 +496,17 @@ def fit_tools(ask: RoundRequest, items: Sequence[Item], most: int) -> RoundReque
 
     newest = next((item.text for item in reversed(items) if item.role == "user"), "").lower()
     # The patterns have each accent in one character with its letter; a text may have them apart.
-    newest = compose_letters(newest[:MAX_COMPARED_CHARACTERS])
+    newest = compose_letters(newest)
+    beginning = newest[:MAX_COMPARED_CHARACTERS]
 
     # The tools to keep come first in the order of this key.
-    def rank(tool: ToolSpec) -> tuple[int, bool, int]:
+    def rank(tool: ToolSpec) -> tuple[bool, int, bool, int]:
         # The words that people have for each part of the tool's name, in three languages.
-        parts = [NAME_WORDS.get(part, rf"{part}\w*") for part in tool.name.split("_")]
-        named = sum(re.search(rf"\b({part})\b", newest) is not None for part in parts)
+        parts = [NAME_WORDS.get(part, rf"{part}\w*") for part in tool.name.split("_") if part]
+        named = sum(re.search(rf"\b({part})\b", beginning) is not None for part in parts)
         shared = words & _words_of(tool.name, tool.description)
-        return -named, tool.name not in used, -len(shared)
+        is_called = any(_has_name(newest, name) for name in (tool.name, *tool.names))
+        return not is_called, -named, tool.name not in used, -len(shared)
 
     left_out = [tool.name for tool in tools]
     # The list of names must not take the room that the tools need. Counted in bytes, three to a
@@ -528,6 +530,12 @@ def _name_left_out(names: Sequence[str], most: int) -> str:
     if len(words) > most:
         words = words[:most].rpartition(", ")[0] + ", …"
     return SOME_TOOLS_LEFT_OUT.format(names=words)
+
+
+def _has_name(text: str, name: str) -> bool:
+    # A person may write "nocodb link". `text` is in lower case.
+    pattern = r"[\W_]+".join(re.findall(r"[^\W_]+", name.lower()))
+    return pattern != "" and re.search(rf"\b{pattern}(?!-?\w)", text) is not None
 
 
 def _words_of(*texts: str) -> set[str]:

@@ -39,11 +39,14 @@ from core.models.model_input import (
 )
 from core.models.model_server import (
     COMPACT_TOKENS,
+    NO_CONVERSATIONS,
     ModelServer,
+    NoEndpoint,
     has_unpaired_call,
     is_conversation_gone,
     is_locked,
     read_events,
+    refuses_conversations,
 )
 from core.models.own_history import (
     END_EVENTS,
@@ -79,6 +82,8 @@ MAX_WAITING_EVENTS = 16
 """Events that may wait for their reader. Beyond that the stream is not read further."""
 MAX_RECOVERIES = 10
 """Times that one round recovers from faults before it fails."""
+MAX_GONE_CONVERSATIONS = 3
+"""Conversations of one round that the server may not know, among them spare ones."""
 UNKNOWN_POSITION = -1
 """`Thread.remote_upto` of a conversation whose end must be read before its next use."""
 
@@ -628,6 +633,10 @@ class ConversationRound:
         without output, something in the request that the server refuses, and a fault that may
         pass. `_tries` counts the attempts against each, so that they end."""
         remote = self._thread.remote
+        is_gone = is_conversation_gone(fault, remote)
+        self._tries["gone"] += is_gone
+        if refuses_conversations(fault) or self._tries["gone"] > MAX_GONE_CONVERSATIONS:
+            raise NoEndpoint(NO_CONVERSATIONS)
         if is_locked(fault):
             # After `CONVERSATION_LOCK_SECONDS`, a new one is used.
             self._tries["locked"] += 1
@@ -637,9 +646,7 @@ class ConversationRound:
                 self._step = "anew"
             else:
                 await self._server.client.sleep(wait)
-        elif is_conversation_gone(fault, remote) or (
-            self._step == "looking" and fault.status == 404
-        ):
+        elif is_gone or (self._step == "looking" and fault.status == 404):
             self._step = "anew"
         elif has_unpaired_call(fault):
             self._tries["unpaired"] += 1

@@ -69,17 +69,17 @@ LAST_EVENTS_SECONDS = 5.0
 """Seconds after which the stream of a complete answer is left if no further event comes."""
 MAX_ROUND_SECONDS = 1800.0
 """Seconds that one round may take, however much the model writes."""
-OPTIONAL_FIELDS = (
-    "context_management",
-    "include",
-    "prompt_cache_key",
-    "reasoning",
-    "reasoning_effort",
-    "safety_identifier",
-    "store",
-    "stream_options",
-    "truncation",
-)
+OPTIONAL_FIELDS = """\
+context_management
+include
+prompt_cache_key
+reasoning
+reasoning_effort
+safety_identifier
+store
+stream_options
+truncation
+""".splitlines()
 """Request fields that can be left out if the server refuses them."""
 MAX_BAD_CALLS = 2
 """Answers of one round with a tool call that the server could not read."""
@@ -87,22 +87,22 @@ LOADING_BACKOFF = Backoff(2.0, max_seconds=20.0)
 """Pauses while a server loads the model. A small model takes seconds, a large one minutes."""
 MAX_LOADING_ATTEMPTS = 6
 """Attempts of one round while a server loads the model: about a minute."""
-SCHEMA_KEYS = (
-    "strict",
-    "additionalProperties",
-    "$schema",
-    "default",
-    "examples",
-    "pattern",
-    "format",
-    "minimum",
-    "maximum",
-    "minLength",
-    "maxLength",
-    "minItems",
-    "maxItems",
-    "title",
-)
+SCHEMA_KEYS = """\
+strict
+additionalProperties
+$schema
+default
+examples
+pattern
+format
+minimum
+maximum
+minLength
+maxLength
+minItems
+maxItems
+title
+""".splitlines()
 """Keys of tool definitions that can be left out if the server refuses them."""
 OUTPUT_LIMIT_FIELDS = ("max_output_tokens", "max_completion_tokens", "max_tokens")
 """The names of an answer's limit: of the Responses API first, then both of Chat Completions."""
@@ -159,6 +159,10 @@ REQUEST_REFUSED = (
 NO_API = (
     "The model's server responds, but has no OpenAI API at this URL. Check the OPENAI_BASE_URL "
     "setting, which usually ends in `/v1`."
+)
+NO_CONVERSATIONS = (
+    "The model's server doesn't let this account use stored conversations. Set PONTE_MODEL_API to "
+    "`responses`, or remove it."
 )
 REDIRECTED = (
     "The model's server redirects to another URL (HTTP {status}), and Ponte doesn't follow "
@@ -282,6 +286,13 @@ def is_conversation_gone(fault: ModelServerFault, conversation: str) -> bool:
     """
     named = fault.param.startswith("conversation") or conversation in fault.message
     return fault.status in (400, 404, 410) and named and not is_locked(fault)
+
+
+def refuses_conversations(fault: ModelServerFault) -> bool:
+    """Return whether the account may use no conversation, although it could create one
+    (openai/codex issue 106)."""
+    words = f"{fault.code} {fault.message}"
+    return re.search("(?i)zero.data.retention", words) is not None
 
 
 def has_unpaired_call(fault: ModelServerFault) -> bool:

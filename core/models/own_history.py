@@ -98,8 +98,8 @@ class RoundHistory:
         """Ponte's own estimate of the request's tokens."""
         # Hashes of files that this round left out after a refusal.
         self._refused_files: set[int] = set()
-        self.unseen_files: tuple[str, ...] = ()
-        """The names of the message's files that do not fit into the request."""
+        self._shown_ids: set[str] = set()
+        """The ids of the files that fit into the request."""
 
     def choose(self, transcript: Sequence[Item]) -> Sequence[Item]:
         """Return the items to send, and set `request` (by `fit`) to the request with the tools that
@@ -125,7 +125,7 @@ class RoundHistory:
 
     def fit(self, items: Sequence[Item]) -> Sequence[Item]:
         """Return the items that fit into the model's context, and set `request` (the tools that
-        fit) and `unseen_files`. Raise TooLong if the last message does not fit."""
+        fit). Raise TooLong if the last message does not fit."""
         sizes = self._server.sizes
         # `scale` is the number of tokens that the server counts for one of Ponte's estimate. A
         # refusal lowers `_most_tokens` (the whole request) and `_most_items` (the items in it).
@@ -139,12 +139,15 @@ class RoundHistory:
             sizes.doubt_count(self.model)
             raise
         items = self._server.input.fit_files(items)
-        # Which files of the person's own message are not sent, to tell them.
-        shown = {file.id for item in items for file in item.files}
-        own = [item for item in self._full_request.input if item.kind == "message"]
-        files = [file for item in own for file in item.files]
-        self.unseen_files = tuple(file.name for file in files if file.id not in shown)
+        self._shown_ids = {file.id for item in items for file in item.files}
         return items
+
+    @property
+    def unseen_files(self) -> tuple[str, ...]:
+        """The names of the message's files that did not fit, or that the server refused."""
+        seen = self._shown_ids - self._server.input.refused_ids
+        own = [item for item in self._full_request.input if item.kind == "message"]
+        return tuple(file.name for item in own for file in item.files if file.id not in seen)
 
     @property
     def sent_tokens(self) -> int:

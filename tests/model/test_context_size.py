@@ -471,6 +471,27 @@ def test_the_tool_that_a_message_means_is_offered_first(text: str, tool: str) ->
     assert [one.name for one in first.tools] == [tool]
 
 
+@pytest.mark.parametrize(
+    ("text", "tool"),
+    [
+        ("please use nocodb_link for this", "nocodb_link"),
+        ("Add the new order with `nocodb_link`.", "nocodb_link"),
+        ("Add the new order, " + "then " * 1_000 + "use Nocodb Link", "nocodb_link"),
+        ("create it by crm__create-task", "crm__create-task"),
+        ("use `create_task` to add it", "crm__create-task"),
+        ("create it, then run fix-words", "quick"),
+        ("create it, then run fix-words-2", "nocodb_create"),
+    ],
+)
+def test_the_tool_that_a_message_names_is_offered_first(text: str, tool: str) -> None:
+    others = {"crm__create-task": ("create-task",), "quick": ("fix-words",)}
+    names = ("nocodb_query", "nocodb_create", "nocodb_link", *others)
+    tools = [ToolSpec(n, "x" * (99 - len(n)), {}, names=others.get(n, ())) for n in names]
+    asks = (fit_tools(request_with(*tools), [message(text)], n) for n in range(40, 400, 5))
+    first = next(ask for ask in asks if ask.tools)
+    assert [one.name for one in first.tools] == [tool]
+
+
 def test_the_names_of_many_tools_leave_room_for_the_tools() -> None:
     tools = [ToolSpec(f"quick_command_with_a_long_name_{n}", "Runs it.", {}) for n in range(120)]
     fitted = fit_tools(request_with(*tools), [], 900)

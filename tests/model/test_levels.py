@@ -172,6 +172,32 @@ async def test_a_server_that_loses_an_api_goes_down_a_level(
     assert "My name is Ana." in str(fake.request_bodies("/chat/completions")[-1]["messages"])
 
 
+@pytest.mark.parametrize(("rejects", "refusals"), [(set(), 1), ({"conversation"}, 4)])
+async def test_an_account_that_may_use_no_conversation_is_asked_without(
+    make: Make, fake: FakeOpenAI, rejects: set[str], refusals: int
+) -> None:
+    """Also where the reason for it is not known."""
+    fake.no_retention, fake.rejects = not rejects, rejects
+    model = await make(None)
+    for _ in range(2):
+        talk = Talk(model)
+        assert await talk.say("My name is Ana.") == "You said: My name is Ana."
+        assert await talk.say("What is my name?")
+    bodies = fake.request_bodies("/responses")
+    assert len([body for body in bodies if "conversation" in body]) == refusals
+    assert "My name is Ana." in str(bodies[-1]["input"])
+    assert len(fake.request_bodies("/conversations")) == refusals + 1, "one of them by the probe"
+
+
+async def test_the_setting_that_asks_for_conversations_is_named(
+    make: Make, fake: FakeOpenAI
+) -> None:
+    fake.no_retention = True
+    with pytest.raises(ModelDown, match="Set PONTE_MODEL_API to `responses`, or remove it"):
+        await Talk(await make("conversations")).say("hello")
+    assert len(fake.request_bodies("/responses")) == 1
+
+
 async def test_a_level_that_the_operator_chose_is_final(make: Make, fake: FakeOpenAI) -> None:
     fake.without = {"responses"}
     with pytest.raises(ModelDown):

@@ -407,6 +407,8 @@ async def test_wrong_values_are_refused_with_what_to_do(
         ({"card": "nocodb", "value-nocodb_url": "a.example"}, "NOCODB_URL: écrivez https://a.exa"),
         ({"card": "nocodb", "value-nocodb_url": "http://a/b"}, "NOCODB_URL: écrivez une origine"),
         ({"card": "slack", "value-slack_app_token": "xoxb-1"}, "ceci est un jeton de bot"),
+        ({"card": "model", "value-openai_api_key": "sk-a…z"}, "OPENAI_API_KEY: la valeur contient"),
+        ({"card": "nocodb", "value-nocodb_token": "a…z"}, "NOCODB_TOKEN: la valeur contient"),
         ({"card": "code", "value-ponte_code": "?"}, "PONTE_CODE\xa0: écrivez l’une de ces valeurs"),
     ],
 )

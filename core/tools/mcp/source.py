@@ -172,7 +172,8 @@ class McpServers:
                 description = clean_text(str(own["description"])).strip()
                 words = truncate_with_note(description, MAX_DESCRIPTION_CHARACTERS) or tool
                 # False: the schema is not strict. `fit_schema` makes none for strict tools.
-                spec = ToolSpec(name_mcp_tool(server.name, tool), words, schema, False)
+                name = name_mcp_tool(server.name, tool)
+                spec = ToolSpec(name, words, schema, False, (tool,))
                 self._tools[key] = McpTool(self, server, tool, effect, spec, definition)
         return self._tools[key]
 

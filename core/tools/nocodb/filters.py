@@ -76,6 +76,8 @@ MAX_FILTERS = 20
 """Filters in one call."""
 MAX_FILTER_VALUES = 100
 """Values of one filter."""
+MAX_SPELLINGS = 64
+"""Forms of one value that are sent. Of a text with more accents, Ponte checks the rows."""
 MAX_VALUE_CHARACTERS = 2_000
 """Characters of one value."""
 
@@ -535,6 +537,7 @@ def text_condition(field: Field, op: Op, operands: Sequence[object]) -> FilterCo
             text = alike[0] if len(alike) == 1 else fieldtypes.parse_option(field, text)
         parsed.append(text)
     values = tuple(parsed)
+    composed_values = set(map(compose_letters, values))  # an option may have its accents apart
     # `contains` looks for a part of a text; of options, for a whole one among those of the cell.
     wide = op in ("contains", "not_contains") and field.kind != "options"
     people = field.kind == "people"
@@ -549,26 +552,22 @@ def text_condition(field: Field, op: Op, operands: Sequence[object]) -> FilterCo
         if wide:
             matches = any(form(values[0]) in form(text) for text in texts for form in _FORMS)
         else:
-            matches = any(text in values for text in texts)
+            matches = not composed_values.isdisjoint(texts)
         return matches == (op not in ("neq", "not_contains"))
 
     # The name of the operator in NocoDB.
     by = _BY_OPTION if field.kind == "options" else _BY_WORD
     # NocoDB puts % around a pattern itself, but not where one stands at either end (0.301.3).
-    pattern = "".join("%" if _matches_loosely(each) else each for each in values[0]).strip("%")
+    letters = ("%" if _matches_loosely(c) or not c.isascii() else c for c in values[0])
+    pattern = "".join(letters).strip("%")
     where, is_exact = None, False
     is_loose = wide and any(map(_matches_loosely, values[0]))
+    # NocoDB compares bytes, and a cell can have its accents composed or apart. Options are its own.
+    typed = (each for each in operands if isinstance(each, str))
+    forms = values if field.options else _spell_accents([*values, *typed])
     if people:
         where = None  # NocoDB's filters know people by ids, and we by name and address
-    elif all(map(_find_quote, values)) and not is_loose:
-        # NocoDB compares bytes, and a cell can have its accents composed or apart.
-        forms = (
-            values
-            if field.options
-            else dict.fromkeys(
-                form for text in values for form in (text, unicodedata.normalize("NFD", text))
-            )
-        )
+    elif forms and all(map(_find_quote, values)) and not is_loose:
         if field.options or op == "in":
             where = build_clause(field.id, by[op], *forms)
         else:
@@ -738,6 +737,24 @@ def _find_quote(value: str) -> str:
     """Return the quote that can enclose the value in NocoDB's filter: one that is not in it. Return
     "" if both are, or if the value has a backslash, which would continue it beyond its quote."""
     return next((mark for mark in _QUOTES if mark not in value and "\\" not in value), "")
+
+
+def _spell_accents(texts: Sequence[str]) -> Sequence[str]:
+    """Return all forms in which texts may be encoded, also with one of two accents apart
+    (Vietnamese on Windows); none if they are more than MAX_SPELLINGS."""
+    spelled: list[str] = []
+    for text in texts:
+        forms = [""]
+        for letter in text:
+            apart = unicodedata.normalize("NFD", letter)
+            marks = filter(unicodedata.combining, apart[1:])
+            pairs = (compose_letters(apart[0] + m) + apart[1:].replace(m, "") for m in marks)
+            ways = dict.fromkeys([letter, apart, *pairs])
+            forms = [form + way for form in forms for way in ways]
+            if len(forms) > MAX_SPELLINGS:
+                return ()
+        spelled += forms
+    return list(dict.fromkeys(spelled))
 
 
 def _first_of_month(year: int, month: int) -> date:

@@ -358,6 +358,7 @@ class StackSpotSource:
             )
             # By these, the tool knows the effect and the price of a call before it runs.
             running.listed = {command.slug: command for command in listed}
+            running.spec = replace(running.spec, names=tuple(running.listed))
             running.asks_first = self._commands.asks_first
             running.costs = running.estimate_cost
             asking = FunctionTool(
@@ -367,6 +368,7 @@ class StackSpotSource:
                 description=descriptions[1],
                 patience=self._patience,
             )
+            asking.spec = replace(asking.spec, names=tuple(agents))
             asking.costs = lambda call: PaidRun("agents", read_text_argument(call, "agent"))
             self._tool_sets[descriptions] = running, asking
         tools = self._tool_sets[descriptions]
