@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from pydantic import SecretStr
@@ -24,17 +24,18 @@ from bot.config.quick_registry import QuickCommandRegistry
 from bot.config.reload import Reloader
 from bot.config.webhooks import ConfiguredHooks
 from bot.engine import Engine, Tools, load_parsers
+from bot.health import HealthBoard, PartHealth, summaries
 from bot.home import Home, Start
 from bot.integrations import KINDS, canonical_person, collect_rights
 from bot.operation_service import OperationService
+from bot.parts import NO_POSTGRES_SENTENCE, dependencies, model_client, open_traces
 from bot.people import PageAccountService, system_user_name
-from bot.ponte import CheckEverything, HealthBoard, PartHealth, Ponte, Surfaces, summaries
+from bot.ponte import CheckEverything, Ponte, Surfaces
 from bot.settings import Settings
 from bot.setup.restart import Restart
 from bot.stores import Stores, name_engine
 from core.base.errors import SettingsError
 from core.base.http import HttpClient
-from core.base.openai import OPENAI_URL, ModelEndpoint, ModelServerClient
 from core.changes.approval import Approval
 from core.chat.destinations import Destinations
 from core.chat.people import People
@@ -42,19 +43,14 @@ from core.domain.messages import Address, Person
 from core.domain.records import DoctorFinding
 from core.integrations import (
     ChatIntegration,
-    IntegrationDependencies,
     ModelIntegration,
-    OperatorConfig,
     OwnerIntegration,
     ToolIntegration,
     plain_value,
 )
-from core.journal.jobs import Alone, Peers
-from core.models.model_server import ModelOptions
 from core.models.served_model import ServedModel
 from core.money.budget import Budget
 from core.observability import metrics, tracing
-from core.observability.tracing import Traces
 from core.people.directory import SqlDirectory
 from core.people.page_accounts import OWNER_RENAMED_TOPIC, OwnerName
 from core.people.policy import DailyCaps, PlatformPeople, Policy
@@ -70,10 +66,6 @@ from core.voice import Transcriber
 if TYPE_CHECKING:
     from adapters.mcp_server.tools import McpTools
 
-NO_POSTGRES_SENTENCE = (
-    "DATABASE_URL needs the {name} package. Install the `postgres` extra or "
-    "`requirements/postgres.txt` (docs/guides/scaling.md)."
-)
 
 NO_MCP_SENTENCE = (
     "PONTE_MCP=on needs the `mcp` package. Install it with `pip install --require-hashes -r "
@@ -312,54 +304,6 @@ async def compose(
             parts.mark_unserved(names, "handled by `ponte serve`")
         closing.pop_all()  # all is built: closing is up to the Ponte that is returned
         return ponte
-
-
-def model_client(settings: Settings) -> ModelServerClient:
-    """Return the client of the model's server. Whoever holds it must close it."""
-    key, url = plain_value(settings.openai_api_key), settings.openai_base_url or OPENAI_URL
-    return ModelServerClient(ModelEndpoint(key, url, settings.proxies))
-
-
-def dependencies(
-    settings: Settings,
-    config: OperatorConfig,
-    home: Home,
-    http: HttpClient,
-    client: ModelServerClient,
-    peers: Peers | None = None,
-) -> IntegrationDependencies[Any]:
-    """Return the objects with which every integration is built and checked: settings, the live
-    ponte.toml, the data folder, HTTP clients, and the function that makes the pseudonyms under
-    which external servers know people. Without `peers`, this process works alone."""
-    # `Settings` contains the settings of every integration, so it is also the `own` of each.
-    return IntegrationDependencies(
-        settings,
-        settings,
-        config,
-        home,
-        http,
-        client,
-        # Read at each use: the first one creates the key if the data folder has none.
-        lambda name: ModelOptions(secret=home.pseudonyms()).pseudonym(name),
-        peers or Alone(),
-    )
-
-
-def open_traces(settings: Settings) -> Traces | None:
-    """Return a recorder of spans that exports to OTEL_EXPORTER_OTLP_ENDPOINT, None if that is not
-    set. OpenTelemetry's packages are optional: raise SettingsError if they are missing."""
-    if settings.otel_exporter_otlp_endpoint is None:
-        return None
-    headers = plain_value(settings.otel_exporter_otlp_headers)
-    proxy = settings.proxies.for_url(str(settings.otel_exporter_otlp_endpoint))
-    try:
-        return Traces.open(settings.traces_url, headers, proxy, __version__)
-    except ModuleNotFoundError as missing:
-        raise SettingsError(
-            "OTEL_EXPORTER_OTLP_ENDPOINT needs the {name} package. Install "
-            "`requirements/otel.txt` (docs/guides/watching.md).",
-            name=missing.name or "opentelemetry",
-        ) from None
 
 
 def _build_mcp_tools(

@@ -9,8 +9,8 @@ import functools
 import re
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -25,167 +25,31 @@ from bot.config.ponte_toml import LiveConfig
 from bot.config.reload import Reloader
 from bot.doctor.safety import list_findings
 from bot.engine import Engine
+from bot.health import HealthBoard
 from bot.home import Home, Start
 from bot.integrations import canonical_person
 from bot.operation_results import SignInLink
-from bot.overview import find_overview
 from bot.people import PageAccountService, PersonalDataService
 from bot.settings import Settings
 from bot.setup.restart import Restart
-from bot.stores import name_engine
-from core.base.errors import BadInput, NotFound, NotStored, PonteError
+from core.base.errors import BadInput, NotFound, PonteError
 from core.base.i18n import LANGUAGE, say, translate_word
 from core.base.tasks import run_together
-from core.changes.cards import ChangeViews
 from core.commands.grammar import parse_command, render_command, split_change_id
-from core.domain.changes import SAMPLE_APPLIER, ChangeForm, ChangeState, Overview, PendingRequests
-from core.domain.messages import Address, Card, ChangeAction, Message, Person, ReplyTo, turn_id
-from core.domain.ports import ChatPlatform, Platform, QuickCommands
-from core.domain.records import (
-    DoctorFinding,
-    Health,
-    HistoryEntry,
-    ModelRequests,
-    QuickCommand,
-    Viewer,
-)
+from core.domain.changes import SAMPLE_APPLIER, ChangeState
+from core.domain.messages import Address, ChangeAction, Message, Person, ReplyTo, turn_id
+from core.domain.ports import ChatPlatform, Platform
+from core.domain.records import DoctorFinding, HistoryEntry, ModelRequests
 from core.integrations import ChatIntegration, OwnerIntegration
-from core.money.budget import Budget
-from core.observability import metrics, tracing
+from core.observability import tracing
 from core.observability.tracing import Traces
-from core.people.policy import Policy
 from core.people.rules import OWNER_ID
-from core.schedules.service import Scheduling
 from core.tools.mcp import McpToolSource
 from core.tools.sample import SAMPLE_INTEGRATION, open_sample_base
 
 if TYPE_CHECKING:
     from adapters.web.api.answers import ChatAnswer
     from bot.setup.service import SetupService
-
-PART_TIMEOUT_SECONDS = 5.0
-"""How long one part may take to report its health."""
-ReportHealth = Callable[[], Awaitable[Health]]
-
-
-def summaries(settings: Settings) -> tuple[Health, ...]:
-    """Return the state of each part as the settings alone tell it (configured or not), in the order
-    of the start screen. No service is asked."""
-    integration_lines = (face.summary(settings, settings) for face in settings.faces)
-    shared = [Health("database", "on", name_engine(settings.database_url)), Health("config", "on")]
-    if settings.transcribe_model:
-        shared.append(Health("voice", "on", settings.transcribe_model))
-    return (*shared, *(part for part in integration_lines if part))
-
-
-class PartHealth:
-    """Collects the health of all parts, such as the model and Slack. A part that runs in this
-    process reports its own health (`live`); for others the settings say it."""
-
-    def __init__(self, summaries: Sequence[Health]) -> None:
-        self._lineup = tuple(summaries)
-        self.live: dict[str, ReportHealth] = {}
-        self.list_more: Callable[[], Awaitable[Sequence[Health]]] | None = None
-        """Returns further parts, of which there may be other ones at any time."""
-
-    def mark_unserved(self, names: Collection[str], words: str) -> None:
-        """Mark these parts as off, with these words: they are set up, but another process serves
-        them."""
-        self._lineup = tuple(
-            replace(part, state="off", words=words)
-            if part.state == "on" and part.name in names
-            else part
-            for part in self._lineup
-        )
-
-    async def list_all(self, patience: float = PART_TIMEOUT_SECONDS) -> Sequence[Health]:
-        """Return the health of each part, all asked at the same time. A part that takes longer than
-        `patience` (seconds) has given no response."""
-        parts = await asyncio.gather(*(self._ask_part(part, patience) for part in self._lineup))
-        return [*parts, *(await self.list_more() if self.list_more else ())]
-
-    async def _ask_part(self, part: Health, patience: float) -> Health:
-        """Return the state of one part, asked now. The start screen has little `patience`: a part
-        that does not answer in that time may only be slow, so it counts as on. Only a long silence
-        is a failure."""
-        ask = self.live.get(part.name)
-        if part.state == "off" or ask is None:
-            return replace(part, words=translate_word(part.words))
-        try:
-            async with asyncio.timeout(patience):
-                return await ask()
-        except TimeoutError:
-            if patience < PART_TIMEOUT_SECONDS:
-                words = say("{words} (no response yet)", words=translate_word(part.words))
-                return Health(part.name, "on", words)
-            words = say("no response within {age} s", age=round(patience))
-            return Health(part.name, "failing", words)
-
-
-@dataclass(frozen=True, slots=True)
-class HealthBoard:
-    """The state of this Ponte, for the platforms, the page and commands that show it: the health of
-    its parts, its tables, requests and metrics (the port `OperatorBoard`).
-
-    `optional`: names of parts without which Ponte is ready too. `titles` returns the titles of the
-    tables that a person knows, all or those to change; None if no tables are connected.
-    """
-
-    parts: PartHealth
-    quick: QuickCommands
-    policy: Policy
-    views: ChangeViews
-    card_listeners: list[Callable[[], None]]
-    scheduling: Scheduling
-    budget: Budget
-    optional: Collection[str] = ()
-    titles: Callable[[Viewer, bool], Awaitable[Sequence[str]]] | None = None
-    is_demo: bool = False
-
-    async def health(self) -> Sequence[Health]:
-        return await self.parts.list_all()
-
-    async def readiness(self) -> Sequence[Health]:
-        """Return the health of the parts that must work so that Ponte is ready, for the HTTP route
-        `/readyz`: all but the optional ones."""
-        parts = await self.health()
-        return [part for part in parts if part.name.partition(".")[0] not in self.optional]
-
-    async def metrics(self) -> str:
-        """Return the metrics as text for Prometheus, for the HTTP route `/metrics`. A value that
-        cannot be read now keeps its last state."""
-        parts = await self.health()
-        metrics.set_part_states({p.name: p.state == "on" for p in parts if p.state != "off"})
-        with suppress(NotStored):
-            metrics.set_proposal_counts(await self.views.ledger.count_unfinished())
-        return metrics.render_metrics()
-
-    async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
-        return await self.quick.list_commands(person, address)
-
-    async def tables(
-        self, person: Person, address: Address, *, to_change: bool = False
-    ) -> Sequence[str]:
-        if self.titles is None:
-            return ()
-        return await self.titles(Viewer(await self.policy.rights(person, address)), to_change)
-
-    async def changes(self, conversation: str) -> Sequence[Card]:
-        return await self.views.find_latest(conversation)
-
-    async def overview(self, person: Person, address: Address, time_zone: str) -> Overview:
-        return await find_overview(
-            self.views, self.scheduling, self.budget, person, address, time_zone
-        )
-
-    async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
-        return await self.views.find_form(press_id, person, address)
-
-    async def requests(self, person: Person, address: Address) -> PendingRequests:
-        return await self.views.list_requests(person, address)
-
-    def on_requests_change(self, listener: Callable[[], None]) -> None:
-        self.card_listeners.append(listener)
 
 
 @dataclass(slots=True)

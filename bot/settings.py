@@ -35,7 +35,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 from adapters.discord import DiscordSettings
 from adapters.mcp_server import McpSettings
 from adapters.slack import SlackSettings
-from adapters.web import WebSettings
+from adapters.web.settings import WebSettings
 from bot.integrations import ADMINS, FACES, Faces, list_person_forms
 from bot.setup.cards import CARDS, SETUP_NAMES
 from core.base.errors import SettingsError

@@ -21,7 +21,6 @@ from adapters.discord.client import (
     IN_DOUBT,
     PLATFORM,
     ChannelQueues,
-    DiscordClient,
     Interaction,
     RefusedForNow,
     attempt,
@@ -29,7 +28,12 @@ from adapters.discord.client import (
     own_id,
     snowflake,
 )
-from adapters.discord.connection import MENTIONS_ONLY, GatewayConnection, set_sdk_addresses
+from adapters.discord.connection import (
+    MENTIONS_ONLY,
+    DiscordClient,
+    GatewayConnection,
+    set_sdk_addresses,
+)
 from adapters.discord.context import DiscordContext
 from adapters.discord.events import SPEECH, Locations, is_withheld, mentions_us, quote_of
 from adapters.discord.intake import CatchUp, DiscordIntake, DiscordThreads

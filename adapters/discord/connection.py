@@ -1,15 +1,20 @@
 """The connection to Discord's gateway: logging in, reconnecting, and the health of the session.
 
 Discord allows one gateway session for each bot token. Processes that do not hold it are logged in
-over HTTP only; they can post, and receive no events.
+over HTTP only; they can post, and receive no events. The SDK's client requests few intents,
+mentions nobody, and notes the time of every frame.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
+import re
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from typing import TYPE_CHECKING, Any
 
 import discord
 import structlog
@@ -17,12 +22,22 @@ import yarl
 from discord.gateway import DiscordWebSocket
 from discord.http import Route
 
-from adapters.discord.client import IN_DOUBT, DiscordClient
+from adapters.discord.client import (
+    IN_DOUBT,
+    MENTION_NOBODY,
+    NO_ACCESS,
+    PASSING,
+    SWITCHED_OFF,
+    Interaction,
+)
 from core.base.errors import SettingsError
 from core.base.http import add_proxy
 from core.base.i18n import say
-from core.base.tasks import Backoff, retry
+from core.base.tasks import Backoff, BoundedDict, retry
 from core.domain.records import Health
+
+if TYPE_CHECKING:
+    from adapters.discord.adapter import DiscordAdapter
 
 log = structlog.get_logger("discord")
 
@@ -53,14 +68,33 @@ MENTIONS_ONLY = (
 INVALID_TOKEN_CODES = frozenset({4004})
 """Close codes of the gateway that mean that authentication failed
 (topics/opcodes-and-status-codes.mdx#gateway-gateway-close-event-codes)."""
+MAX_RATE_LIMIT_SECONDS = 60.0
+"""The longest rate limit that the SDK waits for. For a longer one it raises an error."""
+DISCORD_REFUSAL_SECONDS = 300.0
+"""Seconds for which an optional call that Discord refused is not made again in the same place."""
+_NEEDED = re.compile(
+    r"(?:POST|PATCH) /channels/\{channel_id\}/messages(?:/\{message_id\})?"
+    r"|POST /users/@me/channels|\w+ (?:/interactions|/webhooks|/gateway|/users/@me$|/oauth2).*"
+)
+"""The calls without which there is no answer. They are made even if Discord just refused them."""
+# 0: no code, from a proxy in front of Discord; then access, verification level and permission.
+_MISSING = frozenset({0, NO_ACCESS, 50009, 50013})
+"""Codes of a refusal that is about the place, and not about one message."""
+_PLAIN_FIELDS = frozenset({
+    "id", "channel_id", "type", "content", "author", "timestamp", "edited_timestamp", "attachments",
+    "mentions", "mention_roles", "guild_id", "member", "message_reference", "flags",
+})  # fmt: skip
+"""The fields of a message that are read if the SDK cannot read all of them."""
+SESSION_EVENTS = ("READY", "RESUMED")
+"""Events without which a session is of no use. If one cannot be read, Ponte connects again."""
 
 
 class GatewayConnection:
     """The bot's login, and the gateway session if this process `listens`.
 
     `make_client` builds a new SDK client for each attempt to connect, because a closed client
-    cannot be used again. `on_failure` is called with an exception that nobody expected, before
-    Ponte connects again. `proxy` is the name of the proxy that is used.
+    cannot be used again. `on_failure` is called with an exception that nobody expected and
+    "connection", before Ponte connects again. `proxy` is the host and port of the proxy, or "".
     """
 
     def __init__(
@@ -70,11 +104,6 @@ class GatewayConnection:
         on_failure: Callable[[Exception, str], None],
         proxy: str = "",
     ) -> None:
-        """Prepare the connection. `start` makes it. `hold` replaces it by one with a gateway
-        session, on which events arrive.
-
-        `on_failure` also gets the word "connection". `proxy` is the host and port of the proxy (""
-        for none), which sentences about failures name."""
         self._on_failure = on_failure
         self._proxy = proxy
         self._token = token
@@ -240,3 +269,184 @@ def set_sdk_addresses(api_url: str, gateway_url: str) -> None:
     each."""
     Route.BASE = api_url.rstrip("/")
     DiscordWebSocket.DEFAULT_GATEWAY = yarl.URL(gateway_url)
+
+
+def intents(message_content: bool) -> discord.Intents:
+    """Return the intents that the adapter requests. Only `message_content`, the content of messages
+    that do not address Ponte, is privileged."""
+    return discord.Intents(
+        guilds=True, guild_messages=True, dm_messages=True, message_content=message_content
+    )
+
+
+class DiscordClient(discord.Client):
+    """The SDK's client with our settings. It passes events on to `events`. A client serves one
+    connection; the next one gets a new client.
+
+    `identify_wait` is the pause in seconds before each new identify after the first.
+    """
+
+    def __init__(
+        self,
+        events: DiscordAdapter,
+        *,
+        message_content: bool = False,
+        proxy: str | None = None,
+        identify_wait: float = 5.0,
+    ) -> None:
+        """Besides the settings, replace three parts of the SDK: the request, the building of a
+        message from a response, and the parsers of events. The SDK has no setting for these.
+        """
+        super().__init__(
+            intents=intents(message_content),
+            allowed_mentions=MENTION_NOBODY,
+            max_messages=None,  # no code reads the SDK's cache of messages
+            max_ratelimit_timeout=MAX_RATE_LIMIT_SECONDS,
+            chunk_guilds_at_startup=False,  # members are looked up one by one
+            proxy=proxy,
+            enable_debug_events=True,  # `dispatch` then gets each raw frame
+        )
+        self._events = events
+        self._identify_wait = identify_wait
+        """Seconds between two identifications, which Discord limits."""
+        self._refusals = BoundedDict[tuple[str, str], tuple[float, discord.HTTPException]]()
+        """By route and channel: until when (monotonic seconds) a call is not made again, and the
+        error that it got."""
+        # All calls of the API go through here, those that the SDK makes by itself, too.
+        self._request = self.http.request
+        self.http.request = self._request_unless_refused  # type: ignore[method-assign]
+        # One message that the SDK cannot read must not cost the page that it is on.
+        state = self._connection
+        state.create_message = self._create_message  # type: ignore[method-assign]
+        # An exception in a parser would end the connection, so `_parse` catches it. Without READY
+        # or RESUMED there is no session, so there it must end.
+        for event, parse in state.parsers.items():
+            if event not in SESSION_EVENTS:
+                state.parsers[event] = functools.partial(self._parse, event, parse)
+        self.last_frame = 0.0
+        """`time.monotonic` of the last frame of any kind; 0.0 before the first."""
+
+    def dispatch(self, event: str, /, *args: Any, **kwargs: Any) -> None:
+        """Pass an SDK event on. A raw frame only updates `last_frame`, by which `health` finds a
+        silent connection. Frames that this client sends (`socket_raw_send`) are ignored.
+
+        New messages, edits and deletions are queued right here, because the SDK would start a task
+        for each and lose their order. Raw events come for every message, cached by the SDK or not.
+        """
+        if event == "socket_raw_receive":
+            self.last_frame = time.monotonic()
+        elif event == "message":
+            self._events.on_message(*args)
+        elif event == "raw_message_edit":
+            self._events.on_edit(*args)
+        elif event == "raw_message_delete":
+            self._events.on_delete(args[0].channel_id, {args[0].message_id})
+        elif event == "raw_bulk_message_delete":
+            self._events.on_delete(args[0].channel_id, args[0].message_ids)
+        elif event != "socket_raw_send":
+            super().dispatch(event, *args, **kwargs)
+
+    def _parse(self, event: str, parse: Callable[[Any], None], data: Any) -> None:
+        """Let the SDK read one event of the gateway with `parse`, its parser. An exception would
+        end the SDK's connection, so it is noted here and costs this event only."""
+        try:
+            # Events with messages may contain polls.
+            if event.startswith(("MESSAGE_", "INTERACTION_")):
+                complete_polls(data)
+            try:
+                parse(data)
+            except Exception as error:
+                if event not in ("MESSAGE_CREATE", "MESSAGE_UPDATE"):
+                    raise
+                parse(keep_plain_fields(data))
+                self._events.on_failure(error, event)
+        except Exception as error:
+            self._events.on_failure(error, event, data)
+
+    def _create_message(self, *, channel: Any, data: Any) -> discord.Message:
+        """Return a message of a response. If the SDK cannot read it, return it with its plain
+        fields only: an error would lose the other messages of the same response, too."""
+        try:
+            complete_polls(data)
+            return discord.Message(state=self._connection, channel=channel, data=data)
+        except Exception as error:
+            self._events.on_failure(error, "response")
+            plain = keep_plain_fields(data)
+            return discord.Message(state=self._connection, channel=channel, data=plain)
+
+    async def _request_unless_refused(self, route: Route, **options: Any) -> Any:
+        """Make a call of the API, unless it is optional and Discord refused it in this place a
+        short time ago. A refusal of an optional call is permanent for its caller."""
+        place = route.key, route.major_parameters
+        until, refusal = self._refusals.get(place, (0.0, None))
+        if refusal is not None and time.monotonic() < until:
+            raise refusal.with_traceback(None)  # it is raised many times; tracebacks would add up
+        try:
+            return await self._request(route, **options)
+        except discord.HTTPException as refused:
+            # The refusal is about the place (`_MISSING`), or the feature is switched off for a
+            # while. `_NEEDED` are the calls without which there is no answer.
+            is_missing = refused.status in (403, 404, 405) and refused.code in _MISSING
+            if (is_missing or refused.code == SWITCHED_OFF) and not _NEEDED.fullmatch(route.key):
+                # With a code of PASSING (refused only for now) or none (0), the caller would wait
+                # and try again, but the call is optional.
+                if refused.code in PASSING or not refused.code:
+                    refused.code = NO_ACCESS
+                self._refusals[place] = time.monotonic() + DISCORD_REFUSAL_SECONDS, refused
+            raise
+
+    async def before_identify_hook(self, shard_id: int | None, *, initial: bool = False) -> None:
+        """Wait before each identify but the first, because Discord allows one in 5 s
+        (events/gateway.mdx#rate-limiting)."""
+        if not initial:
+            await asyncio.sleep(self._identify_wait)
+
+    async def setup_hook(self) -> None:
+        """Report the login to the adapter. The SDK calls this method after each login."""
+        await self._events.on_login(self)
+
+    async def on_error(self, event_method: str, /, *args: Any, **kwargs: Any) -> None:
+        """Note the exception of an event handler. The SDK calls this method while it handles the
+        exception."""
+        if isinstance(error := sys.exception(), Exception):
+            self._events.on_failure(error, event_method)
+
+    async def on_connect(self) -> None:
+        """Tell the adapter that a new session has started."""
+        await self._events.on_connect()
+
+    async def on_interaction(self, interaction: Interaction) -> None:
+        """Pass a command, click or form on to the adapter."""
+        await self._events.on_interaction(interaction)
+
+
+def keep_plain_fields(data: Mapping[str, Any]) -> Any:
+    """Return the JSON of a message that the SDK could not read, with only what Ponte needs of it.
+    The SDK would leave the attribute of a missing list unset."""
+    plain = {name: data[name] for name in _PLAIN_FIELDS & data.keys()}
+    for name in ("attachments", "mentions", "mention_roles"):
+        plain[name] = [entry for entry in plain.get(name) or () if entry]
+    # The waveform is a picture of a voice message. It need not be valid base64.
+    files = [{**file, "waveform": None} for file in plain["attachments"]]
+    return {**plain, "attachments": files, "components": []}
+
+
+def complete_polls(value: Any) -> None:
+    """Give each poll in the JSON of messages, at any depth, the fields that discord.py 2.7.1 needs:
+    an expiry, results and a text for each option. Discord may leave them out or send null. The
+    JSON itself is changed."""
+    if isinstance(value, list):
+        value = dict(enumerate(value))  # only to visit its entries as those of an object
+    if isinstance(value, dict):
+        poll, option = (value.get(name) for name in ("poll", "poll_media"))
+        if isinstance(poll, dict):
+            # The SDK reads a time there. Ponte does not use it, so that of the message will do.
+            poll["expiry"] = poll.get("expiry") or value.get("timestamp")
+            poll["results"] = poll.get("results") or {}
+        elif poll is None:
+            value.pop("poll", None)  # for the SDK, null is a poll too
+        if isinstance(option, dict):
+            option.setdefault("text", "")  # the SDK accepts null as a text
+        for inner in value.values():
+            if isinstance(inner, (dict, list)):
+                complete_polls(inner)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import discord
 
 from adapters.discord import connection
-from adapters.discord.client import IN_DOUBT, intents
+from adapters.discord.client import IN_DOUBT
 from adapters.discord.interactions import ASK_MENU
 from core.base.http import Proxies, add_proxy
 from core.base.i18n import say
@@ -46,7 +46,9 @@ async def check(
     message is for Ponte; they need the message content intent.
     """
     connection.set_sdk_addresses(api_url, gateway_url)
-    client = discord.Client(intents=intents(message_content), proxy=proxies.for_url(api_url))
+    client = discord.Client(
+        intents=connection.intents(message_content), proxy=proxies.for_url(api_url)
+    )
     try:
         async with client:
             await client.login(token)

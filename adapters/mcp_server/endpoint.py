@@ -17,7 +17,8 @@ from adapters.mcp_server import MCP_PATH
 from adapters.mcp_server.requests import MCP_ORIGIN, Caller, clean_client_name
 from adapters.web.errors import ConfirmAgain, ForeignHost, ForeignOrigin, LinksOff
 from adapters.web.hub import Hub
-from adapters.web.sign_in import TokenAuthentication, Visit, Visitor
+from adapters.web.sign_in import TokenAuthentication
+from adapters.web.visitor import Visit, Visitor
 from core.base.errors import PonteError, Refusal
 from core.base.tasks import BoundedDict
 from core.base.text import check_json, parse_json

@@ -9,9 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 from urllib.parse import quote, urlsplit
 
-from pydantic import SecretStr, field_validator
-from pydantic_core.core_schema import ValidationInfo
-
+from adapters.web.settings import WebSettings
 from core.base.errors import PonteError
 from core.base.http import is_loopback
 from core.base.i18n import say
@@ -26,16 +24,11 @@ from core.integrations import (
     IntegrationDependencies,
     Operator,
     OperatorBoard,
-    Origin,
     OwnerIntegration,
     SafetyFinding,
-    SettingsPart,
     SharedSettings,
-    Switch,
     has_generated_form,
     plain_value,
-    setting,
-    token_fault,
 )
 from core.people.rules import BASIC_RIGHTS, PlatformRights
 
@@ -49,95 +42,6 @@ _MIN_DIFFERENT_CHARACTERS = 8
 LISTENER_VARIABLE = "PONTE_LISTENER"
 """The variable with the descriptor of the listening socket that the process had before a restart
 by the set-up page (bot/setup/restart.py)."""
-
-
-class WebSettings(SettingsPart):
-    """The settings of the page."""
-
-    ponte_web: Switch = setting("on", "whether the web page and HTTP API are served: on, off")
-    ponte_web_host: str = setting("127.0.0.1", "address that the web page listens on")
-    ponte_web_port: int = setting(
-        8080, "port that the web page listens on", "a port, 0 to 65535", ge=0, le=65535
-    )
-    ponte_web_url: Origin | None = setting(
-        None, "public origin of the page behind a proxy, as in https://ponte.example.com"
-    )
-    ponte_web_token: SecretStr | None = setting(
-        None,
-        "the owner's token for the page, at least 20 characters. Without it, Ponte creates one at "
-        "the first start (`ponte link` shows it). Required if other machines can connect.",
-    )
-
-    ponte_setup: Switch | None = setting(
-        None,
-        "set-up in the page: on (then also behind an https proxy), off; without it only "
-        "where nobody but this machine can open the page",
-    )
-
-    @field_validator("ponte_web_token")
-    @classmethod
-    def _check_token(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        """Return the token of PONTE_WEB_TOKEN. Raise ValueError if it is weak, or missing where
-        others than this machine can open the page."""
-        host, url = info.data.get("ponte_web_host", "127.0.0.1"), info.data.get("ponte_web_url")
-        if value is not None and (wrong := token_fault(plain_value(value))):
-            raise ValueError(wrong)
-        if info.data.get("ponte_web") != "on" or value is not None:
-            return value
-        # Without a token, Ponte creates one, which is enough while only this machine can connect.
-        why = ""
-        if not is_loopback(host):
-            why = f"PONTE_WEB_HOST={host} accepts connections from other machines"
-        if url and not is_loopback(urlsplit(url).hostname or ""):
-            why = f"PONTE_WEB_URL={url} opens the page to others"
-        if why:
-            rule = token_fault("")  # the sentence about a token that is too short
-            raise ValueError(f"set it ({rule}), because {why}")
-        return value
-
-    ponte_sign_in_slack_id: str = setting(
-        "", "client ID of your Slack app, for sign-in with Slack (docs/guides/sign-in.md)"
-    )
-    ponte_sign_in_slack_secret: SecretStr | None = setting(
-        None, "client secret of your Slack app, for sign-in with Slack"
-    )
-
-    @field_validator("ponte_sign_in_slack_secret")
-    @classmethod
-    def _check_sign_in(cls, value: SecretStr | None, info: ValidationInfo) -> SecretStr | None:
-        # Pydantic checks fields in their order, so the id is known here.
-        if bool(value) != bool(info.data.get("ponte_sign_in_slack_id")):
-            raise ValueError("set it together with PONTE_SIGN_IN_SLACK_ID, or neither of them")
-        return value
-
-    @property
-    def has_slack_sign_in(self) -> bool:
-        """Return whether people sign in with Slack, which needs an https address."""
-        is_public = (self.ponte_web_url or "").startswith("https://") and self.ponte_web == "on"
-        return is_public and self.ponte_sign_in_slack_secret is not None
-
-    @property
-    def guide_url(self) -> str:
-        """The public address of the guide for people who chat; "" if others cannot open it."""
-        url = self.ponte_web_url
-        return f"{url}/guide" if url and self.ponte_web == "on" else ""
-
-    def page_url(self, listening: str = "") -> str:
-        """Return the address of the page that listens at `listening`, as a browser opens it.
-        Without it, return the address at which the settings let it listen.
-
-        It is the public origin if one is set. Port 0 stands for a port that the system chooses. An
-        address that means all of the machine's addresses cannot be opened, so loopback takes its
-        place.
-        """
-        if not listening:
-            host = self.ponte_web_host
-            return self.ponte_web_url or (
-                f"http://{f'[{host}]' if ':' in host else host}:{self.ponte_web_port}"
-            )
-        for anywhere, here in (("//0.0.0.0:", "//127.0.0.1:"), ("//[::]:", "//[::1]:")):
-            listening = listening.replace(anywhere, here)
-        return self.ponte_web_url or listening
 
 
 def add_token(page: str, token: str) -> str:
@@ -183,12 +87,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         from adapters.web.oidc.flow import SignIn
         from adapters.web.oidc.provider import SLACK_NAME, list_providers
         from adapters.web.setup.gate import SetupGate
-        from adapters.web.sign_in import (
-            PageSecrets,
-            SignInMethods,
-            TokenAuthentication,
-            Visitors,
-        )
+        from adapters.web.sign_in import PageSecrets, SignInMethods, TokenAuthentication, Visitors
 
         own, shared = deps.own, deps.shared
         chosen = plain_value(own.ponte_web_token)

@@ -34,7 +34,8 @@ from adapters.web.admin_lists import (
 from adapters.web.errors import BadRequest, UnknownPath, status_of
 from adapters.web.http_io import RequestBody, RouteGroup, endpoint, visitor_of
 from adapters.web.page.chart import draw_chart
-from adapters.web.sign_in import Visitor, Visitors
+from adapters.web.sign_in import Visitors
+from adapters.web.visitor import Visitor
 from core.base.errors import BadInput, Refusal, SettingsError
 from core.base.i18n import LANGUAGE, format_date, format_money, format_number, say
 from core.domain.rows import Chart, Series

@@ -35,7 +35,8 @@ from starlette.types import Message as Event
 from adapters.web import errors, sign_in
 from adapters.web.errors import BadRequest
 from adapters.web.hub import Hub
-from adapters.web.sign_in import Authentication, Visit, Visitor, Visitors
+from adapters.web.sign_in import Authentication, Visitors
+from adapters.web.visitor import Visit, Visitor
 from core.base.errors import NotFound, PonteError, TooLarge
 from core.base.i18n import LANGUAGE, READER_IS_OWNER, nearest_locale
 from core.base.i18n import format_size as size_of

@@ -19,7 +19,8 @@ from typing import Any
 import structlog
 
 from adapters.web.errors import ServerStopping, TooManyStreams
-from adapters.web.sign_in import Visitor, Visitors
+from adapters.web.sign_in import Visitors
+from adapters.web.visitor import Visitor
 from core.base.errors import PonteError
 from core.base.tasks import BackgroundTasks, BoundedDict, cancel_all, retry
 from core.chat.approval_notices import PersonNoticeService

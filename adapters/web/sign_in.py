@@ -18,13 +18,14 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from adapters.web import errors
 from adapters.web.errors import Unauthorized
+from adapters.web.visitor import BrowserSession, Visit, Visitor, owner_visitor
 from core.base.errors import NotAllowed, NotStored, Refusal
 from core.base.http import is_loopback
 from core.base.tasks import BoundedDict
@@ -94,43 +95,6 @@ _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+?)\.?(:\d{1,5})?")
 
 
 @dataclass(frozen=True, slots=True)
-class Visit:
-    """One HTTP request before authentication. Header names are in lower case; `peer` is the
-    client's address."""
-
-    path: str
-    headers: Mapping[str, str]
-    peer: str = ""
-    method: str = "GET"
-
-
-@dataclass(frozen=True, slots=True)
-class Visitor:
-    """An authenticated person. `token` is the hash of the token that let them in ("" for the
-    owner's), `session` the hash of their session ("" with a bearer token).
-
-    `program`: the kind of the API token with which a program acts for the person
-    (`ApiToken.kind`), "" for people. `provider`: the one that confirmed the person, "" for owners
-    and links; their `token` seals their sessions. `until` is the end of the session in seconds
-    since the epoch, 0 for none, and `cookie` a new value for its cookie, "" to leave it.
-    """
-
-    person: Person
-    token: str = ""
-    session: str = ""
-    program: str = ""
-    provider: str = ""
-    until: float = 0.0
-    cookie: str = field(default="", compare=False)
-
-    @property
-    def can_expire(self) -> bool:
-        """Return whether the visitor may lose access while this process runs. The owner on the Unix
-        socket cannot: they have neither token nor session."""
-        return bool(self.token or self.session)
-
-
-@dataclass(frozen=True, slots=True)
 class PageSecrets:
     """The owner's `token`, which a person chose unless it `is_generated`, and the random `key` of
     cookies and sign-ins. With the token alone, a cookie would let its reader guess a chosen one."""
@@ -140,33 +104,12 @@ class PageSecrets:
     is_generated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class BrowserSession:
-    """A session of the page that a browser's cookie has proven.
-
-    - `visitor`: whose session it is.
-    - `began_at`: when they signed in, in seconds since the epoch.
-    - `until`: when the session ends at the latest, however often its cookie is renewed.
-    - `accounts`: the account of a person with a sign-in link, as the only element, for the record
-      of their last visit; else empty.
-    - `known`: the record of a person whom a provider has confirmed, such as Slack; else None.
-    - `label`: what stays the same of the cookie of such a person: when they signed in and a random
-      part, in hexadecimal.
-    """
-
-    visitor: Visitor
-    began_at: float
-    until: float
-    accounts: Sequence[PageAccount] = ()
-    known: SignedInPerson | None = None
-    label: str = ""
-
-
 class SignInMethods:
     """The ways in which people sign in, besides the owner: whether they still can with a provider
     (`is_provider`), and with a link (`has_links`).
 
-    `policy` finds out whether a person of Slack is still there.
+    `policy` finds out whether a person of Slack is still there. A session ends if its provider is
+    no longer offered.
     """
 
     def __init__(
@@ -175,9 +118,6 @@ class SignInMethods:
         is_provider: Callable[[str], bool],
         has_links: Callable[[], bool] = lambda: True,
     ) -> None:
-        """`policy` asks whether a person of Slack is still there. `is_provider` tells whether
-        people can sign in with the provider of that name now, `has_links` whether they can with a
-        link. A session ends if its provider is no longer offered."""
         self.is_provider, self.has_links = is_provider, has_links
         self._policy = policy
         self._unanswered = BoundedDict[str, float](MAX_UNCONFIRMED_PEOPLE)
@@ -206,12 +146,6 @@ class SignInMethods:
                     return has_left
         self._unanswered[person.key] = now + CONFIRMATION_PAUSE_SECONDS
         return None
-
-
-def owner_visitor(platform: str, owner: OwnerName) -> Visitor:
-    """Return the owner as a visitor of this platform, under their current name. They have no token
-    and no session, so nothing of theirs can expire."""
-    return Visitor(Person(platform, OWNER_ID, name=owner.current))
 
 
 class TokenAuthentication:
@@ -557,7 +491,7 @@ class TokenAuthentication:
         claim = f"{int(self._now()) + SESSION_SECONDS:x}-{secrets.token_hex(8)}"
         if visitor and visitor.token:
             claim = f"{claim}-{visitor.person.id}"
-        return f"{claim}-{_seal(_sealing_key(self._key, visitor or self._owner), claim)}"
+        return f"{claim}-{_seal((visitor or self._owner).sealing_key(self._key), claim)}"
 
     async def open_session(self, identity: Identity, session: str = "") -> str:
         """Return the cookie value of a session of a person whom a provider has confirmed.
@@ -595,7 +529,7 @@ class TokenAuthentication:
         the time of the sign-in, after which the session lasts PROVIDER_SESSION_SECONDS at most."""
         latest = int(rest.partition(".")[0], 16) + PROVIDER_SESSION_SECONDS
         claim = f"{min(int(self._now()) + IDLE_SECONDS, latest):x}-{rest}"
-        return f"{claim}-{_seal(_sealing_key(self._key, visitor), claim)}"
+        return f"{claim}-{_seal(visitor.sealing_key(self._key), claim)}"
 
     def _may_use_link(self, visitor: Visitor) -> bool:
         """Return whether the visitor is the owner, or people may sign in with links."""
@@ -635,7 +569,7 @@ class TokenAuthentication:
     def form_token(self, visitor: Visitor) -> str:
         """Return a value that only pages in this visitor's session have. It proves that a form was
         not sent by another site. It ends with their session and their token."""
-        return _seal(_sealing_key(self._key, visitor), f"form {visitor.session}")
+        return _seal(visitor.sealing_key(self._key), f"form {visitor.session}")
 
     async def sign_out(self, visit: Visit) -> None:
         """End the session of this request in all processes. Raise NotStored."""
@@ -672,7 +606,7 @@ class TokenAuthentication:
             with suppress(NotStored):  # then the reason is left out
                 for token in await self._people.list_ended_tokens(person.key):
                     # The session began with the token whose key made this seal.
-                    key = _sealing_key(owner_key, Visitor(person, token.token_hash))
+                    key = Visitor(person, token.token_hash).sealing_key(owner_key)
                     if hmac.compare_digest(_bytes(seal), _bytes(_seal(key, claim))):
                         return errors.SessionEnded(_ended_refusal(token).sentence)
         return errors.SessionEnded()
@@ -704,7 +638,7 @@ class TokenAuthentication:
                 return None
             visitor, accounts = self._visitor_of(account), [account]
         # From here on, the claim is one that Ponte has made.
-        expected = _seal(_sealing_key(owner_key, visitor), claim)
+        expected = _seal(visitor.sealing_key(owner_key), claim)
         if not hmac.compare_digest(_bytes(seal), _bytes(expected)):
             return None
         end, _, rest = claim.partition("-")
@@ -895,14 +829,6 @@ def _ended_refusal(token: EndedToken) -> Refusal:
 def _describe(label: str, known: SignedInPerson) -> str:
     # The hash ends with the person's other sessions (`session_key`).
     return f"{label}-{hash_token(f'{known.person.key} {known.session_key}')}"
-
-
-def _sealing_key(owner_key: bytes, visitor: Visitor) -> bytes:
-    """Return the key that seals this visitor's sessions. It includes the owner's, so that the
-    stored hashes of tokens are not enough to make a session."""
-    if not visitor.token:
-        return owner_key
-    return hmac.digest(owner_key, visitor.token.encode(), "sha256")
 
 
 def _seal(key: bytes, claim: str) -> str:

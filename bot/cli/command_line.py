@@ -20,7 +20,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from bot import __version__
-from bot.cli.main import run_process, say
+from bot.cli import run_process, say
 from bot.operations import OPERATIONS, Operation, PersonKey, ShellArgument, ShellOption
 
 _TALK_COMMANDS = (

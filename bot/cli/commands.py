@@ -193,7 +193,7 @@ def doctor(try_model: Callable[[], None] | None, *, as_json: bool = False) -> in
     """Run `ponte doctor`. `try_model` is called before paid requests are sent to the model; None
     sends none. Return the exit code."""
     # Loaded only for this command, so that the others start faster.
-    from bot.doctor import checks as doctor
+    from bot.cli import doctor
 
     inputs = start(quiet=True, asks_holder=True)
     code = asyncio.run(doctor.examine(inputs, print, as_json=as_json))

@@ -16,7 +16,6 @@ from core.integrations import must_match, parse_url
 from core.tools.mcp import McpServer, name_mcp_tool
 
 if TYPE_CHECKING:
-    from bot.config.ponte_toml import Config
     from bot.settings import Settings
 
 NO_MCP_EXTRA_SENTENCE = (
@@ -109,21 +108,25 @@ def find_name_collisions(servers: Mapping[str, Any]) -> Iterator[tuple[KeyPath, 
                 yield ("mcp", server, "tools", tool), words
 
 
-def find_mcp_errors(config: Config, settings: Settings) -> Iterator[str]:
+def find_mcp_errors(
+    servers: Mapping[str, McpConfig], locate: Callable[..., str], settings: Settings
+) -> Iterator[str]:
     """Yield what makes the sections unusable: the extra is missing, or a token that belongs to
-    another service would be sent to a server."""
-    for name, own in config.mcp.items():
-        where = config.location("mcp", name)
+    another service would be sent to a server. `locate` returns where a key of ponte.toml is."""
+    for name, own in servers.items():
+        where = locate("mcp", name)
         if importlib.util.find_spec("mcp") is None:
             yield say(NO_MCP_EXTRA_SENTENCE, where=where)
         if own.token and own.token.lower() in type(settings).model_fields:
             yield say(_OWN_SETTING, where=where, variable=own.token)
 
 
-def find_missing_tokens(config: Config, settings: Settings) -> Iterator[str]:
+def find_missing_tokens(
+    servers: Mapping[str, McpConfig], locate: Callable[..., str], settings: Settings
+) -> Iterator[str]:
     """Yield a sentence for each MCP server whose token is not set in the environment, with its line
     in ponte.toml."""
-    for name, own in config.mcp.items():
+    for name, own in servers.items():
         if own.token and not settings.variable(own.token):
-            where = config.location("mcp", name)
+            where = locate("mcp", name)
             yield say(_MISSING, where=where, variable=own.token, name=name)

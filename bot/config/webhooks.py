@@ -76,7 +76,7 @@ def check_secrets(config: Config, settings: Settings) -> None:
     Raise SettingsError, with a line for each, for secrets of webhooks that are too short or not
     base64, for those that no header can hold, and for MCP servers that cannot be used."""
     # `secret` and `token` in ponte.toml are the names of variables, which hold the secrets.
-    faults = [*find_mcp_errors(config, settings)]
+    faults = [*find_mcp_errors(config.mcp, config.location, settings)]
     variables = [provider.secret for provider in config.sign_in.values()]
     variables += [server.token or "" for server in config.mcp.values()]
     variables += [hook.secret for hook in config.hooks.values() if hook.kind == "secret"]
@@ -105,7 +105,7 @@ def find_faults(config: Config, settings: Settings) -> Iterator[str]:
         if not settings.variable(provider.secret):
             where, variable = config.location("sign_in", name), provider.secret
             yield say(_NO_SIGN_IN, where=where, variable=variable, name=name)
-    yield from find_missing_tokens(config, settings)
+    yield from find_missing_tokens(config.mcp, config.location, settings)
     # A face gets its own settings and the shared ones. `settings` has both.
     used = {face.name for face in settings.faces if face.is_used(settings, settings)}
     for name, own in config.hooks.items():

@@ -1,5 +1,5 @@
-"""`ponte doctor`: tests each part of the settings against the live service, and reports safety
-findings."""
+"""The checks of `ponte doctor`: test each part of the settings against the live service, and report
+safety findings."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Literal, TypeVar
@@ -17,18 +16,16 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from bot import doctor as installation
-from bot.cli.client import connect
-from bot.compose import NO_POSTGRES_SENTENCE, dependencies, model_client
 from bot.config.reload import describe_config_file
 from bot.doctor.safety import list_findings
 from bot.home import Start
 from bot.logs import Redaction
+from bot.parts import NO_POSTGRES_SENTENCE, dependencies, model_client
 from bot.settings import Settings
 from bot.stores import SCHEMA
 from core.base.errors import PonteError
 from core.base.http import HttpAnswer, HttpClient, HttpError
 from core.base.i18n import say, translate_word
-from core.base.text import to_json_line, to_one_line
 from core.domain.records import DoctorFinding, Health, ModelRequests
 from core.integrations import IntegrationDependencies, plain_value
 from core.models import MODEL_INTEGRATION
@@ -44,103 +41,18 @@ NO_ANSWER_AT_SENTENCE = (
     "{address} didn't respond ({why}). Check {setting} and your network connection."
 )
 CHECK_FAILED_SENTENCE = "this check failed because of a bug in Ponte ({kind})"
-RUNNING_SENTENCE = "process {pid} is running with {home}; these are its settings"
-SILENT_SENTENCE = (
-    "process {pid} is running with {home} but doesn't respond; these are this folder's settings"
-)
-NOT_RUNNING_SENTENCE = "not running with {home}; these are this folder's settings"
-SILENCE_SECONDS = 5.0
-"""Timeout of the first request to a running Ponte."""
 USAGE_DAYS = 30
 T = TypeVar("T")
 ESTIMATES_SENTENCE = (
     "in the last {days} days, the server didn't report usage for {estimates} of {calls} paid "
     "calls; their costs are upper estimates"
 )
-_MARKS = {"on": "ok", "off": "off", "note": "note", "failing": "FAIL"}
-"""The words with which lines of findings begin, by the state."""
 _SAFETY_STATES: Mapping[str, Literal["on", "note", "failing"]] = {
     "ok": "on",
     "note": "note",
     "unsafe": "failing",
 }
 """The states of findings, by the level of a finding about safety."""
-
-
-async def examine(start: Start, write: Callable[[str], None], *, as_json: bool = False) -> int:
-    """Write a line for each part with what `ponte doctor` found. Return the exit code: 1 if a part
-    fails or is unsafe, else 0."""
-    return int("failing" in await _write_findings(_check(start), write, as_json=as_json))
-
-
-async def try_model(
-    start: Start,
-    write: Callable[[str], None],
-    confirm: Callable[[], None],
-    *,
-    as_json: bool = False,
-) -> int:
-    """Send the model three or four paid requests and write what works. First write a line that
-    announces them, and call `confirm`, which may raise. Return the exit code: 1 if something does
-    not work, else 0. `states` are those of the findings that were written: "on", "note" or
-    "failing"."""
-    # "announce" finds a note about the cost; "send" makes the requests.
-    states = await _write_findings(_check(start, "announce"), write, as_json=as_json)
-    if "note" in states:  # without a note, the demo model answers, and nothing is sent
-        confirm()
-        states = await _write_findings(_check(start, "send"), write, as_json=as_json)
-    return int("failing" in states)
-
-
-async def _write_findings(
-    findings: AsyncIterator[DoctorFinding], write: Callable[[str], None], *, as_json: bool
-) -> set[str]:
-    """Write a line for each finding, or with `as_json` a JSON object. Return the set of the
-    findings' states."""
-    states = set[str]()
-    async for finding in findings:
-        states.add(finding.state)
-        mark = translate_word(_MARKS[finding.state])
-        words = say("{name}: {what}", name=translate_word(finding.part), what=finding.words)
-        line = f"{mark:<4}  {to_one_line(words)}"  # a server may name its models as it likes
-        write(to_json_line(asdict(finding)) if as_json else line)
-    return states
-
-
-async def _check(start: Start, *model: ModelRequests) -> AsyncIterator[DoctorFinding]:
-    """Yield what the running Ponte finds, because its settings may differ from those of this shell;
-    if none can tell, what the settings of this folder lead to. With `model` ("announce" or "send"),
-    only announce requests to the model, or make them. Raise SettingsError, and PonteError if a
-    running Ponte was to make them and its answer is lost."""
-    home, findings = start.home, None
-    ponte = DoctorFinding("ponte", "off", say(NOT_RUNNING_SENTENCE, home=home.path))
-    if home.is_served():
-        values = {"pid": home.holder(), "home": home.path}
-        ponte = DoctorFinding("ponte", "failing", say(SILENT_SENTENCE, **values))
-        has_responded = False
-        try:
-            with home.address() as socket:
-                async with connect(socket, start) as holder:
-                    # A request that takes no time, to find out whether the process responds.
-                    await holder.run_operation("names", timeout=SILENCE_SECONDS)
-                    has_responded = True
-                    findings = await holder.run_operation("doctor", model=model)
-            ponte = DoctorFinding("ponte", "on", say(RUNNING_SENTENCE, **values))
-        except PonteError:
-            # Paid requests that the process may have made are not repeated here.
-            if has_responded and "send" in model:
-                raise
-    # Without a running Ponte, ponte.toml on disk is what counts; `fault` says that it has errors.
-    if findings is None and start.fault:
-        raise start.fault
-    if not model:
-        yield ponte
-    if findings is None:
-        async for finding in check_everything(start, *model):
-            yield finding
-    else:
-        for one in findings:
-            yield DoctorFinding(**one)
 
 
 async def _check_model(start: Start, model: ModelRequests) -> AsyncIterator[DoctorFinding]:

@@ -35,7 +35,7 @@ from core.integrations import Integration, plain_value
 from core.people.rules import OWNER_ID
 
 if TYPE_CHECKING:
-    from bot.ponte import HealthBoard
+    from bot.health import HealthBoard
 
 Json = Mapping[str, Any]
 DRAFT_SECONDS = 600.0

@@ -38,7 +38,7 @@ from core.domain.messages import (
     Reading,
     render_quote,
 )
-from core.domain.ports import FetchAttachment, Platforms, Tool
+from core.domain.ports import FetchAttachment, Model, Platforms, QuickCommands, Tool
 from core.domain.records import (
     Need,
     PlaceRights,
@@ -54,9 +54,10 @@ from core.domain.records import (
 )
 from core.money.allowances import AllowanceCount, Grant
 from core.people.policy import ANY_TABLE
-from core.tools.tool import TABLE_TOOLS_PREFIX, offered_tools
-from core.turn.run import Assistant, TurnPayment, TurnRun, count_briefing_tokens
-from core.voice import TRANSCRIBING, VoiceError
+from core.tools.code.source import CodeRunner
+from core.tools.tool import TABLE_TOOLS_PREFIX, Toolbox, offered_tools
+from core.turn.run import TurnPayment, TurnRun, count_briefing_tokens
+from core.voice import TRANSCRIBING, Transcriber, VoiceError
 
 Show = Callable[[Progress], Awaitable[None]]
 LEFT_OUT = (
@@ -293,6 +294,27 @@ class ToolContexts:
 
 
 @dataclass(frozen=True, slots=True)
+class Assistant:
+    """Everything that answers messages: the model, its tools, quick commands and the sandbox.
+
+    `contexts` builds the context of each call. `code` is None if no sandbox is configured. `voice`
+    is None if voice messages are treated as files like others.
+    """
+
+    model: Model
+    toolbox: Toolbox
+    contexts: ToolContexts
+    quick: QuickCommands
+    code: CodeRunner | None = None
+    voice: Transcriber | None = None
+
+    async def forget(self, thread: str) -> None:
+        """Delete the sandbox state and the files of the thread with this id."""
+        if self.code:
+            await self.code.backend.forget(thread)
+
+
+@dataclass(frozen=True, slots=True)
 class ModelBriefing:
     """The model's input beside the items, and the tools that it may call.
 
@@ -494,24 +516,22 @@ class Preparation:
                     notes.append(error.words())
         return words
 
-    async def disarm_and_split(self, run: TurnRun, answer: Answer) -> Answer:
+    async def disarm_and_split(
+        self, run: TurnRun, answer: Answer, provenance: tuple[bool, Trust] | None
+    ) -> Answer:
         """Return the answer with its text split into posts. Links are restricted if the thread
         contains text from outside, or if a command made the text: such text could hide data of the
         thread in the address of a link or picture. Links that Ponte's own code wrote always
         work."""
         cleaned = await text.run_off_loop(text.clean_text, answer.text)
         split, turn = run.reply.split, run.turn
-        # `outside`: the thread has such text. `trust`: the links that work all the same.
-        if run.rounds:
-            transcript = run.rounds.transcript
-            outside, trust = transcript.provenance
-            # `own_links`: those of the lines that name sources.
-            trust = replace(trust, written=trust.written | transcript.own_links)
-        else:  # the model was not asked, as for a command
+        if provenance is None:  # the model was not asked, as for a command
             journal = self.assistant.contexts.stores.journal
-            outside, trust = await find_trust(
+            provenance = await find_trust(
                 run, await journal.provenance(turn.thread, turn.message.author.key, turn.seq)
             )
+        # `outside`: the thread has such text. `trust`: the links that work all the same.
+        outside, trust = provenance
         # Only the model and the person wrote in this thread, so links need no check. `error`: the
         # message is a command that could not be parsed.
         if not (outside or run.parsed.command or run.parsed.error):

@@ -20,7 +20,7 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -46,31 +46,21 @@ from core.base.errors import (
     Unstorable,
 )
 from core.base.i18n import say
+from core.base.markdown import Trust
 from core.base.tasks import BackgroundTasks, BoundedDict
 from core.changes.service import ChangeService
 from core.chat.people import People
 from core.chat.reply import TurnPosts
 from core.domain.messages import Answer, Progress
 from core.domain.ports import Platforms
-from core.domain.records import (
-    CRASHED_REASON,
-    FINAL_STATES,
-    Thread,
-    TurnState,
-)
+from core.domain.records import CRASHED_REASON, FINAL_STATES, Thread, TurnState
 from core.journal.threads import store_record
 from core.observability import metrics, tracing
 from core.turn.commands import CommandService
-from core.turn.context import LEFT_OUT, Preparation, Requeued
+from core.turn.context import LEFT_OUT, Assistant, Preparation, Requeued
 from core.turn.origins import PEOPLE, Origin, RunSkipped
 from core.turn.rounds import Rounds
-from core.turn.run import (
-    Assistant,
-    TurnConfigs,
-    TurnRun,
-    claim_notices,
-    until_stored,
-)
+from core.turn.run import TurnConfigs, TurnRun, claim_notices, until_stored
 from core.turn.titles import TitleMaker
 
 log = structlog.get_logger("conversation")
@@ -110,6 +100,22 @@ class TooManyWaiting(OverBudget):
 
 TOO_MANY: Mapping[str, type[OverBudget]] = {"fast": TooFast, "waiting": TooManyWaiting}
 """Maps the refusal that the inbox stored with a message (`core.journal.inbox`) to its error."""
+
+
+@dataclass(slots=True)
+class ManagedRun(TurnRun):
+    """An attempt at a turn with the model's side of it: None until the model is asked."""
+
+    rounds: Rounds | None = None
+
+    @property
+    def visible_text(self) -> str:
+        """The text of the answer that the person sees so far."""
+        return self.rounds.transcript.visible_text if self.rounds else ""
+
+    @property
+    def provenance(self) -> tuple[bool, Trust] | None:
+        return self.rounds.transcript.answer_provenance if self.rounds else None
 
 
 class ConversationManager:
@@ -191,7 +197,7 @@ class ConversationManager:
             is_given_up = self._failures.get(seq, 0) >= MAX_FAILED_ATTEMPTS
             # The origin's own checks may be what fails, so an apology goes without them.
             origin = PEOPLE if is_given_up else self._origins[turn.message.origin.name]()
-            run = TurnRun(turn, reply, posts, config, settings, origin)
+            run = ManagedRun(turn, reply, posts, config, settings, origin)
             try:
                 await run.set_message(turn.message)
                 try:
@@ -240,7 +246,7 @@ class ConversationManager:
                 run.rounds = None  # they refer to each other: only so is their memory free at once
                 await reply.wait_for_updates()
 
-    async def _answer(self, run: TurnRun) -> Answer:
+    async def _answer(self, run: ManagedRun) -> Answer:
         """Return the answer as it is stored: from the model, a command, or an apology. If this is
         interrupted, store the output of the last round, because it is already paid for."""
         try:
@@ -252,19 +258,19 @@ class ConversationManager:
                 error = Restored() if is_back else Undeliverable(reason=undelivered)
                 answer = replace(answer, text=f"_{error.words()}_\n\n{answer.text}")
             # Links that could carry data of the thread to an outsider are made harmless.
-            answer = await self._preparation.disarm_and_split(run, answer)
+            answer = await self._preparation.disarm_and_split(run, answer, run.provenance)
             return await self._store_answer(run, answer)
         except BaseException:
             await self._store_last_round(run)
             raise
 
-    async def _give_up(self, run: TurnRun) -> Answer:
+    async def _give_up(self, run: ManagedRun) -> Answer:
         """Store an apology as the answer and return it, because several attempts at the turn failed
         with unexpected errors."""
         log.error("gave up a turn that failed again and again")
         return await self._store_answer(run, _plain_apology(PonteError(turn=run.turn.id)))
 
-    async def _find_answer(self, run: TurnRun) -> Answer:
+    async def _find_answer(self, run: ManagedRun) -> Answer:
         """Return the answer, or an apology for the error that prevents it. A person's stop produces
         a short answer with the text so far. If the process drains (it is being stopped and lets
         turns end), the turn goes back to the queue."""
@@ -295,7 +301,7 @@ class ConversationManager:
             log.exception("turn failed unexpectedly")
             return self._apologise(run, PonteError(turn=run.turn.id))
 
-    async def _make_answer(self, run: TurnRun) -> Answer:
+    async def _make_answer(self, run: ManagedRun) -> Answer:
         """Return the answer of a command or of the model, with notes under it. Raise the error that
         prevents it, such as NotAllowed, OverBudget and Empty.
 
@@ -343,10 +349,10 @@ class ConversationManager:
         answer = replace(answer, text=opening + answer.text)
         left_out = [say(LEFT_OUT)] if briefing.readable and message.origin.reads_history else []
         unread = [*briefing.notes, *rounds.describe_unread()]
-        due = await claim_notices(self._people.budget, run, briefing)
+        due = await claim_notices(self._people.budget, run, briefing.counts, briefing.payment)
         return answer.with_notes([*unread, *left_out, *due, *notes])
 
-    async def _store_answer(self, run: TurnRun, answer: Answer) -> Answer:
+    async def _store_answer(self, run: ManagedRun, answer: Answer) -> Answer:
         """Record the answer with the key of its first post, and return it. After a crash, a process
         finds a post that exists already by that key. The record of the thread is written in the
         same transaction (`step`). If the answer cannot be stored, record and return an apology
@@ -374,7 +380,7 @@ class ConversationManager:
         run.posts.key = key  # so that it is not recorded a second time
         return answer
 
-    def _changed_record(self, run: TurnRun) -> Thread | None:
+    def _changed_record(self, run: ManagedRun) -> Thread | None:
         """Return the thread's record (its objects on the model's server, its participants) as it is
         now; None if only its time of last use changed, or if the turn has a remote conversation of
         its own, which no later turn continues (`is_apart`)."""
@@ -386,7 +392,7 @@ class ConversationManager:
         record = replace(after, participants=people, level=level, used_at=before.used_at)
         return replace(record, used_at=time.time()) if record != before else None
 
-    async def _deliver(self, run: TurnRun, answer: Answer) -> None:
+    async def _deliver(self, run: ManagedRun, answer: Answer) -> None:
         """Post the answer, then end the turn as done, removed (its post was deleted) or
         undeliverable (the platform refuses it). After that, start what follows: a title, and the
         redrawing of cards.
@@ -423,7 +429,7 @@ class ConversationManager:
             # Another process may be the one that draws them.
             self.background_tasks.start(self._commands.upkeep.peers.notify("moved", ""))
 
-    async def _finish(self, run: TurnRun, answer: Answer) -> None:
+    async def _finish(self, run: ManagedRun, answer: Answer) -> None:
         """Post the answer until it is complete. A person's stop has no effect any more. If the
         process drains, record the held post (the answer's last one, which is else recorded together
         with the turn's end) and return the turn to the queue."""
@@ -440,7 +446,7 @@ class ConversationManager:
                 # It returns if a person stopped the turn: then the answer is posted again.
                 await self._put_back_unless_stopped(run)
 
-    def _count_end(self, run: TurnRun, state: TurnState, code: str = "", **facts: str) -> None:
+    def _count_end(self, run: ManagedRun, state: TurnState, code: str = "", **facts: str) -> None:
         """Record the end of a turn in the log, in metrics and in its trace. The log also gets
         `facts`. `code` is an error's code, "" without one. `rounds` is None if no model was asked,
         as for a command."""
@@ -461,7 +467,7 @@ class ConversationManager:
         metrics.count_turn(address.platform, state, seconds)
         tracing.note_turn_end(state, code)
 
-    def _apologise(self, run: TurnRun, error: PonteError) -> Answer:
+    def _apologise(self, run: ManagedRun, error: PonteError) -> Answer:
         """Return an answer with the text shown so far and the error's sentence, and count an
         exceeded limit in the metrics. Some errors only the author of the message may read
         (PRIVATE_ERRORS)."""
@@ -471,20 +477,20 @@ class ConversationManager:
         private = isinstance(error, PRIVATE_ERRORS) and run.origin.is_refusal_private
         return Answer(words, status="failed", code=error.code, is_private=private)
 
-    async def _store_last_round(self, run: TurnRun) -> None:
+    async def _store_last_round(self, run: ManagedRun) -> None:
         """Store the model's last output, because it is paid for: a resumed turn then does not ask
         the model for it again. If it cannot be stored, the resumed turn asks again."""
         if run.rounds and (last := run.rounds.last):
             with suppress(Superseded, NotStored, Unstorable):
                 await self._journal.record_round(run.turn, last)
 
-    async def _put_back(self, run: TurnRun) -> None:
+    async def _put_back(self, run: ManagedRun) -> None:
         """Return the turn to the queue for another process, once nothing more is posted by this
         one."""
         await run.reply.settle_posts()
         await self._journal.put_back(run.turn)
 
-    async def _put_back_unless_stopped(self, run: TurnRun) -> None:
+    async def _put_back_unless_stopped(self, run: ManagedRun) -> None:
         """Decide what a cancellation of this task means. If a person stopped the turn, undo the
         cancellation and return, so that the task can still post an answer. Otherwise the process
         ends: return the turn to the queue and raise CancelledError."""
@@ -508,7 +514,7 @@ class ConversationManager:
         await self._inbox.take_place(seq)  # returns at once if the turn has its place
         return result
 
-    async def _give_way(self, run: TurnRun) -> None:
+    async def _give_way(self, run: ManagedRun) -> None:
         """Wait until the process that took the turn over has finished it. Then correct the posts
         that this process made too late: it was suspended, and did not know that another one had
         taken over."""
@@ -524,7 +530,7 @@ class ConversationManager:
         answer = stands.answer if stands and stands.answer else Answer("")
         await run.reply.correct_late_posts(answer, stands.posts if stands else ())
 
-    async def _withdraw_posts(self, run: TurnRun) -> None:
+    async def _withdraw_posts(self, run: ManagedRun) -> None:
         """Replace the posts of this turn, because its conversation was forgotten while it ran."""
         words = say("_Stopped: this conversation was deleted._")
         try:

@@ -68,9 +68,9 @@ from core.turn.beside_cards import (
     describe_calls,
     is_repeated,
 )
-from core.turn.context import ModelBriefing, ToolContexts
+from core.turn.context import Assistant, ModelBriefing, ToolContexts
 from core.turn.guards import COSTLY_EFFECTS, Guards
-from core.turn.run import Assistant, TurnRun, until_stored
+from core.turn.run import TurnRun, until_stored
 from core.voice import quote_spoken
 
 log = structlog.get_logger("turn")
@@ -794,11 +794,12 @@ class TurnTranscript:
         return list(dict.fromkeys(line for one in self.outcomes_in_order() for line in one.sources))
 
     @property
-    def own_links(self) -> frozenset[str]:
-        """The links in the source lines, which work even where other links are disabled: Ponte's
-        code wrote them. Each source line ends in its link."""
+    def answer_provenance(self) -> tuple[bool, markdown.Trust]:
+        """`provenance` for the whole answer: the links in its source lines work, too, because
+        Ponte's code wrote them. Each source line ends in its link."""
         matches = (_OWN_LINK.search(line) for line in self.source_lines())
-        return frozenset(link[1] for link in matches if link)
+        outside, trust = self.provenance
+        return outside, replace(trust, written=trust.written.union(m[1] for m in matches if m))
 
     @property
     def _model_sources(self) -> dict[str, str]:

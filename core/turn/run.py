@@ -7,7 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import structlog
 
@@ -20,7 +20,7 @@ from core.chat.reply import TurnPosts
 from core.commands import grammar
 from core.commands.grammar import TypedCommand
 from core.domain.messages import ONE_REQUEST_PREFIX, Address, Message, Usage
-from core.domain.ports import Model, QuickCommands, Reply, Tool
+from core.domain.ports import Reply, Tool
 from core.domain.records import ConversationArea, PlaceRights, Turn
 from core.money.allowances import (
     ADMIN_NOTICE,
@@ -34,14 +34,7 @@ from core.money.budget import Budget
 from core.money.usage import NANODOLLARS_PER_DOLLAR
 from core.observability import metrics
 from core.people.rules import OWNER_ID, place_names
-from core.tools.code.source import CodeRunner
-from core.tools.tool import Toolbox
 from core.turn.origins import Origin
-from core.voice import Transcriber
-
-if TYPE_CHECKING:
-    from core.turn.context import ModelBriefing, ToolContexts
-    from core.turn.rounds import Rounds
 
 ONCE_DAYS = 1
 """Days after its last use until the conversation of a single request is forgotten."""
@@ -115,9 +108,6 @@ class TurnPayment:
     def __init__(
         self, budget: Budget, turn: Turn, model: str, briefing_tokens: int, first: Grant | None
     ) -> None:
-        """`briefing_tokens` is an upper bound of the input tokens beside the thread. `first` is the
-        reservation that was made together with the user's message; None if the turn is resumed or
-        no allowance limits it."""
         self._budget = budget
         self._turn = turn
         self._model = model
@@ -224,15 +214,17 @@ def count_briefing_tokens(words: str, tools: Sequence[Tool]) -> int:
     return len(words.encode()) + sizes + 2 * _TOKENS_AROUND_EACH
 
 
-async def claim_notices(budget: Budget, run: TurnRun, briefing: ModelBriefing) -> Sequence[str]:
+async def claim_notices(
+    budget: Budget, run: TurnRun, counts: Sequence[AllowanceCount], payment: TurnPayment | None
+) -> Sequence[str]:
     """Return sentences for the answer about allowances that are nearly used up, each of them only
     once in a period. The person of the turn is told about their own allowances. An allowance that
     everybody shares is logged once, and the first admin who gets an answer is told about it."""
-    # `briefing` has the counts at the turn's beginning, `payment` those after its model calls.
-    counts = {count.scope.key: count for count in briefing.counts}
-    counts |= briefing.payment.counts if briefing.payment else {}
+    # `counts` are those at the turn's beginning; `payment` has those after its model calls.
+    newest = {count.scope.key: count for count in counts}
+    newest |= payment.counts if payment else {}
     zone, sentences = budget.zone_of(run.turn.message), list[str]()
-    for count in counts.values():
+    for count in newest.values():
         unit = count.scope.allowance.nearly_used_unit(count.spent)
         if unit is None:
             continue
@@ -357,27 +349,6 @@ class TurnConfigs(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Assistant:
-    """Everything that answers messages: the model, its tools, quick commands and the sandbox.
-
-    `contexts` builds the context of each call. `code` is None if no sandbox is configured. `voice`
-    is None if voice messages are treated as files like others.
-    """
-
-    model: Model
-    toolbox: Toolbox
-    contexts: ToolContexts
-    quick: QuickCommands
-    code: CodeRunner | None = None
-    voice: Transcriber | None = None
-
-    async def forget(self, thread: str) -> None:
-        """Delete the sandbox state and the files of the thread with this id."""
-        if self.code:
-            await self.code.backend.forget(thread)
-
-
-@dataclass(frozen=True, slots=True)
 class MessageCommand:
     """A message's text as it was parsed. `source` is the language and the text, by which a new
     version is recognized. `command` is None for a message to the model. `error`: the text is a
@@ -404,13 +375,6 @@ class TurnRun:
     earlier_proposal: str = ""
     """An undecided proposal of an earlier turn of the same origin. While there is one, this turn
     can propose nothing."""
-    rounds: Rounds | None = None
-    """The model's side of the turn; None until the model is asked."""
-
-    @property
-    def visible_text(self) -> str:
-        """The text of the answer that the person sees so far."""
-        return self.rounds.transcript.visible_text if self.rounds else ""
 
     async def set_message(self, message: Message) -> None:
         """Replace the turn's message by this version of it (the platform may report an edit or the

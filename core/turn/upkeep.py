@@ -23,7 +23,8 @@ from core.journal.jobs import Peers
 from core.journal.threads import erase_readings
 from core.people.audit import audit_step
 from core.store.database import Database
-from core.turn.run import Assistant, TurnConfigs
+from core.turn.context import Assistant
+from core.turn.run import TurnConfigs
 
 log = structlog.get_logger("upkeep")
 ROUND_INTERVAL_SECONDS = 3600.0

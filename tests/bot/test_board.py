@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from bot.ponte import PartHealth
+from bot.health import PartHealth
 from core.domain.records import Health
 from tests.fakes.loop_clock import LoopClock
 

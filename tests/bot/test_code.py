@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from bot.compose import dependencies, model_client
 from bot.config.ponte_toml import Config
 from bot.home import Home
+from bot.parts import dependencies, model_client
 from bot.settings import Settings
 from core.base.http import HttpClient, Proxies
 from core.tools.code import CODE_INTEGRATION, environment

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from bot.compose import compose, dependencies, model_client
+from bot.compose import compose
 from bot.config.ponte_toml import Config
 from bot.home import Home
+from bot.parts import dependencies, model_client
 from bot.settings import Settings
 from core.base.errors import NoKey
 from core.base.http import HttpClient

@@ -101,7 +101,7 @@ def test_without_a_running_ponte_they_say_whose_settings_they_judge(ponte: Shell
 async def test_a_ponte_that_does_not_respond_is_a_failure_and_the_rest_is_checked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bot.doctor.checks.SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr("bot.cli.doctor.SILENCE_SECONDS", 0.1)
     home = Home(tmp_path)
     with home.take(), home.listen():
         report = await doctor(tmp_path)

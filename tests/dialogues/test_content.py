@@ -304,7 +304,7 @@ async def test_an_answer_that_cannot_be_prepared_ends_in_an_apology(
     monkeypatch.setattr("core.journal.turn_runner.TURN_BACKOFF", Backoff(0.0))
     prepare, tried = Preparation.disarm_and_split, 0
 
-    async def breaks(self: Any, run: TurnRun, answer: Answer) -> Answer:
+    async def breaks(self: Any, run: TurnRun, answer: Answer, provenance: Any) -> Answer:
         nonlocal tried
         if "poison" in run.turn.message.text:
             tried += 1
@@ -312,7 +312,7 @@ async def test_an_answer_that_cannot_be_prepared_ends_in_an_apology(
         if "unavailable" in run.turn.message.text and tried <= MAX_FAILED_ATTEMPTS:
             tried += 1
             raise NotStored
-        return await prepare(self, run, answer)
+        return await prepare(self, run, answer, provenance)
 
     monkeypatch.setattr(Preparation, "disarm_and_split", breaks)
     async with open_served_bot(bot_home, fake, level="chat") as ponte:

@@ -14,7 +14,7 @@ import pytest
 
 from adapters.slack.home import MAX_HOME_CARDS, MAX_HOME_LINES
 from bot.engine import Engine
-from bot.overview import find_overview
+from bot.health import find_overview
 from core.changes import cards
 from core.changes.approval import TableRule, TableRules
 from core.domain.changes import ChangeForm, Overview

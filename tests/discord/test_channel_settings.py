@@ -225,7 +225,7 @@ async def test_roles_that_discord_does_not_tell_are_not_the_same_as_none(
     await scene.open(FixedAddressingSettings())
     ana, eve = (Person("discord", str(id)) for id in (scene.ana.id, 4711))
     assert await scene.ponte.adapter.membership(eve, DAY) == frozenset()
-    monkeypatch.setattr("adapters.discord.client.DISCORD_REFUSAL_SECONDS", 0.0)
+    monkeypatch.setattr("adapters.discord.connection.DISCORD_REFUSAL_SECONDS", 0.0)
     scene.discord.refuse("GET", "/guilds/*/members/*", 403, 50001)
     assert await scene.ponte.adapter.membership(ana, DAY) is None
     monkeypatch.setattr("core.people.directory.ASK_AGAIN_SECONDS", 0.0)

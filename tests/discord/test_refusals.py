@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from adapters.discord import client
+from adapters.discord import client, connection
 from core.domain.messages import Person
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import allow_list
@@ -27,7 +27,7 @@ def optional_routes() -> list[tuple[str, str]]:
     def key(method: str, path: str) -> str:
         return f"{method} " + re.sub(r"\{(\w+)\}", lambda m: f"{{{name.get(m[1], m[1])}}}", path)
 
-    return [route for route in routes if not client._NEEDED.fullmatch(key(*route))]
+    return [route for route in routes if not connection._NEEDED.fullmatch(key(*route))]
 
 
 GROUPS = 5
@@ -92,7 +92,7 @@ async def test_a_refused_look_up_of_roles_is_answered_at_once_and_asked_again_af
         return sum("/members/" in path for _, path in discord.calls)
 
     assert await ask(3) == 1
-    monkeypatch.setattr(client, "DISCORD_REFUSAL_SECONDS", 0.0)
+    monkeypatch.setattr(connection, "DISCORD_REFUSAL_SECONDS", 0.0)
     refusal_memory = (await ponte.adapter.connection.client())._refusals
     refusal_memory.update({place: (0.0, refusal) for place, (_, refusal) in refusal_memory.items()})
     assert await ask(2) == 3

@@ -16,9 +16,9 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestServer
 
+from bot.cli.doctor import examine
 from bot.compose import compose
 from bot.config.ponte_toml import Config
-from bot.doctor.checks import examine
 from bot.engine import ORIGINS
 from bot.home import Home, Start
 from bot.integrations import FACES

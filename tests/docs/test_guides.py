@@ -10,8 +10,8 @@ import httpx
 import pytest
 from pydantic import SecretStr
 
+from bot.cli.doctor import try_model
 from bot.config.ponte_toml import Config
-from bot.doctor.checks import try_model
 from bot.home import Home, Start
 from bot.settings import Settings
 from core.base.i18n import say, use_locale

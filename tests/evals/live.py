@@ -10,9 +10,9 @@ import statistics
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
-from bot.compose import model_client
 from bot.config.ponte_toml import ModelPrice, PriceTable
 from bot.operation_texts import format_table
+from bot.parts import model_client
 from bot.settings import Settings
 from core.base.errors import OverBudget, PonteError
 from core.base.openai import OPENAI_URL, ModelEndpoint, ModelServerFault

@@ -45,11 +45,12 @@ _OPENAI = ("openai.resources", "openai.types")
 _PROGRAM = (
     *_HTTP, *_OPENAI, *_WEB_SERVER, "adapters.discord.adapter", "adapters.slack.adapter",
     "adapters.terminal.chat", "adapters.web.hub", "adapters.web.server", "bot.app",
-    "bot.cli.main", "bot.cli.command_line", "bot.cli.commands", "bot.doctor.checks",
-    "core.models.conversations_api", "core.models.demo_model", "core.models.own_history",
-    "core.models.served_model", "core.tools.code.local", "core.tools.nocodb.bridge",
-    "core.tools.nocodb.source", "core.tools.stackspot.source", "discord", "markdown_it",
-    "procrastinate", "psycopg_pool", "slack_bolt.adapter.socket_mode.aiohttp",
+    "bot.cli.main", "bot.cli.command_line", "bot.cli.commands", "bot.cli.doctor",
+    "bot.doctor.checks", "core.models.conversations_api", "core.models.demo_model",
+    "core.models.own_history", "core.models.served_model", "core.tools.code.local",
+    "core.tools.nocodb.bridge", "core.tools.nocodb.source", "core.tools.stackspot.source",
+    "discord", "markdown_it", "procrastinate", "psycopg_pool",
+    "slack_bolt.adapter.socket_mode.aiohttp",
     "slack_bolt.async_app", "slack_bolt.listener_matcher.async_builtins", "sqlitedict",
     "typer._adapters",
 )  # fmt: skip

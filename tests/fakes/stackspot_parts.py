@@ -10,7 +10,6 @@ from typing import Any
 
 from pydantic import SecretStr
 
-from bot.compose import dependencies, model_client
 from bot.config.ponte_toml import (
     AgentConfig,
     Config,
@@ -20,6 +19,7 @@ from bot.config.ponte_toml import (
 )
 from bot.config.quick_registry import QuickCommandRegistry
 from bot.home import Home
+from bot.parts import dependencies, model_client
 from bot.settings import Settings
 from core.base.http import HttpClient
 from core.domain.messages import Address, Person

@@ -12,7 +12,7 @@ from adapters.web.hub import Hub, WebAdapter
 from adapters.web.server import list_routes, make_application
 from adapters.web.sign_in import SocketAuthentication, TokenAuthentication, Visitors
 from bot.engine import Engine
-from bot.ponte import HealthBoard, PartHealth
+from bot.health import HealthBoard, PartHealth
 from core.chat.people import People
 from core.journal.jobs import Alone
 from core.people.page_accounts import PageAccounts

@@ -46,7 +46,7 @@ LAZY = {
     "core/chat/incoming.py": {"FILE_KINDS"},
     "core/journal/kernels.py": {"why"},
     "core/domain/records.py": {"PART_WORDS"},
-    "bot/doctor/checks.py": {"_MARKS"},
+    "bot/cli/doctor.py": {"_MARKS"},
     "bot/operation_texts.py": {"RULE_WORDS"},
     "core/store/schema.py": {"SNAPSHOT_REMAINS"},
     "core/base/text.py": {"TRUNCATION_NOTE"},

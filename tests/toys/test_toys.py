@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from bot.cli.doctor import examine
 from bot.compose import compose
 from bot.config.ponte_toml import read_config
-from bot.doctor.checks import examine
 from bot.home import Home, Start
 from bot.integrations import FACES
 from bot.settings import Settings, load

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 from structlog.testing import capture_logs
 
-from bot.compose import open_traces
+from bot.parts import open_traces
 from bot.settings import Settings, load
 from core.base.errors import SettingsError
 from core.observability import metrics, tracing

@@ -16,8 +16,8 @@ from adapters.web.sign_in import (
     SESSION_SECONDS,
     WRONG_TOKEN_WINDOW_SECONDS,
     TokenAuthentication,
-    Visit,
 )
+from adapters.web.visitor import Visit
 from core.base.errors import Refusal
 from tests.fakes.memory import MemoryOwnerName, MemoryPageAccounts, page_secrets
 from tests.web.doors import Doors

@@ -11,10 +11,10 @@ import httpx
 import pytest
 import pytest_asyncio
 
-from adapters.web import WebSettings
+from adapters.web.settings import WebSettings
 from adapters.web.setup import routes
 from adapters.web.setup.gate import FORWARDING_HEADERS, SetupGate
-from adapters.web.sign_in import Visit, Visitor
+from adapters.web.visitor import Visit, Visitor
 from bot import logs
 from bot.logs import Redaction
 from bot.settings import Settings

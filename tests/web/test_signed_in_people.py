@@ -21,9 +21,9 @@ from adapters.web.sign_in import (
     PageSecrets,
     SignInMethods,
     TokenAuthentication,
-    Visitor,
     Visitors,
 )
+from adapters.web.visitor import Visit, Visitor
 from core.base.errors import PonteError
 from core.domain.messages import Address, Person
 from core.people.sign_ins import ABSENT_SECONDS, CONFIRMED_SECONDS, Identity, SignedInPerson
@@ -73,7 +73,7 @@ class SignInPage:
         return {"cookie": f"{self.auth.cookie}={session}"}
 
     async def describe(self, session: str) -> str:
-        return await self.auth.describe_session(sign_in.Visit("/", self.headers(session)))
+        return await self.auth.describe_session(Visit("/", self.headers(session)))
 
     async def enter(self, session: str) -> Visitor:
         return await self.auth.find_visitor(self.headers(session), "")
@@ -197,7 +197,7 @@ async def test_who_signs_out_leaves_with_every_cookie_of_the_session() -> None:
     session, other = [await page.auth.open_session(SLACK) for _ in range(2)]
     page.time += sign_in.RENEWAL_SECONDS
     renewed = (await page.enter(session)).cookie
-    visit = sign_in.Visit("/logout", page.headers(session))
+    visit = Visit("/logout", page.headers(session))
     await page.auth.sign_out(visit)
     assert [await page.offer(one) for one in (session, renewed, other)] == [
         "SessionEnded",
@@ -226,7 +226,7 @@ async def test_who_signs_out_after_a_confirmation_leaves_with_the_cookies_of_bef
     page.time += CONFIRMED_SECONDS + 1
     described = await page.describe(session)
     confirmed = await page.auth.open_session(CORP, described)
-    await page.auth.sign_out(sign_in.Visit("/logout", page.headers(confirmed)))
+    await page.auth.sign_out(Visit("/logout", page.headers(confirmed)))
     assert [await page.offer(one) for one in (confirmed, session, other)] == [
         "SessionEnded",
         "SessionEnded",
@@ -285,7 +285,7 @@ async def test_sessions_of_0_2_0_last_until_they_end() -> None:
         assert visitor.person.key == person
         if visitor.provider:
             assert await page.offer(visitor.cookie) == person, "the new cookie is of the new kind"
-        await page.auth.sign_out(sign_in.Visit("/logout", headers))
+        await page.auth.sign_out(Visit("/logout", headers))
         with pytest.raises(SessionEnded):
             await page.auth.find_visitor(headers, "")
 
@@ -296,7 +296,7 @@ async def test_signing_out_brings_no_former_person_of_the_browser_back() -> None
     session = await page.auth.open_session(SLACK)
     headers = {"cookie": f"{former}; {page.auth.cookie}={session}"}
     assert (await page.auth.find_visitor(headers, "")).person.key == "slack:T1:U1"
-    await page.auth.sign_out(sign_in.Visit("/logout", headers))
+    await page.auth.sign_out(Visit("/logout", headers))
     for cookie in headers["cookie"].split("; "):
         with pytest.raises(SessionEnded):
             await page.auth.find_visitor({"cookie": cookie}, "")
@@ -527,7 +527,7 @@ async def test_who_is_removed_in_the_middle_of_a_request_is_refused(
     auth, is_admitted = office.web.hub.visitors.auth, asyncio.Event()
     admit = auth.admit
 
-    async def note_admission(visit: sign_in.Visit) -> Visitor | None:
+    async def note_admission(visit: Visit) -> Visitor | None:
         visitor = await admit(visit)
         is_admitted.set()
         return visitor

@@ -22,7 +22,7 @@ from core.people.rules import OIDC_PLATFORM
 from core.people.sign_ins import Identity, escape_subject
 
 if TYPE_CHECKING:
-    from adapters.web import WebSettings
+    from adapters.web.settings import WebSettings
     from core.integrations import OperatorConfig, SharedSettings
 
 SLACK_NAME = "slack"

@@ -10,8 +10,8 @@ from core.base.http import is_loopback
 from core.people.rules import OWNER_ID
 
 if TYPE_CHECKING:
-    from adapters.web import WebSettings
-    from adapters.web.sign_in import Visit, Visitor
+    from adapters.web.settings import WebSettings
+    from adapters.web.visitor import Visit, Visitor
     from core.integrations import SharedSettings
 
 FORWARDING_HEADERS = (

@@ -20,7 +20,8 @@ from adapters.web.errors import BadRequest, UnknownPath
 from adapters.web.http_io import RouteGroup, endpoint, visitor_of
 from adapters.web.setup.gate import NOT_OWNER_SENTENCE
 from adapters.web.setup.page import SetupView, render_findings, render_servers
-from adapters.web.sign_in import TokenAuthentication, Visitor, Visitors
+from adapters.web.sign_in import TokenAuthentication, Visitors
+from adapters.web.visitor import Visitor
 from core.base.errors import BadInput, NotAllowed, Refusal
 from core.base.i18n import say
 from core.integrations import Operator

@@ -33,7 +33,7 @@ from core.integrations import (
 )
 from core.money.usage import PaidRun
 from core.tools.stackspot.api import Clock, StackSpotError, StackSpotUrls, StillRunning
-from core.tools.stackspot.client import Result, StackSpot
+from core.tools.stackspot.client import NO_WAY_BACK, Result, StackSpot
 
 __all__ = ["STACKSPOT", "Proxies", "Result", "StackSpot", "StackSpotError", "StillRunning"]
 
@@ -167,7 +167,6 @@ STACKSPOT = StackSpotIntegration()
 
 MAX_NOTED_CHARACTERS = 6_000
 """Characters of a run's result that the model reads in its next turn."""
-NO_WAY_BACK = "Quick commands can't be undone."
 _OUTCOMES = {
     "applying": "In progress.",
     "done": "Done.",

@@ -53,6 +53,7 @@ _SUFFIXES = {
     "yml": "yaml", "csv": "csv", "xml": "xml", "bash": "sh", "sh": "sh",
 }  # fmt: skip
 _AGENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,99}")
+NO_WAY_BACK = "Quick commands can't be undone."
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,9 +21,9 @@ from core.domain.changes import Change, Draft, RowCheck, RowWrite
 from core.domain.ports import QuickCommands, Tool
 from core.domain.records import Effect, Health, Outcome, QuickCommand, ToolContext, Viewer
 from core.money.usage import PaidRun
-from core.tools.stackspot import NO_WAY_BACK
 from core.tools.stackspot.api import StackSpotError, StillRunning, derive_ulid
 from core.tools.stackspot.client import (
+    NO_WAY_BACK,
     OnProgress,
     RunStatus,
     StackSpot,

@@ -12,8 +12,8 @@ import psycopg
 import pytest
 from aiohttp import web
 
+from bot.cli.doctor import examine
 from bot.config.ponte_toml import Config, TableConfig
-from bot.doctor.checks import examine
 from bot.home import Home, Start
 from bot.settings import Settings, find_home
 from bot.setup.stored import StoredSettings
@@ -395,7 +395,7 @@ async def test_a_bridge_that_does_not_list_its_tables_says_so(tmp_path: Path) ->
 
 
 async def test_the_page_needs_its_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bot.doctor.checks.SILENCE_SECONDS", 0.1)
+    monkeypatch.setattr("bot.cli.doctor.SILENCE_SECONDS", 0.1)
     with socket.create_server(("127.0.0.1", 0)) as busy_socket:
         port = busy_socket.getsockname()[1]
         page: dict[str, object] = {"ponte_web": "on", "ponte_web_port": port}

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import typer
 
+from bot.cli.doctor import examine, try_model
 from bot.config.ponte_toml import Config
-from bot.doctor.checks import examine, try_model
 from bot.home import Home, Start
 from bot.settings import Settings
 from core.base.errors import PonteError

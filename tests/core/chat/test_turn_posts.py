@@ -28,8 +28,8 @@ from core.domain.records import (
 )
 from core.money.allowances import Allowance
 from core.store.database import SqliteDatabase
+from core.turn.manager import ManagedRun
 from core.turn.rounds import Rounds, ToolCalls
-from core.turn.run import TurnRun
 from core.turn.upkeep import Upkeep
 from tests.core.turn.test_turn import (
     ALLOWANCES,
@@ -166,7 +166,7 @@ async def test_a_finished_turn_is_freed_without_a_collection(tmp_path: Path) -> 
         return [RoundCompleted((_call("read", 1), _call("fail", 2)))]
 
     def count_alive() -> int:
-        return sum(type(one) in (TurnRun, Rounds, ToolCalls) for one in gc.get_objects())
+        return sum(type(one) in (ManagedRun, Rounds, ToolCalls) for one in gc.get_objects())
 
     gc.collect()
     gc.disable()

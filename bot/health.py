@@ -1,0 +1,186 @@
+"""The state of this Ponte: the health of its parts, and what platforms and the page show of it,
+such as the facts that concern one person (Slack's App Home)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+from bot.settings import Settings
+from bot.stores import name_engine
+from core.base.errors import NotStored
+from core.base.i18n import find_zone, say, translate_word
+from core.base.tasks import run_together
+from core.changes.cards import ChangeViews
+from core.domain.changes import ChangeForm, Overview, PendingRequests, ScheduleLine
+from core.domain.messages import Address, Card, Person
+from core.domain.ports import QuickCommands
+from core.domain.records import Health, QuickCommand, Viewer
+from core.money.budget import Budget
+from core.observability import metrics
+from core.people.policy import Policy
+from core.schedules.schedule import ScheduleFilter
+from core.schedules.service import Scheduling
+from core.schedules.words import describe_schedule
+
+PART_TIMEOUT_SECONDS = 5.0
+"""How long one part may take to report its health."""
+ReportHealth = Callable[[], Awaitable[Health]]
+
+
+def summaries(settings: Settings) -> tuple[Health, ...]:
+    """Return the state of each part as the settings alone tell it (configured or not), in the order
+    of the start screen. No service is asked."""
+    integration_lines = (face.summary(settings, settings) for face in settings.faces)
+    shared = [Health("database", "on", name_engine(settings.database_url)), Health("config", "on")]
+    if settings.transcribe_model:
+        shared.append(Health("voice", "on", settings.transcribe_model))
+    return (*shared, *(part for part in integration_lines if part))
+
+
+class PartHealth:
+    """Collects the health of all parts, such as the model and Slack. A part that runs in this
+    process reports its own health (`live`); for others the settings say it."""
+
+    def __init__(self, summaries: Sequence[Health]) -> None:
+        self._lineup = tuple(summaries)
+        self.live: dict[str, ReportHealth] = {}
+        self.list_more: Callable[[], Awaitable[Sequence[Health]]] | None = None
+        """Returns further parts, of which there may be other ones at any time."""
+
+    def mark_unserved(self, names: Collection[str], words: str) -> None:
+        """Mark these parts as off, with these words: they are set up, but another process serves
+        them."""
+        self._lineup = tuple(
+            replace(part, state="off", words=words)
+            if part.state == "on" and part.name in names
+            else part
+            for part in self._lineup
+        )
+
+    async def list_all(self, patience: float = PART_TIMEOUT_SECONDS) -> Sequence[Health]:
+        """Return the health of each part, all asked at the same time. A part that takes longer than
+        `patience` (seconds) has given no response."""
+        parts = await asyncio.gather(*(self._ask_part(part, patience) for part in self._lineup))
+        return [*parts, *(await self.list_more() if self.list_more else ())]
+
+    async def _ask_part(self, part: Health, patience: float) -> Health:
+        """Return the state of one part, asked now. The start screen has little `patience`: a part
+        that does not answer in that time may only be slow, so it counts as on. Only a long silence
+        is a failure."""
+        ask = self.live.get(part.name)
+        if part.state == "off" or ask is None:
+            return replace(part, words=translate_word(part.words))
+        try:
+            async with asyncio.timeout(patience):
+                return await ask()
+        except TimeoutError:
+            if patience < PART_TIMEOUT_SECONDS:
+                words = say("{words} (no response yet)", words=translate_word(part.words))
+                return Health(part.name, "on", words)
+            words = say("no response within {age} s", age=round(patience))
+            return Health(part.name, "failing", words)
+
+
+@dataclass(frozen=True, slots=True)
+class HealthBoard:
+    """The state of this Ponte, for the platforms, the page and commands that show it: the health of
+    its parts, its tables, requests and metrics (the port `OperatorBoard`).
+
+    `optional`: names of parts without which Ponte is ready too. `titles` returns the titles of the
+    tables that a person knows, all or those to change; None if no tables are connected.
+    """
+
+    parts: PartHealth
+    quick: QuickCommands
+    policy: Policy
+    views: ChangeViews
+    card_listeners: list[Callable[[], None]]
+    scheduling: Scheduling
+    budget: Budget
+    optional: Collection[str] = ()
+    titles: Callable[[Viewer, bool], Awaitable[Sequence[str]]] | None = None
+    is_demo: bool = False
+
+    async def health(self) -> Sequence[Health]:
+        return await self.parts.list_all()
+
+    async def readiness(self) -> Sequence[Health]:
+        """Return the health of the parts that must work so that Ponte is ready, for the HTTP route
+        `/readyz`: all but the optional ones."""
+        parts = await self.health()
+        return [part for part in parts if part.name.partition(".")[0] not in self.optional]
+
+    async def metrics(self) -> str:
+        """Return the metrics as text for Prometheus, for the HTTP route `/metrics`. A value that
+        cannot be read now keeps its last state."""
+        parts = await self.health()
+        metrics.set_part_states({p.name: p.state == "on" for p in parts if p.state != "off"})
+        with suppress(NotStored):
+            metrics.set_proposal_counts(await self.views.ledger.count_unfinished())
+        return metrics.render_metrics()
+
+    async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
+        return await self.quick.list_commands(person, address)
+
+    async def tables(
+        self, person: Person, address: Address, *, to_change: bool = False
+    ) -> Sequence[str]:
+        if self.titles is None:
+            return ()
+        return await self.titles(Viewer(await self.policy.rights(person, address)), to_change)
+
+    async def changes(self, conversation: str) -> Sequence[Card]:
+        return await self.views.find_latest(conversation)
+
+    async def overview(self, person: Person, address: Address, time_zone: str) -> Overview:
+        return await find_overview(
+            self.views, self.scheduling, self.budget, person, address, time_zone
+        )
+
+    async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
+        return await self.views.find_form(press_id, person, address)
+
+    async def requests(self, person: Person, address: Address) -> PendingRequests:
+        return await self.views.list_requests(person, address)
+
+    def on_requests_change(self, listener: Callable[[], None]) -> None:
+        self.card_listeners.append(listener)
+
+
+async def find_overview(
+    views: ChangeViews,
+    scheduling: Scheduling,
+    budget: Budget,
+    person: Person,
+    address: Address,
+    time_zone: str,
+) -> Overview:
+    """Return what concerns the person, as they may read it at the address: requests that they can
+    decide on, requests of theirs that wait for others, their schedules, and what is left of their
+    allowances. Raise NotStored."""
+    waiting = await views.list_requests(person, address)
+    # A request that they can approve themself is in the first list and is not repeated. A person
+    # can have several accounts, each with a key.
+    theirs = {change.id for change in waiting.changes}
+    keys = scheduling.people.list_keys(person.key)
+    asked = await run_together(
+        *(
+            views.card(change, person, address)
+            for change in await views.ledger.list_waiting_for_people()
+            if change.proposal.asker.key in keys and change.id not in theirs
+        )
+    )
+    filters = [ScheduleFilter(person=key) for key in keys]
+    return Overview(
+        waiting,
+        asked,
+        [
+            ScheduleLine(one.id, describe_schedule(one), one.state == "active")
+            for filter in filters
+            for one in await scheduling.store.list_matching(filter)
+        ],
+        await budget.describe_remaining(person, address, find_zone(time_zone) or budget.zone),
+    )
