@@ -50,6 +50,7 @@ from core.tools.code import hosted
 from core.tools.code import hosted_api as hosted_response
 from core.tools.nocodb.bridge_api import explain_bridge_error
 from core.tools.stackspot.client import parse_json_text
+from tests.time_limits import Limits
 
 LONG_TEXT_CHARACTERS = 16_800
 TIMES_LONGER = 16
@@ -179,10 +180,10 @@ MARKDOWN_READERS = ("tamed links", "discord: pages", "web: html")
 
 
 @pytest.fixture(autouse=True)
-def small_parts_and_no_collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def small_parts_and_no_collector(limits: Limits) -> Iterator[None]:
     """Also the short text is cut into parts: else a longer one costs more for that reason."""
-    monkeypatch.setattr(slack, "SECTION_BYTES", 400)
-    monkeypatch.setattr(discord, "LIMIT", 500)
+    limits(SECTION_BYTES=400)
+    limits(LIMIT=500)
     gc.disable()
     yield
     gc.enable()
@@ -248,9 +249,9 @@ def test_cost_grows_with_the_length_alone(name: str) -> None:
 
 @pytest.mark.parametrize("name", MARKDOWN_READERS)
 def test_cost_grows_with_the_length_of_what_is_too_long_to_be_read_as_markdown(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    name: str, limits: Limits
 ) -> None:
-    monkeypatch.setattr(markdown, "MAX_MARKDOWN_CHARACTERS", LONG_TEXT_CHARACTERS // TIMES_LONGER)
+    limits(MAX_MARKDOWN_CHARACTERS=LONG_TEXT_CHARACTERS // TIMES_LONGER)
     assert find_all_excess(FUNCTIONS[name], LONG_TEXT_CHARACTERS) == []
 
 

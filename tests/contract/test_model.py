@@ -18,6 +18,7 @@ from core.models.served_model import Level, ServedModel
 from tests.fakes.aimock import aimock, missing
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.model.talk import Talk
+from tests.time_limits import Limits
 
 CODE = {"type": "object", "properties": {"code": {"type": "string"}}}
 PYTHON = ToolSpec(
@@ -144,9 +145,9 @@ async def test_a_round_from_before_a_crash_is_answered(talk: Talk) -> None:
 
 
 async def test_it_reports_its_health_erases_what_is_not_there_and_may_be_closed_twice(
-    model: Model, monkeypatch: pytest.MonkeyPatch
+    model: Model, limits: Limits
 ) -> None:
-    monkeypatch.setattr("core.models.served_model.HEALTH_WAIT_SECONDS", 60.0)
+    limits(HEALTH_WAIT_SECONDS=60.0)
     health = await model.health()
     assert (health.name, health.state) == ("model", "on")
     assert health.words

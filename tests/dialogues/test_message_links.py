@@ -32,6 +32,7 @@ from tests.fakes.schedules import put_schedule
 from tests.fakes.slack import TEAM, Post, SlackChannel
 from tests.fakes.slack.records import BOT_USER
 from tests.slack.bot import Setting, Workplace, workplace
+from tests.time_limits import Limits
 
 
 def link(post: Post, channel: str = "") -> str:
@@ -217,10 +218,8 @@ async def test_five_links_are_read_and_no_link_in_them(tmp_path: Path) -> None:
         assert LINKS_LEFT_OUT.format(count=5) in answer
 
 
-async def test_a_slack_that_does_not_answer_the_question(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("core.chat.message_links.CONTEXT_SECONDS", 0.2)
+async def test_a_slack_that_does_not_answer_the_question(tmp_path: Path, limits: Limits) -> None:
+    limits(CONTEXT_SECONDS=0.2)
     model = EchoModel()
     async with workplace(tmp_path, Setting(model)) as w:
         post = w.slack.say(w.bob, w.slack.channel("sales", w.alice), "the offer is 900")
@@ -385,9 +384,9 @@ async def test_orders_in_a_linked_message_change_nothing_on_discord(
 
 @pytest.mark.parametrize("fault", ["refuse", "lose"])
 async def test_a_discord_that_fails_leaves_a_link_unchecked(
-    discord: FakeDiscord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+    discord: FakeDiscord, tmp_path: Path, limits: Limits, fault: str
 ) -> None:
-    monkeypatch.setattr("adapters.discord.client.CALL_PAUSES_SECONDS", ())
+    limits(CALL_PAUSES_SECONDS=())
     discord.grant_message_content()
     ponte = DiscordPonte(discord, tmp_path)
     ana = discord.user("Ana")

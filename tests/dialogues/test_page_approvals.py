@@ -7,13 +7,10 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import httpx
-import pytest
 
-from core.changes import cards
 from core.changes.approval import TableRule, TableRules
 from core.domain.messages import Answer, decode_json
 from core.people.rules import Rule, RuleBook
-from core.turn import commands
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, MEMBER, bot, proposed_on_slack
 from tests.dialogues.test_page_people import ANA, DELETE, OWNER, UPDATE, on_page, propose, says
@@ -22,6 +19,7 @@ from tests.fakes.config import fixed_rules
 from tests.fakes.memory import MemoryPageAccounts
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.web_surfaces import make_page
+from tests.time_limits import Limits
 from tests.web.web_ponte import TOKEN, following, until
 
 
@@ -127,11 +125,11 @@ async def test_the_owner_decides_nothing_where_only_others_do(bot_home: BotHome)
 
 
 async def test_only_the_tabs_of_those_who_may_decide_are_told(
-    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
+    bot_home: BotHome, limits: Limits
 ) -> None:
     """A new request, a decision, and nothing at all to anybody else."""
     # What is new is also written when a silent stream is kept alive, but then it comes late.
-    monkeypatch.setattr("adapters.web.api.stream.KEEP_ALIVE_SECONDS", 3600.0)
+    limits(KEEP_ALIVE_SECONDS=3600.0)
     async with (
         bot(bot_home, MemoryTable({"1": dict(ADA)})) as ponte,
         page(ponte) as (owner, _, bia),
@@ -215,11 +213,9 @@ async def test_only_people_who_may_ask_for_it_get_the_form_of_a_card(bot_home: B
         assert table.applied == []
 
 
-async def test_every_count_is_of_all_requests_that_wait(
-    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cards, "MAX_LISTED_CHANGES", 2)
-    monkeypatch.setattr(commands, "MAX_LISTED_CHANGES", 2)
+async def test_every_count_is_of_all_requests_that_wait(bot_home: BotHome, limits: Limits) -> None:
+    limits(MAX_LISTED_CHANGES=2)
+    limits(MAX_LISTED_CHANGES=2)
     table = MemoryTable({"1": dict(ADA)})
     async with bot(bot_home, table) as ponte, page(ponte) as (owner, *_):
         for _ in range(3):

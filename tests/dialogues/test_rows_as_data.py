@@ -31,6 +31,7 @@ from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.slack import blocks
 from tests.slack.doubles import NoPosts
+from tests.time_limits import Limits
 
 QUERY = 'call nocodb_query {"table": "Orders", "fields": ["Title", "Amount", "Paid"], "limit": 20}'
 
@@ -254,10 +255,10 @@ def test_a_second_table_of_a_message_is_markdown() -> None:
 
 
 async def test_a_workspace_without_data_blocks_gets_markdown_and_is_not_asked_for_ever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
     monkeypatch.setattr(blocks, "TAKES_DATA", False)
-    monkeypatch.setattr("adapters.slack.client.CHANNEL_INTERVAL", 0.01)
+    limits(CHANNEL_INTERVAL=0.01)
     answer = make_answer(make_rows("a", "b"))
     async with answered_workplace(tmp_path, answer) as (w, inbox, post):
         w.slack.api.limits.on = False

@@ -15,7 +15,6 @@ import pytest
 from adapters.slack.home import MAX_HOME_CARDS, MAX_HOME_LINES
 from bot.engine import Engine
 from bot.health import find_overview
-from core.changes import cards
 from core.changes.approval import TableRule, TableRules
 from core.domain.changes import ChangeForm, Overview
 from core.domain.messages import Address, Person, ReplyTo
@@ -31,6 +30,7 @@ from tests.fakes.schedules import put_schedule
 from tests.fakes.slack import Json, Post, SlackPerson
 from tests.fakes.slack.records import TEAM
 from tests.slack.bot import Setting, Workplace, workplace
+from tests.time_limits import Limits
 
 
 @dataclass
@@ -174,10 +174,8 @@ async def test_someone_else_s_click_decides_nothing(tmp_path: Path) -> None:
         assert "Approve" not in words_of(h.view(h.w.bob))
 
 
-async def test_many_requests_fit_and_the_rest_is_counted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(cards, "MAX_LISTED_CHANGES", MAX_HOME_CARDS + 1)
+async def test_many_requests_fit_and_the_rest_is_counted(tmp_path: Path, limits: Limits) -> None:
+    limits(MAX_LISTED_CHANGES=MAX_HOME_CARDS + 1)
     async with home(tmp_path, rows=MAX_HOME_CARDS + 2) as h:
         h.w.slack.workspace.groups["S1"].add(h.w.alice.id)
         for id in h.table.rows.copy():

@@ -14,6 +14,7 @@ from tests.fakes.discord import DiscordPerson, FakeDiscord, messages
 from tests.fakes.discord.gateway import DM_MESSAGES, GUILDS
 from tests.fakes.discord.world import Channel, Payload
 from tests.fakes.wrong_json import wrong_versions
+from tests.time_limits import Limits
 
 POLL = {
     "question": {"text": "Tea?"},
@@ -187,10 +188,10 @@ async def test_after_a_frame_that_ends_the_connection_there_is_another_one(
     discord: FakeDiscord,
     ponte: DiscordPonte,
     ana: DiscordPerson,
-    monkeypatch: pytest.MonkeyPatch,
+    limits: Limits,
     frame: str,
 ) -> None:
-    monkeypatch.setattr("adapters.discord.connection.DISCORD_CONNECT_BACKOFF", Backoff(0.01))
+    limits(DISCORD_CONNECT_BACKOFF=Backoff(0.01))
     await ponte.open()
     await ana.ask("before")
     for session in discord.gateway.sessions:

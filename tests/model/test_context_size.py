@@ -24,6 +24,7 @@ from tests.fakes.openai.context import EXCEEDED
 from tests.fakes.openai.errors import GatewayError
 from tests.model.conftest import Make
 from tests.model.talk import TABLES, Talk
+from tests.time_limits import Limits
 
 SMALL = "my-model"
 
@@ -108,7 +109,7 @@ async def test_each_channels_model_has_its_own_size(make: Make, fake: FakeOpenAI
 
 
 async def test_a_server_that_was_restarted_with_a_smaller_context_is_asked_again(
-    make: Make, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+    make: Make, fake: FakeOpenAI, limits: Limits
 ) -> None:
     fake.kind, fake.context, fake.models = "Ollama", 16_000, [SMALL]
     model = await make("chat", model=SMALL)
@@ -118,7 +119,7 @@ async def test_a_server_that_was_restarted_with_a_smaller_context_is_asked_again
     count = len(fake.requests)
     await talk.say("again")
     assert [request.path for request in fake.requests[count:]] == ["/chat/completions"]
-    monkeypatch.setattr(context_size, "CONTEXT_KNOWN_SECONDS", -1.0)
+    limits(CONTEXT_KNOWN_SECONDS=-1.0)
     fake.context = 4_096
     await talk.say("and again")
     assert model.context_size.tokens == 4_096

@@ -30,6 +30,7 @@ from tests.fakes.openai import FakeOpenAI, Script
 from tests.model.conftest import LEVELS, Make, every_level
 from tests.model.files import MemoryFiles
 from tests.model.talk import ANA, TABLES, Talk
+from tests.time_limits import Limits
 
 PNG = b"\x89PNG\r\n\x1a\nbytes"
 ONLY_OPENAI = {
@@ -231,9 +232,9 @@ async def test_other_kinds_of_files(make: Make, fake: FakeOpenAI) -> None:
 
 
 async def test_the_newest_files_are_shown_and_older_ones_named(
-    make: Make, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+    make: Make, fake: FakeOpenAI, limits: Limits
 ) -> None:
-    monkeypatch.setattr("core.models.model_input.MAX_REQUEST_FILE_BYTES", 2_000)
+    limits(MAX_REQUEST_FILE_BYTES=2_000)
     files = MemoryFiles()
     talk = Talk(await make("responses", files=files))
     for name in ("one.png", "two.png", "three.png"):

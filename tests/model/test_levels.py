@@ -15,6 +15,7 @@ from tests.fakes.aimock import aimock, missing
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.model.conftest import Make
 from tests.model.talk import Talk
+from tests.time_limits import Limits
 
 
 @pytest.mark.parametrize(
@@ -137,10 +138,8 @@ async def test_an_unknown_model_at_openai_is_told_at_start(make: Make) -> None:
     assert elsewhere.state == "on", "other servers serve what they do not list"
 
 
-async def test_health_sees_a_server_come_back(
-    make: Make, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("core.models.served_model.PROBE_INTERVAL_SECONDS", 0.0)
+async def test_health_sees_a_server_come_back(make: Make, fake: FakeOpenAI, limits: Limits) -> None:
+    limits(PROBE_INTERVAL_SECONDS=0.0)
     model = await make("responses")
     fake.say(Script(status=401, code="invalid_api_key"))
     with pytest.raises(WrongKey):
@@ -149,9 +148,9 @@ async def test_health_sees_a_server_come_back(
 
 
 async def test_health_does_not_wait_for_a_server_that_hangs(
-    make: Make, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+    make: Make, fake: FakeOpenAI, limits: Limits
 ) -> None:
-    monkeypatch.setattr("core.models.served_model.HEALTH_WAIT_SECONDS", 0.01)
+    limits(HEALTH_WAIT_SECONDS=0.01)
     fake.slow = True
     health = await (await make(None)).health()
     assert (health.state, health.words) == ("checking", "gpt-6-luna at 127.0.0.1")

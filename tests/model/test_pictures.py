@@ -20,6 +20,7 @@ from tests.model.conftest import Make, every_level
 from tests.model.files import MemoryFiles
 from tests.model.talk import Talk
 from tests.model.test_faults import question_bodies
+from tests.time_limits import Limits
 
 SMALL = "small-model"
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -102,9 +103,9 @@ async def test_a_server_that_takes_few_pictures_gets_so_many(
 
 
 async def test_a_large_picture_does_not_push_out_a_small_one(
-    make: Make, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+    make: Make, fake: FakeOpenAI, limits: Limits
 ) -> None:
-    monkeypatch.setattr("core.models.model_input.MAX_REQUEST_FILE_BYTES", 5 + 2 * len(PNG))
+    limits(MAX_REQUEST_FILE_BYTES=5 + 2 * len(PNG))
     files = MemoryFiles()
     talk = Talk(await make("responses", files=files))
     await talk.say("Look.", add_pictures(files, "one", "too_large", "b"))

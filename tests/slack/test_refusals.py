@@ -19,6 +19,7 @@ from tests.fakes.places import FixedAddressingSettings, FixedPlaces
 from tests.fakes.slack import TEAM, FakeSlack, reference
 from tests.slack.bot import Setting, workplace
 from tests.test_size import ROOT
+from tests.time_limits import Limits
 
 HOWS = ("missing_scope", "unknown_method", "403")
 
@@ -38,7 +39,7 @@ GROUPS = 7
 
 @pytest.mark.parametrize("group", range(GROUPS))
 async def test_optional_calls_that_are_refused_are_made_once_and_delay_no_answer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits, group: int
 ) -> None:
     """Some methods at a time, since a refusal may spare another call. HOWS take turns: the next
     test checks each of them with each method."""
@@ -51,7 +52,7 @@ async def test_optional_calls_that_are_refused_are_made_once_and_delay_no_answer
         return waits[-1]
 
     monkeypatch.setattr(RateLimit, "delay", delay)
-    monkeypatch.setattr(people, "GROUPS_RETRY_SECONDS", 3600.0)
+    limits(GROUPS_RETRY_SECONDS=3600.0)
     policy = allow_list(frozenset({"slack:S1", f"slack:{TEAM}"}))
     choices = make_choices(policy=policy)
     places = FixedPlaces(FixedAddressingSettings(answer_everything=True))

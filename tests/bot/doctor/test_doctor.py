@@ -30,6 +30,7 @@ from tests.fakes.bridge_tables import BASE, ORDERS
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.real.postgres import Postgres
+from tests.time_limits import Limits
 
 
 @dataclass
@@ -192,7 +193,7 @@ async def test_a_server_controls_no_terminal(tmp_path: Path, server: ModelServer
 
 @pytest.mark.parametrize("reason", ["no list", "an empty list", "Azure"])
 async def test_a_model_that_no_list_names_is_not_refused(
-    tmp_path: Path, server: ModelServer, monkeypatch: pytest.MonkeyPatch, reason: str
+    tmp_path: Path, server: ModelServer, limits: Limits, reason: str
 ) -> None:
     """Gateways without `/models` answer, and Azure's list has models but no deployments."""
     if reason == "no list":
@@ -200,7 +201,7 @@ async def test_a_model_that_no_list_names_is_not_refused(
     elif reason == "an empty list":
         server.listed = {"data": []}
     else:
-        monkeypatch.setattr("core.models.AZURE_DOMAINS", ("127.0.0.1",))
+        limits(AZURE_DOMAINS=("127.0.0.1",))
     options = {"openai_base_url": server.url, "openai_api_key": "sk-right", "ponte_model": "ours"}
     report = await doctor(tmp_path, **options)
     assert report.code == 0
@@ -394,8 +395,8 @@ async def test_a_bridge_that_does_not_list_its_tables_says_so(tmp_path: Path) ->
         assert "can't check" not in report.parts["nocodb"]
 
 
-async def test_the_page_needs_its_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bot.cli.doctor.SILENCE_SECONDS", 0.1)
+async def test_the_page_needs_its_port(tmp_path: Path, limits: Limits) -> None:
+    limits(SILENCE_SECONDS=0.1)
     with socket.create_server(("127.0.0.1", 0)) as busy_socket:
         port = busy_socket.getsockname()[1]
         page: dict[str, object] = {"ponte_web": "on", "ponte_web_port": port}

@@ -43,11 +43,12 @@ from tests.core.turn.test_turn import (
 )
 from tests.fakes.models import EchoModel
 from tests.fakes.recorder import Recorder, RecordingSurface
+from tests.time_limits import Limits
 
 
 @pytest.mark.parametrize("allowed", [(), ALLOWANCES], ids=["unbounded", "bounded"])
 async def test_a_plain_turn_is_five_commits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: tuple[Allowance, ...]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits, allowed: tuple[Allowance, ...]
 ) -> None:
     """Accepted, begun, heard with its place in the budget, answered with its first post's key,
     ended with that post's id."""
@@ -55,7 +56,7 @@ async def test_a_plain_turn_is_five_commits(
     class Slow(RecordingSurface):
         interval = 3600.0  # so that the answer is posted whole
 
-    monkeypatch.setattr("core.chat.reply.WHOLE_ANSWER_SECONDS", 3600.0)
+    limits(WHOLE_ANSWER_SECONDS=3600.0)
     monkeypatch.setattr(Upkeep, "once", AsyncMock())
     commits, recorder = list[list[str]](), Recorder()
     commit = SqliteDatabase._commit

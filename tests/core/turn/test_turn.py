@@ -36,11 +36,11 @@ from core.money.budget import SqlReservation
 from core.money.usage import NANODOLLARS_PER_DOLLAR, PaidRun, Price, Prices
 from core.store.database import SqlConnection
 from core.tools.tool import FunctionTool
-from core.turn import manager
 from core.turn.rounds import MAX_ROUNDS, MAX_SHOWN_SOURCES
 from tests.fakes.choices import make_choices, make_message, make_spending, open_engine
 from tests.fakes.fixed_tools import FixedTools
 from tests.fakes.models import EchoModel
+from tests.time_limits import Limits
 
 Script = Callable[[RoundRequest], Sequence[ModelEvent]]
 Fn = Callable[..., Coroutine[Any, Any, Any]]
@@ -577,9 +577,9 @@ class Corrected(Watched):
 
 
 async def test_a_turn_that_another_process_has_waits_for_its_answer_to_correct_late_posts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
-    monkeypatch.setattr(manager, "TAKEOVER_POLL_SECONDS", 0.0)
+    limits(TAKEOVER_POLL_SECONDS=0.0)
     model, reply, polled = EchoModel(), Corrected(), asyncio.Event()
     async with _bot(tmp_path, model) as (engine, _):
         engine.platforms.replies["web"] = lambda to, posts: reply
