@@ -543,8 +543,8 @@ def blocks_size(blocks: Sequence[Mapping[str, Any]]) -> int:
         if isinstance(part, dict):
             if isinstance(text := part.get("text"), str):
                 size += len(text.encode()) if part.get("type") == "mrkdwn" else escaped_size(text)
-            parts += part.values()
-        elif isinstance(part, list | tuple):
+            parts += [value for value in part.values() if isinstance(value, (dict, list, tuple))]
+        elif isinstance(part, (list, tuple)):
             parts += part
     return size
 
