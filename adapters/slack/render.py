@@ -343,7 +343,9 @@ class PostContent:
         `tables`: the rows of a card may be a table. `data`: rows and charts of `placed` become
         blocks of their own, unless there are cards.
         """
-        blocks = _build_data_blocks(self.text, self.placed) if data and not self.cards else []
+        blocks = list[Json]()
+        if self.placed and data and not self.cards:
+            blocks = _build_data_blocks(self.text, self.placed)
         words = safe_markdown(self.text)
         if not blocks and words.strip():
             blocks = [{"type": "markdown", "text": words}]
@@ -363,13 +365,15 @@ class PostContent:
         button = _build_button(CODE_ACTION, self.code_turn, say(SHOW_CODE))
         blocks = [button] if self.code_turn else []
         blocks += [_build_thumbs(self.rated_turn)] if self.rated_turn else []
-        room -= blocks_size(blocks)
-        return [*blocks, *(cards_blocks(self.cards, room, tables) if self.cards else ())]
+        if self.cards:
+            blocks += cards_blocks(self.cards, room - blocks_size(blocks), tables)
+        return blocks
 
     def _complete(self, blocks: list[Json], text_bytes: int, tables: bool) -> Json:
         """Return the body of a call: `blocks` with what comes below them, and a plain `text` of at
         most `text_bytes` for notifications."""
-        blocks = [*blocks, *self.build_end(ALL_BLOCKS_BYTES - blocks_size(blocks), tables)]
+        room = ALL_BLOCKS_BYTES - blocks_size(blocks) if self.cards else 0
+        blocks = [*blocks, *self.build_end(room, tables)]
         if self.has_stop:
             blocks.append(_build_button(STOP_ACTION, "stop", say("Stop")))
         cards_text = "\n".join(map(card_text, self.cards))
