@@ -58,7 +58,7 @@ _LINK = re.compile(
     r"https?://(?:(?:[\w-]+\.enterprise\.)?slack\.com|app\.slack\.com/client/E\w+"
     r"|(?P<workspace>[\w-]+\.slack\.com(?:/client/\w+)?))(?:/x-p[\d-]+)?(?:/archives|/messages)?"
     r"/(?P<channel>[CDG][A-Z0-9]+)/(?:p|thread/\w+-)(?P<seconds>\d{10})\.?(?P<rest>\d{6})"
-    r"(?:/?\?(?:[^\s<>|)]*&)?thread_ts=(?P<thread>\d{10}\.\d{6}))?",
+    r"(?:/?\?(?:[^\s<>|)?]*&)?thread_ts=(?P<thread>\d{10}\.\d{6}))?",
     re.IGNORECASE,
 )
 """The address that Slack's *Copy link* gives, or that a browser shows for an open thread. That of a

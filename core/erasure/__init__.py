@@ -683,7 +683,7 @@ def _remove_from_other_texts(work: _ErasureWork) -> None:
             _update(work, "UPDATE items SET item = ? WHERE id = ?", bare, number)
     # Quotes of the person's messages.
     names = work.who.names | {work.who.id}
-    erase_readings(work.connection, names=names)
+    erase_readings(work.connection, names=names, limit=1 << 62)
     for conversation in work.places.shared:
         rows = work.connection.execute(
             "SELECT seq, message FROM inbox WHERE conversation = :conversation"
