@@ -17,7 +17,7 @@ from functools import partial
 from zoneinfo import ZoneInfo
 
 from core.base import text
-from core.base.errors import PostRemoved, Refusal
+from core.base.errors import PlatformBusy, PostRemoved, Refusal, StatusUnknown
 from core.base.i18n import LANGUAGE, find_zone, say
 from core.base.markdown import Trust, find_addresses
 from core.base.tasks import run_together
@@ -349,8 +349,11 @@ class Preparation:
             return rights, ()
         for place in {item.reading.place for item in turn.items if item.reading}:
             can_read = self.platforms.messengers[place.platform].can_read
-            if await can_read(before.author, place) is False:
-                raise Refusal(NO_LONGER_READABLE)
+            try:
+                if await can_read(before.author, place) is False:
+                    raise Refusal(NO_LONGER_READABLE)
+            except PlatformBusy:
+                raise StatusUnknown from None
         command = run.parsed.command
         reads_context = not run.parsed.error if command is None else command.name == "quick-command"
         # An address may be that of a message, also in a schedule's text, unless it is only posted.
