@@ -242,10 +242,9 @@ class SlackContext:
         if at is None:
             return LINK_UNREAD
         texts = [_content_of(post)[:ROOT_CHARACTERS] for post in posts]
-        chosen = [posts[n] for n in choose_newest(texts, 0, at)]
         quotes = [
             Quote(one.author, truncate_with_note(one.text, ROOT_CHARACTERS), place=there)
-            for one in await self._describe(chosen)
+            for one in await self._describe([posts[n] for n in choose_newest(texts, 0, at)])
         ]
         return quotes, len(posts)
 
@@ -345,11 +344,7 @@ class SlackContext:
                 post for post in posts if post in new_posts or post["ts"] == earlier.reference
             ]
         root = earlier.reference or str(posts[0]["ts"] if posts else "")
-        # The JSON of forwarded messages is at least as long as their text.
-        texts = [
-            f"{text_of(post)}{post.get('attachments')}"[: incoming.EARLIER_MESSAGE_CHARACTERS]
-            for post in new_posts
-        ]
+        texts = [_content_of(post)[: incoming.EARLIER_MESSAGE_CHARACTERS] for post in new_posts]
         needed = [n for n, post in enumerate(new_posts) if post["ts"] == root]
         quotes: list[Quote] = []
         files: list[Attachment] = []

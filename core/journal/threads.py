@@ -277,6 +277,8 @@ _ERASE_READING_SQL = (
 )
 READINGS_PER_TRANSACTION = 100
 """Other writes wait for the transaction, and a text can have 16,000 characters."""
+MAX_SEQ = 1 << 62
+"""Larger than any `seq`."""
 MAX_ERASURE_TRIES = 20
 """Failed attempts to erase an object on a server, after which it is listed as not erasable."""
 
@@ -308,7 +310,7 @@ class SqlThreads(SqlStore):
 
     @query
     def transcript(
-        self, connection: SqlConnection, thread: str, before: int | None = None
+        self, connection: SqlConnection, thread: str, before: int = MAX_SEQ
     ) -> Sequence[TranscriptEntry]:
         """Return the items of a thread's transcript, which the model reads, oldest first. Those of
         replaced turns, which the person asked once more, are left out.
@@ -320,7 +322,7 @@ class SqlThreads(SqlStore):
         rows = connection.execute(
             "SELECT seq, item, person, created_at, needs FROM items"
             " WHERE thread = ? AND seq < ? AND is_replaced = 0 ORDER BY id",
-            (thread, before if before is not None else 1 << 62),  # larger than any `seq`
+            (thread, before),
         )
         return [
             TranscriptEntry(
@@ -827,8 +829,12 @@ def erase_readings(
             connection.lock_key(row["conversation"])
             when = time.strftime("%Y-%m-%d %H:%M", time.gmtime(row["created_at"]))
             line = READING_LINE.format(item.reading, when)
-            values = {**row, "line": encode_json(replace(item, text=line, reading=None))}
-            values |= {"call": item.call_id, "outcome": encode_json(Outcome("ok", line))}
+            values = {
+                **row,
+                "line": encode_json(replace(item, text=line, reading=None)),
+                "call": item.call_id,
+                "outcome": encode_json(Outcome("ok", line)),
+            }
             for sql in _ERASE_READING_SQL:
                 connection.execute(sql, values)
             if record := find_record(connection, row["thread"]):
