@@ -153,13 +153,12 @@ class DiscordContext:
         found, total = [original], 0
         with suppress(PonteError, *IN_DOUBT):
             found, total = await self._read_thread_of(original, parent)
-        found = [one for one in found if has_readable_content(one)]
+        found = list(filter(has_readable_content, found))
         quotes = [
             replace(quote_of(one, own_id(client), are_files_apart=True), place=there)
             for one in found
         ]
-        texts = [quote.text for quote in quotes]
-        chosen = choose_newest(texts, 0, found.index(original))
+        chosen = choose_newest([quote.text for quote in quotes], 0, found.index(original))
         return [quotes[n] for n in chosen], max(total, len(quotes))
 
     async def _read_thread_of(
@@ -285,9 +284,8 @@ class DiscordContext:
             return (), (), (incoming.THREAD_UNREAD,)
         # The transcript has our own messages, and those that mention us.
         unread = [m for m in earlier if m.author.id != me and not mentions_us(m, me)]
-        unread = [m for m in unread if has_readable_content(m)]
         # In a forum, the root is one of these messages, too; it is quoted once, as the root.
-        unread = [m for m in unread if root is None or m.id != root.id]
+        unread = [m for m in unread if has_readable_content(m) and m != root]
         quotes = [quote_of(m, me, incoming.EARLIER_MESSAGE_CHARACTERS) for m in unread]
         if root is not None and has_readable_content(root):
             unread.insert(0, root)

@@ -58,7 +58,7 @@ _LINK = re.compile(
     r"https?://(?:(?:[\w-]+\.enterprise\.)?slack\.com|app\.slack\.com/client/E\w+"
     r"|(?P<workspace>[\w-]+\.slack\.com(?:/client/\w+)?))(?:/x-p[\d-]+)?(?:/archives|/messages)?"
     r"/(?P<channel>[CDG][A-Z0-9]+)/(?:p|thread/\w+-)(?P<seconds>\d{10})\.?(?P<rest>\d{6})"
-    r"(?:/?\?(?:[^\s<>|)]*&)?thread_ts=(?P<thread>\d{10}\.\d{6}))?",
+    r"(?:/?\?(?:[^\s<>|)?]*&)?thread_ts=(?P<thread>\d{10}\.\d{6}))?",
     re.IGNORECASE,
 )
 """The address that Slack's *Copy link* gives, or that a browser shows for an open thread. That of a
@@ -242,10 +242,9 @@ class SlackContext:
         if at is None:
             return LINK_UNREAD
         texts = [_content_of(post)[:ROOT_CHARACTERS] for post in posts]
-        chosen = [posts[n] for n in choose_newest(texts, 0, at)]
         quotes = [
             Quote(one.author, truncate_with_note(one.text, ROOT_CHARACTERS), place=there)
-            for one in await self._describe(chosen)
+            for one in await self._describe([posts[n] for n in choose_newest(texts, 0, at)])
         ]
         return quotes, len(posts)
 
@@ -345,11 +344,7 @@ class SlackContext:
                 post for post in posts if post in new_posts or post["ts"] == earlier.reference
             ]
         root = earlier.reference or str(posts[0]["ts"] if posts else "")
-        # The JSON of forwarded messages is at least as long as their text.
-        texts = [
-            f"{text_of(post)}{post.get('attachments')}"[: incoming.EARLIER_MESSAGE_CHARACTERS]
-            for post in new_posts
-        ]
+        texts = [_content_of(post)[: incoming.EARLIER_MESSAGE_CHARACTERS] for post in new_posts]
         needed = [n for n, post in enumerate(new_posts) if post["ts"] == root]
         quotes: list[Quote] = []
         files: list[Attachment] = []

@@ -29,7 +29,7 @@ from core.domain.messages import (
     remove_quotes_of,
 )
 from core.domain.records import FINAL_STATES
-from core.journal.threads import erase_readings, find_record, store_record
+from core.journal.threads import MAX_SEQ, erase_readings, find_record, store_record
 from core.money import budget
 from core.people.rules import OIDC_PLATFORM
 from core.store.database import (
@@ -683,7 +683,7 @@ def _remove_from_other_texts(work: _ErasureWork) -> None:
             _update(work, "UPDATE items SET item = ? WHERE id = ?", bare, number)
     # Quotes of the person's messages.
     names = work.who.names | {work.who.id}
-    erase_readings(work.connection, names=names)
+    erase_readings(work.connection, names=names, limit=MAX_SEQ)
     for conversation in work.places.shared:
         rows = work.connection.execute(
             "SELECT seq, message FROM inbox WHERE conversation = :conversation"

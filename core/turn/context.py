@@ -17,7 +17,7 @@ from functools import partial
 from zoneinfo import ZoneInfo
 
 from core.base import text
-from core.base.errors import PostRemoved, Refusal
+from core.base.errors import PlatformBusy, PostRemoved, Refusal, StatusUnknown
 from core.base.i18n import LANGUAGE, find_zone, say
 from core.base.markdown import Trust, find_addresses
 from core.base.tasks import run_together
@@ -370,14 +370,18 @@ class Preparation:
             # Nothing to look up, as on the page or in the terminal, or for a webhook.
             return rights, ()
         for place in {item.reading.place for item in turn.items if item.reading}:
-            can_read = self.platforms.messengers[place.platform].can_read
-            if await can_read(before.author, place) is False:
-                raise Refusal(NO_LONGER_READABLE)
+            messenger = self.platforms.messengers[place.platform]
+            try:
+                if await messenger.can_read(before.author, place) is False:
+                    raise Refusal(NO_LONGER_READABLE)
+            except PlatformBusy:
+                raise StatusUnknown from None
         command = run.parsed.command
         reads_context = not run.parsed.error if command is None else command.name == "quick-command"
         # An address may be that of a message, also in a schedule's text, unless it is only posted.
-        may_refer = run.origin.refers_to_others or "://" in before.text
-        may_refer = may_refer and not (turn.items or run.origin.answer_directly(before, command))
+        may_refer = (run.origin.refers_to_others or "://" in before.text) and not (
+            turn.items or run.origin.answer_directly(before, command)
+        )
         # A decision may be half carried out, so its edit or deletion comes too late if an earlier
         # attempt at its turn began.
         decides = grammar.is_decision(before)
@@ -659,14 +663,14 @@ def build_items(
     files that could not be downloaded. `spoken` are the words of its voice messages.
     """
     items: list[Item] = []
-    # Linked messages are items of their own, because Ponte keeps them for a day only.
-    groups = itertools.groupby(message.context, lambda quote: quote.place)
-    texts = [(QUOTED_HEADING, tuple(group)) for _, group in groups]
-    for head, quotes in ((SENT_ALONG_HEADING, message.program_context), *texts):
-        if quotes:
-            lines, place = "\n".join([head, *map(render_quote, quotes)]), quotes[0].place
-            reading = Reading(message.author.name, len(quotes), place) if place else None
-            items.append(Item("message", "user", lines, name=CONTEXT_NAME, reading=reading))
+    sources = (SENT_ALONG_HEADING, message.program_context), (QUOTED_HEADING, message.context)
+    for head, quotes in sources:
+        # Linked messages are items of their own, because Ponte keeps them for a day only.
+        for place, group in itertools.groupby(quotes, lambda quote: quote.place):
+            lines = [head, *map(render_quote, group)]
+            reading = Reading(message.author.name, len(lines) - 1, place) if place else None
+            item = Item("message", "user", "\n".join(lines), name=CONTEXT_NAME, reading=reading)
+            items.append(item)
     notes = [UNREADABLE.format(name=name) for name in missing]
     text = "\n".join([message.text, *notes]).strip()
     if items and not (text or files or spoken):  # the message consists of quotes alone

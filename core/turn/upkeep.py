@@ -153,7 +153,8 @@ class Upkeep:
         """Erase what was read of other people's messages before it is a day old, and the rows that
         were stored to undo changes, once a change is too old to be undone."""
         before = time.time() - DAY_SECONDS + ROUND_INTERVAL_SECONDS
-        await self.database.write(lambda c: erase_readings(c, before))
+        while await self.database.write(lambda c: erase_readings(c, before)):
+            pass
         await self.changes.ledger.erase_old_rows(time.time() - UNDO_LIFETIME_SECONDS)
 
     async def _sweep_files(self) -> None:

@@ -8,11 +8,13 @@ from dataclasses import replace
 
 import pytest
 
+from core.base.text import clip_line
 from core.domain.messages import Item, Person, Quote, Reading, Usage
 from core.domain.records import Outcome, PlatformMember, Remote, RoundOutput, Thread, ToolCall, Turn
 from core.journal.threads import erase_readings, find_record, store_record
 from core.people.directory import SqlDirectory
 from core.store.database import select_value
+from core.tools.tool import compact_json
 from core.turn.context import build_items
 from tests.contract.engines import Embedded
 from tests.contract.test_journal import again
@@ -32,9 +34,9 @@ HANDLE = "1700000000.0 1.5"
 TEXTS_ON_SERVER = {("conversation", "conv_1"), ("response", "resp_1")}
 
 
-async def read_here(engine: Embedded) -> Turn:
+async def read_here(engine: Embedded, name: str = CY.name) -> Turn:
     """Ana follows a link and catches up. Python runs in the thread, too."""
-    quotes = (Quote("Cy Day", EARLIER), Quote("Cy Day", OFFER, place=address_of("C9")))
+    quotes = (Quote(name, EARLIER), Quote(name, OFFER, place=address_of("C9")))
     message = says("what did I miss?", ANA, CHANNEL)
     turn = await again(engine, (await engine.inbox.accept(message)).seq)
     journal = engine.journal
@@ -46,11 +48,17 @@ async def read_here(engine: Embedded) -> Turn:
     await journal.record_round(turn, RoundOutput(1, (item,), Usage(), "m"), call)
     await journal.record_call_handle(turn, "c1", HANDLE)
     reading = Reading("Ana Lima", 1, message.address)
-    await journal.record_call_end(turn, "c1", Outcome("ok", f"Cy Day: {LUNCH}", reading=reading))
-    conversation = message.address.conversation
+    lines = compact_json([f"{clip_line(name)}: {LUNCH}"])
+    await journal.record_call_end(turn, "c1", Outcome("ok", lines, reading=reading))
+    await keep_record(engine, turn)
+    return turn
+
+
+async def keep_record(engine: Embedded, turn: Turn) -> None:
+    """The turn has used this conversation of the server, and this container."""
+    conversation = turn.message.address.conversation
     record = Thread(conversation, turn.thread, 0, "conv_1", turn.seq, container="cont_1")
     await engine.database.write(store_record(record))
-    return turn
 
 
 async def assert_erased(engine: Embedded, turn: Turn) -> None:
@@ -100,10 +108,27 @@ async def test_a_process_that_dies_meanwhile_erases_all_or_nothing(
     await assert_erased(heir, turn)
 
 
-async def test_who_is_forgotten_is_quoted_no_more(stores: Embedded) -> None:
-    """Also somebody who never wrote to Ponte. What names only others stays for the day."""
+async def test_a_turn_that_used_the_texts_ends_after_they_are_erased(stores: Embedded) -> None:
+    """It does not lead the next turn into the conversation that is to be erased."""
     turn = await read_here(stores)
-    people = [PlatformMember(one.id, "", one.key, one.name) for one in (BEA, CY)]
+    await stores.database.write(erase_readings)
+    await keep_record(stores, turn)
+    await assert_erased(stores, turn)
+
+
+async def test_others_write_between_many_texts(stores: Embedded) -> None:
+    turn = await read_here(stores)
+    counts = [await stores.database.write(lambda c: erase_readings(c, limit=1)) for _ in range(3)]
+    assert counts == [1, 1, 0]
+    await assert_erased(stores, turn)
+
+
+@pytest.mark.parametrize("name", [CY.name, 'Cy "Rex" O\'Day', "Cy  \\o/"])
+async def test_who_is_forgotten_is_quoted_no_more(stores: Embedded, name: str) -> None:
+    """Also somebody who never wrote to Ponte. What names only others stays for the day."""
+    turn = await read_here(stores, name)
+    unch = replace(BEA, name="unch")
+    people = [PlatformMember(p.id, "", p.key, p.name) for p in (unch, replace(CY, name=name))]
     await SqlDirectory(stores.database, str).put("slack", people)
     await forget(stores, BEA.key)
     assert LUNCH in await everything(stores)

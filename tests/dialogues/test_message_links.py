@@ -306,10 +306,10 @@ async def test_a_long_thread_is_read_as_far_as_it_fits(tmp_path: Path) -> None:
         assert sentence.format(39) in answer
         answer = (await w.ask("sum up this thread", thread=root)).visible_text
         read = input_of(model.asks[-1])
-        for words in ("the plan", "reply 79.", "reply 44.", sentence.format(37)):
+        for words in ("the plan", "reply 79.", "reply 43.", sentence.format(38)):
             assert words in read
-        assert "reply 43." not in read
-        assert sentence.format(37) in answer
+        assert "reply 42." not in read
+        assert sentence.format(38) in answer
 
 
 async def test_links_on_discord(discord: FakeDiscord, tmp_path: Path) -> None:
