@@ -36,8 +36,8 @@ MAX_FILES_IN_POST = 10  # code 30015 in topics/opcodes-and-status-codes.mdx#json
 MAX_UPLOAD_TRIES = 3
 """Number of tries of an upload. After these, a sentence takes the place of the files."""
 
-Call = Callable[[list[discord.File], Sequence[str]], Awaitable[discord.Message]]
-"""Creates or changes a post with these files, and with these notes in its text."""
+Call = Callable[[dict[str, Any], list[discord.File]], Awaitable[discord.Message]]
+"""Creates or changes a post with these arguments and files."""
 Put = Callable[[str, list[discord.File]], Awaitable[object]]
 """Replaces the text and the files of a post."""
 
@@ -73,16 +73,6 @@ class DiscordFiles:
         """Return the bytes at an address of Discord's CDN (or of a proxy or test double). No
         cookies are sent."""
         return await attempt(lambda: client.http.get_from_cdn(url), deadline=FILE_DOWNLOAD_SECONDS)
-
-
-async def send_with_sheets(call: Call, sheets: Sequence[Sheet]) -> discord.Message:
-    """Make a call with an answer's long tables as files. If Discord refuses them, repeat it without
-    files and with a line for each."""
-    try:
-        return await attempt(lambda: call(attachments(sheets), ()))
-    except (FilesTooLarge, Undeliverable) as refused:
-        notes = explain_refusal(refused, [sheet.name for sheet in sheets])
-        return await attempt(lambda: call([], notes))
 
 
 def attachments(sheets: Sequence[Sheet]) -> list[discord.File]:
@@ -247,6 +237,19 @@ class Renderer:
             rendering = await self.rendering(answer)
             form |= {"embeds": rendering.embeds, "view": rendering.view}
         return form
+
+    async def send(
+        self, form: dict[str, Any], answer: Answer | None, call: Call
+    ) -> discord.Message:
+        """Make a call with the long tables of the final answer as files. If Discord refuses them,
+        repeat it without files and with a line for each."""
+        sheets = (await self.rendering(answer)).sheets if answer else ()
+        try:
+            return await attempt(lambda: call(form, attachments(sheets)))
+        except (FilesTooLarge, Undeliverable) as refused:
+            notes = explain_refusal(refused, [sheet.name for sheet in sheets])
+            noted = form | {"content": append_notes(form["content"], notes)}
+            return await attempt(lambda: call(noted, []))
 
 
 async def own_posts_since(

@@ -1,5 +1,16 @@
-"""The `Surface` implementations of Discord: in a channel, in a command's response, and for a
-click."""
+"""The `Surface` implementations of Discord: in a channel, in a command's response, and for a click.
+
+The states of a growing answer. What Discord refuses returns None, and the last column shows it.
+
+| state | known by | text that grows | the complete text | if refused |
+| --- | --- | --- | --- | --- |
+| waiting | no post | `show_activity`: typing, or the text of a step | `post` | no sign |
+| in a response | a valid token | `_write_original` | `_write_original` | `ChannelSurface` |
+| in a channel | `_post_states` | `edit`, `_offer_stop` | `edit`, `_end_answer` | `_refusal` |
+| in doubt | `_doubtful_parts` | `post` edits what exists | the same | a new post |
+| complete | `_last` | | `upload` | a sentence for each file |
+| after a click | `_card` | | `_show_outcome` | `_whisper` |
+"""
 
 from __future__ import annotations
 
@@ -61,12 +72,9 @@ class DiscordSurface(Surface):
     arrival_seconds = 0.0
     has_code_button = True
     max_posts = MAX_POSTS_OF_ANSWER
-    """The largest number of posts of an answer."""
+    """The largest number of posts of an answer. A longer text becomes a file."""
 
     def __init__(self, to: ReplyTo, signs: DiscordSigns, files: Files) -> None:
-        """`to` is the message or interaction that is answered, `files` the stored files. `signs`
-        shows that Ponte works on it: an hourglass, and the typing indicator. A text that needs more
-        than `max_posts` posts becomes a file."""
         self._to = to
         self.signs = signs
         self.files = files
@@ -162,9 +170,6 @@ class ChannelSurface(DiscordSurface):
         owners: posts.PostOwners,
         source: int | None,
     ) -> None:
-        """`owners` knows which turn each post belongs to. `threads` finds or creates the thread of
-        an answer. `source` is the id of the message that the posts answer, None for a command. The
-        base class describes the others."""
         super().__init__(to, signs, files)
         self.client = threads.client
         self._threads = threads
@@ -245,11 +250,9 @@ class ChannelSurface(DiscordSurface):
         form: dict[str, Any],
         answer: Answer | None,
     ) -> discord.Message:
-        """Send a post with the nonce `key` as a reply to `source`. If only the reply is refused,
-        send the post without it. Any other refusal for good is kept in `_refusal`, so that `post`
-        makes no further call for this answer. The long tables of the answer go along as files
-        (sheets): `_with_sheets` calls `send` with them, and once more without them if Discord
-        refuses the files."""
+        """Send a post with the nonce `key`, which makes a repeated call harmless, as a reply to
+        `source`. If only the reply is refused, send the post without it. Any other refusal for good
+        is kept in `_refusal`, so that `post` makes no further call for this answer."""
         reference: dict[str, Any] = {}
         # In a thread that was made from `source`, that message is not there but in the parent
         # channel, so the post is no reply. Discord gives such a thread the id of its message.
@@ -258,16 +261,15 @@ class ChannelSurface(DiscordSurface):
                 message_id=self._source, channel_id=channel.id, fail_if_not_exists=False
             )
 
-        async def send(files: list[discord.File], notes: Sequence[str]) -> discord.Message:
-            """Send the post with these files, and with a note for each that Discord refused. The
-            nonce makes a repeated call harmless."""
-            arguments = form | {"content": posts.append_notes(form["content"], notes)}
-            arguments |= {"nonce": key, "files": files, "mention_author": False}
-            return await channel.send(**arguments, **reference)
-
         while True:
             try:
-                return await self._with_sheets(send, answer)
+                return await self._renderer.send(
+                    form,
+                    answer,
+                    lambda form, files: channel.send(
+                        nonce=key, files=files, mention_author=False, **form, **reference
+                    ),
+                )
             except Undeliverable as refused:
                 if not reference or code_of(refused) != NO_HISTORY:
                     self._refusal = refused
@@ -313,17 +315,15 @@ class ChannelSurface(DiscordSurface):
             elif not target.stop and (before is None or before.stop):
                 form = {"view": None} | form  # the buttons of the form, if it has some, else none
 
-            async def change(files: list[discord.File], notes: Sequence[str]) -> discord.Message:
-                """Send the edit with these files, and with a note for each that Discord refused.
-                Before the final answer there are none, and the edit names no files."""
-                more: dict[str, Any] = {"attachments": files} if answer else {}
-                if notes:
-                    more["content"] = posts.append_notes(form["content"], notes)
-                return await message.edit(**form | more, allowed_mentions=MENTION_NOBODY)
-
-            # Sheets are files with tables that are too wide for a post. Notes name those that
-            # Discord refused.
-            await self._with_sheets(change, answer)
+            # Before the final answer, the edit names no files.
+            await self._renderer.send(
+                form,
+                answer,
+                lambda form, files: message.edit(
+                    **form | ({"attachments": files} if answer else {}),
+                    allowed_mentions=MENTION_NOBODY,
+                ),
+            )
             # Only after the edit: text that people see replaces the typing indicator for a while.
             self.signs.note_growth(self._to.turn)
         self._post_states[post] = target
@@ -375,14 +375,6 @@ class ChannelSurface(DiscordSurface):
             )
 
         return await self._put_files(put, files, largest)
-
-    async def _with_sheets(self, call: posts.Call, answer: Answer | None) -> discord.Message:
-        """Make a call with the files of the final answer, and without them if Discord refuses
-        them."""
-        if answer is None:
-            return await attempt(lambda: call([], ()))
-        rendering = await self._renderer.rendering(answer)
-        return await posts.send_with_sheets(call, rendering.sheets)
 
     async def _end_answer(self, post: str, part: AnswerPart) -> None:
         """After the final part was sent, remember it and remove the stop button from all earlier
@@ -460,9 +452,9 @@ class ResponseSurface(TokenSurface):
         if post := await self._write_original(part):
             return post
         # The response exists, and only the token to edit it is over: the bot's own right edits it.
-        if standing := await self._find_original():
-            await self._channel.edit(standing, part)
-            return standing
+        if original := await self._find_original():
+            await self._channel.edit(original, part)
+            return original
         return await self._channel.post(key, part)
 
     async def edit(self, post: str, part: AnswerPart) -> None:
@@ -516,8 +508,8 @@ class ResponseSurface(TokenSurface):
         self._is_token_lost = await self._acks.wait_for(self._to.turn) is False
         return self._is_token_lost
 
-    async def _write_original(self, part: AnswerPart) -> str:
-        """Write the part into the original response and return the post's id, "" if the token has
+    async def _write_original(self, part: AnswerPart) -> str | None:
+        """Write the part into the original response and return the post's id, None if the token has
         expired. Raise Undeliverable if it has, and others could read a private answer in the
         channel."""
         if not await self._is_over():
@@ -528,7 +520,7 @@ class ResponseSurface(TokenSurface):
         # Only by the token can a message be made or edited that one person alone sees.
         if self._token.is_private and self._to.address.is_shared:
             raise Undeliverable(reason="the command's token is over")
-        return ""
+        return None
 
     async def _edit(self, part: str, answer: Answer | None) -> str:
         """Write a part into the original response and return its id as `channel:message`. While the
@@ -536,18 +528,11 @@ class ResponseSurface(TokenSurface):
         sheets, files with long tables or a long text. Raise TokenOver."""
         original = await self._open_original()
         form = await self._renderer.make_form(part, answer)
-        sheets: tuple[Sheet, ...] = ()
         if answer is None:
             form["view"] = render.build_stop_view(self._to.asker.id)
-        else:
-            sheets = (await self._renderer.rendering(answer)).sheets
-
-        async def edit(files: list[discord.File], notes: Sequence[str]) -> discord.Message:
-            """Write the response with these files, and a note for each that Discord refused."""
-            arguments = form | {"content": posts.append_notes(form["content"], notes)}
-            return await original.edit(**arguments, attachments=files)
-
-        message = await posts.send_with_sheets(edit, sheets)
+        message = await self._renderer.send(
+            form, answer, lambda form, files: original.edit(**form, attachments=files)
+        )
         post = f"{self._where}:{message.id}"
         if answer is not None:
             self._last = (post, part, answer)  # `upload` adds files by an edit, which needs these

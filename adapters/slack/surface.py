@@ -1,4 +1,16 @@
-"""Slack's implementation of the `Surface` port: answers that grow, their cards and their files."""
+"""Slack's implementation of the `Surface` port: answers that grow, their cards and their files.
+
+The methods of `SlackSurface` stand in the order of the states of a growing answer. A method whose
+way Slack refuses returns None or False, and the last column shows the text.
+
+| state | known by | text that grows | the complete text | if refused |
+| --- | --- | --- | --- | --- |
+| waiting | nothing | `seconds_until_growth` | `post` | one post of the complete text |
+| reserved | `_claims` | `_start_stream` | `_make_post` | an ordinary post, then `_update` |
+| streamed | `_stream` | `_show_in_stream` | `_show_in_stream` | `_close_stream`, `_update` |
+| edited | `_own_posts` | `_update`, with a call to spare | `_update` | the text is divided |
+| stopped by a person | `_stopped` | nothing | `_update` | |
+"""
 
 from __future__ import annotations
 
@@ -40,8 +52,8 @@ _BYTES_FOR_CARDS = 2000
 class SlackSurface(Surface):
     """The posts of one reply: streams in direct messages, throttled edits in channels.
 
-    A post's id is `CHANNEL:TS`, or begins with PRIVATE_PREFIX. All calls raise the errors that
-    `core.domain.ports.Surface` lists.
+    A post's id is `CHANNEL:TS`, or begins with PRIVATE_PREFIX. `resumed`: a former process may have
+    begun the answer.
     """
 
     limit = render.ANSWER_PART_BYTES
@@ -57,10 +69,6 @@ class SlackSurface(Surface):
         to: ReplyTo,
         resumed: bool = False,
     ) -> None:
-        """`to` is the message or interaction that is answered. `resumed`: a former process may have
-        begun the answer. `signs` shows for all turns of the workspace that Ponte works on them,
-        `_presence` for this one. `workspace.part` is the most bytes of text in one post, which
-        becomes less if Slack refuses that many."""
         self._workspace = workspace
         self._signs = signs
         self._api = workspace.api
@@ -73,11 +81,9 @@ class SlackSurface(Surface):
         self._rotation = render.Rotation(lambda text: render.split_answer(text, workspace.part))
         """Splits the answer into posts, also where a stream is too old to go on."""
         self._lookup = PostLookup(workspace, self._channel, self._thread, self._source.ts, to.turn)
-        """Finds posts of this turn that a former process made."""
         self._posts = SlackPosts(self._lookup)
-        """Makes and edits the posts."""
         self._stream: SlackStream | None = None
-        """The open stream of the newest post; None if the answer is not streamed."""
+        """The open stream of the newest post."""
         self._stopped = False
         """A person pressed Slack's own Stop button."""
         self._claims: set[str] = set()
@@ -140,32 +146,14 @@ class SlackSurface(Surface):
         Raises PostRemoved or Undeliverable if Slack refuses the post and there is no such address.
         """
         await self._presence.clear_waiting_signs()
-        # An open stream is that of the part before this one. Its text stays as it is, and its post
-        # gets its key.
-        if (stream := self._stream) is not None:
-            self._stream = None
-            try:
-                await self._stop_stream(stream, stream.sent_text, [], goes_on=True)
-            except StoppedByUser:
-                await self._stop_turn(stream.ts)
+        if self._stream is not None:  # that of the part before this one, whose text stays
+            await self._close_stream(self._stream)
         try:
             id = await self._make_post(key, part)
         except SlackRefused as refused:
-            # A command also works in a channel that the bot is no member of. Then only its
-            # `response_url`, the token, can take the answer, until it expires.
-            to = self._to
-            alive = to.token and time.time() < to.token_expires_at
-            if refused.error not in NOT_A_MEMBER or not alive:
+            if refused.error not in NOT_A_MEMBER or not await self._respond(part):
                 raise _as_delivery_error(refused) from refused
-            if not part.is_final:  # such a post cannot be edited, so only a whole part is sent
-                raise Undeliverable(reason=refused.error) from refused
-            kind = "ephemeral" if part.is_private else "in_channel"
-            # Such a post has no id, so a button on it could not be checked: neither the one that
-            # shows the turn's code nor the thumbs.
-            content = replace(self._build_content(part), code_turn="", rated_turn="")
-            if not await self._posts.respond(to.token, kind, content):
-                raise Undeliverable(reason="response_url is used up") from refused
-            id = f"{PRIVATE_PREFIX}hook"  # the prefix marks a post that cannot be edited
+            id = f"{PRIVATE_PREFIX}hook"
         self._own_posts.add(id)
         # Something is visible now, so the notice of a slash command goes away. The other signs stay
         # until the last part.
@@ -175,27 +163,235 @@ class SlackSurface(Surface):
             await self._presence.end(has_cards=bool(part.answer.cards))
         return id
 
+    async def _make_post(self, key: str, part: AnswerPart) -> str:
+        """Post a part privately, in its card, as a stream or as an ordinary post. Return its id."""
+        answer = part.answer  # None before the last part
+        # "quiet": what the asker clicked concerns only them, as "stop" does.
+        if part.is_private or (part.is_final and self._source.kind == "quiet"):
+            # A message at the top level has no thread yet, so the post appears beside it.
+            thread = self._thread if self._thread != self._source.ts else ""
+            # Refusals of requests have a rate limit of their own, so that no answer waits for one.
+            refusal = errors.is_refusal(answer.code if answer else "")
+            ts = await self._posts.post_privately(
+                self._to.asker.id, thread, self._build_content(part), refusal=refusal
+            )
+            return PRIVATE_PREFIX + ts
+        if answer is not None and self._source.kind == "card":  # the turn answers a click on a card
+            # The decided cards are replaced where they are. If none is there, a post follows.
+            async with self._workspace.post_lock(self._channel, self._source.ts):
+                replacements = [
+                    await posts.replace_card_in_post(
+                        self._workspace, self._channel, self._source.ts, self._thread, card
+                    )
+                    for card in answer.cards
+                ]
+            if any(replacements):
+                return f"{PRIVATE_PREFIX}card"
+        if part.is_growing and (started := await self._start_stream(key, part.text)):
+            return started
+        content = self._build_content(part)
+        # While more text follows, text that is too long for one message waits.
+        posted = await self._posts.make(key, content, not part.is_final)
+        id = self._build_id(str(posted["ts"]))
+        # It was to be a reply, and the response names no thread.
+        if self._thread and not (posted.get("message") or {}).get("thread_ts"):
+            # Slack accepts a reply to a deleted message and posts it at the top level
+            # (slack-go/slack issue 1571), where everybody would see an answer without a question.
+            await self.delete(id)
+            raise Undeliverable(reason="thread_not_found")
+        self._contents[id] = content
+        return id
+
+    async def _start_stream(self, key: str, part: str) -> str | None:
+        """Start a stream, and return the id of its post. None if Slack refuses streams, or the rate
+        limit has no place for one. After a failed start, the place that was claimed for
+        `chat.stopStream` passes unused, because the limiter takes no place back."""
+        # `settled_length`: later text cannot change what comes before it.
+        text = render.safe_markdown(part[: render.settled_length(part)])
+        # All of it may still change, and a stream cannot take text back.
+        if not text.strip():
+            return None
+        # A stream needs two calls: one that starts it, which is used now, and one that stops it,
+        # which stays reserved so that the stream can always be completed. `seconds_until_growth`
+        # has reserved those of the first stream.
+        if "chat.startStream" in self._claims:
+            self._claims.remove("chat.startStream")
+        else:
+            # Only a streamed post has no key, so one of them means that this answer streams.
+            follows = bool(self._keyless) and self._may_stream()
+            limiter = self._api.limiter
+            if not follows or not await limiter.claim("chat.startStream", "chat.stopStream"):
+                return None
+            self._claims.add("chat.stopStream")
+        try:
+            api, to, team = self._api, self._to, self._workspace.team
+            self._stream = await SlackStream.start(api, to, self._thread, key, text, team)
+        except PlatformBusy:
+            return None
+        except SlackRefused as refused:
+            # A person pressed Slack's own Stop button before there was a stream. The ordinary post
+            # then shows the text until the end of the stopped turn edits it.
+            if refused.error in STREAM_STOPPED:
+                await self._stop_turn("")  # "": there is no post of a stream
+            elif refused.error not in MESSAGE_TOO_LONG:  # which says nothing about streams
+                self._workspace.flags.note_refusal("streams", refused.error)
+            return None
+        self._workspace.flags.note_success("streams")
+        self._presence.note_stream()  # Slack now shows the thread's session as "processing"
+        id = self._build_id(self._stream.ts)
+        # Slack takes the post's key only when the stream stops; until then it is kept here.
+        self._keyless[id] = key
+        return id
+
+    async def _respond(self, part: AnswerPart) -> bool:
+        """Post a part to a command's `response_url`, which works also where the bot is no member.
+        False without such an address. Raises Undeliverable if Slack refuses it."""
+        to = self._to
+        # Such a post cannot be edited, so only a whole part is sent.
+        if not (part.is_final and to.token and time.time() < to.token_expires_at):
+            return False
+        kind = "ephemeral" if part.is_private else "in_channel"
+        # It has no id, so a button on it could not be checked: neither the one that shows the
+        # turn's code nor the thumbs.
+        content = replace(self._build_content(part), code_turn="", rated_turn="")
+        if not await self._posts.respond(to.token, kind, content):
+            raise Undeliverable(reason="response_url is used up")
+        return True
+
     async def edit(self, post: str, part: AnswerPart) -> None:
         """Change a post through its open stream or by an edit. Posts that cannot be edited, such as
         those for one person alone, are left as they are: their ids begin with PRIVATE_PREFIX."""
         if not post.startswith(self._channel + ":"):
             return
-        # After the last part, `released` tells that the end of its stream has also ended the
-        # session, Slack's record of the work in the thread.
-        released = False
         try:
-            # True: the open stream shows the part. False: the post has no open stream, or needs
-            # what a stream cannot show.
-            released = await self._edit_by_stream(post, part)
-            if not released:
+            is_shown = await self._show_in_stream(post, part)
+            if not is_shown:
                 # A click on a card edits the same post; each edit sends all of its cards.
                 async with self._workspace.post_lock(self._channel, _read_ts(post)):
                     await self._update(post, part)
         except SlackRefused as refused:
             raise _as_delivery_error(refused) from refused
-        # Only the last part has the answer. Its cards may leave the session "suspended".
+        # With the last part, the end of its stream has also ended the session, Slack's record of
+        # the work in the thread. Its cards may leave the session "suspended".
         if part.answer is not None:
-            await self._presence.end(released, bool(part.answer.cards))
+            await self._presence.end(is_shown, bool(part.answer.cards))
+
+    async def _show_in_stream(self, post: str, part: AnswerPart) -> bool:
+        """Append a growing part to its open stream; a complete one also ends it. Return False if an
+        edit must show the part."""
+        stream = self._stream
+        if stream is None or _read_ts(post) != stream.ts:
+            return False
+        # A part that `split` has ended because its stream is old does not grow any more.
+        if part.is_growing and not self._rotation.has_ended(part.text):
+            # Text that later text may still change waits, because a stream can only append.
+            text = render.safe_markdown(part.text[: render.settled_length(part.text)])
+            try:
+                # Without a call to spare, the text comes with a later part.
+                spare = await self._api.limiter.has_spare("chat.appendStream")
+                if not spare or await stream.append(text):
+                    return True
+            except StoppedByUser:
+                self._stream = None
+                await self._stop_turn(stream.ts)
+                return False
+            # The text has another form by now, or the stream refused it: an edit shows all of it.
+            await self._close_stream(stream)
+            return False
+        text, content = render.safe_markdown(part.text), self._build_content(part)
+        room = render.STREAM_BYTES - render.escaped_size(text)
+        goes_on = part.answer is None
+        # A stream shows rows and charts as Markdown; an edit replaces them by their blocks.
+        # `has_data`: one of the blocks is a sortable table or a chart.
+        has_blocks = self._workspace.flags.is_on("data") and has_data(
+            content.build_whole()["blocks"]
+        )
+        if has_blocks or (content.cards and room < _BYTES_FOR_CARDS):
+            await self._close_stream(stream, goes_on=goes_on)
+            return False
+        # The end of a stream is tried in one form only, so it has no table, which Slack may refuse.
+        end = content.build_end(room, tables=False)
+        return await self._close_stream(stream, text, end, goes_on=goes_on)
+
+    async def _close_stream(
+        self,
+        stream: SlackStream,
+        text: str | None = None,
+        blocks: Sequence[Json] = (),
+        *,
+        goes_on: bool = True,
+    ) -> bool:
+        """Close a stream, and return whether it shows `text` (None: what was sent) and
+        `blocks`.
+
+        `goes_on`: the turn continues in an edit or another message, so its session (Slack's record
+        of the work in the thread) stays "processing" and keeps Slack's Stop button, if it has one.
+        """
+        self._stream = None
+        # The call was reserved when the stream began, so it waits for no rate limit.
+        claimed = "chat.stopStream" in self._claims
+        self._claims.discard("chat.stopStream")
+        if goes_on and self._presence.native_stop:
+            session = "processing"
+        else:
+            session = await self._signs.resting_status(self._to.address, self._thread)
+        text = stream.sent_text if text is None else text
+        try:
+            return await stream.stop(text, [*blocks], session, claimed)
+        except StoppedByUser:
+            await self._stop_turn(stream.ts)
+            return False
+
+    async def _update(self, post: str, part: AnswerPart) -> None:
+        """Edit a post, unless it already shows this content. Growing text is left out if the rate
+        limit has no call to spare, or once a person has pressed Slack's own Stop button."""
+        content = self._build_content(part)
+        if self._contents.get(post) == content or (self._stopped and not part.is_final):
+            return
+        if part.is_growing and not await self._api.limiter.has_spare("chat.update"):
+            return
+        # A former process may have left the post streaming; Slack then refuses edits. `_own_posts`
+        # are those that this process made, or whose stream it has closed.
+        if post not in self._own_posts and self._may_stream():
+            await posts.stop_stream(self._api, self._channel, _read_ts(post))
+            self._own_posts.add(post)
+        try:
+            await self._send_edit(post, content, part)
+        except SlackRefused as refused:
+            if refused.error not in STREAM_OVER:
+                raise
+            # STREAM_OVER: the post still streams. The call that stopped it may have been lost.
+            await posts.stop_stream(self._api, self._channel, _read_ts(post))
+            await self._send_edit(post, content, part)
+        self._contents[post] = content
+
+    async def _send_edit(self, post: str, content: PostContent, part: AnswerPart) -> None:
+        """Edit a post. The last edit of an answer uses the call that was reserved for it under the
+        rate limit (`_claims`, the methods with such a call). A post that was streamed may have no
+        key yet, so the edit brings the one in `_keyless`."""
+        key = self._keyless.get(post)
+        metadata = posts.post_metadata(key) if key else None
+        claimed = part.answer is not None and "chat.update" in self._claims
+        if claimed:
+            self._claims.remove("chat.update")
+        await self._posts.edit(
+            _read_ts(post),
+            content,
+            not part.is_final,  # more text follows: an edit that is too long is then skipped
+            metadata=metadata,
+            claimed=claimed,
+        )
+
+    async def _stop_turn(self, ts: str) -> None:
+        """Stop the turn because a person pressed Slack's own Stop button. Its event may be lost, so
+        the stream's report counts too. `ts` is the stream's post, "" if it was never
+        made. With it, the stored message has the key of the event's, so that both count once."""
+        if not self._stopped:
+            self._stopped = True
+            to, now = self._to, f"{time.time():.6f}"
+            message = stop_message(to.address, to.asker, self._thread, now, ts or to.turn)
+            with suppress(NotStored):
+                await self._conversations.inbox.accept(message)
 
     async def delete(self, post: str) -> None:
         """Delete a post. Raises PostRemoved if somebody has deleted it already; other refusals are
@@ -241,47 +437,6 @@ class SlackSurface(Surface):
         except SlackRefused as refused:
             raise _as_delivery_error(refused) from refused
 
-    async def _make_post(self, key: str, part: AnswerPart) -> str:
-        """Post a part privately, in its card, as a stream or as an ordinary post. Return its id,
-        which begins with PRIVATE_PREFIX if the post cannot be edited. By `key`, a later process
-        finds an ordinary post, and a stream once it is stopped."""
-        answer = part.answer  # None before the last part
-        # "quiet": what the asker clicked concerns only them, as "stop" does.
-        if part.is_private or (part.is_final and self._source.kind == "quiet"):
-            # A message at the top level has no thread yet, so the post appears beside it.
-            thread = self._thread if self._thread != self._source.ts else ""
-            # Refusals of requests have a rate limit of their own, so that no answer waits for one.
-            refusal = errors.is_refusal(answer.code if answer else "")
-            ts = await self._posts.post_privately(
-                self._to.asker.id, thread, self._build_content(part), refusal=refusal
-            )
-            return PRIVATE_PREFIX + ts
-        if answer is not None and self._source.kind == "card":  # the turn answers a click on a card
-            # The decided cards are replaced where they are. If none is there, a post follows.
-            async with self._workspace.post_lock(self._channel, self._source.ts):
-                replacements = [
-                    await posts.replace_card_in_post(
-                        self._workspace, self._channel, self._source.ts, self._thread, card
-                    )
-                    for card in answer.cards
-                ]
-            if any(replacements):
-                return f"{PRIVATE_PREFIX}card"
-        if part.is_growing and (started := await self._start_stream(key, part.text)):
-            return started
-        content = self._build_content(part)
-        # While more text follows, text that is too long for one message waits.
-        posted = await self._posts.make(key, content, not part.is_final)
-        id = self._build_id(str(posted["ts"]))
-        # It was to be a reply, and the response names no thread.
-        if self._thread and not (posted.get("message") or {}).get("thread_ts"):
-            # Slack accepts a reply to a deleted message and posts it at the top level
-            # (slack-go/slack issue 1571), where everybody would see an answer without a question.
-            await self.delete(id)
-            raise Undeliverable(reason="thread_not_found")
-        self._contents[id] = content
-        return id
-
     def _build_content(self, part: AnswerPart) -> PostContent:
         """Return the content of a post. A growing post has a Stop button, unless Slack shows its
         own. Only the last part has the answer's cards, the button for its code, and thumbs. A
@@ -293,167 +448,6 @@ class SlackSurface(Surface):
         has_thumbs = answer.is_rateable and self._workspace.flags.is_on("feedback")
         rated_turn = self._to.turn if has_thumbs and not part.is_private else ""
         return PostContent(part.text, answer.cards, part.placed, stops, code_turn, rated_turn)
-
-    async def _start_stream(self, key: str, part: str) -> str | None:
-        """Start a stream, and return the id of its post. Return None if an ordinary post must be
-        made instead: Slack refuses streams, or the rate limit has no place for one. After a failed
-        start, the place that was claimed for `chat.stopStream` passes unused, because the limiter
-        takes no place back."""
-        # `settled_length`: later text cannot change what comes before it.
-        text = render.safe_markdown(part[: render.settled_length(part)])
-        # All of it may still change, and a stream cannot take text back.
-        if not text.strip():
-            return None
-        # A stream needs two calls: one that starts it, which is used now, and one that stops it,
-        # which stays reserved so that the stream can always be completed. `seconds_until_growth`
-        # has reserved those of the first stream.
-        if "chat.startStream" in self._claims:
-            self._claims.remove("chat.startStream")
-        else:
-            # Only a streamed post has no key, so one of them means that this answer streams.
-            follows = bool(self._keyless) and self._may_stream()
-            limiter = self._api.limiter
-            if not follows or not await limiter.claim("chat.startStream", "chat.stopStream"):
-                return None
-            self._claims.add("chat.stopStream")
-        try:
-            api, to, team = self._api, self._to, self._workspace.team
-            self._stream = await SlackStream.start(api, to, self._thread, key, text, team)
-        except PlatformBusy:
-            return None
-        except SlackRefused as refused:
-            # A person pressed Slack's own Stop button before there was a stream. The ordinary post
-            # then shows the text until the end of the stopped turn edits it.
-            if refused.error in STREAM_STOPPED:
-                await self._stop_turn("")  # "": there is no post of a stream
-            elif refused.error not in MESSAGE_TOO_LONG:  # which says nothing about streams
-                self._workspace.flags.note_refusal("streams", refused.error)
-            return None
-        self._workspace.flags.note_success("streams")
-        self._presence.note_stream()  # Slack now shows the thread's session as "processing"
-        id = self._build_id(self._stream.ts)
-        # Slack takes the post's key only when the stream stops; until then it is kept here.
-        self._keyless[id] = key
-        return id
-
-    async def _edit_by_stream(self, post: str, part: AnswerPart) -> bool:
-        """Show the part through the open stream. Return False if an edit must do it.
-
-        A growing part is appended; its last form also stops the stream. True with the answer's last
-        part means that the end of the stream has ended the thread's session, too.
-        """
-        stream = self._stream
-        # The open stream, if there is one, is of another post.
-        if stream is None or _read_ts(post) != stream.ts:
-            return False
-        try:
-            # A part that `split` has ended because its stream is old does not grow any more.
-            if part.is_growing and not self._rotation.has_ended(part.text):
-                # Text that later text may still change waits, because a stream can only append.
-                text = render.safe_markdown(part.text[: render.settled_length(part.text)])
-                # Without a call to spare, the text comes with a later part.
-                spare = await self._api.limiter.has_spare("chat.appendStream")
-                if not spare or await stream.append(text):
-                    return True
-                # The text has another form by now, or the stream refused it: an edit shows all of
-                # it.
-                self._stream = None
-                await self._stop_stream(stream, stream.sent_text, [], goes_on=True)
-                return False
-            self._stream = None
-            answer, text = part.answer, render.safe_markdown(part.text)
-            # A stream shows rows and charts as Markdown; an edit replaces them by their blocks.
-            # `has_data`: one of the blocks is a sortable table or a chart.
-            content = self._build_content(part)
-            whole = content.build_whole()
-            if self._workspace.flags.is_on("data") and has_data(whole["blocks"]):
-                await self._stop_stream(stream, stream.sent_text, [], goes_on=answer is None)
-                return False
-            room = render.STREAM_BYTES - render.escaped_size(text)
-            # The end of a stream is tried in one form only, so it has no table, which Slack may
-            # refuse.
-            end = content.build_end(room, tables=False)
-            # Too little room for the cards: an edit of the post adds them.
-            if answer and answer.cards and room < _BYTES_FOR_CARDS:
-                await self._stop_stream(stream, stream.sent_text, [], goes_on=False)
-                return False
-            return await self._stop_stream(stream, text, end, answer is None)
-        except StoppedByUser:
-            self._stream = None
-            await self._stop_turn(stream.ts)  # Slack's own event of the press may be lost
-            # The final part is edited into the post all the same; a growing one is not.
-            return part.answer is None
-
-    async def _stop_stream(
-        self, stream: SlackStream, text: str, cards: list[Json], goes_on: bool
-    ) -> bool:
-        """Close a stream, and return whether it shows `text` and `cards`. `goes_on` means that the
-        turn continues in an edit or another message, so its session stays "processing" and keeps
-        Slack's Stop button, if it has one. Otherwise the session (Slack's record of the work in the
-        thread) gets its status without a turn: "suspended" while a request waits for a decision,
-        else "active"."""
-        # The call was reserved when the stream began, so it waits for no rate limit.
-        claimed = "chat.stopStream" in self._claims
-        self._claims.discard("chat.stopStream")
-        if goes_on and self._presence.native_stop:
-            session = "processing"
-        else:
-            session = await self._signs.resting_status(self._to.address, self._thread)
-        return await stream.stop(text, cards, session, claimed)
-
-    async def _stop_turn(self, ts: str) -> None:
-        """Stop the turn because a person pressed Slack's own Stop button. The stream reports the
-        press too, because its event may be lost. `ts` is the stream's post, "" if it was never
-        made. With it, the stored message has the key of the event's, so that both count once."""
-        if not self._stopped:
-            self._stopped = True
-            to, now = self._to, f"{time.time():.6f}"
-            message = stop_message(to.address, to.asker, self._thread, now, ts or to.turn)
-            with suppress(NotStored):
-                await self._conversations.inbox.accept(message)
-
-    async def _update(self, post: str, part: AnswerPart) -> None:
-        """Edit a post, unless it already shows this content. The edits of a growing answer are
-        optional: they are skipped if the rate limit has none to spare, or once a person has pressed
-        Slack's own Stop button (`_stopped`)."""
-        content = self._build_content(part)
-        if self._contents.get(post) == content:
-            return
-        if part.is_growing and (
-            self._stopped or not await self._api.limiter.has_spare("chat.update")
-        ):
-            return
-        # A former process may have left the post streaming; Slack then refuses edits. `_own_posts`
-        # are those that this process made, or whose stream it has closed.
-        if post not in self._own_posts and self._may_stream():
-            await posts.stop_stream(self._api, self._channel, _read_ts(post))
-            self._own_posts.add(post)
-        try:
-            await self._send_edit(post, content, part)
-        except SlackRefused as refused:
-            if refused.error not in STREAM_OVER:
-                raise
-            # STREAM_OVER: the post still streams. The call that stopped it may have been lost.
-            await posts.stop_stream(self._api, self._channel, _read_ts(post))
-            await self._send_edit(post, content, part)
-        self._contents[post] = content
-
-    async def _send_edit(self, post: str, content: PostContent, part: AnswerPart) -> None:
-        """Edit a post. The last edit of an answer uses the call that was reserved for it under the
-        rate limit (`_claims`, the methods with such a call). A post that was streamed may have no
-        key yet, so the edit brings the one in `_keyless`."""
-        key = self._keyless.get(post)
-        metadata = posts.post_metadata(key) if key else None
-        claimed = part.answer is not None and "chat.update" in self._claims
-        if claimed:
-            self._claims.remove("chat.update")
-        await self._posts.edit(
-            _read_ts(post),
-            content,
-            not part.is_final,  # more text follows: an edit that is too long is then skipped
-            metadata=metadata,
-            claimed=claimed,
-        )
 
     def _may_stream(self) -> bool:
         """Return whether the answer may be streamed: only in a thread of a direct message, because
