@@ -136,9 +136,29 @@ class HealthBoard:
         return await self.views.find_latest(conversation)
 
     async def overview(self, person: Person, address: Address, time_zone: str) -> Overview:
-        return await find_overview(
-            self.views, self.scheduling, self.budget, person, address, time_zone
+        """Return what concerns the person, as they may read it at the address: requests that they
+        can decide on, requests of theirs that wait for others, their schedules, and what is left of
+        their allowances. Raise NotStored."""
+        waiting = await self.views.list_requests(person, address)
+        # A request that they can approve themself is not repeated among those of theirs.
+        decidable = {change.id for change in waiting.changes}
+        # A person can have several accounts, each with a key.
+        keys = self.scheduling.people.list_keys(person.key)
+        asked = await run_together(
+            *(
+                self.views.card(change, person, address)
+                for change in await self.views.ledger.list_waiting_for_people()
+                if change.proposal.asker.key in keys and change.id not in decidable
+            )
         )
+        schedules = [
+            ScheduleLine(schedule.id, describe_schedule(schedule), schedule.state == "active")
+            for key in keys
+            for schedule in await self.scheduling.store.list_matching(ScheduleFilter(person=key))
+        ]
+        zone = find_zone(time_zone) or self.budget.zone
+        remaining = await self.budget.describe_remaining(person, address, zone)
+        return Overview(waiting, asked, schedules, remaining)
 
     async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
         return await self.views.find_form(press_id, person, address)
@@ -148,39 +168,3 @@ class HealthBoard:
 
     def on_requests_change(self, listener: Callable[[], None]) -> None:
         self.card_listeners.append(listener)
-
-
-async def find_overview(
-    views: ChangeViews,
-    scheduling: Scheduling,
-    budget: Budget,
-    person: Person,
-    address: Address,
-    time_zone: str,
-) -> Overview:
-    """Return what concerns the person, as they may read it at the address: requests that they can
-    decide on, requests of theirs that wait for others, their schedules, and what is left of their
-    allowances. Raise NotStored."""
-    waiting = await views.list_requests(person, address)
-    # A request that they can approve themself is in the first list and is not repeated. A person
-    # can have several accounts, each with a key.
-    theirs = {change.id for change in waiting.changes}
-    keys = scheduling.people.list_keys(person.key)
-    asked = await run_together(
-        *(
-            views.card(change, person, address)
-            for change in await views.ledger.list_waiting_for_people()
-            if change.proposal.asker.key in keys and change.id not in theirs
-        )
-    )
-    filters = [ScheduleFilter(person=key) for key in keys]
-    return Overview(
-        waiting,
-        asked,
-        [
-            ScheduleLine(one.id, describe_schedule(one), one.state == "active")
-            for filter in filters
-            for one in await scheduling.store.list_matching(filter)
-        ],
-        await budget.describe_remaining(person, address, find_zone(time_zone) or budget.zone),
-    )

@@ -14,7 +14,7 @@ import pytest
 
 from adapters.slack.home import MAX_HOME_CARDS, MAX_HOME_LINES
 from bot.engine import Engine
-from bot.health import find_overview
+from bot.health import HealthBoard, PartHealth
 from core.changes import cards
 from core.changes.approval import TableRule, TableRules
 from core.domain.changes import ChangeForm, Overview
@@ -49,8 +49,17 @@ class EngineBoard(EmptyStatusBoard):
 
     async def overview(self, person: Person, address: Address, time_zone: str) -> Overview:
         assert self.engine is not None
-        views, budget = self.engine.changes.views, self.engine.people.budget
-        return await find_overview(views, self.engine.schedules, budget, person, address, time_zone)
+        engine, people = self.engine, self.engine.people
+        board = HealthBoard(
+            PartHealth(()),
+            engine.assistant.quick,
+            people.policy,
+            engine.changes.views,
+            engine.card_listeners,
+            engine.schedules,
+            people.budget,
+        )
+        return await board.overview(person, address, time_zone)
 
     async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
         assert self.engine is not None
