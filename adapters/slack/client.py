@@ -567,8 +567,8 @@ class SlackApi:
         self._refusals: BoundedDict[tuple[str, str], tuple[str, float]] = BoundedDict()
         """By method and channel, the error with which Slack refused it, and until when it counts.
         One scope may be missing for private channels alone."""
-        self.pages = SharedAnswers[tuple[str | None, ...], Any](clock)
-        """Pages of the members of channels, and of the channels of people."""
+        self.shared_answers = SharedAnswers[tuple[str | None, ...], Any](clock)
+        """About channels: what they are, and pages of their members and of people's channels."""
         self._opening = asyncio.Lock()
         # Created and imported by `open`, at the first call.
         self._session: ClientSession | None = None
@@ -604,7 +604,7 @@ class SlackApi:
 
     async def close(self) -> None:
         """Close the HTTP session."""
-        await self.pages.close()
+        await self.shared_answers.close()
         if self._session is not None:
             await self._session.close()
 

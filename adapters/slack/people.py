@@ -573,8 +573,8 @@ async def check_membership(api: SlackApi, channel: str, user: str) -> bool | Non
             patience = MEMBERSHIP_PATIENCE_SECONDS
             call = partial(api.call, method, limit=_PAGE, cursor=cursor, patience=patience, **of)
             key = (method, cursor, *of.values())
-            is_kept |= key in api.pages
-            page = await api.pages.ask(key, call, max_age)
+            is_kept |= key in api.shared_answers
+            page = await api.shared_answers.ask(key, call, max_age)
             if id in (one if isinstance(one, str) else one["id"] for one in page.get(field, ())):
                 return True
             # Slack sends "" or nothing with the last page.
