@@ -413,17 +413,10 @@ class SlackHandlers:
 
         Without an acknowledgement Slack shows a warning beside the button.
         """
-        # A click on the Home tab has a view, whose `private_metadata` is the person's direct
-        # message, and no post.
-        view, post = body.get("view") or {}, body.get("message") or {}
-        channel = view.get("private_metadata", "") if view else body["channel"]["id"]
-        ts, thread = str(post.get("ts", "")), str(post.get("thread_ts") or "")
-        place = SlackPlace(
-            body["user"]["id"], self._home_of(body), channel, thread, body.get("response_url", "")
-        )
+        (place, ts), view = self._find_place(body), body.get("view")
         # The same click, delivered twice, has the same time.
         pressed = f"{action['action_id']}:{action['action_ts']}"
-        key = f"slack:{self.workspace.team}:{channel}:{ts}:{pressed}:{place.user}"
+        key = f"slack:{self.workspace.team}:{place.channel}:{ts}:{pressed}:{place.user}"
         if action["action_id"] == forms.CHANGE_FORM:
             # What the form sends back: the place, and the card's post and button.
             memory = _memory(place) | {"ts": ts, "press": action["value"]}
@@ -442,7 +435,7 @@ class SlackHandlers:
             text = action["value"]  # the whole command
         # What "stop" did is of interest to this person only; a decision is shown on the card. What
         # is pressed on the Home tab is answered in the direct message.
-        source = None if view else Source(ts, thread, "quiet" if is_stop else "card")
+        source = None if view else Source(ts, place.thread, "quiet" if is_stop else "card")
 
         async def notify(words: str) -> None:
             """Tell the person that their click was not stored, which is all that can fail here."""
@@ -458,16 +451,14 @@ class SlackHandlers:
         """Show the code of an answer to the person who pressed its button, and to nobody else. It
         is acknowledged first, because finding the code may take longer than Slack waits."""
         await ack()
-        channel, post = body["channel"]["id"], body.get("message") or {}
-        thread, url = str(post.get("thread_ts") or ""), body.get("response_url", "")
-        place = SlackPlace(body["user"]["id"], self._home_of(body), channel, thread, url)
-        respond = partial(self._respond, place, thread_ts=thread or None)
+        place, ts = self._find_place(body)
+        respond = partial(self._respond, place, thread_ts=place.thread or None)
         # The button's value is the turn. No code is returned unless the post with the button is a
         # post of that turn.
         code = await self.interactions.find_code(
             self._make_interaction(place, "", ack, respond),
             action.get("value", ""),
-            f"{channel}:{post.get('ts', '')}",
+            f"{place.channel}:{ts}",
             SLACK_CODE_SECONDS,
         )
         # A sentence in place of the code says why the person does not get it.
@@ -487,18 +478,15 @@ class SlackHandlers:
         It is acknowledged first, because the checks may take longer than Slack waits.
         """
         await ack()
-        channel, post = body["channel"]["id"], body.get("message") or {}
-        ts, thread = str(post.get("ts", "")), str(post.get("thread_ts") or "")
-        url = body.get("response_url", "")
-        place = SlackPlace(body["user"]["id"], self._home_of(body), channel, thread, url)
-        respond = partial(self._respond, place, thread_ts=thread or None)
+        place, ts = self._find_place(body)
+        respond = partial(self._respond, place, thread_ts=place.thread or None)
         interaction = self._make_interaction(place, "", ack, respond)
         # The button's value: "up" or "down", and the turn that gave the answer. The post is named
         # as the journal names it.
         word, _, turn = action.get("value", "").partition(".")
         vote: Vote = "down" if word == "down" else "up"
         at = float(action["action_ts"])
-        press = Press(turn, interaction.person, vote, at, f"{channel}:{ts}")
+        press = Press(turn, interaction.person, vote, at, f"{place.channel}:{ts}")
         # A sentence says why the vote was not stored, for example because its checks took longer
         # than these seconds, the same as for the code; else it is whether the vote stands.
         result = await self.interactions.vote(interaction, press, SLACK_CODE_SECONDS)
@@ -588,6 +576,15 @@ class SlackHandlers:
         else:
             await ack()
             await self._respond(SlackPlace(user, "", "", "", url), words)
+
+    def _find_place(self, body: Payload) -> tuple[SlackPlace, str]:
+        """Return the place of a pressed button and the timestamp of its post. One on the Home tab
+        has no post; the `private_metadata` of its view is the person's direct message."""
+        view, post = body.get("view") or {}, body.get("message") or {}
+        channel = view.get("private_metadata", "") if view else body["channel"]["id"]
+        user, thread = body["user"]["id"], str(post.get("thread_ts") or "")
+        url = body.get("response_url", "")
+        return SlackPlace(user, self._home_of(body), channel, thread, url), str(post.get("ts", ""))
 
     def _make_interaction(
         self,
