@@ -432,12 +432,8 @@ class SetupService:
 
     async def _write(self, values: Mapping[str, str], actor: Person) -> Sequence[str]:
         """Store all settings, and write the names of those that changed (never their values, which
-        may be secret) into the audit log. Return these names; without any, nothing is written, so
-        that an undo still has what the last change replaced."""
-        before = self._stored.read()
-        names = sorted(k for k in before.keys() | values if before.get(k) != values.get(k))
-        if names:
-            self._stored.write(values)
+        may be secret) into the audit log. Return these names."""
+        if names := self._stored.write(values):
             await self._audit.write_note("setup-saved", actor, settings=", ".join(names))
         return names
 
