@@ -46,7 +46,6 @@ from core.base.errors import (
     Unstorable,
 )
 from core.base.i18n import say
-from core.base.markdown import Trust
 from core.base.tasks import BackgroundTasks, BoundedDict
 from core.changes.service import ChangeService
 from core.chat.people import People
@@ -112,10 +111,6 @@ class ManagedRun(TurnRun):
     def visible_text(self) -> str:
         """The text of the answer that the person sees so far."""
         return self.rounds.transcript.visible_text if self.rounds else ""
-
-    @property
-    def provenance(self) -> tuple[bool, Trust] | None:
-        return self.rounds.transcript.answer_provenance if self.rounds else None
 
 
 class ConversationManager:
@@ -258,7 +253,8 @@ class ConversationManager:
                 error = Restored() if is_back else Undeliverable(reason=undelivered)
                 answer = replace(answer, text=f"_{error.words()}_\n\n{answer.text}")
             # Links that could carry data of the thread to an outsider are made harmless.
-            answer = await self._preparation.disarm_and_split(run, answer, run.provenance)
+            provenance = run.rounds.transcript.answer_provenance if run.rounds else None
+            answer = await self._preparation.disarm_and_split(run, answer, provenance)
             return await self._store_answer(run, answer)
         except BaseException:
             await self._store_last_round(run)

@@ -598,8 +598,7 @@ class ToolCalls:
         """Run the call unless a guard stops it. Return its outcome with the cost of the run, if it
         was begun. `_codes` is read here: `_run_tool` stores in it the error code of a call that
         failed, by the call's id."""
-        made = self.list_made() if self._transcript.waiting_proposals() else ()
-        if any(each.item.call_id == call.call_id and is_repeated(each, made) for each in made):
+        if self._transcript.waiting_proposals() and is_repeated(call.call_id, self.list_made()):
             return outcome_of_error(RAN_BEFORE)
         if refusal := await self.guards.stop(call):
             return refusal
