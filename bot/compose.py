@@ -331,8 +331,6 @@ def _build_mcp_tools(
 
 
 async def _open_stores(settings: Settings, home: Home, *, accepts: bool, works: bool) -> Stores:
-    """Open the database that the settings choose. Raise SettingsError if Postgres' packages are
-    missing."""
     url = plain_value(settings.database_url)
     try:
         return await Stores.open(url, home, takes=accepts, works=works)

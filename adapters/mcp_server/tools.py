@@ -239,8 +239,6 @@ class McpTools:
         return Outcome("ok", compact_json(data), sources=figures.sources)
 
     async def _propose_change(self, caller: Caller, arguments: Json) -> Outcome:
-        """Propose a change of rows with the tool for the `action`, which gets the other
-        arguments."""
         action = str(arguments.get("action"))
         if action not in _WRITE_TOOLS:
             raise refuse("bad_arguments", f"`action` is one of {', '.join(_WRITE_TOOLS)}")
@@ -285,7 +283,6 @@ class McpTools:
         drafts = list[Draft]()
 
         async def keep_draft(draft: Draft) -> Outcome:
-            """Keep a draft for the caller, in place of storing it as a proposal."""
             # Refused now, so that the program learns why; it is checked again when the request is
             # stored.
             await self.changes.approval.allow_draft(caller.person, address, draft)
@@ -351,7 +348,6 @@ class McpTools:
         return await self.changes.ledger.list_of_person(caller.person.key, 1000)
 
     def _may_know(self, rights: PlaceRights, change: Change) -> bool:
-        """Return whether someone with these rights may read what the change is about."""
         title, view = change.draft.title, change.draft.view
         need = ("command", view.slug) if view.slug else ("read", title, view.table_id)
         return self.contexts.may_know(rights, [need])
@@ -404,7 +400,6 @@ async def _show_nothing(words: str) -> None:
 
 
 def _check_files(arguments: Json) -> None:
-    """Raise ToolError if the arguments ask the tool to make a file: results over MCP are text."""
     if any(arguments.get(name) for name in _FILE_PARAMETERS):
         raise refuse("bad_arguments", "files are not sent here", "the person can ask in Ponte")
 

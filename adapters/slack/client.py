@@ -372,7 +372,6 @@ class RateLimiter:
             return
 
         def take(limits: Sequence[RateLimit], now: float) -> float:
-            """Return the seconds to wait; take a place in each queue if they are few enough."""
             wait = max(limit.delay(now) for limit in limits)
             if wait <= patience:
                 for limit in limits:
@@ -661,7 +660,6 @@ class SlackApi:
                 raise
 
         def wait(error: Exception, failed: int) -> float | None:
-            """Return the seconds until the next attempt; None to raise the error."""
             # NotNow lasts longer than these retries, so the caller decides how long to wait.
             if failed > _TRIES or isinstance(error, NotNow):
                 return None

@@ -200,7 +200,6 @@ class SlackInteraction:
         return receipt.is_new
 
     async def notify(self, words: str) -> None:
-        """Show words to the person who acted, and to nobody else."""
         await self.show_privately(words)
 
 
@@ -438,7 +437,6 @@ class SlackHandlers:
         source = None if view else Source(ts, place.thread, "quiet" if is_stop else "card")
 
         async def notify(words: str) -> None:
-            """Tell the person that their click was not stored, which is all that can fail here."""
             await self._respond(place, words)
             log.error("could not store a click")
 
@@ -668,14 +666,11 @@ class SlackHandlers:
             return False
 
     def _home_of(self, payload: Payload) -> str:
-        """Return the workspace of a person who filled in a form or pressed a button; "" if the
-        payload contradicts itself."""
         places = [(payload.get("team") or {}).get("id"), (payload.get("view") or {}).get("team_id")]
         return events.home_of(self.workspace.team, [payload["user"].get("team_id")], places)
 
 
 def _parse_quick_command(text: str) -> TypedCommand | None:
-    """Return the quick command that a text names; None if the text is no complete command."""
     try:
         return parse_command(text)
     except BadInput:

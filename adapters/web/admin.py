@@ -91,8 +91,6 @@ class AdminRoutes(RouteGroup):
         return await view.submit(request, str(request.path_params["tab"]))
 
     async def _open(self, request: Request) -> AdminView:
-        """Return the page for this visitor. Raise NotAllowed unless they are the owner or an
-        admin."""
         visitor = visitor_of(request)
         await self.visitors.check_is_operator(visitor.person)
         return AdminView(self.visitors, self.operator, visitor, request.query_params)
@@ -214,7 +212,6 @@ class AdminView:
         )
 
     async def _run(self, operation: str, **arguments: Any) -> Any:
-        """Run an operation of `ponte` in the visitor's name, and return its result."""
         return await self._operator.run(operation, arguments, self._person)
 
     async def _list(self, name: str, rows: Sequence[Json] | None = None) -> str:

@@ -185,7 +185,6 @@ class DeclaredRoute(Route):
             self.body_model = get_type_hints(handler)["body"]
 
         async def serve(request: Request) -> Response:
-            """Call the handler. What it returns is JSON, unless it is a Response."""
             if reads_body and self.body_model:
                 answer = await handler(request, await read_json(request, self.body_model))
             else:

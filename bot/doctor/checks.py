@@ -276,7 +276,6 @@ async def _check_usage(start: Start) -> Sequence[Health]:
 
 
 async def _check_mcp(start: Start, deps: IntegrationDependencies[Any]) -> Sequence[Health]:
-    """Report the state of each MCP server whose tools are used."""
     from core.tools.mcp.source import McpServers
 
     text = await _read_stored(start, partial(read_text, name=MCP_STATE_NAME))

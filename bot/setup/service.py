@@ -349,8 +349,6 @@ class SetupService:
         await self._write(values, actor)
 
     def _list_people(self, name: str, stored: Mapping[str, str]) -> set[str]:
-        """Return the people whom one setting lists (PONTE_ALLOW or PONTE_ADMINS): as stored by the
-        set-up page, else as the running Ponte has it."""
         text = stored.get(name.upper())
         return {*getattr(self._settings, name)} if text is None else {*text.split(",")} - {""}
 
@@ -518,8 +516,6 @@ def _describe_trial(trial: StartTrial) -> str:
 
 
 def _list_storable(name: str, values: Sequence[str]) -> Sequence[str]:
-    """Return the first MAX_LISTED_VALUES values that a service offers for a setting, without those
-    that the set-up page could not store."""
     listed = []
     for value in values[:MAX_LISTED_VALUES]:
         with suppress(BadInput):

@@ -346,8 +346,6 @@ def _describe_approvals(change: Change, needed: int) -> str:
 
 
 def _list_approvers(change: Change) -> str:
-    """Return the names of the people who approved the change, joined by commas, the latest last;
-    "?" if none is known."""
     people = [consent.person for consent in change.consents]
     if change.decider and change.decider.key not in [person.key for person in people]:
         people.append(change.decider)

@@ -216,7 +216,6 @@ class _PostBatch:
             raise ToolError(_UNREAD) from error
 
     def _read(self, row: RowWrite) -> tuple[ReplyTo, str]:
-        """Return the destination of the row's post, and its text as the platform posts it."""
         to = decode_json(ReplyTo, row.applier_data)
         # There is one part: `MAX_POST_CHARACTERS` is below the lengths at which platforms split.
         return to, self._messenger.surface(to).split(str((row.after or {})["text"]))[0]

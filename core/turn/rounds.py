@@ -501,8 +501,6 @@ class ToolCalls:
         return self._build_call(item)
 
     def _build_call(self, item: Item) -> ToolCall:
-        """Return the call of an item of the transcript, with its effect, and with the handle of its
-        run in another system if an earlier attempt recorded one."""
         tool, earlier_call = self.guards.tools.get(item.name), self._earlier_calls.get(item.call_id)
         effect = tool.effect_of(item.arguments) if tool else "read"
         handle = earlier_call.handle if earlier_call else ""

@@ -313,8 +313,6 @@ class ChatRoutes(MessageRoutes):
         raise NotFound(what="table")
 
     def _find_place(self, request: Request) -> tuple[Person, Address]:
-        """Return the visitor, and the conversation of theirs that `?conversation=` names. Raise
-        NotFound."""
         conversation = request.query_params.get("conversation", "main")
         if not http_io.ID_PATTERN.fullmatch(conversation):
             raise NotFound(what="conversation")
@@ -411,7 +409,6 @@ class ChatRoutes(MessageRoutes):
 
 
 def _read_card_id(request: Request) -> str:
-    """Return the id in the path. Raise NotFound if it is of another form."""
     id = str(request.path_params["id"])
     if not _CARD.fullmatch(id):
         raise NotFound(what="card")
