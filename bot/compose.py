@@ -24,11 +24,17 @@ from bot.config.quick_registry import QuickCommandRegistry
 from bot.config.reload import Reloader
 from bot.config.webhooks import ConfiguredHooks
 from bot.engine import Engine, Tools, load_parsers
-from bot.health import HealthBoard, PartHealth, summaries
+from bot.health import HealthBoard, PartHealth
 from bot.home import Home, Start
 from bot.integrations import KINDS, canonical_person, collect_rights
 from bot.operation_service import OperationService
-from bot.parts import NO_POSTGRES_SENTENCE, dependencies, model_client, open_traces
+from bot.parts import (
+    NO_POSTGRES_SENTENCE,
+    dependencies,
+    model_client,
+    open_traces,
+    summaries,
+)
 from bot.people import PageAccountService, system_user_name
 from bot.ponte import CheckEverything, Ponte, Surfaces
 from bot.settings import Settings

@@ -8,8 +8,6 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from bot.settings import Settings
-from bot.stores import name_engine
 from core.base.errors import NotStored
 from core.base.i18n import find_zone, say, translate_word
 from core.base.tasks import run_together
@@ -28,16 +26,6 @@ from core.schedules.words import describe_schedule
 PART_TIMEOUT_SECONDS = 5.0
 """How long one part may take to report its health."""
 ReportHealth = Callable[[], Awaitable[Health]]
-
-
-def summaries(settings: Settings) -> tuple[Health, ...]:
-    """Return the state of each part as the settings alone tell it (configured or not), in the order
-    of the start screen. No service is asked."""
-    integration_lines = (face.summary(settings, settings) for face in settings.faces)
-    shared = [Health("database", "on", name_engine(settings.database_url)), Health("config", "on")]
-    if settings.transcribe_model:
-        shared.append(Health("voice", "on", settings.transcribe_model))
-    return (*shared, *(part for part in integration_lines if part))
 
 
 class PartHealth:

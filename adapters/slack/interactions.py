@@ -352,8 +352,7 @@ class SlackHandlers:
         if view["callback_id"] == forms.FEEDBACK_FORM:
             await self._explain_vote(ack, place, memory, values)
             return
-        inputs = [block["block_id"] for block in view["blocks"] if block["type"] == "input"]
-        field = next(iter(inputs), "")  # where `notify` shows an error
+        field = _find_first_input(view)  # where `notify` shows an error
         is_reason = view["callback_id"] == forms.REASON_FORM
 
         key = f"slack:{self.workspace.team}:{place.channel}:view:{view['id']}"
@@ -565,11 +564,9 @@ class SlackHandlers:
         manifest has, with a sentence where Slack has a place for it."""
         user, url = body["user"]["id"], body.get("response_url", "")
         words = say(EVENT_FAILED, self.workspace.directory.locale(user))
-        blocks = (body.get("view") or {}).get("blocks", ())
-        field = next((block["block_id"] for block in blocks if block["type"] == "input"), "")
         if body["type"] == "block_suggestion":
             await ack(options=[])
-        elif field:
+        elif field := _find_first_input(body.get("view") or {}):
             await ack(**_field_error(field, words))
         else:
             await ack()
@@ -668,6 +665,11 @@ class SlackHandlers:
     def _home_of(self, payload: Payload) -> str:
         places = [(payload.get("team") or {}).get("id"), (payload.get("view") or {}).get("team_id")]
         return events.home_of(self.workspace.team, [payload["user"].get("team_id")], places)
+
+
+def _find_first_input(view: Payload) -> str:
+    inputs = (block["block_id"] for block in view.get("blocks", ()) if block["type"] == "input")
+    return next(inputs, "")
 
 
 def _parse_quick_command(text: str) -> TypedCommand | None:

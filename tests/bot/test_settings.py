@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr, ValidationError
 
-from bot.health import summaries
 from bot.integrations import FACES
+from bot.parts import summaries
 from bot.settings import EnvFile, Settings, load
 from core.base.errors import SettingsError
 from core.base.i18n import use_locale
