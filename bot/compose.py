@@ -225,17 +225,11 @@ async def compose(
         optional = [face.name for face in settings.faces if isinstance(face, ToolIntegration)]
         board = HealthBoard(
             parts,
-            quick,
-            policy,
-            engine.changes.views,
-            engine.card_listeners,
-            engine.schedules,
-            people.budget,
+            engine,
             (*optional, "config", "voice"),
             next(
                 (titles for each in tools if (titles := getattr(each.source, "titles", None))), None
             ),
-            is_demo=model.level == "demo",
         )
         reloader = Reloader(settings, live, audit, peers)
 
