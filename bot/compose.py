@@ -267,7 +267,7 @@ async def compose(
             settings, live, engine.platforms.messengers, engine.conversations.inbox
         )
         routes = {f"/{chat.name}/events": chat.http for chat in own_surfaces.chats}
-        endpoint = McpEndpoint(_build_mcp_tools(settings, live, toolbox, engine, people))
+        endpoint = McpEndpoint(_build_mcp_tools(settings, live, engine))
         closing.push_async_callback(endpoint.close)
         routes[MCP_PATH] = endpoint.handle
         for face in used:
@@ -306,9 +306,7 @@ async def compose(
         return ponte
 
 
-def _build_mcp_tools(
-    settings: Settings, live: LiveConfig, toolbox: Toolbox, engine: Engine, people: People
-) -> McpTools | None:
+def _build_mcp_tools(settings: Settings, live: LiveConfig, engine: Engine) -> McpTools | None:
     """Return the tools that programs over MCP can call; None if MCP is off. Raise SettingsError if
     the package `mcp` is missing."""
     # An integration gets its own settings and the shared ones; `settings` has both.
@@ -320,10 +318,9 @@ def _build_mcp_tools(
 
     inbox, messengers = engine.conversations.inbox, engine.platforms.messengers
     return McpTools(
-        toolbox,
-        people,
+        engine.assistant,
+        engine.people,
         engine.changes,
-        engine.assistant.contexts,
         ChangeRequests(inbox, engine.changes, Destinations(messengers), live),
         settings.ponte_locale,
         settings.ponte_timezone,
