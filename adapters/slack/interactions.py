@@ -452,8 +452,9 @@ class SlackHandlers:
         respond = partial(self._respond, place, thread_ts=place.thread or None)
         # The button's value is the turn. No code is returned unless the post with the button is a
         # post of that turn.
+        interaction = self._make_interaction(place, "", ack, respond)
         code = await self.interactions.find_code(
-            self._make_interaction(place, "", ack, respond),
+            interaction,
             action.get("value", ""),
             f"{place.channel}:{ts}",
             SLACK_CODE_SECONDS,
@@ -462,8 +463,7 @@ class SlackHandlers:
         if isinstance(code, str):
             await respond(code)
             return
-        locale = self.workspace.directory.locale(place.user)
-        with use_locale(locale):
+        with use_locale(interaction.locale):
             blocks = render.build_code_blocks([clean_text(data.decode()) for _, data in code])
             # If Slack does not take the blocks, the person gets at least a sentence.
             if not await respond(say(SHOW_CODE), blocks=blocks):
