@@ -184,7 +184,6 @@ class Engine:
             self._tasks.append(asyncio.create_task(copying, name="audit-log"))
 
     def _note_card_change(self) -> None:
-        """Have the cards of changes drawn again, and call whoever follows them."""
         self._redraw_due.set()
         for listener in self.card_listeners:
             listener()

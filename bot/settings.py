@@ -498,7 +498,6 @@ def _list_notes(settings: Settings) -> Iterator[str]:
 
 
 def _names_from(settings: Settings, source: str) -> frozenset[str]:
-    """Return the names of the settings whose value comes from this source."""
     return frozenset(name for name in settings.model_fields_set if settings.source(name) == source)
 
 

@@ -100,7 +100,6 @@ class DiscordAdapter(ChatPlatform):
         places: incoming.ConfiguredPlaces,
         options: DiscordOptions,
     ) -> None:
-        """Build all parts of the adapter. Nothing connects before `start`."""
         self._peers = peers
         self._places = places
         self._options = options
@@ -398,8 +397,6 @@ class DiscordAdapter(ChatPlatform):
         await self.state.close()
 
     async def _hold_gateway(self) -> None:
-        """Hold the gateway while this process leads. Start from the state that the former leader
-        stored."""
         await self.state.lead()
         try:
             await self.connection.hold()

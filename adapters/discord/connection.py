@@ -219,8 +219,6 @@ class GatewayConnection:
         errors = (discord.HTTPException, discord.GatewayNotFound, *IN_DOUBT)
 
         def wait(error: Exception, failed: int) -> float:
-            """Note why the connection failed, for the health line, and return the seconds until the
-            next attempt."""
             seconds = DISCORD_CONNECT_BACKOFF.seconds_after(failed)
             self._trouble = add_proxy(type(error).__name__, self._proxy)
             if not isinstance(error, errors):  # a fault of the SDK or of Ponte
@@ -259,7 +257,6 @@ class GatewayConnection:
             await client.close()
 
     def _note_refusal(self, error: SettingsError) -> None:
-        """Mark this adapter as failed. `health` reports the reason; the rest of Ponte continues."""
         self._failed = error
         log.error("Discord rejected Ponte permanently", error=str(error))
 

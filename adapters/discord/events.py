@@ -296,7 +296,6 @@ class ReferencedNames:
 
 
 def _write_moment(found: re.Match[str]) -> str:
-    """Return a timestamp as a date, for most styles with its time, in the installation's zone."""
     try:
         moment = datetime.fromtimestamp(int(found[1]), find_zone(TIME_ZONE.get()))
     except (ValueError, OverflowError):
@@ -394,8 +393,6 @@ def _component_texts(components: Iterable[Any]) -> Iterator[str]:
 
 
 def _replied_message(message: discord.Message) -> discord.Message | None:
-    """Return the message that this one replies to, if the event contains it; else None. A deleted
-    one is not in it, nor one that Discord did not fetch."""
     resolved = message.reference.resolved if message.reference else None
     return resolved if isinstance(resolved, discord.Message) else None
 

@@ -383,8 +383,6 @@ class DiscordHandlers:
         )
 
     async def _submit_prompt(self, interaction: Interaction, request: InteractionRequest) -> None:
-        """Submit a prompt that a person wrote, with the names of people, roles and channels in
-        place of their ids."""
         names = await self._find_names(interaction, request.text)
         mentions = names.list_mentions(request.text)
         request = replace(request, text=names.write(request.text), mentions=mentions)

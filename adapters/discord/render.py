@@ -522,8 +522,6 @@ def _divide_characters(cards: int) -> int:
 
 
 def _find_description_limit(room: int) -> int:
-    """Return the characters of a card's description, beside its title and its footer of at most 40
-    characters."""
     return min(MAX_EMBED_DESCRIPTION_CHARACTERS, room - MAX_EMBED_TITLE_CHARACTERS - 40)
 
 
@@ -802,8 +800,7 @@ def _split_cells(line: str) -> tuple[str, ...]:
 
 
 def _strip_ticks(cell: str) -> str:
-    """Return a cell as plain text, without backticks: they could close the code block that contains
-    the table."""
+    # Backticks could close the code block that contains the table.
     return change_outside_code(cell, lambda text: _ESCAPE.sub(r"\1", text)).replace("`", "")
 
 

@@ -37,14 +37,13 @@ from core.observability import metrics
 from core.tools.nocodb.summarize import PLACING_RULE
 from core.tools.tool import (
     TURN_END,
-    Toolbox,
     cap_text,
     compact_json,
     decode_json,
     outcome_of_error,
     takes_null,
 )
-from core.turn.context import ToolContexts
+from core.turn.context import Assistant
 
 log = structlog.get_logger("mcp")
 Json = dict[str, Any]
@@ -98,10 +97,9 @@ class McpTools:
     """The tools that programs can call over MCP: those of the model that read, and some that
     propose changes. `locale` is the language of cards in results, `zone` the time zone of dates."""
 
-    toolbox: Toolbox
+    assistant: Assistant
     people: People
     changes: ChangeService
-    contexts: ToolContexts
     requests: ChangeRequests
     locale: str
     zone: str
@@ -175,7 +173,7 @@ class McpTools:
         """Return the tools of models that the caller's rights at the address allow, by name. Raise
         NotAllowed or StatusUnknown if they may not even chat."""
         rights = await self._find_rights(caller, address)
-        return {tool.spec.name: tool for tool in await self.toolbox.tools(rights)}
+        return {tool.spec.name: tool for tool in await self.assistant.toolbox.tools(rights)}
 
     async def _find_tool(self, caller: Caller, address: Address, name: str) -> Tool:
         """Return the tool of that name. Raise ToolError that names the place and the missing right
@@ -185,7 +183,7 @@ class McpTools:
             if name in tools:
                 return tools[name]
             rights = await self.people.policy.rights(caller.person, address)
-            right = RIGHT_OF_EFFECT[(await self.toolbox.find(name)).effect]
+            right = RIGHT_OF_EFFECT[(await self.assistant.toolbox.find(name)).effect]
             for need in (("tool", name), (right,)):
                 rights.may(*need).raise_if_denied()
         except NotAllowed as error:
@@ -239,8 +237,6 @@ class McpTools:
         return Outcome("ok", compact_json(data), sources=figures.sources)
 
     async def _propose_change(self, caller: Caller, arguments: Json) -> Outcome:
-        """Propose a change of rows with the tool for the `action`, which gets the other
-        arguments."""
         action = str(arguments.get("action"))
         if action not in _WRITE_TOOLS:
             raise refuse("bad_arguments", f"`action` is one of {', '.join(_WRITE_TOOLS)}")
@@ -285,7 +281,6 @@ class McpTools:
         drafts = list[Draft]()
 
         async def keep_draft(draft: Draft) -> Outcome:
-            """Keep a draft for the caller, in place of storing it as a proposal."""
             # Refused now, so that the program learns why; it is checked again when the request is
             # stored.
             await self.changes.approval.allow_draft(caller.person, address, draft)
@@ -351,10 +346,9 @@ class McpTools:
         return await self.changes.ledger.list_of_person(caller.person.key, 1000)
 
     def _may_know(self, rights: PlaceRights, change: Change) -> bool:
-        """Return whether someone with these rights may read what the change is about."""
         title, view = change.draft.title, change.draft.view
         need = ("command", view.slug) if view.slug else ("read", title, view.table_id)
-        return self.contexts.may_know(rights, [need])
+        return self.assistant.contexts.may_know(rights, [need])
 
     async def _describe(self, caller: Caller, change: Change) -> Outcome:
         """Return the state of a request as JSON for the program that made it.
@@ -404,7 +398,6 @@ async def _show_nothing(words: str) -> None:
 
 
 def _check_files(arguments: Json) -> None:
-    """Raise ToolError if the arguments ask the tool to make a file: results over MCP are text."""
     if any(arguments.get(name) for name in _FILE_PARAMETERS):
         raise refuse("bad_arguments", "files are not sent here", "the person can ask in Ponte")
 

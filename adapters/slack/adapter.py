@@ -148,8 +148,6 @@ class SlackAdapter(ChatPlatform):
         """Whether the adapter accepts events."""
         self._warnings = OncePerMinute()
         """Limits how often the log warns of requests with a wrong signature."""
-        self._lookups = BoundedDict[str, asyncio.Task[Payload]](100)
-        """The newest look-up of each channel, which its callers share."""
         self._names = BoundedDict[str, str](1000)
         """The names of channels, as Slack told them last."""
         self._refreshes = OncePerMinute()
@@ -369,22 +367,20 @@ class SlackAdapter(ChatPlatform):
         if address.channel not in self._names:
             await self._look_up(address)
         elif self._refreshes.admits(address.channel, time.time()):
-            self._look_up(address)  # nobody waits: it may have another name the next time
+            self._tasks.start(self._look_up(address))  # it may have another name the next time
         return self._names.get(address.channel, "")
 
     async def is_public(self, address: Address) -> bool:
         """Return whether it is a public channel; False if Slack does not tell."""
         return not (await self._look_up(address)).get("is_private", True)
 
-    def _look_up(self, address: Address) -> asyncio.Future[Payload]:
-        """Return what Slack will tell about a channel. Questions about one channel share one
-        call."""
-        lookup = self._lookups.get(address.channel)
-        if lookup is None or lookup.done():
-            lookup = asyncio.create_task(self._find_channel(address))
-            self._lookups[address.channel] = lookup
-        # A caller that is cancelled must not cancel the call for the others.
-        return asyncio.shield(lookup)
+    async def _look_up(self, address: Address) -> Payload:
+        # Questions at the same time share one call.
+        shared = self.workspace.api.shared_answers
+        channel: Payload = await shared.ask(
+            (address.channel,), lambda: self._find_channel(address), 0.0
+        )
+        return channel
 
     async def _find_channel(self, address: Address) -> Payload:
         """Return what Slack tells about a channel; {} if it does not tell, so that its name is left
@@ -501,7 +497,7 @@ class SlackAdapter(ChatPlatform):
             if event.get("type") == "app_home_opened":
                 self._tasks.start(self._app_home.on_opened(body, event))
             elif event.get("type") == DEPARTURE_EVENT:
-                self.workspace.api.pages.clear()
+                self.workspace.api.shared_answers.clear()
             elif event.get("type") in MEMBER_EVENTS:
                 # `ponte doctor` sees by this file that these events arrive. It is made once, so
                 # `_home` is then None.

@@ -372,7 +372,6 @@ class RateLimiter:
             return
 
         def take(limits: Sequence[RateLimit], now: float) -> float:
-            """Return the seconds to wait; take a place in each queue if they are few enough."""
             wait = max(limit.delay(now) for limit in limits)
             if wait <= patience:
                 for limit in limits:
@@ -567,8 +566,8 @@ class SlackApi:
         self._refusals: BoundedDict[tuple[str, str], tuple[str, float]] = BoundedDict()
         """By method and channel, the error with which Slack refused it, and until when it counts.
         One scope may be missing for private channels alone."""
-        self.pages = SharedAnswers[tuple[str | None, ...], Any](clock)
-        """Pages of the members of channels, and of the channels of people."""
+        self.shared_answers = SharedAnswers[tuple[str | None, ...], Any](clock)
+        """About channels: what they are, and pages of their members and of people's channels."""
         self._opening = asyncio.Lock()
         # Created and imported by `open`, at the first call.
         self._session: ClientSession | None = None
@@ -604,7 +603,7 @@ class SlackApi:
 
     async def close(self) -> None:
         """Close the HTTP session."""
-        await self.pages.close()
+        await self.shared_answers.close()
         if self._session is not None:
             await self._session.close()
 
@@ -661,7 +660,6 @@ class SlackApi:
                 raise
 
         def wait(error: Exception, failed: int) -> float | None:
-            """Return the seconds until the next attempt; None to raise the error."""
             # NotNow lasts longer than these retries, so the caller decides how long to wait.
             if failed > _TRIES or isinstance(error, NotNow):
                 return None

@@ -232,7 +232,6 @@ def _build_text_input(initial: str = "", *, multiline: bool = True) -> Json:
 
 
 def _build_menu(values: Sequence[str], labels: Sequence[str], chosen: str = "") -> Json | None:
-    """Return a select menu of these values; None if it cannot offer all of them uncut."""
     fits = all(v.strip() and escaped_size(v) <= MAX_OPTION_VALUE_BYTES for v in values)
     if not fits or not 0 < len(values) <= MAX_OPTIONS:
         return None

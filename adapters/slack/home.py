@@ -92,7 +92,6 @@ class SlackHome:
         direct message."""
 
         async def show() -> None:
-            """Wait until the click's turn is answered, then draw the tab with its outcome."""
             await self.inbox.wait_for_answer(receipt.seq)
             await self.show(person, channel)
 

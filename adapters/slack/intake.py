@@ -212,7 +212,6 @@ class ThreadParticipants:
         self._participants[conversation] = participants
 
     def _enter(self, participants: Participants, channel: str, thread: str, user: str) -> None:
-        """Add a person. If they are the second one in the thread, post the notice once."""
         alone = len(participants.people) == 1
         participants.join(user)
         if alone and participants.note_notice_due():
@@ -238,14 +237,12 @@ class ThreadParticipants:
             )
 
     def _participants_in(self, posts: Sequence[Json]) -> Participants:
-        """Return the people who wrote these messages, and whether the notice is among them."""
         has_notice = any(
             (p.get("metadata") or {}).get("event_type") == NOTICE_EVENT_TYPE for p in posts
         )
         return Participants(list(dict.fromkeys(self._list_authors(posts))), has_notice)
 
     def _list_authors(self, posts: Sequence[Json]) -> list[str]:
-        """Return the ids of the authors, without bots."""
         return [str(p["user"]) for p in posts if p.get("user") and not p.get("bot_id")]
 
 

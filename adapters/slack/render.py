@@ -658,7 +658,6 @@ def _split_code(text: str) -> Iterator[tuple[int, int, bool]]:
 
 
 def _may_link(url: str) -> bool:
-    """Return whether an address may be a link: its scheme is http, https or mailto."""
     try:
         return urlsplit(url).scheme in _SCHEMES
     except ValueError:

@@ -108,7 +108,6 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             return list_providers(own, shared, deps.config, has_slack=find_workspace is not None)
 
         def names_group(prefix: str) -> bool:
-            """Return whether anything in ponte.toml or the settings names a group so."""
             config = deps.config
             named = (people.policy.read_rules(), config.table_rules, config.turn_allowances)
             return prefix in repr((*named, shared.ponte_allow, people.policy.admins))

@@ -349,7 +349,6 @@ class Hub:
         await cancel_all([*self._watches.values(), *checks])
 
     async def _await_answer(self, conversation: str, live: LiveTurn) -> None:
-        """Wait for the end of a turn, in whichever process it runs, and show it."""
         try:
             outcome: Answer | PonteError = await self.conversations.inbox.wait_for_answer(live.seq)
         except PonteError as error:
@@ -357,7 +356,6 @@ class Hub:
         self.finish_turn(conversation, live.turn, outcome)
 
     def _publish(self, channel: LiveConversation, live: LiveTurn) -> None:
-        """Mark a turn as changed, and wake all streams of its conversation."""
         channel.version += 1
         live.version = channel.version
         for follower in channel.followers:
@@ -516,7 +514,6 @@ class WebAdapter(Platform):
         asyncio.get_running_loop().remove_reader(listening)
 
         def wait(error: Exception, failed: int) -> float:
-            """Log the first failure, and return the seconds until the next attempt."""
             if failed == 1:
                 log.error("could not start the server for commands; retrying", exc_info=error)
             return SERVER_RETRY_SECONDS

@@ -69,11 +69,11 @@ SHUTDOWN_GRACE_SECONDS = 2
 MAX_DISCARDED_BODY_BYTES = 256 * 1024 * 1024
 """Bytes of a refused body that are still read."""
 MOUNTED_BODY_LIMIT_BYTES = 1_000_000
+"""Largest body of a request to another adapter's route. Slack's requests have a few kilobytes."""
 _TOO_LARGE = (
     '{"jsonrpc": "2.0", "id": null, "error": {"code": -32600, "message": "send at most 1 MB"}}'
 )
 """The answer to a larger one. MCP clients read it, as an error of JSON-RPC 2.0."""
-"""Largest body of a request to another adapter's route. Slack's requests have a few kilobytes."""
 _LATE = (
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n"
     b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%s"

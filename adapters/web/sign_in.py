@@ -532,7 +532,6 @@ class TokenAuthentication:
         return f"{claim}-{_seal(visitor.sealing_key(self._key), claim)}"
 
     def _may_use_link(self, visitor: Visitor) -> bool:
-        """Return whether the visitor is the owner, or people may sign in with links."""
         return not visitor.token or self.methods is None or self.methods.has_links()
 
     async def _check_access(

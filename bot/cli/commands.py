@@ -346,8 +346,6 @@ def list_values(name: str, field: str) -> Sequence[str]:
 
 
 def _print_result(result: Json) -> int:
-    """Print what `Operator.describe` returned: lines to stdout, notes to stderr. Return the exit
-    code."""
     _print_all(result["lines"])
     sys.stderr.writelines(f"{line}\n" for line in result["notes"])
     return int(result["failed"])

@@ -24,7 +24,7 @@ from core.base.text import (
     withhold_in_text,
 )
 from core.changes.approval import Approval, find_workspace
-from core.changes.card_rows import read_rows
+from core.changes.card_rows import build_rows, read_rows
 from core.changes.kinds import Kind, Kinds
 from core.changes.ledger import SqlLedger
 from core.changes.standing import (
@@ -152,11 +152,11 @@ class CardBuilder:
         the change that took it back, which have the values as they are now. They keep the order and
         the names of `change`, because an undo stores only the fields that it restores, often
         without the one that names the row."""
-        rows = self.kind(change).build_rows(change)
-        if undo is None:
+        rows = build_rows(change) if self.kind(change).has_rows else ()
+        if undo is None or not rows:
             return rows
         names = {row["id"]: {key: row[key] for key in ("name", "name_field")} for row in rows}
-        restored = [row | names.get(row["id"], {}) for row in self.kind(undo).build_rows(undo)]
+        restored = [row | names.get(row["id"], {}) for row in build_rows(undo)]
         order = {id: n for n, id in enumerate(names)}  # rows without a place there come last
         return tuple(sorted(restored, key=lambda row: order.get(row["id"], len(order))))
 
@@ -346,8 +346,6 @@ def _describe_approvals(change: Change, needed: int) -> str:
 
 
 def _list_approvers(change: Change) -> str:
-    """Return the names of the people who approved the change, joined by commas, the latest last;
-    "?" if none is known."""
     people = [consent.person for consent in change.consents]
     if change.decider and change.decider.key not in [person.key for person in people]:
         people.append(change.decider)

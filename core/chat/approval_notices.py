@@ -304,7 +304,6 @@ class ApprovalNotices:
         del self._begun[one.key]
 
     async def _note_refusal(self, posts: OutgoingPosts, error: Undeliverable) -> None:
-        """Record that the platform rejects the notice for good, so that it is not tried again."""
         one = posts.outgoing
         log.warning(
             "could not send an approval notice", change=one.change, kind=one.kind, error=str(error)

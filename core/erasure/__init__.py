@@ -167,8 +167,6 @@ class SqlPersonalData(SqlStore):
         people: dict[str, dict[str, Any]] = {}
 
         def get_entry(key: str) -> dict[str, Any]:
-            """Return the entry of the list for the person with this key; add a blank one if there
-            is none."""
             blank = {
                 "person": key,
                 "platform": key.partition(":")[0],
@@ -183,8 +181,6 @@ class SqlPersonalData(SqlStore):
             return people.setdefault(key, blank)
 
         def note_activity(row: SqlRow) -> dict[str, Any]:
-            """Extend the person's time of activity by that of the row (`first` to `last`), and
-            return their entry of the list."""
             each = get_entry(str(row["person"]))
             # 0 is an unknown time, which must not count as the earliest.
             first, last = float(row["first"] or 0), float(row["last"] or 0)
@@ -743,8 +739,6 @@ def _find_items(
 
 
 def _update(work: _ErasureWork, sql: str, *values: object) -> None:
-    """Run an SQL statement with these values, and add the number of affected rows to those of the
-    erasure."""
     work.rows += work.connection.execute(sql, values).rowcount
 
 

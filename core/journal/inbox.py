@@ -467,8 +467,6 @@ class SqlInbox(SqlStore):
 
 
 def _sender_of(message: Message) -> Sender:
-    """Return the keys of the message's conversation, channel and person, which decide about the
-    order of turns."""
     address = message.address
     return Sender(address.conversation, address.channel_key, message.author.key)
 

@@ -322,7 +322,6 @@ class MemberDirectory:
             del self._known[place]
 
     def _is_fresh(self, member: PlatformMember, max_age: float) -> bool:
-        """Return whether the data was confirmed within `max_age` seconds."""
         return self._clock() - member.confirmed_at <= max_age
 
     def _remember_all(

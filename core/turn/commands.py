@@ -618,7 +618,6 @@ class CommandService:
         return await self._runs.add_result(turn, answer, result, change.draft.title)
 
     async def _is_admin(self, turn: Turn) -> bool:
-        """Return whether the author has the right `administer` at this place."""
         message = turn.message
         policy = self.people.policy
         return (await policy.may(message.author, message.address, "administer")).allowed
@@ -682,7 +681,6 @@ async def _run_and_audit(
 
 
 def _describe_spending(spent: UsageTotal) -> str:
-    """Return turns, tokens and, if known, the cost, as text."""
     words = [plural("{count} message", "{count} messages", spent.turns)]
     words.append(plural("{count} token", "{count} tokens", spent.usage.input + spent.usage.output))
     cost = spent.usage.cost
@@ -690,5 +688,4 @@ def _describe_spending(spent: UsageTotal) -> str:
 
 
 def _describe_rights(rights: PlaceRights) -> list[str]:
-    """Return a line for each right, with a sign that says whether the person has it here."""
     return [f"{'✅' if rights.may(right).allowed else '🚫'} {say(words)}" for right, words in _MAY]

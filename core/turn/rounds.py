@@ -501,8 +501,6 @@ class ToolCalls:
         return self._build_call(item)
 
     def _build_call(self, item: Item) -> ToolCall:
-        """Return the call of an item of the transcript, with its effect, and with the handle of its
-        run in another system if an earlier attempt recorded one."""
         tool, earlier_call = self.guards.tools.get(item.name), self._earlier_calls.get(item.call_id)
         effect = tool.effect_of(item.arguments) if tool else "read"
         handle = earlier_call.handle if earlier_call else ""
@@ -598,8 +596,7 @@ class ToolCalls:
         """Run the call unless a guard stops it. Return its outcome with the cost of the run, if it
         was begun. `_codes` is read here: `_run_tool` stores in it the error code of a call that
         failed, by the call's id."""
-        made = self.list_made() if self._transcript.waiting_proposals() else ()
-        if any(each.item.call_id == call.call_id and is_repeated(each, made) for each in made):
+        if self._transcript.waiting_proposals() and is_repeated(call.call_id, self.list_made()):
             return outcome_of_error(RAN_BEFORE)
         if refusal := await self.guards.stop(call):
             return refusal

@@ -144,8 +144,6 @@ class Upkeep:
             await self.changes.ledger.purge(since, area)
 
     async def _settle_reservations(self) -> None:
-        """Settle reservations that a crash left: those of turns that are over count with their
-        upper bounds."""
         if settled := await self.people.budget.settle_ended_turns():
             log.info("settled open reservations at their maximum", count=settled)
 
@@ -158,13 +156,10 @@ class Upkeep:
         await self.changes.ledger.erase_old_rows(time.time() - UNDO_LIFETIME_SECONDS)
 
     async def _sweep_files(self) -> None:
-        """Remove files of messages that were never accepted, and old copies of the database from
-        before an upgrade."""
         await self.conversations.files.sweep(time.time() - ORPHAN_AGE_SECONDS)
         await self.database.remove_old_copies()
 
     async def _purge_logs_and_people(self) -> None:
-        """Remove old rows of people, and audit lines that are old or too many."""
         await self.people.directory.purge(time.time() - DIRECTORY_DAYS * DAY_SECONDS)
         days = self.config.retention.audit
         before = (datetime.now(UTC) - timedelta(days=days)).isoformat() if days else ""

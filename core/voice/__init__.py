@@ -183,8 +183,6 @@ class Transcriber:
         return words
 
     async def _request(self, name: str, data: bytes) -> tuple[str, float]:
-        """Send the recording once. Return its words, and its seconds as the server counted them, 0
-        if it names none. Raise ModelServerFault."""
         return read_transcript(await self.client.transcribe(self.model, name, data))
 
 

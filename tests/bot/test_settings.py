@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from bot.integrations import FACES
-from bot.ponte import summaries
+from bot.parts import summaries
 from bot.settings import EnvFile, Settings, load
 from core.base.errors import SettingsError
 from core.base.i18n import use_locale

@@ -97,8 +97,6 @@ class ProviderClient:
     async def _read_claims(
         self, token: str, found: Discovery, *, is_new: bool = False
     ) -> Mapping[str, Any]:
-        """Check the token's signature and return its claims. `is_new`: with keys that the provider
-        lists now, not with cached ones."""
         answer = await self._read(found.keys, is_new=is_new)
         keys = answer.get("keys") if isinstance(answer, dict) else None
         keys = [one for one in keys if isinstance(one, dict)] if isinstance(keys, list) else []

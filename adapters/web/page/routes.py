@@ -332,8 +332,6 @@ class ConversationRoutes(MessageRoutes):
         return stream.stream_events(follower, events)
 
     def _find_address(self, request: Request, id: str | None = None) -> Address:
-        """Return the address of the conversation `id`, by default that in the request's path. Raise
-        NotFound unless it is one of the reader's."""
         id = str(request.path_params["id"]) if id is None else id
         if not http_io.ID_PATTERN.fullmatch(id):
             raise NotFound(what="conversation")
@@ -537,7 +535,6 @@ def conversation_title(one: ConversationSummary) -> str:
 
 
 def _close_code_block(text: str) -> str:
-    """Return the text with the closing line of a code block that it leaves open."""
     fence: Fence | None = None
     for line in text.split("\n"):
         fence = fence_after_line(line, fence, len(line))

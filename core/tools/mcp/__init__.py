@@ -99,6 +99,7 @@ class McpCall(QuickCommandRun):
     outcomes = _OUTCOMES
     no_undo = MCP_NO_UNDO
     has_end = False
+    has_rows = False
     noun = "tool"
 
     def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
@@ -138,10 +139,6 @@ class McpCall(QuickCommandRun):
         server's own words, which must not stand in a note of Ponte."""
         reason = to_one_line(change.steps[0].explanation)
         return super().build_note(change, outcome.replace(f" {reason}", "") if reason else outcome)
-
-    def build_rows(self, change: Change) -> tuple[dict[str, Any], ...]:
-        """Return no rows: the text of the card has all arguments."""
-        return ()
 
     def form_fields(self, change: Change) -> Sequence[FormField]:
         """Return no fields: people approve the arguments as they are, or deny the call."""

@@ -387,7 +387,6 @@ async def watch_definitions(
         end()
 
     async def work(client: Client) -> None:
-        """List the tools, and again after each notice, with a pause between two lists."""
         listening = asyncio.create_task(listen(client))
         try:
             while True:
@@ -422,13 +421,11 @@ async def call_tool(
     is_called = False
 
     async def work(client: Client) -> tuple[Definitions, McpResult | None]:
-        """List the tools if they are to be compared, then call the tool. `is_called` is True
-        while the tool may have run: an error of that time is marked as unsure."""
         nonlocal is_called
         listing = await _list(server, client) if definition is not None else {}
         if definition is not None and listing.get(tool) != definition:
             return listing, None
-        is_called = True
+        is_called = True  # an error from here on is unsure: the tool may have run
         # Not the client's `call_tool`: it answers a server that asks for more input, and repeats a
         # call that the server rejects with -32020, while this function calls only once.
         params = {"name": tool, "arguments": dict(arguments)}

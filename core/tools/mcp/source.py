@@ -373,8 +373,6 @@ class McpServers:
         self._states.clear()
 
     async def _ask(self, server: McpServer, seconds: float) -> Definitions:
-        """Ask a server for its tools in a session of its own, and return their definitions. Raise
-        McpServerError."""
         session: Any = await _load_session()
         offered: Definitions = await session.list_definitions(
             server, self.deps.shared.proxies, seconds

@@ -16,7 +16,7 @@ from core.base.errors import PonteError
 from core.base.i18n import plural, say
 from core.base.text import clip_line, fold_case, to_one_line
 from core.base.value_formats import format_value
-from core.changes.card_rows import guess_input_type, name_rows
+from core.changes.card_rows import build_rows, guess_input_type, name_rows
 from core.changes.kinds import Kind
 from core.domain.changes import (
     MAX_AUTO_UPDATES,
@@ -359,7 +359,7 @@ class _EditableRows(RowsKind):
         # By the title of each field that the draft writes: its kind of input, and its options.
         inputs: Mapping[str, Any] = draft.target.get("inputs", {})
         is_update, rows, fields = draft.kind == "update", change.rows, list[FormField]()
-        names = [str(row["name"]) for row in self.build_rows(change)]
+        names = [str(row["name"]) for row in build_rows(change)]
         links = any(inputs.get(name, [""])[0] == "link" for name in inputs)
         # An undo writes earlier values and no others. An update that changes links may take them
         # from other rows, which the form would not show.

@@ -723,7 +723,6 @@ def _plain_number(cell: Any) -> Any:
 
 
 def _format_utc(moment: datetime) -> str:
-    """Return a moment as NocoDB returns it. One without a zone is in UTC."""
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return aware.astimezone(UTC).isoformat(" ", "seconds")
 

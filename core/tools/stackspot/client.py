@@ -207,8 +207,6 @@ def build_document(text: str, stem: str) -> Document:
 
 
 def _to_text(value: object) -> str:
-    """Return a value of StackSpot's JSON as text: a text unchanged, None as "", anything else as
-    JSON."""
     if value is None or isinstance(value, str):
         return in_whole_characters(value or "")
     return in_whole_characters(json.dumps(value, ensure_ascii=False))

@@ -475,8 +475,6 @@ def _describe_entry(title: str, description: str) -> str:
 
 
 async def _with_file(ctx: ToolContext, reply: str, stem: str) -> Outcome:
-    """Return StackSpot's reply as an outcome for the model. If it is long, the person also gets it
-    as a file, named after `stem`."""
     if len(reply) <= FILE_FROM_CHARACTERS or ctx.files is None:
         return Outcome("ok", reply)
     document = await run_off_loop(lambda text: build_document(text, stem), reply)
