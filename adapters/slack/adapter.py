@@ -40,7 +40,7 @@ from adapters.slack.surface import NOT_A_MEMBER, SlackSurface
 from core.base.errors import NotStored, PlatformBusy, SettingsError, Undeliverable
 from core.base.http import Proxies
 from core.base.i18n import say
-from core.base.tasks import BackgroundTasks, BoundedDict, OncePerMinute
+from core.base.tasks import BackgroundTasks, BoundedDict, OncePerMinute, cancel_all
 from core.chat import incoming
 from core.chat.people import Conversations, People
 from core.chat.reply import GrowingReply
@@ -436,9 +436,7 @@ class SlackAdapter(ChatPlatform):
     async def stop_intake(self) -> None:
         """Accept no further events. Events in progress are stored and acknowledged first."""
         self.is_open = False
-        if self._connecting is not None:
-            self._connecting.cancel()
-            await asyncio.gather(self._connecting, return_exceptions=True)
+        await cancel_all([self._connecting])
         if self._socket is not None:
             await self._socket.stop()
 

@@ -112,9 +112,7 @@ class InterruptHandler:
             await asyncio.wait(tasks, timeout=STOP_TIMEOUT_SECONDS)
             return task.result()
         finally:
-            for each in tasks:
-                each.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await cancel_all(tasks)
 
 
 def decode_input(data: bytes) -> str | None:

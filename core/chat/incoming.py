@@ -33,7 +33,7 @@ import structlog
 
 from core.base.errors import BadInput, Forgotten, NotStored, PonteError
 from core.base.i18n import plural, say, use_locale
-from core.base.tasks import BackgroundTasks
+from core.base.tasks import BackgroundTasks, cancel_all
 from core.base.text import clip_line
 from core.chat.people import Conversations, People
 from core.commands.grammar import render_change
@@ -354,10 +354,7 @@ class FileDownloads:
 
     async def close(self) -> None:
         """Cancel all downloads that are under way, because this process stops."""
-        tasks = list(self._under_way.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await cancel_all(self._under_way.values())
 
     def _task(self, message: Message, attachment: Attachment) -> asyncio.Task[File | None]:
         """Return the task that downloads the file, so that several callers can wait for it. Start

@@ -26,6 +26,7 @@ from core.base.openai import (
     read_object,
     read_word,
 )
+from core.base.tasks import cancel_all
 from core.base.text import compose_letters
 from core.domain.messages import CONTEXT_NAME, Item
 from core.domain.records import RoundRequest, ToolSpec
@@ -248,9 +249,7 @@ class ContextSizes:
 
     async def close(self) -> None:
         """Cancel the requests for sizes that are under way."""
-        for task in self._questions.values():
-            task.cancel()
-        await asyncio.gather(*self._questions.values(), return_exceptions=True)
+        await cancel_all(self._questions.values())
 
     def scale(self, model: str) -> float:
         """Return the number of tokens that the server counts for one of Ponte's estimated tokens:

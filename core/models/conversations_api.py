@@ -18,7 +18,7 @@ import structlog
 
 from core.base.errors import PonteError
 from core.base.openai import Json, ModelServerFault, read_id, read_object
-from core.base.tasks import Backoff
+from core.base.tasks import Backoff, cancel_all
 from core.domain.messages import Item
 from core.domain.records import (
     ModelEvent,
@@ -314,10 +314,8 @@ class OpenStreams:
     async def close(self) -> None:
         """Stop reading all answers, because this process ends. The ids of their responses are
         journalled, so the next process finds them."""
-        tasks = {stream.task for streams in self._open.values() for stream in streams}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, *self._late_reports, return_exceptions=True)
+        await cancel_all([s.task for streams in self._open.values() for s in streams])
+        await asyncio.gather(*self._late_reports, return_exceptions=True)
 
     def _remove(self, stream: BackgroundStream, conversation: str) -> None:
         streams = self._open[conversation]
@@ -356,9 +354,7 @@ class SpareConversations:
 
     async def close(self) -> None:
         """Stop creating empty conversations for threads that will begin later."""
-        if self._refill_task is not None:
-            self._refill_task.cancel()
-            await asyncio.gather(self._refill_task, return_exceptions=True)
+        await cancel_all([self._refill_task])
 
     async def _create_spares(self) -> None:
         """Create conversations ahead, so that a new thread need not wait for one. Each is recorded

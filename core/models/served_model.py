@@ -23,6 +23,7 @@ import structlog
 from core.base.errors import ModelDown, ModelError, NoKey, PonteError, UnknownModel
 from core.base.i18n import format_number, say
 from core.base.openai import ModelServerClient, ModelServerFault, read_id, read_objects
+from core.base.tasks import cancel_all
 from core.domain.messages import Item, Person, Usage
 from core.domain.ports import Model, ReadFile
 from core.domain.records import (
@@ -454,9 +455,7 @@ class ServedModel(Model):
 
     async def close(self) -> None:
         """Stop all background work of the model, and close its client."""
-        if self._probing is not None:
-            self._probing.cancel()
-            await asyncio.gather(self._probing, return_exceptions=True)
+        await cancel_all([self._probing])
         await self._server.sizes.close()
         await self._conversations.close()
         await self._client.close()

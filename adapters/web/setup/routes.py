@@ -106,28 +106,27 @@ class SetupRoutes(RouteGroup):
         id of the card's entries, which `act` has stored. The caller has checked the owner's token
         where that is needed. Raise BadInput, UnknownPath."""
         card, id, do = form.get("card", ""), form.get("id", ""), form.get("do", "")
+        more: dict[str, Any] = {}  # what `_draw` shows besides the present settings
         match do:
             case "look":
                 servers = await self._run(visitor, "look")
                 values = {"openai_base_url": servers[0]["address"]} if servers else {}
-                result = render_servers(servers)
-                return await self._draw(request, page, open_card=card, result=result, values=values)
+                more = {"open_card": card, "result": render_servers(servers), "values": values}
             case "check":
                 await self._run(visitor, "check", draft=draft)
                 shown = await self._run(visitor, "show_draft", draft=draft)
                 result = render_findings(shown["findings"])
-                return await self._draw(request, page, open_card=card, result=result, draft=draft)
+                more = {"open_card": card, "result": result, "draft": draft}
             case "people":
-                found, result = [], ""
+                more = {"open_card": card}
                 # Without a name: the "I've sent it" button, which only draws the page again.
                 if name := form.get("name"):
                     found = await self._run(visitor, "find_people", platform=card, name=name)
-                    if not found:
-                        result = notice("note", say("Ponte doesn't know anyone with that name."))
-                return await self._draw(request, page, open_card=card, found=found, result=result)
+                    words = "" if found else say("Ponte doesn't know anyone with that name.")
+                    more |= {"found": found, "result": words and notice("note", words)}
             case "claim":
                 await self._run(visitor, "claim", platform=card, id=id)
-                return await self._draw(request, page, open_card=card)
+                more = {"open_card": card}
             case "grant-me" | "grant-change" | "grant-approve":
                 right = do.removeprefix("grant-")
                 await self._run(visitor, "grant", platform=card, id=id, right=right)
@@ -141,8 +140,7 @@ class SetupRoutes(RouteGroup):
                 await self._run(visitor, "remove", card=card)
             case "undo":
                 if not await self._run(visitor, "undo"):
-                    result = notice("note", say("There is nothing to undo."))
-                    return await self._draw(request, page, result=result)
+                    more = {"result": notice("note", say("There is nothing to undo."))}
             case "apply":
                 await self._run(visitor, "apply")
                 words = say(
@@ -152,7 +150,7 @@ class SetupRoutes(RouteGroup):
                 return page.frame("setup", body, refresh_seconds=RESTART_REFRESH_SECONDS)
             case _:
                 raise UnknownPath
-        return await self._draw(request, page)
+        return await self._draw(request, page, **more)
 
     async def _draw(
         self, request: Request, page: AdminView, status: int = 200, draft: str = "", **more: Any

@@ -35,6 +35,7 @@ from core.base.http import (
     parse_address,
     withhold_secrets,
 )
+from core.base.tasks import cancel_all
 from core.base.text import check_json, clean_text, safe_media_type, to_one_line
 from core.tools.mcp import MCP_CALL_TIMEOUT_SECONDS, McpServer
 from core.tools.mcp.source import Definitions, McpResult, McpServerError
@@ -398,8 +399,7 @@ async def watch_definitions(
                 noticed.clear()
                 await asyncio.sleep(RELIST_SECONDS)
         finally:
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
+            await cancel_all([listening])
 
     await _guard(_add_address(server), transport, None, work, on_message)
 

@@ -369,7 +369,7 @@ class McpServers:
 
     async def close(self) -> None:
         """Stop watching the servers, which ends the connections to them."""
-        await cancel_all([state.task for state in self._states.values() if state.task])
+        await cancel_all(state.task for state in self._states.values())
         self._states.clear()
 
     async def _ask(self, server: McpServer, seconds: float) -> Definitions:

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 from core.base.errors import BadInput, Refusal, ToolError
 from core.base.i18n import say
 from core.base.markdown import make_inert
-from core.base.tasks import BoundedDict
+from core.base.tasks import BoundedDict, cancel_all
 from core.base.text import run_off_loop, to_one_line, truncate_with_note
 from core.changes.kinds import Changer, Doing
 from core.commands.quick_commands import Inputs, check_inputs
@@ -141,8 +141,7 @@ class StackSpotCommands:
             await asyncio.wait({task}, timeout=NAMING_TIMEOUT_SECONDS)
             raise
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await cancel_all([task])
 
 
 def conversation_ulid(ctx: ToolContext, agent: str = "") -> str:
