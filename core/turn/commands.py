@@ -46,8 +46,10 @@ from core.people.policy import Policy
 from core.people.rules import place_names
 from core.tools.code.source import RUN_PYTHON_TOOL, RUNNING_PYTHON, format_for_person
 from core.tools.tool import compact_json
-from core.turn.context import LEFT_OUT, Assistant, Show, TurnFiles, has_tables
+from core.turn.context import LEFT_OUT, Show, TurnFiles
 from core.turn.explanations import describe_parts, explain_right
+from core.turn.preface import has_tables
+from core.turn.preparation import Assistant
 from core.turn.run import until_stored
 from core.turn.suggestions import find_starting_points
 from core.turn.upkeep import Upkeep

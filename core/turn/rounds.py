@@ -68,8 +68,9 @@ from core.turn.beside_cards import (
     describe_calls,
     is_repeated,
 )
-from core.turn.context import Assistant, ModelBriefing, ToolContexts
+from core.turn.context import ToolContexts
 from core.turn.guards import COSTLY_EFFECTS, Guards
+from core.turn.preparation import Assistant, ModelBriefing
 from core.turn.run import TurnRun, until_stored
 from core.voice import quote_spoken
 

@@ -13,7 +13,7 @@ from core.domain.records import Outcome, PlatformMember, Remote, RoundOutput, Th
 from core.journal.threads import erase_readings, find_record, store_record
 from core.people.directory import SqlDirectory
 from core.store.database import select_value
-from core.turn.context import build_items
+from core.turn.preface import build_items
 from tests.contract.engines import Embedded
 from tests.contract.test_journal import again
 from tests.contract.test_personal_data import (

@@ -22,7 +22,7 @@ from core.domain.records import (
     ToolContext,
 )
 from core.tools.tool import FunctionTool
-from core.turn.context import zone_of
+from core.turn.preface import zone_of
 from tests.core.turn.test_turn import Scripted, _begin, _bot, _call, _completed_with
 from tests.fakes.choices import ANA, make_message
 

@@ -26,7 +26,7 @@ from core.money.budget import Budget
 from core.people.audit import Audit
 from core.people.directory import SqlDirectory
 from core.store.files import FolderBytes, SqlFiles
-from core.turn.context import Assistant
+from core.turn.preparation import Assistant
 from core.turn.run import Retention
 from core.turn.upkeep import DAY_SECONDS, Upkeep
 from tests.contract.engines import Embedded
