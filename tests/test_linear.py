@@ -41,8 +41,8 @@ from core.base.markdown import (
     escape_markdown,
     is_too_complex,
 )
+from core.base.redaction import redact
 from core.base.spreadsheets import ExportColumn, encode_table
-from core.base.text import redact
 from core.commands import grammar, quick_commands
 from core.models.answer_reader import GrowingAnswer, remove_thoughts
 from core.people.rules import matches_pattern

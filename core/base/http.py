@@ -54,7 +54,7 @@ from typing import Any, Generic, Self, TypedDict, TypeVar, Unpack, cast
 from urllib.parse import urlsplit
 
 from core.base.errors import PonteError, ToolError, WriteUnsure
-from core.base.text import make_storable, parse_json
+from core.base.json_text import make_storable, parse_json
 
 MAX_PARSED_RETRY_AFTER_SECONDS = 1e9
 """The cap of a parsed Retry-After value."""

@@ -47,8 +47,8 @@ from core.base.http import (
     parse_reset,
     parse_retry_after,
 )
+from core.base.json_text import in_whole_characters, make_storable
 from core.base.tasks import Backoff, retry
-from core.base.text import in_whole_characters, make_storable
 
 if TYPE_CHECKING:
     import ssl

@@ -1,31 +1,25 @@
-"""Text utilities for untrusted text: cleaning, comparing, cutting, splitting into posts, redacting.
+"""Text utilities for untrusted text: cleaning, comparing, cutting, splitting into posts.
 
 - Cuts fall between characters as people see them. A code block that is split is closed, and opened
   again in the next part.
 - Rows become CSV that a spreadsheet does not execute.
-- Secrets and signed URLs are removed before a model or a chat sees them.
 """
 
 from __future__ import annotations
 
 import asyncio
-import codecs
-import functools
-import json
 import re
 import unicodedata
 from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Any, TypeVar, cast
-
-import pydantic_core
+from typing import TypeVar
 
 from core.base.i18n import say
+from core.base.json_text import in_whole_characters
 
 T = TypeVar("T")
-_WIDE = codecs.lookup("utf-16-le")  # at import time, because the lookup imports a module
 _JOINER = "\u200d"
 _FLAGS = "".join(map(chr, range(0x1F1E6, 0x1F200)))  # regional indicators: two are one flag
 # Real characters are shorter. A longer stack of marks is cut inside.
@@ -49,11 +43,6 @@ _OPENING = re.compile(
     r"(?P<mark>`{3,}|~{3,})"
     r"(?P<info>[^\n]*)"
 )
-_HALF = re.compile("[\ud800-\udfff]")
-_ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
-# A string is one match, even if it never ends: JSON has no two strings without a comma between.
-_STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
-_CLOSING_BRACKETS, _BEFORE_VALUES, _COMMA = b"]}", b"[{,", ord(",")
 _TICKS = re.compile("`+")
 _ESCAPED_TICKS = re.compile(r"(?<!\\)(\\*)(`+)")
 _CLOSING = re.compile(r"[ \t]*(?P<mark>`{3,}|~{3,})[ \t]*")
@@ -281,113 +270,6 @@ async def run_off_loop(work: Callable[[str], T], text: str) -> T:
     return await asyncio.to_thread(work, text) if len(text) > LONG_TEXT_CHARACTERS else work(text)
 
 
-def in_whole_characters(text: str) -> str:
-    """Join the two halves of each surrogate pair, and replace single halves by U+FFFD.
-
-    JSON can escape such halves (RFC 8259, section 8.2); UTF-8 cannot encode them.
-    """
-    if text.isascii() or not _HALF.search(text):
-        return text
-    return _WIDE.decode(_WIDE.encode(text, "surrogatepass")[0], "replace")[0]
-
-
-def make_storable(value: T) -> T:
-    """Return a copy of `value` in which every text can be stored (see `in_whole_characters`).
-
-    Processes dicts, lists, tuples and dataclasses, at any depth. Raises RecursionError if the
-    nesting exceeds Python's stack. Returns `value` itself if it needs no change.
-    """
-    # `repr` writes half of a pair as an escape, so most values are copied nowhere.
-    return cast(T, _storable(value)) if "\\ud" in repr(value) else value
-
-
-def check_json(raw: bytes | bytearray, values: int, depth: int) -> str:
-    """Check untrusted JSON before it is parsed, because a small text can make millions of objects.
-    Return "many" for more than `values` values, "deep" if nested deeper than `depth`, else "".
-
-    Only counts brackets, commas and strings, builds no objects, and stops at the limit.
-    """
-    # Each match of `_STRUCTURE` is a bracket, a comma, or a whole string.
-    value_count = open_brackets = 0
-    most = 4 * values + 2
-    for number, each in enumerate(_STRUCTURE.finditer(raw)):
-        sign = raw[each.start()]
-        if sign in _CLOSING_BRACKETS:
-            open_brackets -= 1
-        elif sign in _BEFORE_VALUES:  # "[", "{" or ",": a value follows
-            value_count += 1
-            open_brackets += sign != _COMMA
-            if open_brackets > depth:
-                return "deep"
-            if value_count > values:
-                return "many"
-        # A value has at most a comma or bracket, a name, a string and a closing bracket: more is no
-        # JSON. 2 more leave room for the outermost value, which may have no such sign before it.
-        if number > most:
-            return "many"
-    return ""
-
-
-def is_deeper(raw: bytes, depth: int) -> bool:
-    """Return True if the JSON is nested deeper than `depth` levels."""
-    return check_json(raw, len(raw), depth) == "deep"
-
-
-def parse_json(raw: str | bytes | bytearray, strict: bool = True) -> Any:
-    """Parse untrusted JSON into values that can be stored.
-
-    `strict` refuses line breaks and other control characters in strings, as the standard does.
-    Raises ValueError, also if the nesting exceeds Python's stack, and for bytes that are not UTF-8.
-    `json.loads` would also accept UTF-16 and UTF-32, in which `check_json` would miscount, because
-    it looks at single bytes.
-    """
-    # A byte order mark is dropped. Halves of surrogate pairs that are encoded as bytes are kept
-    # here, and replaced below.
-    text = raw if isinstance(raw, str) else raw.decode("utf-8-sig", "surrogatepass")
-    # Halves of surrogate pairs, which no database can store, are rare. So they are searched for
-    # before all values are copied.
-    halves = _ESCAPED_HALF.search(text) or (not text.isascii() and _HALF.search(text))
-    try:
-        parsed = json.loads(text, strict=strict)
-        return make_storable(parsed) if halves else parsed
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
-def parse_arguments(arguments: str) -> Any:
-    """Return the JSON value of a call's arguments; {} for empty text, which some models send.
-
-    A call's effect, price and run all parse with this function. With two parsers, a text that only
-    one of them accepts would run at another price. Raise ValueError, also for what other parsers
-    refuse: NaN, numbers beyond a float, and halves of surrogate pairs.
-    """
-    try:
-        value = pydantic_core.from_json(arguments.strip() or "{}", allow_inf_nan=False)
-        json.dumps(value, allow_nan=False)  # 1e999 is read as infinity
-    except TypeError as error:  # half of a surrogate pair
-        raise ValueError(str(error)) from None
-    return value
-
-
-class PieceJoiner:
-    """Joins characters that were split over two pieces of a stream: servers may send the two halves
-    of an emoji (a surrogate pair in JSON) in two pieces.
-
-    Half of a surrogate pair at the end of a piece waits for the next piece.
-    """
-
-    def __init__(self) -> None:
-        self._half = ""
-        """Half of a surrogate pair at the end of the last piece."""
-
-    def add(self, piece: str) -> str:
-        """Add the next piece of the stream, and return the text that is complete now and was not
-        returned before, in whole characters."""
-        piece = self._half + piece
-        self._half = piece[-1:] if "\ud800" <= piece[-1:] <= "\udbff" else ""
-        return in_whole_characters(piece[: len(piece) - len(self._half)])
-
-
 def clean_text(text: str) -> str:
     """Remove invisible characters and control sequences from `text`; newlines become \\n.
 
@@ -506,14 +388,6 @@ def clip_line(words: str, longest: int = 120) -> str:
     """Return text from users or other systems on one line of at most `longest` characters, without
     invisible characters."""
     return to_one_line(words, longest)
-
-
-def to_json_line(value: object) -> str:
-    """Return the value as JSON in one line for every reader. Some break lines at U+0085 and U+2028,
-    and terminals obey U+202E, so these and all other characters that are not printed are escaped.
-    """
-    text = json.dumps(value, ensure_ascii=False, default=repr)
-    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def to_one_line(text: str, longest: int | None = None) -> str:
@@ -782,23 +656,6 @@ class _Part:
         return f"\n{ours.closing}" if ours else ""
 
 
-def _storable(value: Any) -> Any:
-    """Return the value with U+FFFD in place of each half of a surrogate pair, at any depth. No
-    database can store such a half."""
-    if isinstance(value, str):
-        return in_whole_characters(value)
-    if isinstance(value, dict):
-        return {_storable(name): _storable(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_storable(each) for each in value]
-    if isinstance(value, tuple):
-        return tuple(_storable(each) for each in value)
-    if is_dataclass(value) and not isinstance(value, type):
-        changed = {each.name: _storable(getattr(value, each.name)) for each in fields(value)}
-        return replace(value, **changed)
-    return value
-
-
 def _is_inside_character(text: str, place: int, start: int) -> bool:
     """Return whether a cut at index `place` would separate what a person sees as one character:
     letters and their accents, emoji with skin tones, flags of two letters, signs after a backslash.
@@ -872,85 +729,3 @@ def escape_formula(cell: str) -> str:
 def is_number(cell: str) -> bool:
     """Return True for digits with an optional sign, separators, exponent or percent sign."""
     return _NUMBER.fullmatch(cell) is not None
-
-
-_SIGNED_URL_NAMES = {"signedpath", "signedurl"}
-"""NocoDB's fields with addresses that open a file without a sign-in."""
-_SECRET_NAMES = {
-    *("password", "secret", "token", "authtoken", "accesstoken", "refreshtoken", "apitoken"),
-    *("apikey", "clientsecret", "privatekey", "xctoken", "xcauth", "authorization"),
-    *("passwd", "passphrase", "secretkey", "accesskey"),
-    *("senha", "segredo", "chaveapi", "chavedeapi"),  # Portuguese
-    *("motdepasse", "mdp", "cleapi", "contrasena"),  # French, Spanish
-}
-WITHHELD_MARK = "[withheld]"
-"""Replaces a secret in `redact`, in the language of the current task."""
-
-
-def redact(value: Any, secrets: Collection[str] = _SECRET_NAMES) -> Any:
-    """Return JSON data without signed URLs (addresses that open a file for everybody), and with
-    `WITHHELD_MARK` in place of secrets, at any depth, before a model or a chat sees it.
-
-    `secrets` are the names of their fields. Field names are compared without case, accents, `_`,
-    `-` and spaces. Empty secrets remain.
-    """
-    if isinstance(value, list):
-        return [redact(each, secrets) for each in value]
-    if isinstance(value, tuple):
-        return tuple(redact(each, secrets) for each in value)
-    if not isinstance(value, dict):
-        return value
-    return {
-        name: say(WITHHELD_MARK) if each and _fold_name(name) in secrets else redact(each, secrets)
-        for name, each in value.items()
-        if _fold_name(name) not in _SIGNED_URL_NAMES  # opens a file without a sign-in
-    }
-
-
-def pretty_json(text: str) -> str:
-    """Return a text as indented JSON without secrets; "" if it is no JSON object or list."""
-    if not text.lstrip().startswith(("{", "[")):
-        return ""
-    try:
-        return clean_text(json.dumps(redact(json.loads(text)), ensure_ascii=False, indent=2))
-    except (ValueError, RecursionError):
-        return ""
-
-
-_PAIR = re.compile(
-    r"""(?P<head>(?<!\\)(?P<mark>\\{0,20}["'])(?P<name>[^"'\\\n]{1,80})(?P=mark)\s*:\s*(?P=mark))"""
-    r"""(?P<value>(?:(?!(?<!\\)(?P=mark)).)+)"""
-)
-"""A field and its value in JSON. In a text that is JSON, their quotation marks are escaped."""
-
-
-def withhold_in_text(text: str) -> str:
-    """Return a text with `WITHHELD_MARK` in place of the secrets in JSON that stands inside it."""
-    return _PAIR.sub(
-        lambda pair: (
-            pair["head"]
-            + (
-                say(WITHHELD_MARK)
-                if is_secret_name(pair["name"])
-                else withhold_in_text(pair["value"])
-            )
-        ),
-        text,
-    )
-
-
-def is_secret_name(name: str) -> bool:
-    """Return whether `redact` withholds the value of a field with this name."""
-    return _fold_name(name) in _SECRET_NAMES
-
-
-def remove_signed_urls(value: Any) -> Any:
-    """Return JSON data without signed URLs, at any depth, so that two readings of a row can be
-    compared: the URLs differ each time that the row is read.
-    """
-    return redact(value, secrets=())
-
-
-@functools.lru_cache(4096)
-def _fold_name(name: str) -> str:
-    return fold_to_letters(name).replace("_", "").replace("-", "").replace(" ", "")

@@ -22,15 +22,9 @@ from pydantic_core import PydanticSerializationError
 
 from core.base.errors import TooLarge, Unstorable
 from core.base.i18n import format_size
+from core.base.json_text import is_deeper, make_storable
 from core.base.markdown import Trust
-from core.base.text import (
-    clean_text,
-    is_deeper,
-    make_code_block,
-    make_storable,
-    safe_file_name,
-    truncate_with_note,
-)
+from core.base.text import clean_text, make_code_block, safe_file_name, truncate_with_note
 from core.domain.rows import Placed
 
 T = TypeVar("T")

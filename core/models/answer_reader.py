@@ -47,6 +47,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Any, Literal
 
+from core.base.json_text import PieceJoiner
 from core.base.openai import (
     MAX_ID_CHARACTERS,
     Json,
@@ -56,7 +57,6 @@ from core.base.openai import (
     read_object,
     read_word,
 )
-from core.base.text import PieceJoiner
 from core.domain.messages import Item, Usage
 from core.domain.records import ModelEvent, ResponseStarted, TextDelta, TextWithdrawn
 from core.models.written_calls import (

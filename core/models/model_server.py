@@ -35,6 +35,7 @@ from core.base.errors import (
 )
 from core.base.http import ErrorTable, on
 from core.base.i18n import format_number, say
+from core.base.json_text import make_storable
 from core.base.openai import (
     REQUEST_TIMEOUT_SECONDS,
     SIGN_OF_LIFE,
@@ -44,7 +45,6 @@ from core.base.openai import (
     seconds_before_retry,
 )
 from core.base.tasks import Backoff, BoundedDict
-from core.base.text import make_storable
 from core.domain.ports import ReadFile
 from core.domain.records import Health, Remote, RoundCompleted, RoundRequest, Thread, ToolSpec
 from core.models.answer_reader import ModelAnswer

@@ -24,7 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from core.base.errors import SettingsError, StatusUnknown, ToolError
 from core.base.i18n import say
-from core.base.text import (
+from core.base.json_text import (
     check_json,
     in_whole_characters,
     make_storable,

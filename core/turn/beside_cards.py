@@ -12,8 +12,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from core.base.i18n import say
+from core.base.json_text import parse_json
 from core.base.markdown import escape_markdown, make_inert
-from core.base.text import clip_line, make_code_block, parse_json, truncate
+from core.base.text import clip_line, make_code_block, truncate
 from core.domain.messages import Item
 from core.domain.ports import Tool
 from core.domain.records import Outcome

@@ -12,7 +12,7 @@ import pytest
 
 from core.base.http import HttpClient
 from core.base.i18n import use_locale
-from core.base.text import redact
+from core.base.redaction import redact
 from core.domain.messages import Person
 from core.tools.nocodb.api import NocoApi, NocoRecord
 from core.tools.nocodb.fieldtypes import Field, export_row, format_display_row, format_row

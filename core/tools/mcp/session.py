@@ -35,7 +35,8 @@ from core.base.http import (
     parse_address,
     withhold_secrets,
 )
-from core.base.text import check_json, clean_text, safe_media_type, to_one_line
+from core.base.json_text import check_json
+from core.base.text import clean_text, safe_media_type, to_one_line
 from core.tools.mcp import MCP_CALL_TIMEOUT_SECONDS, McpServer
 from core.tools.mcp.source import Definitions, McpResult, McpServerError
 from core.tools.tool import compact_json, decode_json

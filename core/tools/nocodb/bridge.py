@@ -21,8 +21,8 @@ from typing import Any
 from core.base.errors import ToolError, WriteUnsure
 from core.base.http import HttpClient
 from core.base.i18n import say
+from core.base.redaction import redact, remove_signed_urls
 from core.base.tasks import BoundedDict, run_together
-from core.base.text import redact, remove_signed_urls
 from core.changes.approval import NO_TABLE_RULES, TableRulesConfig
 from core.changes.card_rows import hides_address
 from core.changes.kinds import Changer

@@ -22,17 +22,9 @@ from typing import Any, Literal
 
 from core.base.errors import ToolError
 from core.base.i18n import format_size, say
+from core.base.redaction import WITHHELD_MARK, is_secret_name, redact
 from core.base.spreadsheets import Cell
-from core.base.text import (
-    WITHHELD_MARK,
-    clean_text,
-    compose_letters,
-    fold_to_letters,
-    is_secret_name,
-    redact,
-    to_one_line,
-    truncate,
-)
+from core.base.text import clean_text, compose_letters, fold_to_letters, to_one_line, truncate
 from core.base.value_formats import NUMBER_KINDS, format_kind, format_value
 from core.base.value_formats import parse_number as parse_number
 from core.tools.nocodb.api import NocoRecord

@@ -18,7 +18,8 @@ from typing import Any, Literal
 
 from core.base.errors import ToolError
 from core.base.i18n import format_date, plural, say
-from core.base.text import redact, to_one_line
+from core.base.redaction import redact
+from core.base.text import to_one_line
 from core.base.value_formats import (
     MAX_DIGITS,
     decimal_places,
