@@ -31,7 +31,7 @@ from adapters.web.page.render import to_html
 from bot.logs import Redaction
 from bot.operation_texts import View, format_usage
 from core import voice
-from core.base import markdown, text
+from core.base import markdown, splitting, text
 from core.base.errors import PonteError
 from core.base.http import HttpAnswer, withhold_secrets
 from core.base.markdown import (
@@ -132,10 +132,10 @@ FUNCTIONS: dict[str, Work] = {
     "clip": lambda said: text.truncate_with_note(said, 500),
     "one_line": text.to_one_line,
     "file_name": text.safe_file_name,
-    "split": lambda said: text.split_text(said, 500),
-    "fenced": text.make_code_block,
-    "fences": lambda said: text.fence_after_text(said, None, 16),
-    "spans": lambda said: list(text.find_code_spans(said)),
+    "split": lambda said: splitting.split_text(said, 500),
+    "fenced": splitting.make_code_block,
+    "fences": lambda said: splitting.fence_after_text(said, None, 16),
+    "spans": lambda said: list(splitting.find_code_spans(said)),
     "folded": text.fold_case,
     "markless": escape_markdown,
     "addresses": markdown.find_addresses,

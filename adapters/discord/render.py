@@ -24,18 +24,16 @@ from core.base.markdown import (
     encode_everybody_in_addresses,
     is_too_complex,
 )
-from core.base.spreadsheets import ExportColumn, encode_table
-from core.base.text import (
+from core.base.splitting import (
     Fence,
     change_outside_code,
     end_code,
     fence_after_line,
     find_code_spans,
-    is_number,
     split_text,
-    to_one_line,
-    truncate,
 )
+from core.base.spreadsheets import ExportColumn, encode_table
+from core.base.text import is_number, to_one_line, truncate
 from core.changes.card_rows import INDENT, NO_VALUE, read_rows, tabulate
 from core.chat.approval_notices import (
     APPROVE_ALL,

@@ -17,7 +17,7 @@ from adapters.slack.events import private_url
 from adapters.slack.presence import Workspace
 from adapters.slack.render import Json, PostContent
 from adapters.slack.row_blocks import has_table
-from core.base.text import MAX_CHARACTER_SIZE, MIN_PART_CHARACTERS, split_text
+from core.base.splitting import MAX_CHARACTER_SIZE, MIN_PART_CHARACTERS, split_text
 from core.domain.messages import MAX_ATTACHMENT_BYTES, Attachment, Card, File, ReplyTo
 from core.domain.ports import Files
 

@@ -22,16 +22,16 @@ from core.base.markdown import (
     length_before_open_address,
     nest_items,
 )
-from core.base.text import (
+from core.base.splitting import (
     MAX_CHARACTER_SIZE,
     MIN_PART_CHARACTERS,
     end_code,
     fence_after_text,
-    find_character_boundary,
     find_code_spans,
     max_info_length,
     split_text,
 )
+from core.base.text import find_character_boundary
 from core.changes.card_rows import MAX_CHANGE_ROWS_SHOWN
 from core.chat.approval_notices import (
     APPROVE_ALL,

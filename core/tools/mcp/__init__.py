@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from core.base.errors import ToolError
 from core.base.i18n import say
-from core.base.text import make_code_block, to_one_line
+from core.base.splitting import make_code_block
+from core.base.text import to_one_line
 from core.changes.kinds import Kind
 from core.domain.changes import Change, Draft, FormField, RowCheck, RowWrite
 from core.domain.ports import QuickCommands, Tool

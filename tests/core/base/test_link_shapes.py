@@ -17,7 +17,8 @@ from adapters.slack.render import (
 )
 from adapters.web.page.render import render
 from core.base.markdown import GrowingMarkdown, Trust, defang, find_addresses
-from core.base.text import clean_text, split_text
+from core.base.splitting import split_text
+from core.base.text import clean_text
 from tests.fakes import linkers
 
 TRUST = Trust(frozenset({"example.com"}), frozenset({"https://mine.test/a?b=c"}))
