@@ -31,7 +31,7 @@ from adapters.web.page.render import to_html
 from bot.logs import Redaction
 from bot.operation_texts import View, format_usage
 from core import voice
-from core.base import markdown, splitting, text
+from core.base import markdown, splitting, text, trust
 from core.base.errors import PonteError
 from core.base.http import HttpAnswer, withhold_secrets
 from core.base.markdown import (
@@ -59,7 +59,7 @@ MAX_COST_IN_RICH_TEXTS = 5
 SMALL_COST_IN_RICH_TEXTS = 0.5
 MEASUREMENTS = 4
 PIECE_CHARACTERS = 20
-TRUST = markdown.Trust(frozenset({"example.com"}))
+TRUST = trust.Trust(frozenset({"example.com"}))
 
 UNITS = [
     "[", "]", "[]", "![", "[a](", "![a](", "[[a](b)", "[a", "](", "[a]: b\n", "[a][b]", "[a](b \"",
@@ -138,7 +138,7 @@ FUNCTIONS: dict[str, Work] = {
     "spans": lambda said: list(splitting.find_code_spans(said)),
     "folded": text.fold_case,
     "markless": escape_markdown,
-    "addresses": markdown.find_addresses,
+    "addresses": trust.find_addresses,
     "tamed links": lambda said: TRUST.sanitize(said),
     "csv": lambda said: encode_table([ExportColumn(said)], [[said]], "csv"),
     "typed command": grammar.parse_command,

@@ -18,12 +18,7 @@ import discord
 from adapters.discord.client import Interaction
 from core.base.commonmark import parse_blocks
 from core.base.i18n import plural, say
-from core.base.markdown import (
-    BREAK,
-    defang_for_discord,
-    encode_everybody_in_addresses,
-    is_too_complex,
-)
+from core.base.markdown import BREAK, is_too_complex
 from core.base.splitting import (
     Fence,
     change_outside_code,
@@ -34,6 +29,7 @@ from core.base.splitting import (
 )
 from core.base.spreadsheets import ExportColumn, encode_table
 from core.base.text import is_number, to_one_line, truncate
+from core.base.trust import defang_for_discord, encode_everybody_in_addresses
 from core.changes.card_rows import INDENT, NO_VALUE, read_rows, tabulate
 from core.chat.approval_notices import (
     APPROVE_ALL,

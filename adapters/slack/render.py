@@ -14,14 +14,9 @@ from urllib.parse import urlsplit
 from adapters.slack import row_blocks
 from adapters.slack.data_blocks import MAX_OF_KIND, build_data_block
 from adapters.slack.row_blocks import CARD_BLOCK, neutralize, neutralize_markdown
+from core.base.growing_markdown import length_before_open_address
 from core.base.i18n import say
-from core.base.markdown import (
-    BREAK,
-    defang,
-    free_stress,
-    length_before_open_address,
-    nest_items,
-)
+from core.base.markdown import BREAK, free_stress, nest_items
 from core.base.splitting import (
     MAX_CHARACTER_SIZE,
     MIN_PART_CHARACTERS,
@@ -32,6 +27,7 @@ from core.base.splitting import (
     split_text,
 )
 from core.base.text import find_character_boundary
+from core.base.trust import defang
 from core.changes.card_rows import MAX_CHANGE_ROWS_SHOWN
 from core.chat.approval_notices import (
     APPROVE_ALL,

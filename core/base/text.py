@@ -1,5 +1,5 @@
-"""Text utilities for untrusted text: cleaning, comparing, cutting. Rows become CSV that a spreadsheet
-does not execute.
+"""Text utilities for untrusted text: cleaning, comparing, cutting. Rows become CSV that a
+spreadsheet does not execute.
 """
 
 from __future__ import annotations

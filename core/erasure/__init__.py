@@ -14,9 +14,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.base.errors import BadInput, NotFound, PonteError
-from core.base.markdown import escape_markdown, show_reason
+from core.base.markdown import escape_markdown
 from core.base.redaction import is_secret_name
 from core.base.text import clip_line
+from core.base.trust import show_reason
 from core.domain.changes import SHOWS_CHANGES_SQL, find_possible_changes, find_shown_changes
 from core.domain.messages import (
     CONTEXT_NAME,

@@ -46,8 +46,8 @@ from core.base.errors import (
     Unstorable,
 )
 from core.base.i18n import say
-from core.base.markdown import Trust
 from core.base.tasks import BackgroundTasks, BoundedDict
+from core.base.trust import Trust
 from core.changes.service import ChangeService
 from core.chat.people import People
 from core.chat.reply import TurnPosts

@@ -31,8 +31,10 @@ from core.base.errors import (
     TooManyRounds,
     Unstorable,
 )
+from core.base.growing_markdown import GrowingMarkdown
 from core.base.i18n import say
 from core.base.tasks import run_together
+from core.base.trust import Trust
 from core.changes.cards import describe_proposals
 from core.changes.service import ChangeService, Proposals
 from core.chat.incoming import FILES_NOT_FIT, describe_unread_kinds
@@ -731,7 +733,7 @@ class TurnTranscript:
         self.opening = quote_spoken(" ".join(filter(None, (i.spoken for i in self.items))))
         """What was understood of voice messages, which stands before the model's text."""
         self._reply = run.reply
-        self._growing, self._cleaning = markdown.GrowingMarkdown(), text.GrowingText()
+        self._growing, self._cleaning = GrowingMarkdown(), text.GrowingText()
 
     @property
     def text(self) -> str:
@@ -776,7 +778,7 @@ class TurnTranscript:
         return {id: each.data for id, each in self.results().items() if each.data}
 
     @property
-    def provenance(self) -> tuple[bool, markdown.Trust]:
+    def provenance(self) -> tuple[bool, Trust]:
         """A pair: whether the thread now contains text from outside, and which links are allowed in
         that case. Every output of a tool counts as text from outside, and so does an answer that
         names sources. The addresses that the model's server itself names as sources are allowed:
@@ -795,7 +797,7 @@ class TurnTranscript:
         return list(dict.fromkeys(line for one in self.outcomes_in_order() for line in one.sources))
 
     @property
-    def answer_provenance(self) -> tuple[bool, markdown.Trust]:
+    def answer_provenance(self) -> tuple[bool, Trust]:
         """`provenance` for the whole answer: the links in its source lines work, too, because
         Ponte's code wrote them. Each source line ends in its link."""
         matches = (_OWN_LINK.search(line) for line in self.source_lines())

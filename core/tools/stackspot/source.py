@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 from core.base.errors import BadInput, Refusal, ToolError
 from core.base.i18n import say
-from core.base.markdown import make_inert
 from core.base.tasks import BoundedDict
 from core.base.text import run_off_loop, to_one_line, truncate_with_note
+from core.base.trust import make_inert
 from core.changes.kinds import Changer, Doing
 from core.commands.quick_commands import Inputs, check_inputs
 from core.domain.changes import Change, Draft, RowCheck, RowWrite
