@@ -33,7 +33,7 @@ from bot.operation_texts import View, format_usage
 from core import voice
 from core.base import markdown, splitting, text, trust
 from core.base.errors import PonteError
-from core.base.http import HttpAnswer, withhold_secrets
+from core.base.http import HttpAnswer
 from core.base.markdown import (
     MAX_BRACKETS,
     MAX_LINES,
@@ -42,6 +42,7 @@ from core.base.markdown import (
     is_too_complex,
 )
 from core.base.redaction import redact
+from core.base.remote_errors import withhold_secrets
 from core.base.spreadsheets import ExportColumn, encode_table
 from core.commands import grammar, quick_commands
 from core.models.answer_reader import GrowingAnswer, remove_thoughts

@@ -44,8 +44,8 @@ from adapters.discord.presence import DiscordSigns
 from adapters.discord.state import Acks, DiscordState, Token
 from adapters.discord.surface import ChannelSurface, ClickSurface, ResponseSurface
 from core.base.errors import Undeliverable
-from core.base.http import Proxies
 from core.base.i18n import say
+from core.base.proxies import Proxies
 from core.chat import incoming
 from core.chat.people import Conversations, People
 from core.chat.reply import GrowingReply

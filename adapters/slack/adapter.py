@@ -38,8 +38,8 @@ from adapters.slack.setup import (
 )
 from adapters.slack.surface import NOT_A_MEMBER, SlackSurface
 from core.base.errors import NotStored, PlatformBusy, SettingsError, Undeliverable
-from core.base.http import Proxies
 from core.base.i18n import say
+from core.base.proxies import Proxies
 from core.base.tasks import BackgroundTasks, BoundedDict, OncePerMinute
 from core.chat import incoming
 from core.chat.people import Conversations, People

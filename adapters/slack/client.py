@@ -24,7 +24,8 @@ import structlog
 
 from adapters.slack.render import Json
 from core.base.errors import NotSent, NotStored, PlatformBusy, SettingsError
-from core.base.http import Proxies, add_proxy, parse_retry_after
+from core.base.fault_bodies import parse_retry_after
+from core.base.proxies import Proxies, add_proxy
 from core.base.tasks import Backoff, BoundedDict, SharedAnswers, retry
 from core.journal.jobs import SharedPace
 

@@ -36,18 +36,15 @@ import structlog
 
 from core.base import http
 from core.base.errors import NoKey
-from core.base.http import (
-    CONNECT_TIMEOUT_SECONDS,
-    MAX_ERROR_BODY_BYTES,
+from core.base.fault_bodies import (
     MAX_PARSED_RETRY_AFTER_SECONDS,
-    PROXY_STATUSES,
-    Proxies,
-    add_proxy,
     parse_fault_body,
     parse_reset,
     parse_retry_after,
 )
+from core.base.http import CONNECT_TIMEOUT_SECONDS, MAX_ERROR_BODY_BYTES, PROXY_STATUSES
 from core.base.json_text import in_whole_characters, make_storable
+from core.base.proxies import Proxies, add_proxy
 from core.base.tasks import Backoff, retry
 
 if TYPE_CHECKING:

@@ -33,7 +33,6 @@ from core.base.errors import (
     UnknownModel,
     WrongKey,
 )
-from core.base.http import ErrorTable, on
 from core.base.i18n import format_number, say
 from core.base.json_text import make_storable
 from core.base.openai import (
@@ -44,6 +43,7 @@ from core.base.openai import (
     ModelServerFault,
     seconds_before_retry,
 )
+from core.base.remote_errors import ErrorTable, on
 from core.base.tasks import Backoff, BoundedDict
 from core.domain.ports import ReadFile
 from core.domain.records import Health, Remote, RoundCompleted, RoundRequest, Thread, ToolSpec

@@ -14,7 +14,7 @@ from adapters.slack.client import REFUSAL_SECONDS, SlackApi
 from adapters.slack.people import GROUPS, SlackPeople
 from bot.stores import SCHEMA
 from core.base.errors import PlatformBusy
-from core.base.http import Proxies
+from core.base.proxies import Proxies
 from core.domain.changes import DisplayName
 from core.domain.messages import Address, Person
 from core.domain.records import PlatformMember

@@ -11,7 +11,7 @@ import pytest
 
 from adapters.slack import people
 from adapters.slack.client import NEEDED_METHODS, REFUSAL_SECONDS, RateLimit, SlackApi, SlackRefused
-from core.base.http import Proxies
+from core.base.proxies import Proxies
 from core.domain.messages import Person
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.memory import NoRows

@@ -17,9 +17,9 @@ from typing import Any
 import structlog
 
 from core.base.errors import NotFound, NotStored, ToolError
-from core.base.http import RemoteError
 from core.base.i18n import plural, say
 from core.base.json_text import parse_arguments
+from core.base.remote_errors import RemoteError
 from core.base.tasks import BoundedDict, cancel_all
 from core.base.text import clean_text, truncate_with_note
 from core.domain.changes import Draft, RowWrite

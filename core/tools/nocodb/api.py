@@ -16,9 +16,8 @@ from typing import Any, Literal, Protocol, TypeVar
 from urllib.parse import quote, urlsplit
 
 from core.base.errors import WriteUnsure
+from core.base.fault_bodies import parse_retry_after
 from core.base.http import (
-    SERVER_ERRORS,
-    ErrorTable,
     HttpAnswer,
     HttpClient,
     HttpDown,
@@ -26,9 +25,12 @@ from core.base.http import (
     HttpTimeout,
     HttpTooLarge,
     HttpUnreadable,
+)
+from core.base.remote_errors import (
+    SERVER_ERRORS,
+    ErrorTable,
     RemoteError,
     on,
-    parse_retry_after,
     was_sent,
     withhold_secrets,
 )

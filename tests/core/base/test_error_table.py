@@ -7,18 +7,9 @@ from typing import Any
 import pytest
 
 from core.base.errors import NoQuota
-from core.base.http import (
-    SERVER_ERRORS,
-    ErrorTable,
-    HttpAnswer,
-    HttpDown,
-    HttpError,
-    HttpTimeout,
-    RemoteError,
-    on,
-    was_sent,
-)
+from core.base.http import HttpAnswer, HttpDown, HttpError, HttpTimeout
 from core.base.openai import ModelServerFault
+from core.base.remote_errors import SERVER_ERRORS, ErrorTable, RemoteError, on, was_sent
 from core.models import model_server as server
 from core.tools.code.hosted import HOSTED_ERRORS
 from core.tools.nocodb import api, bridge_api
