@@ -10,8 +10,8 @@ ERRORS = ErrorTable(
 )
 
 The first matching row counts, so put special cases above general ones. The last row has no
-condition. A failure is an `HttpError`, a `ModelServerFault` of `core/base/openai.py`, or an
-error of a platform's SDK that has a `status`.
+condition. A failure is an `HttpError`, a `ModelServerFault`, or an error of a platform's SDK that
+has a `status`.
 """
 
 from __future__ import annotations

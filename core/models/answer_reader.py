@@ -48,15 +48,8 @@ from functools import lru_cache
 from typing import Any, Literal
 
 from core.base.json_text import PieceJoiner
-from core.base.openai import (
-    MAX_ID_CHARACTERS,
-    Json,
-    ModelServerFault,
-    read_id,
-    read_list,
-    read_object,
-    read_word,
-)
+from core.base.model_faults import ModelServerFault
+from core.base.openai import MAX_ID_CHARACTERS, Json, read_id, read_list, read_object, read_word
 from core.domain.messages import Item, Usage
 from core.domain.records import ModelEvent, ResponseStarted, TextDelta, TextWithdrawn
 from core.models.written_calls import (

@@ -18,14 +18,8 @@ from typing import Any, Literal
 
 from core.base.errors import TooLong
 from core.base.i18n import format_number, say
-from core.base.openai import (
-    Json,
-    ModelServerClient,
-    ModelServerFault,
-    read_list,
-    read_object,
-    read_word,
-)
+from core.base.model_faults import ModelServerFault
+from core.base.openai import Json, ModelServerClient, read_list, read_object, read_word
 from core.base.text import compose_letters
 from core.domain.messages import CONTEXT_NAME, Item
 from core.domain.records import RoundRequest, ToolSpec

@@ -17,7 +17,8 @@ from typing import Literal
 import structlog
 
 from core.base.errors import PonteError
-from core.base.openai import Json, ModelServerFault, read_id, read_object
+from core.base.model_faults import ModelServerFault
+from core.base.openai import Json, read_id, read_object
 from core.base.tasks import Backoff
 from core.domain.messages import Item
 from core.domain.records import (

@@ -35,12 +35,12 @@ from core.base.errors import (
 )
 from core.base.i18n import format_number, say
 from core.base.json_text import make_storable
+from core.base.model_faults import ModelServerFault
 from core.base.openai import (
     REQUEST_TIMEOUT_SECONDS,
     SIGN_OF_LIFE,
     Json,
     ModelServerClient,
-    ModelServerFault,
     seconds_before_retry,
 )
 from core.base.remote_errors import ErrorTable, on

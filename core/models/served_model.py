@@ -22,7 +22,8 @@ import structlog
 
 from core.base.errors import ModelDown, ModelError, NoKey, PonteError, UnknownModel
 from core.base.i18n import format_number, say
-from core.base.openai import ModelServerClient, ModelServerFault, read_id, read_objects
+from core.base.model_faults import ModelServerFault
+from core.base.openai import ModelServerClient, read_id, read_objects
 from core.domain.messages import Item, Person, Usage
 from core.domain.ports import Model, ReadFile
 from core.domain.records import (

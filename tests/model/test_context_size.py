@@ -11,7 +11,8 @@ import pytest
 from aiohttp import web
 
 from core.base.errors import TooLong
-from core.base.openai import ModelServerClient, ModelServerFault
+from core.base.model_faults import ModelServerFault
+from core.base.openai import ModelServerClient
 from core.domain.messages import Item, Person
 from core.domain.records import RoundRequest, Thread, ToolSpec
 from core.models import context_size

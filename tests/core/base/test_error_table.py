@@ -8,7 +8,7 @@ import pytest
 
 from core.base.errors import NoQuota
 from core.base.http import HttpAnswer, HttpDown, HttpError, HttpTimeout
-from core.base.openai import ModelServerFault
+from core.base.model_faults import ModelServerFault
 from core.base.remote_errors import SERVER_ERRORS, ErrorTable, RemoteError, on, was_sent
 from core.models import model_server as server
 from core.tools.code.hosted import HOSTED_ERRORS
