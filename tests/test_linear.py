@@ -45,7 +45,7 @@ from core.base.redaction import redact
 from core.base.remote_errors import withhold_secrets
 from core.base.spreadsheets import ExportColumn, encode_table
 from core.commands import grammar, quick_commands
-from core.models.answer_reader import GrowingAnswer, remove_thoughts
+from core.models.thoughts import GrowingAnswer, remove_thoughts
 from core.people.rules import matches_pattern
 from core.tools.code import hosted
 from core.tools.code import hosted_api as hosted_response

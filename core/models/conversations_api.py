@@ -29,7 +29,7 @@ from core.domain.records import (
     RoundRequest,
     TextWithdrawn,
 )
-from core.models.answer_reader import ModelAnswer, remove_thoughts
+from core.models.answer_reader import ModelAnswer
 from core.models.model_input import (
     TOOL_FILES_NOTE,
     estimate_max_tokens,
@@ -60,6 +60,7 @@ from core.models.own_history import (
     has_other_speakers,
     read_response,
 )
+from core.models.thoughts import remove_thoughts
 
 log = structlog.get_logger("model")
 LOCK_BACKOFF = Backoff(1.0)
