@@ -37,6 +37,7 @@ from core.domain.messages import (
     Progress,
     ReplyTo,
 )
+from core.domain.model_rounds import ModelEvent, RoundRequest, ToolSpec
 from core.domain.records import (
     ALL_CONVERSATIONS,
     Action,
@@ -44,14 +45,11 @@ from core.domain.records import (
     ConversationArea,
     Effect,
     Health,
-    ModelEvent,
     Outcome,
     QuickCommand,
     Receipt,
     Remote,
-    RoundRequest,
     ToolContext,
-    ToolSpec,
     Turn,
     Viewer,
 )

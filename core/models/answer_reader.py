@@ -39,7 +39,7 @@ from core.base.json_text import PieceJoiner
 from core.base.model_faults import ModelServerFault
 from core.base.openai import MAX_ID_CHARACTERS, Json, read_id, read_list, read_object, read_word
 from core.domain.messages import Item, Usage
-from core.domain.records import ModelEvent, ResponseStarted, TextDelta, TextWithdrawn
+from core.domain.model_rounds import ModelEvent, ResponseStarted, TextDelta, TextWithdrawn
 from core.models.thoughts import GrowingAnswer, read_whole, remove_cut_mark, remove_thoughts
 from core.models.written_calls import read_bare_calls, read_written_calls
 from core.money.usage import parse_usage

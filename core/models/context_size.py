@@ -22,7 +22,7 @@ from core.base.model_faults import ModelServerFault
 from core.base.openai import Json, ModelServerClient, read_list, read_object, read_word
 from core.base.text import compose_letters
 from core.domain.messages import CONTEXT_NAME, Item
-from core.domain.records import RoundRequest, ToolSpec
+from core.domain.model_rounds import RoundRequest, ToolSpec
 from core.models.model_input import (
     LEFT_OUT_NOTE,
     count_tokens,

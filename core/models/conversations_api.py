@@ -21,14 +21,14 @@ from core.base.model_faults import ModelServerFault
 from core.base.openai import Json, read_id, read_object
 from core.base.tasks import Backoff
 from core.domain.messages import Item
-from core.domain.records import (
+from core.domain.model_rounds import (
     ModelEvent,
-    Remote,
     RemoteStored,
     ResponseStarted,
     RoundRequest,
     TextWithdrawn,
 )
+from core.domain.records import Remote
 from core.models.answer_reader import ModelAnswer
 from core.models.model_input import (
     TOOL_FILES_NOTE,

@@ -32,6 +32,7 @@ from core.base.json_text import (
     parse_json,
 )
 from core.domain.messages import Message, Usage
+from core.domain.model_rounds import ToolSpec
 from core.domain.ports import Tool, ToolSource
 from core.domain.records import (
     RIGHT_OF_EFFECT,
@@ -41,7 +42,6 @@ from core.domain.records import (
     Outcome,
     PlaceRights,
     ToolContext,
-    ToolSpec,
     Viewer,
 )
 from core.money.usage import PaidRun

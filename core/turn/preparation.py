@@ -15,8 +15,9 @@ from core.chat.incoming import describe_unread
 from core.chat.people import People
 from core.commands import grammar
 from core.domain.messages import Answer, File, Item, Progress
+from core.domain.model_rounds import RoundRequest
 from core.domain.ports import Model, Platforms, QuickCommands, Tool
-from core.domain.records import PlaceRights, Provenance, RoundRequest
+from core.domain.records import PlaceRights, Provenance
 from core.money.allowances import AllowanceCount, Grant
 from core.tools.code.source import CodeRunner
 from core.tools.tool import Toolbox, offered_tools

@@ -41,6 +41,14 @@ from core.chat.incoming import FILES_NOT_FIT, describe_unread_kinds
 from core.chat.people import People
 from core.domain.changes import Draft
 from core.domain.messages import Answer, Card, File, Item, Progress, file_kind
+from core.domain.model_rounds import (
+    RemoteStored,
+    ResponseStarted,
+    RoundCompleted,
+    RoundRequest,
+    TextDelta,
+    TextWithdrawn,
+)
 from core.domain.ports import NO_STEP, Tool
 from core.domain.records import (
     INTERRUPTED_TEXT,
@@ -48,13 +56,7 @@ from core.domain.records import (
     Effect,
     Outcome,
     Remote,
-    RemoteStored,
-    ResponseStarted,
-    RoundCompleted,
     RoundOutput,
-    RoundRequest,
-    TextDelta,
-    TextWithdrawn,
     ToolCall,
     ToolContext,
     Viewer,

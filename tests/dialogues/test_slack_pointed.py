@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.records import RoundRequest
+from core.domain.model_rounds import RoundRequest
 from tests.fakes.models import EchoModel
 from tests.fakes.slack import Json, Post, SlackChannel
 from tests.slack.bot import Setting, Workplace, workplace

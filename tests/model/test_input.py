@@ -20,7 +20,8 @@ from core.domain.messages import (
     Person,
     ReplyTo,
 )
-from core.domain.records import Thread, ToolSpec
+from core.domain.model_rounds import ToolSpec
+from core.domain.records import Thread
 from core.models.model_input import estimate_max_tokens, user_text
 from core.models.served_model import Level
 from core.money.allowances import MAX_DOCUMENT_TOKENS

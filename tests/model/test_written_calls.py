@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from core.base.errors import ModelError
-from core.domain.records import TextDelta
+from core.domain.model_rounds import TextDelta
 from core.models.answer_reader import AnswerReader
 from core.models.served_model import Level
 from core.models.thoughts import GrowingAnswer

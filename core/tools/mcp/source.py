@@ -24,8 +24,9 @@ from core.base.tasks import BoundedDict, cancel_all
 from core.base.text import clean_text, truncate_with_note
 from core.domain.changes import Draft, RowWrite
 from core.domain.messages import File
+from core.domain.model_rounds import ToolSpec
 from core.domain.ports import Tool
-from core.domain.records import Effect, Health, Outcome, ToolContext, ToolSpec
+from core.domain.records import Effect, Health, Outcome, ToolContext
 from core.integrations import CHECK_TIMEOUT_SECONDS, IntegrationDependencies
 from core.tools.mcp import (
     CARRIES_ROWS,
