@@ -21,7 +21,8 @@ import structlog
 
 from benchmarks.process import proportional, resident
 from core.base.proxies import Proxies
-from core.domain.records import Outcome, Viewer
+from core.domain.records import Outcome
+from core.domain.rights import Viewer
 from core.journal.kernels import KernelRows
 from core.tools.code.environment import PythonEnvironment, environments_folder
 from core.tools.code.local import Kernels, LocalBackend

@@ -17,7 +17,8 @@ from core.changes.cards import ChangeViews
 from core.domain.changes import ChangeForm, Overview, PendingRequests, ScheduleLine
 from core.domain.messages import Address, Card, Person
 from core.domain.ports import QuickCommands
-from core.domain.records import Health, QuickCommand, Viewer
+from core.domain.records import Health, QuickCommand
+from core.domain.rights import Viewer
 from core.money.budget import Budget
 from core.observability import metrics
 from core.people.policy import Policy

@@ -36,7 +36,7 @@ from core.chat.message_links import (
     read_links,
 )
 from core.domain.messages import Attachment, Message, PlaceMessage, Quote, ReplyTo, turn_id
-from core.domain.records import PlatformMember
+from core.domain.rights import PlatformMember
 from core.journal.journal import Journal
 
 ROOT_CHARACTERS = 4000

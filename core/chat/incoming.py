@@ -54,7 +54,8 @@ from core.domain.messages import (
     too_large,
 )
 from core.domain.ports import Files, Inbox, StatusBoard
-from core.domain.records import Action, Health, QuickCommand, Receipt
+from core.domain.records import Health, QuickCommand, Receipt
+from core.domain.rights import Action
 from core.feedback.votes import Press
 from core.observability import metrics
 from core.people.policy import Policy

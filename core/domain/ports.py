@@ -40,10 +40,8 @@ from core.domain.messages import (
 from core.domain.model_rounds import ModelEvent, RoundRequest, ToolSpec
 from core.domain.records import (
     ALL_CONVERSATIONS,
-    Action,
     AmendResult,
     ConversationArea,
-    Effect,
     Health,
     Outcome,
     QuickCommand,
@@ -51,8 +49,8 @@ from core.domain.records import (
     Remote,
     ToolContext,
     Turn,
-    Viewer,
 )
+from core.domain.rights import Action, Effect, Viewer
 from core.domain.rows import Placed
 
 TransactionStep = Callable[[Any], None]

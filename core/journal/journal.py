@@ -23,7 +23,6 @@ from core.domain.records import (
     FINAL_STATES,
     ConversationArea,
     ForgetResult,
-    Need,
     Outcome,
     Provenance,
     RecordedMessage,
@@ -35,6 +34,7 @@ from core.domain.records import (
     TurnState,
     TurnSummary,
 )
+from core.domain.rights import Need
 from core.journal import threads
 from core.journal.threads import SqlThreads
 from core.journal.turn_rows import IS_OPEN, read_items, read_turn, turn_begun_by_fetch

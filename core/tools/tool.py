@@ -34,16 +34,8 @@ from core.base.json_text import (
 from core.domain.messages import Message, Usage
 from core.domain.model_rounds import ToolSpec
 from core.domain.ports import Tool, ToolSource
-from core.domain.records import (
-    RIGHT_OF_EFFECT,
-    Action,
-    Effect,
-    Health,
-    Outcome,
-    PlaceRights,
-    ToolContext,
-    Viewer,
-)
+from core.domain.records import Health, Outcome, ToolContext
+from core.domain.rights import RIGHT_OF_EFFECT, Action, Effect, PlaceRights, Viewer
 from core.money.usage import PaidRun
 
 TABLE_TOOLS_PREFIX = "nocodb_"

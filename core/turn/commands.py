@@ -36,7 +36,8 @@ from core.commands.quick_commands import check_inputs, render_result
 from core.domain.changes import MAX_REASON_CHARACTERS, ApprovalNotice, Change, DecisionRequest
 from core.domain.messages import Address, Answer, ChangeAction, Person, Progress, Usage
 from core.domain.ports import StatusBoard
-from core.domain.records import Action, Outcome, PlaceRights, ToolCall, Turn, UsageTotal
+from core.domain.records import Outcome, ToolCall, Turn, UsageTotal
+from core.domain.rights import Action, PlaceRights
 from core.journal.journal import Journal
 from core.money.allowances import describe_estimates, describe_usage_notes
 from core.money.usage import PaidRun

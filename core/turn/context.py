@@ -16,8 +16,6 @@ from core.chat.people import Conversations
 from core.domain.messages import Answer, Attachment, File, Item, Message, Progress
 from core.domain.ports import FetchAttachment
 from core.domain.records import (
-    Need,
-    PlaceRights,
     Provenance,
     Remote,
     Thread,
@@ -25,8 +23,8 @@ from core.domain.records import (
     ToolContext,
     Turn,
     TurnControls,
-    Viewer,
 )
+from core.domain.rights import Need, PlaceRights, Viewer
 from core.people.policy import ANY_TABLE
 from core.turn.preface import zone_of
 

@@ -17,7 +17,8 @@ from core.commands import grammar
 from core.domain.messages import Answer, File, Item, Progress
 from core.domain.model_rounds import RoundRequest
 from core.domain.ports import Model, Platforms, QuickCommands, Tool
-from core.domain.records import PlaceRights, Provenance
+from core.domain.records import Provenance
+from core.domain.rights import PlaceRights
 from core.money.allowances import AllowanceCount, Grant
 from core.tools.code.source import CodeRunner
 from core.tools.tool import Toolbox, offered_tools

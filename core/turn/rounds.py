@@ -52,15 +52,13 @@ from core.domain.model_rounds import (
 from core.domain.ports import NO_STEP, Tool
 from core.domain.records import (
     INTERRUPTED_TEXT,
-    RIGHT_OF_EFFECT,
-    Effect,
     Outcome,
     Remote,
     RoundOutput,
     ToolCall,
     ToolContext,
-    Viewer,
 )
+from core.domain.rights import RIGHT_OF_EFFECT, Effect, Viewer
 from core.domain.rows import Chart, Placed, RowsResult, place_results
 from core.observability import metrics, tracing
 from core.people.audit import audit_step

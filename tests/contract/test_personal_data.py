@@ -28,7 +28,8 @@ from core.domain.changes import (
     new_change_id,
 )
 from core.domain.messages import Address, Answer, Card, Item, Message, Person, Quote, Usage
-from core.domain.records import Outcome, PlatformMember, Remote, RoundOutput, ToolCall, Turn
+from core.domain.records import Outcome, Remote, RoundOutput, ToolCall, Turn
+from core.domain.rights import PlatformMember
 from core.erasure import (
     FORGOTTEN_PERSON,
     AmbiguousPerson,

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 
 from core.domain.messages import Item, Person, Quote, Reading, Usage
-from core.domain.records import Outcome, PlatformMember, Remote, RoundOutput, Thread, ToolCall, Turn
+from core.domain.records import Outcome, Remote, RoundOutput, Thread, ToolCall, Turn
+from core.domain.rights import PlatformMember
 from core.journal.threads import erase_readings, find_record, store_record
 from core.people.directory import SqlDirectory
 from core.store.database import select_value

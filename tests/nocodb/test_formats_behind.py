@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from core.base.i18n import use_locale
-from core.domain.records import Viewer
+from core.domain.rights import Viewer
 from core.tools.nocodb.api import NamedTable, NocoBase, NocoError, NocoRecord, TableId
 from core.tools.nocodb.read import build_table
 from core.tools.nocodb.schema import Schemas

@@ -11,7 +11,7 @@ import pytest
 
 from core.base.errors import ToolError
 from core.changes.approval import TableRule, TableRules
-from core.domain.records import Viewer
+from core.domain.rights import Viewer
 from core.tools.nocodb.api import NocoApi, NocoRecord, TableApi
 from core.tools.nocodb.fieldtypes import Field, format_display_row
 from core.tools.nocodb.schema import Schemas

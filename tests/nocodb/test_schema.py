@@ -9,7 +9,7 @@ import pytest
 
 from core.base.http import HttpClient
 from core.changes.approval import TableRule, TableRules
-from core.domain.records import Viewer
+from core.domain.rights import Viewer
 from core.tools.nocodb.api import NocoApi, NocoError, PageQuery
 from core.tools.nocodb.fieldtypes import Field
 from core.tools.nocodb.schema import (

@@ -21,7 +21,8 @@ from core.base.text import to_one_line
 from core.changes.kinds import Kind
 from core.domain.changes import Change, Draft, FormField, RowCheck, RowWrite
 from core.domain.ports import QuickCommands, Tool
-from core.domain.records import RIGHT_OF_EFFECT, Effect, Health, Viewer
+from core.domain.records import Health
+from core.domain.rights import RIGHT_OF_EFFECT, Effect, Viewer
 from core.integrations import (
     IntegrationDependencies,
     OperatorConfig,

@@ -26,7 +26,8 @@ from core.domain.changes import Draft, RowWrite
 from core.domain.messages import File
 from core.domain.model_rounds import ToolSpec
 from core.domain.ports import Tool
-from core.domain.records import Effect, Health, Outcome, ToolContext
+from core.domain.records import Health, Outcome, ToolContext
+from core.domain.rights import Effect
 from core.integrations import CHECK_TIMEOUT_SECONDS, IntegrationDependencies
 from core.tools.mcp import (
     CARRIES_ROWS,

@@ -28,7 +28,8 @@ from core.domain.changes import (
     FormField,
 )
 from core.domain.ports import QuickCommands
-from core.domain.records import NOTE_TEMPLATE, Health, Viewer
+from core.domain.records import NOTE_TEMPLATE, Health
+from core.domain.rights import Viewer
 from core.integrations import (
     CHECK_TIMEOUT_SECONDS,
     IntegrationDependencies,

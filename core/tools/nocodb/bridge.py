@@ -28,7 +28,8 @@ from core.changes.card_rows import hides_address
 from core.changes.kinds import Changer
 from core.domain.changes import Change, Draft, Row
 from core.domain.ports import Tool
-from core.domain.records import Action, Effect, Health, ToolContext, Viewer
+from core.domain.records import Health, ToolContext
+from core.domain.rights import Action, Effect, Viewer
 from core.people.policy import ANY_TABLE
 from core.tools.nocodb.api import MAX_ROWS_PER_WRITE, READ_PAUSES_SECONDS, NamedTable, TableId
 from core.tools.nocodb.bridge_api import (

@@ -22,7 +22,8 @@ from core.base.text import compose_letters, fold_case, to_one_line
 from core.changes.kinds import Changer
 from core.domain.changes import MAX_PROPOSAL_ROWS, Change, Draft, RowWrite
 from core.domain.ports import Tool
-from core.domain.records import ContextFiles, Outcome, ToolContext, Viewer
+from core.domain.records import ContextFiles, Outcome, ToolContext
+from core.domain.rights import Viewer
 from core.tools.nocodb.api import Ids, NocoError, TableApi
 from core.tools.nocodb.driver import LinkableRow, RestDriver, RowImage, TableDriver, TableSchema
 from core.tools.nocodb.fieldtypes import (

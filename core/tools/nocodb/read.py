@@ -25,7 +25,8 @@ from core.base.tasks import run_together
 from core.base.text import clean_text, fold_case, safe_file_name, truncate
 from core.base.value_formats import NUMBER_KINDS, fix_places, format_kind
 from core.domain.messages import Attachment, File, too_large
-from core.domain.records import Outcome, ToolContext, Viewer
+from core.domain.records import Outcome, ToolContext
+from core.domain.rights import Viewer
 from core.domain.rows import RowColumn, RowsResult, Value
 from core.tools.nocodb.api import (
     MAX_PAGE_ROWS,

@@ -25,7 +25,8 @@ from core.base.value_formats import parse_number
 from core.changes.approval import NO_TABLE_RULES, TableRulesConfig
 from core.domain.changes import SAMPLE_APPLIER
 from core.domain.ports import SAMPLE_TABLES_PHRASE, Tool
-from core.domain.records import Health, Viewer
+from core.domain.records import Health
+from core.domain.rights import Viewer
 from core.integrations import describe_read_error
 from core.tools.nocodb.api import (
     Aggregates,

@@ -19,7 +19,8 @@ from core.changes.kinds import Changer, Doing
 from core.commands.quick_commands import Inputs, check_inputs
 from core.domain.changes import Change, Draft, RowCheck, RowWrite
 from core.domain.ports import QuickCommands, Tool
-from core.domain.records import Effect, Health, Outcome, QuickCommand, ToolContext, Viewer
+from core.domain.records import Health, Outcome, QuickCommand, ToolContext
+from core.domain.rights import Effect, Viewer
 from core.money.usage import PaidRun
 from core.tools.stackspot.api import StackSpotError, StillRunning, derive_ulid
 from core.tools.stackspot.client import (

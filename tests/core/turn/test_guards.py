@@ -18,7 +18,8 @@ from core.chat.people import People
 from core.domain.messages import Item
 from core.domain.model_rounds import RoundCompleted
 from core.domain.ports import Tool
-from core.domain.records import Effect, Outcome, ToolCall, Verdict
+from core.domain.records import Outcome, ToolCall
+from core.domain.rights import Effect, Verdict
 from core.money.usage import PaidRun
 from core.tools.tool import FunctionTool
 from core.turn.guards import GUARDS, Guards

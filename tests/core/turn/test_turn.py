@@ -25,7 +25,8 @@ from core.domain.model_rounds import (
     TextWithdrawn,
 )
 from core.domain.ports import Model, Tool
-from core.domain.records import Effect, Outcome, RoundOutput, ToolCall, ToolContext, Turn
+from core.domain.records import Outcome, RoundOutput, ToolCall, ToolContext, Turn
+from core.domain.rights import Effect
 from core.money.allowances import MAX_OUTPUT_TOKENS, Allowance
 from core.money.budget import SqlReservation
 from core.money.usage import NANODOLLARS_PER_DOLLAR, PaidRun, Price, Prices
