@@ -40,8 +40,9 @@ from core.domain.ports import TurnHandler
 from core.domain.records import FINAL_STATES, Health
 from core.journal.kernels import KernelRows, SharedKernelRows
 from core.journal.procrastinate_adapter import QueueWorkers
+from core.journal.turn_queue import Places, Sender
 from core.journal.turn_rows import OPEN_STATE_LIST
-from core.journal.turn_runner import CRASHES_BEFORE_ALONE, Places, Sender, TurnExecutor
+from core.journal.turn_runner import CRASHES_BEFORE_ALONE, TurnExecutor
 from core.store import processes
 from core.store.database import (
     Database,

@@ -6,12 +6,12 @@ After a release, a function that changes also needs a migration (`core/store/sch
 
 from __future__ import annotations
 
-from core.journal.turn_rows import IS_OPEN_TURN, SENDER_KEY
-from core.journal.turn_runner import (
+from core.journal.turn_queue import (
     MAX_OVERTAKING_MESSAGES,
     MAX_PERSON_TURNS_IN_CHANNEL,
     POSITIONS_PER_ROUND,
 )
+from core.journal.turn_rows import IS_OPEN_TURN, SENDER_KEY
 from core.store.schema import LOCK_KEY
 
 _BY_INDEX = """SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
