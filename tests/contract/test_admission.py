@@ -9,8 +9,7 @@ import pytest
 
 from core.base.errors import NotStored
 from core.domain.messages import Address, Message, Person
-from core.journal import jobs, turn_runner
-from core.journal import jobs as stalled_turns
+from core.journal import jobs, takeover, turn_runner
 from core.journal.kernels import SharedKernelRows
 from core.people.policy import Policy
 from core.turn import origins as admission
@@ -55,8 +54,8 @@ class Registrar(Policy):
 @pytest.fixture
 def registrar(stores: Embedded, monkeypatch: pytest.MonkeyPatch) -> Registrar:
     monkeypatch.setattr(jobs, "ADMISSION_WAIT_SECONDS", 0.02)
-    monkeypatch.setattr(stalled_turns, "FIRST_POSTPONED_SECONDS", 0.05)
-    monkeypatch.setattr(stalled_turns, "MAX_POSTPONED_SECONDS", 0.1)
+    monkeypatch.setattr(takeover, "FIRST_POSTPONED_SECONDS", 0.05)
+    monkeypatch.setattr(takeover, "MAX_POSTPONED_SECONDS", 0.1)
     match = Registrar()
     stores.inbox.set_admission(Admission(stores.inbox.find_unstarted, match).admit)
     return match
@@ -132,7 +131,7 @@ async def test_a_database_that_fails_during_the_look_up_holds_up_no_turn(
         return None
 
     on_postgres.inbox.set_admission(fail)
-    monkeypatch.setattr(jobs, "hand_over", fail_to_hand_over)
+    monkeypatch.setattr(takeover, "hand_over", fail_to_hand_over)
     monkeypatch.setattr(on_postgres.jobs, "_has_kernels", True)
     await SharedKernelRows(on_postgres.database, "another", tell).record_start("thread")
     worker = Worker(on_postgres).start()
