@@ -204,7 +204,7 @@ CREATE TRIGGER changes_asked AFTER INSERT ON changes FOR EACH ROW
 
 Only a turn that may begin has a job. It must be the first unfinished turn of its conversation, and
 its person must have fewer than MAX_PERSON_TURNS_IN_CHANNEL turns with a job in its channel. The
-column `position` orders the turns (core/journal/turn_runner.py); the job's priority is `-position`.
+column `position` orders the turns (core/journal/turn_queue.py); the job's priority is `-position`.
 
 - `ponte_lock` locks a conversation, or another key, until the transaction ends. `ponte_try_lock`
   returns whether it could, without waiting. A function in plpgsql keeps its plan; one in sql is

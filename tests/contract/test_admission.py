@@ -131,7 +131,7 @@ async def test_a_database_that_fails_during_the_look_up_holds_up_no_turn(
         return None
 
     on_postgres.inbox.set_admission(fail)
-    monkeypatch.setattr(takeover, "hand_over", fail_to_hand_over)
+    monkeypatch.setattr(jobs, "hand_over", fail_to_hand_over)
     monkeypatch.setattr(on_postgres.jobs, "_has_kernels", True)
     await SharedKernelRows(on_postgres.database, "another", tell).record_start("thread")
     worker = Worker(on_postgres).start()
