@@ -32,7 +32,7 @@ from core.domain.messages import (
 )
 from core.domain.records import FINAL_STATES
 from core.journal.threads import erase_readings, find_record, store_record
-from core.money import budget
+from core.money import settlement
 from core.people.rules import OIDC_PLATFORM
 from core.store.database import (
     Database,
@@ -409,7 +409,7 @@ class SqlPersonalData(SqlStore):
             raise StillApplying
         # Money that is reserved for turns of theirs would otherwise stay reserved.
         for seq in sorted(work.select_ids("SELECT seq FROM holds WHERE person = :one")):
-            budget.settle_holds(connection, seq)
+            settlement.settle_holds(connection, seq)
         _remove_from_other_texts(work)
         _clear_records(work)
         # Objects on the model's server with the person's data are erased later. A shared
