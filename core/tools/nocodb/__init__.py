@@ -175,7 +175,8 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         """Return what NocoDB or the bridge reports about itself, for `ponte doctor`. Raise
         PonteError if it does not respond, or if a rule names a table that does not exist."""
         # Loaded only if NocoDB is connected.
-        from core.tools.nocodb.api import NocoApi, NocoError
+        from core.tools.nocodb.api import NocoApi
+        from core.tools.nocodb.api_errors import NocoError
         from core.tools.nocodb.bridge import list_table_names
         from core.tools.nocodb.bridge_api import BridgeApi
         from core.tools.nocodb.schema import Schemas, ids_and_titles

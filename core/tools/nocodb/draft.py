@@ -24,7 +24,8 @@ from core.domain.changes import MAX_PROPOSAL_ROWS, Change, Draft, RowWrite
 from core.domain.ports import Tool
 from core.domain.records import ContextFiles, Outcome, ToolContext
 from core.domain.rights import Viewer
-from core.tools.nocodb.api import Ids, NocoError, TableApi
+from core.tools.nocodb.api import Ids, TableApi
+from core.tools.nocodb.api_errors import NocoError
 from core.tools.nocodb.driver import LinkableRow, RestDriver, RowImage, TableDriver, TableSchema
 from core.tools.nocodb.fieldtypes import (
     Field,

@@ -22,13 +22,13 @@ from core.tools.nocodb.api import (
     MAX_LINKS_PER_WRITE,
     MAX_ROWS_PER_WRITE,
     Ids,
-    NocoError,
     NocoRecord,
     PageQuery,
     SortField,
     TableApi,
     TableId,
 )
+from core.tools.nocodb.api_errors import NocoError
 from core.tools.nocodb.fieldtypes import (
     LINK_CELL_LIMITS,
     Field,

@@ -30,13 +30,13 @@ from core.domain.rights import Viewer
 from core.domain.rows import RowColumn, RowsResult, Value
 from core.tools.nocodb.api import (
     MAX_PAGE_ROWS,
-    NocoError,
     NocoRecord,
     PageQuery,
     RecordPage,
     SortField,
     TableApi,
 )
+from core.tools.nocodb.api_errors import NocoError
 from core.tools.nocodb.fieldtypes import (
     MAX_CELL_CHARACTERS,
     Field,

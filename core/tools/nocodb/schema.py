@@ -19,7 +19,8 @@ from core.base.text import clean_text, find_character_boundary, fold_case, fold_
 from core.changes.approval import NO_TABLE_RULES, TableRulesConfig
 from core.domain.records import ASK_IF_NONE_FITS, ToolContext
 from core.domain.rights import Viewer
-from core.tools.nocodb.api import Json, NamedTable, NocoBase, NocoError, Records, TableApi, TableId
+from core.tools.nocodb.api import Json, NamedTable, NocoBase, Records, TableApi, TableId
+from core.tools.nocodb.api_errors import NocoError
 from core.tools.nocodb.fieldtypes import Field, build_format, describe_unit, format_label
 from core.tools.tool import FunctionTool
 

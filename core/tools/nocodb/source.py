@@ -21,11 +21,11 @@ from core.tools.nocodb.api import (
     FieldAggregate,
     NamedTable,
     NocoApi,
-    NocoError,
     PageQuery,
     TableApi,
     TableId,
 )
+from core.tools.nocodb.api_errors import NocoError
 from core.tools.nocodb.charts import chart
 from core.tools.nocodb.draft import WriteTools
 from core.tools.nocodb.driver import APPLYING_PAUSES_SECONDS, RestDriver, TableDriver

@@ -32,7 +32,8 @@ from core.domain.ports import Tool
 from core.domain.records import Outcome, ToolContext
 from core.domain.rows import RowColumn, RowsResult, Value
 from core.tools.nocodb import fieldtypes
-from core.tools.nocodb.api import FieldAggregate, Json, NocoError, NocoRecord, TableApi
+from core.tools.nocodb.api import FieldAggregate, Json, NocoRecord, TableApi
+from core.tools.nocodb.api_errors import NocoError
 from core.tools.nocodb.fieldtypes import Field, format_label, format_moment
 from core.tools.nocodb.filters import FILTER_GUIDE, LooseFilters, Match, RowSelection
 from core.tools.nocodb.read import (

@@ -33,13 +33,13 @@ from core.tools.nocodb.api import (
     Json,
     NamedTable,
     NocoBase,
-    NocoError,
     NocoRecord,
     PageQuery,
     RecordPage,
     Records,
     TableId,
 )
+from core.tools.nocodb.api_errors import NocoError
 from core.tools.nocodb.driver import RestDriver, TableSchema
 from core.tools.nocodb.source import BaseOverview, TableSource
 from core.tools.sample import SAMPLE_SENTENCE, may_use_sample
