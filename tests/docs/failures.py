@@ -23,7 +23,8 @@ TOLD = frozenset(
         "core/chat/incoming.py", "core/turn/run.py", "core/base/http.py",
         "core/people/policy.py", "core/people/rules.py", "core/tools/code/local.py",
         "core/tools/code/environment.py", "core/tools/code/sandbox/sandbox.py",
-        "core/tools/nocodb/api.py", "core/tools/nocodb/api_errors.py", "core/tools/nocodb/bridge.py",
+        "core/tools/nocodb/api.py", "core/tools/nocodb/api_errors.py",
+        "core/tools/nocodb/bridge.py", "core/tools/nocodb/bridge_driver.py",
         "core/tools/nocodb/bridge_api.py", "core/tools/stackspot/api.py",
         "core/tools/stackspot/client.py", "core/tools/stackspot/source.py",
     }
