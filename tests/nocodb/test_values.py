@@ -15,7 +15,8 @@ from core.base.i18n import use_locale
 from core.base.redaction import redact
 from core.domain.messages import Person
 from core.tools.nocodb.api import NocoApi, NocoRecord
-from core.tools.nocodb.fieldtypes import Field, export_row, format_display_row, format_row
+from core.tools.nocodb.cells import export_row, format_display_row, format_row
+from core.tools.nocodb.fieldtypes import Field
 from core.tools.nocodb.read import (
     SelectedRows,
     TableQuestion,

@@ -22,7 +22,7 @@ from core.base.errors import ToolError
 from core.base.i18n import say
 from core.base.text import compose_letters, fold_case, fold_to_letters, to_one_line
 from core.base.value_formats import parse_typed_truth
-from core.tools.nocodb import fieldtypes
+from core.tools.nocodb import cells, fieldtypes
 from core.tools.nocodb.api import NocoRecord
 from core.tools.nocodb.fieldtypes import Field
 from core.tools.nocodb.schema import TableDescription
@@ -546,7 +546,7 @@ def text_condition(field: Field, op: Op, operands: Sequence[object]) -> FilterCo
         """Return whether one of a cell's texts fits, as NocoDB's filter decides it: contains the
         value (`wide`), or is one of the values. For `neq` and `not_contains`, none may. Raise
         ToolError if the cell may lack some of its values."""
-        texts = fieldtypes.people_texts(cell) if people else fieldtypes.cell_texts(cell)
+        texts = cells.people_texts(cell) if people else cells.cell_texts(cell)
         if fieldtypes.may_be_incomplete(field, cell):
             raise filter_error(f"rows link to more than I can look through in {field.title}")
         if wide:

@@ -37,17 +37,19 @@ from core.tools.nocodb.api import (
     TableApi,
 )
 from core.tools.nocodb.api_errors import NocoError
-from core.tools.nocodb.fieldtypes import (
-    MAX_CELL_CHARACTERS,
-    Field,
-    cell_of,
+from core.tools.nocodb.cells import (
     cell_title,
     describe_file,
-    describe_unit,
     export_row,
     format_display_row,
     format_label,
     format_row,
+)
+from core.tools.nocodb.fieldtypes import (
+    MAX_CELL_CHARACTERS,
+    Field,
+    cell_of,
+    describe_unit,
     is_blank,
     linked_ids,
     lists_linked_rows,

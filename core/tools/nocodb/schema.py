@@ -21,7 +21,8 @@ from core.domain.records import ASK_IF_NONE_FITS, ToolContext
 from core.domain.rights import Viewer
 from core.tools.nocodb.api import Json, NamedTable, NocoBase, Records, TableApi, TableId
 from core.tools.nocodb.api_errors import NocoError
-from core.tools.nocodb.fieldtypes import Field, build_format, describe_unit, format_label
+from core.tools.nocodb.cells import format_label
+from core.tools.nocodb.fieldtypes import Field, build_format, describe_unit
 from core.tools.tool import FunctionTool
 
 DESCRIPTION_SECONDS = 300.0

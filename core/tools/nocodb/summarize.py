@@ -31,10 +31,11 @@ from core.base.value_formats import (
 from core.domain.ports import Tool
 from core.domain.records import Outcome, ToolContext
 from core.domain.rows import RowColumn, RowsResult, Value
-from core.tools.nocodb import fieldtypes
+from core.tools.nocodb import cells, fieldtypes
 from core.tools.nocodb.api import FieldAggregate, Json, NocoRecord, TableApi
 from core.tools.nocodb.api_errors import NocoError
-from core.tools.nocodb.fieldtypes import Field, format_label, format_moment
+from core.tools.nocodb.cells import format_label, format_moment
+from core.tools.nocodb.fieldtypes import Field
 from core.tools.nocodb.filters import FILTER_GUIDE, LooseFilters, Match, RowSelection
 from core.tools.nocodb.read import (
     CHANGED_NOTE,
@@ -117,7 +118,7 @@ FieldFunction = tuple[Field, Fn]
 GroupKey = tuple[str, str, str]
 """The label of a group, the id of a linked row, because several rows can have one title, and what
 else differs between values of one label."""
-_EMPTY: GroupKey = EMPTY_LABEL, "", ""
+EMPTY_CELLS: GroupKey = EMPTY_LABEL, "", ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +176,7 @@ def _identity(field: Field, cell: object) -> object:
     if isinstance(cell, Mapping) and ("fields" in cell or "email" in cell):
         return str(cell.get("id") or cell.get("email"))
     number = fieldtypes.parse_number(cell) if field.kind == "number" else None
-    return fieldtypes.cell_texts(cell) if number is None else number
+    return cells.cell_texts(cell) if number is None else number
 
 
 def compute_number(fn: Fn, numbers: Sequence[Decimal]) -> Decimal | None:
@@ -227,9 +228,9 @@ def group_records(
         members: dict[GroupKey, list[NocoRecord]] = {}
         for row in [record] if link is None else record.fields.get(link.id, ()):
             keys = _group_keys(field, _read_cell(row, own, link), bucket, zone)
-            for key in dict.fromkeys(keys or [_EMPTY]):  # none: the group of empty cells
+            for key in dict.fromkeys(keys or [EMPTY_CELLS]):  # none: the group of empty cells
                 members.setdefault(key, []).append(row)
-        for key, rows in (members or {_EMPTY: []}).items():  # no linked row: the same group
+        for key, rows in (members or {EMPTY_CELLS: []}).items():  # no linked row: the same group
             # Of the linked rows, only those of this group.
             part = replace(record, fields={**record.fields, link.id: rows}) if link else record
             groups.setdefault(key, []).append(part)
@@ -256,7 +257,7 @@ def _group_keys(
     of a linked row, and what else keeps apart groups with one label; "" for nothing."""
     # A linked row: its id keeps apart rows with one title. Its cell may hold signed addresses.
     if isinstance(cell, Mapping) and "fields" in cell:
-        title = fieldtypes.cell_title(redact(dict(cell)))
+        title = cells.cell_title(redact(dict(cell)))
         return [(format_label(title, MAX_GROUP_LABEL_CHARACTERS), str(cell.get("id", "")), "")]
     if isinstance(cell, list):
         return [key for each in cell for key in _group_keys(field, each, bucket, zone)]
@@ -277,7 +278,7 @@ def _group_keys(
     name = str(cell.get("email", "")) if isinstance(cell, Mapping) else ""
     return [
         (format_label(text, MAX_GROUP_LABEL_CHARACTERS), "", name or to_one_line(text))
-        for text in fieldtypes.cell_texts(cell)
+        for text in cells.cell_texts(cell)
         if text
     ]
 
