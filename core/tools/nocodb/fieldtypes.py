@@ -1,4 +1,4 @@
-"""NocoDB's field types, one row of `FIELD_TYPES` each: how cells are read, shown, compared,
+"""NocoDB's field types, one row of `FIELD_TYPES` each: how cells are read, compared,
 filtered, summed and written.
 
 NocoDB 0.301.3 checks little and guesses: "03/04/2026" becomes March 4, "2026-13-40" February 9 of

@@ -55,6 +55,7 @@ from core.tools.nocodb.fieldtypes import (
     lists_linked_rows,
     open_cell,
 )
+from core.tools.nocodb.filter_words import describe_selection
 from core.tools.nocodb.filters import (
     MAX_FILTER_VALUES,
     Filter,
@@ -63,7 +64,6 @@ from core.tools.nocodb.filters import (
     Match,
     RowSelection,
     build_clause,
-    describe_selection,
     filter_error,
 )
 from core.tools.nocodb.schema import Schemas, TableDescription, check_titles
