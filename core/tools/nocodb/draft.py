@@ -37,7 +37,8 @@ from core.tools.nocodb.fieldtypes import (
     without_empty,
 )
 from core.tools.nocodb.filters import Filter, LooseFilters, Match, RowSelection
-from core.tools.nocodb.read import ColumnChoice, RowReader, check_filter_field, check_not_withheld
+from core.tools.nocodb.read import check_filter_field, check_not_withheld
+from core.tools.nocodb.row_reader import ColumnChoice, RowReader
 from core.tools.nocodb.schema import Schemas, TableDescription
 from core.tools.tool import FunctionTool
 

@@ -40,15 +40,12 @@ from core.tools.nocodb.filters import FILTER_GUIDE, LooseFilters, Match, RowSele
 from core.tools.nocodb.read import (
     CHANGED_NOTE,
     MAX_ROWS_CHARACTERS,
-    MAX_ROWS_READ,
     UNTRUSTED_CELLS_NOTE,
-    ColumnChoice,
     QueryTools,
-    RowReader,
-    SelectedRows,
     TableQuestion,
     describe_placing,
 )
+from core.tools.nocodb.row_reader import MAX_ROWS_READ, ColumnChoice, RowReader, SelectedRows
 from core.tools.nocodb.schema import Schemas
 from core.tools.tool import Function, FunctionTool, compact_json, parse_docstring, rows_that_fit
 
@@ -118,7 +115,7 @@ FieldFunction = tuple[Field, Fn]
 GroupKey = tuple[str, str, str]
 """The label of a group, the id of a linked row, because several rows can have one title, and what
 else differs between values of one label."""
-EMPTY_CELLS: GroupKey = EMPTY_LABEL, "", ""
+_EMPTY: GroupKey = EMPTY_LABEL, "", ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,9 +225,9 @@ def group_records(
         members: dict[GroupKey, list[NocoRecord]] = {}
         for row in [record] if link is None else record.fields.get(link.id, ()):
             keys = _group_keys(field, _read_cell(row, own, link), bucket, zone)
-            for key in dict.fromkeys(keys or [EMPTY_CELLS]):  # none: the group of empty cells
+            for key in dict.fromkeys(keys or [_EMPTY]):  # none: the group of empty cells
                 members.setdefault(key, []).append(row)
-        for key, rows in (members or {EMPTY_CELLS: []}).items():  # no linked row: the same group
+        for key, rows in (members or {_EMPTY: []}).items():  # no linked row: the same group
             # Of the linked rows, only those of this group.
             part = replace(record, fields={**record.fields, link.id: rows}) if link else record
             groups.setdefault(key, []).append(part)
