@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from adapters.slack import client, render
+from adapters.slack import client, rate_limits, render
 from adapters.slack.client import InDoubt, SlackApi, SlackRefused
 from adapters.slack.data_blocks import has_data
 from adapters.slack.events import private_url
@@ -274,7 +274,7 @@ class SlackPosts:
         # Refusals wait in a queue for all channels (""), each at most SLACK_PLACE_SECONDS. The call
         # below also takes a place in the queue of its method.
         if refusal:
-            await self._api.limiter.turn(client.REFUSAL_LINE, "", client.SLACK_PLACE_SECONDS)
+            await self._api.limiter.turn(rate_limits.REFUSAL_LINE, "", client.SLACK_PLACE_SECONDS)
 
         async def post(body: Json) -> None:
             """Post the body so that only this user sees it."""

@@ -258,7 +258,7 @@ async def test_a_workspace_without_data_blocks_gets_markdown_and_is_not_asked_fo
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blocks, "TAKES_DATA", False)
-    monkeypatch.setattr("adapters.slack.client.CHANNEL_INTERVAL", 0.01)
+    monkeypatch.setattr("adapters.slack.rate_limits.CHANNEL_INTERVAL", 0.01)
     answer = make_answer(make_rows("a", "b"))
     async with answered_workplace(tmp_path, answer) as (w, inbox, post):
         w.slack.api.limits.on = False

@@ -45,7 +45,9 @@ CARD = Card(
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("adapters.slack.surface.SlackSurface.interval", 0.0)
     monkeypatch.setattr("adapters.slack.presence.SIGN_AFTER_SECONDS", 0.01)
-    monkeypatch.setattr("adapters.slack.client.CHANNEL_INTERVAL", 0.01)  # a post a second is slow
+    monkeypatch.setattr(
+        "adapters.slack.rate_limits.CHANNEL_INTERVAL", 0.01
+    )  # a post a second is slow
 
 
 def letters(text: str) -> str:

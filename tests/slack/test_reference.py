@@ -10,7 +10,8 @@ import pytest
 
 from adapters.slack import client, people, posts, setup, surface
 from adapters.slack import people as channels
-from adapters.slack.client import TIERS, InDoubt, NotNow, SlackRefused, TokenRefused
+from adapters.slack.client import InDoubt, NotNow, SlackRefused, TokenRefused
+from adapters.slack.rate_limits import TIERS
 from tests.fakes.slack import reference
 from tests.fakes.slack.api import REACTIONS, READS, WRITES
 

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from adapters.slack import people
-from adapters.slack.client import NEEDED_METHODS, REFUSAL_SECONDS, RateLimit, SlackApi, SlackRefused
+from adapters.slack.client import NEEDED_METHODS, REFUSAL_SECONDS, SlackApi, SlackRefused
+from adapters.slack.rate_limits import RateLimit
 from core.base.proxies import Proxies
 from core.domain.messages import Person
 from tests.fakes.choices import allow_list, make_choices
