@@ -15,9 +15,10 @@ from slack_bolt.app.async_app import AsyncApp
 from slack_bolt.authorization import AuthorizeResult
 
 from adapters.slack import connection
-from adapters.slack.client import FAILURES, HISTORY, InDoubt, SlackApi, SlackRefused
+from adapters.slack.client import HISTORY, SlackApi
 from adapters.slack.connection import SlackSocket
 from adapters.slack.context import SlackContext
+from adapters.slack.errors import FAILURES, InDoubt, SlackRefused
 from adapters.slack.events import Payload, Source, is_direct
 from adapters.slack.home import SlackHome
 from adapters.slack.intake import SlackIntake, SlackLocations, ThreadParticipants

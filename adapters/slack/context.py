@@ -9,13 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
-from adapters.slack.client import (
-    SLACK_PLACE_SECONDS,
-    InDoubt,
-    SlackRefused,
-    history,
-    read_history,
-)
+from adapters.slack.client import SLACK_PLACE_SECONDS, history, read_history
+from adapters.slack.errors import InDoubt, SlackRefused
 from adapters.slack.events import SPOKEN, Source, event_key, files_of, forwarded_messages, text_of
 from adapters.slack.intake import ThreadParticipants
 from adapters.slack.people import check_membership

@@ -11,7 +11,7 @@ from itertools import chain
 import structlog
 
 from adapters.slack import render
-from adapters.slack.client import FAILURES
+from adapters.slack.errors import FAILURES
 from adapters.slack.events import Payload, author_home
 from adapters.slack.presence import SlackSigns
 from adapters.slack.render import Json

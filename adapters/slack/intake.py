@@ -18,7 +18,8 @@ from weakref import WeakValueDictionary
 import structlog
 
 from adapters.slack import events
-from adapters.slack.client import FAILURES, history
+from adapters.slack.client import history
+from adapters.slack.errors import FAILURES
 from adapters.slack.events import ParsedMessage, Payload
 from adapters.slack.posts import fetch_post
 from adapters.slack.presence import SlackSigns, Workspace

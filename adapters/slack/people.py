@@ -22,7 +22,8 @@ from typing import Any
 
 import structlog
 
-from adapters.slack.client import FAILURES, HTTP_ERROR, InDoubt, SlackApi, SlackRefused
+from adapters.slack.client import SlackApi
+from adapters.slack.errors import FAILURES, HTTP_ERROR, InDoubt, SlackRefused
 from core.base.errors import PlatformBusy
 from core.base.tasks import BackgroundTasks, BoundedDict
 from core.domain.changes import DisplayName

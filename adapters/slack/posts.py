@@ -10,9 +10,10 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from adapters.slack import client, rate_limits, render
-from adapters.slack.client import InDoubt, SlackApi, SlackRefused
+from adapters.slack import client, errors, rate_limits, render
+from adapters.slack.client import SlackApi
 from adapters.slack.data_blocks import has_data
+from adapters.slack.errors import InDoubt, SlackRefused
 from adapters.slack.events import private_url
 from adapters.slack.presence import Workspace
 from adapters.slack.render import Json, PostContent
@@ -135,9 +136,9 @@ class SlackStream:
         try:
             await self.api.call(method, channel=self.channel, ts=self.ts, **arguments)
         except SlackRefused as refused:
-            if refused.error in client.STREAM_STOPPED:
+            if refused.error in errors.STREAM_STOPPED:
                 raise StoppedByUser from None
-            if refused.error in client.STREAM_OVER | client.MESSAGE_TOO_LONG | client.SHAPE_REFUSED:
+            if refused.error in errors.STREAM_OVER | errors.MESSAGE_TOO_LONG | errors.SHAPE_REFUSED:
                 return False
             raise
         except InDoubt:
@@ -318,7 +319,7 @@ class SlackPosts:
         try:
             rest = await self._send(update, content, grows)
         except SlackRefused as refused:
-            if grows and refused.error in client.MESSAGE_TOO_LONG:
+            if grows and refused.error in errors.MESSAGE_TOO_LONG:
                 return
             raise
         # `rest` has the pieces of a divided text that need further messages. An earlier attempt may
@@ -350,10 +351,10 @@ class SlackPosts:
                 await send(body)
             except SlackRefused as refused:
                 last_refusal = refused
-                if refused.error in client.SHAPE_REFUSED:
+                if refused.error in errors.SHAPE_REFUSED:
                     for feature in features:
                         flags.note_refusal(feature, refused.error)
-                elif refused.error not in client.MESSAGE_TOO_LONG:
+                elif refused.error not in errors.MESSAGE_TOO_LONG:
                     raise
             else:
                 for feature in features:
@@ -456,9 +457,9 @@ async def replace_card_in_post(
         except SlackRefused as refused:
             # Slack refuses tables in some workspaces; the second attempt has none and a shorter
             # text.
-            if refused.error in client.SHAPE_REFUSED and tables and has_table(blocks):
+            if refused.error in errors.SHAPE_REFUSED and tables and has_table(blocks):
                 flags.note_refusal("tables", refused.error)
-            elif refused.error not in client.MESSAGE_TOO_LONG | client.SHAPE_REFUSED:
+            elif refused.error not in errors.MESSAGE_TOO_LONG | errors.SHAPE_REFUSED:
                 raise
     return False  # the caller then posts the outcome as a message
 

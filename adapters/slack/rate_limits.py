@@ -8,15 +8,11 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from operator import not_
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from core.base.errors import NotStored, PlatformBusy
 from core.base.tasks import BoundedDict
 from core.journal.jobs import SharedPace
-
-if TYPE_CHECKING:
-    pass
-
 
 T = TypeVar("T")
 

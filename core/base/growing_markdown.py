@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from core.base import commonmark
-
-if TYPE_CHECKING:
-    pass
 from core.base.markdown import is_too_complex
 from core.base.trust import HOT, Trust
 

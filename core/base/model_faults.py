@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from core.base.fault_bodies import MAX_PARSED_RETRY_AFTER_SECONDS, parse_fault_body
 from core.base.http import PROXY_STATUSES
 from core.base.proxies import add_proxy
-
-if TYPE_CHECKING:
-    pass
-
 
 IDENTIFIER = re.compile(r"[a-z]+(_[a-z]+)*")
 """An error code that may be shown and logged. Some servers send sentences as codes."""

@@ -20,15 +20,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from core.base import commonmark
-from core.base.text import clean_text
-
-if TYPE_CHECKING:
-    pass
 from core.base.markdown import is_too_complex
+from core.base.text import clean_text
 
 _CHUNK = re.compile(r"[^\s<>\[\]`|]+")
 _WEB = re.compile(r"(?:https?://|www\.)[^\W_]", re.IGNORECASE)

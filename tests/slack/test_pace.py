@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import pytest
 
-from adapters.slack.client import explain_failure
+from adapters.slack.errors import explain_failure
 from adapters.slack.rate_limits import (
     REFUSAL_LINE,
     REFUSALS_A_MINUTE,

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from adapters.slack import people
-from adapters.slack.client import NEEDED_METHODS, REFUSAL_SECONDS, SlackApi, SlackRefused
+from adapters.slack.client import REFUSAL_SECONDS, SlackApi
+from adapters.slack.errors import NEEDED_METHODS, SlackRefused
 from adapters.slack.rate_limits import RateLimit
 from core.base.proxies import Proxies
 from core.domain.messages import Person
