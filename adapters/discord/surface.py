@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 
 import discord
 
-from adapters.discord import posts, render
+from adapters.discord import card_embeds, posts
 from adapters.discord.client import (
     IN_DOUBT,
     MENTION_NOBODY,
@@ -309,7 +309,7 @@ class ChannelSurface(DiscordSurface):
         if before != target or not is_plain:
             message = message_at(await self.client(), post)
             if target.stop and not (before and before.stop):
-                form = form | {"view": render.build_stop_view(self._to.asker.id)}
+                form = form | {"view": card_embeds.build_stop_view(self._to.asker.id)}
             elif not target.stop and (before is None or before.stop):
                 form = {"view": None} | form  # the buttons of the form, if it has some, else none
 
@@ -538,7 +538,7 @@ class ResponseSurface(TokenSurface):
         form = await self._renderer.make_form(part, answer)
         sheets: tuple[Sheet, ...] = ()
         if answer is None:
-            form["view"] = render.build_stop_view(self._to.asker.id)
+            form["view"] = card_embeds.build_stop_view(self._to.asker.id)
         else:
             sheets = (await self._renderer.rendering(answer)).sheets
 
@@ -652,13 +652,13 @@ class ClickSurface(TokenSurface):
                 try:
                     original = await self._open_original()
                     message: discord.Message = await attempt(original.read)
-                    embeds, view = render.redraw_card(message, card)
+                    embeds, view = card_embeds.redraw_card(message, card)
                     await attempt(lambda: original.edit(embeds=embeds, view=view))
                 except TokenOver:
                     client = await self.client()
                     channel = client.get_partial_messageable(self._where)
                     message = await attempt(lambda: channel.fetch_message(int(self._to.source)))
-                    embeds, view = render.redraw_card(message, card)
+                    embeds, view = card_embeds.redraw_card(message, card)
                     form: dict[str, Any] = {"embeds": embeds, "view": view}
                     await attempt(lambda: message.edit(**form, allowed_mentions=MENTION_NOBODY))
 

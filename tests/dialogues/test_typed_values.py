@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from adapters.discord.render import change_form
+from adapters.discord.forms import change_form
 from adapters.slack.forms import build_change_form, read_new_values
 from core.base.i18n import use_locale
 from core.chat.incoming import find_new_values

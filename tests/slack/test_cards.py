@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.discord.render import build_embed
+from adapters.discord.card_embeds import build_embed
 from adapters.slack.render import (
     ANSWER_PART_BYTES,
     PostContent,
