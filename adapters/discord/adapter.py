@@ -47,6 +47,8 @@ from core.base.errors import Undeliverable
 from core.base.i18n import say
 from core.base.proxies import Proxies
 from core.chat import incoming
+from core.chat.file_downloads import FileDownloads
+from core.chat.interactions import Interactions
 from core.chat.people import Conversations, People
 from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName
@@ -118,7 +120,7 @@ class DiscordAdapter(ChatPlatform):
         self._queues = queues
         self.roles = Roles(client, people.directory, shared=peers.is_shared)
         self._files = conversations.files
-        self._downloads = incoming.FileDownloads(
+        self._downloads = FileDownloads(
             "discord",
             conversations.files,
             DiscordFiles(client).read,
@@ -141,7 +143,7 @@ class DiscordAdapter(ChatPlatform):
             queues,
             self._signs,
         )
-        self._interactions = incoming.Interactions(conversations, people, board, queues.tasks)
+        self._interactions = Interactions(conversations, people, board, queues.tasks)
         self._handlers = DiscordHandlers(
             self._interactions,
             board,

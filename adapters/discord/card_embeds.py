@@ -25,7 +25,7 @@ from core.chat.approval_notices import (
     together_id,
     without_approval,
 )
-from core.chat.incoming import SHOW_CODE
+from core.chat.interactions import SHOW_CODE
 from core.domain.messages import SHOWN_RESULT_CHARACTERS, Card, ChangeAction
 
 MAX_CARDS = 5

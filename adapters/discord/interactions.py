@@ -38,10 +38,10 @@ from adapters.discord.state import TOKEN_SECONDS, Acks, DiscordState, Token
 from core.base.i18n import LOCALES, say, use_locale
 from core.base.tasks import BackgroundTasks
 from core.base.text import clean_text
-from core.chat.incoming import (
+from core.chat.file_downloads import FileDownloads
+from core.chat.interactions import (
     FORM_UNREADABLE,
     REST_OF_CODE,
-    FileDownloads,
     InteractionLimits,
     InteractionRequest,
     Interactions,

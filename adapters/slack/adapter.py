@@ -43,6 +43,8 @@ from core.base.i18n import say
 from core.base.proxies import Proxies
 from core.base.tasks import BackgroundTasks, BoundedDict, OncePerMinute
 from core.chat import incoming
+from core.chat.file_downloads import FileDownloads
+from core.chat.interactions import Interactions
 from core.chat.people import Conversations, People
 from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName
@@ -122,7 +124,7 @@ class SlackAdapter(ChatPlatform):
         directory = SlackPeople(api, people.directory, peers=peers)
         workspace = self.workspace = Workspace(api, directory, options.bots)
         self.signs = SlackSigns(workspace, tasks, conversations.ledger.has_open)
-        self._downloads = incoming.FileDownloads(
+        self._downloads = FileDownloads(
             "slack", conversations.files, SlackFiles(api).read, (InDoubt, SlackRefused)
         )
         locations = SlackLocations(workspace, conversations.journal, places)
@@ -133,7 +135,7 @@ class SlackAdapter(ChatPlatform):
         )
         self._app_home = SlackHome(self.signs, people.policy, board, conversations.inbox)
         self._handlers = SlackHandlers(
-            incoming.Interactions(conversations, people, board, tasks),
+            Interactions(conversations, people, board, tasks),
             workspace,
             locations,
             self.signs.notices,

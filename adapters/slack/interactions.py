@@ -28,9 +28,9 @@ from adapters.slack.presence import CommandNotices, Workspace
 from core.base.errors import BadInput, UnknownCommand
 from core.base.i18n import say, use_locale
 from core.base.text import clean_text
-from core.chat.incoming import (
+from core.chat.incoming import EVENT_FAILED
+from core.chat.interactions import (
     CODE_LATE,
-    EVENT_FAILED,
     FORM_LATE,
     SHOW_CODE,
     InteractionLimits,

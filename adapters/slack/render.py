@@ -37,7 +37,7 @@ from core.chat.approval_notices import (
     together_id,
     without_approval,
 )
-from core.chat.incoming import REST_OF_CODE, SHOW_CODE
+from core.chat.interactions import REST_OF_CODE, SHOW_CODE
 from core.domain.messages import Card, ChangeAction
 from core.domain.rows import Placed, split_placed
 from core.feedback.votes import RATE_LABELS

@@ -11,7 +11,7 @@ from core.base.errors import PostRemoved, Refusal
 from core.base.i18n import say
 from core.base.json_text import make_storable
 from core.base.trust import Trust, find_addresses
-from core.chat.incoming import describe_unread
+from core.chat.file_downloads import describe_unread
 from core.chat.people import People
 from core.commands import grammar
 from core.domain.messages import Answer, File, Item, Progress

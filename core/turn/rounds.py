@@ -37,7 +37,7 @@ from core.base.tasks import run_together
 from core.base.trust import Trust
 from core.changes.cards import describe_proposals
 from core.changes.service import ChangeService, Proposals
-from core.chat.incoming import FILES_NOT_FIT, describe_unread_kinds
+from core.chat.file_downloads import FILES_NOT_FIT, describe_unread_kinds
 from core.chat.people import People
 from core.domain.changes import Draft
 from core.domain.messages import Answer, Card, File, Item, Progress, file_kind

@@ -10,7 +10,7 @@ import pytest
 
 from core.base.errors import NotStored
 from core.base.tasks import BackgroundTasks
-from core.chat.incoming import InteractionLimits, InteractionRequest, Interactions
+from core.chat.interactions import InteractionLimits, InteractionRequest, Interactions
 from core.domain.messages import Address, Message, Person
 from core.domain.ports import NO_STEP, TransactionStep
 from core.domain.records import Receipt

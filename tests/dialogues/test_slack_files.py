@@ -40,7 +40,7 @@ async def test_a_file_that_cannot_be_had_is_named_and_the_turn_goes_on(
 ) -> None:
     model = EchoModel()
     monkeypatch.setattr(
-        "core.chat.incoming.MAX_ATTACHMENT_BYTES", 4 if trouble == "too large" else 1000
+        "core.chat.file_downloads.MAX_ATTACHMENT_BYTES", 4 if trouble == "too large" else 1000
     )
     async with workplace(tmp_path, Setting(model)) as w:
         w.slack.api.faults.add("download", trouble, 0 if trouble != "too large" else 1)

@@ -43,7 +43,7 @@ LAZY = {
     "adapters/slack/setup.py": {"SCOPE_PURPOSES", "_DESCRIPTION"},
     "bot/doctor/safety.py": {"PEOPLE_WORDS"},
     "core/changes/kinds.py": {"_OUTCOMES"},
-    "core/chat/incoming.py": {"FILE_KINDS"},
+    "core/chat/file_downloads.py": {"FILE_KINDS"},
     "core/journal/kernels.py": {"why"},
     "core/domain/records.py": {"PART_WORDS"},
     "bot/cli/doctor.py": {"_MARKS"},
