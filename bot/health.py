@@ -14,7 +14,8 @@ from core.base.i18n import find_zone, say, translate_word
 from core.base.tasks import run_together
 from core.domain.changes import ChangeForm, Overview, PendingRequests, ScheduleLine
 from core.domain.messages import Address, Card, Person
-from core.domain.records import Health, QuickCommand, Viewer
+from core.domain.records import Health, QuickCommand
+from core.domain.rights import Viewer
 from core.observability import metrics
 from core.schedules.schedule import ScheduleFilter
 from core.schedules.words import describe_schedule

@@ -22,8 +22,9 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 from bot.settings import Settings, load
 from core.base.errors import PonteError, SettingsError, WrongUsage
 from core.base.i18n import say
+from core.base.json_text import to_json_line
 from core.base.tasks import BoundedDict
-from core.base.text import clean_text, to_json_line
+from core.base.text import clean_text
 
 MASK = "[secret]"
 _MIN_SECRET_CHARS = 4

@@ -88,11 +88,11 @@ CHANGED: dict[str, tuple[str, ...]] = {
     "adapters.slack.adapter": ("SLACK_START_SECONDS",),
     "adapters.slack.client": (
         "CALL_BACKOFF",
-        "CHANNEL_INTERVAL",
         "REFUSAL_SECONDS",
         "_TRIES",
     ),
     "adapters.slack.home": ("_IDENTIFY_PAUSES_SECONDS",),
+    "adapters.slack.rate_limits": ("CHANNEL_INTERVAL",),
     "adapters.slack.people": (
         "GROUPS_RETRY_SECONDS",
         "LIST_AGAIN_SECONDS",
@@ -147,9 +147,9 @@ CHANGED: dict[str, tuple[str, ...]] = {
         "MAX_REDRAW_TRIES",
         "REDRAW_PERIOD_SECONDS",
     ),
+    "core.chat.file_downloads": ("MAX_ATTACHMENT_BYTES",),
     "core.chat.incoming": (
         "CONTEXT_SECONDS",
-        "MAX_ATTACHMENT_BYTES",
         "UNKNOWN_MARK_SECONDS",
     ),
     "core.chat.message_links": ("CONTEXT_SECONDS",),
@@ -164,8 +164,6 @@ CHANGED: dict[str, tuple[str, ...]] = {
     "core.journal.inbox": ("PURGED_MESSAGES_PER_TRANSACTION",),
     "core.journal.jobs": (
         "ADMISSION_WAIT_SECONDS",
-        "FIRST_POSTPONED_SECONDS",
-        "MAX_POSTPONED_SECONDS",
         "MAX_WORKER_TURNS",
         "RECANCEL_SECONDS",
         "RECHECK_SECONDS",
@@ -173,11 +171,12 @@ CHANGED: dict[str, tuple[str, ...]] = {
     "core.journal.procrastinate_adapter": ("QUEUE_POLL_SECONDS",),
     "core.journal.queue_manager": ("RELISTEN_SECONDS",),
     "core.journal.threads": ("ROWS_PER_TRANSACTION",),
+    "core.journal.takeover": ("FIRST_POSTPONED_SECONDS", "MAX_POSTPONED_SECONDS"),
+    "core.journal.turn_queue": ("POSITIONS_PER_ROUND",),
     "core.journal.turn_runner": (
         "CANCELLED_TURN_SECONDS",
         "CRASHES_BEFORE_ALONE",
         "LONG_WAIT_SECONDS",
-        "POSITIONS_PER_ROUND",
         "RUN_ALONE_SECONDS",
         "TURN_BACKOFF",
     ),

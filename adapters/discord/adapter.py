@@ -44,9 +44,11 @@ from adapters.discord.presence import DiscordSigns
 from adapters.discord.state import Acks, DiscordState, Token
 from adapters.discord.surface import ChannelSurface, ClickSurface, ResponseSurface
 from core.base.errors import Undeliverable
-from core.base.http import Proxies
 from core.base.i18n import say
+from core.base.proxies import Proxies
 from core.chat import incoming
+from core.chat.file_downloads import FileDownloads
+from core.chat.interactions import Interactions
 from core.chat.people import Conversations, People
 from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName
@@ -117,7 +119,7 @@ class DiscordAdapter(ChatPlatform):
         self._queues = queues
         self.roles = Roles(client, people.directory, shared=peers.is_shared)
         self._files = conversations.files
-        self._downloads = incoming.FileDownloads(
+        self._downloads = FileDownloads(
             "discord",
             conversations.files,
             DiscordFiles(client).read,
@@ -140,7 +142,7 @@ class DiscordAdapter(ChatPlatform):
             queues,
             self._signs,
         )
-        self._interactions = incoming.Interactions(conversations, people, board, queues.tasks)
+        self._interactions = Interactions(conversations, people, board, queues.tasks)
         self._handlers = DiscordHandlers(
             self._interactions,
             board,

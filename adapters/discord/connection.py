@@ -31,8 +31,8 @@ from adapters.discord.client import (
     Interaction,
 )
 from core.base.errors import SettingsError
-from core.base.http import add_proxy
 from core.base.i18n import say
+from core.base.proxies import add_proxy
 from core.base.tasks import Backoff, BoundedDict, retry
 from core.domain.records import Health
 

@@ -23,7 +23,7 @@ from core.base.errors import PlatformBusy, PonteError, Undeliverable
 from core.base.tasks import SharedAnswers, retry
 from core.domain.changes import DisplayName
 from core.domain.messages import Address, Person
-from core.domain.records import MemberKey, PlatformMember
+from core.domain.rights import MemberKey, PlatformMember
 from core.people.directory import (
     ASK_AGAIN_SECONDS,
     EVENT_WRITE_SECONDS,

@@ -20,8 +20,8 @@ from adapters.web.hub import Hub
 from adapters.web.sign_in import TokenAuthentication
 from adapters.web.visitor import Visit, Visitor
 from core.base.errors import PonteError, Refusal
+from core.base.json_text import check_json, parse_json
 from core.base.tasks import BoundedDict
-from core.base.text import check_json, parse_json
 from core.observability import metrics
 from core.people.page_accounts import MCP_TOKEN_KIND, hash_token
 

@@ -43,7 +43,8 @@ from core.domain.messages import (
     turn_id,
 )
 from core.domain.ports import Inbox
-from core.domain.records import PlaceRights, ToolCall, Turn
+from core.domain.records import ToolCall, Turn
+from core.domain.rights import PlaceRights
 from core.integrations import OperatorConfig
 from core.observability import metrics
 from core.people.audit import audit_step

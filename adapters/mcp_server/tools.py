@@ -22,16 +22,8 @@ from core.chat.people import People
 from core.domain.changes import NO_PROPOSAL_SENTENCE, Change, Draft
 from core.domain.messages import Address, Message, ReplyTo
 from core.domain.ports import Tool
-from core.domain.records import (
-    RIGHT_OF_EFFECT,
-    Outcome,
-    PlaceRights,
-    Thread,
-    ToolCall,
-    ToolContext,
-    TurnControls,
-    Viewer,
-)
+from core.domain.records import Outcome, Thread, ToolCall, ToolContext, TurnControls
+from core.domain.rights import RIGHT_OF_EFFECT, PlaceRights, Viewer
 from core.domain.rows import Chart
 from core.observability import metrics
 from core.tools.nocodb.summarize import PLACING_RULE
@@ -43,7 +35,7 @@ from core.tools.tool import (
     outcome_of_error,
     takes_null,
 )
-from core.turn.context import Assistant
+from core.turn.preparation import Assistant
 
 log = structlog.get_logger("mcp")
 Json = dict[str, Any]

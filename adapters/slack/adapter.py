@@ -15,9 +15,10 @@ from slack_bolt.app.async_app import AsyncApp
 from slack_bolt.authorization import AuthorizeResult
 
 from adapters.slack import connection
-from adapters.slack.client import FAILURES, HISTORY, InDoubt, SlackApi, SlackRefused
+from adapters.slack.client import HISTORY, SlackApi
 from adapters.slack.connection import SlackSocket
 from adapters.slack.context import SlackContext
+from adapters.slack.errors import FAILURES, InDoubt, SlackRefused
 from adapters.slack.events import Payload, Source, is_direct
 from adapters.slack.home import SlackHome
 from adapters.slack.intake import SlackIntake, SlackLocations, ThreadParticipants
@@ -38,10 +39,12 @@ from adapters.slack.setup import (
 )
 from adapters.slack.surface import NOT_A_MEMBER, SlackSurface
 from core.base.errors import NotStored, PlatformBusy, SettingsError, Undeliverable
-from core.base.http import Proxies
 from core.base.i18n import say
+from core.base.proxies import Proxies
 from core.base.tasks import BackgroundTasks, BoundedDict, OncePerMinute, cancel_all
 from core.chat import incoming
+from core.chat.file_downloads import FileDownloads
+from core.chat.interactions import Interactions
 from core.chat.people import Conversations, People
 from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName
@@ -121,7 +124,7 @@ class SlackAdapter(ChatPlatform):
         directory = SlackPeople(api, people.directory, peers=peers)
         workspace = self.workspace = Workspace(api, directory, options.bots)
         self.signs = SlackSigns(workspace, tasks, conversations.ledger.has_open)
-        self._downloads = incoming.FileDownloads(
+        self._downloads = FileDownloads(
             "slack", conversations.files, SlackFiles(api).read, (InDoubt, SlackRefused)
         )
         locations = SlackLocations(workspace, conversations.journal, places)
@@ -132,7 +135,7 @@ class SlackAdapter(ChatPlatform):
         )
         self._app_home = SlackHome(self.signs, people.policy, board, conversations.inbox)
         self._handlers = SlackHandlers(
-            incoming.Interactions(conversations, people, board, tasks),
+            Interactions(conversations, people, board, tasks),
             workspace,
             locations,
             self.signs.notices,

@@ -9,13 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
-from adapters.slack.client import (
-    SLACK_PLACE_SECONDS,
-    InDoubt,
-    SlackRefused,
-    history,
-    read_history,
-)
+from adapters.slack.client import SLACK_PLACE_SECONDS, history, read_history
+from adapters.slack.errors import InDoubt, SlackRefused
 from adapters.slack.events import SPOKEN, Source, event_key, files_of, forwarded_messages, text_of
 from adapters.slack.intake import ThreadParticipants
 from adapters.slack.people import check_membership
@@ -36,7 +31,7 @@ from core.chat.message_links import (
     read_links,
 )
 from core.domain.messages import Attachment, Message, PlaceMessage, Quote, ReplyTo, turn_id
-from core.domain.records import PlatformMember
+from core.domain.rights import PlatformMember
 from core.journal.journal import Journal
 
 ROOT_CHARACTERS = 4000

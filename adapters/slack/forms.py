@@ -20,7 +20,7 @@ from adapters.slack.render import (
 )
 from core.base.i18n import say
 from core.chat.approval_notices import REASON_LABEL, REASON_TITLE
-from core.chat.incoming import describe_fields_left_out
+from core.chat.interactions import describe_fields_left_out
 from core.domain.changes import MAX_REASON_CHARACTERS, ChangeForm, FormField
 from core.domain.records import QuickCommand
 from core.feedback.votes import (

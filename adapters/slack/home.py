@@ -11,13 +11,14 @@ from itertools import chain
 import structlog
 
 from adapters.slack import render
-from adapters.slack.client import FAILURES
+from adapters.slack.errors import FAILURES
 from adapters.slack.events import Payload, author_home
 from adapters.slack.presence import SlackSigns
 from adapters.slack.render import Json
 from core.base.errors import NotStored
 from core.base.i18n import plural, say, use_locale
-from core.base.markdown import defang, to_plain_text
+from core.base.markdown import to_plain_text
+from core.base.trust import defang
 from core.chat.approval_notices import MORE_REQUESTS
 from core.domain.changes import Overview
 from core.domain.messages import Address, Person

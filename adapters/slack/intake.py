@@ -18,7 +18,8 @@ from weakref import WeakValueDictionary
 import structlog
 
 from adapters.slack import events
-from adapters.slack.client import FAILURES, history
+from adapters.slack.client import history
+from adapters.slack.errors import FAILURES
 from adapters.slack.events import ParsedMessage, Payload
 from adapters.slack.posts import fetch_post
 from adapters.slack.presence import SlackSigns, Workspace
@@ -27,13 +28,13 @@ from core.base import text
 from core.base.errors import NotFound, PostRemoved, SettingsError
 from core.base.i18n import say
 from core.base.tasks import BackgroundTasks, BoundedDict
+from core.chat.file_downloads import FileDownloads
 from core.chat.incoming import (
     MAX_EDITED_MESSAGE_AGE_SECONDS,
     WAITS_FOR_MENTION,
     Addressing,
     AddressingSettings,
     ConfiguredPlaces,
-    FileDownloads,
     Participants,
     is_for_ponte,
 )

@@ -20,7 +20,7 @@ from slack_bolt.app.async_app import AsyncApp
 from slack_bolt.context.ack.async_ack import AsyncAck
 
 from adapters.slack import events, forms, render
-from adapters.slack.client import FAILURES, InDoubt
+from adapters.slack.errors import FAILURES, InDoubt
 from adapters.slack.events import ParsedMessage, Payload, Source, is_direct, reply_to
 from adapters.slack.home import SCHEDULE_ACTION, SlackHome
 from adapters.slack.intake import SlackLocations
@@ -28,9 +28,9 @@ from adapters.slack.presence import CommandNotices, Workspace
 from core.base.errors import BadInput, UnknownCommand
 from core.base.i18n import say, use_locale
 from core.base.text import clean_text
-from core.chat.incoming import (
+from core.chat.incoming import EVENT_FAILED
+from core.chat.interactions import (
     CODE_LATE,
-    EVENT_FAILED,
     FORM_LATE,
     SHOW_CODE,
     InteractionLimits,

@@ -22,12 +22,13 @@ from typing import Any
 
 import structlog
 
-from adapters.slack.client import FAILURES, HTTP_ERROR, InDoubt, SlackApi, SlackRefused
+from adapters.slack.client import SlackApi
+from adapters.slack.errors import FAILURES, HTTP_ERROR, InDoubt, SlackRefused
 from core.base.errors import PlatformBusy
 from core.base.tasks import BackgroundTasks, BoundedDict
 from core.domain.changes import DisplayName
 from core.domain.messages import Person
-from core.domain.records import MemberKey, PlatformMember
+from core.domain.rights import MemberKey, PlatformMember
 from core.journal.jobs import Alone, Peers
 from core.people.directory import EVENT_WRITE_SECONDS, MemberDirectory, NoMember, SqlDirectory
 from core.people.policy import MAX_CONFIRMED_AGE_SECONDS, MAX_STALE_SECONDS

@@ -14,24 +14,20 @@ from urllib.parse import urlsplit
 from adapters.slack import row_blocks
 from adapters.slack.data_blocks import MAX_OF_KIND, build_data_block
 from adapters.slack.row_blocks import CARD_BLOCK, neutralize, neutralize_markdown
+from core.base.growing_markdown import length_before_open_address
 from core.base.i18n import say
-from core.base.markdown import (
-    BREAK,
-    defang,
-    free_stress,
-    length_before_open_address,
-    nest_items,
-)
-from core.base.text import (
+from core.base.markdown import BREAK, free_stress, nest_items
+from core.base.splitting import (
     MAX_CHARACTER_SIZE,
     MIN_PART_CHARACTERS,
     end_code,
     fence_after_text,
-    find_character_boundary,
     find_code_spans,
     max_info_length,
     split_text,
 )
+from core.base.text import find_character_boundary
+from core.base.trust import defang
 from core.changes.card_rows import MAX_CHANGE_ROWS_SHOWN
 from core.chat.approval_notices import (
     APPROVE_ALL,
@@ -41,7 +37,7 @@ from core.chat.approval_notices import (
     together_id,
     without_approval,
 )
-from core.chat.incoming import REST_OF_CODE, SHOW_CODE
+from core.chat.interactions import REST_OF_CODE, SHOW_CODE
 from core.domain.messages import Card, ChangeAction
 from core.domain.rows import Placed, split_placed
 from core.feedback.votes import RATE_LABELS

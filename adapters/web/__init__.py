@@ -11,8 +11,8 @@ from urllib.parse import quote, urlsplit
 
 from adapters.web.settings import WebSettings
 from core.base.errors import PonteError
-from core.base.http import is_loopback
 from core.base.i18n import say
+from core.base.proxies import is_loopback
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import Conversations, People
 from core.domain.ports import Platform

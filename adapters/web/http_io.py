@@ -41,7 +41,8 @@ from adapters.web.visitor import Visit, Visitor
 from core.base.errors import NotFound, PonteError, Refusal, TooLarge
 from core.base.i18n import LANGUAGE, READER_IS_OWNER, nearest_locale
 from core.base.i18n import format_size as size_of
-from core.base.text import check_json, clean_text, parse_json, safe_file_name, safe_media_type
+from core.base.json_text import check_json, parse_json
+from core.base.text import clean_text, safe_file_name, safe_media_type
 from core.chat.people import Conversations
 from core.domain.messages import (
     PERSON,

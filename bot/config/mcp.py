@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator
 
 from bot.config.toml_values import Dollars, KeyPath, StrictSection, VariableName
-from core.base.http import is_local_host
+from core.base.proxies import is_local_host
 from core.integrations import must_match, parse_url
 from core.tools.mcp import McpServer, name_mcp_tool
 

@@ -29,7 +29,7 @@ from core.base.i18n import say, translate_word
 from core.domain.records import DoctorFinding, Health, ModelRequests
 from core.integrations import IntegrationDependencies, plain_value
 from core.models import MODEL_INTEGRATION
-from core.money.budget import count_estimates
+from core.money.settlement import count_estimates
 from core.store.database import SqlConnection, check_free_space, check_schema, inspect_file
 from core.store.remembered import read_text
 from core.tools.mcp import MCP_STATE_NAME

@@ -11,18 +11,12 @@ from typing import Any
 
 from core.base.errors import BadInput, Expired
 from core.base.i18n import LANGUAGE, plural, say, use_locale
-from core.base.markdown import defang, escape_markdown, make_inert, show_reason
+from core.base.markdown import escape_markdown
+from core.base.redaction import is_secret_name, pretty_json, withhold_in_text
+from core.base.splitting import make_code_block
 from core.base.tasks import run_together
-from core.base.text import (
-    clean_text,
-    clip_line,
-    is_secret_name,
-    make_code_block,
-    pretty_json,
-    run_off_loop,
-    truncate_with_note,
-    withhold_in_text,
-)
+from core.base.text import clean_text, clip_line, run_off_loop, truncate_with_note
+from core.base.trust import defang, make_inert, show_reason
 from core.changes.approval import Approval, find_workspace
 from core.changes.card_rows import build_rows, read_rows
 from core.changes.kinds import Kind, Kinds

@@ -17,7 +17,8 @@ from core.base.i18n import say
 from core.base.text import clip_line, to_one_line
 from core.domain.changes import OWN_ROWS, Change, Draft, FormField, RowCheck, RowWrite
 from core.domain.messages import Address, Person
-from core.domain.records import NOTE_TEMPLATE, Viewer
+from core.domain.records import NOTE_TEMPLATE
+from core.domain.rights import Viewer
 from core.money.usage import PaidRun
 
 Doing = Callable[[str], Awaitable[None]]

@@ -58,7 +58,8 @@ from core.domain.changes import (
     new_change_id,
 )
 from core.domain.messages import Answer, ChangeAction
-from core.domain.records import Outcome, ToolContext, Viewer
+from core.domain.records import Outcome, ToolContext
+from core.domain.rights import Viewer
 from core.people.rules import NO_RIGHTS
 
 _Result = Answer | tuple[Change, str]

@@ -17,7 +17,8 @@ from functools import lru_cache
 
 from core.base.errors import BadInput, UnknownCommand
 from core.base.i18n import LANGUAGE, nearest_locale
-from core.base.text import clean_text, fence_after_line, make_code_block
+from core.base.splitting import fence_after_line, make_code_block
+from core.base.text import clean_text
 from core.commands.quick_commands import Inputs, check_unique_names, parse_input, render_input
 from core.domain.messages import Message
 from core.people.rules import RIGHT_KINDS

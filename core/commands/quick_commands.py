@@ -26,14 +26,9 @@ from typing import Any
 from core.base.errors import BadInput, GivenTwice, TooLarge
 from core.base.i18n import format_number, say
 from core.base.markdown import escape_markdown
-from core.base.text import (
-    clean_text,
-    make_code_block,
-    pretty_json,
-    run_off_loop,
-    split_text,
-    withhold_in_text,
-)
+from core.base.redaction import pretty_json, withhold_in_text
+from core.base.splitting import make_code_block, split_text
+from core.base.text import clean_text, run_off_loop
 from core.base.value_formats import (
     format_value,
     parse_number,

@@ -22,15 +22,10 @@ from pydantic_core import PydanticSerializationError
 
 from core.base.errors import TooLarge, Unstorable
 from core.base.i18n import format_size
-from core.base.markdown import Trust
-from core.base.text import (
-    clean_text,
-    is_deeper,
-    make_code_block,
-    make_storable,
-    safe_file_name,
-    truncate_with_note,
-)
+from core.base.json_text import is_deeper, make_storable
+from core.base.splitting import make_code_block
+from core.base.text import clean_text, safe_file_name, truncate_with_note
+from core.base.trust import Trust
 from core.domain.rows import Placed
 
 T = TypeVar("T")

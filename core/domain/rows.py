@@ -13,8 +13,8 @@ from typing import Literal
 
 from core.base.i18n import say
 from core.base.markdown import escape_cell
+from core.base.splitting import fence_after_line, make_code_block
 from core.base.spreadsheets import Cell, ExportColumn
-from core.base.text import fence_after_line, make_code_block
 from core.base.value_formats import parse_number
 
 MAX_EXACT_NUMBER = 2**53

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.base.errors import BadInput, NotFound, PonteError
-from core.base.markdown import escape_markdown, show_reason
-from core.base.text import clip_line, is_secret_name
+from core.base.markdown import escape_markdown
+from core.base.redaction import is_secret_name
+from core.base.text import clip_line
+from core.base.trust import show_reason
 from core.domain.changes import SHOWS_CHANGES_SQL, find_possible_changes, find_shown_changes
 from core.domain.messages import (
     CONTEXT_NAME,
@@ -30,7 +32,7 @@ from core.domain.messages import (
 )
 from core.domain.records import FINAL_STATES
 from core.journal.threads import MAX_SEQ, erase_readings, find_record, store_record
-from core.money import budget
+from core.money import settlement
 from core.people.rules import OIDC_PLATFORM
 from core.store.database import (
     Database,
@@ -403,7 +405,7 @@ class SqlPersonalData(SqlStore):
             raise StillApplying
         # Money that is reserved for turns of theirs would otherwise stay reserved.
         for seq in sorted(work.select_ids("SELECT seq FROM holds WHERE person = :one")):
-            budget.settle_holds(connection, seq)
+            settlement.settle_holds(connection, seq)
         _remove_from_other_texts(work)
         _clear_records(work)
         # Objects on the model's server with the person's data are erased later. A shared

@@ -20,9 +20,10 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from core.base.http import HttpClient, Proxies
+from core.base.http import HttpClient
 from core.base.i18n import say
 from core.base.openai import ModelServerClient
+from core.base.proxies import Proxies
 from core.changes.approval import ApprovalConfig
 from core.changes.kinds import Applier
 from core.chat.approval_notices import PersonNoticeService

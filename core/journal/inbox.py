@@ -27,7 +27,8 @@ from core.domain.records import (
     Turn,
 )
 from core.journal.jobs import Jobs
-from core.journal.turn_runner import Admit, LocalRunner, Sender, get_row
+from core.journal.turn_queue import Sender
+from core.journal.turn_runner import Admit, LocalRunner, get_row
 from core.observability import metrics
 from core.store.database import (
     Database,

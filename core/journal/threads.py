@@ -44,7 +44,6 @@ from core.domain.records import (
     ConversationSummary,
     ForgetResult,
     HistoryEntry,
-    Need,
     Outcome,
     Provenance,
     Remote,
@@ -52,6 +51,7 @@ from core.domain.records import (
     Thread,
     TranscriptEntry,
 )
+from core.domain.rights import Need
 from core.journal.turn_rows import HAS_READING_SQL
 from core.store.database import (
     ROWS_PER_TRANSACTION,

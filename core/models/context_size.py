@@ -18,18 +18,12 @@ from typing import Any, Literal
 
 from core.base.errors import TooLong
 from core.base.i18n import format_number, say
-from core.base.openai import (
-    Json,
-    ModelServerClient,
-    ModelServerFault,
-    read_list,
-    read_object,
-    read_word,
-)
+from core.base.model_faults import ModelServerFault
+from core.base.openai import Json, ModelServerClient, read_list, read_object, read_word
 from core.base.tasks import cancel_all
 from core.base.text import compose_letters
 from core.domain.messages import CONTEXT_NAME, Item
-from core.domain.records import RoundRequest, ToolSpec
+from core.domain.model_rounds import RoundRequest, ToolSpec
 from core.models.model_input import (
     LEFT_OUT_NOTE,
     count_tokens,

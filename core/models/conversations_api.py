@@ -17,18 +17,19 @@ from typing import Literal
 import structlog
 
 from core.base.errors import PonteError
-from core.base.openai import Json, ModelServerFault, read_id, read_object
+from core.base.model_faults import ModelServerFault
+from core.base.openai import Json, read_id, read_object
 from core.base.tasks import Backoff, cancel_all
 from core.domain.messages import Item
-from core.domain.records import (
+from core.domain.model_rounds import (
     ModelEvent,
-    Remote,
     RemoteStored,
     ResponseStarted,
     RoundRequest,
     TextWithdrawn,
 )
-from core.models.answer_reader import ModelAnswer, remove_thoughts
+from core.domain.records import Remote
+from core.models.answer_reader import ModelAnswer
 from core.models.model_input import (
     TOOL_FILES_NOTE,
     estimate_max_tokens,
@@ -59,6 +60,7 @@ from core.models.own_history import (
     has_other_speakers,
     read_response,
 )
+from core.models.thoughts import remove_thoughts
 
 log = structlog.get_logger("model")
 LOCK_BACKOFF = Backoff(1.0)

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from core.base.errors import NotFound
+from core.base.json_text import parse_arguments
 from core.base.openai import Json
-from core.base.text import parse_arguments
 from core.domain.messages import (
     CONTEXT_NAME,
     DOCUMENT_TYPE,

@@ -33,20 +33,21 @@ from core.base.errors import (
     UnknownModel,
     WrongKey,
 )
-from core.base.http import ErrorTable, on
 from core.base.i18n import format_number, say
+from core.base.json_text import make_storable
+from core.base.model_faults import ModelServerFault
 from core.base.openai import (
     REQUEST_TIMEOUT_SECONDS,
     SIGN_OF_LIFE,
     Json,
     ModelServerClient,
-    ModelServerFault,
     seconds_before_retry,
 )
+from core.base.remote_errors import ErrorTable, on
 from core.base.tasks import Backoff, BoundedDict
-from core.base.text import make_storable
+from core.domain.model_rounds import RoundCompleted, RoundRequest, ToolSpec
 from core.domain.ports import ReadFile
-from core.domain.records import Health, Remote, RoundCompleted, RoundRequest, Thread, ToolSpec
+from core.domain.records import Health, Remote, Thread
 from core.models.answer_reader import ModelAnswer
 from core.models.context_size import OUTPUT_LIMIT_REACHED, ContextSizes, read_models, told_limit
 from core.models.model_input import SHORT_CALL_ID, ModelInput, estimate_max_tokens, find_data_urls

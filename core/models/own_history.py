@@ -18,17 +18,10 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
 
 from core.base.errors import TooLong
-from core.base.openai import (
-    END_EVENT,
-    Json,
-    ModelServerFault,
-    read_list,
-    read_object,
-    read_objects,
-    read_word,
-)
+from core.base.model_faults import ModelServerFault
+from core.base.openai import END_EVENT, Json, read_list, read_object, read_objects, read_word
 from core.domain.messages import Item, Usage
-from core.domain.records import ModelEvent, RoundRequest, TextWithdrawn
+from core.domain.model_rounds import ModelEvent, RoundRequest, TextWithdrawn
 from core.models.answer_reader import (
     CALL_PARTS,
     END_OF_STREAM,

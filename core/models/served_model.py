@@ -22,22 +22,20 @@ import structlog
 
 from core.base.errors import ModelDown, ModelError, NoKey, PonteError, UnknownModel
 from core.base.i18n import format_number, say
-from core.base.openai import ModelServerClient, ModelServerFault, read_id, read_objects
+from core.base.model_faults import ModelServerFault
+from core.base.openai import ModelServerClient, read_id, read_objects
 from core.base.tasks import cancel_all
 from core.domain.messages import Item, Person, Usage
-from core.domain.ports import Model, ReadFile
-from core.domain.records import (
-    DoctorFinding,
-    Health,
+from core.domain.model_rounds import (
     ModelEvent,
-    Remote,
     RemoteStored,
     RoundCompleted,
     RoundRequest,
     TextDelta,
-    Thread,
     ToolSpec,
 )
+from core.domain.ports import Model, ReadFile
+from core.domain.records import DoctorFinding, Health, Remote, Thread
 from core.models.context_size import TOOLS_CONTEXT_TOKENS, ContextSize, describe_size
 from core.models.conversations_api import ConversationsApi
 from core.models.model_server import (

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from core.base.text import Fence, fence_after_line
+from core.base.splitting import Fence, fence_after_line
 
 OPENINGS = tuple(
     """\

@@ -22,7 +22,7 @@ import structlog
 from core.base.errors import NotStored, PlatformBusy
 from core.base.tasks import BackgroundTasks, BoundedDict
 from core.domain.messages import Message, decode_json
-from core.domain.records import MemberKey, PlatformMember
+from core.domain.rights import MemberKey, PlatformMember
 from core.store.database import (
     Database,
     SqlConnection,

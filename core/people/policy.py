@@ -40,7 +40,7 @@ from dataclasses import dataclass, field, replace
 from core.base.errors import StatusUnknown
 from core.base.tasks import BoundedDict, run_together
 from core.domain.messages import Address, Person
-from core.domain.records import Verdict
+from core.domain.rights import Verdict
 from core.people import rules
 from core.people.rules import BASIC_RIGHTS, DECISION_RIGHTS, NO_RIGHTS, PlaceReading, Rule, RuleBook
 

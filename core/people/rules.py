@@ -15,7 +15,7 @@ from core.base.errors import BadInput
 from core.base.i18n import say
 from core.base.text import fold_case
 from core.domain.messages import Address
-from core.domain.records import Action, Verdict
+from core.domain.rights import Action, Verdict
 
 EVERYBODY_NAME = "*"
 """The name that matches every person. `everybody` has the same meaning."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.base.i18n import say
-from core.base.markdown import quote_inert
+from core.base.trust import quote_inert
 from core.changes.kinds import TEXT_KEY, Kind
 from core.domain.changes import Change, Draft, FormField
 from core.domain.messages import ReplyTo, decode_json

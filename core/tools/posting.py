@@ -28,9 +28,10 @@ from core.base.errors import (
     WriteUnsure,
 )
 from core.base.i18n import say
-from core.base.markdown import escape_markdown, quote_inert
+from core.base.markdown import escape_markdown
 from core.base.tasks import retry
 from core.base.text import clean_text, clip_line, fold_case, to_one_line
+from core.base.trust import quote_inert
 from core.changes.kinds import TEXT_KEY, Batch, Changer, Kind
 from core.domain.changes import Change, Draft, FormField, RowCheck, RowWrite
 from core.domain.messages import (

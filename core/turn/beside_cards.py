@@ -13,8 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from core.base.i18n import say
-from core.base.markdown import escape_markdown, make_inert
-from core.base.text import clip_line, make_code_block, parse_json, truncate
+from core.base.json_text import parse_json
+from core.base.markdown import escape_markdown
+from core.base.splitting import make_code_block
+from core.base.text import clip_line, truncate
+from core.base.trust import make_inert
 from core.domain.messages import Item
 from core.domain.ports import Tool
 from core.domain.records import Outcome

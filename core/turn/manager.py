@@ -56,8 +56,9 @@ from core.domain.records import CRASHED_REASON, FINAL_STATES, Thread, TurnState
 from core.journal.threads import store_record
 from core.observability import metrics, tracing
 from core.turn.commands import CommandService
-from core.turn.context import LEFT_OUT, Assistant, Preparation, Requeued
+from core.turn.context import LEFT_OUT
 from core.turn.origins import PEOPLE, Origin, RunSkipped
+from core.turn.preparation import Assistant, Preparation, Requeued
 from core.turn.rounds import Rounds
 from core.turn.run import TurnConfigs, TurnRun, claim_notices, until_stored
 from core.turn.titles import TitleMaker

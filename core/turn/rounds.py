@@ -31,32 +31,34 @@ from core.base.errors import (
     TooManyRounds,
     Unstorable,
 )
+from core.base.growing_markdown import GrowingMarkdown
 from core.base.i18n import say
 from core.base.tasks import run_together
+from core.base.trust import Trust
 from core.changes.cards import describe_proposals
 from core.changes.service import ChangeService, Proposals
-from core.chat.incoming import FILES_NOT_FIT, describe_unread_kinds
+from core.chat.file_downloads import FILES_NOT_FIT, describe_unread_kinds
 from core.chat.people import People
 from core.domain.changes import Draft
 from core.domain.messages import Answer, Card, File, Item, Progress, file_kind
-from core.domain.ports import NO_STEP, Tool
-from core.domain.records import (
-    INTERRUPTED_TEXT,
-    RIGHT_OF_EFFECT,
-    Effect,
-    Outcome,
-    Remote,
+from core.domain.model_rounds import (
     RemoteStored,
     ResponseStarted,
     RoundCompleted,
-    RoundOutput,
     RoundRequest,
     TextDelta,
     TextWithdrawn,
+)
+from core.domain.ports import NO_STEP, Tool
+from core.domain.records import (
+    INTERRUPTED_TEXT,
+    Outcome,
+    Remote,
+    RoundOutput,
     ToolCall,
     ToolContext,
-    Viewer,
 )
+from core.domain.rights import RIGHT_OF_EFFECT, Effect, Viewer
 from core.domain.rows import Chart, Placed, RowsResult, place_results
 from core.observability import metrics, tracing
 from core.people.audit import audit_step
@@ -68,8 +70,9 @@ from core.turn.beside_cards import (
     describe_calls,
     is_repeated,
 )
-from core.turn.context import Assistant, ModelBriefing, ToolContexts
+from core.turn.context import ToolContexts
 from core.turn.guards import COSTLY_EFFECTS, Guards
+from core.turn.preparation import Assistant, ModelBriefing
 from core.turn.run import TurnRun, until_stored
 from core.voice import quote_spoken
 
@@ -727,7 +730,7 @@ class TurnTranscript:
         self.opening = quote_spoken(" ".join(filter(None, (i.spoken for i in self.items))))
         """What was understood of voice messages, which stands before the model's text."""
         self._reply = run.reply
-        self._growing, self._cleaning = markdown.GrowingMarkdown(), text.GrowingText()
+        self._growing, self._cleaning = GrowingMarkdown(), text.GrowingText()
 
     @property
     def text(self) -> str:
@@ -772,7 +775,7 @@ class TurnTranscript:
         return {id: each.data for id, each in self.results().items() if each.data}
 
     @property
-    def provenance(self) -> tuple[bool, markdown.Trust]:
+    def provenance(self) -> tuple[bool, Trust]:
         """A pair: whether the thread now contains text from outside, and which links are allowed in
         that case. Every output of a tool counts as text from outside, and so does an answer that
         names sources. The addresses that the model's server itself names as sources are allowed:
@@ -791,7 +794,7 @@ class TurnTranscript:
         return list(dict.fromkeys(line for one in self.outcomes_in_order() for line in one.sources))
 
     @property
-    def answer_provenance(self) -> tuple[bool, markdown.Trust]:
+    def answer_provenance(self) -> tuple[bool, Trust]:
         """`provenance` for the whole answer: the links in its source lines work, too, because
         Ponte's code wrote them. Each source line ends in its link."""
         matches = (_OWN_LINK.search(line) for line in self.source_lines())

@@ -23,7 +23,7 @@ from core.journal.jobs import Peers
 from core.journal.threads import erase_readings
 from core.people.audit import audit_step
 from core.store.database import Database
-from core.turn.context import Assistant
+from core.turn.preparation import Assistant
 from core.turn.run import TurnConfigs
 
 log = structlog.get_logger("upkeep")

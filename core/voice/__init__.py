@@ -17,7 +17,8 @@ import structlog
 from core.base.errors import PonteError
 from core.base.i18n import say
 from core.base.markdown import escape_markdown
-from core.base.openai import ModelServerClient, ModelServerFault, read_objects
+from core.base.model_faults import ModelServerFault
+from core.base.openai import ModelServerClient, read_objects
 from core.base.text import clean_text, clip_line
 from core.domain.messages import MAX_FILE_TEXT_CHARACTERS, File
 from core.domain.records import Turn

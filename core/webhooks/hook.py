@@ -17,7 +17,8 @@ import structlog
 
 from core.base.errors import OverBudget
 from core.base.markdown import escape_markdown
-from core.base.text import redact, truncate, truncate_with_note
+from core.base.redaction import redact
+from core.base.text import truncate, truncate_with_note
 from core.chat.people import People
 from core.commands.grammar import TypedCommand
 from core.domain.messages import Answer, Message

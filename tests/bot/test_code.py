@@ -10,7 +10,8 @@ from bot.config.ponte_toml import Config
 from bot.home import Home
 from bot.parts import dependencies, model_client
 from bot.settings import Settings
-from core.base.http import HttpClient, Proxies
+from core.base.http import HttpClient
+from core.base.proxies import Proxies
 from core.tools.code import CODE_INTEGRATION, environment
 from core.tools.code.environment import InstallationFailed
 from core.tools.code.local import LocalBackend

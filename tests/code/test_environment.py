@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.base.errors import PonteError
-from core.base.http import Proxies
+from core.base.proxies import Proxies
 from core.tools.code import CODE_INTEGRATION, environment
 from core.tools.code.environment import (
     INSTALL_RETRY_SECONDS,

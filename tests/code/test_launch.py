@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 
 import pytest
 
-from core.base.http import Proxies
+from core.base.proxies import Proxies
 from core.tools.code.environment import PythonEnvironment, _read_version, _run_program
 from core.tools.code.sandbox.barriers import _watch_disk
 from core.tools.code.sandbox.process import (

@@ -8,15 +8,14 @@ from collections.abc import Sequence, Sized
 from dataclasses import replace
 
 from core.domain.messages import Address, Message, Person
-from core.journal.turn_runner import (
+from core.journal.turn_queue import (
     MAX_OVERTAKING_MESSAGES,
     MAX_PERSON_TURNS_IN_CHANNEL,
-    LocalRunner,
     Places,
     Sender,
-    TurnExecutor,
     TurnQueue,
 )
+from core.journal.turn_runner import LocalRunner, TurnExecutor
 from tests.contract.engines import Embedded, Shared, Worker, runner_of
 from tests.contract.test_inbox import says as asks
 from tests.fakes.choices import make_message

@@ -10,8 +10,9 @@ import pytest
 import pytest_asyncio
 
 from core.base.openai import ModelEndpoint, ModelServerClient
+from core.domain.model_rounds import ResponseStarted, RoundCompleted, TextDelta, ToolSpec
 from core.domain.ports import Model
-from core.domain.records import Remote, ResponseStarted, RoundCompleted, TextDelta, ToolSpec
+from core.domain.records import Remote
 from core.models.demo_model import DemoModel
 from core.models.model_server import ModelOptions
 from core.models.served_model import Level, ServedModel

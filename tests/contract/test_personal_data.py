@@ -28,7 +28,8 @@ from core.domain.changes import (
     new_change_id,
 )
 from core.domain.messages import Address, Answer, Card, Item, Message, Person, Quote, Usage
-from core.domain.records import Outcome, PlatformMember, Remote, RoundOutput, ToolCall, Turn
+from core.domain.records import Outcome, Remote, RoundOutput, ToolCall, Turn
+from core.domain.rights import PlatformMember
 from core.erasure import (
     FORGOTTEN_PERSON,
     AmbiguousPerson,
@@ -45,7 +46,7 @@ from core.people.page_accounts import SqlPageAccounts, hash_token
 from core.store.database import SqlConnection, SqliteStatements
 from core.store.files import SqlFiles
 from core.store.remembered import FORGOTTEN_ID, remove_ids, select_ids
-from core.turn.context import build_items
+from core.turn.preface import build_items
 from tests.contract.engines import Embedded, Shared
 from tests.contract.test_journal import again
 from tests.fakes.choices import make_message

@@ -10,12 +10,13 @@ import pytest
 
 from core.base.text import clip_line
 from core.domain.messages import Item, Person, Quote, Reading, Usage
-from core.domain.records import Outcome, PlatformMember, Remote, RoundOutput, Thread, ToolCall, Turn
+from core.domain.records import Outcome, Remote, RoundOutput, Thread, ToolCall, Turn
+from core.domain.rights import PlatformMember
 from core.journal.threads import erase_readings, find_record, store_record
 from core.people.directory import SqlDirectory
 from core.store.database import select_value
 from core.tools.tool import compact_json
-from core.turn.context import build_items
+from core.turn.preface import build_items
 from tests.contract.engines import Embedded
 from tests.contract.test_journal import again
 from tests.contract.test_personal_data import (

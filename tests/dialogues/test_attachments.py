@@ -15,8 +15,8 @@ import pytest
 from core.base.http import HttpClient
 from core.changes.approval import TableRule, TableRules
 from core.domain.messages import Card, File
+from core.domain.model_rounds import RoundRequest
 from core.domain.ports import Model
-from core.domain.records import RoundRequest
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.test_nocodb_slack import channel

@@ -11,7 +11,9 @@ import pytest
 from bot.operations import forget_thread
 from bot.ponte import Ponte
 from core.base.errors import NotFound
-from core.domain.records import Effect, ModelEvent, Outcome, RoundRequest
+from core.domain.model_rounds import ModelEvent, RoundRequest
+from core.domain.records import Outcome
+from core.domain.rights import Effect
 from core.people.audit import OPERATOR
 from core.people.rules import Rule, RuleBook
 from core.tools.tool import FunctionTool

@@ -21,8 +21,8 @@ from core.money.usage import NANODOLLARS_PER_DOLLAR
 from core.store.database import SqlConnection
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.tool import tool
-from core.turn.context import Preparation
 from core.turn.manager import MAX_FAILED_ATTEMPTS
+from core.turn.preparation import Preparation
 from core.turn.run import TurnRun
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.openai import open_served_bot

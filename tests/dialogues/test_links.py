@@ -12,14 +12,8 @@ import pytest
 
 from adapters.slack.surface import SlackSurface
 from core.domain.messages import Attachment, Item, Person, Quote
-from core.domain.records import (
-    ModelEvent,
-    Outcome,
-    RoundCompleted,
-    RoundRequest,
-    TextDelta,
-    ToolContext,
-)
+from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest, TextDelta
+from core.domain.records import Outcome, ToolContext
 from core.tools.tool import FunctionTool
 from core.turn.run import LinkRules, TurnConfig
 from tests.dialogues.bot_home import BotHome, RunningBot

@@ -19,7 +19,7 @@ from core.chat.message_links import (
     LINKS_LEFT_OUT,
 )
 from core.domain.messages import Address, Message, Person, ReplyTo
-from core.domain.records import ModelEvent, RoundCompleted, RoundRequest
+from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest
 from core.schedules.schedule import ScheduleDraft, ScheduleRule
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import Choices, allow_list, make_choices

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from core.domain.records import RoundRequest
+from core.domain.model_rounds import RoundRequest
 from core.journal import inbox as inbox_module
 from core.journal.inbox import SenderLimits
 from tests.fakes.choices import make_choices, make_spending

@@ -21,7 +21,7 @@ from core.changes.kinds import Changer
 from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowWrite
 from core.domain.messages import PERSON, Address, MessageOrigin, Person, ReplyTo, encode_json
 from core.domain.ports import Messenger
-from core.domain.records import Viewer
+from core.domain.rights import Viewer
 from core.people.rules import Rule, RuleBook
 from core.tools import posting as elsewhere
 from core.tools.posting import PlacePosts, PlacePostSource

@@ -20,8 +20,8 @@ from core.base.errors import StatusUnknown, ToolError
 from core.base.tasks import Backoff
 from core.base.text import choose_newest
 from core.domain.messages import PERSON, Address, Item, Person, PlaceMessage
+from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest
 from core.domain.ports import Messenger
-from core.domain.records import ModelEvent, RoundCompleted, RoundRequest
 from core.schedules.schedule import KEPT_RUNS, DuePlan, Schedule, ScheduleDraft, ScheduleRule
 from core.tools.reading import MAX_READ_MESSAGES, PlaceReadingSource, choose_lines
 from tests.discord.discord_ponte import DiscordPonte

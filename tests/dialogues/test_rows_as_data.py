@@ -21,7 +21,8 @@ from adapters.terminal.screen import Screen
 from adapters.web.page.render import find_tables, to_html
 from core.base.http import HttpClient
 from core.domain.messages import Answer, Item, decode_json, encode_json
-from core.domain.records import ModelEvent, Outcome, RoundCompleted, RoundRequest, TextDelta
+from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest, TextDelta
+from core.domain.records import Outcome
 from core.domain.rows import Chart, Placed, RowColumn, RowsResult, Series, place_results
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.bot_home import BotHome, RunningBot

@@ -13,7 +13,7 @@ import pytest
 
 from core.chat.reply import FILES_NUMBER
 from core.domain.messages import Address, Answer, Person, Post
-from core.domain.records import RoundRequest
+from core.domain.model_rounds import RoundRequest
 from tests.dialogues.test_slack_cards import ASKED, CARD
 from tests.dialogues.test_slack_channels import everything_in
 from tests.fakes.models import EchoModel

@@ -14,7 +14,8 @@ from adapters.slack.people import SlackPeople
 from core.base.errors import StatusUnknown
 from core.domain.messages import Answer, Card
 from core.domain.ports import Tool
-from core.domain.records import Effect, Outcome, QuickCommand, ToolContext
+from core.domain.records import Outcome, QuickCommand, ToolContext
+from core.domain.rights import Effect
 from core.people.rules import GUEST_REASON
 from core.tools.tool import FunctionTool
 from tests.fakes.choices import allow_list, make_choices

@@ -10,7 +10,7 @@ import pytest
 from adapters.slack.surface import SlackSurface
 from core.base.errors import PostRemoved
 from core.domain.messages import Answer, Progress
-from core.domain.records import RoundRequest
+from core.domain.model_rounds import RoundRequest
 from tests.fakes.loop_clock import run_ready
 from tests.fakes.models import EchoModel
 from tests.fakes.slack import BOT_USER

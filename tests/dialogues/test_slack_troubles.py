@@ -10,7 +10,7 @@ import pytest
 from adapters.slack.connection import PING_SECONDS
 from adapters.slack.surface import SlackSurface
 from core.domain.messages import turn_id
-from core.domain.records import RoundRequest
+from core.domain.model_rounds import RoundRequest
 from tests.fakes.loop_clock import LoopClock, run_ready
 from tests.fakes.models import EchoModel
 from tests.fakes.slack import TEAM, Post, SlackChannel

@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from bot.config.ponte_toml import AllowanceRule, Config, PriceTable
 from bot.ponte import Ponte
-from core.base.openai import ModelServerFault
+from core.base.model_faults import ModelServerFault
 from core.money.usage import PaidRun
 from core.store.database import SqlConnection
 from core.voice import (

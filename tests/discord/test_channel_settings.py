@@ -14,7 +14,7 @@ from adapters.discord import intake
 from adapters.discord.people import Roles, can_post, can_read_channel
 from adapters.discord.setup import check
 from core.base.errors import PlatformBusy
-from core.base.http import Proxies
+from core.base.proxies import Proxies
 from core.chat.incoming import WAITS_FOR_MENTION
 from core.domain.changes import DisplayName
 from core.domain.messages import Address, Person

@@ -16,8 +16,9 @@ from adapters.discord.surface import ResponseSurface
 from core.base.errors import Undeliverable
 from core.chat.reply import GrowingReply
 from core.domain.messages import Address, Answer, Card, File, Message, Person, ReplyTo, turn_id
+from core.domain.model_rounds import RoundRequest
 from core.domain.ports import PostJournal, Reply
-from core.domain.records import FINAL_STATES, QuickCommand, Receipt, RoundRequest
+from core.domain.records import FINAL_STATES, QuickCommand, Receipt
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import EmptyStatusBoard, allow_list, make_choices
 from tests.fakes.discord import DiscordPerson, FakeDiscord

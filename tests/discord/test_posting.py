@@ -12,8 +12,8 @@ from adapters.discord.surface import ChannelSurface
 from core.base.errors import Undeliverable
 from core.chat.reply import GrowingReply
 from core.domain.messages import Address, Answer, File, Person, ReplyTo, turn_id
+from core.domain.model_rounds import RoundRequest
 from core.domain.ports import AnswerPart
-from core.domain.records import RoundRequest
 from tests.discord.discord_ponte import DiscordPonte, bot_messages
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import ATTACH, READ_HISTORY

@@ -13,7 +13,7 @@ from core.base.errors import PonteError
 from core.chat.incoming import SIGN_AFTER_SECONDS
 from core.chat.reply import GrowingReply
 from core.domain.messages import Attachment, Post, ReplyTo
-from core.domain.records import RoundRequest
+from core.domain.model_rounds import RoundRequest
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import Channel, Payload

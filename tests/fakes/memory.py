@@ -43,15 +43,14 @@ from core.domain.records import (
     EndedToken,
     Health,
     HistoryEntry,
-    MemberKey,
     PageAccount,
-    PlatformMember,
     QuickCommand,
     Receipt,
     SearchHit,
     Turn,
     TurnState,
 )
+from core.domain.rights import MemberKey, PlatformMember
 from core.journal.threads import find_excerpt
 from core.people.directory import SqlDirectory
 from core.people.page_accounts import OwnerName, hash_token, new_api_token, new_token

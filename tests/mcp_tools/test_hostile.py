@@ -13,7 +13,8 @@ import pytest
 import structlog
 from aiohttp import web
 
-from core.base.http import MAX_RESPONSE_BYTES, Proxies
+from core.base.http import MAX_RESPONSE_BYTES
+from core.base.proxies import Proxies
 from core.tools.mcp import McpServer, session, source
 from tests.mcp_tools.double import Json, McpDouble, make_text, run_desk, serve
 from tests.time_limits import Limits

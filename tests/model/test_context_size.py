@@ -11,9 +11,11 @@ import pytest
 from aiohttp import web
 
 from core.base.errors import TooLong
-from core.base.openai import ModelServerClient, ModelServerFault
+from core.base.model_faults import ModelServerFault
+from core.base.openai import ModelServerClient
 from core.domain.messages import Item, Person
-from core.domain.records import RoundRequest, Thread, ToolSpec
+from core.domain.model_rounds import RoundRequest, ToolSpec
+from core.domain.records import Thread
 from core.models import context_size
 from core.models.context_size import ContextSizes, fit_items, fit_tools, tool_tokens
 from core.models.model_input import LEFT_OUT_NOTE, estimate_tokens, find_turn_starts

@@ -20,12 +20,13 @@ from core.domain.messages import (
     Person,
     ReplyTo,
 )
-from core.domain.records import Thread, ToolSpec
+from core.domain.model_rounds import ToolSpec
+from core.domain.records import Thread
 from core.models.model_input import estimate_max_tokens, user_text
 from core.models.served_model import Level
 from core.money.allowances import MAX_DOCUMENT_TOKENS
 from core.money.usage import MAX_PICTURE_TOKENS
-from core.turn.context import build_items
+from core.turn.preface import build_items
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.model.conftest import LEVELS, Make, every_level
 from tests.model.files import MemoryFiles

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from core.domain.messages import File
-from core.domain.records import RoundCompleted
+from core.domain.model_rounds import RoundCompleted
 from core.models.model_input import find_data_urls
 from core.models.served_model import Level
 from tests.fakes.openai import FakeOpenAI, Script, errors

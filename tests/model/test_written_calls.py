@@ -10,9 +10,10 @@ from dataclasses import replace
 import pytest
 
 from core.base.errors import ModelError
-from core.domain.records import TextDelta
-from core.models.answer_reader import AnswerReader, GrowingAnswer
+from core.domain.model_rounds import TextDelta
+from core.models.answer_reader import AnswerReader
 from core.models.served_model import Level
+from core.models.thoughts import GrowingAnswer
 from core.models.written_calls import (
     MAX_BARE_CALL_CHARACTERS,
     OPENINGS,

@@ -9,7 +9,7 @@ from typing import Literal
 
 import pytest
 
-from core.domain.records import Viewer
+from core.domain.rights import Viewer
 from core.tools.nocodb.fieldtypes import Field
 from core.tools.nocodb.filters import build_clause, build_condition
 from tests.nocodb.places import Place, without_nocodb

@@ -11,7 +11,7 @@ from core.base.errors import ToolError
 from core.base.http import HttpClient
 from core.changes.approval import TableRule, TableRules
 from core.domain.ports import Tool
-from core.domain.records import Action, Viewer
+from core.domain.rights import Action, Viewer
 from core.tools.nocodb import schema
 from core.tools.nocodb import source as sources
 from core.tools.nocodb.schema import MAX_OUTLINED_TABLES

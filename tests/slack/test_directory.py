@@ -14,10 +14,10 @@ from adapters.slack.client import REFUSAL_SECONDS, SlackApi
 from adapters.slack.people import GROUPS, SlackPeople
 from bot.stores import SCHEMA
 from core.base.errors import PlatformBusy
-from core.base.http import Proxies
+from core.base.proxies import Proxies
 from core.domain.changes import DisplayName
 from core.domain.messages import Address, Person
-from core.domain.records import PlatformMember
+from core.domain.rights import PlatformMember
 from core.journal.jobs import Alone
 from core.people import directory as members
 from core.people.directory import SqlDirectory

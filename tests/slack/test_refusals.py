@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from adapters.slack import people
-from adapters.slack.client import NEEDED_METHODS, REFUSAL_SECONDS, RateLimit, SlackApi, SlackRefused
-from core.base.http import Proxies
+from adapters.slack.client import REFUSAL_SECONDS, SlackApi
+from adapters.slack.errors import NEEDED_METHODS, SlackRefused
+from adapters.slack.rate_limits import RateLimit
+from core.base.proxies import Proxies
 from core.domain.messages import Person
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.memory import NoRows

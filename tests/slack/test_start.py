@@ -12,7 +12,7 @@ from adapters.slack.adapter import Credentials, SlackOptions
 from adapters.slack.setup import SCOPE_PURPOSES, check
 from adapters.slack.surface import SlackSurface
 from core.base.errors import SettingsError
-from core.base.http import Proxies
+from core.base.proxies import Proxies
 from tests.fakes.choices import make_choices, open_engine
 from tests.fakes.places import FixedAddressingSettings, FixedPlaces
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, FakeSlack

@@ -24,7 +24,7 @@ from adapters.web.api.openai_api import (
 from adapters.web.errors import BadRequest, TooManyRequests
 from adapters.web.http_io import MAX_JSON_DEPTH, MAX_JSON_VALUES, _parse_json
 from adapters.web.server import MOUNTED_BODY_LIMIT_BYTES, serve_mounted
-from core.base.text import check_json
+from core.base.json_text import check_json
 from core.domain.messages import Answer
 from tests.fakes.choices import allow_list
 from tests.time_limits import Limits

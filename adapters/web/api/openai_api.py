@@ -40,9 +40,9 @@ from adapters.web.errors import BadRequest
 from adapters.web.http_io import MessageRoutes, UploadedFile, endpoint, visitor_of
 from core.base.errors import BadInput, Empty, NotFound, PonteError, TooLarge
 from core.base.i18n import format_size, say
-from core.base.markdown import defang_for_discord
 from core.base.tasks import cancel_all
 from core.base.text import clean_text, safe_file_name, safe_media_type, to_one_line
+from core.base.trust import defang_for_discord
 from core.changes.card_rows import read_rows
 from core.chat.approval_notices import CARD_STATES
 from core.commands import grammar

@@ -19,14 +19,8 @@ from adapters.web.oidc.provider import (
     refusal,
 )
 from adapters.web.oidc.tokens import UNKNOWN_KEY, read_claims
-from core.base.http import (
-    HttpAnswer,
-    HttpClient,
-    HttpDown,
-    HttpError,
-    HttpTimeout,
-    withhold_secrets,
-)
+from core.base.http import HttpAnswer, HttpClient, HttpDown, HttpError, HttpTimeout
+from core.base.remote_errors import withhold_secrets
 from core.base.tasks import BoundedDict
 from core.base.text import to_one_line
 

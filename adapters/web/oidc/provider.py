@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 from core.base.errors import Refusal
-from core.base.http import is_loopback, is_reserved_address, parse_address
+from core.base.proxies import is_loopback, is_reserved_address, parse_address
 from core.base.text import to_one_line
 from core.domain.messages import Person
 from core.integrations import parse_url, plain_value

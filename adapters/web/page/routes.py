@@ -29,7 +29,8 @@ from adapters.web.page.render import document_to_html, to_html
 from adapters.web.sign_in import SESSION_SECONDS, Visitors
 from core.base.errors import NotAllowed, NotFound, NotStored
 from core.base.i18n import LANGUAGE, LOCALES, format_moment, say, use_locale
-from core.base.text import Fence, clean_text, fence_after_line, fold_case, to_one_line
+from core.base.splitting import Fence, fence_after_line
+from core.base.text import clean_text, fold_case, to_one_line
 from core.chat.approval_notices import CARD_STATES, PersonNoticeService
 from core.domain.messages import Address
 from core.domain.ports import StatusBoard

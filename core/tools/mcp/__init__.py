@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from core.base.errors import ToolError
 from core.base.i18n import say
-from core.base.text import make_code_block, to_one_line
+from core.base.splitting import make_code_block
+from core.base.text import to_one_line
 from core.changes.kinds import Kind
 from core.domain.changes import Change, Draft, FormField, RowCheck, RowWrite
 from core.domain.ports import QuickCommands, Tool
-from core.domain.records import RIGHT_OF_EFFECT, Effect, Health, Viewer
+from core.domain.records import Health
+from core.domain.rights import RIGHT_OF_EFFECT, Effect, Viewer
 from core.integrations import (
     IntegrationDependencies,
     OperatorConfig,

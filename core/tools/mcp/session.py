@@ -26,17 +26,12 @@ from mcp.shared.exceptions import MCPError
 from mcp.shared.inbound import x_mcp_header_map
 
 from core.base.errors import ToolError
-from core.base.http import (
-    CONNECT_TIMEOUT_SECONDS,
-    MAX_RESPONSE_BYTES,
-    Proxies,
-    is_reserved_address,
-    load_tls_context,
-    parse_address,
-    withhold_secrets,
-)
+from core.base.http import CONNECT_TIMEOUT_SECONDS, MAX_RESPONSE_BYTES, load_tls_context
+from core.base.json_text import check_json
+from core.base.proxies import Proxies, is_reserved_address, parse_address
+from core.base.remote_errors import withhold_secrets
 from core.base.tasks import cancel_all
-from core.base.text import check_json, clean_text, safe_media_type, to_one_line
+from core.base.text import clean_text, safe_media_type, to_one_line
 from core.tools.mcp import MCP_CALL_TIMEOUT_SECONDS, McpServer
 from core.tools.mcp.source import Definitions, McpResult, McpServerError
 from core.tools.tool import compact_json, decode_json

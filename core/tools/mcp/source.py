@@ -17,14 +17,17 @@ from typing import Any
 import structlog
 
 from core.base.errors import NotFound, NotStored, ToolError
-from core.base.http import RemoteError
 from core.base.i18n import plural, say
+from core.base.json_text import parse_arguments
+from core.base.remote_errors import RemoteError
 from core.base.tasks import BoundedDict, cancel_all
-from core.base.text import clean_text, parse_arguments, truncate_with_note
+from core.base.text import clean_text, truncate_with_note
 from core.domain.changes import Draft, RowWrite
 from core.domain.messages import File
+from core.domain.model_rounds import ToolSpec
 from core.domain.ports import Tool
-from core.domain.records import Effect, Health, Outcome, ToolContext, ToolSpec
+from core.domain.records import Health, Outcome, ToolContext
+from core.domain.rights import Effect
 from core.integrations import CHECK_TIMEOUT_SECONDS, IntegrationDependencies
 from core.tools.mcp import (
     CARRIES_ROWS,

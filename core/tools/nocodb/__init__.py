@@ -28,7 +28,8 @@ from core.domain.changes import (
     FormField,
 )
 from core.domain.ports import QuickCommands
-from core.domain.records import NOTE_TEMPLATE, Health, Viewer
+from core.domain.records import NOTE_TEMPLATE, Health
+from core.domain.rights import Viewer
 from core.integrations import (
     CHECK_TIMEOUT_SECONDS,
     IntegrationDependencies,
@@ -174,7 +175,8 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         """Return what NocoDB or the bridge reports about itself, for `ponte doctor`. Raise
         PonteError if it does not respond, or if a rule names a table that does not exist."""
         # Loaded only if NocoDB is connected.
-        from core.tools.nocodb.api import NocoApi, NocoError
+        from core.tools.nocodb.api import NocoApi
+        from core.tools.nocodb.api_errors import NocoError
         from core.tools.nocodb.bridge import list_table_names
         from core.tools.nocodb.bridge_api import BridgeApi
         from core.tools.nocodb.schema import Schemas, ids_and_titles

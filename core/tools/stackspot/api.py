@@ -19,23 +19,25 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import quote
 
+from core.base.fault_bodies import parse_retry_after
 from core.base.http import (
-    SERVER_ERRORS,
-    ErrorRow,
-    ErrorTable,
     HttpAnswer,
     HttpClient,
     HttpError,
     HttpTimeout,
     HttpTooLarge,
     HttpUnreadable,
+)
+from core.base.i18n import say
+from core.base.remote_errors import (
+    SERVER_ERRORS,
+    ErrorRow,
+    ErrorTable,
     RemoteError,
     on,
-    parse_retry_after,
     was_sent,
     withhold_secrets,
 )
-from core.base.i18n import say
 from core.base.tasks import SharedAnswers, retry
 from core.base.text import to_one_line
 

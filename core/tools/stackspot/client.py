@@ -24,9 +24,11 @@ from operator import itemgetter
 from typing import Any, Self
 from urllib.parse import quote
 
-from core.base.http import HttpClient, HttpUnreadable, Proxies
+from core.base.http import HttpClient, HttpUnreadable
+from core.base.json_text import in_whole_characters
+from core.base.proxies import Proxies
 from core.base.tasks import Backoff
-from core.base.text import clean_text, in_whole_characters, to_one_line
+from core.base.text import clean_text, to_one_line
 from core.commands.grammar import SLUG_PATTERN
 from core.tools.stackspot.api import (
     DEFAULT_REALM,

@@ -12,14 +12,15 @@ from typing import Any, Protocol
 
 from core.base.errors import BadInput, Refusal, ToolError
 from core.base.i18n import say
-from core.base.markdown import make_inert
 from core.base.tasks import BoundedDict, cancel_all
 from core.base.text import run_off_loop, to_one_line, truncate_with_note
+from core.base.trust import make_inert
 from core.changes.kinds import Changer, Doing
 from core.commands.quick_commands import Inputs, check_inputs
 from core.domain.changes import Change, Draft, RowCheck, RowWrite
 from core.domain.ports import QuickCommands, Tool
-from core.domain.records import Effect, Health, Outcome, QuickCommand, ToolContext, Viewer
+from core.domain.records import Health, Outcome, QuickCommand, ToolContext
+from core.domain.rights import Effect, Viewer
 from core.money.usage import PaidRun
 from core.tools.stackspot.api import StackSpotError, StillRunning, derive_ulid
 from core.tools.stackspot.client import (

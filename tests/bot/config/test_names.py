@@ -21,7 +21,7 @@ from bot.settings import Settings
 from core.base.errors import SettingsError
 from core.base.http import HttpClient
 from core.domain.ports import ToolSource
-from core.domain.records import Viewer
+from core.domain.rights import Viewer
 from core.integrations import ToolIntegration
 from core.journal.jobs import Alone
 from core.people.audit import Audit

@@ -16,16 +16,14 @@ import pytest
 from core.base.errors import ModelDown, NotStored, PostRemoved, ToolError
 from core.chat.reply import GrowingReply
 from core.domain.messages import Progress
-from core.domain.records import (
+from core.domain.model_rounds import (
     ModelEvent,
-    Remote,
     ResponseStarted,
     RoundCompleted,
     RoundRequest,
     TextDelta,
-    Thread,
-    Turn,
 )
+from core.domain.records import Remote, Thread, Turn
 from core.money.allowances import Allowance
 from core.store.database import SqliteDatabase
 from core.turn.manager import ManagedRun

@@ -11,7 +11,7 @@ import pytest
 
 from core.base.errors import StatusUnknown
 from core.domain.messages import Address, Person
-from core.domain.records import Action
+from core.domain.rights import Action
 from core.people.policy import (
     MAX_CONFIRMED_AGE_SECONDS,
     MAX_RIGHT_NAME_CHARACTERS,

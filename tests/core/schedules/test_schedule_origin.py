@@ -20,7 +20,9 @@ from core.base.tasks import Backoff
 from core.changes.approval import TableRule, TableRules
 from core.domain.changes import Draft, RowWrite
 from core.domain.messages import Address, Answer, Item, Message, Person, ReplyTo, turn_id
-from core.domain.records import Effect, Outcome, RoundCompleted, RoundRequest, ToolContext
+from core.domain.model_rounds import RoundCompleted, RoundRequest
+from core.domain.records import Outcome, ToolContext
+from core.domain.rights import Effect
 from core.money.allowances import Allowance
 from core.money.usage import Price, Prices
 from core.people.policy import DepartureLookup, PlatformPeople

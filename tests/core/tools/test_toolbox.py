@@ -9,7 +9,8 @@ import pytest
 
 from core.base.errors import SettingsError, ToolError
 from core.domain.ports import Tool
-from core.domain.records import Effect, Health, Verdict, Viewer
+from core.domain.records import Health
+from core.domain.rights import Effect, Verdict, Viewer
 from core.tools.tool import FunctionTool, Toolbox
 from tests.time_limits import Limits
 

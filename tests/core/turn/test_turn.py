@@ -17,20 +17,16 @@ from structlog.testing import capture_logs
 from bot.engine import Engine
 from core.base.errors import ModelDown, NoQuota, TakenOver, ToolError
 from core.domain.messages import Answer, Attachment, Card, Item, Post, Progress, Usage
-from core.domain.ports import Model, Tool
-from core.domain.records import (
-    Effect,
+from core.domain.model_rounds import (
     ModelEvent,
-    Outcome,
     RoundCompleted,
-    RoundOutput,
     RoundRequest,
     TextDelta,
     TextWithdrawn,
-    ToolCall,
-    ToolContext,
-    Turn,
 )
+from core.domain.ports import Model, Tool
+from core.domain.records import Outcome, RoundOutput, ToolCall, ToolContext, Turn
+from core.domain.rights import Effect
 from core.money.allowances import MAX_OUTPUT_TOKENS, Allowance
 from core.money.budget import SqlReservation
 from core.money.usage import NANODOLLARS_PER_DOLLAR, PaidRun, Price, Prices
