@@ -20,8 +20,9 @@ from pathlib import Path
 import structlog
 
 from benchmarks.process import proportional, resident
-from core.base.http import Proxies
-from core.domain.records import Outcome, Viewer
+from core.base.proxies import Proxies
+from core.domain.records import Outcome
+from core.domain.rights import Viewer
 from core.journal.kernels import KernelRows
 from core.tools.code.environment import PythonEnvironment, environments_folder
 from core.tools.code.local import Kernels, LocalBackend

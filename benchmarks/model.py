@@ -21,7 +21,8 @@ from openai import AsyncOpenAI, omit
 
 from core.base.openai import ModelEndpoint, ModelServerClient
 from core.domain.messages import Item, Person
-from core.domain.records import Remote, RoundCompleted, RoundRequest, TextDelta, Thread
+from core.domain.model_rounds import RoundCompleted, RoundRequest, TextDelta
+from core.domain.records import Remote, Thread
 from core.models.model_server import ModelOptions
 from core.models.served_model import Level, ServedModel
 

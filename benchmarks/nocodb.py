@@ -23,7 +23,7 @@ import structlog
 
 from benchmarks.engine import engine
 from core.base.http import HttpClient
-from core.domain.records import Viewer
+from core.domain.rights import Viewer
 from core.tools.nocodb.schema import TableDescription, format_outline
 from core.tools.nocodb.source import NocoSource
 from core.tools.tool import Toolbox

@@ -212,7 +212,6 @@ async def run(
 
 
 def _check_everything(begun: Start, *model: ModelRequests) -> AsyncIterator[DoctorFinding]:
-    """Run the checks of `ponte doctor`, whose code is loaded only now."""
     from bot.doctor.checks import check_everything
 
     return check_everything(begun, *model)

@@ -28,9 +28,15 @@ from bot.health import HealthBoard, PartHealth
 from bot.home import Home, Start
 from bot.integrations import KINDS, canonical_person, collect_rights
 from bot.operation_service import OperationService
-from bot.parts import NO_POSTGRES_SENTENCE, dependencies, model_client, open_traces
+from bot.parts import (
+    NO_POSTGRES_SENTENCE,
+    dependencies,
+    model_client,
+    open_traces,
+    summaries,
+)
 from bot.people import PageAccountService, system_user_name
-from bot.ponte import CheckEverything, Ponte, Surfaces, summaries
+from bot.ponte import CheckEverything, Ponte, Surfaces
 from bot.settings import Settings
 from bot.setup.restart import Restart
 from bot.stores import Stores, name_engine
@@ -184,10 +190,10 @@ async def compose(
             deps, deps.read_file, stores.journal.record_object_to_erase
         )
         closing.push_async_callback(model.close)
+        parts = PartHealth(summaries(settings))
         if isinstance(model, ServedModel):
             model.list_tools = toolbox.list_specs
-
-        parts = PartHealth(summaries(settings))
+            parts.live["voice"] = lambda: model.check_voice(settings.transcribe_model)
         mcp_tools = next((t.source for t in tools if isinstance(t.source, McpToolSource)), None)
         if mcp_tools:
             parts.list_more = mcp_tools.list_states
@@ -219,17 +225,11 @@ async def compose(
         optional = [face.name for face in settings.faces if isinstance(face, ToolIntegration)]
         board = HealthBoard(
             parts,
-            quick,
-            policy,
-            engine.changes.views,
-            engine.card_listeners,
-            engine.schedules,
-            people.budget,
-            (*optional, "config"),
+            engine,
+            (*optional, "config", "voice"),
             next(
                 (titles for each in tools if (titles := getattr(each.source, "titles", None))), None
             ),
-            is_demo=model.level == "demo",
         )
         reloader = Reloader(settings, live, audit, peers)
 
@@ -267,7 +267,7 @@ async def compose(
             settings, live, engine.platforms.messengers, engine.conversations.inbox
         )
         routes = {f"/{chat.name}/events": chat.http for chat in own_surfaces.chats}
-        endpoint = McpEndpoint(_build_mcp_tools(settings, live, toolbox, engine, people))
+        endpoint = McpEndpoint(_build_mcp_tools(settings, live, engine))
         closing.push_async_callback(endpoint.close)
         routes[MCP_PATH] = endpoint.handle
         for face in used:
@@ -306,9 +306,7 @@ async def compose(
         return ponte
 
 
-def _build_mcp_tools(
-    settings: Settings, live: LiveConfig, toolbox: Toolbox, engine: Engine, people: People
-) -> McpTools | None:
+def _build_mcp_tools(settings: Settings, live: LiveConfig, engine: Engine) -> McpTools | None:
     """Return the tools that programs over MCP can call; None if MCP is off. Raise SettingsError if
     the package `mcp` is missing."""
     # An integration gets its own settings and the shared ones; `settings` has both.
@@ -320,10 +318,9 @@ def _build_mcp_tools(
 
     inbox, messengers = engine.conversations.inbox, engine.platforms.messengers
     return McpTools(
-        toolbox,
-        people,
+        engine.assistant,
+        engine.people,
         engine.changes,
-        engine.assistant.contexts,
         ChangeRequests(inbox, engine.changes, Destinations(messengers), live),
         settings.ponte_locale,
         settings.ponte_timezone,
@@ -331,8 +328,6 @@ def _build_mcp_tools(
 
 
 async def _open_stores(settings: Settings, home: Home, *, accepts: bool, works: bool) -> Stores:
-    """Open the database that the settings choose. Raise SettingsError if Postgres' packages are
-    missing."""
     url = plain_value(settings.database_url)
     try:
         return await Stores.open(url, home, takes=accepts, works=works)

@@ -32,9 +32,10 @@ from core.tools.code.source import CodeRunner
 from core.tools.posting import PlacePosts
 from core.tools.tool import Toolbox
 from core.turn.commands import CommandService
-from core.turn.context import Assistant, ToolContexts
+from core.turn.context import ToolContexts
 from core.turn.manager import ConversationManager
 from core.turn.origins import PEOPLE, Admission, Origin
+from core.turn.preparation import Assistant
 from core.turn.run import TurnConfigs
 from core.turn.upkeep import Upkeep
 from core.voice import Transcriber
@@ -184,7 +185,6 @@ class Engine:
             self._tasks.append(asyncio.create_task(copying, name="audit-log"))
 
     def _note_card_change(self) -> None:
-        """Have the cards of changes drawn again, and call whoever follows them."""
         self._redraw_due.set()
         for listener in self.card_listeners:
             listener()

@@ -8,19 +8,16 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
+from bot.engine import Engine
 from core.base.errors import NotStored
 from core.base.i18n import find_zone, say, translate_word
 from core.base.tasks import run_together
-from core.changes.cards import ChangeViews
-from core.domain.changes import ChangeForm, Overview, PendingRequest, ScheduleLine
+from core.domain.changes import ChangeForm, Overview, PendingRequests, ScheduleLine
 from core.domain.messages import Address, Card, Person
-from core.domain.ports import QuickCommands
-from core.domain.records import Health, QuickCommand, Viewer
-from core.money.budget import Budget
+from core.domain.records import Health, QuickCommand
+from core.domain.rights import Viewer
 from core.observability import metrics
-from core.people.policy import Policy
 from core.schedules.schedule import ScheduleFilter
-from core.schedules.service import Scheduling
 from core.schedules.words import describe_schedule
 
 PART_TIMEOUT_SECONDS = 5.0
@@ -82,15 +79,13 @@ class HealthBoard:
     """
 
     parts: PartHealth
-    quick: QuickCommands
-    policy: Policy
-    views: ChangeViews
-    card_listeners: list[Callable[[], None]]
-    scheduling: Scheduling
-    budget: Budget
+    engine: Engine
     optional: Collection[str] = ()
     titles: Callable[[Viewer, bool], Awaitable[Sequence[str]]] | None = None
-    is_demo: bool = False
+
+    @property
+    def is_demo(self) -> bool:
+        return self.engine.assistant.model.level == "demo"
 
     async def health(self) -> Sequence[Health]:
         return await self.parts.list_all()
@@ -107,68 +102,55 @@ class HealthBoard:
         parts = await self.health()
         metrics.set_part_states({p.name: p.state == "on" for p in parts if p.state != "off"})
         with suppress(NotStored):
-            metrics.set_proposal_counts(await self.views.ledger.count_unfinished())
+            metrics.set_proposal_counts(await self.engine.changes.ledger.count_unfinished())
         return metrics.render_metrics()
 
     async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
-        return await self.quick.list_commands(person, address)
+        return await self.engine.assistant.quick.list_commands(person, address)
 
     async def tables(
         self, person: Person, address: Address, *, to_change: bool = False
     ) -> Sequence[str]:
         if self.titles is None:
             return ()
-        return await self.titles(Viewer(await self.policy.rights(person, address)), to_change)
+        rights = await self.engine.people.policy.rights(person, address)
+        return await self.titles(Viewer(rights), to_change)
 
     async def changes(self, conversation: str) -> Sequence[Card]:
-        return await self.views.find_latest(conversation)
+        return await self.engine.changes.views.find_latest(conversation)
 
     async def overview(self, person: Person, address: Address, time_zone: str) -> Overview:
-        return await find_overview(
-            self.views, self.scheduling, self.budget, person, address, time_zone
+        """Return what concerns the person, as they may read it at the address: requests that they
+        can decide on, requests of theirs that wait for others, their schedules, and what is left of
+        their allowances. Raise NotStored."""
+        views, schedules = self.engine.changes.views, self.engine.schedules
+        waiting = await views.list_requests(person, address)
+        # A request that they can approve themself is not repeated among those of theirs.
+        decidable = {change.id for change in waiting.changes}
+        # A person can have several accounts, each with a key.
+        keys = schedules.people.list_keys(person.key)
+        asked = await run_together(
+            *(
+                views.card(change, person, address)
+                for change in await views.ledger.list_waiting_for_people()
+                if change.proposal.asker.key in keys and change.id not in decidable
+            )
         )
+        lines = [
+            ScheduleLine(schedule.id, describe_schedule(schedule), schedule.state == "active")
+            for key in keys
+            for schedule in await schedules.store.list_matching(ScheduleFilter(person=key))
+        ]
+        budget = self.engine.people.budget
+        zone = find_zone(time_zone) or budget.zone
+        remaining = await budget.describe_remaining(person, address, zone)
+        return Overview(waiting, asked, lines, remaining)
 
     async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
-        return await self.views.find_form(press_id, person, address)
+        return await self.engine.changes.views.find_form(press_id, person, address)
 
-    async def requests(self, person: Person, address: Address) -> Sequence[PendingRequest]:
-        return await self.views.list_requests(person, address)
+    async def requests(self, person: Person, address: Address) -> PendingRequests:
+        return await self.engine.changes.views.list_requests(person, address)
 
     def on_requests_change(self, listener: Callable[[], None]) -> None:
-        self.card_listeners.append(listener)
-
-
-async def find_overview(
-    views: ChangeViews,
-    scheduling: Scheduling,
-    budget: Budget,
-    person: Person,
-    address: Address,
-    time_zone: str,
-) -> Overview:
-    """Return what concerns the person, as they may read it at the address: requests that they can
-    decide on, requests of theirs that wait for others, their schedules, and what is left of their
-    allowances. Raise NotStored."""
-    waiting = await views.list_requests(person, address)
-    # A request that they can approve themself is in the first list and is not repeated. A person
-    # can have several accounts, each with a key.
-    theirs = {request.change.id for request in waiting}
-    keys = scheduling.people.list_keys(person.key)
-    asked = await run_together(
-        *(
-            views.card(change, person, address)
-            for change in await views.ledger.list_waiting_for_people()
-            if change.proposal.asker.key in keys and change.id not in theirs
-        )
-    )
-    filters = [ScheduleFilter(person=key) for key in keys]
-    return Overview(
-        waiting,
-        asked,
-        [
-            ScheduleLine(one.id, describe_schedule(one), one.state == "active")
-            for filter in filters
-            for one in await scheduling.store.list_matching(filter)
-        ],
-        await budget.describe_remaining(person, address, find_zone(time_zone) or budget.zone),
-    )
+        self.engine.card_listeners.append(listener)

@@ -43,32 +43,31 @@ _STAGING = re.compile(r"(backup|restore)-[a-z0-9_]{8}")
 _KEY_BYTES = 32
 _SYSTEM_FOLDERS = frozenset(
     f"/{name}"
-    for name in (
-        "",
-        "bin",
-        "boot",
-        "dev",
-        "dev/shm",
-        "etc",
-        "home",
-        "lib",
-        "media",
-        "mnt",
-        "opt",
-        "proc",
-        "run",
-        "sbin",
-        "srv",
-        "sys",
-        "tmp",
-        "usr",
-        "usr/local",
-        "var",
-        "var/cache",
-        "var/lib",
-        "var/log",
-        "var/tmp",
-    )
+    for name in """
+bin
+boot
+dev
+dev/shm
+etc
+home
+lib
+media
+mnt
+opt
+proc
+run
+sbin
+srv
+sys
+tmp
+usr
+usr/local
+var
+var/cache
+var/lib
+var/log
+var/tmp
+""".splitlines()
 )
 """Folders of the whole machine (Filesystem Hierarchy Standard 3.0)."""
 _MAX_SOCKET_PATH_BYTES = 107

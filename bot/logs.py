@@ -20,10 +20,11 @@ import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from bot.settings import Settings, load
-from core.base.errors import PonteError, SettingsError
+from core.base.errors import PonteError, SettingsError, WrongUsage
 from core.base.i18n import say
+from core.base.json_text import to_json_line
 from core.base.tasks import BoundedDict
-from core.base.text import clean_text, to_json_line
+from core.base.text import clean_text
 
 MASK = "[secret]"
 _MIN_SECRET_CHARS = 4
@@ -196,15 +197,16 @@ def set_up_logging(
 
 def report_error(error: Exception, stream: TextIO) -> int:
     """Write why a command of the shell failed, without secrets, to `stream` or as a line of a JSON
-    log. Return the exit code: 2 for wrong settings, else 1.
+    log. Return the exit code: 2 for wrong usage or settings, else 1.
 
     A traceback is written at PONTE_LOG_LEVEL=debug once logging is set up.
     """
+    code = 2 if getattr(error, "code", "") in (SettingsError.code, WrongUsage.code) else 1
     if _is_json:
         structlog.get_logger("process").error(
             "failed", words=_describe_error(error), exc_info=error
         )
-        return 2 if isinstance(error, SettingsError) else 1
+        return code
     try:
         # The error may have come before the settings were loaded.
         redaction = Redaction(load().secrets)
@@ -214,7 +216,7 @@ def report_error(error: Exception, stream: TextIO) -> int:
         stream.write(redaction.of(_format_traceback(error)))
     for line in clean_text(_describe_error(error)).splitlines():  # it may quote a server
         stream.write(redaction.of(line) + "\n")
-    return 2 if isinstance(error, SettingsError) else 1
+    return code
 
 
 def _written_forms(secret: str) -> set[str]:

@@ -21,7 +21,8 @@ from bot.operations import OPERATIONS, Operation, find_names
 from bot.ponte import Ponte
 from core.base.errors import BadInput, NotAllowed, SettingsError
 from core.base.i18n import say
-from core.base.text import to_json_line, to_one_line
+from core.base.json_text import to_json_line
+from core.base.text import to_one_line
 from core.domain.changes import POLICY_PERSON
 from core.domain.messages import Person
 from core.domain.records import ListTable

@@ -88,7 +88,6 @@ def format_table(
 
 
 def _width(text: str) -> int:
-    """Return the number of terminal columns of the text."""
     wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
     return len(text) + wide - sum(unicodedata.combining(character) > 0 for character in text)
 
@@ -118,13 +117,10 @@ def _number(count: Any, view: View) -> str:
 
 
 def _time(at: Any, view: View) -> str:
-    """Return a time (seconds since the epoch) as a date and time in the reader's zone; a dash for
-    0, which means none."""
     return i18n.format_moment(datetime.datetime.fromtimestamp(at, view.zone)) if at else "–"
 
 
 def _day(at: Any, view: View) -> str:
-    """Return the day (UTC) of a time in seconds since the epoch; a dash for 0, which means none."""
     return i18n.format_date(datetime.datetime.fromtimestamp(at, datetime.UTC).date()) if at else "–"
 
 
@@ -409,8 +405,6 @@ def _schedule_text(text: str, view: View) -> str:
 
 
 def _describe_facts(vote: Row, view: View) -> str:
-    """Return the facts of the turn that a vote is about: models, tools, seconds, tokens and codes
-    of failed calls."""
     tokens = i18n.plural("{count} token", "{count} tokens", vote["tokens"])
     facts = (*vote["models"], *vote["tools"], f"{vote['seconds']} s", tokens, *vote["errors"])
     return " · ".join(map(to_one_line, facts))
@@ -597,8 +591,6 @@ def describe_forgotten_person(result: Row, view: View) -> Iterator[str]:
 
 
 def _sentence(text: str) -> ResultText:
-    """Return the text of a result as one sentence, in which the result's fields replace the names
-    in braces."""
     return ResultText(lambda result, view: [say(text, **result)])
 
 

@@ -440,7 +440,7 @@ async def preview_hook(
 ) -> Json:
     """Show what a webhook delivery would post, and with which permissions. Nothing is posted."""
     # Not at the top: `ponte --help` imports this module, so it loads little.
-    from bot.ponte import summaries
+    from bot.parts import summaries
     from bot.reports import find_rights
     from core.base.errors import NotFound
     from core.webhooks.intake import preview_delivery

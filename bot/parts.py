@@ -1,5 +1,4 @@
-"""The recorder of spans, the client of the model's server, and what integrations are built and
-checked with."""
+"""What the settings say of the parts of this Ponte, and what these are built and checked with."""
 
 from __future__ import annotations
 
@@ -8,9 +7,11 @@ from typing import Any
 from bot import __version__
 from bot.home import Home
 from bot.settings import Settings
+from bot.stores import name_engine
 from core.base.errors import SettingsError
 from core.base.http import HttpClient
 from core.base.openai import OPENAI_URL, ModelEndpoint, ModelServerClient
+from core.domain.records import Health
 from core.integrations import IntegrationDependencies, OperatorConfig, plain_value
 from core.journal.jobs import Alone, Peers
 from core.models.model_server import ModelOptions
@@ -20,6 +21,16 @@ NO_POSTGRES_SENTENCE = (
     "DATABASE_URL needs the {name} package. Install the `postgres` extra or "
     "`requirements/postgres.txt` (docs/guides/scaling.md)."
 )
+
+
+def summaries(settings: Settings) -> tuple[Health, ...]:
+    """Return the state of each part as the settings alone tell it (configured or not), in the order
+    of the start screen. No service is asked."""
+    integration_lines = (face.summary(settings, settings) for face in settings.faces)
+    shared = [Health("database", "on", name_engine(settings.database_url)), Health("config", "on")]
+    if settings.transcribe_model:
+        shared.append(Health("voice", "on", settings.transcribe_model))
+    return (*shared, *(part for part in integration_lines if part))
 
 
 def model_client(settings: Settings) -> ModelServerClient:

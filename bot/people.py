@@ -336,8 +336,6 @@ class PersonalDataService:
         return name
 
     async def _stop_work(self, person: str, turns: Iterable[int], platform: str = "") -> None:
-        """Cancel these turns of a person (`seq`), and withdraw the proposals for which the person
-        asked, on this platform only if one is given."""
         for seq in turns:
             await self.engine.conversations.inbox.cancel(seq)
         await self.engine.changes.proposals.withdraw_of(person, platform)

@@ -32,7 +32,6 @@ from bot.operation_results import SignInLink
 from bot.people import PageAccountService, PersonalDataService
 from bot.settings import Settings
 from bot.setup.restart import Restart
-from bot.stores import name_engine
 from core.base.errors import BadInput, NotFound, PonteError
 from core.base.i18n import LANGUAGE, say, translate_word
 from core.base.tasks import run_together
@@ -40,7 +39,7 @@ from core.commands.grammar import parse_command, render_command, split_change_id
 from core.domain.changes import SAMPLE_APPLIER, ChangeState
 from core.domain.messages import Address, ChangeAction, Message, Person, ReplyTo, turn_id
 from core.domain.ports import ChatPlatform, Platform
-from core.domain.records import DoctorFinding, Health, HistoryEntry, ModelRequests
+from core.domain.records import DoctorFinding, HistoryEntry, ModelRequests
 from core.integrations import ChatIntegration, OwnerIntegration
 from core.observability import tracing
 from core.observability.tracing import Traces
@@ -51,14 +50,6 @@ from core.tools.sample import SAMPLE_INTEGRATION, open_sample_base
 if TYPE_CHECKING:
     from adapters.web.api.answers import ChatAnswer
     from bot.setup.service import SetupService
-
-
-def summaries(settings: Settings) -> tuple[Health, ...]:
-    """Return the state of each part as the settings alone tell it (configured or not), in the order
-    of the start screen. No service is asked."""
-    integration_lines = (face.summary(settings, settings) for face in settings.faces)
-    shared = [Health("database", "on", name_engine(settings.database_url)), Health("config", "on")]
-    return (*shared, *(part for part in integration_lines if part))
 
 
 @dataclass(slots=True)

@@ -20,7 +20,7 @@ from bot.home import Start
 from bot.integrations import ADMINS, list_person_forms
 from bot.integrations import collect_rights as platform_rights
 from bot.operation_results import PolicyCheck, RightVerdict, Rows, UsageReport
-from core.base.errors import BadInput, NotFound
+from core.base.errors import NotFound, WrongUsage
 from core.base.i18n import format_moment, say
 from core.changes.approval import Approval, TableRule
 from core.changes.service import ChangeService
@@ -45,17 +45,17 @@ async def report_usage(budget: Budget, by: str, since: str) -> UsageReport:
     """Return a report of usage with a row for each person, channel, model, tool or day (`by`),
     since the day `since`: a date or a word such as "yesterday", by default the first of this month.
 
-    Raises BadInput.
+    Raises WrongUsage.
     """
     if by not in get_args(ReportRow):
         choices = ", ".join(get_args(ReportRow))
-        raise BadInput("Can't group by {by}. Choose one of: {known}.", by=by, known=choices)
+        raise WrongUsage("Can't group by {by}. Choose one of: {known}.", by=by, known=choices)
     try:
         today = datetime.now(budget.zone).date()
         first = parse_day_word(since, today) if since else today.replace(day=1)
         first = first or date.fromisoformat(since)  # no word: a date
     except ValueError:
-        raise BadInput(
+        raise WrongUsage(
             "`{since}` isn't a date. Enter a date such as 2026-11-01, or yesterday.", since=since
         ) from None
     rows = await budget.report(cast("ReportRow", by), first.isoformat())
@@ -143,7 +143,7 @@ def parse_moment(written: str, zone: tzinfo, *, end: bool = False) -> str:
     with or without a time, or a word such as "yesterday", in the time zone `zone`. A day without a
     time means its beginning, or with `end` its end.
 
-    Raise BadInput.
+    Raise WrongUsage.
     """
     if not written:
         return ""
@@ -157,7 +157,7 @@ def parse_moment(written: str, zone: tzinfo, *, end: bool = False) -> str:
         zoned_moment = moment if moment.tzinfo else moment.replace(tzinfo=zone)
         return zoned_moment.astimezone(UTC).isoformat(timespec="milliseconds")
     except (ValueError, OverflowError):
-        raise BadInput(
+        raise WrongUsage(
             "`{word}` isn't a date. Enter a date such as 2026-11-01 or 2026-11-01T14:30, or "
             "yesterday.",
             word=written[:40],
@@ -192,7 +192,7 @@ def _read_person_and_place(begun: Start, person: str, channel: str) -> tuple[Per
     `person` is a key, with or without a workspace, or the name of a platform for its owner;
     `channel` an id, or a place's whole name. A workspace that neither names is taken from
     ponte.toml, if it has the channel in only one; else it is UNKNOWN_WORKSPACE for both. Raise
-    BadInput.
+    WrongUsage.
     """
     platforms, book = platform_rights(begun.settings.faces), begun.config.rule_book
     # ADMINS are the platforms with one owner, such as `web`.
@@ -200,10 +200,10 @@ def _read_person_and_place(begun: Start, person: str, channel: str) -> tuple[Per
     # The id of a person of an OIDC provider contains a colon: `oidc:acme:SUB`.
     ids = [":".join(ids)] if platform == OIDC_PLATFORM else ids
     if platform not in platforms or not 1 <= len(ids) <= 2 or not all(ids):
-        raise BadInput(_FORM)
+        raise WrongUsage(_FORM)
     place = channel.split(":") if channel else []
     if len(place) not in (0, 1, 3) or not all(place) or (place[1:] and place[0] != platform):
-        raise BadInput(_FORM)
+        raise WrongUsage(_FORM)
     # True for Slack, whose people belong to a workspace.
     has_home = platforms[platform].own_workspace
     named = ids[0] if len(ids) == 2 else ""
@@ -233,7 +233,7 @@ async def check_rights(
 
     `rights` are the rights to check; by default all plain rights, and the rights to single things
     that the file names. No platform is asked: `groups` and `guest` are what it would tell. Raise
-    BadInput.
+    WrongUsage.
     """
     settings, config = begun.settings, begun.config
     platforms = platform_rights(settings.faces)
@@ -242,14 +242,14 @@ async def check_rights(
     for right in rights:
         check_right_name(right)
         if not is_right(right):
-            raise BadInput(_NO_RIGHT, right=right[:80], known=", ".join(PLAIN_RIGHTS))
+            raise WrongUsage(_NO_RIGHT, right=right[:80], known=", ".join(PLAIN_RIGHTS))
 
     prefix = f"{platform}:{platforms[platform].group_prefix}"
     forms = "|".join(list_person_forms(settings.faces)[1])
     for group in groups:
         key = group if ":" in group else f"{platform}:{group}"
         if not key.startswith(prefix) or not re.fullmatch(forms, key):
-            raise BadInput(_NO_GROUP, group=group[:80])
+            raise WrongUsage(_NO_GROUP, group=group[:80])
 
     async def membership(_: Person, max_age: float) -> frozenset[str]:
         return frozenset(groups)

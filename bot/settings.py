@@ -39,8 +39,8 @@ from adapters.web.settings import WebSettings
 from bot.integrations import ADMINS, FACES, Faces, list_person_forms
 from bot.setup.cards import CARDS, SETUP_NAMES
 from core.base.errors import SettingsError
-from core.base.http import Proxies
 from core.base.i18n import LOCALES, Locale, find_zone, nearest_locale, say
+from core.base.proxies import Proxies
 from core.integrations import (
     ChatIntegration,
     ProxyUrl,
@@ -498,7 +498,6 @@ def _list_notes(settings: Settings) -> Iterator[str]:
 
 
 def _names_from(settings: Settings, source: str) -> frozenset[str]:
-    """Return the names of the settings whose value comes from this source."""
     return frozenset(name for name in settings.model_fields_set if settings.source(name) == source)
 
 

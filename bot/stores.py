@@ -117,6 +117,10 @@ MIGRATIONS = (
         "962034cb4375f58c.94fa2f2bd80ec9d7",
         "ALTER TABLE directory ADD COLUMN aliases TEXT NOT NULL DEFAULT ''",
     ),
+    Migration(  # texts of other people that were read, to erase them after a day
+        "37e2585783181e4d.94fa2f2bd80ec9d7",
+        "CREATE INDEX items_read ON items (created_at) WHERE item LIKE '%\"reading\":{%'",
+    ),
 )
 """Changes since version 1."""
 SCHEMA = Schema.of(TABLES, VIEWS, (QUEUE_FUNCTIONS, TURN_FUNCTIONS), MIGRATIONS)

@@ -31,6 +31,7 @@ from core.tools.code import environment
 from core.tools.tool import Parameters
 from tests import bytecode, databases, tiers, time_limits
 from tests.languages import strict
+from tests.time_limits import Limits
 
 if TYPE_CHECKING:
     from tests.real.nocodb.seed import Base, ReusedBase, Seeded
@@ -175,6 +176,12 @@ def _words_as_before() -> Iterator[None]:
         logs.typed_secrets.clear()
 
 
+@pytest.fixture
+def limits(monkeypatch: pytest.MonkeyPatch) -> Limits:
+    """Sets waits and other limits of the product for the test, by name."""
+    return Limits(monkeypatch)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _quick_sqlite() -> Iterator[None]:
     with databases.quick_sqlite():
@@ -189,9 +196,9 @@ def _long_time_limits() -> Iterator[None]:
 
 
 @pytest.fixture
-def durable_sqlite(monkeypatch: pytest.MonkeyPatch) -> None:
+def durable_sqlite(limits: Limits) -> None:
     """SQLite waits for the disk, as it does for users."""
-    monkeypatch.setattr("core.store.database.SYNCHRONOUS_MODE", "FULL")
+    limits(SYNCHRONOUS_MODE="FULL")
 
 
 @pytest.fixture(scope="session")

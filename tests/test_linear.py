@@ -31,9 +31,9 @@ from adapters.web.page.render import to_html
 from bot.logs import Redaction
 from bot.operation_texts import View, format_usage
 from core import voice
-from core.base import markdown, text
+from core.base import markdown, splitting, text, trust
 from core.base.errors import PonteError
-from core.base.http import HttpAnswer, withhold_secrets
+from core.base.http import HttpAnswer
 from core.base.markdown import (
     MAX_BRACKETS,
     MAX_LINES,
@@ -41,15 +41,17 @@ from core.base.markdown import (
     escape_markdown,
     is_too_complex,
 )
+from core.base.redaction import redact
+from core.base.remote_errors import withhold_secrets
 from core.base.spreadsheets import ExportColumn, encode_table
-from core.base.text import redact
 from core.commands import grammar, quick_commands
-from core.models.answer_reader import GrowingAnswer, remove_thoughts
+from core.models.thoughts import GrowingAnswer, remove_thoughts
 from core.people.rules import matches_pattern
 from core.tools.code import hosted
 from core.tools.code import hosted_api as hosted_response
 from core.tools.nocodb.bridge_api import explain_bridge_error
 from core.tools.stackspot.client import parse_json_text
+from tests.time_limits import Limits
 
 LONG_TEXT_CHARACTERS = 16_800
 TIMES_LONGER = 16
@@ -59,7 +61,7 @@ MAX_COST_IN_RICH_TEXTS = 5
 SMALL_COST_IN_RICH_TEXTS = 0.5
 MEASUREMENTS = 4
 PIECE_CHARACTERS = 20
-TRUST = markdown.Trust(frozenset({"example.com"}))
+TRUST = trust.Trust(frozenset({"example.com"}))
 
 UNITS = [
     "[", "]", "[]", "![", "[a](", "![a](", "[[a](b)", "[a", "](", "[a]: b\n", "[a][b]", "[a](b \"",
@@ -132,13 +134,13 @@ FUNCTIONS: dict[str, Work] = {
     "clip": lambda said: text.truncate_with_note(said, 500),
     "one_line": text.to_one_line,
     "file_name": text.safe_file_name,
-    "split": lambda said: text.split_text(said, 500),
-    "fenced": text.make_code_block,
-    "fences": lambda said: text.fence_after_text(said, None, 16),
-    "spans": lambda said: list(text.find_code_spans(said)),
+    "split": lambda said: splitting.split_text(said, 500),
+    "fenced": splitting.make_code_block,
+    "fences": lambda said: splitting.fence_after_text(said, None, 16),
+    "spans": lambda said: list(splitting.find_code_spans(said)),
     "folded": text.fold_case,
     "markless": escape_markdown,
-    "addresses": markdown.find_addresses,
+    "addresses": trust.find_addresses,
     "tamed links": lambda said: TRUST.sanitize(said),
     "csv": lambda said: encode_table([ExportColumn(said)], [[said]], "csv"),
     "typed command": grammar.parse_command,
@@ -179,10 +181,10 @@ MARKDOWN_READERS = ("tamed links", "discord: pages", "web: html")
 
 
 @pytest.fixture(autouse=True)
-def small_parts_and_no_collector(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def small_parts_and_no_collector(limits: Limits) -> Iterator[None]:
     """Also the short text is cut into parts: else a longer one costs more for that reason."""
-    monkeypatch.setattr(slack, "SECTION_BYTES", 400)
-    monkeypatch.setattr(discord, "LIMIT", 500)
+    limits(SECTION_BYTES=400)
+    limits(LIMIT=500)
     gc.disable()
     yield
     gc.enable()
@@ -248,9 +250,9 @@ def test_cost_grows_with_the_length_alone(name: str) -> None:
 
 @pytest.mark.parametrize("name", MARKDOWN_READERS)
 def test_cost_grows_with_the_length_of_what_is_too_long_to_be_read_as_markdown(
-    name: str, monkeypatch: pytest.MonkeyPatch
+    name: str, limits: Limits
 ) -> None:
-    monkeypatch.setattr(markdown, "MAX_MARKDOWN_CHARACTERS", LONG_TEXT_CHARACTERS // TIMES_LONGER)
+    limits(MAX_MARKDOWN_CHARACTERS=LONG_TEXT_CHARACTERS // TIMES_LONGER)
     assert find_all_excess(FUNCTIONS[name], LONG_TEXT_CHARACTERS) == []
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from bot.integrations import PLATFORM_RIGHTS
 from core.domain.messages import Address, Person
-from core.domain.records import Action
+from core.domain.rights import Action
 from core.people.policy import DailyCaps
 from core.turn.rounds import MAX_ROUNDS
 from core.turn.run import CallLimits

@@ -44,9 +44,11 @@ from adapters.discord.presence import DiscordSigns
 from adapters.discord.state import Acks, DiscordState, Token
 from adapters.discord.surface import ChannelSurface, ClickSurface, ResponseSurface
 from core.base.errors import Undeliverable
-from core.base.http import Proxies
 from core.base.i18n import say
+from core.base.proxies import Proxies
 from core.chat import incoming
+from core.chat.file_downloads import FileDownloads
+from core.chat.interactions import Interactions
 from core.chat.people import Conversations, People
 from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName
@@ -100,7 +102,6 @@ class DiscordAdapter(ChatPlatform):
         places: incoming.ConfiguredPlaces,
         options: DiscordOptions,
     ) -> None:
-        """Build all parts of the adapter. Nothing connects before `start`."""
         self._peers = peers
         self._places = places
         self._options = options
@@ -118,7 +119,7 @@ class DiscordAdapter(ChatPlatform):
         self._queues = queues
         self.roles = Roles(client, people.directory, shared=peers.is_shared)
         self._files = conversations.files
-        self._downloads = incoming.FileDownloads(
+        self._downloads = FileDownloads(
             "discord",
             conversations.files,
             DiscordFiles(client).read,
@@ -141,7 +142,7 @@ class DiscordAdapter(ChatPlatform):
             queues,
             self._signs,
         )
-        self._interactions = incoming.Interactions(conversations, people, board, queues.tasks)
+        self._interactions = Interactions(conversations, people, board, queues.tasks)
         self._handlers = DiscordHandlers(
             self._interactions,
             board,
@@ -287,7 +288,7 @@ class DiscordAdapter(ChatPlatform):
         # Without the intent, Discord sends the messages of others without their text.
         if any(map(is_withheld, others)):
             raise Undeliverable(reason="the intent Message Content is off")
-        quotes = [(m, quote_of(m, me)) for m in others]
+        quotes = [(m, quote_of(m, me, are_files_apart=True)) for m in others]
         messages = [
             PlaceMessage(
                 m.created_at.timestamp(), quote.name, quote.text, str(m.id), m.author.id == me
@@ -398,8 +399,6 @@ class DiscordAdapter(ChatPlatform):
         await self.state.close()
 
     async def _hold_gateway(self) -> None:
-        """Hold the gateway while this process leads. Start from the state that the former leader
-        stored."""
         await self.state.lead()
         try:
             await self.connection.hold()

@@ -17,7 +17,7 @@ import discord
 import structlog
 
 from core.base.errors import PlatformBusy, PonteError, PostRemoved, Undeliverable
-from core.base.http import ErrorTable, on
+from core.base.remote_errors import ErrorTable, on
 from core.base.tasks import BackgroundTasks, retry, wait_after_each
 
 log = structlog.get_logger("discord")

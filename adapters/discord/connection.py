@@ -12,7 +12,7 @@ import functools
 import re
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +31,8 @@ from adapters.discord.client import (
     Interaction,
 )
 from core.base.errors import SettingsError
-from core.base.http import add_proxy
 from core.base.i18n import say
+from core.base.proxies import add_proxy
 from core.base.tasks import Backoff, BoundedDict, retry
 from core.domain.records import Health
 
@@ -82,7 +82,7 @@ _MISSING = frozenset({0, NO_ACCESS, 50009, 50013})
 """Codes of a refusal that is about the place, and not about one message."""
 _PLAIN_FIELDS = frozenset({
     "id", "channel_id", "type", "content", "author", "timestamp", "edited_timestamp", "attachments",
-    "mentions", "mention_roles",
+    "mentions", "mention_roles", "guild_id", "member", "message_reference", "flags",
 })  # fmt: skip
 """The fields of a message that are read if the SDK cannot read all of them."""
 SESSION_EVENTS = ("READY", "RESUMED")
@@ -219,8 +219,6 @@ class GatewayConnection:
         errors = (discord.HTTPException, discord.GatewayNotFound, *IN_DOUBT)
 
         def wait(error: Exception, failed: int) -> float:
-            """Note why the connection failed, for the health line, and return the seconds until the
-            next attempt."""
             seconds = DISCORD_CONNECT_BACKOFF.seconds_after(failed)
             self._trouble = add_proxy(type(error).__name__, self._proxy)
             if not isinstance(error, errors):  # a fault of the SDK or of Ponte
@@ -259,7 +257,6 @@ class GatewayConnection:
             await client.close()
 
     def _note_refusal(self, error: SettingsError) -> None:
-        """Mark this adapter as failed. `health` reports the reason; the rest of Ponte continues."""
         self._failed = error
         log.error("Discord rejected Ponte permanently", error=str(error))
 
@@ -353,7 +350,13 @@ class DiscordClient(discord.Client):
             # Events with messages may contain polls.
             if event.startswith(("MESSAGE_", "INTERACTION_")):
                 complete_polls(data)
-            parse(data)
+            try:
+                parse(data)
+            except Exception as error:
+                if event not in ("MESSAGE_CREATE", "MESSAGE_UPDATE"):
+                    raise
+                parse(keep_plain_fields(data))
+                self._events.on_failure(error, event)
         except Exception as error:
             self._events.on_failure(error, event, data)
 
@@ -365,8 +368,7 @@ class DiscordClient(discord.Client):
             return discord.Message(state=self._connection, channel=channel, data=data)
         except Exception as error:
             self._events.on_failure(error, "response")
-            plain: Any = {name: data[name] for name in _PLAIN_FIELDS & data.keys()}
-            plain["components"] = []  # without the field, the SDK would leave the attribute unset
+            plain = keep_plain_fields(data)
             return discord.Message(state=self._connection, channel=channel, data=plain)
 
     async def _request_unless_refused(self, route: Route, **options: Any) -> Any:
@@ -413,6 +415,17 @@ class DiscordClient(discord.Client):
     async def on_interaction(self, interaction: Interaction) -> None:
         """Pass a command, click or form on to the adapter."""
         await self._events.on_interaction(interaction)
+
+
+def keep_plain_fields(data: Mapping[str, Any]) -> Any:
+    """Return the JSON of a message that the SDK could not read, with only what Ponte needs of it.
+    The SDK would leave the attribute of a missing list unset."""
+    plain = {name: data[name] for name in _PLAIN_FIELDS & data.keys()}
+    for name in ("attachments", "mentions", "mention_roles"):
+        plain[name] = [entry for entry in plain.get(name) or () if entry]
+    # The waveform is a picture of a voice message. It need not be valid base64.
+    files = [{**file, "waveform": None} for file in plain["attachments"]]
+    return {**plain, "attachments": files, "components": []}
 
 
 def complete_polls(value: Any) -> None:

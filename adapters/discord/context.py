@@ -34,10 +34,11 @@ from core.domain.messages import MAX_ATTACHMENT_BYTES, Address, Attachment, Mess
 log = structlog.get_logger("discord")
 
 _LINK = re.compile(
-    r"https://(?:ptb\.|canary\.)?discord(?:app)?\.com/channels/(?P<guild>\d{1,20}|@me)"
-    r"/(?P<channel>\d{1,20})/(?P<message>\d{1,20})"
+    r"(?:https?://(?:\w+\.)?discord(?:app)?\.com|discord://[^\s/]*)/channels"
+    r"/(?:@me|(?P<workspace>\d{1,20}))/(?P<channel>\d{1,20})/(?P<message>\d{1,20})",
+    re.IGNORECASE,
 )
-"""The address that Discord's *Copy Message Link* gives."""
+"""The address that Discord's *Copy Message Link* gives, or of the same message in its app."""
 MAX_THREAD_MESSAGES = 300
 """Newest messages of a thread that are read. One call returns 100
 (resources/message.mdx#get-channel-messages-query-string-params)."""
@@ -113,6 +114,7 @@ class DiscordContext:
         client, here = await self.client(), message.address
         place = client.get_partial_messageable(int(link.channel))
         is_here, parent = link.channel in (here.channel, here.thread), 0
+        there: Address | None = None  # a direct message with Ponte is none of other people
         try:
             if link.workspace:
                 # The gateway lists our servers, but another process may have its session.
@@ -151,10 +153,12 @@ class DiscordContext:
         found, total = [original], 0
         with suppress(PonteError, *IN_DOUBT):
             found, total = await self._read_thread_of(original, parent)
-        found = [one for one in found if has_readable_content(one)]
-        quotes = [quote_of(one, own_id(client)) for one in found]
-        texts = [quote.text for quote in quotes]
-        chosen = choose_newest(texts, 0, found.index(original))
+        found = list(filter(has_readable_content, found))
+        quotes = [
+            replace(quote_of(one, own_id(client), are_files_apart=True), place=there)
+            for one in found
+        ]
+        chosen = choose_newest([quote.text for quote in quotes], 0, found.index(original))
         return [quotes[n] for n in chosen], max(total, len(quotes))
 
     async def _read_thread_of(
@@ -241,9 +245,10 @@ class DiscordContext:
         """Return the messages of the thread that are new to the conversation and were not addressed
         to us. They are read only in a thread that the conversation joins now, or in which several
         people write."""
-        # Only threads of servers have messages of others. A click has written nothing.
+        # Only threads of servers have messages of others. A click or schedule has written nothing.
         address = message.address
-        if not address.thread or not address.workspace or message.is_click:
+        is_spoken = message.origin.is_attended and not message.is_click
+        if not (address.thread and address.workspace and is_spoken):
             return (), (), ()
         thread, source = int(address.thread), int(message.reply_to.source)
         thread_state = self.state.threads.get(thread)
@@ -279,9 +284,8 @@ class DiscordContext:
             return (), (), (incoming.THREAD_UNREAD,)
         # The transcript has our own messages, and those that mention us.
         unread = [m for m in earlier if m.author.id != me and not mentions_us(m, me)]
-        unread = [m for m in unread if has_readable_content(m)]
         # In a forum, the root is one of these messages, too; it is quoted once, as the root.
-        unread = [m for m in unread if root is None or m.id != root.id]
+        unread = [m for m in unread if has_readable_content(m) and m != root]
         quotes = [quote_of(m, me, incoming.EARLIER_MESSAGE_CHARACTERS) for m in unread]
         if root is not None and has_readable_content(root):
             unread.insert(0, root)
@@ -301,7 +305,4 @@ def _file_id(attachment: Attachment) -> str:
 
 def find_message_links(text: str) -> Sequence[MessageLink]:
     """Return the links to messages in a text."""
-    return [
-        MessageLink(match["channel"], match["message"], match["guild"].removeprefix("@me"))
-        for match in _LINK.finditer(text)
-    ]
+    return [MessageLink(**match.groupdict("")) for match in _LINK.finditer(text)]

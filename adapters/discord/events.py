@@ -296,7 +296,6 @@ class ReferencedNames:
 
 
 def _write_moment(found: re.Match[str]) -> str:
-    """Return a timestamp as a date, for most styles with its time, in the installation's zone."""
     try:
         moment = datetime.fromtimestamp(int(found[1]), find_zone(TIME_ZONE.get()))
     except (ValueError, OverflowError):
@@ -343,17 +342,23 @@ def quotes_of(message: discord.Message, me: int) -> tuple[Quote, ...]:
     return tuple(one for one in quotes if one.text or one.reference)
 
 
-def quote_of(message: discord.Message, me: int, most: int = DISCORD_QUOTE_CHARACTERS) -> Quote:
+def quote_of(
+    message: discord.Message,
+    me: int,
+    most: int = DISCORD_QUOTE_CHARACTERS,
+    *,
+    are_files_apart: bool = False,
+) -> Quote:
     """Return a message as a quote: its text, what it forwards, embeds, components, poll, and the
-    names of its files. The text has at most `most` characters."""
+    names of its files. The text has at most `most` characters. A message of files alone is an empty
+    quote, because its files are attached, unless they are not (`are_files_apart`)."""
     more = [_forwarded_text(message), *map(_embed_text, message.embeds)]
     # The other texts are already cleaned.
     more += map(text.clean_text, _component_texts(message.components))
     texts = [text_of(message, me), *map(names_of(message, me).write, more)]
     words = "\n".join(filter(None, texts))
-    # Without any words the quote is empty; the files themselves are attached.
     names = ", ".join(file_name(file) for file in all_attachments(message))
-    files = f"[with the files {names}]" if names and words else ""
+    files = f"[with the files {names}]" if names and (words or are_files_apart) else ""
     return Quote(
         text.clean_text(message.author.display_name),
         "\n".join(filter(None, [text.truncate_with_note(words, most), files])),
@@ -388,8 +393,6 @@ def _component_texts(components: Iterable[Any]) -> Iterator[str]:
 
 
 def _replied_message(message: discord.Message) -> discord.Message | None:
-    """Return the message that this one replies to, if the event contains it; else None. A deleted
-    one is not in it, nor one that Discord did not fetch."""
     resolved = message.reference.resolved if message.reference else None
     return resolved if isinstance(resolved, discord.Message) else None
 

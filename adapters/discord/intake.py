@@ -39,12 +39,8 @@ from adapters.discord.presence import DiscordSigns
 from adapters.discord.state import Location, ThreadState
 from core.base.errors import NotStored, PlatformBusy, PonteError, PostRemoved, Undeliverable
 from core.base.i18n import plural, say
-from core.chat.incoming import (
-    MAX_EDITED_MESSAGE_AGE_SECONDS,
-    WAITS_FOR_MENTION,
-    FileDownloads,
-    is_for_ponte,
-)
+from core.chat.file_downloads import FileDownloads
+from core.chat.incoming import MAX_EDITED_MESSAGE_AGE_SECONDS, WAITS_FOR_MENTION, is_for_ponte
 from core.chat.people import Conversations, People
 from core.domain.messages import Message, ReplyTo, turn_id
 from core.domain.records import AmendResult

@@ -22,7 +22,7 @@ import discord
 import structlog
 from discord import app_commands
 
-from adapters.discord import events, render
+from adapters.discord import card_embeds, events, forms, render
 from adapters.discord.client import (
     ALREADY_ACKNOWLEDGED,
     IN_DOUBT,
@@ -38,10 +38,10 @@ from adapters.discord.state import TOKEN_SECONDS, Acks, DiscordState, Token
 from core.base.i18n import LOCALES, say, use_locale
 from core.base.tasks import BackgroundTasks
 from core.base.text import clean_text
-from core.chat.incoming import (
+from core.chat.file_downloads import FileDownloads
+from core.chat.interactions import (
     FORM_UNREADABLE,
     REST_OF_CODE,
-    FileDownloads,
     InteractionLimits,
     InteractionRequest,
     Interactions,
@@ -226,68 +226,68 @@ class DiscordHandlers:
         data: Mapping[str, Any] = interaction.data or {}
         id = str(data.get("custom_id", ""))
         if interaction.type is discord.InteractionType.component and interaction.message:
-            if match := render.CARD_BUTTON_ID.fullmatch(id):
+            if match := card_embeds.CARD_BUTTON_ID.fullmatch(id):
                 # The card with the revision that the person saw; without one, it is the first.
                 press = match["card"] + (match["revision"] or "")
                 if match["action"] == "change":
                     await self._show_change_form(interaction, press)
                     return
                 if match["action"] == "reason":
-                    await self._show_form(interaction, lambda: render.reason_form(press))
+                    await self._show_form(interaction, lambda: forms.reason_form(press))
                     return
                 await self._submit(interaction, InteractionRequest(f"{match['action']} {press}"))
                 return
-            if match := render.FIELD_MENU_ID.fullmatch(id):  # the fields of a long form were chosen
+            if match := forms.FIELD_MENU_ID.fullmatch(id):  # the fields of a long form were chosen
                 await self._show_change_form(interaction, match["press"], data.get("values") or [])
                 return
-            if match := render.APPROVE_ALL_BUTTON_ID.fullmatch(id):
+            if match := card_embeds.APPROVE_ALL_BUTTON_ID.fullmatch(id):
                 words = f"approve {match['ids'].replace(',', ' ')}"
                 await self._submit(interaction, InteractionRequest(words))
                 return
-            if match := render.CODE_BUTTON_ID.fullmatch(id):
+            if match := card_embeds.CODE_BUTTON_ID.fullmatch(id):
                 await self._show_code(interaction, match["turn"])
                 return
-            if match := render.VOTE_BUTTON_ID.fullmatch(id):
+            if match := card_embeds.VOTE_BUTTON_ID.fullmatch(id):
                 await self._vote(
                     interaction, "up" if match["vote"] == "up" else "down", match["turn"]
                 )
                 return
             # "stop" acts on the conversation of the person who asked, whoever presses the button.
-            match, request = render.STOP_BUTTON_ID.fullmatch(id), InteractionRequest("stop")
+            match, request = card_embeds.STOP_BUTTON_ID.fullmatch(id), InteractionRequest("stop")
             if match and await self._submit(interaction, request, int(match["asker"])):
                 # If the post does not grow any more, no later edit removes the button.
-                view = render.without_stop(interaction.message)
+                view = card_embeds.without_stop(interaction.message)
                 with suppress(discord.HTTPException, *IN_DOUBT):
                     await interaction.edit_original_response(view=view)
         elif interaction.type is discord.InteractionType.modal_submit:
-            values = render.read_form_values(interaction)
-            prompt = values.get(render.PROMPT_FIELD, "")
-            if id == render.ASK_ID:
+            values = forms.read_form_values(interaction)
+            prompt = values.get(forms.PROMPT_FIELD, "")
+            if id == forms.ASK_ID:
                 await self._submit_prompt(interaction, InteractionRequest(prompt))
-            elif match := render.ABOUT_ID.fullmatch(id):
+            elif match := forms.ABOUT_ID.fullmatch(id):
                 message = match["message"]  # set if it has files
                 files = self.locations.state.form_files.get(message) if message else []
                 # Files that are no longer remembered can be fetched by this when the turn starts.
                 reference = f"{interaction.channel_id}/{message}" if files is None else ""
                 no_text = "[no words, but files]" if reference else ""
-                quoted = values.get(render.QUOTE_FIELD, "") or no_text
+                quoted = values.get(forms.QUOTE_FIELD, "") or no_text
                 quote = Quote("the message asked about", quoted, reference=reference)
                 attachments = tuple(Attachment(**file) for file in files or ())
                 context = (quote,) if quoted else ()
                 request = InteractionRequest(prompt, context=context, files=attachments)
                 await self._submit_prompt(interaction, request)
-            elif match := render.WHY_ID.fullmatch(id):
+            elif match := forms.WHY_ID.fullmatch(id):
                 await self._explain_vote(interaction, match["turn"], values)
-            elif match := render.REASON_ID.fullmatch(id):
-                text = f"deny {match['press']} {values.get(render.REASON_FIELD, '')}"
+            elif match := forms.REASON_ID.fullmatch(id):
+                text = f"deny {match['press']} {values.get(forms.REASON_FIELD, '')}"
                 await self._submit(interaction, InteractionRequest(text))
-            elif match := render.CARD_BUTTON_ID.fullmatch(id):  # the form has its button's id
+            elif match := card_embeds.CARD_BUTTON_ID.fullmatch(id):  # the form has its button's id
                 press = match["card"] + (match["revision"] or "")
                 await self._submit_change_form(interaction, press, values)
-            elif match := render.QUICK_ID.fullmatch(id):
+            elif match := forms.QUICK_ID.fullmatch(id):
                 names = await self._find_names(interaction, " ".join(values.values()))
                 values = {name: names.write(value) for name, value in values.items()}
-                text = _quick_command_text(match["slug"], values.get(render.INPUT_FIELD, ""))
+                text = _quick_command_text(match["slug"], values.get(forms.INPUT_FIELD, ""))
                 # The form had a field for each input of the command, with the input's name as id.
                 if match["named"]:
                     inputs = {name: value for name, value in values.items() if value}
@@ -300,7 +300,7 @@ class DiscordHandlers:
     ) -> None:
         """Handle `/ask`. Without a prompt and a file, show a form with room for several lines."""
         if not prompt and file is None:
-            await self._show_form(interaction, render.ask_form)
+            await self._show_form(interaction, forms.ask_form)
         else:
             request = InteractionRequest(prompt, files=_as_files(file))
             await self._submit_prompt(interaction, request)
@@ -319,7 +319,7 @@ class DiscordHandlers:
         text = events.quote_of(message, me).text
         names = [file.name for file in files]
         id = message.id if files else 0  # by it, the files are found again
-        await self._show_form(interaction, lambda: render.about_form(text, id, names))
+        await self._show_form(interaction, lambda: forms.about_form(text, id, names))
 
     async def run_quick_command(
         self, interaction: Interaction, slug: str, input: str, file: discord.Attachment | None
@@ -328,13 +328,13 @@ class DiscordHandlers:
         inputs."""
         # A command with inputs of its own, or one that is not known in time, gets a form. One
         # without inputs runs at once, and so does one whose slug does not fit into a form's id.
-        if not input and file is None and render.QUICK_ID.fullmatch(f"ponte:quick:{slug}"):
+        if not input and file is None and forms.QUICK_ID.fullmatch(f"ponte:quick:{slug}"):
             commands = await self.interactions.find_quick_commands(
                 self._make_interaction(interaction), QUICK_COMMAND_LOOKUP_SECONDS
             )
             command = next((each for each in commands if each.slug == slug), None)
             if command is None or command.inputs:
-                await self._show_form(interaction, lambda: render.quick_form(slug, command))
+                await self._show_form(interaction, lambda: forms.quick_form(slug, command))
                 return
         # The text that Discord sends has ids in place of names.
         names = await self._find_names(interaction, input)
@@ -383,8 +383,6 @@ class DiscordHandlers:
         )
 
     async def _submit_prompt(self, interaction: Interaction, request: InteractionRequest) -> None:
-        """Submit a prompt that a person wrote, with the names of people, roles and channels in
-        place of their ids."""
         names = await self._find_names(interaction, request.text)
         mentions = names.list_mentions(request.text)
         request = replace(request, text=names.write(request.text), mentions=mentions)
@@ -438,7 +436,7 @@ class DiscordHandlers:
             if result is True and vote == "down":
                 # `can_share`: the person may let operators read the question and the answer. A
                 # place that others share does not offer this.
-                form = render.feedback_form(turn, can_share=not asking.address.is_shared)
+                form = forms.feedback_form(turn, can_share=not asking.address.is_shared)
                 await interaction.response.send_modal(form)
                 return
             words = say(FEEDBACK_STORED if result else FEEDBACK_REMOVED)
@@ -450,7 +448,7 @@ class DiscordHandlers:
         """Store why a person voted against the answer of a turn, from the values of the submitted
         form, and tell them whether that worked."""
         asking, press = self._make_interaction(interaction), _make_press(interaction, "down", turn)
-        reason, shares = values.get(render.REASON_FIELD, ""), values.get(render.SHARE_FIELD)
+        reason, shares = values.get(forms.REASON_FIELD, ""), values.get(forms.SHARE_FIELD)
         words = await self.interactions.explain_vote(
             asking, press, reason, shares == "true", DISCORD_CODE_SECONDS
         )
@@ -468,21 +466,21 @@ class DiscordHandlers:
         if isinstance(form, str):
             await asking.notify(form)
             return
-        positions, left_out = render.split_fields(form)
+        positions, left_out = forms.split_fields(form)
         if chosen:
-            positions = [at for at in positions if str(at) in chosen][: render.MAX_FORM_FIELDS]
+            positions = [at for at in positions if str(at) in chosen][: forms.MAX_FORM_FIELDS]
         with use_locale(str(interaction.locale)):
-            note = render.describe_left_out(form, left_out)
+            note = forms.describe_left_out(form, left_out)
             # No field fits into a form, or none of those that were chosen is there any more.
             if not positions:
                 await asking.notify(note or say(FORM_UNREADABLE))
             # A form has at most MAX_FORM_FIELDS fields, and no place for the note. So with more
             # fields, or with a note, the message with the menus comes first.
-            elif len(positions) <= render.MAX_FORM_FIELDS and (chosen or not note):
-                await interaction.response.send_modal(render.change_form(form, positions))
+            elif len(positions) <= forms.MAX_FORM_FIELDS and (chosen or not note):
+                await interaction.response.send_modal(forms.change_form(form, positions))
             else:
-                words = say(_CHOOSE_FIELDS, count=render.MAX_FORM_FIELDS)
-                view = render.build_field_menus(form, positions)
+                words = say(_CHOOSE_FIELDS, count=forms.MAX_FORM_FIELDS)
+                view = forms.build_field_menus(form, positions)
                 await interaction.response.send_message(
                     f"{words}\n{note}".strip(), view=view, ephemeral=True
                 )

@@ -23,7 +23,7 @@ from core.base.errors import PlatformBusy, PonteError, Undeliverable
 from core.base.tasks import SharedAnswers, retry
 from core.domain.changes import DisplayName
 from core.domain.messages import Address, Person
-from core.domain.records import MemberKey, PlatformMember
+from core.domain.rights import MemberKey, PlatformMember
 from core.people.directory import (
     ASK_AGAIN_SECONDS,
     EVENT_WRITE_SECONDS,
@@ -132,10 +132,9 @@ def lists_messages(channel: Any, may: discord.Permissions) -> bool:
 def is_public(client: discord.Client, address: Address) -> bool:
     """Return whether everyone in the server can read the channel and the thread of `address`; False
     if the gateway does not list them."""
-    guild = client.get_guild(int(address.workspace or 0))
-    channel = guild.get_channel(int(address.channel)) if guild else None
-    if guild is None or channel is None:
+    if not (channel := _find_channel(client, address)):
         return False
+    guild = channel.guild
     thread = guild.get_thread(int(address.thread)) if address.thread else None
     if address.thread and (thread is None or thread.is_private()):
         return False
@@ -145,9 +144,8 @@ def is_public(client: discord.Client, address: Address) -> bool:
 async def can_post(client: discord.Client, address: Address) -> bool:
     """Return whether Ponte can post at `address` when no interaction's token lets it. Raise
     PlatformBusy if Discord does not answer now."""
-    guild = client.get_guild(int(address.workspace or 0))
-    if guild and (channel := guild.get_channel(int(address.channel))):
-        may = channel.permissions_for(guild.me)
+    if channel := _find_channel(client, address):
+        may = channel.permissions_for(channel.guild.me)
         # Either may suffice: the post may go into a thread of the channel.
         return may.send_messages or may.send_messages_in_threads
     # A direct message, a thread, or a server that this process does not list: Discord returns only
@@ -165,11 +163,13 @@ def may_read_history(client: discord.Client, address: Address) -> bool:
     """Return whether Ponte may read the history of the channel of `address`. Without that
     permission Discord lists no messages (resources/message.mdx#get-channel-messages). True where
     that is not known: outside servers, in threads, and without a gateway session."""
+    channel = _find_channel(client, address)
+    return not channel or channel.permissions_for(channel.guild.me).read_message_history
+
+
+def _find_channel(client: discord.Client, address: Address) -> discord.abc.GuildChannel | None:
     guild = client.get_guild(int(address.workspace or 0))
-    channel = guild.get_channel(int(address.channel)) if guild else None
-    if guild is None or channel is None:
-        return True
-    return channel.permissions_for(guild.me).read_message_history
+    return guild.get_channel(int(address.channel)) if guild else None
 
 
 class ServersNotTold(Exception):

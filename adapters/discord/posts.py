@@ -12,7 +12,7 @@ from typing import Any
 import discord
 import structlog
 
-from adapters.discord import render
+from adapters.discord import card_embeds
 from adapters.discord.client import FilesTooLarge, attempt, history, own_id
 from adapters.discord.render import LIMIT, DiscordPages, Sheet, paginate
 from core.base import text
@@ -223,9 +223,11 @@ class Renderer:
             rated_turn = self._turn if answer.is_rateable and not answer.is_private else ""
             has_buttons = answer.cards or code_turn or rated_turn
             view = (
-                render.build_buttons(answer.cards, code_turn, rated_turn) if has_buttons else None
+                card_embeds.build_buttons(answer.cards, code_turn, rated_turn)
+                if has_buttons
+                else None
             )
-            embeds = render.build_embeds(answer.cards)
+            embeds = card_embeds.build_embeds(answer.cards)
             self._last_rendering = answer, Rendering(embeds, view, pages.sheets)
         return self._last_rendering[1]
 
@@ -318,8 +320,10 @@ def post_content(part: str, answer: Answer | None) -> str:
     refuses an empty message, so a post without text names its files or says that there is nothing
     to say."""
     # The first cards have buttons; there is no room for those of the others.
-    if answer and len(answer.cards) > render.MAX_CARDS:
-        part = append_notes(part, render.describe_cards(answer.cards[render.MAX_CARDS :])).strip()
+    if answer and len(answer.cards) > card_embeds.MAX_CARDS:
+        part = append_notes(
+            part, card_embeds.describe_cards(answer.cards[card_embeds.MAX_CARDS :])
+        ).strip()
     if part or (answer and answer.cards):
         return part
     names = ", ".join(f"`{file.name}`" for file in answer.files) if answer else ""

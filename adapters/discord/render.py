@@ -1,65 +1,31 @@
-"""Renders answers, cards and forms for Discord.
+"""Renders answers for Discord.
 
 Discord shows no Markdown tables, and an answer must show no images and mention nobody. The text is
-cut into parts that fit into one message. Cards become embeds with buttons.
+cut into parts that fit into one message.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise, takewhile
-from typing import Any
 
-import discord
-
-from adapters.discord.client import Interaction
 from core.base.commonmark import parse_blocks
 from core.base.i18n import plural, say
-from core.base.markdown import (
-    BREAK,
-    defang_for_discord,
-    encode_everybody_in_addresses,
-    is_too_complex,
-)
-from core.base.spreadsheets import ExportColumn, encode_table
-from core.base.text import (
+from core.base.markdown import BREAK, is_too_complex
+from core.base.splitting import (
     Fence,
     change_outside_code,
-    end_code,
     fence_after_line,
     find_code_spans,
-    is_number,
     split_text,
-    to_one_line,
-    truncate,
 )
-from core.changes.card_rows import INDENT, NO_VALUE, read_rows, tabulate
-from core.chat.approval_notices import (
-    APPROVE_ALL,
-    LABELS,
-    REASON_LABEL,
-    REASON_TITLE,
-    describe_state,
-    list_typed,
-    marks_values,
-    must_fit,
-    together_id,
-    without_approval,
-)
-from core.chat.incoming import SHOW_CODE, describe_fields_left_out
-from core.domain.changes import MAX_REASON_CHARACTERS, ChangeForm, FormField
-from core.domain.messages import SHOWN_RESULT_CHARACTERS, Card, ChangeAction
-from core.domain.records import QuickCommand
-from core.feedback.votes import (
-    FEEDBACK_LABEL,
-    FEEDBACK_TITLE,
-    MAX_FEEDBACK_CHARACTERS,
-    SHARE_HINT,
-    SHARE_LABEL,
-)
+from core.base.spreadsheets import ExportColumn, encode_table
+from core.base.text import is_number
+from core.base.trust import encode_everybody_in_addresses
+from core.changes.card_rows import NO_VALUE
 
 LIMIT = 2000
 """Unicode code points in one message: resources/message.mdx#create-message-jsonform-params, and
@@ -85,41 +51,6 @@ MAX_LIST_ROWS, SHOWN_LIST_ROWS, MAX_ITEM_CHARACTERS = 20, 15, 100
 shows SHOWN_LIST_ROWS rows, and a file contains all of it."""
 MAX_RECORDS, SHOWN_RECORDS = 12, 3
 """These hold for a table with longer lines, which has a paragraph for each row."""
-
-MAX_CARDS = 5
-MAX_ROW_BUTTONS = 5
-"""Largest number of cards with buttons under one message, because five rows of buttons fit, and of
-buttons in a row (components/reference.mdx#legacy-message-component-behavior)."""
-# resources/message.mdx#embed-object-embed-limits: a title of 256 characters, a description of 4096,
-# 6000 in all embeds, including their footers; and up to 10 embeds.
-MAX_EMBED_TITLE_CHARACTERS, MAX_EMBED_DESCRIPTION_CHARACTERS = 256, 4096
-MAX_EMBEDS_CHARACTERS, MAX_EMBEDS = 5500, 10
-DISCORD_CARD_ROWS = 10
-"""Changed rows that a card shows. The others are counted."""
-_AFTER_ROWS = 120
-"""Characters of a card kept for the lines after its rows: the rows not shown, and the expiry."""
-DISCORD_CELL_CHARACTERS = 200
-"""Characters of one cell on a card. A longer value is cut."""
-
-CARD_BUTTON_ID = re.compile(
-    rf"ponte:(?P<action>{'|'.join(LABELS)}):(?P<card>[a-z2-7]{{6}})(?P<revision>\.\d{{1,4}})?"
-)
-APPROVE_ALL_BUTTON_ID = re.compile(r"ponte:together:(?P<ids>[a-z2-7.,0-9]{13,})")
-"""The button that approves several cards. Its ids are separated by commas."""
-MAX_CUSTOM_ID_CHARACTERS = 100
-"""Characters of a button's id (docs.discord.com/developers/components/reference)."""
-CODE_BUTTON_ID = re.compile(r"ponte:code:(?P<turn>[a-z2-7]{16})")
-VOTE_BUTTON_ID = re.compile(r"ponte:vote:(?P<vote>up|down):(?P<turn>[a-z2-7]{16})")
-STOP_BUTTON_ID = re.compile(r"ponte:stop:(?P<asker>\d+)")
-
-_STYLES: Mapping[ChangeAction, discord.ButtonStyle] = {
-    "approve": discord.ButtonStyle.success,
-    "deny": discord.ButtonStyle.danger,
-}
-"""The styles of buttons; all others are grey."""
-_AMBER, _GREEN, _RED, _GREY = 0xE0A030, 0x3BA55D, 0xDA373C, 0x80848E
-_COLOURS = {"open": _AMBER, "done": _GREEN} | dict.fromkeys(("denied", "failed", "partial"), _RED)
-"""The colours of cards by state; all others are grey."""
 
 _LONGEST_MARK = 16
 """A longer run of backticks or tildes is text and begins no code block."""
@@ -164,29 +95,6 @@ _TASK = re.compile(r"^(\s*(?:[-*+]|\d{1,9}[.)]) )\[([ xX])\] ")
 _MENTION = re.compile(
     r"@(?=everyone|here)|(?<=<)(?=@[!&]?\d|#\d|/[^:<>\s][^:<>]{0,100}:\d|id:|t:-?\d|a?:\w+:\d|sound:\d)"
 )
-
-# components/reference.mdx: #text-input-text-input-structure, #label-label-structure.
-MAX_INPUT_CHARACTERS, MAX_LABEL_CHARACTERS = 4000, 45
-MAX_HINT_CHARACTERS, MAX_FIELD_ID_CHARACTERS = 100, 100
-# interactions/receiving-and-responding.mdx#interaction-response-object-modal
-MAX_FORM_TITLE_CHARACTERS, MAX_FORM_FIELDS = 45, 5
-
-# The id of a form says what it is about, so that it can be handled after a restart.
-ASK_ID = "ponte:ask"
-ABOUT_ID = re.compile(r"ponte:about(?::(?P<message>\d{1,20}))?")
-QUICK_ID = re.compile(r"ponte:quick:(?P<slug>[a-z0-9][a-z0-9_-]{0,79})(?P<named>:named)?")
-"""The id of the form for a quick command. A longer slug does not fit into an id, so its command
-runs without a form."""
-REASON_ID = re.compile(r"ponte:reason:(?P<press>[a-z2-7]{6}(?:\.\d{1,4})?)")
-WHY_ID = re.compile(r"ponte:why:(?P<turn>[a-z2-7]{16})")
-"""The id of the form that asks why an answer got a thumb down."""
-SHARE_FIELD = "share"
-PROMPT_FIELD, QUOTE_FIELD, INPUT_FIELD, REASON_FIELD = "prompt", "quote", "input", "reason"
-FIELD_MENU_ID = re.compile(r"ponte:fields:(?P<press>[a-z2-7]{6}(?:\.\d{1,4})?):\d")
-"""The id of a menu that offers the fields of a form with more than MAX_FORM_FIELDS. The form itself
-has the id of its button."""
-# components/reference.mdx: #string-select-string-select-structure, #select-option-structure.
-MAX_MENU_OPTIONS, MAX_OPTION_CHARACTERS, MAX_MENUS = 25, 100, 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -434,351 +342,11 @@ def count_columns(text: str) -> int:
     return len(text) + wide - marks
 
 
-def build_embeds(cards: Sequence[Card]) -> list[discord.Embed]:
-    """Return an embed for each of the first MAX_CARDS cards. Together they fit into one message."""
-    visible_cards = cards[:MAX_CARDS]
-    return [build_embed(card, _divide_characters(len(visible_cards))) for card in visible_cards]
-
-
-def build_embed(card: Card, room: int = MAX_EMBEDS_CHARACTERS) -> discord.Embed:
-    """Return a card as an embed of at most `room` characters. The caller divides the limit of a
-    message between its cards."""
-    # A person may approve only what they see in full, so a card that is cut has no such button.
-    card, most = _drop_unfit_approval(card, room), _find_description_limit(room)
-    lines = _describe_card(card, most)
-    # A card must fit while it has a button to approve: it shows all of its rows.
-    if len(card.rows) > DISCORD_CARD_ROWS and not must_fit(card):
-        more = len(card.rows) - DISCORD_CARD_ROWS
-        lines.append(plural("…and {count} more row.", "…and {count} more rows.", more))
-    if card.expires_at and card.state == "open":
-        # Discord shows the moment in the reader's own language and time zone.
-        lines.append(say("Expires {when}.", when=f"<t:{int(card.expires_at)}:R>"))
-    elif card.decided_at:
-        lines.append(f"-# <t:{int(card.decided_at)}:f>")  # "-#" begins small text
-    card_embed = discord.Embed(
-        title=_make_safe(card.title)[:MAX_EMBED_TITLE_CHARACTERS],
-        description="\n".join(lines).strip()[:most],
-        colour=_COLOURS.get(card.state, _GREY),
-    )
-    # By the footer, `redraw_card` finds the embed of a card.
-    return card_embed.set_author(name=describe_state(card.state)).set_footer(text=card.id)
-
-
-def _describe_card(card: Card, most: int) -> list[str]:
-    """Return the lines with a card's text and rows, those of an open proposal uncut: a narrow
-    table, or each row's name and its changes. The values are other people's data, so Markdown in
-    them is escaped. `most`: the characters of all lines."""
-    if card.result:
-        card = replace(card, text=end_code(card.text[:SHOWN_RESULT_CHARACTERS]))
-    lines = [_make_safe(text)] if (text := card.text_with_result) else []
-    # The longest value; None leaves all uncut, as a card must be that a person may approve.
-    longest = None if must_fit(card) else DISCORD_CELL_CHARACTERS
-    rows = read_rows(card.rows[:DISCORD_CARD_ROWS] if longest else card.rows)
-    row_lines: list[str] = []
-    if (table := tabulate(rows)) is not None:
-        texts_of_rows = [
-            (name, *(cell.value if cell else "" for cell in cells)) for name, cells in table.rows
-        ]
-        # In a code block Markdown has no effect, but a backtick could end the block.
-        header, *cells = (
-            tuple(
-                defang_for_discord(to_one_line(text, longest)).replace("`", "'") for text in texts
-            )
-            for texts in (table.header, *texts_of_rows)
-        )
-        text_table = TextTable(header, tuple(cells), ("-",) * len(header))
-        # It must fit whole: a cut code block would show the rest of the card as code.
-        free_characters = most - sum(len(line) + 1 for line in lines) - _AFTER_ROWS
-        if text_table.is_narrow and len(block := text_table.code_block()) <= free_characters:
-            row_lines = [block]
-    for row in () if row_lines else rows:  # without a table, line by line
-        row_lines += [f"**{_escape_cell(row.name, longest)}**"] if row.name else []
-        if row.is_new:
-            row_lines += [
-                f"**{_escape_cell(change.field, longest)}**: "
-                + INDENT.join(_escape_cell(line, None) for line in change.list_lines(longest))
-                for change in row.changes
-            ]
-            continue
-        values = []
-        for change in row.changes:
-            # The old value and the new one; a deleted row has only the old one.
-            sides = [_escape_cell(side, longest) for side in (change.before, change.after) if side]
-            if change.after == NO_VALUE and marks_values(
-                card
-            ):  # it is struck only where it goes away
-                sides[0] = f"~~{sides[0]}~~"
-            values.append(f"{_escape_cell(change.field, longest)}: {' → '.join(sides)}")
-        row_lines += [" · ".join(values)] if values else []
-    if lines and row_lines:
-        return [*lines, "", *row_lines, ""]  # set off by blank lines
-    return lines + row_lines
-
-
-def _divide_characters(cards: int) -> int:
-    """Return the characters that each of so many cards of one message may have. Discord limits all
-    embeds of a message together."""
-    return MAX_EMBEDS_CHARACTERS // max(1, cards)
-
-
-def _find_description_limit(room: int) -> int:
-    """Return the characters of a card's description, beside its title and its footer of at most 40
-    characters."""
-    return min(MAX_EMBED_DESCRIPTION_CHARACTERS, room - MAX_EMBED_TITLE_CHARACTERS - 40)
-
-
-def _drop_unfit_approval(card: Card, room: int) -> Card:
-    """Return the card; without its button to approve if that button requires that all of the card
-    is shown, and not all fits into `room` characters."""
-    most = _find_description_limit(room)
-    fits = not must_fit(card) or len("\n".join(_describe_card(card, most))) + _AFTER_ROWS <= most
-    return card if fits else without_approval(card)
-
-
-def describe_cards(cards: Sequence[Card]) -> list[str]:
-    """Return a line for each card that lists the commands to type. It is for cards that do not fit
-    under the message with buttons."""
-    cards = [without_approval(card) if must_fit(card) else card for card in cards]
-    return [
-        f"{_make_safe(card.title)}: "
-        + ", ".join(f"`{hint}`" for hint in list_typed(card.id, card.actions))
-        for card in cards
-    ]
-
-
-def build_buttons(
-    cards: Sequence[Card], code_turn: str = "", rated_turn: str = ""
-) -> discord.ui.View:
-    """Return the buttons of the first MAX_CARDS cards, in a row for each card; the button that
-    shows the code of the turn `code_turn`, and the thumbs for that of `rated_turn`, if set."""
-    # The embeds of the cards are cut to this room, too. A cut card that must be shown whole has no
-    # button to approve.
-    room = _divide_characters(min(len(cards), MAX_CARDS))
-    shown = [_drop_unfit_approval(card, room) for card in cards[:MAX_CARDS]]
-    # The other buttons get the row below the cards, or share the fifth one, which is the last. All
-    # fit: a card has three at most, and an answer with cards has no thumbs (`is_rateable`).
-    rows, last_row = enumerate(shown), min(len(shown), MAX_CARDS - 1)
-    buttons = [button for row, card in rows for button in _build_card_buttons(card, row)]
-    # The ids of open cards that one press approves, "" if not all of them can be. The button needs
-    # all cards in this message: nobody may approve what they have not seen.
-    if (ids := together_id(shown)) and len(shown) == len(cards):
-        label = say(APPROVE_ALL, count=len(ids.split()))
-        id = f"ponte:together:{ids.replace(' ', ',')}"
-        # Discord refuses the whole message if an id is too long.
-        if len(id) <= MAX_CUSTOM_ID_CHARACTERS:
-            buttons.append(discord.ui.Button(label=label, custom_id=id, row=last_row))
-    if code_turn:
-        id = f"ponte:code:{code_turn}"
-        buttons.append(discord.ui.Button(label=say(SHOW_CODE), custom_id=id, row=last_row))
-    for vote, emoji in (("up", "👍"), ("down", "👎")) if rated_turn else ():
-        id = f"ponte:vote:{vote}:{rated_turn}"
-        buttons.append(discord.ui.Button(emoji=emoji, custom_id=id, row=last_row))
-    return _build_view(buttons)
-
-
 def format_code(codes: Sequence[str]) -> str:
     """Return the code of runs in blocks of code; "" if a message cannot hold it, or if it contains
     marks that end such a block."""
     content = "\n".join(f"```py\n{code.strip(chr(10))}\n```" for code in codes)
     return content if len(content) <= LIMIT and "```" not in "".join(codes) else ""
-
-
-def build_stop_view(asker: str) -> discord.ui.View:
-    """Return the button that stops the turn of the conversation that the user `asker` (an id) owns
-    here."""
-    return _build_view([discord.ui.Button(label=say("Stop"), custom_id=f"ponte:stop:{asker}")])
-
-
-def redraw_card(
-    message: discord.Message, card: Card
-) -> tuple[list[discord.Embed], discord.ui.View]:
-    """Return the embeds and buttons of `message` with `card` in its current state. All other cards
-    stay unchanged."""
-    # The footer of an embed ends with the id of its card.
-    ids = [(old.footer.text or "").split(" ")[-1] for old in message.embeds]
-    mine = [at for at, id in enumerate(ids) if id == card.id]
-    card_embeds = list(message.embeds)
-    # The cards of a message share its characters. One that does not fit whole has no button to
-    # approve.
-    card = _drop_unfit_approval(card, _divide_characters(len(card_embeds)))
-    fresh = build_embed(card, _divide_characters(len(card_embeds)))
-    for at in mine:
-        card_embeds[at] = fresh
-    if not mine:
-        # Somebody removed the embed; the decision is shown all the same.
-        card_embeds.append(fresh)
-
-    def is_own(button: discord.Button) -> bool:
-        press = CARD_BUTTON_ID.fullmatch(button.custom_id or "")
-        return press is not None and press["card"] == card.id
-
-    remaining = ([each for each in row if not is_own(each)] for row in _button_rows(message))
-    rows = [row for row in remaining if row]
-    # A message has at most five rows, as many as cards (MAX_CARDS). The last one is for the buttons
-    # of this card, and for those that belong to no card.
-    last = min(len(rows), MAX_CARDS - 1)
-    own = _build_card_buttons(card, last)
-    rows[last:] = [row[: MAX_ROW_BUTTONS - len(own)] for row in rows[last : last + 1]]
-    copies = [_copy_button(button, number) for number, row in enumerate(rows) for button in row]
-    view = _build_view([*own, *copies])
-    return card_embeds[:MAX_EMBEDS], view  # Discord takes no more in a message
-
-
-def without_stop(message: discord.Message) -> discord.ui.View:
-    """Return the buttons of `message` without the stop button, each in its row. An edit replaces
-    all buttons, so the others must be sent again."""
-    return _build_view(
-        _copy_button(button, number)
-        for number, row in enumerate(_button_rows(message))
-        for button in row
-        if button.custom_id and not STOP_BUTTON_ID.fullmatch(button.custom_id)
-    )
-
-
-def ask_form() -> discord.ui.Modal:
-    """Return the form of `/ask`: one field for a message of several lines."""
-    return _build_modal(
-        say("Ask Ponte"), ASK_ID, [_build_text_field(say("Your message"), PROMPT_FIELD)]
-    )
-
-
-def about_form(text: str, message: int, files: Sequence[str]) -> discord.ui.Modal:
-    """Return the form that asks about a message.
-
-    The text of that message is in a field of the form, so that it is still known after a restart.
-    `message` is the message's id if it has files, else 0. `files` are the names of these files,
-    which the form shows.
-    """
-    question = _build_text_field(say("What do you want to know?"), PROMPT_FIELD)
-    quote = text[:MAX_INPUT_CHARACTERS]
-    quoted = _build_text_field(say("The message"), QUOTE_FIELD, quote, required=False)
-    if files:
-        along = say("Files included: {names}", names=", ".join(files))
-        quoted.description = along[:MAX_HINT_CHARACTERS]
-    id = f"ponte:about:{message or ''}".strip(":")  # without files, it names no message
-    return _build_modal(say("Ask about this message"), id, [question, quoted])
-
-
-def quick_form(slug: str, command: QuickCommand | None) -> discord.ui.Modal:
-    """Return the form of a quick command, with a field for each named input.
-
-    It has one field for all inputs if the command is not known, has no named input, or has more
-    than MAX_FORM_FIELDS of them. Its id tells whoever handles the submitted form the command, and
-    with `:named` that there is a field for each input.
-    """
-    title = (command.title_and_description()[0] if command else "") or slug
-    inputs = dict(command.inputs) if command else {}
-    if not inputs or len(inputs) > MAX_FORM_FIELDS:
-        field = _build_text_field(say("Input: text or key=value"), INPUT_FIELD, required=False)
-        return _build_modal(title, f"ponte:quick:{slug}", [field])
-    fields = [
-        _build_text_field(name, name, required=bool(about.get("required")))
-        for name, about in inputs.items()
-    ]
-    return _build_modal(title, f"ponte:quick:{slug}:named", fields)
-
-
-def split_fields(form: ChangeForm) -> tuple[list[int], list[FormField]]:
-    """Return the positions of the fields that a form or its menus can offer, and the other
-    fields."""
-    fitting = [
-        at for at, field in enumerate(form.fields) if len(field.value) <= MAX_INPUT_CHARACTERS
-    ]
-    offered = fitting[: MAX_MENU_OPTIONS * MAX_MENUS]
-    return offered, [field for at, field in enumerate(form.fields) if at not in offered]
-
-
-def change_form(form: ChangeForm, positions: Sequence[int]) -> discord.ui.Modal:
-    """Return the form that changes a proposal, with its fields at up to MAX_FORM_FIELDS positions.
-    The id of each input is the position of its field, because titles may be too long for an id."""
-    labels = []
-    for at in positions:
-        field = form.fields[at]
-        labels.append(
-            discord.ui.Label(
-                # Discord refuses an empty label.
-                text=to_one_line(field.label, MAX_LABEL_CHARACTERS) or "…",
-                description=to_one_line(field.row, MAX_HINT_CHARACTERS) or None,
-                component=_build_input(field, str(at)),
-            )
-        )
-    title = to_one_line(form.title, MAX_FORM_TITLE_CHARACTERS) or form.id
-    # `press_id` is the change's id with the revision that people saw.
-    return _build_modal(title, f"ponte:change:{form.press_id}", labels)
-
-
-def describe_left_out(form: ChangeForm, left_out: Sequence[FormField]) -> str:
-    """Return the sentence on the fields that the form cannot hold; "" if there are none."""
-    return describe_fields_left_out(form, left_out, lambda name: _escape_cell(name, None))
-
-
-def build_field_menus(form: ChangeForm, positions: Sequence[int]) -> discord.ui.View:
-    """Return menus that offer the fields at these positions, to choose those of the form. A menu
-    holds MAX_MENU_OPTIONS fields, so there may be several."""
-    menus: list[discord.ui.Select[Any]] = []
-    for start in range(0, len(positions), MAX_MENU_OPTIONS):
-        options = [
-            discord.SelectOption(
-                # Discord refuses an empty label.
-                label=to_one_line(form.fields[at].label, MAX_OPTION_CHARACTERS) or "…",
-                description=to_one_line(form.fields[at].row, MAX_OPTION_CHARACTERS) or None,
-                value=str(at),
-            )
-            for at in positions[start : start + MAX_MENU_OPTIONS]
-        ]
-        # `press_id`: the change with the revision that people saw. The number tells menus apart.
-        id = f"ponte:fields:{form.press_id}:{len(menus)}"
-        most = min(MAX_FORM_FIELDS, len(options))
-        menus.append(discord.ui.Select(custom_id=id, options=options, max_values=most))
-    return _build_view(menus)
-
-
-def reason_form(press_id: str) -> discord.ui.Modal:
-    """Return the form that asks why a change was denied. `press_id` is the id of its card, with its
-    revision."""
-    most = MAX_REASON_CHARACTERS
-    field = _build_text_field(say(REASON_LABEL), REASON_FIELD, max_characters=most)
-    return _build_modal(say(REASON_TITLE), f"ponte:reason:{press_id}", [field])
-
-
-def feedback_form(turn: str, *, can_share: bool) -> discord.ui.Modal:
-    """Return the form that asks what was wrong with an answer. With `can_share`, the person can let
-    operators read the question and the answer."""
-    label, most = say(FEEDBACK_LABEL), MAX_FEEDBACK_CHARACTERS
-    fields = [_build_text_field(label, REASON_FIELD, required=False, max_characters=most)]
-    if can_share:
-        tick: discord.ui.Checkbox[Any] = discord.ui.Checkbox(custom_id=SHARE_FIELD)
-        text, hint = say(SHARE_LABEL)[:MAX_LABEL_CHARACTERS], say(SHARE_HINT)[:MAX_HINT_CHARACTERS]
-        fields.append(discord.ui.Label(text=text, description=hint, component=tick))
-    return _build_modal(say(FEEDBACK_TITLE), f"ponte:why:{turn}", fields)
-
-
-def read_form_values(interaction: Interaction) -> dict[str, str]:
-    """Return the values of a submitted form by the ids of their fields. A checkbox gives "true" or
-    "false", a menu its one chosen option or ""."""
-    data: Mapping[str, Any] = interaction.data or {}
-    values = {}
-    for item in _list_components(data.get("components") or []):
-        # A text field and a checkbox have `value`, a menu has `values`; other items have neither.
-        if "value" in item or "values" in item:
-            value = item.get("value", "".join(item.get("values") or ()))
-            is_ticked = isinstance(value, bool)
-            values[str(item["custom_id"])] = str(value).lower() if is_ticked else str(value)
-    return values
-
-
-def _build_card_buttons(card: Card, row: int) -> list[discord.ui.Button[Any]]:
-    """Return the buttons of a card. The id of each says what a click does, and names the card with
-    its revision."""
-    return [
-        discord.ui.Button(
-            style=_STYLES.get(action, discord.ButtonStyle.secondary),
-            label=say(LABELS[action]),
-            custom_id=f"ponte:{action}:{card.press_id}",
-            row=row,
-        )
-        for action in card.actions
-    ]
 
 
 def _split_cells(line: str) -> tuple[str, ...]:
@@ -802,8 +370,7 @@ def _split_cells(line: str) -> tuple[str, ...]:
 
 
 def _strip_ticks(cell: str) -> str:
-    """Return a cell as plain text, without backticks: they could close the code block that contains
-    the table."""
+    # Backticks could close the code block that contains the table.
     return change_outside_code(cell, lambda text: _ESCAPE.sub(r"\1", text)).replace("`", "")
 
 
@@ -871,104 +438,3 @@ def _prevent_previews(text: str) -> str:
 def _bracket_url(match: re.Match[str]) -> str:
     url = match[0].strip("<>")
     return f"<{url}>" if len(url) <= _MAX_URL_CHARACTERS else url.replace(":", ":\u200b", 1)
-
-
-def _build_view(items: Iterable[discord.ui.Item[Any]]) -> discord.ui.View:
-    """Return a view that the SDK does not track: clicks are handled by the ids of their buttons and
-    menus, so that they work after a restart."""
-    view = discord.ui.View(timeout=None)
-    for item in items:
-        view.add_item(item)
-    view.stop()
-    return view
-
-
-def _button_rows(message: discord.Message) -> list[list[discord.Button]]:
-    return [
-        [item for item in row.children if isinstance(item, discord.Button)]
-        for row in message.components
-        if isinstance(row, discord.ActionRow)
-    ]
-
-
-def _copy_button(button: discord.Button, row: int) -> discord.ui.Button[Any]:
-    return discord.ui.Button(
-        style=button.style, label=button.label, custom_id=button.custom_id, row=row
-    )
-
-
-def _make_safe(words: str) -> str:
-    return disable_markup(defang_for_discord(words))
-
-
-def _escape_cell(text: str, longest: int | None) -> str:
-    text = truncate(text.replace("\n", " "), longest or len(text))
-    return disable_markup(discord.utils.escape_markdown(defang_for_discord(text))) or "∅"
-
-
-def _build_modal(title: str, id: str, fields: Sequence[discord.ui.Label[Any]]) -> discord.ui.Modal:
-    """Return a form that the SDK does not track: submissions are handled by the form's id, so that
-    they work after a restart."""
-    title = title[:MAX_FORM_TITLE_CHARACTERS]
-    modal = discord.ui.Modal(title=title, custom_id=id, timeout=None)
-    for field in fields:
-        modal.add_item(field)
-    modal.stop()
-    return modal
-
-
-def _build_text_field(
-    label: str,
-    id: str,
-    default: str = "",
-    required: bool = True,
-    max_characters: int = MAX_INPUT_CHARACTERS,
-) -> discord.ui.Label[Any]:
-    """Return a field of a form for text of several lines. Longer labels and ids are cut, because
-    Discord refuses the whole form for them."""
-    field: discord.ui.TextInput[Any] = discord.ui.TextInput(
-        style=discord.TextStyle.paragraph,
-        custom_id=id[:MAX_FIELD_ID_CHARACTERS],
-        default=default or None,
-        required=required,
-        max_length=max_characters,
-    )
-    return discord.ui.Label(text=label[:MAX_LABEL_CHARACTERS], component=field)
-
-
-def _build_input(field: FormField, id: str) -> discord.ui.Item[Any]:
-    """Return the input for a field: a checkbox, a menu or a text field. It is a text field if no
-    other can hold the field's value, such as one that the menu does not offer."""
-    options = tuple(dict.fromkeys(field.options))  # without repetitions
-    if field.type == "checkbox":
-        return discord.ui.Checkbox(custom_id=id, default=field.value == "true")
-    if field.type == "select" and field.value in ("", *options):
-        # Discord refuses the whole form if one option is empty or too long.
-        fits = all(option.strip() and len(option) <= MAX_OPTION_CHARACTERS for option in options)
-        if fits and 0 < len(options) <= MAX_MENU_OPTIONS:
-            offered = [
-                discord.SelectOption(label=option, value=option, default=option == field.value)
-                for option in options
-            ]
-            return discord.ui.Select(custom_id=id, options=offered, min_values=0, required=False)
-    # Not required, because an empty input empties the field. Fields with longer values are in no
-    # form (`split_fields`).
-    is_long = field.type == "lines" or "\n" in field.value
-    return discord.ui.TextInput(
-        custom_id=id,
-        style=discord.TextStyle.paragraph if is_long else discord.TextStyle.short,
-        default=field.value or None,
-        required=False,
-        max_length=MAX_INPUT_CHARACTERS,
-    )
-
-
-def _list_components(components: list[Any]) -> list[Mapping[str, Any]]:
-    """Return all components of a form, also those inside others: a row has several in `components`,
-    a label has one in `component`."""
-    items: list[Mapping[str, Any]] = []
-    for item in components:
-        items.append(item)
-        inner = item.get("components") or ([item["component"]] if "component" in item else [])
-        items.extend(_list_components(inner))
-    return items

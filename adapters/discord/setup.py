@@ -9,8 +9,8 @@ import discord
 from adapters.discord import connection
 from adapters.discord.client import IN_DOUBT
 from adapters.discord.interactions import ASK_MENU
-from core.base.http import Proxies, add_proxy
 from core.base.i18n import say
+from core.base.proxies import Proxies, add_proxy
 from core.domain.records import Health
 
 PERMISSIONS = discord.Permissions(

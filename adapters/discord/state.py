@@ -184,7 +184,6 @@ class DiscordState(StoredState):
         await self._row.close()
 
     async def _on_remembered(self, name: str) -> None:
-        """Take in the changes that another process has stored, if this one leads."""
         if self.leads and name == DISCORD_STATE_NAME:
             await self._row.flush()
             await self.open()

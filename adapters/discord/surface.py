@@ -24,7 +24,7 @@ from weakref import WeakValueDictionary
 
 import discord
 
-from adapters.discord import posts, render
+from adapters.discord import card_embeds, posts
 from adapters.discord.client import (
     IN_DOUBT,
     MENTION_NOBODY,
@@ -311,7 +311,7 @@ class ChannelSurface(DiscordSurface):
         if before != target or not is_plain:
             message = message_at(await self.client(), post)
             if target.stop and not (before and before.stop):
-                form = form | {"view": render.build_stop_view(self._to.asker.id)}
+                form = form | {"view": card_embeds.build_stop_view(self._to.asker.id)}
             elif not target.stop and (before is None or before.stop):
                 form = {"view": None} | form  # the buttons of the form, if it has some, else none
 
@@ -529,7 +529,7 @@ class ResponseSurface(TokenSurface):
         original = await self._open_original()
         form = await self._renderer.make_form(part, answer)
         if answer is None:
-            form["view"] = render.build_stop_view(self._to.asker.id)
+            form["view"] = card_embeds.build_stop_view(self._to.asker.id)
         message = await self._renderer.send(
             form, answer, lambda form, files: original.edit(**form, attachments=files)
         )
@@ -637,13 +637,13 @@ class ClickSurface(TokenSurface):
                 try:
                     original = await self._open_original()
                     message: discord.Message = await attempt(original.read)
-                    embeds, view = render.redraw_card(message, card)
+                    embeds, view = card_embeds.redraw_card(message, card)
                     await attempt(lambda: original.edit(embeds=embeds, view=view))
                 except TokenOver:
                     client = await self.client()
                     channel = client.get_partial_messageable(self._where)
                     message = await attempt(lambda: channel.fetch_message(int(self._to.source)))
-                    embeds, view = render.redraw_card(message, card)
+                    embeds, view = card_embeds.redraw_card(message, card)
                     form: dict[str, Any] = {"embeds": embeds, "view": view}
                     await attempt(lambda: message.edit(**form, allowed_mentions=MENTION_NOBODY))
 

@@ -20,8 +20,8 @@ from adapters.web.hub import Hub
 from adapters.web.sign_in import TokenAuthentication
 from adapters.web.visitor import Visit, Visitor
 from core.base.errors import PonteError, Refusal
+from core.base.json_text import check_json, parse_json
 from core.base.tasks import BoundedDict
-from core.base.text import check_json, parse_json
 from core.observability import metrics
 from core.people.page_accounts import MCP_TOKEN_KIND, hash_token
 
@@ -213,7 +213,6 @@ class McpEndpoint:
         status, answer_headers, parts = 500, dict[str, str](), list[bytes]()
 
         async def receive() -> Any:
-            """Return the whole body at the first call."""
             if not unread:
                 # The SDK listens for a disconnect while it answers, which ends its answer.
                 await self._closing.wait()
@@ -221,7 +220,6 @@ class McpEndpoint:
             return unread.pop()
 
         async def send(event: Any) -> None:
-            """Take the head of the answer, or a part of its body."""
             nonlocal status
             if event["type"] == "http.response.start":
                 status = event["status"]
@@ -265,7 +263,6 @@ class McpEndpoint:
         log.info("MCP server started")
 
     async def _serve(self, is_ready: asyncio.Event) -> None:
-        """Keep the SDK running until `close`."""
         async with self._manager.run():
             is_ready.set()
             await self._closing.wait()

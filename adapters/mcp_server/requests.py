@@ -43,7 +43,8 @@ from core.domain.messages import (
     turn_id,
 )
 from core.domain.ports import Inbox
-from core.domain.records import PlaceRights, ToolCall, Turn
+from core.domain.records import ToolCall, Turn
+from core.domain.rights import PlaceRights
 from core.integrations import OperatorConfig
 from core.observability import metrics
 from core.people.audit import audit_step
@@ -209,7 +210,6 @@ class McpOrigin(Origin):
     changes: ChangeService
     contexts: ToolContexts
     has_profile = False
-    refers_to_others = False
 
     async def check_start(self, turn: Turn) -> str:
         """Reserve the turn in the allowances of the person. Raise RunSkipped if one is used up.

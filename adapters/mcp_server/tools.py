@@ -22,29 +22,20 @@ from core.chat.people import People
 from core.domain.changes import NO_PROPOSAL_SENTENCE, Change, Draft
 from core.domain.messages import Address, Message, ReplyTo
 from core.domain.ports import Tool
-from core.domain.records import (
-    RIGHT_OF_EFFECT,
-    Outcome,
-    PlaceRights,
-    Thread,
-    ToolCall,
-    ToolContext,
-    TurnControls,
-    Viewer,
-)
+from core.domain.records import Outcome, Thread, ToolCall, ToolContext, TurnControls
+from core.domain.rights import RIGHT_OF_EFFECT, PlaceRights, Viewer
 from core.domain.rows import Chart
 from core.observability import metrics
 from core.tools.nocodb.summarize import PLACING_RULE
 from core.tools.tool import (
     TURN_END,
-    Toolbox,
     cap_text,
     compact_json,
     decode_json,
     outcome_of_error,
     takes_null,
 )
-from core.turn.context import ToolContexts
+from core.turn.preparation import Assistant
 
 log = structlog.get_logger("mcp")
 Json = dict[str, Any]
@@ -75,7 +66,7 @@ _COMMAND = """\
 Propose to run a quick command. A person decides on it in Ponte; change_status then has the result.
 """
 _STATUS = "What became of a request: waiting, done with what was written, or denied with the reason"
-_REQUESTS = "The newest requests of the person, and what became of them"
+_REQUESTS = "The newest requests of the person, what became of them, and how many more there are"
 _CHART = """\
 A chart of figures, as data: `rows` has the arguments of nocodb_summarize, x and y name columns of \
 its result.
@@ -98,10 +89,9 @@ class McpTools:
     """The tools that programs can call over MCP: those of the model that read, and some that
     propose changes. `locale` is the language of cards in results, `zone` the time zone of dates."""
 
-    toolbox: Toolbox
+    assistant: Assistant
     people: People
     changes: ChangeService
-    contexts: ToolContexts
     requests: ChangeRequests
     locale: str
     zone: str
@@ -175,7 +165,7 @@ class McpTools:
         """Return the tools of models that the caller's rights at the address allow, by name. Raise
         NotAllowed or StatusUnknown if they may not even chat."""
         rights = await self._find_rights(caller, address)
-        return {tool.spec.name: tool for tool in await self.toolbox.tools(rights)}
+        return {tool.spec.name: tool for tool in await self.assistant.toolbox.tools(rights)}
 
     async def _find_tool(self, caller: Caller, address: Address, name: str) -> Tool:
         """Return the tool of that name. Raise ToolError that names the place and the missing right
@@ -185,7 +175,7 @@ class McpTools:
             if name in tools:
                 return tools[name]
             rights = await self.people.policy.rights(caller.person, address)
-            right = RIGHT_OF_EFFECT[(await self.toolbox.find(name)).effect]
+            right = RIGHT_OF_EFFECT[(await self.assistant.toolbox.find(name)).effect]
             for need in (("tool", name), (right,)):
                 rights.may(*need).raise_if_denied()
         except NotAllowed as error:
@@ -239,8 +229,6 @@ class McpTools:
         return Outcome("ok", compact_json(data), sources=figures.sources)
 
     async def _propose_change(self, caller: Caller, arguments: Json) -> Outcome:
-        """Propose a change of rows with the tool for the `action`, which gets the other
-        arguments."""
         action = str(arguments.get("action"))
         if action not in _WRITE_TOOLS:
             raise refuse("bad_arguments", f"`action` is one of {', '.join(_WRITE_TOOLS)}")
@@ -285,7 +273,6 @@ class McpTools:
         drafts = list[Draft]()
 
         async def keep_draft(draft: Draft) -> Outcome:
-            """Keep a draft for the caller, in place of storing it as a proposal."""
             # Refused now, so that the program learns why; it is checked again when the request is
             # stored.
             await self.changes.approval.allow_draft(caller.person, address, draft)
@@ -337,22 +324,23 @@ class McpTools:
         views = self.changes.views
         rights = await self._find_rights(caller, caller.own_address)
         requests = list[Json]()
-        for one in (await self._list_own(caller))[:MAX_LISTED_MCP_REQUESTS]:
+        changes = await self._list_own(caller)
+        for one in changes[:MAX_LISTED_MCP_REQUESTS]:
             entry = {"id": one.id, "state": _name_state(one)}
             if self._may_know(rights, one):
                 entry["what"] = views.builder.build_title(one)
             # These sentences contain no values of rows, so they need no right.
             requests.append({**entry, "outcome": await views.describe_outcome(one)})
-        return Outcome("ok", compact_json({"requests": requests}))
+        more = len(changes) - len(requests)
+        return Outcome("ok", compact_json({"requests": requests, "more": more}))
 
     async def _list_own(self, caller: Caller) -> Sequence[Change]:
         return await self.changes.ledger.list_of_person(caller.person.key, 1000)
 
     def _may_know(self, rights: PlaceRights, change: Change) -> bool:
-        """Return whether someone with these rights may read what the change is about."""
         title, view = change.draft.title, change.draft.view
         need = ("command", view.slug) if view.slug else ("read", title, view.table_id)
-        return self.contexts.may_know(rights, [need])
+        return self.assistant.contexts.may_know(rights, [need])
 
     async def _describe(self, caller: Caller, change: Change) -> Outcome:
         """Return the state of a request as JSON for the program that made it.
@@ -402,7 +390,6 @@ async def _show_nothing(words: str) -> None:
 
 
 def _check_files(arguments: Json) -> None:
-    """Raise ToolError if the arguments ask the tool to make a file: results over MCP are text."""
     if any(arguments.get(name) for name in _FILE_PARAMETERS):
         raise refuse("bad_arguments", "files are not sent here", "the person can ask in Ponte")
 

@@ -15,9 +15,10 @@ from slack_bolt.app.async_app import AsyncApp
 from slack_bolt.authorization import AuthorizeResult
 
 from adapters.slack import connection
-from adapters.slack.client import FAILURES, HISTORY, InDoubt, SlackApi, SlackRefused
+from adapters.slack.client import HISTORY, SlackApi
 from adapters.slack.connection import SlackSocket
 from adapters.slack.context import SlackContext
+from adapters.slack.errors import FAILURES, InDoubt, SlackRefused
 from adapters.slack.events import Payload, Source, is_direct
 from adapters.slack.home import SlackHome
 from adapters.slack.intake import SlackIntake, SlackLocations, ThreadParticipants
@@ -38,10 +39,12 @@ from adapters.slack.setup import (
 )
 from adapters.slack.surface import NOT_A_MEMBER, SlackSurface
 from core.base.errors import NotStored, PlatformBusy, SettingsError, Undeliverable
-from core.base.http import Proxies
 from core.base.i18n import say
-from core.base.tasks import BackgroundTasks, BoundedDict, OncePerMinute
+from core.base.proxies import Proxies
+from core.base.tasks import BackgroundTasks, BoundedDict, OncePerMinute, cancel_all
 from core.chat import incoming
+from core.chat.file_downloads import FileDownloads
+from core.chat.interactions import Interactions
 from core.chat.people import Conversations, People
 from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName
@@ -121,7 +124,7 @@ class SlackAdapter(ChatPlatform):
         directory = SlackPeople(api, people.directory, peers=peers)
         workspace = self.workspace = Workspace(api, directory, options.bots)
         self.signs = SlackSigns(workspace, tasks, conversations.ledger.has_open)
-        self._downloads = incoming.FileDownloads(
+        self._downloads = FileDownloads(
             "slack", conversations.files, SlackFiles(api).read, (InDoubt, SlackRefused)
         )
         locations = SlackLocations(workspace, conversations.journal, places)
@@ -132,7 +135,7 @@ class SlackAdapter(ChatPlatform):
         )
         self._app_home = SlackHome(self.signs, people.policy, board, conversations.inbox)
         self._handlers = SlackHandlers(
-            incoming.Interactions(conversations, people, board, tasks),
+            Interactions(conversations, people, board, tasks),
             workspace,
             locations,
             self.signs.notices,
@@ -148,8 +151,6 @@ class SlackAdapter(ChatPlatform):
         """Whether the adapter accepts events."""
         self._warnings = OncePerMinute()
         """Limits how often the log warns of requests with a wrong signature."""
-        self._lookups = BoundedDict[str, asyncio.Task[Payload]](100)
-        """The newest look-up of each channel, which its callers share."""
         self._names = BoundedDict[str, str](1000)
         """The names of channels, as Slack told them last."""
         self._refreshes = OncePerMinute()
@@ -369,22 +370,20 @@ class SlackAdapter(ChatPlatform):
         if address.channel not in self._names:
             await self._look_up(address)
         elif self._refreshes.admits(address.channel, time.time()):
-            self._look_up(address)  # nobody waits: it may have another name the next time
+            self._tasks.start(self._look_up(address))  # it may have another name the next time
         return self._names.get(address.channel, "")
 
     async def is_public(self, address: Address) -> bool:
         """Return whether it is a public channel; False if Slack does not tell."""
         return not (await self._look_up(address)).get("is_private", True)
 
-    def _look_up(self, address: Address) -> asyncio.Future[Payload]:
-        """Return what Slack will tell about a channel. Questions about one channel share one
-        call."""
-        lookup = self._lookups.get(address.channel)
-        if lookup is None or lookup.done():
-            lookup = asyncio.create_task(self._find_channel(address))
-            self._lookups[address.channel] = lookup
-        # A caller that is cancelled must not cancel the call for the others.
-        return asyncio.shield(lookup)
+    async def _look_up(self, address: Address) -> Payload:
+        # Questions at the same time share one call.
+        shared = self.workspace.api.shared_answers
+        channel: Payload = await shared.ask(
+            (address.channel,), lambda: self._find_channel(address), 0.0
+        )
+        return channel
 
     async def _find_channel(self, address: Address) -> Payload:
         """Return what Slack tells about a channel; {} if it does not tell, so that its name is left
@@ -440,9 +439,7 @@ class SlackAdapter(ChatPlatform):
     async def stop_intake(self) -> None:
         """Accept no further events. Events in progress are stored and acknowledged first."""
         self.is_open = False
-        if self._connecting is not None:
-            self._connecting.cancel()
-            await asyncio.gather(self._connecting, return_exceptions=True)
+        await cancel_all([self._connecting])
         if self._socket is not None:
             await self._socket.stop()
 
@@ -501,7 +498,7 @@ class SlackAdapter(ChatPlatform):
             if event.get("type") == "app_home_opened":
                 self._tasks.start(self._app_home.on_opened(body, event))
             elif event.get("type") == DEPARTURE_EVENT:
-                self.workspace.api.pages.clear()
+                self.workspace.api.shared_answers.clear()
             elif event.get("type") in MEMBER_EVENTS:
                 # `ponte doctor` sees by this file that these events arrive. It is made once, so
                 # `_home` is then None.

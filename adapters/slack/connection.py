@@ -28,7 +28,8 @@ from slack_sdk.socket_mode.request import SocketModeRequest
 from slack_sdk.socket_mode.response import SocketModeResponse
 from slack_sdk.web.async_client import AsyncWebClient
 
-from adapters.slack.client import InDoubt, sdk_log
+from adapters.slack.client import sdk_log
+from adapters.slack.errors import InDoubt
 from adapters.slack.events import Payload
 from adapters.slack.interactions import SlackHandlers
 from core.base.errors import NotStored, PlatformBusy

@@ -9,13 +9,8 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 
-from adapters.slack.client import (
-    SLACK_PLACE_SECONDS,
-    InDoubt,
-    SlackRefused,
-    history,
-    read_history,
-)
+from adapters.slack.client import SLACK_PLACE_SECONDS, history, read_history
+from adapters.slack.errors import InDoubt, SlackRefused
 from adapters.slack.events import SPOKEN, Source, event_key, files_of, forwarded_messages, text_of
 from adapters.slack.intake import ThreadParticipants
 from adapters.slack.people import check_membership
@@ -36,7 +31,7 @@ from core.chat.message_links import (
     read_links,
 )
 from core.domain.messages import Attachment, Message, PlaceMessage, Quote, ReplyTo, turn_id
-from core.domain.records import PlatformMember
+from core.domain.rights import PlatformMember
 from core.journal.journal import Journal
 
 ROOT_CHARACTERS = 4000
@@ -55,10 +50,14 @@ _MORE_FILES = "I only read the newest {count} files in this thread."
 _SOMEBODY = re.compile(r"(?<!\w)@([UW][A-Z0-9]{5,})\b")
 """A mention with an id, because the name was not known when the message was stored."""
 _LINK = re.compile(
-    r"https://[\w-]+(?:\.enterprise)?\.slack\.com/archives/(?P<channel>[CDG][A-Z0-9]+)"
-    r"/p(?P<seconds>\d{10})(?P<rest>\d{6})(?:\?(?:[^\s<>|)]*&)?thread_ts=(?P<thread>\d{10}\.\d{6}))?"
+    r"https?://(?:(?:[\w-]+\.enterprise\.)?slack\.com|app\.slack\.com/client/E\w+"
+    r"|(?P<workspace>[\w-]+\.slack\.com(?:/client/\w+)?))(?:/x-p[\d-]+)?(?:/archives|/messages)?"
+    r"/(?P<channel>[CDG][A-Z0-9]+)/(?:p|thread/\w+-)(?P<seconds>\d{10})\.?(?P<rest>\d{6})"
+    r"(?:/?\?(?:[^\s<>|)?]*&)?thread_ts=(?P<thread>\d{10}\.\d{6}))?",
+    re.IGNORECASE,
 )
-"""The address that Slack's *Copy link* gives."""
+"""The address that Slack's *Copy link* gives, or that a browser shows for an open thread. That of a
+whole organization names no workspace."""
 _PERSON = re.compile(r"[UW][A-Z0-9]{5,}")
 """The id of a person."""
 
@@ -196,7 +195,7 @@ class SlackContext:
             if oldest < (ts := str(post["ts"]))
             and (not until or ts < until)
             and (post.get("subtype") or "") in SPOKEN
-            and text_of(post)
+            and _content_of(post)
         ]
         return await self._describe(spoken[-most:]), has_more or len(spoken) > most
 
@@ -208,7 +207,14 @@ class SlackContext:
         others read the answer.
         """
         api, here = self.workspace.api, message.address
+        there = replace(here, channel=link.channel, is_shared=True)
         try:
+            # A channel that companies share can have one id in several workspaces. Without a
+            # workspace in the link, "//" is found in the URL.
+            identity = await self.workspace.identify()
+            own_urls = f"{identity['url']} /app.slack.com/client/{here.workspace}/"
+            if f"/{link.workspace}/" not in own_urls.lower():
+                return LINK_UNREAD
             if link.channel != here.channel:
                 place = (await api.call("conversations.info", channel=link.channel))["channel"]
                 if place.get("is_im"):
@@ -226,15 +232,14 @@ class SlackContext:
             return LINK_UNREAD
         except InDoubt:
             return LINK_UNCHECKED
-        posts = [post for post in found if text_of(post)]
+        posts = [post for post in found if _content_of(post)]
         at = next((n for n, post in enumerate(posts) if post["ts"] == link.message), None)
         if at is None:
             return LINK_UNREAD
-        texts = [text_of(post)[:ROOT_CHARACTERS] for post in posts]
-        chosen = [posts[n] for n in choose_newest(texts, 0, at)]
+        texts = [_content_of(post)[:ROOT_CHARACTERS] for post in posts]
         quotes = [
-            Quote(one.author, truncate_with_note(one.text, ROOT_CHARACTERS))
-            for one in await self._describe(chosen)
+            Quote(one.author, truncate_with_note(one.text, ROOT_CHARACTERS), place=there)
+            for one in await self._describe([posts[n] for n in choose_newest(texts, 0, at)])
         ]
         return quotes, len(posts)
 
@@ -251,7 +256,7 @@ class SlackContext:
             PlaceMessage(
                 float(post["ts"]),
                 names.get(user := str(post.get("user") or "")) or str(post.get("username") or user),
-                to_readable(text_of(post), names, self.workspace.user),
+                to_readable(_content_of(post), names, self.workspace.user),
                 str(post["ts"]),
                 user == self.workspace.user,
             )
@@ -334,28 +339,21 @@ class SlackContext:
                 post for post in posts if post in new_posts or post["ts"] == earlier.reference
             ]
         root = earlier.reference or str(posts[0]["ts"] if posts else "")
-        # The JSON of forwarded messages is at least as long as their text.
-        texts = [
-            f"{text_of(post)}{post.get('attachments')}"[: incoming.EARLIER_MESSAGE_CHARACTERS]
-            for post in new_posts
-        ]
+        texts = [_content_of(post)[: incoming.EARLIER_MESSAGE_CHARACTERS] for post in new_posts]
         needed = [n for n, post in enumerate(new_posts) if post["ts"] == root]
         quotes: list[Quote] = []
         files: list[Attachment] = []
         forwarded_files: list[Attachment] = []
         for n in choose_newest(texts, *needed):
             post = new_posts[n]
-            author, own_files = str(post.get("user") or ""), files_of(post)
-            lines = [text_of(post)]
-            for whose, words, attachment in forwarded_messages(post):
-                lines.append(f"[forwarded from {whose}] {words}")
+            author = str(post.get("user") or "")
+            files += files_of(post)
+            for _, _, attachment in forwarded_messages(post):
                 forwarded_files += files_of(attachment)
-            lines += [f"[file: {file.name}]" for file in own_files]
-            files += own_files
             is_root = str(post["ts"]) == root  # what the thread is about, so more of it is read
             most = ROOT_CHARACTERS if is_root else incoming.EARLIER_MESSAGE_CHARACTERS
             name = names.get(author) or str(post.get("username") or author or "?")
-            words = to_readable("\n".join(filter(None, lines)), names, bot)
+            words = to_readable(_content_of(post), names, bot)
             quotes.append(Quote(name, truncate_with_note(words, most), is_replied_to=is_root))
         # If there are too many, the caller drops those at the beginning of the list. Forwarded
         # files stand at its end, so they are dropped last.
@@ -366,17 +364,27 @@ def find_message_links(text: str) -> Sequence[MessageLink]:
     """Return the links to messages in a text."""
     return [
         MessageLink(
-            match["channel"], f"{match['seconds']}.{match['rest']}", thread=match["thread"] or ""
+            match["channel"].upper(),
+            f"{match['seconds']}.{match['rest']}",
+            (match["workspace"] or "").lower(),
+            match["thread"] or "",
         )
         for match in _LINK.finditer(text)
     ]
 
 
+def _content_of(post: Json) -> str:
+    lines = [text_of(post)]
+    lines += [f"[forwarded from {whose}] {text}" for whose, text, _ in forwarded_messages(post)]
+    lines += [f"[file: {file.name}]" for file in files_of(post)]
+    return "\n".join(filter(None, lines))
+
+
 def _is_reply(message: Message) -> bool:
-    """Return whether a message stands below another one in a thread of a channel."""
+    """Return whether a person wrote a message below another one in a thread of a channel."""
     source = Source.read(message.reply_to.source)
-    in_channel = message.address.is_shared and source.kind == "message"
-    return in_channel and source.thread not in ("", source.ts)
+    is_spoken = source.kind == "message" and message.origin.is_attended
+    return message.address.is_shared and is_spoken and source.thread not in ("", source.ts)
 
 
 def _file_id(attachment: Attachment) -> str:

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adapters.slack.row_blocks import neutralize
-from core.base.markdown import defang
 from core.base.text import to_one_line
+from core.base.trust import defang
 from core.changes.card_rows import NO_VALUE
 from core.domain.rows import Chart, RowColumn, RowsResult
 

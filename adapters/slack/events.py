@@ -390,7 +390,6 @@ def _render_inline(element: Payload) -> str:
 
 
 def _read_text(value: Any) -> str:
-    """Return the text of a text object or of a plain string."""
     return str(value.get("text") or "") if isinstance(value, Mapping) else str(value or "")
 
 

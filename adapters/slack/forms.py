@@ -20,7 +20,7 @@ from adapters.slack.render import (
 )
 from core.base.i18n import say
 from core.chat.approval_notices import REASON_LABEL, REASON_TITLE
-from core.chat.incoming import describe_fields_left_out
+from core.chat.interactions import describe_fields_left_out
 from core.domain.changes import MAX_REASON_CHARACTERS, ChangeForm, FormField
 from core.domain.records import QuickCommand
 from core.feedback.votes import (
@@ -54,6 +54,7 @@ block-elements/select-menu-element, composition-objects/option-object.
 """
 TYPE_IT = "Type `/quick-command SLUG`, then the text or key=value."
 CHANGE_FORM = f"{CARD_ACTION_PREFIX}change"
+FORMS = (ASK_FORM, QUICK_COMMAND_FORM, INPUTS_FORM, REASON_FORM, FEEDBACK_FORM, CHANGE_FORM)
 """The callback id of the form that changes a proposal, and the action id of its button."""
 _CHANGE_FIELD_PREFIX = "change:"
 """The prefix of the block ids of its inputs. The position of the field in the form follows it,
@@ -231,7 +232,6 @@ def _build_text_input(initial: str = "", *, multiline: bool = True) -> Json:
 
 
 def _build_menu(values: Sequence[str], labels: Sequence[str], chosen: str = "") -> Json | None:
-    """Return a select menu of these values; None if it cannot offer all of them uncut."""
     fits = all(v.strip() and escaped_size(v) <= MAX_OPTION_VALUE_BYTES for v in values)
     if not fits or not 0 < len(values) <= MAX_OPTIONS:
         return None

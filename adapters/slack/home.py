@@ -3,6 +3,7 @@ its Messages tab."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -10,13 +11,14 @@ from itertools import chain
 import structlog
 
 from adapters.slack import render
-from adapters.slack.client import FAILURES
+from adapters.slack.errors import FAILURES
 from adapters.slack.events import Payload, author_home
 from adapters.slack.presence import SlackSigns
 from adapters.slack.render import Json
 from core.base.errors import NotStored
 from core.base.i18n import plural, say, use_locale
-from core.base.markdown import defang, to_plain_text
+from core.base.markdown import to_plain_text
+from core.base.trust import defang
 from core.chat.approval_notices import MORE_REQUESTS
 from core.domain.changes import Overview
 from core.domain.messages import Address, Person
@@ -36,6 +38,8 @@ _CARD_BYTES, _ASKED_BYTES = 8_000, 1_500
 """
 _PROMPT_TITLE_CHARACTERS = 75
 """Characters of a suggested prompt's title."""
+_IDENTIFY_PAUSES_SECONDS = (1.0, 5.0, *[30.0] * 120)
+"""Pauses between attempts to draw the Home tab of a person whom Slack could not identify."""
 _ALL_SCHEDULES = "To list all your schedules, type `schedules`."
 _HELLO = "Mention me in a channel or send me a direct message. Type `help` for more."
 
@@ -53,18 +57,21 @@ class SlackHome:
         """Draw the tab of the App Home that a person has opened, by Slack's event about that."""
         team = self.signs.workspace.team
         person = Person("slack", str(event["user"]), author_home(team, body, event))
-        await self.show(person, str(event.get("channel", "")), str(event.get("tab")))
+        for pause in _IDENTIFY_PAUSES_SECONDS:
+            if await self.show(person, str(event.get("channel", "")), str(event.get("tab"))):
+                return
+            await asyncio.sleep(pause)
 
-    async def show(self, person: Person, channel: str, tab: str = "home") -> None:
+    async def show(self, person: Person, channel: str, tab: str = "home") -> bool:
         """Publish the person's Home tab, or suggest prompts in their Messages tab. `channel` is
-        their direct message with the bot."""
+        their direct message with the bot. Return False if Slack cannot identify them now."""
         profile = (await self.signs.workspace.directory.profiles([person.id]))[person.id]
         address = Address("slack", channel, self.signs.workspace.team)
         with use_locale(profile.locale):
             start = await find_starting_points(self.board, self.policy, person, address)
             if tab == "messages":
                 await self._suggest_prompts(channel, start)
-                return
+                return True
             verdict = await self.policy.may(person, address, "chat")
             try:
                 # Somebody who may not chat sees only the reason for that.
@@ -79,13 +86,13 @@ class SlackHome:
             # it is opened again.
             except (*FAILURES, NotStored) as error:
                 log.warning("could not update the Home tab", error=str(error))
+        return not verdict.is_unknown
 
     def show_after(self, person: Person, channel: str, receipt: Receipt) -> None:
         """Publish the Home tab again when the turn of a click there has ended. Its answer is in the
         direct message."""
 
         async def show() -> None:
-            """Wait until the click's turn is answered, then draw the tab with its outcome."""
             await self.inbox.wait_for_answer(receipt.seq)
             await self.show(person, channel)
 
@@ -117,12 +124,10 @@ def build_home_view(overview: Overview, start: StartingPoints, channel: str) -> 
     From top to bottom: the requests that wait for the person's decision, their own requests, their
     schedules with a button each, what is left of their allowances, and questions to try.
     """
-    cards = [request.card for request in overview.waiting]
     blocks = [render.build_header(say("Waiting for your approval"))]
-    if cards:
-        shown = cards[:MAX_HOME_CARDS]
+    if shown := overview.waiting.cards[:MAX_HOME_CARDS]:
         blocks += _separate(render.cards_blocks(shown, _CARD_BYTES * len(shown), tables=False))
-        if more := len(cards) - len(shown):
+        if more := len(overview.waiting.changes) - len(shown):
             blocks.append(_build_note(plural(*MORE_REQUESTS, more)))
     else:
         blocks.append(_build_paragraph(say("No requests are waiting for you.")))

@@ -18,7 +18,8 @@ from weakref import WeakValueDictionary
 import structlog
 
 from adapters.slack import events
-from adapters.slack.client import FAILURES, history
+from adapters.slack.client import history
+from adapters.slack.errors import FAILURES
 from adapters.slack.events import ParsedMessage, Payload
 from adapters.slack.posts import fetch_post
 from adapters.slack.presence import SlackSigns, Workspace
@@ -27,13 +28,13 @@ from core.base import text
 from core.base.errors import NotFound, PostRemoved, SettingsError
 from core.base.i18n import say
 from core.base.tasks import BackgroundTasks, BoundedDict
+from core.chat.file_downloads import FileDownloads
 from core.chat.incoming import (
     MAX_EDITED_MESSAGE_AGE_SECONDS,
     WAITS_FOR_MENTION,
     Addressing,
     AddressingSettings,
     ConfiguredPlaces,
-    FileDownloads,
     Participants,
     is_for_ponte,
 )
@@ -212,7 +213,6 @@ class ThreadParticipants:
         self._participants[conversation] = participants
 
     def _enter(self, participants: Participants, channel: str, thread: str, user: str) -> None:
-        """Add a person. If they are the second one in the thread, post the notice once."""
         alone = len(participants.people) == 1
         participants.join(user)
         if alone and participants.note_notice_due():
@@ -238,14 +238,12 @@ class ThreadParticipants:
             )
 
     def _participants_in(self, posts: Sequence[Json]) -> Participants:
-        """Return the people who wrote these messages, and whether the notice is among them."""
         has_notice = any(
             (p.get("metadata") or {}).get("event_type") == NOTICE_EVENT_TYPE for p in posts
         )
         return Participants(list(dict.fromkeys(self._list_authors(posts))), has_notice)
 
     def _list_authors(self, posts: Sequence[Json]) -> list[str]:
-        """Return the ids of the authors, without bots."""
         return [str(p["user"]) for p in posts if p.get("user") and not p.get("bot_id")]
 
 

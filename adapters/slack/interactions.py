@@ -20,7 +20,7 @@ from slack_bolt.app.async_app import AsyncApp
 from slack_bolt.context.ack.async_ack import AsyncAck
 
 from adapters.slack import events, forms, render
-from adapters.slack.client import FAILURES, InDoubt
+from adapters.slack.errors import FAILURES, InDoubt
 from adapters.slack.events import ParsedMessage, Payload, Source, is_direct, reply_to
 from adapters.slack.home import SCHEDULE_ACTION, SlackHome
 from adapters.slack.intake import SlackLocations
@@ -28,7 +28,8 @@ from adapters.slack.presence import CommandNotices, Workspace
 from core.base.errors import BadInput, UnknownCommand
 from core.base.i18n import say, use_locale
 from core.base.text import clean_text
-from core.chat.incoming import (
+from core.chat.incoming import EVENT_FAILED
+from core.chat.interactions import (
     CODE_LATE,
     FORM_LATE,
     SHOW_CODE,
@@ -199,7 +200,6 @@ class SlackInteraction:
         return receipt.is_new
 
     async def notify(self, words: str) -> None:
-        """Show words to the person who acted, and to nobody else."""
         await self.show_privately(words)
 
 
@@ -215,19 +215,23 @@ class SlackHandlers:
     home: SlackHome
 
     def register(self, app: AsyncApp) -> None:
-        """Register these handlers with Bolt, which calls the first one that matches. The last two
+        """Register these handlers with Bolt, which calls the first one that matches. The last ones
         acknowledge what no other one handles, because Slack shows an error otherwise."""
         app.command(QUICK_COMMAND)(self.on_command)
         app.shortcut(forms.ASK_FORM)(self.on_shortcut)
         app.shortcut(forms.QUICK_COMMAND_FORM)(self.on_shortcut)
-        app.view(re.compile("^ponte_"))(self.on_form)
+        for form in forms.FORMS:
+            app.view(form)(self.on_form)
         app.action(render.CODE_ACTION)(self.on_code)
         app.action(render.VOTE_ACTION)(self.on_vote)
         others = f"(?:{render.STOP_ACTION}|{render.TOGETHER_ACTION}|{SCHEDULE_ACTION})"
         card_or_stop = f"^(?:{render.CARD_ACTION_PREFIX}|{others}$)"
         app.action(re.compile(card_or_stop))(self.on_click)
-        app.action(re.compile(".*"))(self.ignore)
-        app.view_closed(re.compile(".*"))(self.ignore)
+        anything = re.compile(".*")
+        app.action(anything)(self.ignore)
+        app.view_closed(anything)(self.ignore)
+        for listen in (app.shortcut, app.view, app.options):
+            listen(anything)(self.on_unknown)
 
     async def on_command(self, ack: AsyncAck, command: dict[str, Any]) -> None:
         """Handle `/quick-command SLUG …`. A form asks for missing inputs. With no text at all, a
@@ -348,8 +352,7 @@ class SlackHandlers:
         if view["callback_id"] == forms.FEEDBACK_FORM:
             await self._explain_vote(ack, place, memory, values)
             return
-        inputs = [block["block_id"] for block in view["blocks"] if block["type"] == "input"]
-        field = next(iter(inputs), "")  # where `notify` shows an error
+        field = _find_first_input(view)  # where `notify` shows an error
         is_reason = view["callback_id"] == forms.REASON_FORM
 
         key = f"slack:{self.workspace.team}:{place.channel}:view:{view['id']}"
@@ -408,17 +411,10 @@ class SlackHandlers:
 
         Without an acknowledgement Slack shows a warning beside the button.
         """
-        # A click on the Home tab has a view, whose `private_metadata` is the person's direct
-        # message, and no post.
-        view, post = body.get("view") or {}, body.get("message") or {}
-        channel = view.get("private_metadata", "") if view else body["channel"]["id"]
-        ts, thread = str(post.get("ts", "")), str(post.get("thread_ts") or "")
-        place = SlackPlace(
-            body["user"]["id"], self._home_of(body), channel, thread, body.get("response_url", "")
-        )
+        (place, ts), view = self._find_place(body), body.get("view")
         # The same click, delivered twice, has the same time.
         pressed = f"{action['action_id']}:{action['action_ts']}"
-        key = f"slack:{self.workspace.team}:{channel}:{ts}:{pressed}:{place.user}"
+        key = f"slack:{self.workspace.team}:{place.channel}:{ts}:{pressed}:{place.user}"
         if action["action_id"] == forms.CHANGE_FORM:
             # What the form sends back: the place, and the card's post and button.
             memory = _memory(place) | {"ts": ts, "press": action["value"]}
@@ -437,10 +433,9 @@ class SlackHandlers:
             text = action["value"]  # the whole command
         # What "stop" did is of interest to this person only; a decision is shown on the card. What
         # is pressed on the Home tab is answered in the direct message.
-        source = None if view else Source(ts, thread, "quiet" if is_stop else "card")
+        source = None if view else Source(ts, place.thread, "quiet" if is_stop else "card")
 
         async def notify(words: str) -> None:
-            """Tell the person that their click was not stored, which is all that can fail here."""
             await self._respond(place, words)
             log.error("could not store a click")
 
@@ -453,24 +448,22 @@ class SlackHandlers:
         """Show the code of an answer to the person who pressed its button, and to nobody else. It
         is acknowledged first, because finding the code may take longer than Slack waits."""
         await ack()
-        channel, post = body["channel"]["id"], body.get("message") or {}
-        thread, url = str(post.get("thread_ts") or ""), body.get("response_url", "")
-        place = SlackPlace(body["user"]["id"], self._home_of(body), channel, thread, url)
-        respond = partial(self._respond, place, thread_ts=thread or None)
+        place, ts = self._find_place(body)
+        respond = partial(self._respond, place, thread_ts=place.thread or None)
         # The button's value is the turn. No code is returned unless the post with the button is a
         # post of that turn.
+        interaction = self._make_interaction(place, "", ack, respond)
         code = await self.interactions.find_code(
-            self._make_interaction(place, "", ack, respond),
+            interaction,
             action.get("value", ""),
-            f"{channel}:{post.get('ts', '')}",
+            f"{place.channel}:{ts}",
             SLACK_CODE_SECONDS,
         )
         # A sentence in place of the code says why the person does not get it.
         if isinstance(code, str):
             await respond(code)
             return
-        locale = self.workspace.directory.locale(place.user)
-        with use_locale(locale):
+        with use_locale(interaction.locale):
             blocks = render.build_code_blocks([clean_text(data.decode()) for _, data in code])
             # If Slack does not take the blocks, the person gets at least a sentence.
             if not await respond(say(SHOW_CODE), blocks=blocks):
@@ -482,18 +475,15 @@ class SlackHandlers:
         It is acknowledged first, because the checks may take longer than Slack waits.
         """
         await ack()
-        channel, post = body["channel"]["id"], body.get("message") or {}
-        ts, thread = str(post.get("ts", "")), str(post.get("thread_ts") or "")
-        url = body.get("response_url", "")
-        place = SlackPlace(body["user"]["id"], self._home_of(body), channel, thread, url)
-        respond = partial(self._respond, place, thread_ts=thread or None)
+        place, ts = self._find_place(body)
+        respond = partial(self._respond, place, thread_ts=place.thread or None)
         interaction = self._make_interaction(place, "", ack, respond)
         # The button's value: "up" or "down", and the turn that gave the answer. The post is named
         # as the journal names it.
         word, _, turn = action.get("value", "").partition(".")
         vote: Vote = "down" if word == "down" else "up"
         at = float(action["action_ts"])
-        press = Press(turn, interaction.person, vote, at, f"{channel}:{ts}")
+        press = Press(turn, interaction.person, vote, at, f"{place.channel}:{ts}")
         # A sentence says why the vote was not stored, for example because its checks took longer
         # than these seconds, the same as for the code; else it is whether the vote stands.
         result = await self.interactions.vote(interaction, press, SLACK_CODE_SECONDS)
@@ -568,6 +558,28 @@ class SlackHandlers:
     async def ignore(self, ack: AsyncAck) -> None:
         """Acknowledge a button that does nothing here, such as a link, or a closed form."""
         await ack()
+
+    async def on_unknown(self, ack: AsyncAck, body: dict[str, Any]) -> None:
+        """Acknowledge a shortcut, form or menu that only another version of Ponte or of the app's
+        manifest has, with a sentence where Slack has a place for it."""
+        user, url = body["user"]["id"], body.get("response_url", "")
+        words = say(EVENT_FAILED, self.workspace.directory.locale(user))
+        if body["type"] == "block_suggestion":
+            await ack(options=[])
+        elif field := _find_first_input(body.get("view") or {}):
+            await ack(**_field_error(field, words))
+        else:
+            await ack()
+            await self._respond(SlackPlace(user, "", "", "", url), words)
+
+    def _find_place(self, body: Payload) -> tuple[SlackPlace, str]:
+        """Return the place of a pressed button and the timestamp of its post. One on the Home tab
+        has no post; the `private_metadata` of its view is the person's direct message."""
+        view, post = body.get("view") or {}, body.get("message") or {}
+        channel = view.get("private_metadata", "") if view else body["channel"]["id"]
+        user, thread = body["user"]["id"], str(post.get("thread_ts") or "")
+        url = body.get("response_url", "")
+        return SlackPlace(user, self._home_of(body), channel, thread, url), str(post.get("ts", ""))
 
     def _make_interaction(
         self,
@@ -651,14 +663,16 @@ class SlackHandlers:
             return False
 
     def _home_of(self, payload: Payload) -> str:
-        """Return the workspace of a person who filled in a form or pressed a button; "" if the
-        payload contradicts itself."""
         places = [(payload.get("team") or {}).get("id"), (payload.get("view") or {}).get("team_id")]
         return events.home_of(self.workspace.team, [payload["user"].get("team_id")], places)
 
 
+def _find_first_input(view: Payload) -> str:
+    inputs = (block["block_id"] for block in view.get("blocks", ()) if block["type"] == "input")
+    return next(inputs, "")
+
+
 def _parse_quick_command(text: str) -> TypedCommand | None:
-    """Return the quick command that a text names; None if the text is no complete command."""
     try:
         return parse_command(text)
     except BadInput:

@@ -22,12 +22,13 @@ from typing import Any
 
 import structlog
 
-from adapters.slack.client import FAILURES, HTTP_ERROR, InDoubt, SlackApi, SlackRefused
+from adapters.slack.client import SlackApi
+from adapters.slack.errors import FAILURES, HTTP_ERROR, InDoubt, SlackRefused
 from core.base.errors import PlatformBusy
 from core.base.tasks import BackgroundTasks, BoundedDict
 from core.domain.changes import DisplayName
 from core.domain.messages import Person
-from core.domain.records import MemberKey, PlatformMember
+from core.domain.rights import MemberKey, PlatformMember
 from core.journal.jobs import Alone, Peers
 from core.people.directory import EVENT_WRITE_SECONDS, MemberDirectory, NoMember, SqlDirectory
 from core.people.policy import MAX_CONFIRMED_AGE_SECONDS, MAX_STALE_SECONDS
@@ -255,12 +256,9 @@ class SlackPeople:
         # The rows of the database, which keep people across restarts, hold no names of groups, so
         # a restart needs a listing for them.
         if groups - self._group_names.keys():
-            # One listing serves all who wait for it.
-            if self._listing_groups is None or self._listing_groups.done():
-                self._listing_groups = self._tasks.start(self._list_groups())
-            # None: Ponte stops, and starts no task any more.
-            if self._listing_groups is not None:
-                await asyncio.wait({self._listing_groups}, timeout=PEOPLE_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(PEOPLE_SECONDS):
+                    await self._wait_for_groups()
         labels = {
             id: DisplayName(self._group_names[id], is_group=True)
             for id in groups
@@ -492,14 +490,18 @@ class SlackPeople:
         """Make sure that the user groups in memory are at most `max_age` seconds old: list them if
         needed, again and again until Slack answers. Return False if Slack refuses that."""
         while self._clock() - self._groups_at > max_age:
-            # One listing serves all who wait for it. After a failure it pauses before it ends.
-            if self._listing_groups is None or self._listing_groups.done():
-                self._listing_groups = self._tasks.start(self._list_groups())
-            if self._listing_groups is None:  # Ponte stops, and starts no task any more
+            if not await self._wait_for_groups() or self._groups_refused:
                 return False
-            await asyncio.wait({self._listing_groups})
-            if self._groups_refused:
-                return False
+        return True
+
+    async def _wait_for_groups(self) -> bool:
+        """Wait until the user groups were listed. One listing serves all who wait for it. After a
+        failure it pauses before it ends. Return False if Ponte stops."""
+        if self._listing_groups is None or self._listing_groups.done():
+            self._listing_groups = self._tasks.start(self._list_groups())
+        if self._listing_groups is None:
+            return False
+        await asyncio.wait({self._listing_groups})
         return True
 
     async def _list_groups(self) -> None:
@@ -573,8 +575,8 @@ async def check_membership(api: SlackApi, channel: str, user: str) -> bool | Non
             patience = MEMBERSHIP_PATIENCE_SECONDS
             call = partial(api.call, method, limit=_PAGE, cursor=cursor, patience=patience, **of)
             key = (method, cursor, *of.values())
-            is_kept |= key in api.pages
-            page = await api.pages.ask(key, call, max_age)
+            is_kept |= key in api.shared_answers
+            page = await api.shared_answers.ask(key, call, max_age)
             if id in (one if isinstance(one, str) else one["id"] for one in page.get(field, ())):
                 return True
             # Slack sends "" or nothing with the last page.

@@ -10,14 +10,15 @@ from urllib.parse import urlsplit
 
 import structlog
 
-from adapters.slack import client, render
-from adapters.slack.client import InDoubt, SlackApi, SlackRefused
+from adapters.slack import client, errors, rate_limits, render
+from adapters.slack.client import SlackApi
 from adapters.slack.data_blocks import has_data
+from adapters.slack.errors import InDoubt, SlackRefused
 from adapters.slack.events import private_url
 from adapters.slack.presence import Workspace
 from adapters.slack.render import Json, PostContent
 from adapters.slack.row_blocks import has_table
-from core.base.text import MAX_CHARACTER_SIZE, MIN_PART_CHARACTERS, split_text
+from core.base.splitting import MAX_CHARACTER_SIZE, MIN_PART_CHARACTERS, split_text
 from core.domain.messages import MAX_ATTACHMENT_BYTES, Attachment, Card, File, ReplyTo
 from core.domain.ports import Files
 
@@ -135,9 +136,9 @@ class SlackStream:
         try:
             await self.api.call(method, channel=self.channel, ts=self.ts, **arguments)
         except SlackRefused as refused:
-            if refused.error in client.STREAM_STOPPED:
+            if refused.error in errors.STREAM_STOPPED:
                 raise StoppedByUser from None
-            if refused.error in client.STREAM_OVER | client.MESSAGE_TOO_LONG | client.SHAPE_REFUSED:
+            if refused.error in errors.STREAM_OVER | errors.MESSAGE_TOO_LONG | errors.SHAPE_REFUSED:
                 return False
             raise
         except InDoubt:
@@ -274,7 +275,7 @@ class SlackPosts:
         # Refusals wait in a queue for all channels (""), each at most SLACK_PLACE_SECONDS. The call
         # below also takes a place in the queue of its method.
         if refusal:
-            await self._api.limiter.turn(client.REFUSAL_LINE, "", client.SLACK_PLACE_SECONDS)
+            await self._api.limiter.turn(rate_limits.REFUSAL_LINE, "", client.SLACK_PLACE_SECONDS)
 
         async def post(body: Json) -> None:
             """Post the body so that only this user sees it."""
@@ -318,7 +319,7 @@ class SlackPosts:
         try:
             rest = await self._send(update, content, grows)
         except SlackRefused as refused:
-            if grows and refused.error in client.MESSAGE_TOO_LONG:
+            if grows and refused.error in errors.MESSAGE_TOO_LONG:
                 return
             raise
         # `rest` has the pieces of a divided text that need further messages. An earlier attempt may
@@ -350,10 +351,10 @@ class SlackPosts:
                 await send(body)
             except SlackRefused as refused:
                 last_refusal = refused
-                if refused.error in client.SHAPE_REFUSED:
+                if refused.error in errors.SHAPE_REFUSED:
                     for feature in features:
                         flags.note_refusal(feature, refused.error)
-                elif refused.error not in client.MESSAGE_TOO_LONG:
+                elif refused.error not in errors.MESSAGE_TOO_LONG:
                     raise
             else:
                 for feature in features:
@@ -456,9 +457,9 @@ async def replace_card_in_post(
         except SlackRefused as refused:
             # Slack refuses tables in some workspaces; the second attempt has none and a shorter
             # text.
-            if refused.error in client.SHAPE_REFUSED and tables and has_table(blocks):
+            if refused.error in errors.SHAPE_REFUSED and tables and has_table(blocks):
                 flags.note_refusal("tables", refused.error)
-            elif refused.error not in client.MESSAGE_TOO_LONG | client.SHAPE_REFUSED:
+            elif refused.error not in errors.MESSAGE_TOO_LONG | errors.SHAPE_REFUSED:
                 raise
     return False  # the caller then posts the outcome as a message
 

@@ -13,7 +13,8 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 from adapters.slack import client
-from adapters.slack.client import FAILURES, Feature, InDoubt, SlackApi, SlackRefused
+from adapters.slack.client import Feature, SlackApi
+from adapters.slack.errors import FAILURES, InDoubt, SlackRefused
 from adapters.slack.events import Source
 from adapters.slack.people import SlackPeople
 from adapters.slack.render import ANSWER_PART_BYTES, Json, mentioned_ids, to_readable

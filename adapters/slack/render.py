@@ -14,24 +14,20 @@ from urllib.parse import urlsplit
 from adapters.slack import row_blocks
 from adapters.slack.data_blocks import MAX_OF_KIND, build_data_block
 from adapters.slack.row_blocks import CARD_BLOCK, neutralize, neutralize_markdown
+from core.base.growing_markdown import length_before_open_address
 from core.base.i18n import say
-from core.base.markdown import (
-    BREAK,
-    defang,
-    free_stress,
-    length_before_open_address,
-    nest_items,
-)
-from core.base.text import (
+from core.base.markdown import BREAK, free_stress, nest_items
+from core.base.splitting import (
     MAX_CHARACTER_SIZE,
     MIN_PART_CHARACTERS,
     end_code,
     fence_after_text,
-    find_character_boundary,
     find_code_spans,
     max_info_length,
     split_text,
 )
+from core.base.text import find_character_boundary
+from core.base.trust import defang
 from core.changes.card_rows import MAX_CHANGE_ROWS_SHOWN
 from core.chat.approval_notices import (
     APPROVE_ALL,
@@ -41,7 +37,7 @@ from core.chat.approval_notices import (
     together_id,
     without_approval,
 )
-from core.chat.incoming import REST_OF_CODE, SHOW_CODE
+from core.chat.interactions import REST_OF_CODE, SHOW_CODE
 from core.domain.messages import Card, ChangeAction
 from core.domain.rows import Placed, split_placed
 from core.feedback.votes import RATE_LABELS
@@ -343,7 +339,9 @@ class PostContent:
         `tables`: the rows of a card may be a table. `data`: rows and charts of `placed` become
         blocks of their own, unless there are cards.
         """
-        blocks = _build_data_blocks(self.text, self.placed) if data and not self.cards else []
+        blocks = list[Json]()
+        if self.placed and data and not self.cards:
+            blocks = _build_data_blocks(self.text, self.placed)
         words = safe_markdown(self.text)
         if not blocks and words.strip():
             blocks = [{"type": "markdown", "text": words}]
@@ -363,13 +361,15 @@ class PostContent:
         button = _build_button(CODE_ACTION, self.code_turn, say(SHOW_CODE))
         blocks = [button] if self.code_turn else []
         blocks += [_build_thumbs(self.rated_turn)] if self.rated_turn else []
-        room -= blocks_size(blocks)
-        return [*blocks, *(cards_blocks(self.cards, room, tables) if self.cards else ())]
+        if self.cards:
+            blocks += cards_blocks(self.cards, room - blocks_size(blocks), tables)
+        return blocks
 
     def _complete(self, blocks: list[Json], text_bytes: int, tables: bool) -> Json:
         """Return the body of a call: `blocks` with what comes below them, and a plain `text` of at
         most `text_bytes` for notifications."""
-        blocks = [*blocks, *self.build_end(ALL_BLOCKS_BYTES - blocks_size(blocks), tables)]
+        room = ALL_BLOCKS_BYTES - blocks_size(blocks) if self.cards else 0
+        blocks = [*blocks, *self.build_end(room, tables)]
         if self.has_stop:
             blocks.append(_build_button(STOP_ACTION, "stop", say("Stop")))
         cards_text = "\n".join(map(card_text, self.cards))
@@ -540,11 +540,11 @@ def blocks_size(blocks: Sequence[Mapping[str, Any]]) -> int:
     size, parts = BLOCK_BYTES * len(blocks), list[Any](blocks)
     while parts:
         part = parts.pop()
-        if isinstance(part, Mapping):
+        if isinstance(part, dict):
             if isinstance(text := part.get("text"), str):
                 size += len(text.encode()) if part.get("type") == "mrkdwn" else escaped_size(text)
-            parts += part.values()
-        elif isinstance(part, Sequence) and not isinstance(part, str):
+            parts += [value for value in part.values() if isinstance(value, (dict, list, tuple))]
+        elif isinstance(part, (list, tuple)):
             parts += part
     return size
 
@@ -654,7 +654,6 @@ def _split_code(text: str) -> Iterator[tuple[int, int, bool]]:
 
 
 def _may_link(url: str) -> bool:
-    """Return whether an address may be a link: its scheme is http, https or mailto."""
     try:
         return urlsplit(url).scheme in _SCHEMES
     except ValueError:

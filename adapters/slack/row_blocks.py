@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from core.base.commonmark import parse_blocks
-from core.base.markdown import defang, encode_everybody_in_addresses, is_too_complex
-from core.base.text import change_outside_code, to_one_line
+from core.base.markdown import is_too_complex
+from core.base.splitting import change_outside_code
+from core.base.text import to_one_line
+from core.base.trust import defang, encode_everybody_in_addresses
 from core.changes.card_rows import INDENT, NO_VALUE, FieldChange, read_rows, tabulate
 from core.chat.approval_notices import marks_values
 from core.domain.messages import Card

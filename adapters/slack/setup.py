@@ -12,10 +12,11 @@ from typing import Any
 from urllib.parse import quote
 
 from adapters.slack import forms
-from adapters.slack.client import HISTORY, InDoubt, SlackApi, SlackRefused, TokenRefused
+from adapters.slack.client import HISTORY, SlackApi
+from adapters.slack.errors import InDoubt, SlackRefused, TokenRefused
 from core.base.errors import PlatformBusy, SettingsError
-from core.base.http import Proxies
 from core.base.i18n import say
+from core.base.proxies import Proxies
 from core.domain.records import Health
 from core.turn.suggestions import INTRODUCE
 

@@ -22,8 +22,8 @@ from dataclasses import replace
 import structlog
 
 from adapters.slack import posts, render
-from adapters.slack.client import GONE, MESSAGE_TOO_LONG, STREAM_OVER, STREAM_STOPPED, SlackRefused
 from adapters.slack.data_blocks import has_data
+from adapters.slack.errors import GONE, MESSAGE_TOO_LONG, STREAM_OVER, STREAM_STOPPED, SlackRefused
 from adapters.slack.events import Source, stop_message
 from adapters.slack.posts import PostLookup, SlackPosts, SlackStream, StoppedByUser, upload
 from adapters.slack.presence import Presence, SlackSigns, Workspace

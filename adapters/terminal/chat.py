@@ -27,8 +27,9 @@ from core.base.errors import BadInput, PonteError, TooLarge
 from core.base.http import HttpAnswer, HttpClient, HttpError
 from core.base.i18n import LANGUAGE, format_size, say
 from core.base.private_files import create_file, has_content, open_folder
+from core.base.splitting import fence_after_line
 from core.base.tasks import cancel_all, retry, wait_after_each
-from core.base.text import clean_text, fence_after_line, safe_file_name
+from core.base.text import clean_text, safe_file_name
 
 STOP_TIMEOUT_SECONDS = 1.0
 """How long the request that stops a turn may take before the terminal gives up."""
@@ -112,9 +113,7 @@ class InterruptHandler:
             await asyncio.wait(tasks, timeout=STOP_TIMEOUT_SECONDS)
             return task.result()
         finally:
-            for each in tasks:
-                each.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await cancel_all(tasks)
 
 
 def decode_input(data: bytes) -> str | None:

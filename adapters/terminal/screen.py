@@ -29,14 +29,11 @@ from rich.console import Console, ConsoleOptions, RenderableType, RenderResult
 from rich.table import Table
 from rich.text import Text
 
+from core.base.growing_markdown import ended_blocks_length
 from core.base.i18n import LANGUAGE, TIME_ZONE, find_zone, format_moment, say, use_locale
-from core.base.markdown import (
-    defang_for_terminal,
-    ended_blocks_length,
-    is_too_complex,
-    to_plain_text,
-)
+from core.base.markdown import is_too_complex, to_plain_text
 from core.base.text import clean_text, to_one_line
+from core.base.trust import defang_for_terminal
 from core.changes.card_rows import CardRow, CardTable, read_rows, tabulate
 from core.chat.approval_notices import describe_state, list_typed
 from core.commands.grammar import COMMAND_NAMES, TRANSLATED, localize_command

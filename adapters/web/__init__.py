@@ -11,8 +11,8 @@ from urllib.parse import quote, urlsplit
 
 from adapters.web.settings import WebSettings
 from core.base.errors import PonteError
-from core.base.http import is_loopback
 from core.base.i18n import say
+from core.base.proxies import is_loopback
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import Conversations, People
 from core.domain.ports import Platform
@@ -108,7 +108,6 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             return list_providers(own, shared, deps.config, has_slack=find_workspace is not None)
 
         def names_group(prefix: str) -> bool:
-            """Return whether anything in ponte.toml or the settings names a group so."""
             config = deps.config
             named = (people.policy.read_rules(), config.table_rules, config.turn_allowances)
             return prefix in repr((*named, shared.ponte_allow, people.policy.admins))

@@ -6,7 +6,6 @@ admins read it, and only the owner changes accounts. It is plain HTML without a 
 
 from __future__ import annotations
 
-import hmac
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from datetime import date, datetime, timedelta
 from html import escape
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import parse_qs, urlencode
+from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
 from pydantic import Field
@@ -31,20 +30,18 @@ from adapters.web.admin_lists import (
     section,
     to_html,
 )
-from adapters.web.errors import BadRequest, UnknownPath, status_of
+from adapters.web.errors import UnknownPath, status_of
 from adapters.web.http_io import RequestBody, RouteGroup, endpoint, visitor_of
 from adapters.web.page.chart import draw_chart
 from adapters.web.sign_in import Visitors
 from adapters.web.visitor import Visitor
-from core.base.errors import BadInput, Refusal, SettingsError
+from core.base.errors import BadInput, SettingsError
 from core.base.i18n import LANGUAGE, format_date, format_money, format_number, say
 from core.domain.rows import Chart, Series
 from core.integrations import Operator
 from core.money.allowances import describe_usage_notes
 from core.people.rules import OWNER_ID
 
-MAX_FORM_BYTES = 10_000
-"""Bytes of a form that a person sends from the page."""
 DEFAULT_AUDIT_DAYS = 7
 """Days of the audit log that are shown unless somebody asks for others."""
 MAX_USAGE_ROWS = 50
@@ -94,8 +91,6 @@ class AdminRoutes(RouteGroup):
         return await view.submit(request, str(request.path_params["tab"]))
 
     async def _open(self, request: Request) -> AdminView:
-        """Return the page for this visitor. Raise NotAllowed unless they are the owner or an
-        admin."""
         visitor = visitor_of(request)
         await self.visitors.check_is_operator(visitor.person)
         return AdminView(self.visitors, self.operator, visitor, request.query_params)
@@ -183,20 +178,9 @@ class AdminView:
         return HTMLResponse(page, status, headers=headers)
 
     async def submit(self, request: Request, tab: str) -> Response:
-        """Do what a form asks for, and return its tab with the result.
-
-        Raise NotAllowed, Refusal for a form that is not of this visitor's session,
-        UnknownPath, TooLarge, BadRequest.
-        """
-        body = await http_io.limit_body(request, MAX_FORM_BYTES).body()
-        try:
-            fields = parse_qs(body.decode(errors="replace"), max_num_fields=20)
-        except ValueError:
-            raise BadRequest(why="it has too many fields") from None
-        form = {name: values[0].strip() for name, values in fields.items()}
-        # Another site could send this form in the visitor's name, but cannot read the token.
-        if not hmac.compare_digest(form.get("form", "").encode(), self._forms.token.encode()):
-            raise Refusal("This form is no longer valid. Open the page again and repeat the step.")
+        """Do what a form asks for, and return its tab with the result. Raise NotAllowed,
+        UnknownPath, and as `read_form`."""
+        form = await http_io.read_form(request, self._forms.token)
         try:
             return await self.show(tab, await self._run_action(form))
         except (BadInput, SettingsError) as error:
@@ -228,7 +212,6 @@ class AdminView:
         )
 
     async def _run(self, operation: str, **arguments: Any) -> Any:
-        """Run an operation of `ponte` in the visitor's name, and return its result."""
         return await self._operator.run(operation, arguments, self._person)
 
     async def _list(self, name: str, rows: Sequence[Json] | None = None) -> str:

@@ -11,6 +11,7 @@ streams. `Guard` authenticates every request first.
 from __future__ import annotations
 
 import asyncio
+import hmac
 import inspect
 import re
 import time
@@ -19,7 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, TypeVar, get_type_hints
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote
 
 import structlog
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -37,10 +38,11 @@ from adapters.web.errors import BadRequest
 from adapters.web.hub import Hub
 from adapters.web.sign_in import Authentication, Visitors
 from adapters.web.visitor import Visit, Visitor
-from core.base.errors import NotFound, PonteError, TooLarge
+from core.base.errors import NotFound, PonteError, Refusal, TooLarge
 from core.base.i18n import LANGUAGE, READER_IS_OWNER, nearest_locale
 from core.base.i18n import format_size as size_of
-from core.base.text import check_json, clean_text, parse_json, safe_file_name, safe_media_type
+from core.base.json_text import check_json, parse_json
+from core.base.text import clean_text, safe_file_name, safe_media_type
 from core.chat.people import Conversations
 from core.domain.messages import (
     PERSON,
@@ -68,6 +70,8 @@ THREADED_JSON_BYTES = 100_000
 MAX_JSON_VALUES, MAX_JSON_DEPTH = 100_000, 32
 """Values in one JSON body, and how deep they may be nested. Each becomes an object in memory. The
 limit for a model's answer is as large (`core.base.openai.MAX_PARTS`)."""
+MAX_FORM_BYTES = 10_000
+"""Bytes of a form of the administration pages."""
 MAX_FORM_BODY_BYTES = 5 * MAX_FILE_BYTES + MAX_TEXT_BYTES
 SLOW_BODY_SECONDS = 1.0
 """When the body arrives later than this, its sender may have lost access meanwhile."""
@@ -182,7 +186,6 @@ class DeclaredRoute(Route):
             self.body_model = get_type_hints(handler)["body"]
 
         async def serve(request: Request) -> Response:
-            """Call the handler. What it returns is JSON, unless it is a Response."""
             if reads_body and self.body_model:
                 answer = await handler(request, await read_json(request, self.body_model))
             else:
@@ -638,6 +641,21 @@ def validate(form: type[M], data: Any) -> M:
         where = clean_text("".join(parts).lstrip("."))[:60]
         sentence = INVALID_FIELDS.get(first["type"], INVALID_FIELD)
         raise BadRequest(sentence, field=where, param=where) from None
+
+
+async def read_form(request: Request, token: str) -> dict[str, str]:
+    """Return the fields of a form. `token` is the form token of the visitor's session. Raise
+    Refusal for a form that is not of this session, TooLarge, BadRequest."""
+    body = await limit_body(request, MAX_FORM_BYTES).body()
+    try:
+        fields = parse_qs(body.decode(errors="replace"), max_num_fields=20)
+    except ValueError:
+        raise BadRequest(why="it has too many fields") from None
+    form = {name: values[-1].strip() for name, values in fields.items()}
+    # Another site could send this form in the visitor's name, but cannot read the token (CSRF).
+    if not hmac.compare_digest(form.get("form", "").encode(), token.encode()):
+        raise Refusal("This form is no longer valid. Open the page again and repeat the step.")
+    return form
 
 
 def limit_body(request: Request, limit: int) -> Request:

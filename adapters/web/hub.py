@@ -25,7 +25,7 @@ from core.base.errors import PonteError
 from core.base.tasks import BackgroundTasks, BoundedDict, cancel_all, retry
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import Conversations, People
-from core.domain.changes import PendingRequest
+from core.domain.changes import PendingRequests
 from core.domain.messages import Answer, Card, Message, Person, Post, Progress, ReplyTo
 from core.domain.ports import Platform, PostJournal, Reply
 from core.domain.records import Health, HistoryEntry
@@ -349,7 +349,6 @@ class Hub:
         await cancel_all([*self._watches.values(), *checks])
 
     async def _await_answer(self, conversation: str, live: LiveTurn) -> None:
-        """Wait for the end of a turn, in whichever process it runs, and show it."""
         try:
             outcome: Answer | PonteError = await self.conversations.inbox.wait_for_answer(live.seq)
         except PonteError as error:
@@ -357,7 +356,6 @@ class Hub:
         self.finish_turn(conversation, live.turn, outcome)
 
     def _publish(self, channel: LiveConversation, live: LiveTurn) -> None:
-        """Mark a turn as changed, and wake all streams of its conversation."""
         channel.version += 1
         live.version = channel.version
         for follower in channel.followers:
@@ -402,8 +400,8 @@ class RequestWatch:
         self._outdated: set[Person] = set()
         """People whose requests may be others by now."""
 
-    async def list_requests(self, person: Person) -> Sequence[PendingRequest]:
-        """Return the requests that wait for the person now, oldest first. Raises NotStored."""
+    async def list_requests(self, person: Person) -> PendingRequests:
+        """Return the requests that wait for the person now. Raise NotStored."""
         place = self._hub.visitors.address_of(person, "main")
         return await self._board.requests(person, place)
 
@@ -435,7 +433,8 @@ class RequestWatch:
         while person in self._outdated:
             self._outdated.discard(person)
             with suppress(PonteError):  # the number that was shown last stays
-                waiting = tuple(one.change.id for one in await self.list_requests(person))
+                requests = await self.list_requests(person)
+                waiting = tuple(change.id for change in requests.changes)
                 if waiting != self.waiting_for(person):
                     self._counts[person] = waiting
                     self._hub.wake(person)
@@ -515,7 +514,6 @@ class WebAdapter(Platform):
         asyncio.get_running_loop().remove_reader(listening)
 
         def wait(error: Exception, failed: int) -> float:
-            """Log the first failure, and return the seconds until the next attempt."""
             if failed == 1:
                 log.error("could not start the server for commands; retrying", exc_info=error)
             return SERVER_RETRY_SECONDS

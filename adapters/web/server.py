@@ -21,6 +21,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -68,11 +69,11 @@ SHUTDOWN_GRACE_SECONDS = 2
 MAX_DISCARDED_BODY_BYTES = 256 * 1024 * 1024
 """Bytes of a refused body that are still read."""
 MOUNTED_BODY_LIMIT_BYTES = 1_000_000
+"""Largest body of a request to another adapter's route. Slack's requests have a few kilobytes."""
 _TOO_LARGE = (
     '{"jsonrpc": "2.0", "id": null, "error": {"code": -32600, "message": "send at most 1 MB"}}'
 )
 """The answer to a larger one. MCP clients read it, as an error of JSON-RPC 2.0."""
-"""Largest body of a request to another adapter's route. Slack's requests have a few kilobytes."""
 _LATE = (
     b"HTTP/1.1 408 Request Timeout\r\nconnection: close\r\n"
     b"content-type: application/json\r\ncontent-length: %d\r\n\r\n%s"
@@ -603,6 +604,8 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
     is_small = length.isdecimal() and int(length[:18]) <= MAX_DISCARDED_BODY_BYTES
     if response.status_code == 413 and not is_small:
         response.headers["Connection"] = "close"
-    if isinstance(error, HTTPException) and error.headers:  # such as Allow, with a 405
-        response.headers.update(error.headers)
+    if response.status_code == 405:
+        # Starlette names only the methods of the first route of the path.
+        matches = (one for one in request.app.routes if one.matches(request.scope)[0] != Match.NONE)
+        response.headers["Allow"] = ", ".join(sorted({m for one in matches for m in one.methods}))
     return response

@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr, field_validator
 from pydantic_core.core_schema import ValidationInfo
 
-from core.base.http import is_loopback
+from core.base.proxies import is_loopback
 from core.integrations import Origin, SettingsPart, Switch, plain_value, setting, token_fault
 
 

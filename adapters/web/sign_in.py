@@ -27,10 +27,11 @@ from adapters.web import errors
 from adapters.web.errors import Unauthorized
 from adapters.web.visitor import BrowserSession, Visit, Visitor, owner_visitor
 from core.base.errors import NotAllowed, NotStored, Refusal
-from core.base.http import is_loopback
+from core.base.proxies import is_loopback
 from core.base.tasks import BoundedDict
 from core.domain.messages import Address, Person
-from core.domain.records import Action, EndedToken, PageAccount
+from core.domain.records import EndedToken, PageAccount
+from core.domain.rights import Action
 from core.integrations import has_generated_form
 from core.people.page_accounts import (
     API_TOKEN_PREFIX,
@@ -532,7 +533,6 @@ class TokenAuthentication:
         return f"{claim}-{_seal(visitor.sealing_key(self._key), claim)}"
 
     def _may_use_link(self, visitor: Visitor) -> bool:
-        """Return whether the visitor is the owner, or people may sign in with links."""
         return not visitor.token or self.methods is None or self.methods.has_links()
 
     async def _check_access(

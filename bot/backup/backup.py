@@ -490,7 +490,6 @@ def restore(begun: Start, file: str, *, replace: bool, resume: bool) -> int:
         staged = stack.enter_context(home.staging("restore"))
 
         def begin(manifest: Manifest) -> None:
-            """Refuse a backup that this Ponte cannot use, before anything is written."""
             if SCHEMA.find_pending(manifest.schema, manifest.fingerprint) is None:
                 raise DifferentBackup(file=name, version=manifest.version[:40])
             if resume and not manifest.is_ponte_stopped:

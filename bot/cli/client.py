@@ -23,7 +23,7 @@ from adapters.terminal.chat import (
 from adapters.terminal.screen import DownloadedFile, Screen, local_zone
 from bot.home import Start
 from bot.operations import OPERATIONS
-from core.base.errors import PonteError, SettingsError
+from core.base.errors import PonteError
 from core.base.http import HttpAnswer, HttpClient, HttpDown, HttpError, HttpTimeout
 from core.base.i18n import say
 from core.base.tasks import retry, wait_after_each
@@ -291,5 +291,6 @@ def _holder_error(error: HttpAnswer) -> PonteError:
     error_fields = body.get("error") if isinstance(body, dict) else None
     if not isinstance(error_fields, dict):
         return PonteError(f"Ponte answered with HTTP {error.status}.")
-    kind = SettingsError if error_fields.get("code") == SettingsError.code else PonteError
-    return kind("{words}", words=error_fields.get("message"))
+    holder_error = PonteError("{words}", words=error_fields.get("message"))
+    holder_error.code = str(error_fields.get("code"))
+    return holder_error

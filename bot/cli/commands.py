@@ -24,9 +24,10 @@ from bot.operations import OPERATIONS
 from core.base import i18n
 from core.base.errors import BadInput, PonteError, SettingsError, TooLarge
 from core.base.i18n import plural, say
+from core.base.json_text import to_json_line
 from core.base.markdown import to_plain_text
 from core.base.private_files import create_file, make_folder, open_folder
-from core.base.text import clean_text, safe_file_name, to_json_line, to_one_line
+from core.base.text import clean_text, safe_file_name, to_one_line
 from core.commands.grammar import TypedCommand, check_slug, render_command
 from core.commands.quick_commands import Inputs, check_unique_names, parse_input
 from core.integrations import describe_read_error, plain_value
@@ -346,8 +347,6 @@ def list_values(name: str, field: str) -> Sequence[str]:
 
 
 def _print_result(result: Json) -> int:
-    """Print what `Operator.describe` returned: lines to stdout, notes to stderr. Return the exit
-    code."""
     _print_all(result["lines"])
     sys.stderr.writelines(f"{line}\n" for line in result["notes"])
     return int(result["failed"])

@@ -11,7 +11,8 @@ from bot.doctor.checks import check_everything
 from bot.home import Start
 from core.base.errors import PonteError
 from core.base.i18n import say, translate_word
-from core.base.text import to_json_line, to_one_line
+from core.base.json_text import to_json_line
+from core.base.text import to_one_line
 from core.domain.records import DoctorFinding, ModelRequests
 
 RUNNING_SENTENCE = "process {pid} is running with {home}; these are its settings"

@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator
 
 from bot.config.toml_values import Dollars, KeyPath, StrictSection, VariableName
-from core.base.http import is_local_host
-from core.base.i18n import say
+from core.base.proxies import is_local_host
 from core.integrations import must_match, parse_url
 from core.tools.mcp import McpServer, name_mcp_tool
 
-if TYPE_CHECKING:
-    from bot.settings import Settings
-
-NO_MCP_EXTRA_SENTENCE = (
-    "{where}: MCP servers need the `mcp` package. Install it with `pip install --require-hashes "
-    "-r requirements/mcp.txt` (docs/guides/mcp.md)."
-)
 STDIO_HINT = (
     "Ponte reaches MCP servers only at a URL. Start the command behind a bridge (npm's "
     "supergateway or mcp-proxy: docs/guides/mcp-tools.md), and write the bridge's `url` instead"
-)
-_MISSING = "{where}: {variable} isn't set, so the MCP server {name} gets no token. Set it."
-_OWN_SETTING = (
-    "{where}: {variable} is one of Ponte's own settings. Put the token in another variable."
 )
 
 
@@ -106,27 +93,3 @@ def find_name_collisions(servers: Mapping[str, Any]) -> Iterator[tuple[KeyPath, 
             if first != tool:
                 words = f"{tool!r}: models would know it by the same name as {first!r}"
                 yield ("mcp", server, "tools", tool), words
-
-
-def find_mcp_errors(
-    servers: Mapping[str, McpConfig], locate: Callable[..., str], settings: Settings
-) -> Iterator[str]:
-    """Yield what makes the sections unusable: the extra is missing, or a token that belongs to
-    another service would be sent to a server. `locate` returns where a key of ponte.toml is."""
-    for name, own in servers.items():
-        where = locate("mcp", name)
-        if importlib.util.find_spec("mcp") is None:
-            yield say(NO_MCP_EXTRA_SENTENCE, where=where)
-        if own.token and own.token.lower() in type(settings).model_fields:
-            yield say(_OWN_SETTING, where=where, variable=own.token)
-
-
-def find_missing_tokens(
-    servers: Mapping[str, McpConfig], locate: Callable[..., str], settings: Settings
-) -> Iterator[str]:
-    """Yield a sentence for each MCP server whose token is not set in the environment, with its line
-    in ponte.toml."""
-    for name, own in servers.items():
-        if own.token and not settings.variable(own.token):
-            where = locate("mcp", name)
-            yield say(_MISSING, where=where, variable=own.token, name=name)

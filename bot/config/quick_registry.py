@@ -12,7 +12,8 @@ from core.base.errors import NotAllowed, StatusUnknown, ToolError, UnknownComman
 from core.base.i18n import LOCALES
 from core.commands.grammar import check_slug
 from core.domain.messages import Address, Person
-from core.domain.records import Outcome, QuickCommand, ToolContext, Verdict
+from core.domain.records import Outcome, QuickCommand, ToolContext
+from core.domain.rights import Verdict
 from core.integrations import OperatorConfig
 from core.people.policy import Policy
 

@@ -5,12 +5,12 @@ No code of a webhook is loaded before its first request.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
-from bot.config.mcp import find_mcp_errors, find_missing_tokens
 from bot.config.ponte_toml import Config, LiveConfig
 from bot.logs import mask_also
 from bot.settings import Settings
@@ -18,7 +18,7 @@ from core.base.errors import SettingsError
 from core.base.i18n import say
 from core.chat.destinations import Destinations
 from core.domain.ports import Inbox, Messenger
-from core.integrations import HttpHandler
+from core.integrations import HttpHandler, find_key_fault
 from core.webhooks.hook import Hook, unfillable_parts
 
 if TYPE_CHECKING:
@@ -26,6 +26,14 @@ if TYPE_CHECKING:
 
 _UNSET = "{where}: {variable} isn't set, so the webhook {name} rejects every request. Set it."
 _NO_SIGN_IN = "{where}: {variable} isn't set. Sign-in with {name} needs it."
+_NO_MCP_EXTRA = (
+    "{where}: MCP servers need the `mcp` package. Install it with `pip install --require-hashes "
+    "-r requirements/mcp.txt` (docs/guides/mcp.md)."
+)
+_UNSET_FOR_SERVER = "{where}: {variable} isn't set, so the MCP server {name} gets no token. Set it."
+_OWN_SETTING = (
+    "{where}: {variable} is one of Ponte's own settings. Put the token in another variable."
+)
 _SHORT = "{where}: {variable} is too short. Use at least 16 characters (`openssl rand -hex 32`)."
 _NOT_BASE64 = (
     "{where}: {variable} isn't valid base64. Copy the secret exactly as the sender shows it."
@@ -74,13 +82,23 @@ class ConfiguredHooks:
 def check_secrets(config: Config, settings: Settings) -> None:
     """Mask the secrets of all webhooks, sign-in providers and MCP servers in logs from now on.
     Raise SettingsError, with a line for each, for secrets of webhooks that are too short or not
-    base64, and for MCP servers that cannot be used."""
+    base64, for those that no header can hold, and for MCP servers that cannot be used."""
     # `secret` and `token` in ponte.toml are the names of variables, which hold the secrets.
-    for provider in config.sign_in.values():
-        mask_also(settings.variable(provider.secret))
-    for server in config.mcp.values():
-        mask_also(settings.variable(server.token or ""))
-    faults = [*find_mcp_errors(config.mcp, config.location, settings)]
+    faults = list[str]()
+    for name, server in config.mcp.items():
+        where = config.location("mcp", name)
+        if importlib.util.find_spec("mcp") is None:
+            faults.append(say(_NO_MCP_EXTRA, where=where))
+        # Else a token of another service would be sent to the server.
+        if server.token and server.token.lower() in type(settings).model_fields:
+            faults.append(say(_OWN_SETTING, where=where, variable=server.token))
+    variables = [provider.secret for provider in config.sign_in.values()]
+    variables += [server.token or "" for server in config.mcp.values()]
+    variables += [hook.secret for hook in config.hooks.values() if hook.kind == "secret"]
+    for variable in variables:
+        mask_also(secret := settings.variable(variable))
+        if fault := find_key_fault(secret):
+            faults.append(f"{variable}: {fault}.")
     if config.hooks:
         from core.webhooks.intake import secret_fault  # not loaded without a webhook
     for name, own in config.hooks.items():
@@ -102,7 +120,10 @@ def find_faults(config: Config, settings: Settings) -> Iterator[str]:
         if not settings.variable(provider.secret):
             where, variable = config.location("sign_in", name), provider.secret
             yield say(_NO_SIGN_IN, where=where, variable=variable, name=name)
-    yield from find_missing_tokens(config.mcp, config.location, settings)
+    for name, server in config.mcp.items():
+        if server.token and not settings.variable(server.token):
+            where = config.location("mcp", name)
+            yield say(_UNSET_FOR_SERVER, where=where, variable=server.token, name=name)
     # A face gets its own settings and the shared ones. `settings` has both.
     used = {face.name for face in settings.faces if face.is_used(settings, settings)}
     for name, own in config.hooks.items():

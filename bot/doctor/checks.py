@@ -7,7 +7,7 @@ import asyncio
 import json
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, Literal, TypeVar
@@ -29,7 +29,7 @@ from core.base.i18n import say, translate_word
 from core.domain.records import DoctorFinding, Health, ModelRequests
 from core.integrations import IntegrationDependencies, plain_value
 from core.models import MODEL_INTEGRATION
-from core.money.budget import count_estimates
+from core.money.settlement import count_estimates
 from core.store.database import SqlConnection, check_free_space, check_schema, inspect_file
 from core.store.remembered import read_text
 from core.tools.mcp import MCP_STATE_NAME
@@ -96,10 +96,7 @@ async def check_everything(start: Start, *model: ModelRequests) -> AsyncIterator
         for finding in await _run_check(settings, name, check):
             failing |= {name} if finding.state == "failing" else set()
             yield finding
-    async with HttpClient(proxies=settings.proxies) as http, AsyncExitStack() as stack:
-        client = model_client(settings)
-        stack.push_async_callback(client.close)
-        parts = dependencies(settings, start.config, start.home, http, client)
+    async with _open_parts(start) as parts:
         for face in settings.faces:
             # It gets its own settings and the shared ones. `settings` has both.
             part = face.summary(settings, settings)
@@ -129,14 +126,22 @@ async def check_integration(
     object that stands for an integration in the settings."""
     settings, choices = start.settings, dict[str, Sequence[str]]()
     face = next(one for one in settings.faces if one.name == name)
-    async with HttpClient(proxies=settings.proxies) as http, AsyncExitStack() as stack:
-        client = model_client(settings)
-        stack.push_async_callback(client.close)
-        parts = dependencies(settings, start.config, start.home, http, client)
+    async with _open_parts(start) as parts:
         findings = await _run_check(settings, name, face.check(parts))
         with suppress(Exception):  # a server may answer anything; `findings` says what is wrong
             choices = {**await face.list_choices(parts)}
     return findings, choices
+
+
+@asynccontextmanager
+async def _open_parts(start: Start) -> AsyncIterator[IntegrationDependencies[Any]]:
+    settings = start.settings
+    client = model_client(settings)
+    try:
+        async with HttpClient(proxies=settings.proxies) as http:
+            yield dependencies(settings, start.config, start.home, http, client)
+    finally:
+        await client.close()
 
 
 async def _run_check(
@@ -271,7 +276,6 @@ async def _check_usage(start: Start) -> Sequence[Health]:
 
 
 async def _check_mcp(start: Start, deps: IntegrationDependencies[Any]) -> Sequence[Health]:
-    """Report the state of each MCP server whose tools are used."""
     from core.tools.mcp.source import McpServers
 
     text = await _read_stored(start, partial(read_text, name=MCP_STATE_NAME))

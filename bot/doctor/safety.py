@@ -232,7 +232,6 @@ def _check_files(settings: Settings) -> Iterator[SafetyFinding]:
 
 
 def _read_mode(path: Path) -> int:
-    """Return the permission bits of a file or folder; 0 if there is none."""
     try:
         return path.stat().st_mode & 0o777
     except OSError:

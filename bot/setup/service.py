@@ -349,8 +349,6 @@ class SetupService:
         await self._write(values, actor)
 
     def _list_people(self, name: str, stored: Mapping[str, str]) -> set[str]:
-        """Return the people whom one setting lists (PONTE_ALLOW or PONTE_ADMINS): as stored by the
-        set-up page, else as the running Ponte has it."""
         text = stored.get(name.upper())
         return {*getattr(self._settings, name)} if text is None else {*text.split(",")} - {""}
 
@@ -432,12 +430,8 @@ class SetupService:
 
     async def _write(self, values: Mapping[str, str], actor: Person) -> Sequence[str]:
         """Store all settings, and write the names of those that changed (never their values, which
-        may be secret) into the audit log. Return these names; without any, nothing is written, so
-        that an undo still has what the last change replaced."""
-        before = self._stored.read()
-        names = sorted(k for k in before.keys() | values if before.get(k) != values.get(k))
-        if names:
-            self._stored.write(values)
+        may be secret) into the audit log. Return these names."""
+        if names := self._stored.write(values):
             await self._audit.write_note("setup-saved", actor, settings=", ".join(names))
         return names
 
@@ -522,8 +516,6 @@ def _describe_trial(trial: StartTrial) -> str:
 
 
 def _list_storable(name: str, values: Sequence[str]) -> Sequence[str]:
-    """Return the first MAX_LISTED_VALUES values that a service offers for a setting, without those
-    that the set-up page could not store."""
     listed = []
     for value in values[:MAX_LISTED_VALUES]:
         with suppress(BadInput):

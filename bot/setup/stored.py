@@ -12,7 +12,7 @@ import io
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
@@ -84,9 +84,11 @@ class StoredSettings:
             return StartTrial(state, why, names, values.get("is_undo", False))
         return None
 
-    def write(self, values: Mapping[str, str], *, is_undo: bool = False) -> None:
-        """Store these settings in place of the earlier ones, to be tried by the next start. Raise
-        BadInput for a name or a value that the file cannot contain; then nothing is changed.
+    def write(self, values: Mapping[str, str], *, is_undo: bool = False) -> Sequence[str]:
+        """Store these settings in place of the earlier ones, to be tried by the next start. Return
+        the names of those that change; without any, nothing is written, so that an undo still has
+        what the last change replaced. Raise BadInput for a name or a value that the file cannot
+        contain; then nothing is changed.
 
         STORED_FILE has the newest settings, LAST_FILE those before the last change. The trial is
         the state of the newest ones: `saved` until the next start, `starting` during it, `failed`
@@ -97,33 +99,33 @@ class StoredSettings:
         values are the earlier ones, so a further undo has nothing to take back.
         """
         before, trial = self.read(), self.trial
+        changed = tuple(sorted(k for k in before.keys() | values if before.get(k) != values.get(k)))
+        if not changed:
+            return ()
         text = HEADER + "".join(_line(name, value) for name, value in sorted(values.items()))
         # Read back by the parser of the next start, which knows escapes that `_line` does not.
         if _parse(text) != values:
             raise BadInput("These values can't be stored. Remove unusual characters.")
-        names = sorted(k for k in before.keys() | values if before.get(k) != values.get(k))
+        names = set(changed)
         # While a start tries settings ("starting"), LAST_FILE stays as it is, too.
         if trial is None or trial.state == "failed":  # the stored settings are in force
             self._copy_to_last()
         elif trial.state == "saved":  # saved twice without a start: the next one tries both
-            names = sorted({*names, *trial.names})
+            names.update(trial.names)
         # The trial first, so that new settings are never stored without one.
-        self._set_trial(StartTrial("saved", names=tuple(names), is_undo=is_undo))
+        self._set_trial(StartTrial("saved", names=tuple(sorted(names)), is_undo=is_undo))
         self._home.write_secret(STORED_FILE, text.encode())
         if trial and trial.state == "saved" and values == _parse(self._read(LAST_FILE)):
             self._end_trial()  # the settings in force again, before a start tried others
+        return changed
 
-    def undo(self) -> tuple[str, ...]:
+    def undo(self) -> Sequence[str]:
         """Store the settings from before the last changes again, to be tried by the next start.
         Return the names of the settings that change: none after another undo."""
         # Another undo before the restart must not store what the first one took back.
         if self.trial and self.trial.is_undo and self.trial.state != "failed":
             return ()
-        before, last = self.read(), _parse(self._read(LAST_FILE))
-        names = tuple(sorted(k for k in before.keys() | last if before.get(k) != last.get(k)))
-        if names:
-            self.write(last, is_undo=True)
-        return names
+        return self.write(_parse(self._read(LAST_FILE)), is_undo=True)
 
     def begin_trial(self) -> bool:
         """Return True if this start of Ponte tries new settings. Call it before they are read.

@@ -139,6 +139,12 @@ class BadInput(PonteError):
     code = "bad_request"
 
 
+class WrongUsage(BadInput):
+    """A command of `ponte` has an argument that it does not take. The shell's exit code is 2."""
+
+    code = "usage"
+
+
 class GivenTwice(BadInput):
     """A command or a form has the same name twice, such as `priority=1 priority=2`."""
 

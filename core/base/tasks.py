@@ -67,17 +67,20 @@ RECANCEL_SECONDS = 3.0
 """Seconds after which a task that is still running is cancelled again."""
 
 
-async def cancel_all(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel the tasks until all have ended.
+async def cancel_all(tasks: Iterable[asyncio.Task[Any] | None]) -> None:
+    """Cancel the tasks until all have ended. None stands for one that was never started. Errors of
+    the tasks are dropped.
 
     One cancellation may not be enough. Before Python 3.12 `asyncio.wait_for`, which drivers use,
     loses a cancellation that arrives together with its result (python/cpython#86296).
     """
-    remaining = {task for task in tasks if not task.done()}
+    started = [task for task in tasks if task]
+    remaining = {task for task in started if not task.done()}
     while remaining:
         for task in remaining:
             task.cancel()
         _, remaining = await asyncio.wait(remaining, timeout=RECANCEL_SECONDS)
+    await asyncio.gather(*started, return_exceptions=True)
 
 
 class BackgroundTasks:

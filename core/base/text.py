@@ -1,31 +1,19 @@
-"""Text utilities for untrusted text: cleaning, comparing, cutting, splitting into posts, redacting.
-
-- Cuts fall between characters as people see them. A code block that is split is closed, and opened
-  again in the next part.
-- Rows become CSV that a spreadsheet does not execute.
-- Secrets and signed URLs are removed before a model or a chat sees them.
+"""Text utilities for untrusted text: cleaning, comparing, cutting. Rows become CSV that a
+spreadsheet does not execute.
 """
 
 from __future__ import annotations
 
 import asyncio
-import codecs
-import functools
-import json
 import re
 import unicodedata
-from collections import defaultdict, deque
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass, fields, is_dataclass, replace
-from itertools import islice
-from typing import Any, TypeVar, cast
-
-import pydantic_core
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from core.base.i18n import say
+from core.base.json_text import in_whole_characters
 
 T = TypeVar("T")
-_WIDE = codecs.lookup("utf-16-le")  # at import time, because the lookup imports a module
 _JOINER = "\u200d"
 _FLAGS = "".join(map(chr, range(0x1F1E6, 0x1F200)))  # regional indicators: two are one flag
 # Real characters are shorter. A longer stack of marks is cut inside.
@@ -37,32 +25,8 @@ _MAX_RECLEANED_CHARACTERS = 1_000
 MAX_FILE_NAME_CHARACTERS = 100
 """Maximum length of a file name from `safe_file_name`."""
 _NAME_BYTES = 200  # file systems take 255 bytes (NAME_MAX); the rest is for prefixes
-MIN_PART_CHARACTERS = 32
-"""The smallest limit of a part that `split_text` accepts."""
-MAX_CHARACTER_SIZE = 5
-"""The largest size that a `SizeFunction` may give to one character."""
-_MAX_CUT_TRIES = 64  # places that are tried for a better cut
 TRUNCATION_NOTE = "[Truncated: showing {shown} of {total} characters.]"
 """The line after a truncated text."""
-_OPENING = re.compile(
-    r"(?P<indent>[ \t]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)?)"
-    r"(?P<mark>`{3,}|~{3,})"
-    r"(?P<info>[^\n]*)"
-)
-_HALF = re.compile("[\ud800-\udfff]")
-_ESCAPED_HALF = re.compile(r"\\u[dD][89a-fA-F]")
-# A string is one match, even if it never ends: JSON has no two strings without a comma between.
-_STRUCTURE = re.compile(rb'"(?:[^"\\]++|\\.)*+(?:"|\\?\Z)|[\[\]{},]', re.DOTALL)
-_CLOSING_BRACKETS, _BEFORE_VALUES, _COMMA = b"]}", b"[{,", ord(",")
-_TICKS = re.compile("`+")
-_ESCAPED_TICKS = re.compile(r"(?<!\\)(\\*)(`+)")
-_CLOSING = re.compile(r"[ \t]*(?P<mark>`{3,}|~{3,})[ \t]*")
-_SENTENCE = re.compile(r"[.!?…][\"'”’»)\]*_]*(?=[ \t])|[。！？]")
-_WORD = re.compile(r"(?<=\S)(?=[ \t])")
-_HEADING = re.compile(r" {0,3}#{1,6}[ \t]")
-_ROW = re.compile(r"[ \t]*\|")
-_BLANK_LINES = re.compile(r"(?:[ \t]*\n)*")
-_SPACES = re.compile(r"[ \t]*")
 _PLAIN = re.compile(r"[\n\t -~]*")
 """Printable ASCII with tabs and line breaks."""
 _NEWLINE = re.compile(r"\r\n|[\r\v\f\x85\u2028\u2029]")
@@ -101,13 +65,6 @@ _MEDIA_TYPE = re.compile(r"[a-z0-9_.+-]{1,127}/[a-z0-9_.+-]{1,127}")
 """A media type and the lengths of its parts (RFC 6838, section 4.2)."""
 _UNSAFE_IN_NAMES = re.compile(r"[\n\t\"<>:|?*]")
 
-SizeFunction = Callable[[str], int]
-"""Return the size of a text that counts against a limit.
-
-The size is the sum over its characters, each between 1 and `MAX_CHARACTER_SIZE`. The marks of a
-code fence count 1 each.
-"""
-
 
 def find_character_boundary(text: str, cut: int, start: int = 0) -> int:
     """Return the last index up to `cut` that lies between two characters as people see them.
@@ -126,266 +83,10 @@ def find_character_boundary(text: str, cut: int, start: int = 0) -> int:
     return cut
 
 
-@dataclass(frozen=True, slots=True)
-class Fence:
-    """The opening line of a Markdown code block that is not closed yet. `mark` is its run of
-    backticks or tildes, `info` the text after it (the language), `indent` the spaces before it."""
-
-    indent: str
-    mark: str
-    info: str
-
-    @property
-    def opening(self) -> str:
-        """The line of Markdown that opens the code block, such as "```python"."""
-        return f"{self.indent}{self.mark}{self.info}"
-
-    @property
-    def closing(self) -> str:
-        """The line of Markdown that closes the code block, such as "```"."""
-        return f"{self.indent}{self.mark}"
-
-    def continuation(self, room: int) -> Fence:
-        """Return the fence that opens the block again in the next part of a text that is split into
-        posts. It is not indented. The info string is dropped if the line would exceed `room`
-        characters.
-        """
-        fence = replace(self, indent="")
-        return fence if len(fence.opening) <= room else replace(fence, info="")
-
-
-def fence_after_line(line: str, fence: Fence | None, longest: int) -> Fence | None:
-    """Return the fence that is open after `line`, given the one that is open before it.
-
-    Follows CommonMark 0.31, section 4.5, except that any indentation counts: a fence inside a list
-    item has the indentation of the item. A mark of more than `longest` characters is treated as
-    text, because no post could contain it twice.
-    """
-    if fence is not None:
-        return None if _closes(line, fence) else fence
-    # No block is open: does the line open one?
-    match = _OPENING.fullmatch(line)
-    if match is None or len(match["mark"]) > longest:
-        return None
-    if match["mark"][0] == "`" and "`" in match["info"]:  # it is a code span on one line
-        return None
-    indent = " " * len(match["indent"].expandtabs(4))
-    return Fence(indent[:longest], match["mark"], match["info"].rstrip())
-
-
-def make_code_block(text: str, info: str = "") -> str:
-    """Return `text` as a code block. The fence is longer than any run of backticks in the text."""
-    longest = max((len(run) for run in _TICKS.findall(text)), default=0)
-    mark = "`" * max(3, longest + 1)
-    return f"{mark}{info}\n{text}\n{mark}"
-
-
-def end_code(text: str) -> str:
-    """Return a text that was cut, with the end of its code block."""
-    return text + "\n```" * (text.count("```") % 2)
-
-
-def find_code_spans(text: str) -> Iterator[tuple[int, int]]:
-    """Yield the start and end of each code span of a text that contains no code blocks.
-
-    A span goes from a run of backticks to the next run of equal length (CommonMark 0.31, section
-    6.1). A backslash before a run takes its first backtick out of it, unless it is inside a span.
-    """
-    # `places` has the starts of all runs by their length: to search the text for the end of each
-    # run would take quadratic time. Each run has its start, end, and 1 if a backslash escapes it.
-    runs = [(run.start(2), run.end(2), len(run[1]) % 2) for run in _ESCAPED_TICKS.finditer(text)]
-    places: defaultdict[int, deque[int]] = defaultdict(deque)
-    for start, end, _ in runs:
-        places[end - start].append(start)
-    at = 0  # the end of the last code span
-    for start, end, escaped in runs:
-        if start < at:  # inside the last span
-            continue
-        start += escaped  # a span may begin after the escaped backtick
-        same = places[end - start]  # the runs of this length, of which the next one ends the span
-        while same and same[0] <= start:
-            same.popleft()
-        if same:
-            at = same.popleft() + end - start
-            yield start, at
-
-
-def change_outside_code(
-    line: str, change: Callable[[str], str], in_code: Callable[[str], str] = str
-) -> str:
-    """Return a line of Markdown with `change` applied to each piece outside code spans, and
-    `in_code` to each code span (by default they stay as they are)."""
-    changed, at = "", 0
-    for start, end in find_code_spans(line):
-        changed += change(line[at:start]) + in_code(line[start:end])
-        at = end
-    return changed + change(line[at:])
-
-
-def fence_after_text(text: str, fence: Fence | None, longest: int) -> Fence | None:
-    """Return the fence of the code block that is open after all lines of `text`; None if none is.
-    `fence` is the one that is open before."""
-    for line in text.split("\n"):
-        fence = fence_after_line(line, fence, longest)
-    return fence
-
-
-def dedent_block(text: str, fence: Fence) -> str:
-    """Return the rest of an indented code block with the indentation of its fence removed from each
-    line, because the block continues without indentation in the next part of the text. Lines after
-    the end of the block stay as they are."""
-    lines = text.split("\n")
-    for number, line in enumerate(lines):
-        spaces = len(line) - len(line.lstrip(" "))
-        lines[number] = line[min(spaces, len(fence.indent)) :]
-        if _closes(line, fence):
-            break
-    return "\n".join(lines)
-
-
-def max_info_length(limit: int, size: SizeFunction = len) -> int:
-    """Return how long a code block's info string (the language) may be to be repeated when the
-    block continues in the next part of a text: a quarter of the part. A character may count as
-    several where `size` measures the text."""
-    return limit // 4 if size is len else limit // 4 // MAX_CHARACTER_SIZE
-
-
-def split_text(text: str, limit: int, size: SizeFunction = len) -> tuple[str, ...]:
-    """Split `text` into parts of at most `limit` characters, including fences. () for empty text.
-
-    `size` measures text for platforms that do not count in characters. Cuts fall between paragraphs
-    if possible, else lines (so that table rows stay whole), sentences, words or characters. A code
-    block that is cut is closed, and opened again with its info string. Only white space at the cuts
-    is lost.
-
-    Raises ValueError for a `limit` under `MIN_PART_CHARACTERS`. With another `size` than `len`,
-    that minimum is multiplied by `MAX_CHARACTER_SIZE`.
-    """
-    # A part needs room for the lines that close and open a code block, and some text.
-    smallest = MIN_PART_CHARACTERS if size is len else MIN_PART_CHARACTERS * MAX_CHARACTER_SIZE
-    if limit < smallest:
-        raise ValueError(f"a limit of {limit} characters is under {smallest}")
-    text = text.rstrip()
-    parts: list[str] = []
-    start, fence = _skip(_BLANK_LINES, text, 0), None
-    while start < len(text):
-        part, start, fence = _Part(text, start, fence, limit, size).next_part()
-        if part:
-            parts.append(part)
-    return tuple(parts)
-
-
 async def run_off_loop(work: Callable[[str], T], text: str) -> T:
     """Return `work(text)`. A long text is processed in a thread, so that the event loop is not
     blocked."""
     return await asyncio.to_thread(work, text) if len(text) > LONG_TEXT_CHARACTERS else work(text)
-
-
-def in_whole_characters(text: str) -> str:
-    """Join the two halves of each surrogate pair, and replace single halves by U+FFFD.
-
-    JSON can escape such halves (RFC 8259, section 8.2); UTF-8 cannot encode them.
-    """
-    if text.isascii() or not _HALF.search(text):
-        return text
-    return _WIDE.decode(_WIDE.encode(text, "surrogatepass")[0], "replace")[0]
-
-
-def make_storable(value: T) -> T:
-    """Return a copy of `value` in which every text can be stored (see `in_whole_characters`).
-
-    Processes dicts, lists, tuples and dataclasses, at any depth. Raises RecursionError if the
-    nesting exceeds Python's stack. Returns `value` itself if it needs no change.
-    """
-    # `repr` writes half of a pair as an escape, so most values are copied nowhere.
-    return cast(T, _storable(value)) if "\\ud" in repr(value) else value
-
-
-def check_json(raw: bytes | bytearray, values: int, depth: int) -> str:
-    """Check untrusted JSON before it is parsed, because a small text can make millions of objects.
-    Return "many" for more than `values` values, "deep" if nested deeper than `depth`, else "".
-
-    Only counts brackets, commas and strings, builds no objects, and stops at the limit.
-    """
-    # Each match of `_STRUCTURE` is a bracket, a comma, or a whole string.
-    value_count = open_brackets = 0
-    most = 4 * values + 2
-    for number, each in enumerate(_STRUCTURE.finditer(raw)):
-        sign = raw[each.start()]
-        if sign in _CLOSING_BRACKETS:
-            open_brackets -= 1
-        elif sign in _BEFORE_VALUES:  # "[", "{" or ",": a value follows
-            value_count += 1
-            open_brackets += sign != _COMMA
-            if open_brackets > depth:
-                return "deep"
-            if value_count > values:
-                return "many"
-        # A value has at most a comma or bracket, a name, a string and a closing bracket: more is no
-        # JSON. 2 more leave room for the outermost value, which may have no such sign before it.
-        if number > most:
-            return "many"
-    return ""
-
-
-def is_deeper(raw: bytes, depth: int) -> bool:
-    """Return True if the JSON is nested deeper than `depth` levels."""
-    return check_json(raw, len(raw), depth) == "deep"
-
-
-def parse_json(raw: str | bytes | bytearray, strict: bool = True) -> Any:
-    """Parse untrusted JSON into values that can be stored.
-
-    `strict` refuses line breaks and other control characters in strings, as the standard does.
-    Raises ValueError, also if the nesting exceeds Python's stack, and for bytes that are not UTF-8.
-    `json.loads` would also accept UTF-16 and UTF-32, in which `check_json` would miscount, because
-    it looks at single bytes.
-    """
-    # A byte order mark is dropped. Halves of surrogate pairs that are encoded as bytes are kept
-    # here, and replaced below.
-    text = raw if isinstance(raw, str) else raw.decode("utf-8-sig", "surrogatepass")
-    # Halves of surrogate pairs, which no database can store, are rare. So they are searched for
-    # before all values are copied.
-    halves = _ESCAPED_HALF.search(text) or (not text.isascii() and _HALF.search(text))
-    try:
-        parsed = json.loads(text, strict=strict)
-        return make_storable(parsed) if halves else parsed
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
-def parse_arguments(arguments: str) -> Any:
-    """Return the JSON value of a call's arguments; {} for empty text, which some models send.
-
-    A call's effect, price and run all parse with this function. With two parsers, a text that only
-    one of them accepts would run at another price. Raise ValueError, also for what other parsers
-    refuse: NaN, numbers beyond a float, and halves of surrogate pairs.
-    """
-    try:
-        value = pydantic_core.from_json(arguments.strip() or "{}", allow_inf_nan=False)
-        json.dumps(value, allow_nan=False)  # 1e999 is read as infinity
-    except TypeError as error:  # half of a surrogate pair
-        raise ValueError(str(error)) from None
-    return value
-
-
-class PieceJoiner:
-    """Joins characters that were split over two pieces of a stream: servers may send the two halves
-    of an emoji (a surrogate pair in JSON) in two pieces.
-
-    Half of a surrogate pair at the end of a piece waits for the next piece.
-    """
-
-    def __init__(self) -> None:
-        self._half = ""
-        """Half of a surrogate pair at the end of the last piece."""
-
-    def add(self, piece: str) -> str:
-        """Add the next piece of the stream, and return the text that is complete now and was not
-        returned before, in whole characters."""
-        piece = self._half + piece
-        self._half = piece[-1:] if "\ud800" <= piece[-1:] <= "\udbff" else ""
-        return in_whole_characters(piece[: len(piece) - len(self._half)])
 
 
 def clean_text(text: str) -> str:
@@ -508,14 +209,6 @@ def clip_line(words: str, longest: int = 120) -> str:
     return to_one_line(words, longest)
 
 
-def to_json_line(value: object) -> str:
-    """Return the value as JSON in one line for every reader. Some break lines at U+0085 and U+2028,
-    and terminals obey U+202E, so these and all other characters that are not printed are escaped.
-    """
-    text = json.dumps(value, ensure_ascii=False, default=repr)
-    return "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
-
-
 def to_one_line(text: str, longest: int | None = None) -> str:
     """Return the text on one line, without invisible characters. It is truncated to `longest`
     characters if that is given."""
@@ -590,215 +283,6 @@ def fold_to_letters(text: str) -> str:
     return "".join(each for each in letters if unicodedata.category(each) != "Mn")
 
 
-@dataclass(frozen=True, slots=True)
-class _Cut:
-    """A place where a long text is cut into two parts: the part before it ends at `end`, with the
-    code block `fence` open.
-
-    The next part starts at `next`, inside the code block `goes_on`. `rank` is 0 between paragraphs,
-    1 between lines, and 2 at a bad place.
-    """
-
-    end: int
-    next: int
-    fence: Fence | None
-    goes_on: Fence | None
-    rank: int = 2
-
-
-class _Part:
-    """One part of a long text that is split into posts (`split_text`). It begins at `start`, where
-    the code block `fence` is open."""
-
-    def __init__(
-        self, text: str, start: int, fence: Fence | None, limit: int, size: SizeFunction
-    ) -> None:
-        """Measure how much of `text` fits into the part, whose size is at most `limit`. If the part
-        before ends inside a code block (`fence`), the first line of this one opens the block again,
-        and takes some of the room.
-
-        `head` is that line and `held` its fence. `room` is how many characters of `text` fit, and
-        `stop` the index of their end. `longest` limits the length of a fence that several parts
-        repeat.
-        """
-        self.text, self.start, self.fence = text, start, fence
-        self.longest = max_info_length(limit, size)
-        self.held = fence.continuation(self.longest) if fence else None
-        self.head = f"{self.held.opening}\n" if self.held else ""
-        limit -= size(self.head) if self.head else 0
-        self.room = _fitting_length(text, start, limit, size)
-        self.stop = min(start + self.room, len(text))
-
-    def next_part(self) -> tuple[str, int, Fence | None]:
-        """Return the text of this part, and where the next part begins: the index, and the fence of
-        the code block that is open there (None: none).
-
-        The text is "" if only blank lines were left.
-        """
-        # All of the rest, if it fits together with the line that closes an open code block.
-        end = len(self.text)
-        if end <= self.stop and self._fits(end, fence := self._open_at(end)):
-            cut = _Cut(end, end, fence, None)
-        else:
-            cut = self._best_cut()
-        body = self.text[self.start : cut.end]
-        if self.fence:  # `head` opens its block again without indentation
-            body = dedent_block(body, self.fence)
-        part = f"{self.head}{body}{self._closing(cut.fence)}" if body.strip() else ""
-        # `cut.fence` is open at the end of this part, `cut.goes_on` where the next part begins. The
-        # latter is None if the next line closes the block. White space counts inside a block.
-        if cut.goes_on:
-            return part, cut.next, cut.goes_on
-        return part.rstrip(), _skip(_BLANK_LINES, self.text, cut.next), None
-
-    def _best_cut(self) -> _Cut:
-        """Return the place where this part of a long text ends best: after a paragraph, else after
-        a sentence, else between words.
-
-        Quality and position are traded: a good place counts only beyond a third or half of the
-        part.
-        """
-        # At most `room` characters fit, up to the index `stop`.
-        # The possible cuts are at the ends of lines. After the loop, `line` is the start of the
-        # first line that does not fit, and `fence` is open before it.
-        cuts: list[_Cut] = []
-        line, fence, headed = self.start, self.fence, False
-        while (end := self.text.find("\n", line, self.stop + 1)) >= 0:
-            line_text = self.text[line:end]
-            now = fence_after_line(line_text, fence, self.longest)
-            headed = bool(_HEADING.match(line_text)) or (headed and not line_text.strip())
-            # No cut after the line that opens a code block: this part would end with an empty one.
-            if self._fits(end, now) and (now is None or fence is not None):
-                cuts.append(self._cut_after(line_text, end, fence, now, headed))
-            line, fence = end + 1, now
-        # A good place near the beginning would leave most of the part empty. In order: a cut
-        # between paragraphs (rank 0), between lines (1), after a sentence or a word of the line
-        # that does not fit, any other line's end (2), and at last within a word. `_last_cut` finds
-        # the last cut of this rank or a better one beyond an index.
-        third, half = self.start + self.room // 3, self.start + self.room // 2
-        prose = fence is None and not _ROW.match(self.text, line)  # no code, no row of a table
-        return (
-            _last_cut(cuts, 0, third)
-            or _last_cut(cuts, 1, half)
-            or (self._cut_within_line(_SENTENCE, line, fence, half) if prose else None)
-            or (self._cut_within_line(_WORD, line, fence, half) if prose else None)
-            or _last_cut(cuts, 2, self.start)
-            or self._cut_within_line(_WORD, line, fence, self.start)
-            or self._cut_anywhere(line, fence)
-        )
-
-    def _cut_after(
-        self, line: str, end: int, before: Fence | None, now: Fence | None, headed: bool
-    ) -> _Cut:
-        """Return the cut after a line, which ends at index `end`, with its rank: 0 for the best
-        places, 2 for the worst. `before` and `now` are the fences of the code blocks that are open
-        before the line and after it. `headed`: the line is a heading, or blank after one: a part
-        should not end with its heading."""
-        following = self._line(end + 1)
-        # The code block that is open after the next line. A mark over `longest` opens none.
-        opens = fence_after_line(following, now, self.longest)
-        if now:
-            # The next line closes the block: we add a closing fence here, and skip that line. The
-            # arguments of `_Cut`: this part's end, the next one's start, the fence open at each.
-            if opens is None:
-                return _Cut(end, end + 1 + len(following), now, None, rank=0)
-            return _Cut(end, end + 1, now, now, rank=1)
-        loose = not line.strip() or not following.strip() or bool(_HEADING.match(following))
-        rank = 2 if headed else 0 if before or opens or loose else 1
-        return _Cut(end, end + 1, None, None, rank)
-
-    def _cut_within_line(
-        self, pattern: re.Pattern[str], line: int, fence: Fence | None, least: int
-    ) -> _Cut | None:
-        """Return the last good cut within the line that begins at `line` and does not fit: after a
-        match of `pattern` (the end of a sentence or a word), beyond the index `least`. Return None
-        if there is none.
-
-        Cuts inside a code span are taken only as a last resort (`least` is then the start).
-        """
-        ends = [match.end() for match in pattern.finditer(self.text, line, self.stop)]
-        fitting = [end for end in reversed(ends) if end > least and self._fits(end, fence)]
-        cuts = (self._cut_at(end, fence) for end in fitting[:_MAX_CUT_TRIES])
-        # Cuts after which neither half of the line opens or closes a code block.
-        tame = [cut for cut in cuts if self._keeps_fences(cut, fence)]
-        outside_code = (cut for cut in tame if self.text.count("`", line, cut.end) % 2 == 0)
-        return next(outside_code, tame[0] if tame and least == self.start else None)
-
-    def _cut_anywhere(self, line: int, fence: Fence | None) -> _Cut:
-        """Return the last cut between two characters that fits, for a line without spaces that is
-        longer than a part. `line` is the index of its beginning, `fence` is open before it.
-
-        Cuts that create no fence are preferred: a run of backticks that comes to the beginning of a
-        part would open a code block.
-        """
-        fitting = self._possible_cuts()
-        last = next(fitting)  # there is one: `split_text` refuses a limit without room for text
-        # A cut at the beginning of the line or before it does not divide the line.
-        if last.end <= line or self._keeps_fences(last, fence):
-            return last
-        near = (cut for cut in islice(fitting, _MAX_CUT_TRIES) if cut.end > line)
-        return next((cut for cut in near if self._keeps_fences(cut, fence)), last)
-
-    def _possible_cuts(self) -> Iterator[_Cut]:
-        """Yield places to cut a long text for one post, the last possible place first.
-
-        Each leaves room for the line that closes a code block which is open at the cut.
-        """
-        end = self.stop
-        while end > self.start:
-            place = find_character_boundary(self.text, end, self.start)
-            # If all before `end` is one character (letters and accents), cut within it.
-            place = place if place > self.start else end
-            now = self._open_at(place)  # the code block that is open there, None if none is
-            if self._fits(place, now):
-                yield self._cut_at(place, now)
-            end = place - 1
-
-    def _cut_at(self, end: int, fence: Fence | None) -> _Cut:
-        start = end if fence else _skip(_SPACES, self.text, end)
-        return _Cut(end, start, fence, fence)
-
-    def _keeps_fences(self, cut: _Cut, fence: Fence | None) -> bool:
-        """Return True if neither half of a line that is cut there would open or close a code block
-        (a fence) that the whole line does not. `fence` is the one that is open before the line."""
-        rest = self._line(cut.next)
-        return self._open_at(cut.end) == fence == fence_after_line(rest, fence, self.longest)
-
-    def _line(self, start: int) -> str:
-        """Return the line of the text that starts at this index, as far as it could fit into one
-        part."""
-        end = self.text.find("\n", start, start + self.room)
-        return self.text[start : end if end >= 0 else start + self.room]
-
-    def _open_at(self, end: int) -> Fence | None:
-        """Return the fence of the code block that is open at this index, None if none is."""
-        return fence_after_text(self.text[self.start : end], self.fence, self.longest)
-
-    def _fits(self, end: int, fence: Fence | None) -> bool:
-        return end - self.start + len(self._closing(fence)) <= self.room
-
-    def _closing(self, fence: Fence | None) -> str:
-        ours = self.held if fence is self.fence else fence
-        return f"\n{ours.closing}" if ours else ""
-
-
-def _storable(value: Any) -> Any:
-    """Return the value with U+FFFD in place of each half of a surrogate pair, at any depth. No
-    database can store such a half."""
-    if isinstance(value, str):
-        return in_whole_characters(value)
-    if isinstance(value, dict):
-        return {_storable(name): _storable(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_storable(each) for each in value]
-    if isinstance(value, tuple):
-        return tuple(_storable(each) for each in value)
-    if is_dataclass(value) and not isinstance(value, type):
-        changed = {each.name: _storable(getattr(value, each.name)) for each in fields(value)}
-        return replace(value, **changed)
-    return value
-
-
 def _is_inside_character(text: str, place: int, start: int) -> bool:
     """Return whether a cut at index `place` would separate what a person sees as one character:
     letters and their accents, emoji with skin tones, flags of two letters, signs after a backslash.
@@ -823,40 +307,6 @@ def _is_inside_character(text: str, place: int, start: int) -> bool:
     return after in _FLAGS and flags % 2 == 1
 
 
-def _closes(line: str, fence: Fence) -> bool:
-    match = _CLOSING.fullmatch(line)
-    return match is not None and match["mark"].startswith(fence.mark)
-
-
-def _fitting_length(text: str, start: int, limit: int, size: SizeFunction) -> int:
-    """Return how many characters of the text from `start` fit into `limit`, as `size` measures
-    them. If the whole rest fits, the spare size is added, so that the caller sees whether the line
-    that closes a code block fits too: each character of that line has the size 1."""
-    if size is len:
-        return limit
-    rest = len(text) - start
-    if rest <= limit and (whole := size(text[start:])) <= limit:
-        return rest + limit - whole
-    # A binary search: so many characters fit, and so many are too many.
-    fits, over = 0, min(limit, rest) + 1
-    while over - fits > 1:
-        middle = (fits + over) // 2
-        if size(text[start : start + middle]) <= limit:
-            fits = middle
-        else:
-            over = middle
-    return fits
-
-
-def _last_cut(cuts: list[_Cut], rank: int, least: int) -> _Cut | None:
-    return next((cut for cut in reversed(cuts) if cut.rank <= rank and cut.end > least), None)
-
-
-def _skip(pattern: re.Pattern[str], text: str, start: int) -> int:
-    match = pattern.match(text, start)
-    return match.end() if match else start
-
-
 # A spreadsheet treats a cell that begins with one of these as a formula
 # (https://owasp.org/www-community/attacks/CSV_Injection). A number may keep its sign.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "＝", "＋", "－", "＠")
@@ -872,85 +322,3 @@ def escape_formula(cell: str) -> str:
 def is_number(cell: str) -> bool:
     """Return True for digits with an optional sign, separators, exponent or percent sign."""
     return _NUMBER.fullmatch(cell) is not None
-
-
-_SIGNED_URL_NAMES = {"signedpath", "signedurl"}
-"""NocoDB's fields with addresses that open a file without a sign-in."""
-_SECRET_NAMES = {
-    *("password", "secret", "token", "authtoken", "accesstoken", "refreshtoken", "apitoken"),
-    *("apikey", "clientsecret", "privatekey", "xctoken", "xcauth", "authorization"),
-    *("passwd", "passphrase", "secretkey", "accesskey"),
-    *("senha", "segredo", "chaveapi", "chavedeapi"),  # Portuguese
-    *("motdepasse", "mdp", "cleapi", "contrasena"),  # French, Spanish
-}
-WITHHELD_MARK = "[withheld]"
-"""Replaces a secret in `redact`, in the language of the current task."""
-
-
-def redact(value: Any, secrets: Collection[str] = _SECRET_NAMES) -> Any:
-    """Return JSON data without signed URLs (addresses that open a file for everybody), and with
-    `WITHHELD_MARK` in place of secrets, at any depth, before a model or a chat sees it.
-
-    `secrets` are the names of their fields. Field names are compared without case, accents, `_`,
-    `-` and spaces. Empty secrets remain.
-    """
-    if isinstance(value, list):
-        return [redact(each, secrets) for each in value]
-    if isinstance(value, tuple):
-        return tuple(redact(each, secrets) for each in value)
-    if not isinstance(value, dict):
-        return value
-    return {
-        name: say(WITHHELD_MARK) if each and _fold_name(name) in secrets else redact(each, secrets)
-        for name, each in value.items()
-        if _fold_name(name) not in _SIGNED_URL_NAMES  # opens a file without a sign-in
-    }
-
-
-def pretty_json(text: str) -> str:
-    """Return a text as indented JSON without secrets; "" if it is no JSON object or list."""
-    if not text.lstrip().startswith(("{", "[")):
-        return ""
-    try:
-        return clean_text(json.dumps(redact(json.loads(text)), ensure_ascii=False, indent=2))
-    except (ValueError, RecursionError):
-        return ""
-
-
-_PAIR = re.compile(
-    r"""(?P<head>(?<!\\)(?P<mark>\\{0,20}["'])(?P<name>[^"'\\\n]{1,80})(?P=mark)\s*:\s*(?P=mark))"""
-    r"""(?P<value>(?:(?!(?<!\\)(?P=mark)).)+)"""
-)
-"""A field and its value in JSON. In a text that is JSON, their quotation marks are escaped."""
-
-
-def withhold_in_text(text: str) -> str:
-    """Return a text with `WITHHELD_MARK` in place of the secrets in JSON that stands inside it."""
-    return _PAIR.sub(
-        lambda pair: (
-            pair["head"]
-            + (
-                say(WITHHELD_MARK)
-                if is_secret_name(pair["name"])
-                else withhold_in_text(pair["value"])
-            )
-        ),
-        text,
-    )
-
-
-def is_secret_name(name: str) -> bool:
-    """Return whether `redact` withholds the value of a field with this name."""
-    return _fold_name(name) in _SECRET_NAMES
-
-
-def remove_signed_urls(value: Any) -> Any:
-    """Return JSON data without signed URLs, at any depth, so that two readings of a row can be
-    compared: the URLs differ each time that the row is read.
-    """
-    return redact(value, secrets=())
-
-
-@functools.lru_cache(4096)
-def _fold_name(name: str) -> str:
-    return fold_to_letters(name).replace("_", "").replace("-", "").replace(" ", "")

@@ -26,6 +26,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from core.base.errors import Draining, Superseded, ToolError, WriteUnsure
+from core.base.tasks import cancel_all
 from core.changes.cards import CardBuilder
 from core.changes.kinds import Applier, Batch, Doing, Kind, WatchedBatch
 from core.changes.ledger import SqlLedger
@@ -305,9 +306,7 @@ class ChangeRunner:
                 return reading.result()
             raise Draining if self._held.is_set() else ToolError(_LEFT)
         finally:
-            for task in (reading, *ends):
-                task.cancel()
-            await asyncio.gather(reading, *ends, return_exceptions=True)
+            await cancel_all((reading, *ends))
 
     async def _record(self, run: _Run, steps: Sequence[ChangeStep]) -> None:
         """Store the new states of these steps. If no step of the change is left to be written,

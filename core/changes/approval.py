@@ -14,7 +14,7 @@ from core.changes.kinds import Kinds
 from core.changes.standing import REFUSAL_SENTENCES, Standing, lacks
 from core.domain.changes import Change, Draft, Proposal
 from core.domain.messages import Address, ChangeAction, Person
-from core.domain.records import PlaceRights, Verdict, Viewer
+from core.domain.rights import PlaceRights, Verdict, Viewer
 from core.people.policy import MAX_CONFIRMED_AGE_SECONDS, Policy, find_max_age
 from core.people.rules import NO_RIGHTS, OWNER_ID, place_names
 

@@ -14,7 +14,8 @@ from datetime import date, datetime
 from typing import Any, Literal
 
 from core.base.i18n import format_date, format_moment, format_size, plural, say
-from core.base.text import clean_text, is_secret_name, redact, to_one_line, truncate
+from core.base.redaction import is_secret_name, redact
+from core.base.text import clean_text, to_one_line, truncate
 from core.base.value_formats import format_value
 from core.domain.changes import Change, ChangeStep, Row, TargetView
 

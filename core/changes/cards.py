@@ -11,20 +11,14 @@ from typing import Any
 
 from core.base.errors import BadInput, Expired
 from core.base.i18n import LANGUAGE, plural, say, use_locale
-from core.base.markdown import defang, escape_markdown, make_inert, show_reason
+from core.base.markdown import escape_markdown
+from core.base.redaction import is_secret_name, pretty_json, withhold_in_text
+from core.base.splitting import make_code_block
 from core.base.tasks import run_together
-from core.base.text import (
-    clean_text,
-    clip_line,
-    is_secret_name,
-    make_code_block,
-    pretty_json,
-    run_off_loop,
-    truncate_with_note,
-    withhold_in_text,
-)
+from core.base.text import clean_text, clip_line, run_off_loop, truncate_with_note
+from core.base.trust import defang, make_inert, show_reason
 from core.changes.approval import Approval, find_workspace
-from core.changes.card_rows import read_rows
+from core.changes.card_rows import build_rows, read_rows
 from core.changes.kinds import Kind, Kinds
 from core.changes.ledger import SqlLedger
 from core.changes.standing import (
@@ -46,7 +40,7 @@ from core.domain.changes import (
     Consent,
     DecisionRequest,
     DisplayName,
-    PendingRequest,
+    PendingRequests,
 )
 from core.domain.messages import (
     MAX_CARD_RESULT_CHARACTERS,
@@ -152,11 +146,11 @@ class CardBuilder:
         the change that took it back, which have the values as they are now. They keep the order and
         the names of `change`, because an undo stores only the fields that it restores, often
         without the one that names the row."""
-        rows = self.kind(change).build_rows(change)
-        if undo is None:
+        rows = build_rows(change) if self.kind(change).has_rows else ()
+        if undo is None or not rows:
             return rows
         names = {row["id"]: {key: row[key] for key in ("name", "name_field")} for row in rows}
-        restored = [row | names.get(row["id"], {}) for row in self.kind(undo).build_rows(undo)]
+        restored = [row | names.get(row["id"], {}) for row in build_rows(undo)]
         order = {id: n for n, id in enumerate(names)}  # rows without a place there come last
         return tuple(sorted(restored, key=lambda row: order.get(row["id"], len(order))))
 
@@ -346,8 +340,6 @@ def _describe_approvals(change: Change, needed: int) -> str:
 
 
 def _list_approvers(change: Change) -> str:
-    """Return the names of the people who approved the change, joined by commas, the latest last;
-    "?" if none is known."""
     people = [consent.person for consent in change.consents]
     if change.decider and change.decider.key not in [person.key for person in people]:
         people.append(change.decider)
@@ -539,12 +531,13 @@ class ChangeViews:
             and isinstance(judge_approval(standing), Allowed)
         ]
 
-    async def list_requests(self, person: Person, address: Address) -> Sequence[PendingRequest]:
-        """Return the changes that wait for this person, with the cards as they see them at
-        `address`, oldest first; at most MAX_LISTED_CHANGES."""
-        changes = (await self.waiting_for(person, address))[:MAX_LISTED_CHANGES]
-        cards = await run_together(*(self.card(change, person, address) for change in changes))
-        return list(map(PendingRequest, changes, cards))
+    async def list_requests(self, person: Person, address: Address) -> PendingRequests:
+        """Return the changes that wait for this person, with at most MAX_LISTED_CHANGES cards as
+        they see them at `address`."""
+        changes = await self.waiting_for(person, address)
+        listed = changes[:MAX_LISTED_CHANGES]
+        cards = await run_together(*(self.card(change, person, address) for change in listed))
+        return PendingRequests(changes, cards)
 
     def name_of_asker(self, change: Change, viewer: Person, address: Address) -> str:
         """Return the name of the person who asked for the change, as `viewer` reads it at

@@ -11,14 +11,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import tzinfo
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from core.base.i18n import say
 from core.base.text import clip_line, to_one_line
-from core.changes.card_rows import build_rows
 from core.domain.changes import OWN_ROWS, Change, Draft, FormField, RowCheck, RowWrite
 from core.domain.messages import Address, Person
-from core.domain.records import NOTE_TEMPLATE, Viewer
+from core.domain.records import NOTE_TEMPLATE
+from core.domain.rights import Viewer
 from core.money.usage import PaidRun
 
 Doing = Callable[[str], Awaitable[None]]
@@ -132,6 +132,8 @@ class Kind:
     """The title of the card. `{title}` is the draft's title."""
     outcomes: Mapping[str, str] = _OUTCOMES
     """The sentence about a decided change, by its state."""
+    has_rows = True
+    """False if the text of the card says all."""
     can_be_undone = False
     no_undo = "This can't be undone."
     """The answer to `undo` for a change that was made and cannot be undone."""
@@ -193,11 +195,6 @@ class Kind:
         """Return the text that stands first on the card, such as a message to be posted; "" for
         none. Who approves the change must see all of it. The text is untrusted."""
         return ""
-
-    def build_rows(self, change: Change) -> tuple[dict[str, Any], ...]:
-        """Return the rows of a change for its card, each with the values before and after
-        (`core.changes.card_rows.build_rows`)."""
-        return build_rows(change)
 
     def form_fields(self, change: Change) -> Sequence[FormField]:
         """Return the inputs of the form that changes the proposal; () if nothing can be changed.

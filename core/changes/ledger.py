@@ -688,8 +688,6 @@ class SqlLedger(SqlStore):
 
 
 def _get_change(connection: SqlConnection, id: str) -> Change:
-    """Return the stored change with this id, with its steps (writes of rows) and approvals. Raise
-    NotFound."""
     for change in _select(connection, "SELECT * FROM changes WHERE id = ?", (id,)):
         return change
     raise NotFound(NO_PROPOSAL_SENTENCE, id=id)
@@ -940,5 +938,4 @@ def _row_to_json(row: Row | None) -> str | None:
 
 
 def _without_name(person: str) -> str:
-    """Return the stored JSON of a person without their name; "" for none. Their key remains."""
     return encode_json(replace(decode_json(Person, person), name="")) if person else ""

@@ -58,7 +58,8 @@ from core.domain.changes import (
     new_change_id,
 )
 from core.domain.messages import Answer, ChangeAction
-from core.domain.records import Outcome, ToolContext, Viewer
+from core.domain.records import Outcome, ToolContext
+from core.domain.rights import Viewer
 from core.people.rules import NO_RIGHTS
 
 _Result = Answer | tuple[Change, str]
@@ -280,8 +281,6 @@ class Decisions:
         return await self._describe_replaced(change, decision)
 
     async def _describe_replaced(self, change: Change, decision: DecisionRequest) -> Answer:
-        """Return the answer to a decision on a proposal that somebody else changed or decided after
-        the person saw it."""
         answer = await self.views.build_answer([say(cards.REPLACED)], [change], decision)
         return replace(answer, status="failed")
 
@@ -719,8 +718,6 @@ class Decisions:
 
 
 def _refuse_program(decision: DecisionRequest) -> None:
-    """Raise NotAllowed if a bot, or a program with an API token, tries to approve a change: only
-    people decide."""
     if decision.person.is_bot:
         raise NotAllowed(REFUSAL_SENTENCES["bot"], id=decision.id)
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from core.base.errors import NotAllowed, NotFound, StatusUnknown
 from core.domain.changes import NO_PROPOSAL_SENTENCE, OWN_ROWS
 from core.domain.messages import ChangeAction
-from core.domain.records import Verdict
+from core.domain.rights import Verdict
 
 REFUSAL_SENTENCES: Mapping[str, str] = {
     # The words for an unknown id, so that they do not reveal that the change exists.

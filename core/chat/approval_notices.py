@@ -25,9 +25,10 @@ from core.base.errors import (
     Undeliverable,
 )
 from core.base.i18n import format_duration, say, use_locale
-from core.base.markdown import escape_markdown, show_reason
+from core.base.markdown import escape_markdown
 from core.base.tasks import retry
 from core.base.text import clip_line
+from core.base.trust import show_reason
 from core.changes.service import ChangeService
 from core.changes.standing import NotKnown, RuleRefusal, judge_notice
 from core.chat.reply import TurnPosts
@@ -304,7 +305,6 @@ class ApprovalNotices:
         del self._begun[one.key]
 
     async def _note_refusal(self, posts: OutgoingPosts, error: Undeliverable) -> None:
-        """Record that the platform rejects the notice for good, so that it is not tried again."""
         one = posts.outgoing
         log.warning(
             "could not send an approval notice", change=one.change, kind=one.kind, error=str(error)

@@ -12,7 +12,7 @@ from core.base.errors import NotFound, PonteError
 from core.changes.ledger import SqlLedger
 from core.domain.messages import Address, File, Message, Person
 from core.domain.ports import Files, Inbox
-from core.domain.records import Verdict
+from core.domain.rights import Verdict
 from core.feedback.votes import Votes
 from core.journal.journal import Journal
 from core.journal.threads import SqlThreadMap

@@ -321,7 +321,6 @@ class GrowingReply:
         trust, into_posts = progress.trust, self._surface.split
 
         def split(answer: str) -> Sequence[str]:
-            """Return the parts of the text, one for each post, with disabled links."""
             return trust.split_sanitized(answer, into_posts)[1] if trust else into_posts(answer)
 
         # Before `_whole_until`, the whole answer may still come and need only one post. Later, a
@@ -418,7 +417,6 @@ class GrowingReply:
         task = self._making[number] = asyncio.create_task(call)
 
         def note_outcome(task: asyncio.Task[str]) -> None:
-            """Note the id of the post, or that it may still appear."""
             del self._making[number]
             error = None if task.cancelled() else task.exception()
             if not task.cancelled() and not error:

@@ -13,10 +13,12 @@ import re
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from core.base.errors import BadInput, UnknownCommand
 from core.base.i18n import LANGUAGE, nearest_locale
-from core.base.text import clean_text, fence_after_line, make_code_block
+from core.base.splitting import fence_after_line, make_code_block
+from core.base.text import clean_text
 from core.commands.quick_commands import Inputs, check_unique_names, parse_input, render_input
 from core.domain.messages import Message
 from core.people.rules import RIGHT_KINDS
@@ -115,6 +117,11 @@ typed as they are: quoted text confirms nothing."""
 _EDGES = re.compile(r"^[^\w/!>~<@#]+|[^\w~]+$|^_+|_+$")
 """What may stand around a command: marks of code, bold and quotes, the end of a sentence, signs.
 What is struck out or quoted as somebody's (`>`) is no command."""
+_EMOJI = re.compile(
+    r"^(\s|:[\w+-]+:|[\u200d\ufe0f\u231a-\u23ff\u2600-\u275a\u2795-\u27bf\U0001f000-\U0001faff])+"
+    r"|(\s|:[\w+-]+:|[\u200d\ufe0f\u231a-\u23ff\u2600-\u275a\u2795-\u27bf\U0001f000-\U0001faff])+$"
+)
+"""Emoji at the ends of a message, also as Slack writes them: ":raised_hand::skin-tone-3:"."""
 _POLITE = re.compile(
     r"^(please|pls|plz|por favor|s['’]?il (te|vous) plait|svp|stp|ponte)\b[\s,]*"
     r"|[\s,]*\b(please|pls|plz|por favor|pfv?|s['’]?il (te|vous) plait|svp|stp"
@@ -186,14 +193,22 @@ class TypedCommand:
     reason: str = ""
 
 
+@lru_cache(maxsize=128)  # several parts of a turn ask for the same message
 def parse_command(text: str) -> TypedCommand | None:
     """Return the command that a message is, or None if the message is for the model. The name of
     the command may be written in English or in any supported language.
 
-    A message is a command only if all of it has the form of one: "stop doing that" is for the
-    model. Raise UnknownCommand for an invalid name (slug) of a quick command, and BadInput for
-    inputs that cannot be parsed.
+    A message is a command only if all of it has the form of one, but for emoji at its ends: "stop
+    doing that" is for the model. Raise UnknownCommand for an invalid name (slug) of a quick
+    command, and BadInput for inputs that cannot be parsed.
     """
+    command = _parse(text)
+    if command is None and len(text) <= _LONGEST_DECISION:
+        command = _parse(_EMOJI.sub("", text))
+    return command
+
+
+def _parse(text: str) -> TypedCommand | None:
     text = text.strip()
     # A message that is one Python code block runs the code.
     if text.startswith(("```", "~~~")) and (block := _parse_code_block(clean_text(text))):

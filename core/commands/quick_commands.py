@@ -26,14 +26,9 @@ from typing import Any
 from core.base.errors import BadInput, GivenTwice, TooLarge
 from core.base.i18n import format_number, say
 from core.base.markdown import escape_markdown
-from core.base.text import (
-    clean_text,
-    make_code_block,
-    pretty_json,
-    run_off_loop,
-    split_text,
-    withhold_in_text,
-)
+from core.base.redaction import pretty_json, withhold_in_text
+from core.base.splitting import make_code_block, split_text
+from core.base.text import clean_text, run_off_loop
 from core.base.value_formats import (
     format_value,
     parse_number,
@@ -287,8 +282,6 @@ async def render_result(result: str, name: str, keep: Keep) -> tuple[str, Sequen
 
 
 def _add(inputs: dict[str, Any], name: str, value: Any) -> None:
-    """Add one input of a quick command to `inputs`. Raise BadInput if the person wrote this name
-    twice."""
     if name in inputs:
         raise GivenTwice(key=escape_markdown(name[:40]))
     inputs[name] = value
@@ -319,8 +312,6 @@ def _clean_json(value: Any, depth: int = 1) -> Any:
 
 
 def _quote(text: str) -> str:
-    """Return an input in double quotes, as `parse_input` reads it: quotes and backslashes in it get
-    a backslash before them."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
 
@@ -333,13 +324,10 @@ def _unquote(text: str) -> str:
 
 
 def _required_names(command: QuickCommand) -> list[str]:
-    """Return the names of the inputs that the command requires."""
     return [name for name, declared in command.inputs.items() if declared.get("required")]
 
 
 def _example(slug: str, names: list[str]) -> str:
-    """Return an example of what to type for the quick command `slug` with these inputs, for a
-    message about wrong inputs."""
     pairs = " ".join(f'{name}="…"' for name in names)
     return f"`quick-command {slug} {pairs}`"
 

@@ -399,11 +399,12 @@ class DisplayName:
 
 
 @dataclass(frozen=True, slots=True)
-class PendingRequest:
-    """A change that waits for the approval of a person, with its card as that person sees it."""
+class PendingRequests:
+    """All changes that wait for the approval of one person, oldest first, and the cards of the
+    oldest of them, as that person sees them."""
 
-    change: Change
-    card: Card
+    changes: Sequence[Change] = ()
+    cards: Sequence[Card] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -425,7 +426,7 @@ class Overview:
     left of each allowance.
     """
 
-    waiting: Sequence[PendingRequest] = ()
+    waiting: PendingRequests = PendingRequests()
     asked: Sequence[Card] = ()
     schedules: Sequence[ScheduleLine] = ()
     remaining: Sequence[str] = ()

@@ -22,15 +22,10 @@ from pydantic_core import PydanticSerializationError
 
 from core.base.errors import TooLarge, Unstorable
 from core.base.i18n import format_size
-from core.base.markdown import Trust
-from core.base.text import (
-    clean_text,
-    is_deeper,
-    make_code_block,
-    make_storable,
-    safe_file_name,
-    truncate_with_note,
-)
+from core.base.json_text import is_deeper, make_storable
+from core.base.splitting import make_code_block
+from core.base.text import clean_text, safe_file_name, truncate_with_note
+from core.base.trust import Trust
 from core.domain.rows import Placed
 
 T = TypeVar("T")
@@ -144,6 +139,16 @@ class PlaceMessage:
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """Marks a text with `count` messages of other people that nobody sent to Ponte: it read them at
+    `place` for the person with the name `asker`, and keeps them for a day."""
+
+    asker: str
+    count: int
+    place: Address
+
+
+@dataclass(frozen=True, slots=True)
 class Quote:
     """A text around a person's message that they did not write for it: an earlier message of the
     thread, or the message that they reply to. The model reads it as context, never as an
@@ -159,6 +164,8 @@ class Quote:
     is_replied_to: bool = False
     reference: str = ""
     is_note: bool = False
+    place: Address | None = None
+    """The channel of a linked message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -438,6 +445,7 @@ class Item:
     spoken: str = ""
     """The words of the author's voice messages, as the model's server wrote them down."""
     shows_files: bool = False
+    reading: Reading | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -537,10 +545,15 @@ _TEXT_TYPES = ("application/json", "application/xml", "application/x-yaml", "app
 # (https://developer.mozilla.org/en-US/docs/Web/HTTP/Guides/MIME_types/Common_types).
 _UNSPECIFIC_TYPES = ("", "application/octet-stream", "application/vnd.ms-excel")
 _TEXT_SUFFIXES = (".csv", ".tsv", ".md", ".txt", ".json", ".yaml", ".yml", ".log", ".py", ".sql")
+_AUDIO_SUFFIXES = (".ogg", ".oga", ".opus", ".wav", ".m4a", ".mp3", ".flac")
 UNSURE_ENCODING = "cp1252"
-PICTURE_TYPES = ("image/png", "image/jpeg", "image/webp", "image/gif")
-"""Media types that models accept as `input_image` (developers.openai.com, Images and vision)."""
 DOCUMENT_TYPE = "application/pdf"
+_SIGNATURES = {
+    "image/png": rb"\x89PNG\r\n", "image/jpeg": rb"\xff\xd8\xff", "image/webp": rb"RIFF....WEBP",
+    "image/gif": rb"GIF8", DOCUMENT_TYPE: rb".{0,1024}%PDF",
+}  # fmt: skip
+"""How the bytes of pictures and documents begin that models accept (developers.openai.com, Images
+and vision)."""
 
 
 def too_large(attachment: Attachment) -> TooLarge | None:
@@ -555,10 +568,10 @@ def too_large(attachment: Attachment) -> TooLarge | None:
 
 def mark_recording(file: Attachment, seconds: float | None = None) -> Attachment:
     """Return an attached file of the message's author, marked as a recording (`seconds` is set) if
-    it is audio, or if the platform tells its length in seconds. A model's server then writes down
-    its words. A length that is not known is 0."""
-    is_audio = seconds is not None or file.type.lower().startswith("audio/")
-    return replace(file, seconds=seconds or 0.0) if is_audio else file
+    it is audio by its type or its name, or if the platform tells its length in seconds. A model's
+    server then writes down its words. A length that is not known is 0."""
+    is_audio = file.type.lower().startswith("audio/") or file.name.lower().endswith(_AUDIO_SUFFIXES)
+    return replace(file, seconds=seconds or 0.0) if is_audio or seconds is not None else file
 
 
 def is_text(kind: str, name: str) -> bool:
@@ -575,9 +588,16 @@ def file_kind(type: str, name: str) -> str:
     """Return what a file contains, by its MIME type and its name: `text`, `picture`, `pdf`, or ""
     for any other content, which no model reads."""
     kind = type.split(";")[0].strip().lower()
-    if kind in PICTURE_TYPES:
-        return "picture"
-    return "pdf" if kind == DOCUMENT_TYPE else "text" if is_text(kind, name) else ""
+    if kind == DOCUMENT_TYPE:
+        return "pdf"
+    return "picture" if kind in _SIGNATURES else "text" if is_text(kind, name) else ""
+
+
+def find_type(data: bytes) -> str:
+    """Return the media type of a picture or document by its bytes: a phone's HEIC may be called
+    IMG_1.jpg. Return "" for any other data."""
+    found = (type for type, start in _SIGNATURES.items() if re.match(start, data, re.DOTALL))
+    return next(found, "")
 
 
 def find_encoding(data: bytes) -> str:

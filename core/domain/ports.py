@@ -37,24 +37,20 @@ from core.domain.messages import (
     Progress,
     ReplyTo,
 )
+from core.domain.model_rounds import ModelEvent, RoundRequest, ToolSpec
 from core.domain.records import (
     ALL_CONVERSATIONS,
-    Action,
     AmendResult,
     ConversationArea,
-    Effect,
     Health,
-    ModelEvent,
     Outcome,
     QuickCommand,
     Receipt,
     Remote,
-    RoundRequest,
     ToolContext,
-    ToolSpec,
     Turn,
-    Viewer,
 )
+from core.domain.rights import Action, Effect, Viewer
 from core.domain.rows import Placed
 
 TransactionStep = Callable[[Any], None]

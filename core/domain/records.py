@@ -5,17 +5,16 @@ Times are in seconds since the epoch and sizes in bytes, unless a name says othe
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any, Literal, Protocol
 
-from core.base.errors import ModelError, NotAllowed, StatusUnknown, ToolError
-from core.base.i18n import LANGUAGE, nearest_locale, say
+from core.base.errors import ToolError
+from core.base.i18n import LANGUAGE, nearest_locale
 from core.domain.changes import Draft
-from core.domain.messages import Address, Answer, File, Item, Message, Person, Post, Usage
+from core.domain.messages import Address, Answer, File, Item, Message, Person, Post, Reading, Usage
+from core.domain.rights import Effect, Need, Viewer
 from core.domain.rows import Chart, RowsResult
 
 FINAL_STATES = ("done", "stopped", "failed", "undeliverable", "removed", "withdrawn")
@@ -41,10 +40,6 @@ TurnState = Literal[
 AmendResult = Literal["unstarted", "started", "unknown"]
 """The result of editing or deleting a stored message (`Inbox.amend`): its turn had not started, had
 started, or the message is unknown."""
-
-
-Need = tuple[str, ...]
-"""A right, and the names of the thing that it is about: ("read", "Orders", "m1")."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,135 +289,6 @@ class ForgetResult:
     """The ids of every thread that the conversation had."""
 
 
-@dataclass(frozen=True)
-class ToolSpec:
-    """The description of a tool for the model. `parameters` is the JSON schema of an object."""
-
-    name: str
-    description: str
-    parameters: Mapping[str, Any]
-    strict: bool = True
-
-    @cached_property
-    def size(self) -> int:
-        """The size of the tool's description in a request to the model, in bytes."""
-        text = self.name + self.description + json.dumps(dict(self.parameters))
-        return len(text.encode(errors="replace"))
-
-
-class RequestPayment(Protocol):
-    """Reserves the cost of each request of a round before the request is sent."""
-
-    async def __call__(self, tokens: int) -> int | None:
-        """Reserve a request with at most `tokens` input tokens, right before it is sent.
-
-        Return how many tokens the answer may have, None for any number. Raise OverBudget.
-        """
-
-    def on_refused_request(self) -> None:
-        """Keep the reserved money for the next request: the server rejected the last one without
-        processing it, so that it cost nothing."""
-
-
-async def _load_nothing() -> Sequence[Item]:
-    return ()
-
-
-@dataclass(frozen=True, slots=True)
-class RoundRequest:
-    """The request of one round. `input` is the items that the thread has not received yet.
-
-    - `history` returns the transcript before `input`, for servers that store none and for repairs.
-    - `response` is the id of this round's response from before a crash, if one was journalled.
-    - `preface` (date, zone, name, language) belongs to the turn's input, never to the cached
-      prefix.
-    - `seq` is the turn, `previous_seq` the last earlier turn with items in the transcript. A remote
-      conversation with a smaller `remote_upto` lacks something, or contains too much.
-    - `model` is that of the place; "" for the default.
-    - `payment` is None if nothing limits the cost.
-    """
-
-    thread: Thread
-    turn: str
-    instructions: str
-    asker: Person
-    number: int = 0
-    input: tuple[Item, ...] = ()
-    history: Callable[[], Awaitable[Sequence[Item]]] = _load_nothing
-    preface: str = ""
-    tools: tuple[ToolSpec, ...] = ()
-    response: str = ""
-    seq: int = 0
-    previous_seq: int = 0
-    model: str = ""
-    payment: RequestPayment | None = None
-    for_title: bool = False
-    """True if the answer is the title of a conversation. The request belongs to no conversation of
-    the server, and the server stores nothing of it."""
-
-
-@dataclass(frozen=True, slots=True)
-class ResponseStarted:
-    """The server assigned an id to its response. It is journalled at once, to find the response
-    after a crash.
-
-    A second event in the same round means that the first response was lost: discard its text.
-    """
-
-    response: str
-
-
-@dataclass(frozen=True, slots=True)
-class TextDelta:
-    """The next piece of the answer's text."""
-
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class TextWithdrawn:
-    """The text of this round so far does not count, and must not be shown any more: it was a
-    thought of the model, or the server is asked again."""
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteStored:
-    """The server now stores an object for this thread (`Remote`). It must be journalled at once.
-
-    `thread` is the thread's record with the object, if the object is its current one. `is_listed`:
-    the object was created in advance as a spare one, so the code that erases objects already knows
-    its id.
-    """
-
-    remote: Remote
-    thread: Thread | None = None
-    is_listed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class RoundCompleted:
-    """The last event of a round (a request to the model). `items` are the whole answer, and their
-    tool calls may now run."""
-
-    items: tuple[Item, ...]
-    usage: Usage = field(default_factory=Usage)
-    thread: Thread | None = None
-    """The thread's record after this round, if the model changed it."""
-    is_truncated: bool = False
-    """The answer was cut off because it reached its token limit."""
-    broken: ModelError | None = None
-    """Why the answer ends in the middle; None if it does not. Its text so far counts."""
-    file_kinds: frozenset[str] | None = None
-    """The kinds of files that the server is sent; None if the model does not say."""
-    unseen_files: tuple[str, ...] = ()
-    """The names of the message's files that did not fit into the request."""
-
-
-ModelEvent = ResponseStarted | TextDelta | TextWithdrawn | RemoteStored | RoundCompleted
-
-Effect = Literal["read", "write", "spend", "code", "chat"]
-
-
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """The result of a tool call. `text` is for the model; the turn limits its length.
@@ -451,6 +317,7 @@ class Outcome:
     shows_files: bool = False
     problem: str = ""
     """What failed, for a person, where `text` words it for a model."""
+    reading: Reading | None = None
     row_keys: tuple[str, ...] | None = None
     """The rows that were found or would be changed, as `TABLE/ID`; None if it is not about rows."""
 
@@ -463,6 +330,7 @@ class Outcome:
             text=self.text + note,
             files=self.files,
             shows_files=self.shows_files,
+            reading=self.reading,
         )
 
 
@@ -580,130 +448,6 @@ def text_for_person(text: str) -> str:
     return note[1] if note else text
 
 
-Action = Literal["chat", "read", "propose", "spend", "code", "approve", "administer"]
-"""The rights of people, as named in ponte.toml."""
-
-RIGHT_OF_EFFECT: Mapping[Effect, Action] = {
-    "read": "read", "write": "propose", "spend": "spend", "code": "code", "chat": "chat"
-}  # fmt: skip
-"""The right that a call with this effect needs."""
-
-
-@dataclass(frozen=True, slots=True)
-class PlatformMember:
-    """A person as their platform describes them.
-
-    `scope` is "" for the person as such, or the place that the record applies to (a server, or the
-    platform's groups). `belongs_to`: ids of the person's workspaces, groups or roles in that scope.
-    `confirmed_at`: when the platform reported this, in seconds since 1970.
-    """
-
-    id: str
-    scope: str = ""
-    person: str = ""
-    """The person's key (`core.domain.messages.Person.key`)."""
-    name: str = ""
-    locale: str = ""
-    time_zone: str = ""
-    is_guest: bool = False
-    is_bot: bool = False
-    belongs_to: frozenset[str] = frozenset()
-    confirmed_at: float = 0.0
-    aliases: str = ""
-    """Full name, handle and e-mail address, as far as they differ from `name`."""
-
-    @property
-    def key(self) -> MemberKey:
-        """The key of this record within its platform: the scope and the id of the member."""
-        return self.scope, self.id
-
-
-MemberKey = tuple[str, str]
-"""A member's scope and id, which identify a record within a platform."""
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """The decision on whether a person has a right.
-
-    - `reason`: the English source of the refusal; its placeholder `{right}` is the requested right.
-    - `rule`: the rule that decided; "" if none did.
-    - `is_unknown`: not a refusal: the platform has not identified the person yet.
-    - `may_be_denied`: no rule gives the right `approve`, but one may deny it, because the platform
-      did not tell the groups of the person.
-    """
-
-    allowed: bool
-    reason: str = ""
-    rule: str = ""
-    right: str = ""
-    is_unknown: bool = False
-    may_be_denied: bool = False
-
-    @property
-    def is_denied(self) -> bool:
-        """True if a rule denies the right, or may deny it, or that is not known. False if only no
-        rule gives it: a person may approve their own changes unless a rule denies it."""
-        by_rule = bool(self.rule) and not self.allowed
-        return by_rule or self.is_unknown or self.may_be_denied
-
-    def words(self) -> str:
-        """Return the reason of the refusal in the language of the current task."""
-        return say(self.reason, right=self.right)
-
-    def raise_if_denied(self) -> None:
-        """Raise NotAllowed if the right is denied, StatusUnknown if that is not known yet."""
-        if self.is_unknown:
-            raise StatusUnknown
-        if not self.allowed:
-            raise NotAllowed(self.reason, right=self.right, rule=self.rule)
-
-
-class PlaceRights(Protocol):
-    """The rights of one person in one place, decided without further I/O."""
-
-    def may(self, right: str, *names: str) -> Verdict:
-        """Return whether the person has the right, and why not.
-
-        `names` identify the thing that the right is about: for a table its title and its id.
-        """
-
-    def depends_on_name(self, right: str) -> bool:
-        """Return True if the right can differ between two things of its kind: for example, if a
-        rule names some of the tables that people may read."""
-
-    def may_know(self, right: str, *names: str) -> bool:
-        """Return True if the person may read a result that somebody got by this right, such as the
-        rows of a table. `names` identify the table or command."""
-
-    @property
-    def is_owner(self) -> bool:
-        """True if the person runs this Ponte, and acts on their page or terminal."""
-
-    @property
-    def is_invited(self) -> bool:
-        """True for people with an account on the page, and for people of chat platforms that
-        PONTE_ADMINS or PONTE_ALLOW names."""
-
-
-@dataclass(frozen=True, slots=True)
-class Viewer:
-    """For whom something is read. `rights` decide what exists for them; None: everything, because
-    no person asks. `needs` collects the rights that somebody needs to read the result."""
-
-    rights: PlaceRights | None = None
-    needs: set[Need] = field(default_factory=set)
-
-    def may(self, right: str, *names: str) -> bool:
-        """Return True if the person has the right now, or if no person asks."""
-        return self.rights is None or self.rights.may(right, *names).allowed
-
-    def note_need(self, right: str, *names: str) -> None:
-        """Record that only people with this right may read the result. `names` identify what the
-        right is about, such as a table."""
-        self.needs.add((right, *names))
-
-
 @dataclass(frozen=True, slots=True)
 class UsageTotal:
     """The turns, tokens and money that were used on one day. `estimates` counts the model calls
@@ -741,7 +485,7 @@ class QuickCommand:
 PART_WORDS = (
     "code", "database", "home", "limits", "model", "model level", "model requests", "packages",
     "page", "rights", "safety home", "safety limits", "safety page", "safety rights",
-    "safety settings", "safety token", "sample", "settings", "token", "usage",
+    "safety settings", "safety token", "sample", "settings", "token", "usage", "voice",
 )  # fmt: skip
 """The names of parts that are words. `translate_word` shows them in the reader's language."""
 TURN_WORDS = {

@@ -6,15 +6,15 @@ A model places a result of its turn by a line of its own, such as `[table: r1]`,
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
 from typing import Literal
 
 from core.base.i18n import say
 from core.base.markdown import escape_cell
+from core.base.splitting import fence_after_line, make_code_block
 from core.base.spreadsheets import Cell, ExportColumn
-from core.base.text import fence_after_line, make_code_block
 from core.base.value_formats import parse_number
 
 MAX_EXACT_NUMBER = 2**53
@@ -167,10 +167,12 @@ def to_number(value: Value) -> float | None:
 
 
 def place_results(
-    text: str, results: Mapping[str, RowsResult | Chart], is_growing: bool = False
+    text: str,
+    find_results: Callable[[], Mapping[str, RowsResult | Chart]],
+    is_growing: bool = False,
 ) -> tuple[str, tuple[Placed, ...]]:
     """Return the text with tables and charts in place of the lines that name them, and these
-    results. `results` has those of the turn by id, such as `r1`.
+    results. `find_results` returns those of the turn by id, such as `r1`.
 
     The model refers to a table or a chart by a line such as `[table:r1]`. Each is placed once;
     another line that names it is removed. A sentence replaces an id that no result has. In a text
@@ -183,6 +185,7 @@ def place_results(
         text = text[: max(0, text.rfind("\n"))]
     if "[table:" not in text and "[chart:" not in text:
         return text, ()
+    results = find_results()
     source, lines = text.split("\n"), list[str]()
     placed, fence = dict[str, Placed](), None
     ends_with_result = False

@@ -14,8 +14,10 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.base.errors import BadInput, NotFound, PonteError
-from core.base.markdown import escape_markdown, show_reason
-from core.base.text import clip_line, is_secret_name
+from core.base.markdown import escape_markdown
+from core.base.redaction import is_secret_name
+from core.base.text import clip_line
+from core.base.trust import show_reason
 from core.domain.changes import SHOWS_CHANGES_SQL, find_possible_changes, find_shown_changes
 from core.domain.messages import (
     CONTEXT_NAME,
@@ -28,8 +30,9 @@ from core.domain.messages import (
     encode_json,
     remove_quotes_of,
 )
-from core.domain.records import FINAL_STATES, Thread
-from core.money import budget
+from core.domain.records import FINAL_STATES
+from core.journal.threads import MAX_SEQ, erase_readings, find_record, store_record
+from core.money import settlement
 from core.people.rules import OIDC_PLATFORM
 from core.store.database import (
     Database,
@@ -166,8 +169,6 @@ class SqlPersonalData(SqlStore):
         people: dict[str, dict[str, Any]] = {}
 
         def get_entry(key: str) -> dict[str, Any]:
-            """Return the entry of the list for the person with this key; add a blank one if there
-            is none."""
             blank = {
                 "person": key,
                 "platform": key.partition(":")[0],
@@ -182,8 +183,6 @@ class SqlPersonalData(SqlStore):
             return people.setdefault(key, blank)
 
         def note_activity(row: SqlRow) -> dict[str, Any]:
-            """Extend the person's time of activity by that of the row (`first` to `last`), and
-            return their entry of the list."""
             each = get_entry(str(row["person"]))
             # 0 is an unknown time, which must not count as the earliest.
             first, last = float(row["first"] or 0), float(row["last"] or 0)
@@ -406,7 +405,7 @@ class SqlPersonalData(SqlStore):
             raise StillApplying
         # Money that is reserved for turns of theirs would otherwise stay reserved.
         for seq in sorted(work.select_ids("SELECT seq FROM holds WHERE person = :one")):
-            budget.settle_holds(connection, seq)
+            settlement.settle_holds(connection, seq)
         _remove_from_other_texts(work)
         _clear_records(work)
         # Objects on the model's server with the person's data are erased later. A shared
@@ -682,6 +681,7 @@ def _remove_from_other_texts(work: _ErasureWork) -> None:
             _update(work, "UPDATE items SET item = ? WHERE id = ?", bare, number)
     # Quotes of the person's messages.
     names = work.who.names | {work.who.id}
+    erase_readings(work.connection, names=names, limit=MAX_SEQ)
     for conversation in work.places.shared:
         rows = work.connection.execute(
             "SELECT seq, message FROM inbox WHERE conversation = :conversation"
@@ -716,15 +716,12 @@ def _clear_records(work: _ErasureWork) -> None:
         for id in select_values(work.connection, sql, conversation)
     }
     for id in sorted(shared.union(work.places.decided_threads)):
-        sql = "SELECT record FROM threads WHERE id = ?"
-        if text := select_value(work.connection, sql, id):
-            record = decode_json(Thread, text)
+        if record := find_record(work.connection, id):
             people = (FORGOTTEN_ID if p == work.who.key else p for p in record.participants)
             container = "" if id in shared else record.container
             # `remote_upto` is the last turn that the server's conversation contains.
             bare = replace(record, remote="", remote_upto=0, container=container)
-            bare = replace(bare, participants=tuple(people))
-            _update(work, "UPDATE threads SET record = ? WHERE id = ?", encode_json(bare), id)
+            store_record(replace(bare, participants=tuple(people)))(work.connection)
 
 
 def _find_items(
@@ -744,8 +741,6 @@ def _find_items(
 
 
 def _update(work: _ErasureWork, sql: str, *values: object) -> None:
-    """Run an SQL statement with these values, and add the number of affected rows to those of the
-    erasure."""
     work.rows += work.connection.execute(sql, values).rowcount
 
 

@@ -20,14 +20,15 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, field_validator
 
-from core.base.http import HttpClient, Proxies
+from core.base.http import HttpClient
 from core.base.i18n import say
 from core.base.openai import ModelServerClient
+from core.base.proxies import Proxies
 from core.changes.approval import ApprovalConfig
 from core.changes.kinds import Applier
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import Conversations, People
-from core.domain.changes import PendingRequest
+from core.domain.changes import PendingRequests
 from core.domain.messages import Address, Person
 from core.domain.ports import (
     ChatPlatform,
@@ -80,6 +81,15 @@ class SettingsPart(BaseModel):
                 return value[1:-1].strip(_UNSEEN)
         return value
 
+    @field_validator("*")
+    @classmethod
+    def _check_secret(cls, value: object) -> object:
+        # Addresses with a password are secret, too, and may have any character.
+        secret = plain_value(value) if isinstance(value, SecretStr) else ""
+        if "://" not in secret and (fault := find_key_fault(secret)):
+            raise ValueError(fault)
+        return value
+
 
 def setting(default: object, meaning: str, write: str = "a text", **limits: Any) -> Any:
     """Return the declaration of a setting, a field of a `SettingsPart`. `meaning` describes it in
@@ -92,6 +102,13 @@ def setting(default: object, meaning: str, write: str = "a text", **limits: Any)
 def plain_value(value: str | SecretStr | None) -> str:
     """Return the text of a setting, including a secret one; "" if it is not set."""
     return value.get_secret_value() if isinstance(value, SecretStr) else value or ""
+
+
+def find_key_fault(key: str) -> str:
+    """Return which character of a key or token no HTTP header can hold; "" if there is none."""
+    odd = re.search(r"[^ -~]", key)
+    words = "it contains {letter}, which no key has; enter the whole key again"
+    return say(words, letter=repr(odd[0])) if odd else ""
 
 
 def describe_read_error(error: Exception) -> str:
@@ -532,9 +549,9 @@ class OperatorBoard(StatusBoard, Protocol):
     async def metrics(self) -> str:
         """Return the metrics in Prometheus' text format."""
 
-    async def requests(self, person: Person, address: Address) -> Sequence[PendingRequest]:
-        """Return the requests that wait for this person's decision, oldest first, as the person
-        sees them at the address."""
+    async def requests(self, person: Person, address: Address) -> PendingRequests:
+        """Return the requests that wait for this person's decision, as they see them at the
+        address."""
 
     def on_requests_change(self, listener: Callable[[], None]) -> None:
         """From now on, call `listener` whenever the requests that wait for somebody's decision may

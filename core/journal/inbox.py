@@ -27,7 +27,8 @@ from core.domain.records import (
     Turn,
 )
 from core.journal.jobs import Jobs
-from core.journal.turn_runner import Admit, LocalRunner, Sender, get_row
+from core.journal.turn_queue import Sender
+from core.journal.turn_runner import Admit, LocalRunner, get_row
 from core.observability import metrics
 from core.store.database import (
     Database,
@@ -467,8 +468,6 @@ class SqlInbox(SqlStore):
 
 
 def _sender_of(message: Message) -> Sender:
-    """Return the keys of the message's conversation, channel and person, which decide about the
-    order of turns."""
     address = message.address
     return Sender(address.conversation, address.channel_key, message.author.key)
 

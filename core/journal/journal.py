@@ -23,7 +23,6 @@ from core.domain.records import (
     FINAL_STATES,
     ConversationArea,
     ForgetResult,
-    Need,
     Outcome,
     Provenance,
     RecordedMessage,
@@ -35,10 +34,11 @@ from core.domain.records import (
     TurnState,
     TurnSummary,
 )
+from core.domain.rights import Need
 from core.journal import threads
 from core.journal.threads import SqlThreads
 from core.journal.turn_rows import IS_OPEN, read_items, read_turn, turn_begun_by_fetch
-from core.money import budget
+from core.money import settlement
 from core.store.database import Database, SqlConnection, SqlRow, query, select_value, transaction
 
 T = TypeVar("T")
@@ -325,7 +325,7 @@ class Journal(SqlThreads):
             return
         also(connection)
         name = outcome.paid or changed["name"]  # what reports of costs call it
-        budget.settle_call(connection, turn.seq, call_id, name, outcome.usage)
+        settlement.settle_call(connection, turn.seq, call_id, name, outcome.usage)
         # A command that a person typed has no call in the transcript.
         items = read_items(connection, turn.seq)
         if any(item.kind == "call" and item.call_id == call_id for item in items):
@@ -366,7 +366,7 @@ class Journal(SqlThreads):
         if last is not None:
             unsettled = _add_round(connection, turn, last, has_holds=current["has_holds"])
         if current["has_holds"]:  # release what was reserved and not spent
-            budget.settle_holds(connection, turn.seq, unsettled)
+            settlement.settle_holds(connection, turn.seq, unsettled)
         has_calls = last is None or last.number > 1 or any(i.kind == "call" for i in last.items)
         # The first round has no calls before it, and most turns end with it.
         items = read_items(connection, turn.seq) if has_calls or answer.status == "stopped" else ()
@@ -775,7 +775,7 @@ def _add_round(
     )
     if changed.rowcount:
         _add_items(connection, turn, output.items, "", turn.needs)
-        return budget.settle_round(
+        return settlement.settle_round(
             connection, turn.seq, output.number, output.usage, output.model, has_holds=has_holds
         )
     return None

@@ -6,12 +6,12 @@ After a release, a function that changes also needs a migration (`core/store/sch
 
 from __future__ import annotations
 
-from core.journal.turn_rows import IS_OPEN_TURN, SENDER_KEY
-from core.journal.turn_runner import (
+from core.journal.turn_queue import (
     MAX_OVERTAKING_MESSAGES,
     MAX_PERSON_TURNS_IN_CHANNEL,
     POSITIONS_PER_ROUND,
 )
+from core.journal.turn_rows import IS_OPEN_TURN, SENDER_KEY
 from core.store.schema import LOCK_KEY
 
 _BY_INDEX = """SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
@@ -204,7 +204,7 @@ CREATE TRIGGER changes_asked AFTER INSERT ON changes FOR EACH ROW
 
 Only a turn that may begin has a job. It must be the first unfinished turn of its conversation, and
 its person must have fewer than MAX_PERSON_TURNS_IN_CHANNEL turns with a job in its channel. The
-column `position` orders the turns (core/journal/turn_runner.py); the job's priority is `-position`.
+column `position` orders the turns (core/journal/turn_queue.py); the job's priority is `-position`.
 
 - `ponte_lock` locks a conversation, or another key, until the transaction ends. `ponte_try_lock`
   returns whether it could, without waiting. A function in plpgsql keeps its plan; one in sql is

@@ -19,6 +19,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
+import math
 import re
 import secrets
 import sqlite3
@@ -43,13 +44,15 @@ from core.domain.records import (
     ConversationSummary,
     ForgetResult,
     HistoryEntry,
-    Need,
+    Outcome,
     Provenance,
     Remote,
     SearchHit,
     Thread,
     TranscriptEntry,
 )
+from core.domain.rights import Need
+from core.journal.turn_rows import HAS_READING_SQL
 from core.store.database import (
     ROWS_PER_TRANSACTION,
     Database,
@@ -228,9 +231,14 @@ class FileThreadMap(SqlThreadMap):
 
 def store_record(thread: Thread) -> TransactionStep:
     """Return a step for another transaction that stores the record of a thread in the thread's row.
-    It does nothing if the row was deleted."""
-    values = (encode_json(thread), thread.id)
-    sql = "UPDATE threads SET record = ? WHERE id = ?"
+    It does nothing if the row was deleted. A turn that ends may name a conversation that is to be
+    erased since: then the thread's next turn begins a new one."""
+    sql = (
+        "UPDATE threads SET record = CASE WHEN EXISTS (SELECT 1 FROM remotes WHERE kind ="
+        " 'conversation' AND remotes.id = ? AND erasure > 0) THEN ? ELSE ? END WHERE id = ?"
+    )
+    bare = replace(thread, remote="", remote_upto=0)
+    values = (thread.remote, encode_json(bare), encode_json(thread), thread.id)
     return lambda connection: connection.execute(sql, values).close()
 
 
@@ -254,6 +262,23 @@ MAX_SEARCHED_MESSAGES = 20_000
 MAX_SEARCHED_CHARS, EXCERPT_CHARS = 20_000, 90
 """Characters of a message in which the place for an excerpt is searched, and those of an excerpt
 after the word that was found."""
+READING_LINE = (
+    "[On {1} UTC, {0.asker!r} had other people's messages read ({0.count}). Their text was deleted."
+    " If it matters, read them again, or ask for the link again.]"
+)
+_ERASE_READING_SQL = (
+    "UPDATE items SET item = :line WHERE id = :id",
+    # A linked message has no call. The handle stays: a schedule's next run continues there.
+    "UPDATE calls SET outcome = :outcome WHERE seq = :seq AND call_id = :call",
+    # The model's encrypted thoughts and summaries may repeat the text.
+    'DELETE FROM items WHERE thread = :thread AND id > :id AND item LIKE \'{"kind":"opaque"%\'',
+    "UPDATE remotes SET erasure = 1 WHERE erasure = 0 AND thread = :thread"
+    " AND kind IN ('conversation', 'response')",
+)
+READINGS_PER_TRANSACTION = 100
+"""Other writes wait for the transaction, and a text can have 16,000 characters."""
+MAX_SEQ = 1 << 62
+"""Larger than any `seq`."""
 MAX_ERASURE_TRIES = 20
 """Failed attempts to erase an object on a server, after which it is listed as not erasable."""
 
@@ -285,7 +310,7 @@ class SqlThreads(SqlStore):
 
     @query
     def transcript(
-        self, connection: SqlConnection, thread: str, before: int | None = None
+        self, connection: SqlConnection, thread: str, before: int = MAX_SEQ
     ) -> Sequence[TranscriptEntry]:
         """Return the items of a thread's transcript, which the model reads, oldest first. Those of
         replaced turns, which the person asked once more, are left out.
@@ -297,7 +322,7 @@ class SqlThreads(SqlStore):
         rows = connection.execute(
             "SELECT seq, item, person, created_at, needs FROM items"
             " WHERE thread = ? AND seq < ? AND is_replaced = 0 ORDER BY id",
-            (thread, before if before is not None else 1 << 62),  # larger than any `seq`
+            (thread, before),
         )
         return [
             TranscriptEntry(
@@ -780,6 +805,46 @@ def forget_conversation(connection: SqlConnection, conversation: str) -> ForgetR
         files=tuple(files),
         threads=tuple(threads),
     )
+
+
+def erase_readings(
+    connection: SqlConnection,
+    before: float = math.inf,
+    names: Collection[str] = (),
+    limit: int = READINGS_PER_TRANSACTION,
+) -> int:
+    """Put a line in place of each text with messages of other people (`Reading`) that was read
+    before then (in Unix seconds), and have what the model's server stores of its thread erased.
+    With `names`, only the texts that have one of them. Return the number of texts."""
+    pattern = "|".join(rf"(?<!\w){re.escape(_without_quoting(name))}(?!\w)" for name in names)
+    sql = (
+        "SELECT items.*, conversation FROM items JOIN threads ON threads.id = thread"  # noqa: S608
+        f" WHERE {HAS_READING_SQL} AND created_at < ? ORDER BY conversation, items.id LIMIT ?"
+    )
+    count = 0
+    for row in connection.execute(sql, (before, limit)).fetchall():
+        item = decode_json(Item, row["item"])
+        if item.reading and re.search(pattern, _without_quoting(item.text)):
+            count += 1
+            connection.lock_key(row["conversation"])
+            when = time.strftime("%Y-%m-%d %H:%M", time.gmtime(row["created_at"]))
+            line = READING_LINE.format(item.reading, when)
+            values = {
+                **row,
+                "line": encode_json(replace(item, text=line, reading=None)),
+                "call": item.call_id,
+                "outcome": encode_json(Outcome("ok", line)),
+            }
+            for sql in _ERASE_READING_SQL:
+                connection.execute(sql, values)
+            if record := find_record(connection, row["thread"]):
+                store_record(record)(connection)
+    return count
+
+
+def _without_quoting(text: str) -> str:
+    # JSON and Python's `repr` write `\` before some characters of a name.
+    return re.sub(r"[\\\"']", "", to_one_line(text))
 
 
 def list_idle_conversations(

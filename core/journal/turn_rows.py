@@ -95,13 +95,15 @@ INBOX_TABLE = TableDeclaration(
     ),
     deleted_by=("person", "conversation"),
 )
+HAS_READING_SQL = "item LIKE '%\"reading\":{%'"
+"""The condition for items that may have texts of other people (`Reading`)."""
 ITEMS_TABLE = TableDeclaration(
     name="items",
     whose="turn",
     section="transcript",
     seen_at="created_at",
     contents="the transcript for the model, with thoughts that its server wants back",
-    kept="as `inbox`",
+    kept="as `inbox`; other people's messages that were read by a link or to catch up, a day",
     columns=(
         integer("id"),
         integer("seq"),
@@ -117,6 +119,7 @@ ITEMS_TABLE = TableDeclaration(
     indexes=(
         Index("items_thread", "thread, id"),
         Index("items_seq", "seq"),
+        Index("items_read", "created_at", HAS_READING_SQL),
         Index("items_person", "person, thread"),
     ),
     deleted_by=("seq", "thread"),
@@ -143,7 +146,7 @@ CALLS_TABLE = TableDeclaration(
     whose="person",
     section="tool_calls",
     contents="what tools were asked and said",
-    kept="as `inbox`",
+    kept="as `items`",
     columns=(
         integer("seq"),
         text("call_id"),

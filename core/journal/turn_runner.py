@@ -1,17 +1,4 @@
-"""Runs the turns of a process: places, retries, cancelling, and turns that crash the process.
-
-Each waiting turn has a number, its `position`; the smallest one runs first. Its round is
-`position // POSITIONS_PER_ROUND`.
-
-- The first waiting message of a person in a channel is in the present round, their second one in
-  the next round, and so on.
-- Within a round, a turn comes after the turns of the same person and of the same channel.
-- So a person who sends 300 messages delays each other person by one message.
-- New people could delay a waiting turn without end. So once more than MAX_OVERTAKING_MESSAGES later
-  messages have arrived, the turn's round becomes the present one.
-
-`TurnQueue` keeps this order in memory, for a process with a database of its own. If processes share
-a database, `ponte_line_up` and `ponte_next` implement it in SQL (core/journal/shared_functions.py).
+"""Runs the turns of a process: retries, cancelling, and turns that crash the process.
 
 `TurnExecutor` runs handlers in this process. `LocalRunner` is the executor of a process that has a
 database of its own; `Jobs` (core/journal/jobs.py) is that of one of several processes.
@@ -20,13 +7,11 @@ database of its own; `Jobs` (core/journal/jobs.py) is that of one of several pro
 from __future__ import annotations
 
 import asyncio
-import heapq
 import math
 import time
-from collections import Counter, defaultdict, deque
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Hashable
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from contextlib import suppress
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 import structlog
@@ -35,260 +20,12 @@ from core.base.errors import NotStored
 from core.base.tasks import Backoff, retry
 from core.domain.ports import TurnHandler
 from core.domain.records import CRASHED_REASON, FINAL_STATES
+from core.journal.turn_queue import Places, Sender, TurnQueue
 from core.observability import metrics
 from core.store.database import Database, SqlConnection, SqlRow, SqlStore
 
-POSITIONS_PER_ROUND = 1000
-"""Number of positions in one round. All turns beyond that share the round's last position."""
-MAX_PERSON_TURNS_IN_CHANNEL = 10
-"""Maximum turns of one person in one channel at the same time. Slack accepts one post a second in a
-channel, so more turns would only wait for that rate limit."""
-
 CRASHES_BEFORE_ALONE = 2
 """Number of crashes of the process during a turn, after which the turn runs alone."""
-MAX_OVERTAKING_MESSAGES = 300
-"""Number of later messages that may come before a turn that waits for a place."""
-
-
-class Sender(NamedTuple):
-    """The keys of a message's conversation, channel and person, by which its turn is ordered in the
-    queue."""
-
-    conversation: str
-    channel: str
-    person: str
-
-
-class Places:
-    """The places of one process, which limit how many turns work at the same time.
-
-    A turn holds a place while it works, and none while it waits for its platform. It is under way
-    from `begin` to `end`.
-    """
-
-    def __init__(self, total: int) -> None:
-        """`total` is how many turns may work at the same time."""
-        self.total = total
-        self.under_way: set[int] = set()
-        """The turns (`seq`) that have begun and not ended, with or without a place."""
-        self._holders: set[int] = set()
-        """The turns (`seq`) that hold a place."""
-        self._returning: deque[tuple[int, asyncio.Future[None]]] = deque()
-        """Turns under way that wait for a place again, each with a future that gives it one."""
-        self._is_shut = False
-        """No turn may begin, because one runs alone."""
-        self._changed = asyncio.Event()
-        """Set when a place may be free or a turn has ended, for callers that wait for that."""
-
-    @property
-    def is_free(self) -> bool:
-        """Return whether a turn that has not begun may begin now. Turns under way that wait for a
-        place again come before it."""
-        return not (self._is_shut or self._returning) and len(self._holders) < self.total
-
-    def begin(self, seq: int) -> None:
-        """Give a place to the turn `seq`, which begins. The caller has checked `is_free`."""
-        self.under_way.add(seq)
-        self._holders.add(seq)
-
-    def leave(self, seq: int) -> None:
-        """Release the turn's place, because the turn only waits from now on. It stays under way."""
-        self._holders.discard(seq)
-        self._hand_on()
-
-    async def come_back(self, seq: int) -> None:
-        """Wait for a place again after `leave`. The turn comes before turns that have not begun.
-        Return at once if it has its place, or is not under way."""
-        if seq not in self.under_way or seq in self._holders:
-            return
-        free = asyncio.get_running_loop().create_future()
-        self._returning.append((seq, free))
-        self._hand_on()  # at once, if a place is free
-        try:
-            await free
-        except asyncio.CancelledError:
-            # A place that it just got stays its own until `end`.
-            if (seq, free) in self._returning:
-                self._returning.remove((seq, free))
-            self._hand_on()  # no turn may begin while one waits here, so others may begin now
-            raise
-
-    def end(self, seq: int) -> None:
-        """Release the turn's place if it holds one, because the turn has ended: it is no longer
-        under way."""
-        self.under_way.discard(seq)
-        self._holders.discard(seq)
-        self._hand_on()
-
-    def shut(self) -> None:
-        """Let no other turn begin, because one is to run alone. Turns under way continue."""
-        self._is_shut = True
-
-    def open(self) -> None:
-        """Let turns begin again after `shut`."""
-        self._is_shut = False
-        self._hand_on()
-
-    async def wait_until_free(self) -> None:
-        """Wait until there is a place for a turn that has not begun."""
-        while not self.is_free:
-            await self._wait_for_change()
-
-    async def wait_until_quiet(self) -> None:
-        """Wait until no turn is under way any more, so that one can run alone."""
-        while self.under_way:
-            await self._wait_for_change()
-
-    async def _wait_for_change(self) -> None:
-        self._changed.clear()
-        await self._changed.wait()
-
-    def _hand_on(self) -> None:
-        """Give free places to turns that gave theirs up for a while and want one again, and wake
-        the callers that wait until a place is free or a turn has ended."""
-        while self._returning and len(self._holders) < self.total:
-            seq, free = self._returning.popleft()
-            if not free.done():  # else the wait was cancelled
-                self._holders.add(seq)
-                free.set_result(None)
-        self._changed.set()
-
-
-class _WaitingTurn(NamedTuple):
-    """A turn that waits in the queue of this process. Such turns compare by `position`, then by
-    `seq`, so that a heap yields the next one."""
-
-    position: int
-    seq: int
-    sender: Sender
-
-    @property
-    def flow(self) -> tuple[str, str]:
-        """The channel and the person of the turn. MAX_PERSON_TURNS_IN_CHANNEL limits how many of
-        their turns are ready or under way."""
-        return self.sender.channel, self.sender.person
-
-
-class TurnQueue:
-    """The turns that wait in this process, in the order in which they run. Turns of one
-    conversation run one after the other, and nobody's many messages delay those of others."""
-
-    def __init__(self) -> None:
-        """Create an empty queue."""
-        self._conversations: dict[str, deque[_WaitingTurn]] = {}
-        """By conversation, its turns in order. The first one is ready, held back or under way."""
-        self._open: dict[int, _WaitingTurn] = {}
-        """Turns that have not ended, by `seq`."""
-        self._ready: list[_WaitingTurn] = []
-        """The turns that may begin, as a heap by position."""
-        self._oldest: dict[int, _WaitingTurn] = {}
-        """The ready turns by `seq`, in the order in which they became ready: the first one shows
-        whether too many later messages have come before it."""
-        self._held: defaultdict[tuple[str, str], list[_WaitingTurn]] = defaultdict(list)
-        """By channel and person, a heap of the turns that are held back: the first of their
-        conversation, but MAX_PERSON_TURNS_IN_CHANNEL is reached."""
-        self._active: Counter[tuple[str, str]] = Counter()
-        """By channel and person, the number of turns that are ready or under way."""
-        self._present = 0
-        """The present round: that of the turn that began last. The first waiting message of a
-        person in a channel gets it, so that each other person delays it by one message at most."""
-        self._last: dict[Hashable, tuple[int, int]] = {}
-        """The highest position that was assigned, after which the next one comes, and the number of
-        unfinished turns: without any, the entry is removed. The keys are
-        (channel, person), (round, "person", person) and (round, "channel", channel)."""
-
-    def add(self, seq: int, sender: Sender) -> int:
-        """Add a turn and return how many turns are before it in its conversation.
-
-        Its position puts it into a round, so that nobody's many messages delay those of others.
-        `_last` has the highest positions so far; the first element of its values is one. Its keys
-        (`_keys`) are the person in the channel, and the person and the channel in each round.
-        """
-        number = self._present if self._open else 0  # the turn's round; an empty queue begins at 0
-        # A ready turn that too many later messages may overtake makes its round the present one.
-        oldest = next(iter(self._oldest.values()), None)
-        if oldest and seq - oldest.seq > MAX_OVERTAKING_MESSAGES:
-            number = max(number, oldest.position // POSITIONS_PER_ROUND)
-        # The first message of a person in a channel is in the present round, the second one in the
-        # next round, and so on.
-        if last := self._last.get((sender.channel, sender.person)):
-            number = max(number, last[0] // POSITIONS_PER_ROUND + 1)
-        # Within a round, a turn comes after those of the same person and of the same channel.
-        in_round = [
-            self._last.get((number, "person", sender.person)),
-            self._last.get((number, "channel", sender.channel)),
-        ]
-        first = number * POSITIONS_PER_ROUND
-        position = max([first, *(last[0] + 1 for last in in_round if last)])
-        # A full round: more turns share its last position.
-        position = min(position, first + POSITIONS_PER_ROUND - 1)
-        queue = self._conversations.setdefault(sender.conversation, deque())
-        if queue:  # never before an earlier turn of its conversation
-            position = max(position, queue[-1].position)
-        one = self._open[seq] = _WaitingTurn(position, seq, sender)
-        for key in self._keys(one):
-            highest, count = self._last.get(key, (0, 0))
-            self._last[key] = max(highest, position), count + 1
-        queue.append(one)
-        if len(queue) == 1:
-            self._make_ready(one)
-        return len(queue) - 1
-
-    def next(self) -> int | None:
-        """Remove the ready turn with the smallest position and return its `seq`, None if no turn is
-        ready."""
-        if not self._ready:
-            return None
-        one = heapq.heappop(self._ready)
-        del self._oldest[one.seq]
-        self._present = one.position // POSITIONS_PER_ROUND
-        return one.seq
-
-    def end(self, seq: int) -> None:
-        """Remove a turn that has ended. The next turn of its conversation, and one of its sender in
-        its channel, may become ready."""
-        one = self._open.pop(seq)
-        # Without unfinished turns under a key, its last position is forgotten.
-        for key in self._keys(one):
-            position, count = self._last.pop(key)
-            if count > 1:
-                self._last[key] = (position, count - 1)
-        self._active[one.flow] -= 1
-        queue = self._conversations[one.sender.conversation]
-        queue.popleft()  # `one`: only the first turn of a conversation can run
-        if queue:
-            self._make_ready(queue[0])
-        else:
-            del self._conversations[one.sender.conversation]
-        self._release(one.flow)
-
-    def _make_ready(self, one: _WaitingTurn) -> None:
-        """Make the first turn of a conversation ready, or hold it back if its person has
-        MAX_PERSON_TURNS_IN_CHANNEL turns in the channel that are ready or under way."""
-        heapq.heappush(self._held[one.flow], one)
-        self._release(one.flow)
-
-    def _release(self, flow: tuple[str, str]) -> None:
-        """Make turns ready that were held back, in the order of their positions, up to
-        MAX_PERSON_TURNS_IN_CHANNEL. `flow` is their channel and person."""
-        heap = self._held[flow]
-        while heap and self._active[flow] < MAX_PERSON_TURNS_IN_CHANNEL:
-            self._active[flow] += 1
-            one = heapq.heappop(heap)
-            self._oldest[one.seq] = one
-            heapq.heappush(self._ready, one)
-        # A look at these two dicts creates an entry. Empty ones would pile up.
-        if not heap:
-            del self._held[flow]
-        if not self._active[flow]:
-            del self._active[flow]
-
-    def _keys(self, one: _WaitingTurn) -> tuple[Hashable, ...]:
-        """Return the keys of `_last` (the last positions and numbers of turns) under which this
-        turn is counted."""
-        number = one.position // POSITIONS_PER_ROUND
-        person, channel = one.sender.person, one.sender.channel
-        return one.flow, (number, "person", person), (number, "channel", channel)
 
 
 log = structlog.get_logger("inbox")

@@ -168,7 +168,7 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
             describe_size,
             read_models,
         )
-        from core.models.model_server import REDIRECTED
+        from core.models.model_server import REDIRECTED, judge_voice
 
         own, key = deps.own, plain_value(deps.own.openai_api_key)
         if own.demo:
@@ -212,7 +212,10 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         await sizes.close()
         words = say("{model} is available" if is_listed else NOT_LISTED, model=own.ponte_model)
         note = describe_size(sizes.of(own.ponte_model))
-        return [Health("model", "on", f"{words}; {note}" if note else words)]
+        health = [Health("model", "on", f"{words}; {note}" if note else words)]
+        if voice := own.transcribe_model:
+            health.append(judge_voice(voice, own.ponte_model, names))
+        return health
 
     async def list_choices(
         self, deps: IntegrationDependencies[ModelSettings]

@@ -1,15 +1,5 @@
 """Reads one answer of a model's server, streamed or not, of either API, into a `ModelAnswer`.
 
-Servers that have no parser for a model send its thoughts as text, between tags such as
-`<think>` and `</think>` (Ollama, llama.cpp, vLLM and others). Tags count where models write them:
-
-- An opening tag begins a thought at the start of a line, outside code; one such as `<|think|>`
-  anywhere. Without its closing tag it is a thought to the end at the start of an answer, and text
-  everywhere else.
-- A closing tag without an opening one ends a thought that began with the answer: some templates put
-  the opening tag into the prompt. A tag between spaces in the middle of a line is text, and so is
-  any tag in code, and a closing tag after the first thought.
-
 Servers that resemble OpenAI's leave out last events, indexes and ids, repeat them, and send other
 types. So content counts more than signs. The APIs translate what a server sends into pieces: text,
 pieces of calls, whole messages, thoughts, sources, token counts and a reason for the end.
@@ -32,8 +22,6 @@ These cases cannot be decided:
 - Arguments in pieces without index and id belong to the last call.
 - Without a last sign, a call without arguments is incomplete: the answer is asked for once more.
 - Deltas that repeat the text so far are text. Only whole messages may repeat it.
-- Thoughts that no tag opens are shown until their end comes. From then on, the text of that model
-  is shown only after it.
 """
 
 from __future__ import annotations
@@ -44,303 +32,17 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Any, Literal
 
-from core.base.openai import (
-    MAX_ID_CHARACTERS,
-    Json,
-    ModelServerFault,
-    read_id,
-    read_list,
-    read_object,
-    read_word,
-)
-from core.base.text import PieceJoiner
+from core.base.json_text import PieceJoiner
+from core.base.model_faults import ModelServerFault
+from core.base.openai import MAX_ID_CHARACTERS, Json, read_id, read_list, read_object, read_word
 from core.domain.messages import Item, Usage
-from core.domain.records import ModelEvent, ResponseStarted, TextDelta, TextWithdrawn
-from core.models.written_calls import (
-    MAX_BARE_CALL_CHARACTERS,
-    OPENINGS,
-    GrowingCode,
-    read_bare_calls,
-    read_written_calls,
-)
+from core.domain.model_rounds import ModelEvent, ResponseStarted, TextDelta, TextWithdrawn
+from core.models.thoughts import GrowingAnswer, read_whole, remove_cut_mark, remove_thoughts
+from core.models.written_calls import read_bare_calls, read_written_calls
 from core.money.usage import parse_usage
-
-_NAMES = (
-    "think",
-    "thinking",
-    "thought",
-    "thoughts",
-    "reasoning",
-    "seed:think",
-    "mm:think",
-    "antthinking",
-    "thought_process",
-    "scratchpad",
-)
-_FINAL = tuple(
-    f"{start}<|channel|>final{form}<|message|>"
-    for start in ("", "<|start|>assistant")
-    for form in ("", " <|constrain|>json", "<|constrain|>json")
-)
-TAGS: dict[str, tuple[str, ...]] = {
-    # Some models open one of these and close another.
-    **dict.fromkeys((f"<{name}>" for name in _NAMES), tuple(f"</{name}>" for name in _NAMES)),
-    "[think]": ("[/think]",),
-    "<|think|>": ("<|/think|>",),
-    "◁think▷": ("◁/think▷",),
-    "<|begin_of_thought|>": ("<|end_of_thought|>",),
-    "<|start_thinking|>": ("<|end_thinking|>",),
-    "<|channel>thought": ("<channel|>",),
-    "<|channel|>analysis<|message|>": ("<|end|>", *_FINAL),
-    "<|start|>assistant<|channel|>analysis<|message|>": ("<|end|>", *_FINAL),
-}
-"""The closing tags of each opening tag, in lower case."""
-_MARKS = (
-    *_FINAL,
-    "<|channel|>commentary<|message|>",
-    "<|start|>assistant<|channel|>commentary<|message|>",
-    "<|end|>",
-    "<|return|>",
-    "<|call|>",
-    "<|im_end|>",
-    "<|eot_id|>",
-    "<|endoftext|>",
-    "<|end_of_text|>",
-    "<|end_of_turn|>",
-    "<end_of_turn>",
-    "<｜end▁of▁sentence｜>",
-    "<|begin_of_box|>",
-    "<|end_of_box|>",
-)
-"""Marks around a message that servers without a parser for a model leave in the text (gpt-oss,
-Qwen, Llama, Gemma, DeepSeek, GLM). They are not shown."""
-_ALL_TAGS = {*TAGS, *_MARKS, *OPENINGS, *(tag for closings in TAGS.values() for tag in closings)}
-_TAG = re.compile("|".join(map(re.escape, sorted(_ALL_TAGS))), re.IGNORECASE)
-_TAG_BEGIN = re.compile(f"[{re.escape(''.join({tag[0] for tag in _ALL_TAGS}))}]", re.IGNORECASE)
-_BEGINNINGS = frozenset(tag[:end] for tag in _ALL_TAGS for end in range(1, len(tag)))
-"""All beginnings of tags: a text that ends with one may go on as a tag."""
-_MAX_TAG_CHARACTERS = max(map(len, _BEGINNINGS)) + 1
-"""The characters of the longest tag."""
-_SPACE = re.compile(r"\s*")
-_MENTION = re.compile(r"[ \xa0\u202f\"'(*_“‘«„‹「][ \xa0\u202f\"').,:;!?*_”’»›」](?![{\[<])")
-"""Characters around a tag that a sentence mentions."""
-MAX_BLANK_CHARACTERS = 500
-"""Spaces at the start of an answer that wait for what follows them."""
-_BARE_CALL = re.compile(
-    r'\s*(?:\{\s*"(?:name|type|function|tool_name)"\s*:|\[\s*(?:\{\s*"(?:name|type)"\s*:|[\w.]+\()'
-    r'|(?:\{[\s"a-z_]{0,20}|\[[\s\w."{]{0,80})\Z)'
-)
-"""The beginning of an answer that may be nothing but a call. It is shown once that is known."""
-
-
-def remove_thoughts(text: str) -> str:
-    """Return the text of an answer without the model's thoughts, and without calls that the model
-    wrote into it."""
-    return _read_whole(text).text if _TAG.search(text) else text
-
-
-def _read_whole(text: str) -> GrowingAnswer:
-    growing = GrowingAnswer()
-    growing.add(text)
-    growing.end()
-    return growing
-
-
-class GrowingAnswer:
-    """The text of an answer as it streams in, without thoughts.
-
-    `has_thoughts` is True once a thought has ended. `is_unopened` is True if that thought began
-    without an opening tag: its text was shown until its closing tag came, and is withdrawn then.
-    Some models write a tool call as text of their answer. `calls` is that text: all from the first
-    such call to the end. It is not shown.
-    """
-
-    def __init__(self) -> None:
-        """Begin with an empty text. `_parts`, `_last` and `_code` describe what is shown so far,
-        `_closing` and `_thought` the thought that is open."""
-        # `has_thoughts`: a thought has ended, so a later closing tag that nothing opened is text.
-        # `is_unopened`: the first thought had no opening tag, so what was shown of it is withdrawn.
-        self.has_thoughts = self.is_unopened = False
-        # The first tool call that the model wrote into its text, with all that follows it.
-        self.calls = ""
-        self._parts: list[str] = []
-        """The text that is shown, in pieces."""
-        self._held = ""
-        """Text of which is not known yet whether it is shown: the beginning of a tag, or spaces at
-        the start."""
-        self._closing: re.Pattern[str] | None = None
-        """The pattern that ends the thought that is open; None if none is."""
-        self._thought: list[str] = []
-        """The parts of the open thought, with its tag."""
-        self._skips_space = False
-        """A thought has just ended: the space after it is not shown."""
-        # Follows whether the text is inside code, where a tag is text.
-        self._code = GrowingCode()
-        self._is_blank = True
-        """Nothing but space is shown so far, so the answer may still begin with a thought or be
-        nothing but a call."""
-        self._last = ""
-        """The last character that is shown. With the characters after a tag, it tells whether a
-        sentence only mentions the tag."""
-
-    @property
-    def text(self) -> str:
-        """The text of the answer so far, without thoughts."""
-        return "".join(self._parts)
-
-    def add(self, piece: str, *, is_last: bool = False) -> str:
-        """Add a piece of the answer. Return the text that can be shown now, after `text` so far.
-
-        If `is_unopened` becomes true, the text before counts no more. `is_last`: the answer ends
-        with this piece, so nothing waits for a next one.
-
-        A piece may end anywhere. `_closing` is the pattern that ends an open thought. `_held` is
-        the end of a piece that may be the beginning of a tag, or that is blank so far: it waits for
-        the next piece. `_skips_space`: a thought has ended, and the space after it is not shown.
-        """
-        text, self._held, at = self._held + piece, "", 0
-        part_count = len(self._parts)
-        # `at` is the index up to which the text has been read. Each pass shows text, skips a
-        # thought, or reads one tag.
-        while at < len(text):
-            if self.calls:
-                self.calls += text[at:]
-                break
-            if self._closing:
-                at = self._skip_thought(text, at, self._closing, is_last)
-                continue
-            # Space after a thought is not shown.
-            after_thought = self._skips_space
-            if after_thought:
-                at = _SPACE.match(text, at).end()  # type: ignore[union-attr]
-                self._skips_space = at == len(text)
-            # An answer that begins like a bare call waits until it is known to be none.
-            may_be_call = self._is_blank and len(text) - at < MAX_BARE_CALL_CHARACTERS
-            if may_be_call and not is_last and _BARE_CALL.match(text, at):
-                self._held = text[at:]
-                break
-            tag = _TAG.search(text, at)
-            # Whether a tag counts is decided with what stands after it, so a tag at the end of the
-            # piece waits for the next one.
-            if tag is None or (len(text[tag.end() :].strip(" ")) == 0 and not is_last):
-                end = tag.start() if tag else len(text) if is_last else _find_tag_begin(text, at)
-                # Blank space at the start waits, too: a thought may follow it.
-                if self._is_blank and end < MAX_BLANK_CHARACTERS and not text[at:end].strip():
-                    end = at
-                self._held = text[end:]
-                self._skips_space = after_thought and end == at
-                self._show(text[at:end])
-                break
-            # Some models close a thought twice; the second tag is not text either.
-            is_second = after_thought and tag.start() == at
-            is_closed_twice = is_second and tag[0].lower() not in (*TAGS, *OPENINGS)
-            self._show(text[at : tag.start()])
-            at = tag.end()
-            if is_closed_twice:
-                self._skips_space = True
-                continue
-            self._code.end_run()
-            if self._code.ticks:  # a tag in a code span is text, if the span ends
-                span_end = self._code.find_span_end(text, at, is_last=is_last)
-                if span_end is None:  # the next piece tells
-                    self._held = text[tag.start() :]
-                    break
-                if span_end:
-                    self._show(text[tag.start() : span_end])
-                    at = span_end
-                    continue
-                self._code.ticks = 0
-            self._read_tag(tag[0], text[at : at + 2])
-            # The tag may have withdrawn all parts: what came before it was a thought.
-            part_count = min(part_count, len(self._parts))
-        return "".join(self._parts[part_count:])
-
-    def end(self) -> None:
-        """Add the rest of the text, once the answer has ended. A thought that is still open counts
-        as text, unless the answer began with it; a call that the model wrote into such a thought is
-        read as one."""
-        # The last characters, which `add` may hold back (`_held`) as the beginning of a tag, are
-        # final now.
-        self.add("", is_last=True)
-        thought = "".join(self._thought)
-        if not self._is_blank:  # text was shown before the tag, and nothing closes it
-            self._held = thought or self._held
-        elif call := next((m for m in _TAG.finditer(thought) if m[0].lower() in OPENINGS), None):
-            self.calls = thought[call.start() :]
-        self._parts.append(self._held)
-        self._held, self._closing = "", None
-
-    def _skip_thought(self, text: str, at: int, closing: re.Pattern[str], is_last: bool) -> int:
-        """Return the index after the open thought, or after the text if it goes on. The last
-        characters wait in `_held`, because they may be the beginning of the closing tag."""
-        if match := closing.search(text, at):
-            self._closing, self._thought = None, []
-            self.has_thoughts = self._skips_space = True
-            return match.end()
-        end = len(text) if is_last else max(at, len(text) - _MAX_TAG_CHARACTERS)
-        self._thought.append(text[at:end])
-        self._held = text[end:]
-        return len(text)
-
-    def _read_tag(self, tag: str, after: str) -> None:
-        """Read a tag, which begins or ends a thought, begins a call, is a mark that is not shown,
-        or is text. `after` has the next characters.
-
-        In code, in a word, or between spaces and quotes, a tag is text that a person reads. A
-        closing tag that nothing opened ends a thought that began with the answer, so all that was
-        shown before it is withdrawn (`is_unopened`). `_is_blank`: nothing but space is shown so
-        far. A mention has spaces, quotes or punctuation on both sides. A tag that begins a call,
-        and all that follows it, goes to `calls`."""
-        name = tag.lower()
-        closings = TAGS.get(name, ())
-        is_code = self._code.is_block and not self._is_blank
-        # A sentence that mentions the tag, or a word that ends like one.
-        is_in_word = tag[0].isalpha() and self._last.isalnum()
-        is_mention = is_in_word or _MENTION.match((self._last or "\n") + after) is not None
-        is_mark = name in _MARKS and not (is_code or is_mention)
-        # gpt-oss marks its final answer so: what came before it was a thought without a tag.
-        ends_thought = name in _FINAL and not (self._is_blank or self.has_thoughts)
-        if is_mark and not ends_thought:
-            return
-        if name in OPENINGS and not (is_code or is_mention):
-            self.calls = tag
-            return
-        # Only a tag like `<|think|>` begins a thought within a line; another one there is text.
-        is_special = tag.startswith("<|") and not is_mention
-        if closings and (self._code.is_line_blank or is_special) and not is_code:
-            # What was shown before is only blank space.
-            if self._is_blank:
-                self._parts.clear()
-            self._closing = re.compile("|".join(map(re.escape, closings)), re.IGNORECASE)
-            self._thought = [tag]
-        elif closings or is_code or self.has_thoughts or is_mention or name in OPENINGS:
-            self._show(tag)
-        else:
-            self._parts.clear()
-            self.is_unopened = self.has_thoughts = self._skips_space = self._is_blank = True
-            self._code = GrowingCode()
-
-    def _show(self, text: str) -> None:
-        """Add text to the answer that people see, and follow whether it ends inside code, where a
-        tag is text."""
-        if not text:
-            return
-        self._parts.append(text)
-        self._last = text[-1]
-        self._is_blank = self._is_blank and not text.strip()
-        self._code.add(text)
-
-
-def _find_tag_begin(text: str, start: int) -> int:
-    """Return the index at the end of the text from which on a tag may begin, whose rest is still to
-    come; the length of the text if none may."""
-    for match in _TAG_BEGIN.finditer(text, max(start, len(text) - _MAX_TAG_CHARACTERS)):
-        if text[match.start() :].lower() in _BEGINNINGS:
-            return match.start()
-    return len(text)
-
 
 CutReason = Literal["", "length", "filter"]
 MAX_ANSWER_CHARACTERS = 1_000_000
@@ -391,6 +93,10 @@ NO_ARGUMENTS = ("", "None", "undefined")
 """Words for no arguments that are no JSON."""
 _ARGUMENTS_DECODER = json.JSONDecoder(strict=False)
 """Takes line breaks in texts, which models write into code."""
+SOURCE_FIELDS = (
+    *("citations", "search_results", "annotations"),
+    *("web_search", "search_info", "context"),  # Zhipu; DashScope and Azure put them into an object
+)
 MAX_SOURCES, MAX_SOURCE_TITLE_CHARACTERS = 20, 200
 """Sources of one answer, and characters of the title of each."""
 MAX_CHECKED_CHARACTERS = 20 * MAX_ANSWER_CHARACTERS
@@ -567,7 +273,7 @@ class AnswerReader:
         for text in self.texts:
             # `calls` is the text from the first marked call on, which nobody is shown; "" if there
             # is none.
-            growing = _read_whole("".join(text.pieces))
+            growing = read_whole("".join(text.pieces))
             markup = growing.calls
             calls = (
                 read_written_calls(markup, self._tools) if markup else read_bare_calls(growing.text)
@@ -777,9 +483,10 @@ class AnswerReader:
     def add_sources(self, fields: Json) -> None:
         """Add the web addresses that a chunk, a message or a part names as its sources, outside its
         text. They are listed below the answer, each once, with the first title."""
-        # Zhipu names them `web_search`; DashScope and Azure put them into an object.
+        if fields.keys().isdisjoint(SOURCE_FIELDS):
+            return
         fields = {**fields, **read_object(fields.get("search_info") or fields.get("context"))}
-        for name in ("citations", "search_results", "annotations", "web_search"):
+        for name in SOURCE_FIELDS:
             for each in read_list(fields.get(name)):
                 source = read_object(each) or {"url": each}
                 source = read_object(source.get("url_citation")) or source
@@ -899,7 +606,9 @@ class AnswerReader:
             if isinstance(part, TextPart):
                 # All parts of a message become one text.
                 key = ("text", part.key[0])
-                texts[key] = texts.get(key, "") + remove_thoughts("".join(part.pieces))
+                text = remove_thoughts("".join(part.pieces))
+                # Some servers read a call and leave the beginning of its mark in the text.
+                texts[key] = texts.get(key, "") + (remove_cut_mark(text) if self.calls else text)
                 phase = self.phases.get(part.key[0])
                 raw = {"phase": phase} if phase else {}
                 if texts[key].strip():
@@ -952,6 +661,7 @@ def is_no_call(part: Part) -> bool:
     return find_objects(part.arguments) in ([], ["{}"])
 
 
+@lru_cache(maxsize=32)
 def classify_end(reason: str) -> AnswerEnd:
     """Return what a server's word for the end of an answer means: complete, cut at a limit,
     filtered, or failed. Without a word the answer counts as complete."""

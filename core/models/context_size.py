@@ -18,17 +18,12 @@ from typing import Any, Literal
 
 from core.base.errors import TooLong
 from core.base.i18n import format_number, say
-from core.base.openai import (
-    Json,
-    ModelServerClient,
-    ModelServerFault,
-    read_list,
-    read_object,
-    read_word,
-)
+from core.base.model_faults import ModelServerFault
+from core.base.openai import Json, ModelServerClient, read_list, read_object, read_word
+from core.base.tasks import cancel_all
 from core.base.text import compose_letters
 from core.domain.messages import CONTEXT_NAME, Item
-from core.domain.records import RoundRequest, ToolSpec
+from core.domain.model_rounds import RoundRequest, ToolSpec
 from core.models.model_input import (
     LEFT_OUT_NOTE,
     count_tokens,
@@ -248,9 +243,7 @@ class ContextSizes:
 
     async def close(self) -> None:
         """Cancel the requests for sizes that are under way."""
-        for task in self._questions.values():
-            task.cancel()
-        await asyncio.gather(*self._questions.values(), return_exceptions=True)
+        await cancel_all(self._questions.values())
 
     def scale(self, model: str) -> float:
         """Return the number of tokens that the server counts for one of Ponte's estimated tokens:
@@ -496,15 +489,17 @@ def fit_tools(ask: RoundRequest, items: Sequence[Item], most: int) -> RoundReque
 
     newest = next((item.text for item in reversed(items) if item.role == "user"), "").lower()
     # The patterns have each accent in one character with its letter; a text may have them apart.
-    newest = compose_letters(newest[:MAX_COMPARED_CHARACTERS])
+    newest = compose_letters(newest)
+    beginning = newest[:MAX_COMPARED_CHARACTERS]
 
     # The tools to keep come first in the order of this key.
-    def rank(tool: ToolSpec) -> tuple[int, bool, int]:
+    def rank(tool: ToolSpec) -> tuple[bool, int, bool, int]:
         # The words that people have for each part of the tool's name, in three languages.
-        parts = [NAME_WORDS.get(part, rf"{part}\w*") for part in tool.name.split("_")]
-        named = sum(re.search(rf"\b({part})\b", newest) is not None for part in parts)
+        parts = [NAME_WORDS.get(part, rf"{part}\w*") for part in tool.name.split("_") if part]
+        named = sum(re.search(rf"\b({part})\b", beginning) is not None for part in parts)
         shared = words & _words_of(tool.name, tool.description)
-        return -named, tool.name not in used, -len(shared)
+        is_called = any(_has_name(newest, name) for name in (tool.name, *tool.names))
+        return not is_called, -named, tool.name not in used, -len(shared)
 
     left_out = [tool.name for tool in tools]
     # The list of names must not take the room that the tools need. Counted in bytes, three to a
@@ -528,6 +523,12 @@ def _name_left_out(names: Sequence[str], most: int) -> str:
     if len(words) > most:
         words = words[:most].rpartition(", ")[0] + ", …"
     return SOME_TOOLS_LEFT_OUT.format(names=words)
+
+
+def _has_name(text: str, name: str) -> bool:
+    # A person may write "nocodb link". `text` is in lower case.
+    pattern = r"[\W_]+".join(re.findall(r"[^\W_]+", name.lower()))
+    return pattern != "" and re.search(rf"\b{pattern}(?!-?\w)", text) is not None
 
 
 def _words_of(*texts: str) -> set[str]:

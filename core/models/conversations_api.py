@@ -17,18 +17,19 @@ from typing import Literal
 import structlog
 
 from core.base.errors import PonteError
-from core.base.openai import Json, ModelServerFault, read_id, read_object
-from core.base.tasks import Backoff
+from core.base.model_faults import ModelServerFault
+from core.base.openai import Json, read_id, read_object
+from core.base.tasks import Backoff, cancel_all
 from core.domain.messages import Item
-from core.domain.records import (
+from core.domain.model_rounds import (
     ModelEvent,
-    Remote,
     RemoteStored,
     ResponseStarted,
     RoundRequest,
     TextWithdrawn,
 )
-from core.models.answer_reader import ModelAnswer, remove_thoughts
+from core.domain.records import Remote
+from core.models.answer_reader import ModelAnswer
 from core.models.model_input import (
     TOOL_FILES_NOTE,
     estimate_max_tokens,
@@ -39,11 +40,14 @@ from core.models.model_input import (
 )
 from core.models.model_server import (
     COMPACT_TOKENS,
+    NO_CONVERSATIONS,
     ModelServer,
+    NoEndpoint,
     has_unpaired_call,
     is_conversation_gone,
     is_locked,
     read_events,
+    refuses_conversations,
 )
 from core.models.own_history import (
     END_EVENTS,
@@ -56,6 +60,7 @@ from core.models.own_history import (
     has_other_speakers,
     read_response,
 )
+from core.models.thoughts import remove_thoughts
 
 log = structlog.get_logger("model")
 LOCK_BACKOFF = Backoff(1.0)
@@ -79,6 +84,8 @@ MAX_WAITING_EVENTS = 16
 """Events that may wait for their reader. Beyond that the stream is not read further."""
 MAX_RECOVERIES = 10
 """Times that one round recovers from faults before it fails."""
+MAX_GONE_CONVERSATIONS = 3
+"""Conversations of one round that the server may not know, among them spare ones."""
 UNKNOWN_POSITION = -1
 """`Thread.remote_upto` of a conversation whose end must be read before its next use."""
 
@@ -309,10 +316,8 @@ class OpenStreams:
     async def close(self) -> None:
         """Stop reading all answers, because this process ends. The ids of their responses are
         journalled, so the next process finds them."""
-        tasks = {stream.task for streams in self._open.values() for stream in streams}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, *self._late_reports, return_exceptions=True)
+        await cancel_all([s.task for streams in self._open.values() for s in streams])
+        await asyncio.gather(*self._late_reports, return_exceptions=True)
 
     def _remove(self, stream: BackgroundStream, conversation: str) -> None:
         streams = self._open[conversation]
@@ -351,9 +356,7 @@ class SpareConversations:
 
     async def close(self) -> None:
         """Stop creating empty conversations for threads that will begin later."""
-        if self._refill_task is not None:
-            self._refill_task.cancel()
-            await asyncio.gather(self._refill_task, return_exceptions=True)
+        await cancel_all([self._refill_task])
 
     async def _create_spares(self) -> None:
         """Create conversations ahead, so that a new thread need not wait for one. Each is recorded
@@ -464,8 +467,10 @@ class ConversationRound:
         # Without encrypted reasoning: the conversation on the server has it.
         plain = tuple(item for item in answer.items if item.kind != "opaque")
         answer = replace(answer, items=plain)
-        completed = self._server.complete_round(self._ask, body, self._response_id, answer, thread)
-        yield replace(completed, unseen_files=self._history.unseen_files)
+        unseen = self._history.unseen_files
+        yield self._server.complete_round(
+            self._ask, body, self._response_id, answer, unseen, thread
+        )
 
     async def _compare_with_transcript(self) -> None:
         """Read the end of the conversation on the server, and decide what to send.
@@ -626,6 +631,10 @@ class ConversationRound:
         without output, something in the request that the server refuses, and a fault that may
         pass. `_tries` counts the attempts against each, so that they end."""
         remote = self._thread.remote
+        is_gone = is_conversation_gone(fault, remote)
+        self._tries["gone"] += is_gone
+        if refuses_conversations(fault) or self._tries["gone"] > MAX_GONE_CONVERSATIONS:
+            raise NoEndpoint(NO_CONVERSATIONS)
         if is_locked(fault):
             # After `CONVERSATION_LOCK_SECONDS`, a new one is used.
             self._tries["locked"] += 1
@@ -635,9 +644,7 @@ class ConversationRound:
                 self._step = "anew"
             else:
                 await self._server.client.sleep(wait)
-        elif is_conversation_gone(fault, remote) or (
-            self._step == "looking" and fault.status == 404
-        ):
+        elif is_gone or (self._step == "looking" and fault.status == 404):
             self._step = "anew"
         elif has_unpaired_call(fault):
             self._tries["unpaired"] += 1

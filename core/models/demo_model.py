@@ -19,8 +19,9 @@ from typing import Literal
 from core.base.i18n import say
 from core.base.text import fold_to_letters
 from core.domain.messages import Item
+from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest, TextDelta
 from core.domain.ports import Model
-from core.domain.records import Health, ModelEvent, Remote, RoundCompleted, RoundRequest, TextDelta
+from core.domain.records import Health, Remote
 from core.models.demo_turn import (
     BRIDGE_TOOL,
     MAX_ROWS,

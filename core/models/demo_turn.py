@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from core.base.i18n import LOCALES, plural, say
-from core.base.text import clean_text, make_code_block, to_one_line, truncate_with_note
+from core.base.splitting import make_code_block
+from core.base.text import clean_text, to_one_line, truncate_with_note
 from core.domain.messages import CONTEXT_NAME, NOTE_NAME, Item
+from core.domain.model_rounds import RoundRequest
 from core.domain.ports import SAMPLE_TABLES_PHRASE
-from core.domain.records import ASK_IF_NONE_FITS, INTERRUPTED_TEXT, RoundRequest, text_for_person
+from core.domain.records import ASK_IF_NONE_FITS, INTERRUPTED_TEXT, text_for_person
 
 PYTHON_TOOL, QUERY_TOOL, BRIDGE_TOOL = "run_python", "nocodb_query", "nocodb_execute"
 MAX_ROWS = 20

@@ -33,20 +33,21 @@ from core.base.errors import (
     UnknownModel,
     WrongKey,
 )
-from core.base.http import ErrorTable, on
-from core.base.i18n import format_number
+from core.base.i18n import format_number, say
+from core.base.json_text import make_storable
+from core.base.model_faults import ModelServerFault
 from core.base.openai import (
     REQUEST_TIMEOUT_SECONDS,
     SIGN_OF_LIFE,
     Json,
     ModelServerClient,
-    ModelServerFault,
     seconds_before_retry,
 )
+from core.base.remote_errors import ErrorTable, on
 from core.base.tasks import Backoff, BoundedDict
-from core.base.text import make_storable
+from core.domain.model_rounds import RoundCompleted, RoundRequest, ToolSpec
 from core.domain.ports import ReadFile
-from core.domain.records import Remote, RoundCompleted, RoundRequest, Thread, ToolSpec
+from core.domain.records import Health, Remote, Thread
 from core.models.answer_reader import ModelAnswer
 from core.models.context_size import OUTPUT_LIMIT_REACHED, ContextSizes, read_models, told_limit
 from core.models.model_input import SHORT_CALL_ID, ModelInput, estimate_max_tokens, find_data_urls
@@ -69,17 +70,17 @@ LAST_EVENTS_SECONDS = 5.0
 """Seconds after which the stream of a complete answer is left if no further event comes."""
 MAX_ROUND_SECONDS = 1800.0
 """Seconds that one round may take, however much the model writes."""
-OPTIONAL_FIELDS = (
-    "context_management",
-    "include",
-    "prompt_cache_key",
-    "reasoning",
-    "reasoning_effort",
-    "safety_identifier",
-    "store",
-    "stream_options",
-    "truncation",
-)
+OPTIONAL_FIELDS = """\
+context_management
+include
+prompt_cache_key
+reasoning
+reasoning_effort
+safety_identifier
+store
+stream_options
+truncation
+""".splitlines()
 """Request fields that can be left out if the server refuses them."""
 MAX_BAD_CALLS = 2
 """Answers of one round with a tool call that the server could not read."""
@@ -87,22 +88,22 @@ LOADING_BACKOFF = Backoff(2.0, max_seconds=20.0)
 """Pauses while a server loads the model. A small model takes seconds, a large one minutes."""
 MAX_LOADING_ATTEMPTS = 6
 """Attempts of one round while a server loads the model: about a minute."""
-SCHEMA_KEYS = (
-    "strict",
-    "additionalProperties",
-    "$schema",
-    "default",
-    "examples",
-    "pattern",
-    "format",
-    "minimum",
-    "maximum",
-    "minLength",
-    "maxLength",
-    "minItems",
-    "maxItems",
-    "title",
-)
+SCHEMA_KEYS = """\
+strict
+additionalProperties
+$schema
+default
+examples
+pattern
+format
+minimum
+maximum
+minLength
+maxLength
+minItems
+maxItems
+title
+""".splitlines()
 """Keys of tool definitions that can be left out if the server refuses them."""
 OUTPUT_LIMIT_FIELDS = ("max_output_tokens", "max_completion_tokens", "max_tokens")
 """The names of an answer's limit: of the Responses API first, then both of Chat Completions."""
@@ -145,6 +146,10 @@ TOO_LONG_PATTERN = re.compile(
 )
 """How servers say that the input is too long, if they send no code."""
 
+VOICE_MODEL_NOT_LISTED = (
+    "The server doesn't list the model {name}, so voice messages may fail. Check "
+    "PONTE_TRANSCRIBE_MODEL."
+)
 NEAREST_MODEL = (
     "The model's server doesn't have the model `{model}`. Check the PONTE_MODEL setting. Did you "
     "mean `{nearest}`?"
@@ -155,6 +160,10 @@ REQUEST_REFUSED = (
 NO_API = (
     "The model's server responds, but has no OpenAI API at this URL. Check the OPENAI_BASE_URL "
     "setting, which usually ends in `/v1`."
+)
+NO_CONVERSATIONS = (
+    "The model's server doesn't let this account use stored conversations. Set PONTE_MODEL_API to "
+    "`responses`, or remove it."
 )
 REDIRECTED = (
     "The model's server redirects to another URL (HTTP {status}), and Ponte doesn't follow "
@@ -278,6 +287,13 @@ def is_conversation_gone(fault: ModelServerFault, conversation: str) -> bool:
     """
     named = fault.param.startswith("conversation") or conversation in fault.message
     return fault.status in (400, 404, 410) and named and not is_locked(fault)
+
+
+def refuses_conversations(fault: ModelServerFault) -> bool:
+    """Return whether the account may use no conversation, although it could create one
+    (openai/codex issue 106)."""
+    words = f"{fault.code} {fault.message}"
+    return re.search("(?i)zero.data.retention", words) is not None
 
 
 def has_unpaired_call(fault: ModelServerFault) -> bool:
@@ -411,6 +427,14 @@ def explain_fault(
     return unknown_model_error(options.model, models) if isinstance(error, UnknownModel) else error
 
 
+def judge_voice(voice: str, model: str, listed: Collection[str]) -> Health:
+    """Return the state of voice messages with the model `voice`. `listed` are the models that the
+    server lists; if the one that answers is not among them, the list says nothing."""
+    if model in listed and voice not in listed:
+        return Health("voice", "failing", say(VOICE_MODEL_NOT_LISTED, name=voice))
+    return Health("voice", "on", voice)
+
+
 def unknown_model_error(model: str, models: Sequence[str]) -> UnknownModel:
     """Return the error for a model that the server does not have. It names the most similar one in
     `models`."""
@@ -443,6 +467,7 @@ class ModelServer:
         # `input` remembers which kinds of input it takes, `sizes` how many tokens its models take.
         self.input = ModelInput(read, client.place.host, self.official)
         self.sizes = ContextSizes(client, options.model, options.context)
+        self.model_names: Sequence[str] = ()
         self.thinking_models: set[str] = set()
         """Models whose last answer began with a thought that no tag opened."""
         self.models_without_reasoning: set[str] = set()
@@ -639,7 +664,8 @@ class ModelServer:
     async def list_models(self) -> Sequence[str]:
         """Return the names of the models that the server lists. Raise ModelServerFault."""
         self.sizes.model_list = listed = await self.client.get("/models")
-        return [each["id"] for each in read_models(listed)]
+        self.model_names = [each["id"] for each in read_models(listed)]
+        return self.model_names
 
     def complete_round(
         self,
@@ -647,6 +673,7 @@ class ModelServer:
         body: Json,
         response: str,
         answer: ModelAnswer,
+        unseen_files: tuple[str, ...],
         thread: Thread | None = None,
     ) -> RoundCompleted:
         """Return the end of a round that was asked with `body`: the items of the answer, its cost,
@@ -692,7 +719,15 @@ class ModelServer:
         # llama.cpp calls a response completed that its limit cut.
         has_reached_limit = usage.output >= limit and not (usage.is_estimated or answer.has_calls)
         is_truncated = answer.cut_reason == "length" or has_reached_limit
-        return RoundCompleted(items, usage, thread, is_truncated=is_truncated, broken=broken)
+        return RoundCompleted(
+            items,
+            usage,
+            thread,
+            is_truncated=is_truncated,
+            broken=broken,
+            file_kinds=self.input.kinds,
+            unseen_files=unseen_files,
+        )
 
     def _adapt_output_limit(self, fault: ModelServerFault, body: Json) -> bool:
         """Send another limit of the answer's tokens from now on, if the server refused it: a lower

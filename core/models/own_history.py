@@ -16,20 +16,12 @@ import math
 from collections import Counter
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import replace
 
 from core.base.errors import TooLong
-from core.base.openai import (
-    END_EVENT,
-    Json,
-    ModelServerFault,
-    read_list,
-    read_object,
-    read_objects,
-    read_word,
-)
+from core.base.model_faults import ModelServerFault
+from core.base.openai import END_EVENT, Json, read_list, read_object, read_objects, read_word
 from core.domain.messages import Item, Usage
-from core.domain.records import ModelEvent, RoundRequest, TextWithdrawn
+from core.domain.model_rounds import ModelEvent, RoundRequest, TextWithdrawn
 from core.models.answer_reader import (
     CALL_PARTS,
     END_OF_STREAM,
@@ -99,8 +91,8 @@ class RoundHistory:
         """Ponte's own estimate of the request's tokens."""
         # Hashes of files that this round left out after a refusal.
         self._refused_files: set[int] = set()
-        self.unseen_files: tuple[str, ...] = ()
-        """The names of the message's files that do not fit into the request."""
+        self._shown_ids: set[str] = set()
+        """The ids of the files that fit into the request."""
 
     def choose(self, transcript: Sequence[Item]) -> Sequence[Item]:
         """Return the items to send, and set `request` (by `fit`) to the request with the tools that
@@ -126,7 +118,7 @@ class RoundHistory:
 
     def fit(self, items: Sequence[Item]) -> Sequence[Item]:
         """Return the items that fit into the model's context, and set `request` (the tools that
-        fit) and `unseen_files`. Raise TooLong if the last message does not fit."""
+        fit). Raise TooLong if the last message does not fit."""
         sizes = self._server.sizes
         # `scale` is the number of tokens that the server counts for one of Ponte's estimate. A
         # refusal lowers `_most_tokens` (the whole request) and `_most_items` (the items in it).
@@ -140,12 +132,15 @@ class RoundHistory:
             sizes.doubt_count(self.model)
             raise
         items = self._server.input.fit_files(items)
-        # Which files of the person's own message are not sent, to tell them.
-        shown = {file.id for item in items for file in item.files}
-        own = [item for item in self._full_request.input if item.kind == "message"]
-        files = [file for item in own for file in item.files]
-        self.unseen_files = tuple(file.name for file in files if file.id not in shown)
+        self._shown_ids = {file.id for item in items for file in item.files}
         return items
+
+    @property
+    def unseen_files(self) -> tuple[str, ...]:
+        """The names of the message's files that did not fit, or that the server refused."""
+        seen = self._shown_ids - self._server.input.refused_ids
+        own = [item for item in self._full_request.input if item.kind == "message"]
+        return tuple(file.name for item in own for file in item.files if file.id not in seen)
 
     @property
     def sent_tokens(self) -> int:
@@ -439,8 +434,7 @@ class OwnHistoryApi:
         else:
             server.thinking_models.discard(model)
         history.on_answer(answer.usage)
-        completed = server.complete_round(ask, body, reader.response, answer)
-        yield replace(completed, unseen_files=history.unseen_files)
+        yield server.complete_round(ask, body, reader.response, answer, history.unseen_files)
 
     async def _events(self, body: Json, reader: AnswerReader) -> AsyncGenerator[ModelEvent, None]:
         silence = self._server.silence_seconds(body)

@@ -15,28 +15,27 @@ import time
 from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 import structlog
 
 from core.base.errors import ModelDown, ModelError, NoKey, PonteError, UnknownModel
 from core.base.i18n import format_number, say
-from core.base.openai import ModelServerClient, ModelServerFault, read_id, read_objects
+from core.base.model_faults import ModelServerFault
+from core.base.openai import ModelServerClient, read_id, read_objects
+from core.base.tasks import cancel_all
 from core.domain.messages import Item, Person, Usage
-from core.domain.ports import Model, ReadFile
-from core.domain.records import (
-    DoctorFinding,
-    Health,
+from core.domain.model_rounds import (
     ModelEvent,
-    Remote,
     RemoteStored,
     RoundCompleted,
     RoundRequest,
     TextDelta,
-    Thread,
     ToolSpec,
 )
+from core.domain.ports import Model, ReadFile
+from core.domain.records import DoctorFinding, Health, Remote, Thread
 from core.models.context_size import TOOLS_CONTEXT_TOKENS, ContextSize, describe_size
 from core.models.conversations_api import ConversationsApi
 from core.models.model_server import (
@@ -45,6 +44,7 @@ from core.models.model_server import (
     ModelServer,
     NoEndpoint,
     RecordObjectToErase,
+    judge_voice,
     lacks_endpoint,
     unknown_model_error,
 )
@@ -385,8 +385,6 @@ class ServedModel(Model):
             try:
                 async with aclosing(self._levels[level].ask(ask)) as events:
                     async for event in events:
-                        if isinstance(event, RoundCompleted):
-                            event = replace(event, file_kinds=self._server.input.kinds)
                         yield event
                 self._trouble = None
                 return
@@ -403,6 +401,11 @@ class ServedModel(Model):
                     self._limits[name] = clock() + seconds, prices
                 self._record_trouble(error)
                 raise
+
+    async def check_voice(self, name: str) -> Health:
+        """Return the state of voice messages with the model `name` of the same server."""
+        await self.health()  # so that the server was asked
+        return judge_voice(name, self.name, self._server.model_names)
 
     async def health(self) -> Health:
         """Return the model's state. Waits at most a second, because readiness probes call it. The
@@ -450,9 +453,7 @@ class ServedModel(Model):
 
     async def close(self) -> None:
         """Stop all background work of the model, and close its client."""
-        if self._probing is not None:
-            self._probing.cancel()
-            await asyncio.gather(self._probing, return_exceptions=True)
+        await cancel_all([self._probing])
         await self._server.sizes.close()
         await self._conversations.close()
         await self._client.close()

@@ -14,64 +14,66 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from core.base.text import Fence, fence_after_line
+from core.base.splitting import Fence, fence_after_line
 
-OPENINGS = (
-    "<｜dsml｜",
-    "<|dsml|",
-    "<｜tool▁calls▁begin｜>",
-    "<｜tool▁call▁begin｜>",
-    "<｜tool▁calls｜>",
-    "<｜tool_calls_begin｜>",
-    "<｜tool_call_begin｜>",
-    "<｜tool_calls｜>",
-    "<｜tool calls begin｜>",
-    "<｜tool call begin｜>",
-    "<｜tool calls｜>",
-    "<|tool▁calls▁begin|>",
-    "<|tool▁call▁begin|>",
-    "<|tool▁calls|>",
-    "<|tool_calls_begin|>",
-    "<|tool_call_begin|>",
-    "<|tool_calls|>",
-    "<|tool calls begin|>",
-    "<|tool call begin|>",
-    "<|tool_calls_section_begin|>",
-    "<|tool_call_section_begin|>",
-    "<tool_call>",
-    "<tool_call name=",
-    "<tool_calls>",
-    "<function=",
-    "<function_calls>",
-    "<invoke name=",
-    "<antml:function_calls>",
-    "<antml:invoke name=",
-    "<steptml:invoke name=",
-    "<minimax:tool_call>",
-    "<minimax:invoke name=",
-    "<seed:tool_call>",
-    "[tool_calls]",
-    "<|python_tag|>",
-    "<|python_start|>",
-    "<start_function_call>",
-    "<|tool_call>",
-    "<|tool_call|>",
-    "<|tool_call_start|>",
-    "<toolcall>",
-    "<|start_action|>",
-    "functools[{",
-    "✿function✿",
-    "<|channel|>commentary to=",
-    "<|channel|>analysis to=",
-    "<|channel|>final to=",
-    "<|start|>assistant to=",
-    "<|start|>assistant<|channel|>commentary to=",
-    "<|start|>assistant<|channel|>analysis to=",
-    "<|start|>assistant<|channel|>final to=",
-    "assistantcommentary to=",
-    "assistantanalysis to=",
-    "commentary to=functions.",
-    "to=functions.",
+OPENINGS = tuple(
+    """\
+<｜dsml｜
+<|dsml|
+<｜tool▁calls▁begin｜>
+<｜tool▁call▁begin｜>
+<｜tool▁calls｜>
+<｜tool_calls_begin｜>
+<｜tool_call_begin｜>
+<｜tool_calls｜>
+<｜tool calls begin｜>
+<｜tool call begin｜>
+<｜tool calls｜>
+<|tool▁calls▁begin|>
+<|tool▁call▁begin|>
+<|tool▁calls|>
+<|tool_calls_begin|>
+<|tool_call_begin|>
+<|tool_calls|>
+<|tool calls begin|>
+<|tool call begin|>
+<|tool_calls_section_begin|>
+<|tool_call_section_begin|>
+<tool_call>
+<tool_call name=
+<tool_calls>
+<function=
+<function_calls>
+<invoke name=
+<antml:function_calls>
+<antml:invoke name=
+<steptml:invoke name=
+<minimax:tool_call>
+<minimax:invoke name=
+<seed:tool_call>
+[tool_calls]
+<|python_tag|>
+<|python_start|>
+<start_function_call>
+<|tool_call>
+<|tool_call|>
+<|tool_call_start|>
+<toolcall>
+<|start_action|>
+functools[{
+✿function✿
+<|channel|>commentary to=
+<|channel|>analysis to=
+<|channel|>final to=
+<|start|>assistant to=
+<|start|>assistant<|channel|>commentary to=
+<|start|>assistant<|channel|>analysis to=
+<|start|>assistant<|channel|>final to=
+assistantcommentary to=
+assistantanalysis to=
+commentary to=functions.
+to=functions.
+""".splitlines()
 )
 """What begins a call, in lower case: DeepSeek, Qwen, Llama and GLM, MiniMax, Kimi, Mistral, Gemma,
 Granite and Phi, LFM, Nemotron, Cohere, Seed, Step, gpt-oss."""

@@ -22,7 +22,7 @@ import structlog
 from core.base.errors import NotStored, PlatformBusy
 from core.base.tasks import BackgroundTasks, BoundedDict
 from core.domain.messages import Message, decode_json
-from core.domain.records import MemberKey, PlatformMember
+from core.domain.rights import MemberKey, PlatformMember
 from core.store.database import (
     Database,
     SqlConnection,
@@ -322,7 +322,6 @@ class MemberDirectory:
             del self._known[place]
 
     def _is_fresh(self, member: PlatformMember, max_age: float) -> bool:
-        """Return whether the data was confirmed within `max_age` seconds."""
         return self._clock() - member.confirmed_at <= max_age
 
     def _remember_all(

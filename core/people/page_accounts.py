@@ -423,7 +423,6 @@ class SqlPageAccounts(SqlStore):
 
 
 def _read_token(connection: SqlConnection, person: str) -> str:
-    """Return the hash of an account's token, "" if there is no such account."""
     return select_value(connection, "SELECT token FROM people WHERE person = ?", person) or ""
 
 

@@ -40,7 +40,7 @@ from dataclasses import dataclass, field, replace
 from core.base.errors import StatusUnknown
 from core.base.tasks import BoundedDict, run_together
 from core.domain.messages import Address, Person
-from core.domain.records import Verdict
+from core.domain.rights import Verdict
 from core.people import rules
 from core.people.rules import BASIC_RIGHTS, DECISION_RIGHTS, NO_RIGHTS, PlaceReading, Rule, RuleBook
 
@@ -220,9 +220,9 @@ class Rights:
         `names` of a table are its title and its id. A verdict that depends on unknown data is a
         denial with `is_unknown` set.
         """
-        needs_confirmed = find_max_age(self.person, right) == MAX_CONFIRMED_AGE_SECONDS
-        if self.confirmed is not None and needs_confirmed:
-            return self.confirmed.may(right, *names)
+        confirmed, max_age = self.confirmed, MAX_CONFIRMED_AGE_SECONDS
+        if confirmed is not None and find_max_age(self.person, right) == max_age:
+            return confirmed.may(right, *names)
         decision = self.decide(right, *names)
         verdict = decision.verdict
         if not decision.is_certain:
@@ -232,7 +232,7 @@ class Rights:
     def decide(self, right: str, *names: str) -> _Decision:
         """Return the decision on a right by the data that is known, with what unknown data could
         change. It is cached until a reload changes the rules of ponte.toml."""
-        if (book := self.policy.read_rules()) != self._book:
+        if (book := self.policy.read_rules()) is not self._book:
             self._use_rules(book)
         decision = self._decisions.get((right, names))
         if decision is None:
@@ -289,7 +289,7 @@ class Rights:
         """True if the known data decides every right that a turn can use, so that the platform need
         not be asked. Commands of admins use `administer`. A decision on a change looks up rights of
         its own, so `approve` does not count here."""
-        if (book := self.policy.read_rules()) != self._book:
+        if (book := self.policy.read_rules()) is not self._book:
             self._use_rules(book)  # also sets `_is_complete` to None
         if self._is_complete is None:
             # Either the person's groups and guest status are known, or no rule of ponte.toml needs

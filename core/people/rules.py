@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
-from core.base.errors import BadInput
+from core.base.errors import WrongUsage
 from core.base.i18n import say
 from core.base.text import fold_case
 from core.domain.messages import Address
-from core.domain.records import Action, Verdict
+from core.domain.rights import Action, Verdict
 
 EVERYBODY_NAME = "*"
 """The name that matches every person. `everybody` has the same meaning."""
@@ -212,11 +212,11 @@ def is_right(text: str) -> bool:
 
 
 def check_right_name(text: str) -> None:
-    """Raise BadInput if a name follows a right that cannot be limited to one thing, as in
+    """Raise WrongUsage if a name follows a right that cannot be limited to one thing, as in
     `code:Orders`."""
     kind, colon, _ = text.partition(":")
     if colon and kind in RIGHT_KINDS and kind not in _NAMEABLE_RIGHTS:
-        raise BadInput(_NO_NAME, right=text[:80], kind=kind)
+        raise WrongUsage(_NO_NAME, right=text[:80], kind=kind)
 
 
 def place_names(address: Address) -> tuple[str, ...]:

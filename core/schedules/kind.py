@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from core.base.i18n import say
-from core.base.markdown import quote_inert
+from core.base.trust import quote_inert
 from core.changes.kinds import TEXT_KEY, Kind
 from core.domain.changes import Change, Draft, FormField
 from core.domain.messages import ReplyTo, decode_json
@@ -41,6 +40,7 @@ class ScheduleChange(Kind):
     that nobody attends cannot propose it (`needs_attended_turn`).
     """
 
+    has_rows = False
     can_be_undone = True
     is_personal = True
     needs_attended_turn = True
@@ -97,10 +97,6 @@ class ScheduleChange(Kind):
                 )
             )
         return f"{quote_inert(draft.text)}\n\n" + "\n".join(lines)
-
-    def build_rows(self, change: Change) -> tuple[dict[str, Any], ...]:
-        """Return no rows for the card: its text says all."""
-        return ()
 
     def form_fields(self, change: Change) -> Sequence[FormField]:
         """Return the fields of the card's form, in which people can edit the proposed schedule: the

@@ -28,8 +28,8 @@ from core.base.errors import (
     ToolError,
 )
 from core.base.i18n import plural, say
-from core.base.markdown import find_addresses
 from core.base.tasks import BackgroundTasks, Backoff, retry
+from core.base.trust import find_addresses
 from core.base.value_formats import parse_typed_moment
 from core.changes.approval import Approval
 from core.changes.kinds import TEXT_KEY, Batch, Changer

@@ -7,7 +7,7 @@ from typing import Literal
 
 from core.base.errors import BadInput, NotAllowed, NotFound, StatusUnknown, ToolError
 from core.base.i18n import LANGUAGE, find_zone, use_locale
-from core.base.markdown import find_addresses
+from core.base.trust import find_addresses
 from core.changes.service import Proposals
 from core.domain.changes import Draft, RowWrite
 from core.domain.messages import ReplyTo, decode_json, encode_json

@@ -11,8 +11,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, time
 
 from core.base.i18n import babel_locale, format_date, plural, say, write_first_day
-from core.base.markdown import escape_markdown, quote_inert
+from core.base.markdown import escape_markdown
 from core.base.text import to_one_line
+from core.base.trust import quote_inert
 from core.domain.messages import Address
 from core.schedules.schedule import (
     MONTHS,

@@ -25,7 +25,7 @@ import structlog
 
 from core.base.errors import NotStored, Unstorable
 from core.base.i18n import say
-from core.base.text import make_storable
+from core.base.json_text import make_storable
 from core.domain.messages import ONE_REQUEST_PREFIX
 from core.domain.records import ConversationArea, Health
 from core.store import schema as snapshot

@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import structlog
 
 from core.base.errors import NotStored, SettingsError, Unstorable
+from core.base.json_text import in_whole_characters
 from core.base.tasks import retry_blocking
-from core.base.text import in_whole_characters
 from core.store.database import SqlConnection, SqlRow
 from core.store.schema import LOCK_KEY, DifferentSharedSchema, Schema
 from core.store.tables import TableDeclaration

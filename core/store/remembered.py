@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 
 from core.base.errors import NotStored
+from core.base.tasks import cancel_all
 from core.store.database import Database, SqlConnection, select_value
 
 log = structlog.get_logger("adapter_state")
@@ -89,8 +90,7 @@ class RememberedState:
     async def close(self) -> None:
         """Write pending changes and stop writing."""
         if self._writer is not None:
-            self._writer.cancel()
-            await asyncio.gather(self._writer, return_exceptions=True)
+            await cancel_all([self._writer])
             await self.flush()
 
     async def _write_soon(self) -> None:

@@ -15,7 +15,6 @@ import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import Any
 
 import structlog
 
@@ -29,9 +28,10 @@ from core.base.errors import (
     WriteUnsure,
 )
 from core.base.i18n import say
-from core.base.markdown import escape_markdown, quote_inert
+from core.base.markdown import escape_markdown
 from core.base.tasks import retry
 from core.base.text import clean_text, clip_line, fold_case, to_one_line
+from core.base.trust import quote_inert
 from core.changes.kinds import TEXT_KEY, Batch, Changer, Kind
 from core.domain.changes import Change, Draft, FormField, RowCheck, RowWrite
 from core.domain.messages import (
@@ -217,7 +217,6 @@ class _PostBatch:
             raise ToolError(_UNREAD) from error
 
     def _read(self, row: RowWrite) -> tuple[ReplyTo, str]:
-        """Return the destination of the row's post, and its text as the platform posts it."""
         to = decode_json(ReplyTo, row.applier_data)
         # There is one part: `MAX_POST_CHARACTERS` is below the lengths at which platforms split.
         return to, self._messenger.surface(to).split(str((row.after or {})["text"]))[0]
@@ -387,6 +386,7 @@ class PlacePost(Kind):
     title = "Post to {title}"
     outcomes = _OUTCOMES
     no_undo = NO_UNDO
+    has_rows = False
 
     def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
         """Return the rights that the asker needs: to propose, and to post in this place."""
@@ -395,10 +395,6 @@ class PlacePost(Kind):
     def describe(self, change: Change) -> str:
         """Return the text of the card: the whole post, because people approve it."""
         return str((change.steps[0].write.after or {}).get("text", ""))
-
-    def build_rows(self, change: Change) -> tuple[dict[str, Any], ...]:
-        """Return no rows: the text of the card is the whole post."""
-        return ()
 
     def form_fields(self, change: Change) -> Sequence[FormField]:
         """Return the form with which a proposed post can be changed: one field with the text as it

@@ -1,8 +1,7 @@
 """The earlier messages of the place where somebody asks, as for "what did I miss here?".
 
-They are read at that moment, and no part of Ponte stores them besides the tool's result. A line of
-Ponte's own under the answer says how many were read, because a model also sums up what it has not
-read.
+They are read at that moment, and only the tool's result has them, for a day. A line of Ponte's own
+under the answer says how many were read, because a model also sums up what it has not read.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from types import MappingProxyType
 from core.base.errors import PonteError, ToolError
 from core.base.i18n import find_zone, format_moment, plural
 from core.base.text import choose_newest, clip_line, truncate
-from core.domain.messages import Message, PlaceMessage
+from core.domain.messages import Message, PlaceMessage, Reading
 from core.domain.ports import Messenger
 from core.domain.records import Outcome, ToolContext
 from core.tools.tool import (
@@ -127,7 +126,12 @@ class PlaceReadingSource(FixedToolSource):
         when = format_moment(begin)
         what = plural(*(_READ_NEWEST if is_cut else _READ), len(lines), when=when)
         result = {"what": what, "note": _NOTE, "messages": lines}
-        return Outcome("ok", compact_json(result), sources=(what,))
+        return Outcome(
+            "ok",
+            compact_json(result),
+            sources=(what,),
+            reading=Reading(ctx.asker.name, len(lines), ctx.address),
+        )
 
 
 def _refuse(sentence: str) -> Outcome:

@@ -24,7 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from core.base.errors import SettingsError, StatusUnknown, ToolError
 from core.base.i18n import say
-from core.base.text import (
+from core.base.json_text import (
     check_json,
     in_whole_characters,
     make_storable,
@@ -32,18 +32,10 @@ from core.base.text import (
     parse_json,
 )
 from core.domain.messages import Message, Usage
+from core.domain.model_rounds import ToolSpec
 from core.domain.ports import Tool, ToolSource
-from core.domain.records import (
-    RIGHT_OF_EFFECT,
-    Action,
-    Effect,
-    Health,
-    Outcome,
-    PlaceRights,
-    ToolContext,
-    ToolSpec,
-    Viewer,
-)
+from core.domain.records import Health, Outcome, ToolContext
+from core.domain.rights import RIGHT_OF_EFFECT, Action, Effect, PlaceRights, Viewer
 from core.money.usage import PaidRun
 
 TABLE_TOOLS_PREFIX = "nocodb_"

@@ -7,13 +7,17 @@ The model's own words are left out there, because they could talk a person into 
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from core.base.i18n import say
-from core.base.markdown import escape_markdown, make_inert
-from core.base.text import clip_line, make_code_block, parse_json, truncate
+from core.base.json_text import parse_json
+from core.base.markdown import escape_markdown
+from core.base.splitting import make_code_block
+from core.base.text import clip_line, truncate
+from core.base.trust import make_inert
 from core.domain.messages import Item
 from core.domain.ports import Tool
 from core.domain.records import Outcome
@@ -56,11 +60,6 @@ class MadeCall:
         return self.has_failed and self.outcome.status == "error"
 
     @property
-    def proposes(self) -> bool:
-        """True if a person would have decided on what the call does."""
-        return bool(self.tool and self.tool.only_proposes(self.item.arguments))
-
-    @property
     def needs_model(self) -> bool:
         """True for a text that a model must word for people: messages, lists of schedules,
         descriptions of tables, files for the model. Code prints what the model wrote."""
@@ -87,9 +86,9 @@ class MadeCall:
         others is of the model's code, or for the model."""
         data, cause = self.outcome.data, clip_line(self.outcome.problem, MAX_CAUSE_CHARACTERS)
         subject = data.caption if isinstance(data, RowsResult) else ""
-        subject = subject or read_text_argument(self.item.arguments, "table")
+        subject = clip_line(subject or read_text_argument(self.item.arguments, "table"))
         cause, subject = (
-            escape_markdown(make_inert(part)) for part in (cause.rstrip("."), clip_line(subject))
+            escape_markdown(make_inert(part)) for part in (cause.rstrip("."), subject)
         )
         if not subject and self.tool:
             subject = f"_{say(self.tool.progress_text)}_"
@@ -103,11 +102,11 @@ def can_be_repaired(calls: Sequence[MadeCall]) -> bool:
     )
 
 
-def is_repeated(call: MadeCall, calls: Sequence[MadeCall]) -> bool:
-    """Return whether a call of the round for repairs repeats one that happened, or may have."""
-    return call.round == 1 and any(
-        each.round == 0 and each.wish == call.wish and not each.is_repairable for each in calls
-    )
+def is_repeated(id: str, calls: Sequence[MadeCall]) -> bool:
+    """Return whether the call `id` is of the round for repairs and repeats one that happened, or
+    may have."""
+    wishes = [call.wish for call in calls if call.round == 0 and not call.is_repairable]
+    return any(c.round == 1 and c.item.call_id == id and c.wish in wishes for c in calls)
 
 
 def describe_calls(calls: Sequence[MadeCall]) -> Sequence[str]:
@@ -127,7 +126,7 @@ def describe_calls(calls: Sequence[MadeCall]) -> Sequence[str]:
             )
         paragraphs += call.outcome.sources
     failed = _list_failed(newest)
-    if changes := [call for call in failed if call.proposes]:
+    if changes := [c for c in failed if c.tool and c.tool.only_proposes(c.item.arguments)]:
         count = len(changes) + sum(call.outcome.status == "proposed" for call in calls)
         why = _name_calls(changes)
         paragraphs.append(say(_CHANGES_FAILED, failed=len(changes), count=count, why=why))
@@ -160,11 +159,12 @@ def _has_wanted_result(call: MadeCall, calls: Sequence[MadeCall]) -> bool:
 def _list_failed(calls: Sequence[MadeCall]) -> Sequence[MadeCall]:
     """Return the calls that still fail. A call of a later round takes the place of a failed one of
     its tool, those with errors first: what may have happened is told."""
-    failed = [call for call in calls if call.has_failed]
-
-    def is_replaced(call: MadeCall) -> bool:
-        of_tool = [c for c in calls if c.item.name == call.item.name]
-        beside = [c for c in failed if c in of_tool and c.round == call.round]
-        return beside.index(call) < sum(c.round > call.round for c in of_tool)
-
-    return [call for call in failed if not is_replaced(call)]
+    failed = defaultdict[tuple[str, int], list[MadeCall]](list)
+    for call in calls:
+        if call.has_failed:
+            failed[call.item.name, call.round].append(call)
+    still_failed = list[MadeCall]()
+    for (name, round), group in failed.items():
+        later_count = sum(c.item.name == name and c.round > round for c in calls)
+        still_failed += group[later_count:]
+    return still_failed

@@ -36,7 +36,8 @@ from core.commands.quick_commands import check_inputs, render_result
 from core.domain.changes import MAX_REASON_CHARACTERS, ApprovalNotice, Change, DecisionRequest
 from core.domain.messages import Address, Answer, ChangeAction, Person, Progress, Usage
 from core.domain.ports import StatusBoard
-from core.domain.records import Action, Outcome, PlaceRights, ToolCall, Turn, UsageTotal
+from core.domain.records import Outcome, ToolCall, Turn, UsageTotal
+from core.domain.rights import Action, PlaceRights
 from core.journal.journal import Journal
 from core.money.allowances import describe_estimates, describe_usage_notes
 from core.money.usage import PaidRun
@@ -46,8 +47,10 @@ from core.people.policy import Policy
 from core.people.rules import place_names
 from core.tools.code.source import RUN_PYTHON_TOOL, RUNNING_PYTHON, format_for_person
 from core.tools.tool import compact_json
-from core.turn.context import LEFT_OUT, Assistant, Show, TurnFiles, has_tables
+from core.turn.context import LEFT_OUT, Show, TurnFiles
 from core.turn.explanations import describe_parts, explain_right
+from core.turn.preface import has_tables
+from core.turn.preparation import Assistant
 from core.turn.run import until_stored
 from core.turn.suggestions import find_starting_points
 from core.turn.upkeep import Upkeep
@@ -618,7 +621,6 @@ class CommandService:
         return await self._runs.add_result(turn, answer, result, change.draft.title)
 
     async def _is_admin(self, turn: Turn) -> bool:
-        """Return whether the author has the right `administer` at this place."""
         message = turn.message
         policy = self.people.policy
         return (await policy.may(message.author, message.address, "administer")).allowed
@@ -682,7 +684,6 @@ async def _run_and_audit(
 
 
 def _describe_spending(spent: UsageTotal) -> str:
-    """Return turns, tokens and, if known, the cost, as text."""
     words = [plural("{count} message", "{count} messages", spent.turns)]
     words.append(plural("{count} token", "{count} tokens", spent.usage.input + spent.usage.output))
     cost = spent.usage.cost
@@ -690,5 +691,4 @@ def _describe_spending(spent: UsageTotal) -> str:
 
 
 def _describe_rights(rights: PlaceRights) -> list[str]:
-    """Return a line for each right, with a sign that says whether the person has it here."""
     return [f"{'✅' if rights.may(right).allowed else '🚫'} {say(words)}" for right, words in _MAY]

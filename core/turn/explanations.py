@@ -13,10 +13,11 @@ from core.base.i18n import say
 from core.changes.cards import describe_revision
 from core.changes.service import ChangeService
 from core.changes.standing import may_see, require
-from core.domain.records import RIGHT_OF_EFFECT, Health, Turn
+from core.domain.records import Health, Turn
+from core.domain.rights import RIGHT_OF_EFFECT
 from core.people.policy import find_max_age
 from core.people.rules import check_right_name, explain_denial, explain_verdict, is_right
-from core.turn.context import Assistant
+from core.turn.preparation import Assistant
 
 _NOTHING = (
     "Not found. Specify the ID of a change, the name of a tool, or a permission such as `read`, "

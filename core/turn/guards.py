@@ -14,7 +14,8 @@ from core.base.i18n import say, use_locale
 from core.chat.people import People
 from core.domain.messages import Item
 from core.domain.ports import Tool
-from core.domain.records import RIGHT_OF_EFFECT, Effect, Outcome, ToolCall
+from core.domain.records import Outcome, ToolCall
+from core.domain.rights import RIGHT_OF_EFFECT, Effect
 from core.observability import metrics
 from core.tools.tool import outcome_of_error, price_of_call
 from core.turn.run import TurnRun

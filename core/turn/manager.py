@@ -56,8 +56,9 @@ from core.domain.records import CRASHED_REASON, FINAL_STATES, Thread, TurnState
 from core.journal.threads import store_record
 from core.observability import metrics, tracing
 from core.turn.commands import CommandService
-from core.turn.context import LEFT_OUT, Assistant, Preparation, Requeued
+from core.turn.context import LEFT_OUT
 from core.turn.origins import PEOPLE, Origin, RunSkipped
+from core.turn.preparation import Assistant, Preparation, Requeued
 from core.turn.rounds import Rounds
 from core.turn.run import TurnConfigs, TurnRun, claim_notices, until_stored
 from core.turn.titles import TitleMaker
@@ -253,17 +254,14 @@ class ConversationManager:
                 error = Restored() if is_back else Undeliverable(reason=undelivered)
                 answer = replace(answer, text=f"_{error.words()}_\n\n{answer.text}")
             # Links that could carry data of the thread to an outsider are made harmless.
-            answer = await self._preparation.disarm_and_split(
-                run, answer, run.rounds.transcript.answer_provenance if run.rounds else None
-            )
+            provenance = run.rounds.transcript.answer_provenance if run.rounds else None
+            answer = await self._preparation.disarm_and_split(run, answer, provenance)
             return await self._store_answer(run, answer)
         except BaseException:
             await self._store_last_round(run)
             raise
 
     async def _give_up(self, run: ManagedRun) -> Answer:
-        """Store an apology as the answer and return it, because several attempts at the turn failed
-        with unexpected errors."""
         log.error("gave up a turn that failed again and again")
         return await self._store_answer(run, _plain_apology(PonteError(turn=run.turn.id)))
 
@@ -482,8 +480,6 @@ class ConversationManager:
                 await self._journal.record_round(run.turn, last)
 
     async def _put_back(self, run: ManagedRun) -> None:
-        """Return the turn to the queue for another process, once nothing more is posted by this
-        one."""
         await run.reply.settle_posts()
         await self._journal.put_back(run.turn)
 
@@ -528,7 +524,6 @@ class ConversationManager:
         await run.reply.correct_late_posts(answer, stands.posts if stands else ())
 
     async def _withdraw_posts(self, run: ManagedRun) -> None:
-        """Replace the posts of this turn, because its conversation was forgotten while it ran."""
         words = say("_Stopped: this conversation was deleted._")
         try:
             await run.reply.finish(Answer(words, status="stopped", parts=(words,)))
@@ -537,7 +532,6 @@ class ConversationManager:
 
 
 def _plain_apology(error: PonteError) -> Answer:
-    """Return an answer of one post that contains only the error's translated sentence, so that
-    preparing or storing it cannot fail."""
+    # Nothing is left to prepare, so that neither that nor storing it can fail.
     words = error.words()
     return Answer(words, status="failed", code=error.code, parts=(words,))

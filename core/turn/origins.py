@@ -22,7 +22,8 @@ from core.commands import grammar
 from core.commands.grammar import TypedCommand
 from core.domain.messages import Answer, Message, Progress
 from core.domain.ports import Tool
-from core.domain.records import PlaceRights, Turn
+from core.domain.records import Turn
+from core.domain.rights import PlaceRights
 from core.people.policy import Policy
 
 PauseReason = Literal["", "person", "rights", "failures", "restored"]

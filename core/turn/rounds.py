@@ -31,32 +31,34 @@ from core.base.errors import (
     TooManyRounds,
     Unstorable,
 )
+from core.base.growing_markdown import GrowingMarkdown
 from core.base.i18n import say
 from core.base.tasks import run_together
+from core.base.trust import Trust
 from core.changes.cards import describe_proposals
 from core.changes.service import ChangeService, Proposals
-from core.chat.incoming import FILES_NOT_FIT, describe_unread_kinds
+from core.chat.file_downloads import FILES_NOT_FIT, describe_unread_kinds
 from core.chat.people import People
 from core.domain.changes import Draft
 from core.domain.messages import Answer, Card, File, Item, Progress, file_kind
-from core.domain.ports import NO_STEP, Tool
-from core.domain.records import (
-    INTERRUPTED_TEXT,
-    RIGHT_OF_EFFECT,
-    Effect,
-    Outcome,
-    Remote,
+from core.domain.model_rounds import (
     RemoteStored,
     ResponseStarted,
     RoundCompleted,
-    RoundOutput,
     RoundRequest,
     TextDelta,
     TextWithdrawn,
+)
+from core.domain.ports import NO_STEP, Tool
+from core.domain.records import (
+    INTERRUPTED_TEXT,
+    Outcome,
+    Remote,
+    RoundOutput,
     ToolCall,
     ToolContext,
-    Viewer,
 )
+from core.domain.rights import RIGHT_OF_EFFECT, Effect, Viewer
 from core.domain.rows import Chart, Placed, RowsResult, place_results
 from core.observability import metrics, tracing
 from core.people.audit import audit_step
@@ -68,8 +70,9 @@ from core.turn.beside_cards import (
     describe_calls,
     is_repeated,
 )
-from core.turn.context import Assistant, ModelBriefing, ToolContexts
+from core.turn.context import ToolContexts
 from core.turn.guards import COSTLY_EFFECTS, Guards
+from core.turn.preparation import Assistant, ModelBriefing
 from core.turn.run import TurnRun, until_stored
 from core.voice import quote_spoken
 
@@ -206,7 +209,7 @@ class Rounds:
                 used_up and f"_{used_up}_",
                 describe_proposals(len(waiting)),
             ]
-            words, placed = place_results("\n\n".join(filter(None, notes)), transcript.placeable())
+            words, placed = place_results("\n\n".join(filter(None, notes)), transcript.placeable)
             return Answer(words, cards=cards, files=files, placed=placed)
         end = self._ends[-1] if self._ends else None
         # `_over`: the error of the allowance that ended the answer. `broken`: the model's error in
@@ -223,7 +226,7 @@ class Rounds:
         # A cut text can end within a line that names a table.
         ends_open = bool(cut) and not written_text.endswith("]")
         # Lines such as `[table: r1]` become the rows and charts that tools returned.
-        own_text, placed = place_results(written_text, transcript.placeable(), ends_open)
+        own_text, placed = place_results(written_text, transcript.placeable, ends_open)
         # Notes alone are no answer: the caller then says that the model returned none. `used_up` is
         # the exception, because it tells the person why there is no text.
         whole_text = "\n\n".join([own_text, *notes]) if own_text or used_up else ""
@@ -501,8 +504,6 @@ class ToolCalls:
         return self._build_call(item)
 
     def _build_call(self, item: Item) -> ToolCall:
-        """Return the call of an item of the transcript, with its effect, and with the handle of its
-        run in another system if an earlier attempt recorded one."""
         tool, earlier_call = self.guards.tools.get(item.name), self._earlier_calls.get(item.call_id)
         effect = tool.effect_of(item.arguments) if tool else "read"
         handle = earlier_call.handle if earlier_call else ""
@@ -598,8 +599,7 @@ class ToolCalls:
         """Run the call unless a guard stops it. Return its outcome with the cost of the run, if it
         was begun. `_codes` is read here: `_run_tool` stores in it the error code of a call that
         failed, by the call's id."""
-        made = self.list_made() if self._transcript.waiting_proposals() else ()
-        if any(each.item.call_id == call.call_id and is_repeated(each, made) for each in made):
+        if self._transcript.waiting_proposals() and is_repeated(call.call_id, self.list_made()):
             return outcome_of_error(RAN_BEFORE)
         if refusal := await self.guards.stop(call):
             return refusal
@@ -730,7 +730,7 @@ class TurnTranscript:
         self.opening = quote_spoken(" ".join(filter(None, (i.spoken for i in self.items))))
         """What was understood of voice messages, which stands before the model's text."""
         self._reply = run.reply
-        self._growing, self._cleaning = markdown.GrowingMarkdown(), text.GrowingText()
+        self._growing, self._cleaning = GrowingMarkdown(), text.GrowingText()
 
     @property
     def text(self) -> str:
@@ -775,7 +775,7 @@ class TurnTranscript:
         return {id: each.data for id, each in self.results().items() if each.data}
 
     @property
-    def provenance(self) -> tuple[bool, markdown.Trust]:
+    def provenance(self) -> tuple[bool, Trust]:
         """A pair: whether the thread now contains text from outside, and which links are allowed in
         that case. Every output of a tool counts as text from outside, and so does an answer that
         names sources. The addresses that the model's server itself names as sources are allowed:
@@ -784,7 +784,9 @@ class TurnTranscript:
         has_outputs = any(item.kind == "output" for item in self.items)
         outside = self.briefing.has_outside_text or has_outputs or bool(sources)
         trust = self.briefing.trust
-        return outside, replace(trust, written=trust.written.union(sources))
+        if sources:
+            trust = replace(trust, written=trust.written.union(sources))
+        return outside, trust
 
     def source_lines(self) -> list[str]:
         """Return the lines under the answer that name the sources of its rows and figures, each
@@ -792,7 +794,7 @@ class TurnTranscript:
         return list(dict.fromkeys(line for one in self.outcomes_in_order() for line in one.sources))
 
     @property
-    def answer_provenance(self) -> tuple[bool, markdown.Trust]:
+    def answer_provenance(self) -> tuple[bool, Trust]:
         """`provenance` for the whole answer: the links in its source lines work, too, because
         Ponte's code wrote them. Each source line ends in its link."""
         matches = (_OWN_LINK.search(line) for line in self.source_lines())
@@ -829,7 +831,7 @@ class TurnTranscript:
         # Ponte's sentence replaces the model's words beside a card, in a post that has them too.
         if words and (waiting := self.waiting_proposals()):
             words = describe_proposals(len(waiting))
-        return place_results(words, self.placeable(), is_growing=True)
+        return place_results(words, self.placeable, is_growing=True)
 
     async def show(self, doing: str = "") -> None:
         """Show the answer's text so far in the chat, with disabled links if the thread contains

@@ -21,7 +21,8 @@ from core.commands import grammar
 from core.commands.grammar import TypedCommand
 from core.domain.messages import ONE_REQUEST_PREFIX, Address, Message, Usage
 from core.domain.ports import Reply, Tool
-from core.domain.records import ConversationArea, PlaceRights, Turn
+from core.domain.records import ConversationArea, Turn
+from core.domain.rights import PlaceRights
 from core.money.allowances import (
     ADMIN_NOTICE,
     PERSON_NOTICE,

@@ -14,7 +14,8 @@ from core.base.text import to_one_line
 from core.commands.grammar import localize_command
 from core.domain.messages import Address, Person
 from core.domain.ports import StatusBoard
-from core.domain.records import Health, Viewer
+from core.domain.records import Health
+from core.domain.rights import Viewer
 from core.people.policy import Policy
 
 MAX_SUGGESTIONS = 3

@@ -17,8 +17,9 @@ import structlog
 from core.base.errors import PonteError
 from core.base.text import clean_text, to_one_line, truncate
 from core.domain.messages import Answer, Item, Usage
+from core.domain.model_rounds import RoundCompleted, RoundRequest
 from core.domain.ports import Model
-from core.domain.records import RoundCompleted, RoundRequest, Thread, Turn
+from core.domain.records import Thread, Turn
 from core.journal.journal import Journal
 from core.money.allowances import Grant
 from core.money.budget import Budget

@@ -20,9 +20,10 @@ from core.domain.messages import Address, Person
 from core.domain.ports import NO_STEP
 from core.domain.records import ForgetResult
 from core.journal.jobs import Peers
+from core.journal.threads import erase_readings
 from core.people.audit import audit_step
 from core.store.database import Database
-from core.turn.context import Assistant
+from core.turn.preparation import Assistant
 from core.turn.run import TurnConfigs
 
 log = structlog.get_logger("upkeep")
@@ -110,7 +111,7 @@ class Upkeep:
         for duty in (
             self._settle_reservations,
             self._forget_all_idle,
-            self._drop_undo_images,
+            self._erase_old_texts,
             self._sweep_files,
             self._purge_logs_and_people,
             self.erase,
@@ -143,24 +144,22 @@ class Upkeep:
             await self.changes.ledger.purge(since, area)
 
     async def _settle_reservations(self) -> None:
-        """Settle reservations that a crash left: those of turns that are over count with their
-        upper bounds."""
         if settled := await self.people.budget.settle_ended_turns():
             log.info("settled open reservations at their maximum", count=settled)
 
-    async def _drop_undo_images(self) -> None:
-        """Erase the rows that were stored to undo changes, once a change is too old to be
-        undone."""
+    async def _erase_old_texts(self) -> None:
+        """Erase what was read of other people's messages before it is a day old, and the rows that
+        were stored to undo changes, once a change is too old to be undone."""
+        before = time.time() - DAY_SECONDS + ROUND_INTERVAL_SECONDS
+        while await self.database.write(lambda c: erase_readings(c, before)):
+            pass
         await self.changes.ledger.erase_old_rows(time.time() - UNDO_LIFETIME_SECONDS)
 
     async def _sweep_files(self) -> None:
-        """Remove files of messages that were never accepted, and old copies of the database from
-        before an upgrade."""
         await self.conversations.files.sweep(time.time() - ORPHAN_AGE_SECONDS)
         await self.database.remove_old_copies()
 
     async def _purge_logs_and_people(self) -> None:
-        """Remove old rows of people, and audit lines that are old or too many."""
         await self.people.directory.purge(time.time() - DIRECTORY_DAYS * DAY_SECONDS)
         days = self.config.retention.audit
         before = (datetime.now(UTC) - timedelta(days=days)).isoformat() if days else ""

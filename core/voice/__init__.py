@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import struct
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,7 +17,8 @@ import structlog
 from core.base.errors import PonteError
 from core.base.i18n import say
 from core.base.markdown import escape_markdown
-from core.base.openai import ModelServerClient, ModelServerFault, read_objects
+from core.base.model_faults import ModelServerFault
+from core.base.openai import ModelServerClient, read_objects
 from core.base.text import clean_text, clip_line
 from core.domain.messages import MAX_FILE_TEXT_CHARACTERS, File
 from core.domain.records import Turn
@@ -27,6 +29,7 @@ log = structlog.get_logger("voice")
 MAX_RECORDING_SECONDS = 1200
 """Discord's voice messages have up to 20 minutes. OpenAI's models refuse 1,500 seconds
 (community.openai.com/t/1306684)."""
+MAX_PLAUSIBLE_SECONDS = 10 * MAX_RECORDING_SECONDS
 MIN_BYTES_PER_SECOND = 2_000
 """Speech is recorded with at least 16 kbit a second. A recording of unknown length is reserved with
 the seconds that its bytes could have."""
@@ -50,6 +53,18 @@ _SUFFIXES = (
     (re.compile(b"ID3|\xff[\xe2-\xe7\xea-\xef\xf2-\xf7\xfa-\xff]"), "mp3"),
 )
 """The first bytes of each format that the servers take, and the ending of its name."""
+_LENGTHS = (
+    # The last page of Ogg tells the samples so far (RFC 3533), Opus always has 48,000 a second.
+    (rb"OggS.{24}OpusHead.*OggS..(.{8})", "<Q", 48_000),
+    (rb"OggS.{24}\x01vorbis.{5}(.{4}).*OggS..(.{8})", "<IQ", 0),
+    (rb"RIFF.{,999}?fmt .{12}(.{4}).{,999}?data(.{4})", "<II", 0),
+    (rb".*mvhd\0.{11}(.{8})", ">II", 0),
+    # After a time scale of milliseconds, as every writer uses it.
+    (rb"\x1aE\xdf\xa3.{,999}?\*\xd7\xb1\x83\x0fB@.{,999}?D\x89\x88(.{8})", ">d", 1000),
+    (rb"\x1aE\xdf\xa3.{,999}?\*\xd7\xb1\x83\x0fB@.{,999}?D\x89\x84(.{4})", ">f", 1000),
+)
+"""How formats name their length: the bytes of a number a second, if it is not the third value, and
+of the whole number."""
 
 
 class VoiceError(PonteError):
@@ -59,41 +74,65 @@ class VoiceError(PonteError):
     code = "voice"
 
 
-class RecordingTooLong(VoiceError):
-    """Raised for a voice message that is longer than `MAX_RECORDING_SECONDS`."""
+TOO_LONG = (
+    "`{name}` is longer than {minutes} minutes, so I didn't listen to it. Send a shorter "
+    "voice message, or write your message."
+)
+TOO_LONG_FOR_SERVICE = (
+    "I couldn't listen to `{name}`: it's too long for the service that turns speech into text. "
+    "Send a shorter voice message, or write your message."
+)
+TOO_LARGE_FOR_SERVICE = (
+    "I couldn't listen to `{name}`: the file is too large for the service that turns speech into "
+    "text. Send a shorter voice message, or write your message."
+)
+RECORDING_UNREADABLE = (
+    "I couldn't listen to `{name}`: it isn't a recording in a format that I know. Record it "
+    "again, or write your message."
+)
+NO_SPEECH = (
+    "I heard no words in `{name}`. Record it again, closer to the microphone, or write your "
+    "message."
+)
+VOICE_KEY_REFUSED = (
+    "I couldn't listen to `{name}`: the service that turns speech into text rejected Ponte's key. "
+    "Contact the person who runs Ponte, or write your message."
+)
+NO_CREDIT = (
+    "I couldn't listen to `{name}`: the account at the service that turns speech into text has no "
+    "credit left. Contact the person who runs Ponte, or write your message."
+)
+UNKNOWN_MODEL = (
+    "I couldn't listen to `{name}`: the service that turns speech into text doesn't have the model "
+    "`{model}`. Contact the person who runs Ponte, or write your message."
+)
+NOT_AVAILABLE = (
+    "I couldn't listen to `{name}`: the service that turns speech into text isn't available. "
+    "Send it again later, or write your message."
+)
 
-    sentence = (
-        "`{name}` is longer than {minutes} minutes, so I didn't listen to it. Send a shorter "
-        "voice message, or write your message."
-    )
+
+RECORDING_REFUSALS = (
+    # "audio duration 1830.5 seconds is longer than 1400 seconds" (OpenAI, speakr issue 168),
+    # "Maximum clip duration (30s) exceeded" (vLLM).
+    (r"longer than|too long|max\w* \w+ duration", TOO_LONG_FOR_SERVICE),
+    (r"too (large|big)|max\w* \w+ size|^413", TOO_LARGE_FOR_SERVICE),
+    (r"too.short", NO_SPEECH),
+    (r"^4(00|15|22)", RECORDING_UNREADABLE),
+    (r"", NOT_AVAILABLE),
+)
+"""How servers refuse a recording (status, code and message), and the sentences for it."""
 
 
-class RecordingUnreadable(VoiceError):
-    """Raised for a voice message that is no recording in a known format, or that the server cannot
-    read."""
-
-    sentence = (
-        "I couldn't listen to `{name}`: it isn't a recording in a format that I know. Record it "
-        "again, or write your message."
-    )
-
-
-class NoSpeech(VoiceError):
-    """Raised for a voice message in which the server heard no words."""
-
-    sentence = (
-        "I heard no words in `{name}`. Record it again, closer to the microphone, or write your "
-        "message."
-    )
-
-
-class NotTranscribed(VoiceError):
-    """Raised if the transcription server refused a voice message or did not answer."""
-
-    sentence = (
-        "I couldn't listen to `{name}`: the service that turns speech into text isn't available. "
-        "Send it again later, or write your message."
-    )
+def _explain(fault: ModelServerFault) -> str:
+    if fault.is_quota_exhausted:
+        return NO_CREDIT
+    if fault.is_unknown_model:
+        return UNKNOWN_MODEL
+    if fault.is_wrong_key:
+        return VOICE_KEY_REFUSED
+    words = f"{fault.status} {fault.code} {fault.message}".lower()
+    return next(sentence for pattern, sentence in RECORDING_REFUSALS if re.search(pattern, words))
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,14 +151,15 @@ class Transcriber:
         A turn that begins again pays once for each file. Raise VoiceError, OverBudget, NotStored.
         """
         suffix = find_suffix(data)
+        seconds = max(read_length(data), seconds)
         # A length shorter than so many bytes can have, or not a number, is not believed: it would
         # make the recording cheap.
         if not seconds >= len(data) / MAX_BYTES_PER_SECOND:
             seconds = 0.0
         if seconds > MAX_RECORDING_SECONDS:
-            raise RecordingTooLong(name=file.name, minutes=MAX_RECORDING_SECONDS // 60)
+            raise VoiceError(TOO_LONG, name=file.name, minutes=MAX_RECORDING_SECONDS // 60)
         if not suffix:
-            raise RecordingUnreadable(name=file.name)
+            raise VoiceError(RECORDING_UNREADABLE, name=file.name)
         call_id = f"voice:{file.id}"
         # At an unknown length, the longest that so many bytes can hold is reserved.
         paid = PaidRun(
@@ -136,19 +176,14 @@ class Transcriber:
             log.warning("voice message not transcribed", error=str(fault))
             # `is_undone`: the server certainly did no work, so the reservation is released.
             await self.budget.settle_run(turn.seq, call_id, paid, not fault.is_undone)
-            # The server refuses this file, and not the request as such.
-            if fault.status in (400, 413, 415, 422):
-                raise RecordingUnreadable(name=file.name) from None
-            raise NotTranscribed(name=file.name) from None
+            raise VoiceError(_explain(fault), name=file.name, model=self.model) from None
         real = PaidRun("transcription", self.model, seconds=real_seconds or paid.seconds)
         await self.budget.settle_run(turn.seq, call_id, real, begun=True)
         if not _SOUNDS.sub("", words):  # nothing but notes such as [BLANK_AUDIO]
-            raise NoSpeech(name=file.name)
+            raise VoiceError(NO_SPEECH, name=file.name)
         return words
 
     async def _request(self, name: str, data: bytes) -> tuple[str, float]:
-        """Send the recording once. Return its words, and its seconds as the server counted them, 0
-        if it names none. Raise ModelServerFault."""
         return read_transcript(await self.client.transcribe(self.model, name, data))
 
 
@@ -160,6 +195,17 @@ def find_suffix(data: bytes) -> str:
     MP4, whatever their name (hermes-agent pull request 51287).
     """
     return next((suffix for start, suffix in _SUFFIXES if start.match(data)), "")
+
+
+def read_length(data: bytes) -> float:
+    """Return the seconds that an Ogg, WAV, MP4 or WebM file itself names; 0.0 if it names none, or
+    an implausible number."""
+    for pattern, layout, fixed_rate in _LENGTHS:
+        if head := re.match(pattern, data, re.DOTALL):
+            *rates, count = struct.unpack(layout, b"".join(head.groups()))
+            if (rate := sum(rates, fixed_rate)) and 0 < count / rate < MAX_PLAUSIBLE_SECONDS:
+                return float(count / rate)
+    return 0.0
 
 
 def read_transcript(body: str) -> tuple[str, float]:
@@ -194,7 +240,7 @@ def read_transcript(body: str) -> tuple[str, float]:
         words = ""
     usage = answer.get("usage")
     seconds = usage.get("seconds") if isinstance(usage, dict) else answer.get("duration")
-    if not isinstance(seconds, (int, float)) or not 0 < seconds < 10 * MAX_RECORDING_SECONDS:
+    if not isinstance(seconds, (int, float)) or not 0 < seconds < MAX_PLAUSIBLE_SECONDS:
         seconds = 0.0
     return clean_text(words).strip()[:MAX_FILE_TEXT_CHARACTERS], seconds
 

@@ -39,8 +39,9 @@ from urllib.parse import parse_qsl
 import structlog
 
 from core.base.errors import PonteError, TooManyDeliveries, Undeliverable
+from core.base.json_text import check_json, parse_json
 from core.base.tasks import OncePerMinute
-from core.base.text import check_json, clean_text, parse_json, to_one_line
+from core.base.text import clean_text, to_one_line
 from core.chat.destinations import Destinations
 from core.domain.messages import (
     Address,

@@ -94,10 +94,18 @@ def test_yesterday_is_a_day(word: str) -> None:
     assert today in days, "midnight may pass while the test runs"
 
 
-@pytest.mark.parametrize("written", ["tomorrow", "2026-13-01", "0001-01-01T00:00+14:00"])
-def test_what_is_no_day_is_told(ponte: Shell, written: str) -> None:
-    ponte("audit", "--since", written)
-    assert (ponte.code, ponte.out) == (1, "")
+@pytest.mark.parametrize(
+    ("command", "written"),
+    [
+        ("audit", "tomorrow"),
+        ("audit", "2026-13-01"),
+        ("feedback", "0001-01-01T00:00+14:00"),
+        ("usage", "tomorrow"),
+    ],
+)
+def test_what_is_no_day_is_wrong_usage(ponte: Shell, command: str, written: str) -> None:
+    ponte(command, "--since", written)
+    assert (ponte.code, ponte.out) == (2, "")
     assert ponte.err.startswith(f"`{written}` isn't a date. Enter a date such as 2026-11-01")
 
 

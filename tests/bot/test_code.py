@@ -10,12 +10,14 @@ from bot.config.ponte_toml import Config
 from bot.home import Home
 from bot.parts import dependencies, model_client
 from bot.settings import Settings
-from core.base.http import HttpClient, Proxies
+from core.base.http import HttpClient
+from core.base.proxies import Proxies
 from core.tools.code import CODE_INTEGRATION, environment
 from core.tools.code.environment import InstallationFailed
 from core.tools.code.local import LocalBackend
 from core.tools.code.port import CodeBackend
 from tests.bot.conftest import Shell
+from tests.time_limits import Limits
 
 OLLAMA = "http://127.0.0.1:11434/v1"
 KEY = {"openai_api_key": "sk-test"}
@@ -64,7 +66,7 @@ async def test_which_model_runs_it(tmp_path: Path, settings: dict[str, str], mod
 
 
 @pytest.fixture
-def shop(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+def shop(monkeypatch: pytest.MonkeyPatch, limits: Limits, tmp_path: Path) -> list[str]:
     """What pip says, in place of installing anything; empty: it did."""
     messages: list[str] = []
 
@@ -73,7 +75,7 @@ def shop(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
             raise InstallationFailed(words)
 
     monkeypatch.setattr(environment, "install_libraries", fill)
-    monkeypatch.setattr(environment, "SHARED_FOLDER", tmp_path / "cache")
+    limits(SHARED_FOLDER=tmp_path / "cache")
     return messages
 
 

@@ -18,6 +18,7 @@ import pytest
 
 from bot.home import REPLACE_PLAN_FILE, Home, HomeUnusable
 from core.base.errors import HomeTaken, SettingsError
+from tests.time_limits import Limits
 
 HOLD = """
 import sys
@@ -83,7 +84,7 @@ def test_one_that_was_there_is_closed_to_others(tmp_path: Path, mode: int) -> No
 
 
 def test_a_folder_that_others_use_is_not_taken_from_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
     def assert_refused() -> None:
         tmp_path.chmod(0o1777)
@@ -92,7 +93,7 @@ def test_a_folder_that_others_use_is_not_taken_from_them(
         assert tmp_path.stat().st_mode & 0o7777 == 0o1777
         assert not (tmp_path / "ponte.lock").exists()
 
-    monkeypatch.setattr("bot.home._SYSTEM_FOLDERS", {str(tmp_path)})
+    limits(_SYSTEM_FOLDERS={str(tmp_path)})
     assert_refused()
     monkeypatch.undo()
     (tmp_path / "theirs").write_text("")

@@ -26,6 +26,7 @@ from tests.bot.conftest import Shell
 from tests.bot.doctor.test_doctor import doctor
 from tests.bot.test_process import Machine
 from tests.fakes.holder import FakeHolder, chat_answer
+from tests.time_limits import Limits
 
 RULES = '[[rules]]\nwho = ["everybody"]\ndeny = ["code"]\n'
 CARD = {
@@ -99,9 +100,9 @@ def test_without_a_running_ponte_they_say_whose_settings_they_judge(ponte: Shell
 
 
 async def test_a_ponte_that_does_not_respond_is_a_failure_and_the_rest_is_checked(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, limits: Limits
 ) -> None:
-    monkeypatch.setattr("bot.cli.doctor.SILENCE_SECONDS", 0.1)
+    limits(SILENCE_SECONDS=0.1)
     home = Home(tmp_path)
     with home.take(), home.listen():
         report = await doctor(tmp_path)

@@ -291,5 +291,5 @@ def test_the_operators_file_is_taken_over_without_a_restart(tmp_path: Path, comm
         code, out, err = machine.ponte("usage", "--by", "person", "--json")
         assert (code, json.loads(out)["rows"]) == (0, []), err
         code, out, err = machine.ponte("usage", "--by", "week")
-        assert (code, out) == (1, "")
+        assert (code, out) == (2, "")
         assert err.startswith("Can't group by week. Choose one of: person, channel, ")

@@ -11,7 +11,7 @@ import pytest
 from pydantic import SecretStr, ValidationError
 
 from bot.integrations import FACES
-from bot.ponte import summaries
+from bot.parts import summaries
 from bot.settings import EnvFile, Settings, load
 from core.base.errors import SettingsError
 from core.base.i18n import use_locale
@@ -149,7 +149,7 @@ WRONG = [
     ("PONTE_WEB_HOST", "0.0.0.0", "PONTE_WEB_TOKEN: set it (write at least 20 random letters"),
     ("PONTE_WEB_TOKEN", "hunter2-is-too-shor", "write at least 20 random letters and digits"),
     ("PONTE_WEB_TOKEN", "hunter2 with blanks in it", "write at least 20 random letters and digits"),
-    ("PONTE_WEB_TOKEN", "hunter2-é-é-é-é-é-é-é-é", "write at least 20 random letters and digits"),
+    ("PONTE_WEB_TOKEN", "hunter2-é-é-é-é-é-é-é-é", "it contains 'é', which no key has"),
     ("PONTE_WEB_TOKEN", "hunter2" * 100, "write at least 20 random letters and digits"),
     ("PONTE_WEB_HOST", "ponte.example.com", "PONTE_WEB_HOST=ponte.example.com accepts connections"),
     ("PONTE_WEB_URL", "https://h/path", "write an origin without a path"),
@@ -178,6 +178,24 @@ WRONG = [
     ("HTTPS_PROXY", "proxy:3128", "write a URL that starts with http://"),
     ("SLACK_BOT_TOKEN", "xapp-1-A", "this is an app token"),
     ("SLACK_APP_TOKEN", "xoxb-1", "this is a bot token"),
+    *(
+        (name, value, words)
+        for name in (
+            "OPENAI_API_KEY",
+            "NOCODB_TOKEN",
+            "SLACK_BOT_TOKEN",
+            "SLACK_APP_TOKEN",
+            "DISCORD_TOKEN",
+            "SLACK_SIGNING_SECRET",
+            "STACKSPOT_CLIENT_SECRET",
+            "PONTE_SIGN_IN_SLACK_SECRET",
+            "OTEL_EXPORTER_OTLP_HEADERS",
+        )
+        for value, words in (
+            ("sk-abc…xyz", "it contains '…', which no key has; enter the whole key again"),
+            ("sk-abc\u200bxyz", r"it contains '\u200b', which no key has"),
+        )
+    ),
     ("DATABASE_URL", "mysql://u:hunter2@h/d", "write an address as in postgresql://"),
     ("PONTE_MODEL_CONTEXT", "5", "write a whole number of tokens, at least 1024"),
     ("PONTE_HOME", "~no-such-user/ponte", "the home folder for ~ is unknown; write the full path"),

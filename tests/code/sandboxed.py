@@ -15,7 +15,7 @@ from typing import NoReturn
 import pytest
 
 from bot.stores import SCHEMA
-from core.base.http import Proxies
+from core.base.proxies import Proxies
 from core.journal.kernels import KernelRows
 from core.store.database import SqliteDatabase
 from core.tools.code.environment import PythonEnvironment, environments_folder

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.base.errors import PonteError
-from core.base.http import Proxies
+from core.base.proxies import Proxies
 from core.tools.code import CODE_INTEGRATION, environment
 from core.tools.code.environment import (
     INSTALL_RETRY_SECONDS,
@@ -23,6 +23,7 @@ from core.tools.code.environment import (
 )
 from core.tools.code.sandbox.sandbox import SandboxFailed
 from tests.fakes.clock import Clock
+from tests.time_limits import Limits
 
 
 class Shop:
@@ -104,15 +105,13 @@ async def test_without_a_network_plain_python_runs_and_it_is_tried_again_later(s
 
 
 @pytest.mark.slow
-async def test_a_slow_installation_is_not_waited_for_for_ever(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("core.tools.code.environment.INSTALL_WAIT_SECONDS", 0.01)
+async def test_a_slow_installation_is_not_waited_for_for_ever(shop: Shop, limits: Limits) -> None:
+    limits(INSTALL_WAIT_SECONDS=0.01)
     shop.gate.clear()
     python, lacks = await shop.python()
     assert (is_whole(python), lacks) == (False, STILL_INSTALLING)
     shop.gate.set()
-    monkeypatch.setattr("core.tools.code.environment.INSTALL_WAIT_SECONDS", 600)
+    limits(INSTALL_WAIT_SECONDS=600)
     python, lacks = await shop.python()
     assert (is_whole(python), lacks, shop.asked) == (True, "", 1)
 
@@ -143,13 +142,13 @@ async def test_a_stop_of_ponte_leaves_nothing_half_made(shop: Shop) -> None:
 
 @pytest.mark.slow
 async def test_another_version_makes_its_own_and_old_ones_go(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    shop: Shop, limits: Limits, tmp_path: Path
 ) -> None:
     old, _ = await shop.python()
     os.utime(old.parent.parent, (0, 0))
     lock = tmp_path / "lock.txt"
     lock.write_text("numpy==9")
-    monkeypatch.setattr("core.tools.code.environment.REQUIREMENTS_FILE", lock)
+    limits(REQUIREMENTS_FILE=lock)
     new, _ = await shop.python()
     assert old.parent != new.parent
     assert not old.exists()

@@ -14,6 +14,7 @@ from tests.code.hosted import Bench
 from tests.fakes.loop_clock import LoopClock
 from tests.fakes.openai import Script
 from tests.fakes.openai.script import Run
+from tests.time_limits import Limits
 
 
 async def test_code_runs_as_it_stands_in_one_forced_call(bench: Bench) -> None:
@@ -250,9 +251,9 @@ async def test_forgetting_deletes_the_container(bench: Bench) -> None:
 
 
 async def test_forgetting_does_not_wait_for_a_server_that_is_silent(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, limits: Limits
 ) -> None:
-    monkeypatch.setattr("core.tools.code.hosted.CONTAINER_FORGET_TIMEOUT_SECONDS", 0.01)
+    limits(CONTAINER_FORGET_TIMEOUT_SECONDS=0.01)
     await bench.run("x = 1")
     bench.fake.slow = True
     await bench.backend.forget("t1")

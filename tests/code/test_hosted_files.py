@@ -11,6 +11,7 @@ from core.tools.code.port import InputFile, OutputFile
 from tests.code.hosted import PNG, Bench
 from tests.fakes.openai import Script
 from tests.fakes.openai.script import Run
+from tests.time_limits import Limits
 
 URL = f"data:image/png;base64,{base64.b64encode(PNG).decode()}"
 
@@ -103,10 +104,8 @@ async def test_files_over_the_caps_are_left_out(bench: Bench) -> None:
     assert ran.left_out == ("'large.bin' was not taken: a file may have 8 MiB",)
 
 
-async def test_files_beyond_the_total_size_are_left_out(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("core.tools.code.hosted_api.MAX_OUTPUT_BYTES", 2 << 20)
+async def test_files_beyond_the_total_size_are_left_out(bench: Bench, limits: Limits) -> None:
+    limits(MAX_OUTPUT_BYTES=2 << 20)
     files = tuple((f"{n}.bin", bytes([n]) * 2**20) for n in range(3))
     bench.fake.runs(Script(runs=(Run(logs="", files=(*files, ("s.bin", b""))),)))
     ran = await bench.run("1")

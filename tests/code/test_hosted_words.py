@@ -16,6 +16,7 @@ from tests.code.hosted import Bench
 from tests.core.tools.scene import ctx
 from tests.fakes.openai import Script, hostile
 from tests.fakes.openai.script import Run
+from tests.time_limits import Limits
 
 
 @pytest.mark.parametrize("code", ["", " \n", "```python\n\n```"])
@@ -251,9 +252,9 @@ async def test_a_person_goes_by_a_pseudonym_at_openai_alone(make: Make) -> None:
 
 
 async def test_more_than_we_take_says_nothing_of_whether_it_ran(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, limits: Limits
 ) -> None:
-    monkeypatch.setattr("core.base.openai.MAX_STREAM_BYTES", 2**20)
+    limits(MAX_STREAM_BYTES=2**20)
     bench.fake.hostile = hostile.streams(hostile.endless_words)
     with pytest.raises(ToolError, match="don't know whether the code ran"):
         await bench.run("print(1)")

@@ -24,6 +24,7 @@ from core.tools.code.sandbox.sandbox import MiB, SandboxLimits
 from core.tools.code.session import KernelSession
 from tests.code import sandboxed
 from tests.fakes.clock import Clock
+from tests.time_limits import Limits
 
 STUBBORN = """
 import signal
@@ -206,11 +207,9 @@ async def test_forgetting_while_one_starts_leaves_none(
     assert (sandboxed.kernels(), await bench.threads()) == (set(), [])
 
 
-def test_kernels_may_take_half_of_the_memory(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_kernels_may_take_half_of_the_memory(limits: Limits, tmp_path: Path) -> None:
     cap = tmp_path / "memory.max"
-    monkeypatch.setattr("core.tools.code.local._CGROUP", cap)
+    limits(_CGROUP=cap)
     for text, most in (("max", None), (str(4096 * MiB), 2), ("1000000", 1)):
         cap.write_text(text)
         assert most is None or max_kernels(SandboxLimits(memory=1024 * MiB)) == most
@@ -219,9 +218,9 @@ def test_kernels_may_take_half_of_the_memory(
 
 @pytest.mark.slow
 async def test_a_stop_that_costs_the_state_is_told(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
-    monkeypatch.setattr("core.tools.code.session.INTERRUPT_GRACE_SECONDS", 0.2)
+    limits(INTERRUPT_GRACE_SECONDS=0.2)
     await bench.run("a", "x = 1")
     began = sandboxed.output(monkeypatch)
     running = asyncio.create_task(bench.run("a", STUBBORN))

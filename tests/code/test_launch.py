@@ -14,7 +14,7 @@ from typing import Any, TypeVar, cast
 
 import pytest
 
-from core.base.http import Proxies
+from core.base.proxies import Proxies
 from core.tools.code.environment import PythonEnvironment, _read_version, _run_program
 from core.tools.code.sandbox.barriers import _watch_disk
 from core.tools.code.sandbox.process import (
@@ -25,6 +25,7 @@ from core.tools.code.sandbox.process import (
     start_program,
 )
 from core.tools.code.sandbox.sandbox import SandboxFailed, SandboxLimits
+from tests.time_limits import Limits
 
 T = TypeVar("T")
 
@@ -195,7 +196,7 @@ async def test_a_program_that_cannot_be_watched_is_ended(
 
 
 async def test_a_program_that_ends_just_after_its_time_limit_needs_no_kill(
-    monkeypatch: pytest.MonkeyPatch,
+    limits: Limits,
 ) -> None:
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", "")
     await process.wait()
@@ -210,7 +211,7 @@ async def test_a_program_that_ends_just_after_its_time_limit_needs_no_kill(
 
     with pytest.raises(ProcessLookupError):
         Ended.kill()
-    monkeypatch.setattr("core.tools.code.sandbox.process.FOLLOW_SECONDS", 0)
+    limits(FOLLOW_SECONDS=0)
     pipes = ProgramPipes()
     for end in await pipes.open():
         os.close(end)

@@ -10,8 +10,8 @@ from typing import Literal
 
 import pytest
 
-from core.base.http import Proxies
 from core.base.i18n import say, use_locale
+from core.base.proxies import Proxies
 from core.journal.kernels import KernelRows
 from core.tools.code import environment
 from core.tools.code.environment import PythonEnvironment

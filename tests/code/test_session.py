@@ -20,6 +20,7 @@ from core.tools.code.sandbox.sandbox import SandboxLimits
 from core.tools.code.session import RUN_SECONDS, KernelSession
 from tests.code import sandboxed
 from tests.code.test_kernels import STUBBORN
+from tests.time_limits import Limits
 
 
 @pytest.fixture(params=["bubblewrap", "landlock"])
@@ -283,11 +284,9 @@ async def test_a_file_that_does_not_fit_is_told_and_nothing_is_lost(session: Ker
 
 @pytest.mark.slow
 @one_sandbox
-async def test_a_flood_is_ended_and_a_lot_is_cut(
-    session: KernelSession, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_flood_is_ended_and_a_lot_is_cut(session: KernelSession, limits: Limits) -> None:
     # Endless output is read until this limit ends it.
-    monkeypatch.setattr("core.tools.code.sandbox.process.LAST_OUTPUT_SECONDS", 0.05)
+    limits(LAST_OUTPUT_SECONDS=0.05)
     ran = await run(session, "print('x' * 2_000_000)")
     assert (len(ran.printed), ran.left_out) == (
         1 << 20,
@@ -299,9 +298,9 @@ async def test_a_flood_is_ended_and_a_lot_is_cut(
 
 @pytest.mark.slow
 async def test_late_code_is_interrupted_and_keeps_its_state(
-    session: KernelSession, monkeypatch: pytest.MonkeyPatch
+    session: KernelSession, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
-    monkeypatch.setattr("core.tools.code.session.INTERRUPT_GRACE_SECONDS", 600.0)
+    limits(INTERRUPT_GRACE_SECONDS=600.0)
     for code in ("while True: pass", "import time\ntime.sleep(600)"):
         ran = await run_out_of_time(session, monkeypatch, f"x = 1\nprint('on', flush=True)\n{code}")
         assert (ran.fault, ran.is_state_lost) == ("timeout", False)
@@ -311,9 +310,9 @@ async def test_late_code_is_interrupted_and_keeps_its_state(
 
 @pytest.mark.slow
 async def test_code_that_does_not_listen_is_killed(
-    session: KernelSession, monkeypatch: pytest.MonkeyPatch
+    session: KernelSession, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
-    monkeypatch.setattr("core.tools.code.session.INTERRUPT_GRACE_SECONDS", 0.2)
+    limits(INTERRUPT_GRACE_SECONDS=0.2)
     ran = await run_out_of_time(session, monkeypatch, STUBBORN)
     assert (ran.fault, ran.is_state_lost, session.alive) == ("timeout", True, False)
 
@@ -335,9 +334,9 @@ async def test_processor_time_that_is_nearly_used_up_is_no_error(kind: str) -> N
     [("print('on', flush=True)\nimport time\ntime.sleep(600)", True), (STUBBORN, False)],
 )
 async def test_a_stop_ends_the_run_at_once(
-    session: KernelSession, monkeypatch: pytest.MonkeyPatch, code: str, alive: bool
+    session: KernelSession, monkeypatch: pytest.MonkeyPatch, limits: Limits, code: str, alive: bool
 ) -> None:
-    monkeypatch.setattr("core.tools.code.session.INTERRUPT_GRACE_SECONDS", 600.0 if alive else 0.2)
+    limits(INTERRUPT_GRACE_SECONDS=600.0 if alive else 0.2)
     began = sandboxed.output(monkeypatch)
     await run(session, "x = 5")
     began.clear()
@@ -364,21 +363,21 @@ time.sleep(600)
 
 @pytest.mark.slow
 async def test_a_stop_reaches_code_that_was_just_about_to_wait(
-    session: KernelSession, monkeypatch: pytest.MonkeyPatch
+    session: KernelSession, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
     """A signal just before `time.sleep` begins does not wake it."""
-    monkeypatch.setattr("core.tools.code.session.INTERRUPT_GRACE_SECONDS", 60.0)
+    limits(INTERRUPT_GRACE_SECONDS=60.0)
     ran = await run_out_of_time(session, monkeypatch, FIRST_SIGNAL_IS_LOST)
     assert (ran.fault, ran.is_state_lost) == ("timeout", False)
 
 
 @pytest.mark.slow
 async def test_a_repeated_interrupt_is_raised_once(
-    session: KernelSession, monkeypatch: pytest.MonkeyPatch
+    session: KernelSession, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
     """The code may end in its own time, and an interrupt that it raised itself counts for
     nothing."""
-    monkeypatch.setattr("core.tools.code.session.INTERRUPT_GRACE_SECONDS", 600.0)
+    limits(INTERRUPT_GRACE_SECONDS=600.0)
     code = """
 import signal, time
 try:
@@ -398,10 +397,8 @@ except KeyboardInterrupt:
 
 
 @pytest.mark.slow
-async def test_a_stop_before_the_code_began_counts(
-    session: KernelSession, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("core.tools.code.session.INTERRUPT_GRACE_SECONDS", 600.0)
+async def test_a_stop_before_the_code_began_counts(session: KernelSession, limits: Limits) -> None:
+    limits(INTERRUPT_GRACE_SECONDS=600.0)
     start_event = asyncio.Event()
 
     async def read() -> bytes:

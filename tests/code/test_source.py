@@ -10,7 +10,8 @@ import pytest
 
 from core.base.errors import ToolError
 from core.domain.messages import Usage
-from core.domain.records import Outcome, Viewer
+from core.domain.records import Outcome
+from core.domain.rights import Viewer
 from core.tools.code.port import OutputFile, RunResult, find_python_block, strip_fence
 from core.tools.code.source import NOTHING_PRINTED, CodeSource
 from core.tools.tool import MAX_OUTCOME_CHARACTERS

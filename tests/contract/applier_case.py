@@ -17,7 +17,7 @@ from core.base.http import HttpClient
 from core.changes.kinds import Applier
 from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowWrite
 from core.domain.messages import Address
-from core.domain.records import Viewer
+from core.domain.rights import Viewer
 from core.tools.nocodb.api import NocoApi, TableId
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.driver import RestDriver

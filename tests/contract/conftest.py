@@ -6,10 +6,9 @@ from pathlib import Path
 import pytest
 
 from core.base.tasks import Backoff
-from core.journal import jobs, procrastinate_adapter
-from core.store import processes
 from tests.contract.engines import Embedded, Engine, InMemory, Shared
 from tests.fakes.memory import MemoryDatabase
+from tests.time_limits import Limits
 
 
 @pytest.fixture
@@ -21,14 +20,14 @@ async def sqlite(tmp_path: Path) -> AsyncIterator[Embedded]:
 
 @pytest.fixture
 async def on_postgres(
-    migrated_postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    migrated_postgres: str, tmp_path: Path, limits: Limits
 ) -> AsyncIterator[Shared]:
     """All that it looks for now and then, it looks for often. A process counts as dead only when a
     test ages its signs of life (`Shared.age_signs_of_life`): a busy machine kills nobody."""
-    monkeypatch.setattr(procrastinate_adapter, "QUEUE_POLL_SECONDS", 0.02)
-    monkeypatch.setattr(processes, "BEAT_SECONDS", 0.1)
-    monkeypatch.setattr(processes, "LEASE_SECONDS", 600.0)
-    monkeypatch.setattr(jobs, "RECHECK_SECONDS", 0.1)
+    limits(QUEUE_POLL_SECONDS=0.02)
+    limits(BEAT_SECONDS=0.1)
+    limits(LEASE_SECONDS=600.0)
+    limits(RECHECK_SECONDS=0.1)
     engine = await Shared.on(migrated_postgres, tmp_path)
     yield engine
     await engine.close()
@@ -56,6 +55,6 @@ async def memory(tmp_path: Path) -> AsyncIterator[Engine]:
 
 
 @pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def at_once(limits: Limits) -> None:
     """What was put off is taken up again without a wait."""
-    monkeypatch.setattr("core.journal.turn_runner.TURN_BACKOFF", Backoff(0.0))
+    limits(TURN_BACKOFF=Backoff(0.0))

@@ -9,14 +9,13 @@ import pytest
 
 from core.base.errors import NotStored
 from core.domain.messages import Address, Message, Person
-from core.journal import jobs, turn_runner
-from core.journal import jobs as stalled_turns
+from core.journal import jobs
 from core.journal.kernels import SharedKernelRows
 from core.people.policy import Policy
-from core.turn import origins as admission
 from core.turn.origins import Admission
 from tests.contract.engines import Embedded, Shared, Worker
 from tests.fakes.choices import make_message
+from tests.time_limits import Limits
 
 
 class Registrar(Policy):
@@ -53,10 +52,10 @@ class Registrar(Policy):
 
 
 @pytest.fixture
-def registrar(stores: Embedded, monkeypatch: pytest.MonkeyPatch) -> Registrar:
-    monkeypatch.setattr(jobs, "ADMISSION_WAIT_SECONDS", 0.02)
-    monkeypatch.setattr(stalled_turns, "FIRST_POSTPONED_SECONDS", 0.05)
-    monkeypatch.setattr(stalled_turns, "MAX_POSTPONED_SECONDS", 0.1)
+def registrar(stores: Embedded, limits: Limits) -> Registrar:
+    limits(ADMISSION_WAIT_SECONDS=0.02)
+    limits(FIRST_POSTPONED_SECONDS=0.05)
+    limits(MAX_POSTPONED_SECONDS=0.1)
     match = Registrar()
     stores.inbox.set_admission(Admission(stores.inbox.find_unstarted, match).admit)
     return match
@@ -68,9 +67,9 @@ def says(text: str, name: str, channel: str = "") -> Message:
 
 
 async def test_who_is_not_known_waits_and_holds_up_nobody(
-    stores: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
+    stores: Embedded, registrar: Registrar, limits: Limits
 ) -> None:
-    monkeypatch.setattr(jobs, "MAX_WORKER_TURNS", 3)
+    limits(MAX_WORKER_TURNS=3)
     await registrar.tell("known")
     worker = Worker(stores).start()
     for n in range(8):
@@ -98,19 +97,19 @@ async def test_a_conversation_keeps_its_order_while_its_first_waits(
 
 
 async def test_after_its_time_a_turn_begins_all_the_same(
-    stores: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
+    stores: Embedded, registrar: Registrar, limits: Limits
 ) -> None:
-    monkeypatch.setattr(admission, "WAIT_SECONDS", 0.3)
-    monkeypatch.setattr(admission, "CONFIRM_SECONDS", 0.0)
+    limits(WAIT_SECONDS=0.3)
+    limits(CONFIRM_SECONDS=0.0)
     worker = Worker(stores).start()
     await stores.inbox.accept(says("hello", "nobody"))
     await worker.until_ended(1)
 
 
 async def test_a_message_waits_for_its_author_though_it_needs_no_confirmed_status(
-    stores: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
+    stores: Embedded, registrar: Registrar, limits: Limits
 ) -> None:
-    monkeypatch.setattr(admission, "CONFIRM_SECONDS", 0.0)
+    limits(CONFIRM_SECONDS=0.0)
     for text in ("hello", "quick-command"):  # the second is a wrong command
         receipt = await stores.inbox.accept(says(text, text))
         waits = Admission(stores.inbox.find_unstarted, registrar)
@@ -142,9 +141,9 @@ async def test_a_database_that_fails_during_the_look_up_holds_up_no_turn(
 
 
 async def test_chat_goes_on_unconfirmed_and_a_decision_waits_for_it(
-    stores: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
+    stores: Embedded, registrar: Registrar, limits: Limits
 ) -> None:
-    monkeypatch.setattr(admission, "CONFIRM_SECONDS", 0.0)
+    limits(CONFIRM_SECONDS=0.0)
     await registrar.tell("ana", confirmed=False)
     worker = Worker(stores).start()
     await stores.inbox.accept(says("good morning", "ana"))
@@ -158,10 +157,10 @@ async def test_chat_goes_on_unconfirmed_and_a_decision_waits_for_it(
 
 
 async def test_a_decision_that_a_former_process_left_and_that_waits_holds_up_no_turn(
-    stores: Embedded, registrar: Registrar, monkeypatch: pytest.MonkeyPatch
+    stores: Embedded, registrar: Registrar, limits: Limits
 ) -> None:
-    monkeypatch.setattr(admission, "CONFIRM_SECONDS", 0.0)
-    monkeypatch.setattr(turn_runner, "DECISIONS_FIRST_SECONDS", 3600.0)
+    limits(CONFIRM_SECONDS=0.0)
+    limits(DECISIONS_FIRST_SECONDS=3600.0)
     await registrar.tell("ana", confirmed=False)
     await stores.inbox.accept(says("approve abc234", "ana"))
     await stores.inbox.accept(says("hello", "ana"))

@@ -14,7 +14,8 @@ from core.base.errors import ToolError, WriteUnsure
 from core.base.http import HttpClient
 from core.domain.changes import Draft, RowWrite
 from core.domain.messages import Address
-from core.domain.records import Outcome, Viewer
+from core.domain.records import Outcome
+from core.domain.rights import Viewer
 from core.tools.nocodb.bridge import BridgeSource
 from tests.contract.applier_case import (
     ADA,

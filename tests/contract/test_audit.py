@@ -10,9 +10,9 @@ import time_machine
 
 from core.base.errors import NotStored
 from core.domain.messages import Address, Person
-from core.people import audit
 from core.people.audit import OPERATOR, Audit, assign_pseudonym
 from tests.contract.engines import Embedded
+from tests.time_limits import Limits
 
 ANA, BIA = Person("slack", "U1", "T1", "Ana"), Person("slack", "U2", "T1", "Bia")
 HERE = Address("slack", "C1", "T1", is_shared=True)
@@ -28,9 +28,7 @@ async def every(log: Audit, **wanted: str) -> list[tuple[str, str]]:
     return match
 
 
-async def test_what_is_written_is_read_page_by_page(
-    stores: Embedded, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_what_is_written_is_read_page_by_page(stores: Embedded, limits: Limits) -> None:
     log = Audit(stores.database)
     for number in range(7):
         log.note(f"event {number}", ANA if number % 3 else BIA, HERE)
@@ -38,8 +36,8 @@ async def test_what_is_written_is_read_page_by_page(
     everything = await every(log)
     assert [event for event, _ in everything] == ["last", *(f"event {6 - n}" for n in range(7))]
     for limit, looked_at in ((2, 100), (100, 3), (3, 4), (8, 8)):
-        monkeypatch.setattr(audit, "MAX_PAGE_LINES", limit)
-        monkeypatch.setattr(audit, "MAX_SCANNED_LINES", looked_at)
+        limits(MAX_PAGE_LINES=limit)
+        limits(MAX_SCANNED_LINES=looked_at)
         assert await every(log) == everything
         assert await every(log, person="slack:U2") == [(f"event {n}", BIA.key) for n in (6, 3, 0)]
     await log.close()
@@ -73,8 +71,8 @@ async def test_the_log_does_not_know_a_forgotten_person(stores: Embedded) -> Non
     assert not await stores.holds(ANA.key)
 
 
-async def test_old_lines_are_purged(stores: Embedded, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(audit, "ROWS_PER_TRANSACTION", 3)
+async def test_old_lines_are_purged(stores: Embedded, limits: Limits) -> None:
+    limits(ROWS_PER_TRANSACTION=3)
     log = Audit(stores.database)
     for day in range(1, 11):
         with time_machine.travel(datetime(2026, 11, day, 12, tzinfo=UTC), tick=False):

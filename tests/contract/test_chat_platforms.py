@@ -14,7 +14,7 @@ from adapters.discord.adapter import DiscordAdapter
 from adapters.slack.adapter import SlackAdapter
 from core.domain.changes import DisplayName
 from core.domain.messages import Address, Person
-from core.domain.records import RoundRequest
+from core.domain.model_rounds import RoundRequest
 from tests.discord.discord_ponte import DiscordPonte, Speaker
 from tests.fakes.choices import make_message
 from tests.fakes.discord import FakeDiscord

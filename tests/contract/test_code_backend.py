@@ -13,8 +13,8 @@ from typing import cast
 
 import pytest
 
-from core.base.http import Proxies
 from core.base.openai import ModelEndpoint, ModelServerClient
+from core.base.proxies import Proxies
 from core.journal.kernels import KernelRows
 from core.tools.code.environment import PythonEnvironment, SandboxPython, Tell
 from core.tools.code.hosted import HostedBackend

@@ -10,7 +10,6 @@ import pytest
 
 from core.domain.messages import Answer, Message
 from core.domain.records import CRASHED_REASON
-from core.journal import turn_runner
 from core.journal.turn_runner import (
     CRASHES_BEFORE_ALONE,
     MAX_CRASHES,
@@ -19,6 +18,7 @@ from core.journal.turn_runner import (
 )
 from tests.contract.engines import Embedded, Worker, runner_of
 from tests.contract.test_inbox import says
+from tests.time_limits import Limits
 
 
 class Life(Worker):
@@ -193,9 +193,9 @@ async def test_an_apology_that_ends_the_process_is_given_up_too(stores: Embedded
 
 
 async def test_others_wait_while_a_suspect_runs_and_no_longer(
-    stores: Embedded, monkeypatch: pytest.MonkeyPatch
+    stores: Embedded, limits: Limits
 ) -> None:
-    monkeypatch.setattr(turn_runner, "RUN_ALONE_SECONDS", 600.0)
+    limits(RUN_ALONE_SECONDS=600.0)
     engine, suspect = await crashed_often(stores, "poison")
     worker = Worker(engine, held=True).start("web")
     await worker.until_begun(1)
@@ -210,11 +210,9 @@ async def test_others_wait_while_a_suspect_runs_and_no_longer(
     assert await column(engine, "solo_crashes", suspect) == 0
 
 
-async def test_others_wait_for_a_long_turn_only_so_long(
-    stores: Embedded, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_others_wait_for_a_long_turn_only_so_long(stores: Embedded, limits: Limits) -> None:
     engine, suspect = await crashed_often(stores, "long")
-    monkeypatch.setattr(turn_runner, "RUN_ALONE_SECONDS", 0.2)
+    limits(RUN_ALONE_SECONDS=0.2)
     worker = Worker(engine, held=True).start("web")
     await worker.until_begun(1)
     other = await engine.inbox.accept(says("hello", "C2"))
@@ -224,10 +222,10 @@ async def test_others_wait_for_a_long_turn_only_so_long(
 
 
 async def test_a_suspect_waits_for_the_others_only_so_long(
-    stores: Embedded, monkeypatch: pytest.MonkeyPatch
+    stores: Embedded, limits: Limits
 ) -> None:
     engine, suspect = await crashed_often(stores, "unlucky")
-    monkeypatch.setattr(turn_runner, "RUN_ALONE_SECONDS", 0.0)
+    limits(RUN_ALONE_SECONDS=0.0)
     keep_busy(engine)
     worker = Worker(engine, held=True).start("web")
     await worker.until_begun(1)
@@ -236,9 +234,9 @@ async def test_a_suspect_waits_for_the_others_only_so_long(
 
 
 async def test_suspect_decisions_hold_nobody_once_they_ended(
-    stores: Embedded, monkeypatch: pytest.MonkeyPatch
+    stores: Embedded, limits: Limits
 ) -> None:
-    monkeypatch.setattr(turn_runner, "RUN_ALONE_SECONDS", 600.0)
+    limits(RUN_ALONE_SECONDS=600.0)
     decisions = [says("help", f"C{number}") for number in range(2)]
     engine, suspects = await all_crashed_often(stores, *decisions)
     worker = Worker(engine).start("web")
@@ -252,10 +250,10 @@ async def test_suspect_decisions_hold_nobody_once_they_ended(
 
 
 async def test_who_waited_for_a_suspect_comes_before_the_next_one(
-    stores: Embedded, monkeypatch: pytest.MonkeyPatch
+    stores: Embedded, limits: Limits
 ) -> None:
-    monkeypatch.setattr(turn_runner, "RUN_ALONE_SECONDS", 600.0)
-    monkeypatch.setattr(turn_runner, "LONG_WAIT_SECONDS", 0.0)
+    limits(RUN_ALONE_SECONDS=600.0)
+    limits(LONG_WAIT_SECONDS=0.0)
     engine, suspects = await all_crashed_often(stores, says("one", "C1"), says("two", "C2"))
     worker = Worker(engine, held=True).start("web")
     await worker.until_begun(1)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 import pytest
 
 from core.base.errors import NotStored, PlatformBusy
-from core.domain.records import MemberKey, PlatformMember
+from core.domain.rights import MemberKey, PlatformMember
 from core.people.directory import MemberDirectory, SqlDirectory
 from tests.contract.engines import Embedded
 from tests.fakes.loop_clock import run_ready

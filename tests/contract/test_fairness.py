@@ -7,22 +7,19 @@ import itertools
 from collections.abc import Sequence, Sized
 from dataclasses import replace
 
-import pytest
-
 from core.domain.messages import Address, Message, Person
-from core.journal import turn_runner as places
-from core.journal.turn_runner import (
+from core.journal.turn_queue import (
     MAX_OVERTAKING_MESSAGES,
     MAX_PERSON_TURNS_IN_CHANNEL,
-    LocalRunner,
     Places,
     Sender,
-    TurnExecutor,
     TurnQueue,
 )
+from core.journal.turn_runner import LocalRunner, TurnExecutor
 from tests.contract.engines import Embedded, Shared, Worker, runner_of
 from tests.contract.test_inbox import says as asks
 from tests.fakes.choices import make_message
+from tests.time_limits import Limits
 
 _numbers = itertools.count()
 
@@ -261,8 +258,8 @@ async def test_only_what_may_begin_has_a_job(on_postgres: Shared) -> None:
     assert jobs == MAX_PERSON_TURNS_IN_CHANNEL + 1
 
 
-def test_a_long_round_keeps_its_last_position(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(places, "POSITIONS_PER_ROUND", 3)
+def test_a_long_round_keeps_its_last_position(limits: Limits) -> None:
+    limits(POSITIONS_PER_ROUND=3)
     line = TurnQueue()
     for number in range(6):
         line.add(number, Sender(f"web:C1:{number}", "web:C1", f"web:{number}"))

@@ -17,12 +17,14 @@ from core.base.errors import Forgotten, TooManyDeliveries
 from core.base.tasks import Backoff
 from core.domain.messages import Address, Message, MessageOrigin, Person, Quote, turn_id
 from core.domain.records import ConversationArea, Receipt
+from core.journal import inbox as inbox_module
 from core.journal.inbox import SenderLimits
 from core.observability import metrics
 from core.store.database import SqlConnection
 from core.webhooks.hook import HOOK_PLATFORM
 from tests.contract.engines import Embedded, Engine, Worker
 from tests.fakes.choices import make_message
+from tests.time_limits import Limits
 
 
 def says(text: str, channel: str = "C1") -> Message:
@@ -64,7 +66,7 @@ async def test_deliveries_at_once_over_two_processes_do_not_exceed_the_webhook_s
     stores: Embedded, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     engine, now = stores, time.time()
-    monkeypatch.setattr("core.journal.inbox.time", SimpleNamespace(time=lambda: now))
+    monkeypatch.setattr(inbox_module, "time", SimpleNamespace(time=lambda: now))
     inboxes = [engine.inbox, (await engine.beside()).inbox]
 
     def deliver(number: int, name: str = "ci") -> Message:
@@ -163,12 +165,8 @@ async def test_one_conversation_goes_one_at_a_time(engine: Engine) -> None:
     assert await engine.inbox.running_turn(conversation) is None
 
 
-async def test_a_person_is_told_how_many_wait_before_them(
-    engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(
-        "core.journal.turn_runner.DECISIONS_FIRST_SECONDS", 0.0
-    )  # of decisions found at the start
+async def test_a_person_is_told_how_many_wait_before_them(engine: Engine, limits: Limits) -> None:
+    limits(DECISIONS_FIRST_SECONDS=0.0)  # of decisions found at the start
     worker = Worker(engine, held=True).start()
     assert [(await engine.inbox.accept(says("hello"))).turns_ahead for _ in range(3)] == [0, 1, 2]
     assert (await engine.inbox.accept(says("hello", "C2"))).turns_ahead == 0
@@ -230,10 +228,8 @@ async def test_a_handler_that_raises_is_tried_again_in_its_place(stores: Embedde
     assert worker.said == ["first"] * 4 + ["second", "third"]
 
 
-async def test_what_is_put_off_holds_up_nobody_else(
-    stores: Embedded, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("core.journal.turn_runner.TURN_BACKOFF", Backoff(3600.0))
+async def test_what_is_put_off_holds_up_nobody_else(stores: Embedded, limits: Limits) -> None:
+    limits(TURN_BACKOFF=Backoff(3600.0))
     worker = Worker(stores, broken=1).start()
     first = await stores.inbox.accept(says("first"))
     await worker.until(lambda: first.seq in worker.began)

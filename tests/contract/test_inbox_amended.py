@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from core.base.errors import Forgotten
+from core.journal import inbox as inbox_module
 from core.journal.inbox import SenderLimits
 from tests.contract.engines import Embedded, Engine, Worker
 from tests.contract.test_inbox import says
@@ -168,7 +169,7 @@ async def test_an_edit_of_a_decision_does_not_evade_a_limit(
     stores: Embedded, limits: SenderLimits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = time.time()
-    monkeypatch.setattr("core.journal.inbox.time", SimpleNamespace(time=lambda: now))
+    monkeypatch.setattr(inbox_module, "time", SimpleNamespace(time=lambda: now))
     vars(stores.inbox)["_config"] = SimpleNamespace(sender_limits=limits)
     help = says("help")
     for message in (says("one"), help):

@@ -12,6 +12,7 @@ from core.domain.messages import Address
 from core.domain.records import TurnState
 from tests.contract.engines import Embedded, Engine, Worker
 from tests.contract.test_inbox import says
+from tests.time_limits import Limits
 
 CONVERSATION = Address("web", "C1").conversation
 
@@ -106,10 +107,8 @@ async def test_a_handler_that_drops_a_stop_is_asked_again(stores: Embedded) -> N
     await running
 
 
-async def test_a_stop_reaches_what_is_put_off(
-    stores: Embedded, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("core.journal.turn_runner.TURN_BACKOFF", Backoff(0.05, max_seconds=30.0))
+async def test_a_stop_reaches_what_is_put_off(stores: Embedded, limits: Limits) -> None:
+    limits(TURN_BACKOFF=Backoff(0.05, max_seconds=30.0))
     worker = Worker(stores, broken=1).start()
     seq = (await stores.inbox.accept(says("hello"))).seq
     await worker.until_begun(1)

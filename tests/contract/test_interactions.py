@@ -10,10 +10,11 @@ import pytest
 
 from core.base.errors import NotStored
 from core.base.tasks import BackgroundTasks
-from core.chat.incoming import InteractionLimits, InteractionRequest, Interactions
+from core.chat.interactions import InteractionLimits, InteractionRequest, Interactions
 from core.domain.messages import Address, Message, Person
 from core.domain.ports import NO_STEP, TransactionStep
-from core.domain.records import Receipt, Verdict
+from core.domain.records import Receipt
+from core.domain.rights import Verdict
 from core.people.policy import Policy
 from tests.fakes.choices import EmptyStatusBoard, allow_list, make_message
 

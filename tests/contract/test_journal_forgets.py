@@ -20,6 +20,7 @@ from tests.contract.test_journal import again, begin_turn
 from tests.contract.test_journal_threads import ANA, BOB, talk
 from tests.fakes.choices import make_choices, open_engine
 from tests.fakes.models import EchoModel
+from tests.time_limits import Limits
 
 CONTENT = {
     *("inbox", "items", "calls", "posts", "usage", "files"),
@@ -107,10 +108,8 @@ async def test_older_threads_go_too_also_where_their_rows_were_purged(stores: Em
     assert not await stores.holds(TOPIC)
 
 
-async def test_a_purge_deletes_in_several_transactions(
-    stores: Embedded, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("core.journal.inbox.PURGED_MESSAGES_PER_TRANSACTION", 2)
+async def test_a_purge_deletes_in_several_transactions(stores: Embedded, limits: Limits) -> None:
+    limits(PURGED_MESSAGES_PER_TRANSACTION=2)
     for number in range(5):
         await talk(stores, f"{number}")
     waiting = await begin_turn(stores)

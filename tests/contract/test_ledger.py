@@ -27,6 +27,7 @@ from core.people.notices import Outbox
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal_threads import talk
+from tests.time_limits import Limits
 
 ANA, BOB = Person("web", "ana", name="Ana"), Person("web", "bob", name="Bob")
 HERE = Address("web", "C1")
@@ -280,10 +281,8 @@ async def test_what_can_no_longer_be_undone_keeps_no_rows(ledger: SqlLedger) -> 
     assert (await ledger.get(waiting.id)).steps == waiting.steps
 
 
-async def test_old_changes_go_in_several_transactions(
-    ledger: SqlLedger, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("core.changes.ledger.ROWS_PER_TRANSACTION", 2)
+async def test_old_changes_go_in_several_transactions(ledger: SqlLedger, limits: Limits) -> None:
+    limits(ROWS_PER_TRANSACTION=2)
     for number in range(5):
         await finish_change(ledger, f"c{number}")
     assert await ledger.erase_old_rows(161.0) == 5

@@ -10,14 +10,16 @@ import pytest
 import pytest_asyncio
 
 from core.base.openai import ModelEndpoint, ModelServerClient
+from core.domain.model_rounds import ResponseStarted, RoundCompleted, TextDelta, ToolSpec
 from core.domain.ports import Model
-from core.domain.records import Remote, ResponseStarted, RoundCompleted, TextDelta, ToolSpec
+from core.domain.records import Remote
 from core.models.demo_model import DemoModel
 from core.models.model_server import ModelOptions
 from core.models.served_model import Level, ServedModel
 from tests.fakes.aimock import aimock, missing
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.model.talk import Talk
+from tests.time_limits import Limits
 
 CODE = {"type": "object", "properties": {"code": {"type": "string"}}}
 PYTHON = ToolSpec(
@@ -144,9 +146,9 @@ async def test_a_round_from_before_a_crash_is_answered(talk: Talk) -> None:
 
 
 async def test_it_reports_its_health_erases_what_is_not_there_and_may_be_closed_twice(
-    model: Model, monkeypatch: pytest.MonkeyPatch
+    model: Model, limits: Limits
 ) -> None:
-    monkeypatch.setattr("core.models.served_model.HEALTH_WAIT_SECONDS", 60.0)
+    limits(HEALTH_WAIT_SECONDS=60.0)
     health = await model.health()
     assert (health.name, health.state) == ("model", "on")
     assert health.words

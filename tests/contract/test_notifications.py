@@ -15,6 +15,7 @@ from core.store import processes as notifications
 from tests.contract.engines import Shared, Worker
 from tests.contract.test_inbox import says
 from tests.contract.test_processes import Two, two
+from tests.time_limits import Limits
 
 __all__ = ["two"]
 STRANGE = ("", " ", "stop", "stop x", "stop 4 2", "ended", "ended x", f"stop {10**30}", "nothing 1")
@@ -88,9 +89,9 @@ async def test_a_handler_that_fails_ends_nothing(on_postgres: Shared) -> None:
 
 
 async def test_a_handler_that_hangs_does_not_hold_up_the_next(
-    on_postgres: Shared, monkeypatch: pytest.MonkeyPatch
+    on_postgres: Shared, limits: Limits
 ) -> None:
-    monkeypatch.setattr(notifications, "HANDLER_TIMEOUT_SECONDS", 0.05)
+    limits(HANDLER_TIMEOUT_SECONDS=0.05)
 
     async def hangs(_: str) -> None:
         await asyncio.Event().wait()
@@ -121,7 +122,7 @@ async def test_a_worker_outlives_what_strangers_tell_procrastinate(on_postgres: 
 
 
 async def test_health_tells_of_a_listener_that_cannot_connect(
-    on_postgres: Shared, monkeypatch: pytest.MonkeyPatch
+    on_postgres: Shared, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
     event, again = asyncio.Event(), asyncio.Event()
     view = on_postgres.jobs.notifications._connect
@@ -133,8 +134,8 @@ async def test_health_tells_of_a_listener_that_cannot_connect(
         raise OSError("too many connections")
 
     monkeypatch.setattr(on_postgres.jobs.notifications, "_connect", connect)
-    monkeypatch.setattr(notifications, "RECONNECT_SECONDS", 0.01)
-    monkeypatch.setattr(notifications, "RECONNECT_BACKOFF", Backoff(0.01))
+    limits(RECONNECT_SECONDS=0.01)
+    limits(RECONNECT_BACKOFF=Backoff(0.01))
     assert (await on_postgres.jobs.health()).state == "on"
     await on_postgres.database.read(
         lambda c: c.execute(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from adapters.slack.client import QUIET_SECONDS, SHARED_CHANNEL_BURST, TIERS, RateLimiter
+from adapters.slack.rate_limits import QUIET_SECONDS, SHARED_CHANNEL_BURST, TIERS, RateLimiter
 from core.base.errors import PlatformBusy
 from core.journal.jobs import SharedPace
 from tests.contract.engines import Shared

@@ -28,7 +28,8 @@ from core.domain.changes import (
     new_change_id,
 )
 from core.domain.messages import Address, Answer, Card, Item, Message, Person, Quote, Usage
-from core.domain.records import Outcome, PlatformMember, Remote, RoundOutput, ToolCall, Turn
+from core.domain.records import Outcome, Remote, RoundOutput, ToolCall, Turn
+from core.domain.rights import PlatformMember
 from core.erasure import (
     FORGOTTEN_PERSON,
     AmbiguousPerson,
@@ -45,10 +46,11 @@ from core.people.page_accounts import SqlPageAccounts, hash_token
 from core.store.database import SqlConnection, SqliteStatements
 from core.store.files import SqlFiles
 from core.store.remembered import FORGOTTEN_ID, remove_ids, select_ids
-from core.turn.context import build_items
+from core.turn.preface import build_items
 from tests.contract.engines import Embedded, Shared
 from tests.contract.test_journal import again
 from tests.fakes.choices import make_message
+from tests.time_limits import Limits
 
 ANA = Person("slack", "UANA77", "T1", "Ana Lima")
 BEA = Person("slack", "UBEA88", "T1", "Bea Reis")
@@ -391,10 +393,8 @@ async def test_an_export_has_all_of_theirs_and_no_secret(team: Team) -> None:
         await persons.find(ZOE.key)
 
 
-async def test_a_long_export_comes_in_pages(
-    stores: Embedded, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("core.erasure.EXPORT_PAGE_ROWS", 2)
+async def test_a_long_export_comes_in_pages(stores: Embedded, limits: Limits) -> None:
+    limits(EXPORT_PAGE_ROWS=2)
     for number in range(5):
         await stores.inbox.accept(says(f"number {number}", ANA, DIRECT))
     persons = persons_of(stores)

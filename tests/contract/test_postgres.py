@@ -13,7 +13,6 @@ import pytest
 
 from bot.stores import SCHEMA
 from core.base.errors import NotStored, SettingsError
-from core.store import postgres
 from core.store.database import SqlConnection
 from core.store.postgres import (
     CONNECTION_OPTIONS,
@@ -23,6 +22,7 @@ from core.store.postgres import (
 )
 from core.store.processes import read_cluster
 from tests.real.postgres import Postgres
+from tests.time_limits import Limits
 
 
 @pytest.fixture
@@ -174,9 +174,9 @@ async def test_a_database_that_cannot_be_used_is_told_in_words(
 
 
 async def test_a_server_that_is_too_old_is_refused_with_words(
-    empty_url: str, monkeypatch: pytest.MonkeyPatch
+    empty_url: str, limits: Limits
 ) -> None:
-    monkeypatch.setattr(postgres, "MIN_SERVER_VERSION", 99)
+    limits(MIN_SERVER_VERSION=99)
     with pytest.raises(
         SettingsError, match=r"^Postgres \d+ is too old\. Ponte needs 99 or newer\.$"
     ):

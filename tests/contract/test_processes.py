@@ -25,6 +25,7 @@ from tests.contract.test_inbox import says
 from tests.contract.test_journal import again, begin_turn
 from tests.contract.test_ledger import BOB, proposal
 from tests.fakes.clock import Clock
+from tests.time_limits import Limits
 
 
 @pytest.fixture
@@ -418,11 +419,11 @@ async def _leader(engine: Shared) -> str:
 
 
 async def test_who_cannot_reach_the_database_leads_no_more(
-    two: Two, monkeypatch: pytest.MonkeyPatch
+    two: Two, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
     """Its own connection hangs, and another one takes over: never both."""
-    monkeypatch.setattr(processes, "ROLE_LEASE_SECONDS", 0.6)
-    monkeypatch.setattr(processes, "ROLE_MARGIN_SECONDS", 0.1)
+    limits(ROLE_LEASE_SECONDS=0.6)
+    limits(ROLE_MARGIN_SECONDS=0.1)
     leading, most = list[int](), 0
     began = {1: asyncio.Event(), 2: asyncio.Event()}
 

@@ -11,11 +11,11 @@ import pytest
 from procrastinate.exceptions import ConnectorException
 
 from core.base.tasks import cancel_all
-from core.journal import procrastinate_adapter, queue_manager
 from core.journal.queue_manager import TurnJobManager
 from core.store.database import SqlConnection
 from tests.contract.engines import Shared, Worker
 from tests.contract.test_inbox import says
+from tests.time_limits import Limits
 
 
 async def test_a_worker_whose_fetch_fails_takes_new_turns_beside_those_that_run(
@@ -58,11 +58,9 @@ async def test_the_database_is_not_asked_for_jobs_to_abort(on_postgres: Shared) 
     worker.let_go()
 
 
-async def test_turns_begin_without_a_poll(
-    on_postgres: Shared, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_turns_begin_without_a_poll(on_postgres: Shared, limits: Limits) -> None:
     """Also those that wait for the end of another turn, maybe in another process."""
-    monkeypatch.setattr(procrastinate_adapter, "QUEUE_POLL_SECONDS", 3600.0)
+    limits(QUEUE_POLL_SECONDS=3600.0)
     other = await on_postgres.beside()
     workers = [Worker(engine).start("web") for engine in (on_postgres, other)]
     receipts = [await on_postgres.inbox.accept(says(f"{n}", f"C{n % 5}")) for n in range(40)]
@@ -73,9 +71,9 @@ async def test_turns_begin_without_a_poll(
 
 
 async def test_a_turn_that_is_put_back_begins_elsewhere_without_a_poll(
-    on_postgres: Shared, monkeypatch: pytest.MonkeyPatch
+    on_postgres: Shared, limits: Limits
 ) -> None:
-    monkeypatch.setattr(procrastinate_adapter, "QUEUE_POLL_SECONDS", 3600.0)
+    limits(QUEUE_POLL_SECONDS=3600.0)
     worker = Worker(on_postgres, held=True).start("web")
     await on_postgres.inbox.accept(says("one"))
     await worker.until_begun(1)
@@ -86,10 +84,10 @@ async def test_a_turn_that_is_put_back_begins_elsewhere_without_a_poll(
 
 
 async def test_a_worker_that_has_ended_looks_for_no_job(
-    on_postgres: Shared, monkeypatch: pytest.MonkeyPatch
+    on_postgres: Shared, limits: Limits
 ) -> None:
     """A timer of it would start a task, which the end of the event loop cuts off."""
-    monkeypatch.setattr(queue_manager, "RELISTEN_SECONDS", 3600.0)
+    limits(RELISTEN_SECONDS=3600.0)
     times = 0
     looked = asyncio.Event()
 
@@ -116,7 +114,7 @@ async def test_a_worker_that_has_ended_looks_for_no_job(
 
 @pytest.mark.parametrize("is_writing", [False, True])
 async def test_a_process_that_drains_gives_signs_of_life_while_its_turns_run(
-    on_postgres: Shared, monkeypatch: pytest.MonkeyPatch, is_writing: bool
+    on_postgres: Shared, monkeypatch: pytest.MonkeyPatch, limits: Limits, is_writing: bool
 ) -> None:
     """A turn may take PONTE_GRACE seconds to end, which is longer than LEASE_SECONDS. A write ends
     even later, because it is not cancelled. Another process would make it a second time."""
@@ -133,8 +131,8 @@ async def test_a_process_that_drains_gives_signs_of_life_while_its_turns_run(
 
     if is_writing:
         monkeypatch.setattr(worker, "handle", outlive_cancellation)
-        monkeypatch.setattr("core.journal.turn_runner.CANCELLED_TURN_SECONDS", 0.0)
-        monkeypatch.setattr("core.journal.jobs.RECANCEL_SECONDS", 0.0)
+        limits(CANCELLED_TURN_SECONDS=0.0)
+        limits(RECANCEL_SECONDS=0.0)
     worker.start("web")
     await on_postgres.inbox.accept(says("one"))
     await worker.until_begun(1)

@@ -10,7 +10,6 @@ import pytest
 
 from core.base.errors import NotStored, PlatformBusy, PostRemoved, Superseded, Undeliverable
 from core.base.tasks import Backoff
-from core.chat import reply
 from core.chat.reply import GrowingReply, TurnPosts
 from core.domain.messages import Answer, File, Progress, ReplyTo, decode_json, encode_json
 from core.domain.ports import AnswerPart
@@ -20,6 +19,7 @@ from tests.fakes.choices import make_message
 from tests.fakes.gate import Gate
 from tests.fakes.posts import KeptPosts
 from tests.fakes.recorder import LIMIT, Faults, Recorder, RecordingSurface
+from tests.time_limits import Limits
 
 TO = make_message("hello", "m1").reply_to
 FILES = (File("f1", "plot.png", "image/png", 9), File("f2", "rows.csv", "text/csv", 9))
@@ -46,8 +46,8 @@ class Place:
 
 
 @pytest.fixture
-def place(monkeypatch: pytest.MonkeyPatch) -> Place:
-    monkeypatch.setattr(reply, "POST_BACKOFF", Backoff(0.0))
+def place(limits: Limits) -> Place:
+    limits(POST_BACKOFF=Backoff(0.0))
     return Place()
 
 
@@ -311,10 +311,10 @@ async def test_a_post_that_was_under_way_when_its_turn_was_stopped_is_not_made_t
 
 @pytest.mark.parametrize("seconds", [0.0, 3600.0])
 async def test_a_post_under_way_ends_before_another_process_continues(
-    place: Place, monkeypatch: pytest.MonkeyPatch, seconds: float
+    place: Place, monkeypatch: pytest.MonkeyPatch, limits: Limits, seconds: float
 ) -> None:
     """Its id is recorded. If it takes too long, it is cancelled and never made."""
-    monkeypatch.setattr(reply, "SETTLE_SECONDS", seconds)
+    limits(SETTLE_SECONDS=seconds)
     own, gate = place.reply(), hold_posts(place, monkeypatch)
     first = asyncio.create_task(own.finish(answer("hi")))
     await gate.wait_until_reached()
@@ -334,9 +334,9 @@ async def test_a_post_under_way_ends_before_another_process_continues(
 
 @pytest.mark.parametrize("is_slow", [True, False])
 async def test_progress_under_way_ends_before_another_process_continues(
-    place: Place, monkeypatch: pytest.MonkeyPatch, is_slow: bool
+    place: Place, monkeypatch: pytest.MonkeyPatch, limits: Limits, is_slow: bool
 ) -> None:
-    monkeypatch.setattr(reply, "SETTLE_SECONDS", 0.0 if is_slow else 3600.0)
+    limits(SETTLE_SECONDS=0.0 if is_slow else 3600.0)
     own, gate = place.reply(), hold_posts(place, monkeypatch)
     await own.show(Progress("h"))
     await gate.wait_until_reached()
@@ -450,9 +450,9 @@ async def test_another_process_brings_out_the_rest(stores: Embedded) -> None:
 
 @pytest.mark.parametrize("trouble", ["busy", "lost"])
 async def test_a_platform_that_never_takes_it_is_left_after_an_hour(
-    place: Place, monkeypatch: pytest.MonkeyPatch, trouble: str
+    place: Place, limits: Limits, trouble: str
 ) -> None:
-    monkeypatch.setattr(reply, "MAX_DELIVERY_SECONDS", 0.05)
+    limits(MAX_DELIVERY_SECONDS=0.05)
     place.recorder.faults = Faults(busy=10**6) if trouble == "busy" else Faults(lose_before=10**6)
     with pytest.raises(Undeliverable, match=r"PlatformBusy|AnswerLost"):
         await place.reply().finish(answer("hi"))

@@ -16,7 +16,6 @@ from core.base.openai import ModelEndpoint, ModelServerClient
 from core.domain.messages import Answer
 from core.domain.ports import PostJournal
 from core.domain.records import Remote
-from core.journal import procrastinate_adapter, queue_manager
 from core.journal.jobs import Jobs
 from core.models.model_server import ModelOptions
 from core.models.served_model import ServedModel
@@ -24,6 +23,7 @@ from core.store import processes
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.fakes.openai import FakeOpenAI
 from tests.real.postgres import Postgres
+from tests.time_limits import Limits
 
 MAX_FIRST_TURN = (21, 7)
 """Statements and transactions of the first turn of a conversation."""
@@ -119,13 +119,17 @@ class CountedBot:
 
 @pytest.fixture
 async def counted_bot(
-    real_postgres: Postgres, migrated_postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    real_postgres: Postgres,
+    migrated_postgres: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    limits: Limits,
 ) -> AsyncIterator[CountedBot]:
     """Nothing is polled and nothing is tidied while a turn is counted."""
-    monkeypatch.setattr(procrastinate_adapter, "QUEUE_POLL_SECONDS", LONG_SECONDS)
-    monkeypatch.setattr(queue_manager, "RELISTEN_SECONDS", LONG_SECONDS)
-    monkeypatch.setattr(processes, "BEAT_SECONDS", LONG_SECONDS)
-    monkeypatch.setattr(processes, "LEASE_SECONDS", 2 * LONG_SECONDS)
+    limits(QUEUE_POLL_SECONDS=LONG_SECONDS)
+    limits(RELISTEN_SECONDS=LONG_SECONDS)
+    limits(BEAT_SECONDS=LONG_SECONDS)
+    limits(LEASE_SECONDS=2 * LONG_SECONDS)
 
     async def do_nothing(*_: object) -> None:
         return None

@@ -30,6 +30,7 @@ from tests.contract.engines import Embedded, Shared
 from tests.contract.test_journal_threads import talk
 from tests.contract.test_migrations import kill_at
 from tests.real.postgres import Postgres
+from tests.time_limits import Limits
 
 FULL = Thread(
     "slack:T1:C1",
@@ -243,7 +244,7 @@ AFTER = 2
 _LATER = re.compile(
     r",\n    record TEXT NOT NULL DEFAULT ''|,\n    kind TEXT NOT NULL DEFAULT 'api'"
     r"|,\n    aliases TEXT NOT NULL DEFAULT ''"
-    r"|CREATE TABLE (?:sign_ins|votes) [^;]*;\n|CREATE INDEX votes_[^;]*;\n"
+    r"|CREATE TABLE (?:sign_ins|votes) [^;]*;\n|CREATE INDEX (?:votes_|items_read)[^;]*;\n"
 )
 """What this migration and later ones added."""
 OLD = Schema(
@@ -328,9 +329,9 @@ def test_the_records_of_an_older_ponte_move_into_the_rows_also_after_a_kill_at_a
 
 
 async def test_a_record_that_a_turn_stored_since_is_not_replaced_by_the_old_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, limits: Limits
 ) -> None:
-    monkeypatch.setattr(thread_map, "ROWS_PER_TRANSACTION", 1)
+    limits(ROWS_PER_TRANSACTION=1)
     await make_old_home(tmp_path)
     stores = await Stores.open_in_home(tmp_path)
     newer = replace(FULL, remote="conv_2")

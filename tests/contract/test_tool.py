@@ -16,7 +16,8 @@ import pytest
 from core.base.errors import ToolError
 from core.base.http import HttpClient
 from core.domain.ports import Tool
-from core.domain.records import Outcome, ToolContext, Viewer
+from core.domain.records import Outcome, ToolContext
+from core.domain.rights import Viewer
 from core.tools.code.source import CodeSource
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.source import NocoSource

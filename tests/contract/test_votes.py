@@ -18,6 +18,7 @@ from core.observability import metrics
 from tests.contract.engines import Embedded
 from tests.contract.test_inbox import says
 from tests.contract.test_journal import again
+from tests.time_limits import Limits
 
 ANA, BOB = Person("web", "ana"), Person("web", "bob")
 ANSWER = Answer("It is 42.", parts=("It is 42.",), is_rateable=True)
@@ -114,12 +115,10 @@ class Places:
         return bool(address.channel == "C1")
 
 
-async def test_texts_are_only_read_where_operators_may(
-    stores: Embedded, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_texts_are_only_read_where_operators_may(stores: Embedded, limits: Limits) -> None:
     """Shared by the person, or in a public channel; else only the facts are. Nobody can share what
     is said in a private channel, also with a forged form."""
-    monkeypatch.setattr("core.feedback.votes.PLACE_TIMEOUT_SECONDS", 0.1)
+    limits(PLACE_TIMEOUT_SECONDS=0.1)
     votes = Votes(stores.database)
     readable: dict[str, bool] = {}
     places = (("C1", True), ("C2", True), ("busy", True), ("silent", True), ("D1", False))

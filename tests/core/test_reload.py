@@ -9,7 +9,7 @@ from pathlib import Path
 from bot.config.ponte_toml import ChannelConfig, Config, LiveConfig
 from bot.engine import Engine
 from core.domain.messages import Answer, Person
-from core.domain.records import RoundRequest
+from core.domain.model_rounds import RoundRequest
 from core.people.rules import Rule, RuleBook
 from core.tools.tool import FunctionTool
 from core.turn.run import TurnConfig

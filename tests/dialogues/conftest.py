@@ -12,6 +12,7 @@ from tests.fakes.discord import FakeDiscord
 from tests.fakes.discord.addresses import sdk_addresses
 from tests.fakes.openai import FakeOpenAI
 from tests.fakes.stackspot import FakeStackSpot
+from tests.time_limits import Limits
 
 
 @pytest.fixture
@@ -29,9 +30,9 @@ def _uvicorn_ends_at_once() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_pauses(limits: Limits) -> None:
     """What is tried again later is tried again at once."""
-    monkeypatch.setattr("core.chat.reply.POST_BACKOFF", Backoff(0.01, max_seconds=60.0))
+    limits(POST_BACKOFF=Backoff(0.01, max_seconds=60.0))
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ import pytest
 
 from core.base.errors import PlatformBusy, TakenOver
 from core.changes.approval import TableRule, TableRules
-from core.chat import approval_notices
 from core.domain.changes import ApprovalNotice, DecisionRequest, DisplayName
 from core.domain.messages import Address, Message, Person, ReplyTo
 from core.domain.ports import Messenger
@@ -26,6 +25,7 @@ from tests.fakes.config import FixedConfig, fixed_rules
 from tests.fakes.gate import Gate
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.recorder import RecordedPost
+from tests.time_limits import Limits
 
 APPROVER = Person("slack", "U5", "T1", "Cleo")
 RULES = TableRules({"people": TableRule("ask", frozenset({"slack:U5"}))})
@@ -225,10 +225,10 @@ async def test_a_copy_that_could_not_be_redrawn_is_redrawn_later(bot_home: BotHo
 
 @pytest.mark.parametrize("is_listed", [False, True], ids=["a copy", "a card in a list"])
 async def test_ponte_gives_up_a_card_that_can_never_be_redrawn(
-    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch, is_listed: bool
+    bot_home: BotHome, limits: Limits, is_listed: bool
 ) -> None:
-    monkeypatch.setattr(approval_notices, "MAX_COPY_REDRAWS", 3)
-    monkeypatch.setattr(approval_notices, "MAX_REDRAW_TRIES", 3)
+    limits(MAX_COPY_REDRAWS=3)
+    limits(MAX_REDRAW_TRIES=3)
     async with team(bot_home) as (ponte, workspace):
         recorder, redraw = ponte.recorder, ponte.engine.redraw
         id = await ask(ponte)

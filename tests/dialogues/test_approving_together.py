@@ -7,7 +7,11 @@ import json
 from collections.abc import Sequence
 from dataclasses import replace
 
-from adapters.discord.render import APPROVE_ALL_BUTTON_ID, MAX_CUSTOM_ID_CHARACTERS, build_buttons
+from adapters.discord.card_embeds import (
+    APPROVE_ALL_BUTTON_ID,
+    MAX_CUSTOM_ID_CHARACTERS,
+    build_buttons,
+)
 from adapters.slack.render import cards_blocks
 from core.changes.approval import TableRule, TableRules
 from core.chat.approval_notices import together_id

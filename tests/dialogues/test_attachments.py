@@ -15,8 +15,8 @@ import pytest
 from core.base.http import HttpClient
 from core.changes.approval import TableRule, TableRules
 from core.domain.messages import Card, File
+from core.domain.model_rounds import RoundRequest
 from core.domain.ports import Model
-from core.domain.records import RoundRequest
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.test_nocodb_slack import channel
@@ -97,6 +97,7 @@ async def test_on_the_page(tmp_path: Path) -> None:
         assert [file["title"] for file in files] == ["contract.txt"]
 
 
+PNG = b"\x89PNG\r\n\x1a\n"
 READ = "What does the contract of customer 1 say?"
 
 
@@ -110,23 +111,23 @@ async def test_a_picture_and_a_workbook_of_a_row_on_the_page(tmp_path: Path) -> 
     async with page(tmp_path) as here:
         files, rows = here.team.nocodb.world.files, here.team.rows("Customers")
         for name, type in (("photo.png", "image/png"), ("sales.xlsx", XLSX)):
-            files[f"download/{name}"] = b"content"
-            cell = {"title": name, "mimetype": type, "size": 7, "path": f"download/{name}"}
+            files[f"download/{name}"] = PNG
+            cell = {"title": name, "mimetype": type, "size": 8, "path": f"download/{name}"}
             rows[1]["Contract"].extend(convert_files([cell]))
         here.team.openai.say(reading("photo.png"), Script("A house.", match=SHOWN_TO_MODEL))
         answer = await here.asks(READ)
         assert answer["response"].startswith("A house.")
         assert answer["files"] == []
-        assert "data:image/png;base64,Y29udGVudA==" in here.team.model_input()
+        assert "data:image/png;base64,iVBORw0KGgo=" in here.team.model_input()
         here.team.openai.say(reading("sales.xlsx"), Script("A table.", match=SHOWN_TO_MODEL))
         assert (await here.asks(READ))["files"] == []
         cells = {"table": "Customers", "changes": [{"id": 2, "fields": {"Contract": "sales.xlsx"}}]}
         copy = Script(calls=(("nocodb_update", json.dumps(cells)),), match="Copy it")
         here.team.openai.say(copy)
         card = await here.card("Copy it to customer 2")
-        assert "sales.xlsx (7 B, " in card["rows"][0]["changes"][0]["after"]
+        assert "sales.xlsx (8 B, " in card["rows"][0]["changes"][0]["after"]
         assert (await here.clicks("approve", card["id"]))["state"] == "done"
-        assert find_bytes(here.team.nocodb, rows[2]["Contract"]) == [b"content"]
+        assert find_bytes(here.team.nocodb, rows[2]["Contract"]) == [PNG]
         assert "of a kind that you cannot read" in here.team.model_input()
 
 

@@ -11,7 +11,9 @@ import pytest
 from bot.operations import forget_thread
 from bot.ponte import Ponte
 from core.base.errors import NotFound
-from core.domain.records import Effect, ModelEvent, Outcome, RoundRequest
+from core.domain.model_rounds import ModelEvent, RoundRequest
+from core.domain.records import Outcome
+from core.domain.rights import Effect
 from core.people.audit import OPERATOR
 from core.people.rules import Rule, RuleBook
 from core.tools.tool import FunctionTool
@@ -34,6 +36,7 @@ from tests.fakes.fixed_tools import FixedTools
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
 from tests.fakes.quick_commands import RegisteredCommands
+from tests.time_limits import Limits
 
 
 class Machine(FixedTools):
@@ -92,10 +95,8 @@ async def test_a_run_that_was_stopped_is_told(bot_home: BotHome) -> None:
         assert text == ("tool-run", MEMBER.key, "work", "interrupted")
 
 
-async def test_what_was_cut_off_is_told_when_it_is_known(
-    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("core.journal.turn_runner.CANCELLED_TURN_SECONDS", 0.1)
+async def test_what_was_cut_off_is_told_when_it_is_known(bot_home: BotHome, limits: Limits) -> None:
+    limits(CANCELLED_TURN_SECONDS=0.1)
     machine = Machine("spend", holds=True)
     async with bot_home.open(sources=[machine], policy=ALLOWED) as ponte:
         receipt = await ponte.engine.conversations.inbox.accept(on_slack(WORK, "k1"))

@@ -15,15 +15,10 @@ import pytest
 from core.base.errors import ModelDown, OverBudget, PonteError
 from core.base.http import HttpClient
 from core.domain.messages import Answer, Item
+from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest, TextDelta
 from core.domain.ports import ToolSource
-from core.domain.records import (
-    Effect,
-    ModelEvent,
-    Outcome,
-    RoundCompleted,
-    RoundRequest,
-    TextDelta,
-)
+from core.domain.records import Outcome
+from core.domain.rights import Effect
 from core.tools.nocodb.source import NocoSource
 from core.tools.tool import FunctionTool, outcome_of_error
 from core.turn.rounds import RAN_BEFORE, RESULT_UNKNOWN

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import replace
 
 from core.domain.messages import turn_id
-from core.domain.records import RoundRequest
+from core.domain.model_rounds import RoundRequest
 from tests.dialogues.bot_home import BotHome, also_on_postgres
 from tests.dialogues.decisions import ADA, bot, propose
 from tests.fakes.choices import ANA

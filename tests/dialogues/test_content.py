@@ -21,8 +21,8 @@ from core.money.usage import NANODOLLARS_PER_DOLLAR
 from core.store.database import SqlConnection
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.tool import tool
-from core.turn.context import Preparation
 from core.turn.manager import MAX_FAILED_ATTEMPTS
+from core.turn.preparation import Preparation
 from core.turn.run import TurnRun
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.openai import open_served_bot
@@ -30,6 +30,7 @@ from tests.dialogues.test_allowances import PRICES
 from tests.fakes.bridge import FakeBridge
 from tests.fakes.fixed_tools import FixedTools
 from tests.fakes.openai import FakeOpenAI, Script, events, hostile
+from tests.time_limits import Limits
 
 LEVELS: tuple[Level, ...] = ("conversations", "responses", "chat")
 every_level = pytest.mark.parametrize("level", LEVELS)
@@ -228,10 +229,15 @@ def _refusing(value: object) -> str:
     [("conversations", False), ("responses", True), ("chat", False), ("chat", True)],
 )
 async def test_a_store_that_is_away_or_full_makes_the_turn_wait_and_asks_nothing_twice(
-    bot_home: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch, level: Level, calls: bool
+    bot_home: BotHome,
+    fake: FakeOpenAI,
+    monkeypatch: pytest.MonkeyPatch,
+    limits: Limits,
+    level: Level,
+    calls: bool,
 ) -> None:
     """However often: it never counts as an attempt."""
-    monkeypatch.setattr("core.turn.run.STORE_BACKOFF", Backoff(0.0))
+    limits(STORE_BACKOFF=Backoff(0.0))
     refused = 0
     fake.say(Script(calls=(("look", "{}"),))) if calls else None
     async with open_served_bot(bot_home, fake, [FixedTools(look)], level=level) as ponte:
@@ -297,11 +303,11 @@ async def test_deep_reasoning_ends_in_an_answer_whatever_its_depth(
 
 
 async def test_an_answer_that_cannot_be_prepared_ends_in_an_apology(
-    bot_home: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+    bot_home: BotHome, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
     """Its failures count as attempts, but not those of a store that is unavailable. The model is
     asked once."""
-    monkeypatch.setattr("core.journal.turn_runner.TURN_BACKOFF", Backoff(0.0))
+    limits(TURN_BACKOFF=Backoff(0.0))
     prepare, tried = Preparation.disarm_and_split, 0
 
     async def breaks(self: Any, run: TurnRun, answer: Answer, provenance: Any) -> Answer:

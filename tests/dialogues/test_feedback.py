@@ -228,7 +228,13 @@ async def test_thumbs_on_the_page(tmp_path: Path, fake: FakeOpenAI) -> None:
         assert (refused.status_code, NOT_RATEABLE in refused.text) == (404, True)
         assert (await ponte.web.post(path, json={"vote": ""})).status_code == 200
         assert await votes_of(ponte) == []
-        assert (await ponte.web.post(path, json=why)).status_code == 404
+        assert (await ponte.web.post(path, json=why)).status_code == 200, "both at once"
+        (vote,) = await votes_of(ponte)
+        assert (vote["vote"], vote["reason"], vote["question"]) == ("down", "Wrong sum", "why?")
+        assert (await ponte.web.post(path, json={"vote": "up", "reason": "x"})).status_code == 200
+        (vote,) = await votes_of(ponte)
+        assert (vote["vote"], vote["reason"], vote["question"]) == ("up", "", None)
+        assert (await ponte.web.post(path, json={"vote": ""})).status_code == 200
         table = (await ponte.web.get("/admin/feedback")).text
         assert "No feedback yet." in table
 

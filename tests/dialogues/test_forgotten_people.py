@@ -14,8 +14,8 @@ from core.base.errors import NotFound
 from core.changes.approval import TableRule, TableRules
 from core.domain.changes import ApprovalNotice
 from core.domain.messages import Person
+from core.domain.model_rounds import RoundRequest
 from core.domain.ports import ChatPlatform
-from core.domain.records import RoundRequest
 from core.erasure import SqlPersonalData
 from core.journal.journal import Journal
 from core.people.audit import OPERATOR

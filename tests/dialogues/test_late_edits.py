@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from core.domain.messages import Message
-from core.domain.records import RoundRequest
+from core.domain.model_rounds import RoundRequest
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.dialogues.decisions import bot, propose
 from tests.fakes.memory_table import MemoryTable

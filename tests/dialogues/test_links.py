@@ -10,15 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from adapters.slack.surface import SlackSurface
 from core.domain.messages import Attachment, Item, Person, Quote
-from core.domain.records import (
-    ModelEvent,
-    Outcome,
-    RoundCompleted,
-    RoundRequest,
-    TextDelta,
-    ToolContext,
-)
+from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest, TextDelta
+from core.domain.records import Outcome, ToolContext
 from core.tools.tool import FunctionTool
 from core.turn.run import LinkRules, TurnConfig
 from tests.dialogues.bot_home import BotHome, RunningBot
@@ -34,6 +29,7 @@ from tests.fakes.quick_commands import RegisteredCommands
 from tests.fakes.slack import Post
 from tests.slack.bot import Setting, workplace
 from tests.slack.doubles import Speaker
+from tests.time_limits import Limits
 
 EVIL = "https://evil.test/?q=secret"
 TEXT = f"""Well, see {EVIL} or [this]({EVIL}), <{EVIL}>, ![](https://evil.test/s.png),
@@ -211,9 +207,9 @@ def live_links(posts: Sequence[Post]) -> list[str]:
 
 
 @pytest.fixture
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapters.slack.surface.SlackSurface.interval", 0.0)
-    monkeypatch.setattr("core.chat.reply.WHOLE_ANSWER_SECONDS", 0.0)
+def quick(monkeypatch: pytest.MonkeyPatch, limits: Limits) -> None:
+    monkeypatch.setattr(SlackSurface, "interval", 0.0)
+    limits(WHOLE_ANSWER_SECONDS=0.0)
 
 
 @pytest.mark.usefixtures("quick")

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from core.base.text import split_text
+from core.base.splitting import split_text
 from tests.dialogues.bot_home import BotHome
 from tests.fakes.choices import ANA
 from tests.fakes.models import EchoModel

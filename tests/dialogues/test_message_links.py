@@ -19,7 +19,8 @@ from core.chat.message_links import (
     LINKS_LEFT_OUT,
 )
 from core.domain.messages import Address, Message, Person, ReplyTo
-from core.domain.records import ModelEvent, RoundCompleted, RoundRequest
+from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest
+from core.schedules.schedule import ScheduleDraft, ScheduleRule
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import Choices, allow_list, make_choices
 from tests.fakes.discord import FakeDiscord
@@ -27,9 +28,11 @@ from tests.fakes.discord.rest import HAS_THREAD
 from tests.fakes.discord.world import CONNECT, READ_HISTORY, TEXT, THREAD, VIEW, VOICE
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
+from tests.fakes.schedules import put_schedule
 from tests.fakes.slack import TEAM, Post, SlackChannel
 from tests.fakes.slack.records import BOT_USER
 from tests.slack.bot import Setting, Workplace, workplace
+from tests.time_limits import Limits
 
 
 def link(post: Post, channel: str = "") -> str:
@@ -99,6 +102,76 @@ async def test_a_message_and_its_thread_are_read(tmp_path: Path) -> None:
             assert LINK_UNREAD not in answer
 
 
+@pytest.mark.parametrize(
+    ("form", "is_own"),
+    [
+        ("https://ACME.slack.com/x-p1-2-3/archives/{channel}/p{digits}", True),
+        ("http://acme.slack.com/archives/{channel}/p{digits}/?cid=C1#top", True),
+        ("https://slack.com/archives/{channel}/p{digits}", True),
+        ("https://acme.enterprise.slack.com/archives/{channel}/p{digits}", True),
+        ("https://app.slack.com/client/{team}/{channel}/thread/{channel}-{ts}", True),
+        ("https://app.slack.com/client/E0ACME/{channel}/thread/{channel}-{ts}?x=1", True),
+        ("HTTPS://ACME.SLACK.COM/ARCHIVES/{channel}/P{digits}", True),
+        ("https://globex.slack.com/archives/{channel}/p{digits}", False),
+        ("https://app.slack.com/client/T0GLOBEX/{channel}/thread/{channel}-{ts}", False),
+    ],
+)
+async def test_forms_of_links(tmp_path: Path, form: str, is_own: bool) -> None:
+    """Another company may know a shared channel by the same id: its links are not read."""
+    model = EchoModel()
+    async with workplace(tmp_path, Setting(model)) as w:
+        root = w.slack.say(w.bob, w.general, "the offer is 900")
+        reply = w.slack.say(w.bob, w.general, "make it 800", thread=root)
+        for post in (root, reply) if "/thread/" not in form else (root,):
+            digits, channel = post.ts.replace(".", ""), w.general.id
+            url = form.format(channel=channel, digits=digits, ts=post.ts, team=TEAM)
+            if post is reply:
+                url += f"{'&' if '?' in url else '?'}thread_ts={root.ts}"
+                if "#" in form:
+                    continue
+            read, answer = await ask(w, model, f"<{url}>")
+            for words in ("the offer is 900", "make it 800"):
+                assert (words in read) == is_own
+            assert (LINK_UNREAD in answer) != is_own
+
+
+async def test_files_of_linked_messages_are_named(tmp_path: Path) -> None:
+    model = EchoModel()
+    async with workplace(tmp_path, Setting(model)) as w:
+        root = w.slack.say(w.bob, w.general, "", files=[("plan.pdf", "application/pdf", b"%PDF")])
+        w.slack.say(w.bob, w.general, "see", files=[("a.csv", "text/csv", b"a")], thread=root)
+        read, answer = await ask(w, model, link(root))
+        assert "'Bob': [file: plan.pdf]" in read
+        assert "[file: a.csv]" in read
+        assert LINK_UNREAD not in answer
+
+
+@pytest.mark.parametrize("kind", ["ask", "post"])
+async def test_a_link_in_a_schedule_is_read_at_each_run(tmp_path: Path, kind: str) -> None:
+    """By its owner's rights. A text that is only posted is not for the model."""
+    model = EchoModel()
+    async with workplace(tmp_path, Setting(model)) as w:
+        sales = w.slack.channel("sales", w.alice, w.bob)
+        root = w.slack.say(w.bob, sales, "the offer is 900")
+        here = Address("slack", w.general.id, TEAM, is_shared=True)
+        to = w.bot.slack.destination_in(here, Person("slack", w.alice.id, TEAM))
+        rule = ScheduleRule("0 9 * * *")
+        draft = ScheduleDraft("ask" if kind == "ask" else "post", link(root)[1:-1], rule, "UTC")
+        schedules, inbox = w.bot.engine.schedules.store, w.bot.engine.conversations.inbox
+        schedule = await put_schedule(schedules, to, draft)
+        for number in range(2):
+            w.slack.say(w.bob, sales, f"reply {number}.", thread=root)
+            if number:
+                await w.slack.leave(w.alice.id, sales).acked.wait()
+            run = await schedules.run_now(schedule.id, str(number))
+            answer = await inbox.wait_for_answer(run.seq)
+            await schedules.settle_runs()
+            if kind == "ask":
+                assert ("reply 0." in input_of(model.asks[-1])) == (not number)
+            assert (LINK_UNREAD in answer.text) == (kind == "ask" and number == 1)
+        assert len(model.asks) == 2 * (kind == "ask")
+
+
 async def test_what_the_asker_or_the_bot_may_not_read_is_not_read(tmp_path: Path) -> None:
     model = EchoModel()
     async with workplace(tmp_path, Setting(model)) as w:
@@ -145,10 +218,8 @@ async def test_five_links_are_read_and_no_link_in_them(tmp_path: Path) -> None:
         assert LINKS_LEFT_OUT.format(count=5) in answer
 
 
-async def test_a_slack_that_does_not_answer_the_question(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("core.chat.message_links.CONTEXT_SECONDS", 0.2)
+async def test_a_slack_that_does_not_answer_the_question(tmp_path: Path, limits: Limits) -> None:
+    limits(CONTEXT_SECONDS=0.2)
     model = EchoModel()
     async with workplace(tmp_path, Setting(model)) as w:
         post = w.slack.say(w.bob, w.slack.channel("sales", w.alice), "the offer is 900")
@@ -235,10 +306,10 @@ async def test_a_long_thread_is_read_as_far_as_it_fits(tmp_path: Path) -> None:
         assert sentence.format(39) in answer
         answer = (await w.ask("sum up this thread", thread=root)).visible_text
         read = input_of(model.asks[-1])
-        for words in ("the plan", "reply 79.", "reply 44.", sentence.format(37)):
+        for words in ("the plan", "reply 79.", "reply 43.", sentence.format(38)):
             assert words in read
-        assert "reply 43." not in read
-        assert sentence.format(37) in answer
+        assert "reply 42." not in read
+        assert sentence.format(38) in answer
 
 
 async def test_links_on_discord(discord: FakeDiscord, tmp_path: Path) -> None:
@@ -268,14 +339,18 @@ async def test_links_on_discord(discord: FakeDiscord, tmp_path: Path) -> None:
     left = discord.guild("Left", ana, rui)
     lost = await rui.say("the bot is gone", discord.text_channel(left, "plans"))
     left.with_bot = False
+    hosts = ["https://discord.com", "HTTPS://Discord.COM", "https://canary.discord.com"]
+    hosts += ["http://discordapp.com", "discord://-", "discord://"]
     for guild_id, post, may_read in (
         (guild.id, linked, True),
         (guild.id, offer, True),
         (guild.id, deleted, False),
         (other.id, plan, False),
         (left.id, lost, False),
+        *((guild.id, offer, True) for _ in range(3)),
     ):
-        url = f"https://discord.com/channels/{guild_id}/{post['channel_id']}/{post['id']}"
+        host = hosts[len(answers) % len(hosts)]
+        url = f"{host}/channels/{guild_id}/{post['channel_id']}/{post['id']}"
         await ana.mention(f"sum up {url}", here)
         await discord.wait_until(is_answered)
         read = input_of(model.asks[-1])
@@ -309,9 +384,9 @@ async def test_orders_in_a_linked_message_change_nothing_on_discord(
 
 @pytest.mark.parametrize("fault", ["refuse", "lose"])
 async def test_a_discord_that_fails_leaves_a_link_unchecked(
-    discord: FakeDiscord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+    discord: FakeDiscord, tmp_path: Path, limits: Limits, fault: str
 ) -> None:
-    monkeypatch.setattr("adapters.discord.client.CALL_PAUSES_SECONDS", ())
+    limits(CALL_PAUSES_SECONDS=())
     discord.grant_message_content()
     ponte = DiscordPonte(discord, tmp_path)
     ana = discord.user("Ana")

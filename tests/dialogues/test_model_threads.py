@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
-from core.domain.messages import Person
+from core.domain.messages import Address, Person, Quote
 from core.domain.records import Remote
 from core.models.served_model import Level
 from core.schedules.schedule import ScheduleDraft, ScheduleRule
 from tests.dialogues.bot_home import BotHome
 from tests.dialogues.openai import WITHOUT, open_served_bot
+from tests.fakes.choices import make_message
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.fakes.openai.script import LONG_ANSWER
 from tests.fakes.schedules import put_schedule
@@ -46,6 +48,33 @@ async def test_it_remembers_also_after_a_restart(bot_home: BotHome, level: Level
         assert [answer.text.split()[-1] for answer in answers] == ["two", "one"]
         assert fake.most == 1, "never two answers at once in one conversation"
         assert not [error for kind, error in fake.emitted if kind == "error" and error["code"]]
+
+
+@levels
+async def test_texts_of_others_leave_the_server_before_they_are_a_day_old(
+    bot_home: BotHome, level: Level
+) -> None:
+    place = Address("slack", "C9", "T1", is_shared=True)
+    async with (
+        FakeOpenAI(without=WITHOUT[level]) as fake,
+        open_served_bot(bot_home, fake) as ponte,
+    ):
+        linked = (Quote("Bo", "Lunch at one?", place=place),)
+        first = replace(make_message("My cat is Tobi.", "k0"), context=linked)
+        await ponte.wait_for_answer(await ponte.engine.conversations.inbox.accept(first))
+        # At the level that has summaries, one takes the place of all that is older.
+        fake.say(Script(text="At one.", compaction=True))
+        await ponte.ask("When?")
+        assert "Lunch at one?" in last_heard(fake)
+        sql = "UPDATE items SET created_at = created_at - 83000"
+        await ponte.engine.stores.database.write(lambda c: c.execute(sql).close())
+        await ponte.engine.upkeep.once()
+        assert "Lunch" not in str([c.items for c in fake.conversations.values()])
+        await ponte.ask("And what did I say?")
+        heard = last_heard(fake)
+        assert "Lunch" not in heard
+        assert "other people's messages read (1)" in heard
+        assert "Tobi" in heard
 
 
 async def test_a_run_of_a_schedule_has_a_conversation_of_its_own(bot_home: BotHome) -> None:

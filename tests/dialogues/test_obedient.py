@@ -10,8 +10,9 @@ from pathlib import Path
 
 from core.base.http import HttpClient
 from core.domain.messages import Item, Quote
+from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest
 from core.domain.ports import Tool
-from core.domain.records import Effect, ModelEvent, RoundCompleted, RoundRequest
+from core.domain.rights import Effect
 from core.tools.nocodb.source import NocoSource
 from core.tools.tool import FunctionTool
 from tests.dialogues.bot_home import BotHome

@@ -9,7 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from core.domain.records import RoundRequest
+from core.domain.model_rounds import RoundRequest
+from core.journal import inbox as inbox_module
 from core.journal.inbox import SenderLimits
 from tests.fakes.choices import make_choices, make_spending
 from tests.fakes.models import EchoModel
@@ -98,7 +99,7 @@ async def test_a_decision_that_became_a_message_counts_against_a_limit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = time.time()
-    monkeypatch.setattr("core.journal.inbox.time", SimpleNamespace(time=lambda: now))
+    monkeypatch.setattr(inbox_module, "time", SimpleNamespace(time=lambda: now))
     model = Held("one")
     choices = make_choices(model, spending=make_spending(intake=SenderLimits(per_minute=1)))
     async with workplace(tmp_path, Setting(chosen=choices)) as w:

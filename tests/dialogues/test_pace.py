@@ -9,11 +9,11 @@ import pytest
 from core.domain.messages import Address, Person
 from core.journal.turn_runner import TurnExecutor
 from core.people.policy import Policy, Rights
-from core.turn import manager
 from tests.contract.engines import runner_of
 from tests.dialogues.bot_home import BotHome, RunningBot, also_on_postgres
 from tests.fakes.choices import allow_list
 from tests.fakes.recorder import Recorder
+from tests.time_limits import Limits
 
 
 def only_one_works(ponte: RunningBot) -> None:
@@ -53,9 +53,9 @@ async def test_an_answer_that_waits_for_its_channels_pace(
 
 
 async def test_a_person_of_whom_the_platform_says_nothing_yet(
-    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
+    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
-    monkeypatch.setattr(manager, "PLATFORM_SECONDS", 0.0)
+    limits(PLATFORM_SECONDS=0.0)
     event, value_event = asyncio.Event(), asyncio.Event()
     rights = Policy.rights
 
@@ -71,9 +71,9 @@ async def test_a_person_of_whom_the_platform_says_nothing_yet(
 
 
 async def test_a_stop_reaches_a_turn_that_waits_for_its_platform(
-    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
+    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
-    monkeypatch.setattr(manager, "PLATFORM_SECONDS", 0.0)
+    limits(PLATFORM_SECONDS=0.0)
     event = asyncio.Event()
     rights = Policy.rights
 

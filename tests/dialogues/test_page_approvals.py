@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import httpx
-import pytest
 
 from core.changes.approval import TableRule, TableRules
 from core.domain.messages import Answer, decode_json
@@ -20,6 +19,7 @@ from tests.fakes.config import fixed_rules
 from tests.fakes.memory import MemoryPageAccounts
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.web_surfaces import make_page
+from tests.time_limits import Limits
 from tests.web.web_ponte import TOKEN, following, until
 
 
@@ -125,11 +125,11 @@ async def test_the_owner_decides_nothing_where_only_others_do(bot_home: BotHome)
 
 
 async def test_only_the_tabs_of_those_who_may_decide_are_told(
-    bot_home: BotHome, monkeypatch: pytest.MonkeyPatch
+    bot_home: BotHome, limits: Limits
 ) -> None:
     """A new request, a decision, and nothing at all to anybody else."""
     # What is new is also written when a silent stream is kept alive, but then it comes late.
-    monkeypatch.setattr("adapters.web.api.stream.KEEP_ALIVE_SECONDS", 3600.0)
+    limits(KEEP_ALIVE_SECONDS=3600.0)
     async with (
         bot(bot_home, MemoryTable({"1": dict(ADA)})) as ponte,
         page(ponte) as (owner, _, bia),
@@ -179,8 +179,8 @@ async def test_forgetting_a_conversation_empties_its_cards_elsewhere(bot_home: B
         content = await ponte.engine.stores.database.read(
             lambda c: c.execute("SELECT answer FROM inbox WHERE answer LIKE '%cards%'").fetchall()
         )
-        (cards,) = [decode_json(Answer, row["answer"]).cards for row in content]
-        assert [(one.id, one.rows, one.actions) for one in cards] == [(id, (), ())]
+        (listed,) = [decode_json(Answer, row["answer"]).cards for row in content]
+        assert [(one.id, one.rows, one.actions) for one in listed] == [(id, (), ())]
 
 
 async def test_only_people_who_may_ask_for_it_get_the_form_of_a_card(bot_home: BotHome) -> None:
@@ -211,3 +211,17 @@ async def test_only_people_who_may_ask_for_it_get_the_form_of_a_card(bot_home: B
         response = await ana.get(f"/cards/{id}/form")
         assert (response.status_code, "can't be changed" in response.text) == (400, True)
         assert table.applied == []
+
+
+async def test_every_count_is_of_all_requests_that_wait(bot_home: BotHome, limits: Limits) -> None:
+    limits(MAX_LISTED_CHANGES=2)
+    limits(MAX_LISTED_CHANGES=2)
+    table = MemoryTable({"1": dict(ADA)})
+    async with bot(bot_home, table) as ponte, page(ponte) as (owner, *_):
+        for _ in range(3):
+            await propose(ponte, UPDATE, OWNER)
+        answer = (await owner.get("/approvals")).json()
+        assert (len(answer["approvals"]), answer["more"]) == (2, 1)
+        async with following(owner) as tab:
+            assert (await until(tab, "requests"))[-1].data == {"count": 3}
+        assert "3 requests are waiting for you." in (await says(ponte, "approvals", OWNER)).text

@@ -26,12 +26,12 @@ from typing import Any
 import pytest
 
 from adapters.slack.surface import SlackSurface
-from core.chat import reply
-from core.tools.nocodb import schema
+from core.commands.grammar import parse_command
 from tests.dialogues import office
 from tests.dialogues.test_nocodb_slack import Channel, channel
 from tests.fakes.slack import Post
 from tests.sources import PRODUCT, ROOT, parse, walk_nodes
+from tests.time_limits import Limits
 
 pytestmark = pytest.mark.slow
 
@@ -94,11 +94,11 @@ async def redraw(here: Channel, card: Post | None) -> Post | None:
 
 
 @pytest.fixture(autouse=True)
-def _long_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+def _long_limits(monkeypatch: pytest.MonkeyPatch, limits: Limits) -> None:
     """No answer takes so long that it grows, and no description of a table becomes old."""
     monkeypatch.setattr(SlackSurface, "interval", DAY_SECONDS)
-    monkeypatch.setattr(reply, "WHOLE_ANSWER_SECONDS", DAY_SECONDS)
-    monkeypatch.setattr(schema, "RECENT_DESCRIPTION_SECONDS", DAY_SECONDS)
+    limits(WHOLE_ANSWER_SECONDS=DAY_SECONDS)
+    limits(RECENT_DESCRIPTION_SECONDS=DAY_SECONDS)
 
 
 async def record_codes(home: Path, *steps: Step) -> set[CodeType]:
@@ -115,6 +115,7 @@ async def record_codes(home: Path, *steps: Step) -> set[CodeType]:
                 lasting_tasks = list_tasks().keys()
                 for _ in range(WARM_UPS + 1):
                     codes.clear()
+                    parse_command.cache_clear()  # else the text of the warm-up is known
                     card: Post | None = None
                     for step in steps:
                         card = await step(here, card)

@@ -42,8 +42,8 @@ async def test_an_approver_of_slack_decides_on_the_page(bot_home: BotHome) -> No
     async with bot(bot_home, table, policy=RIGHTS, rules=NAMED) as ponte:
         card = await proposed_on_slack(ponte, "k1", "table_update", rows={"1": {"Name": "A"}})
         page = Address("web", "main", person=OTHER.key)
-        (request,) = await ponte.engine.changes.views.list_requests(OTHER, page)
-        assert request.change.id == card.id
+        (change,) = await ponte.engine.changes.views.waiting_for(OTHER, page)
+        assert change.id == card.id
         answer = await ponte.ask_message(on_page(f"approve {card.id}", "p1", MEMBER, clicked=True))
         assert answer.status != "done", "only Otto is named"
         answer = await ponte.ask_message(on_page(f"approve {card.id}", "p2", OTHER, clicked=True))

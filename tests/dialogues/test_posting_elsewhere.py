@@ -21,7 +21,7 @@ from core.changes.kinds import Changer
 from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowWrite
 from core.domain.messages import PERSON, Address, MessageOrigin, Person, ReplyTo, encode_json
 from core.domain.ports import Messenger
-from core.domain.records import Viewer
+from core.domain.rights import Viewer
 from core.people.rules import Rule, RuleBook
 from core.tools import posting as elsewhere
 from core.tools.posting import PlacePosts, PlacePostSource
@@ -35,6 +35,7 @@ from tests.fakes.models import EchoModel
 from tests.fakes.recorder import Faults, Recorder, RecordingSurface
 from tests.fakes.slack import SlackChannel, SlackPerson
 from tests.slack.bot import Setting, Workplace, workplace
+from tests.time_limits import Limits
 
 WILFUL = (
     "@everyone <!channel> @here <@U123> see [us](https://evil.example/x) **now**\n"
@@ -100,8 +101,8 @@ def mention(place: SlackChannel) -> str:
 
 
 @pytest.mark.slow
-async def test_a_post_elsewhere_on_slack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapters.slack.client.REFUSAL_SECONDS", 0.0)
+async def test_a_post_elsewhere_on_slack(tmp_path: Path, limits: Limits) -> None:
+    limits(REFUSAL_SECONDS=0.0)
     async with posting_on_slack(tmp_path) as ponte:
         w = ponte.work
         slack, places = w.slack, w.slack.workspace.places
@@ -225,7 +226,7 @@ async def test_cards_show_all_of_the_text_or_no_button_on_slack(tmp_path: Path) 
 
 @pytest.mark.parametrize("made", ["at once", "late", "never"])
 async def test_a_killed_process_neither_loses_nor_doubles_the_post(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits, made: str
 ) -> None:
     """The next process starts from a copy of the home as it was when the first one was killed.
     Slack has made the post then, or makes it after the next process has looked for it, or never."""
@@ -251,7 +252,7 @@ async def test_a_killed_process_neither_loses_nor_doubles_the_post(
             await write(*one)
         return position
 
-    monkeypatch.setattr(elsewhere, "ARRIVAL_SECONDS", 0)
+    limits(ARRIVAL_SECONDS=0)
     homes[0].mkdir()
     async with posting_on_slack(homes[0]) as ponte:
         w = ponte.work
@@ -277,9 +278,9 @@ def copy_home(home: Path, copy: Path) -> None:
 
 
 async def test_a_post_elsewhere_on_discord_is_found_after_a_lost_answer(
-    discord: FakeDiscord, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, tmp_path: Path, limits: Limits
 ) -> None:
-    monkeypatch.setattr("adapters.discord.client.CALL_PAUSES_SECONDS", (0.01, 0.01))
+    limits(CALL_PAUSES_SECONDS=(0.01, 0.01))
     ponte = DiscordPonte(discord, tmp_path)
     ana, rui, zoe = (discord.user(name) for name in ("Ana", "Rui", "Zoe"))
     guild = discord.guild("Bolts", ana, rui)
@@ -405,9 +406,9 @@ def make_post(to: Person | None = None) -> Draft:
 
 
 @pytest.fixture
-def places(monkeypatch: pytest.MonkeyPatch) -> Places:
-    monkeypatch.setattr(elsewhere, "ARRIVAL_SECONDS", 0.0)
-    monkeypatch.setattr(elsewhere, "BUSY_POST_SECONDS", 0.0)
+def places(limits: Limits) -> Places:
+    limits(ARRIVAL_SECONDS=0.0)
+    limits(BUSY_POST_SECONDS=0.0)
     return Places()
 
 

@@ -7,7 +7,7 @@ import json
 import discord
 import pytest
 
-from adapters.discord import render as discord_render
+from adapters.discord import card_embeds
 from adapters.slack import render as slack_render
 from core.commands.grammar import parse_command, split_change_id
 from core.domain.messages import Card
@@ -65,8 +65,8 @@ async def test_a_press_of_another_revision_does_nothing(bot_home: BotHome) -> No
 async def test_buttons_carry_the_revision() -> None:
     card = Card("abc234", "proposal", "Title", "Text", actions=("approve",), revision=2)
     assert '"value": "abc234.2"' in json.dumps(slack_render.card_blocks(card))
-    (button,) = discord_render.build_buttons([card]).children
+    (button,) = card_embeds.build_buttons([card]).children
     assert isinstance(button, discord.ui.Button)
-    match = discord_render.CARD_BUTTON_ID.fullmatch(button.custom_id or "")
+    match = card_embeds.CARD_BUTTON_ID.fullmatch(button.custom_id or "")
     assert match
     assert (match["card"], match["revision"]) == ("abc234", ".2")

@@ -12,7 +12,7 @@ import pytest
 from bot.config.ponte_toml import read_config
 from core.base.http import HttpClient
 from core.domain.messages import Answer, Person
-from core.domain.records import ToolSpec
+from core.domain.model_rounds import ToolSpec
 from core.people.policy import Policy
 from core.people.rules import RuleBook
 from core.tools.nocodb.bridge import BridgeSource

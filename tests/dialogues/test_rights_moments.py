@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from core.domain.messages import Address, Message, Person, ReplyTo, turn_id
-from core.domain.records import RoundRequest
+from core.domain.model_rounds import RoundRequest
 from core.people.policy import Policy
 from core.people.rules import Rule, RuleBook
 from tests.dialogues.bot_home import BotHome, RunningBot

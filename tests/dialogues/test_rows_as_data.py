@@ -21,7 +21,8 @@ from adapters.terminal.screen import Screen
 from adapters.web.page.render import find_tables, to_html
 from core.base.http import HttpClient
 from core.domain.messages import Answer, Item, decode_json, encode_json
-from core.domain.records import ModelEvent, Outcome, RoundCompleted, RoundRequest, TextDelta
+from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest, TextDelta
+from core.domain.records import Outcome
 from core.domain.rows import Chart, Placed, RowColumn, RowsResult, Series, place_results
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.bot_home import BotHome, RunningBot
@@ -31,6 +32,7 @@ from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.slack import blocks
 from tests.slack.doubles import NoPosts
+from tests.time_limits import Limits
 
 QUERY = 'call nocodb_query {"table": "Orders", "fields": ["Title", "Amount", "Paid"], "limit": 20}'
 
@@ -190,12 +192,12 @@ ROWS = make_rows("a", "b")
     ["> [table: r1]", "see [table: r1]", "```\n[table: r1]\n```", "[table: x]", "| [table: r1] |"],
 )
 def test_only_a_line_of_its_own_is_a_reference(text: str) -> None:
-    assert place_results(text, {"r1": ROWS}) == (text, ())
+    assert place_results(text, lambda: {"r1": ROWS}) == (text, ())
 
 
 def test_a_reference_in_a_cell_is_text_and_rows_are_placed_once() -> None:
     rows = make_rows("[table: r2]", "x\n[table: r2]\ny")
-    text, place = place_results("[table: r1]\n[table: r1]\n", {"r1": rows, "r2": ROWS})
+    text, place = place_results("[table: r1]\n[table: r1]\n", lambda: {"r1": rows, "r2": ROWS})
     assert [each.data for each in place] == [rows]
     assert text == rows.to_markdown() + "\n"
     assert len(text.splitlines()) == 4
@@ -203,11 +205,13 @@ def test_a_reference_in_a_cell_is_text_and_rows_are_placed_once() -> None:
 
 def test_a_growing_text_shows_rows_once_their_line_is_complete() -> None:
     whole = "Here:\n\n[table: r1]\n\n[1] is all."
-    views = [place_results(whole[:end], {"r1": ROWS}, True)[0] for end in range(len(whole) + 1)]
+    views = [
+        place_results(whole[:end], lambda: {"r1": ROWS}, True)[0] for end in range(len(whole) + 1)
+    ]
     for before, after in pairwise(views):
         assert "[table" not in after
         assert after.startswith(before.rstrip("\n")), "Slack can only append"
-    assert views[-1] == place_results(whole, {"r1": ROWS})[0]
+    assert views[-1] == place_results(whole, lambda: {"r1": ROWS})[0]
 
 
 def test_rows_are_stored_with_the_call_and_the_answer() -> None:
@@ -252,10 +256,10 @@ def test_a_second_table_of_a_message_is_markdown() -> None:
 
 
 async def test_a_workspace_without_data_blocks_gets_markdown_and_is_not_asked_for_ever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
     monkeypatch.setattr(blocks, "TAKES_DATA", False)
-    monkeypatch.setattr("adapters.slack.client.CHANNEL_INTERVAL", 0.01)
+    limits(CHANNEL_INTERVAL=0.01)
     answer = make_answer(make_rows("a", "b"))
     async with answered_workplace(tmp_path, answer) as (w, inbox, post):
         w.slack.api.limits.on = False

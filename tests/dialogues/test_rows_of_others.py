@@ -12,8 +12,9 @@ import pytest
 
 from core.changes.approval import TableRule, TableRules
 from core.domain.messages import Address, Answer, Message, Person, ReplyTo, turn_id
+from core.domain.model_rounds import RoundRequest
 from core.domain.ports import ToolSource
-from core.domain.records import Receipt, RoundRequest, ToolContext
+from core.domain.records import Receipt, ToolContext
 from core.models.served_model import Level
 from core.people.policy import Policy
 from core.people.rules import Rule, RuleBook

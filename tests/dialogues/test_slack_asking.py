@@ -13,6 +13,7 @@ from tests.fakes.loop_clock import LoopClock
 from tests.fakes.models import EchoModel
 from tests.slack.bot import Setting, workplace
 from tests.slack.doubles import Board, WatchedInbox
+from tests.time_limits import Limits
 
 READS = (
     "users.info",
@@ -132,9 +133,9 @@ async def test_a_turn_of_a_listed_person_asks_for_the_thread_alone(tmp_path: Pat
 
 
 async def test_history_that_does_not_come_is_told_in_the_answer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, limits: Limits
 ) -> None:
-    monkeypatch.setattr("core.chat.incoming.CONTEXT_SECONDS", 0.2)
+    limits(CONTEXT_SECONDS=0.2)
     async with workplace(tmp_path) as w:
         root = w.slack.say(w.bob, w.general, "The build is red")
         reads = w.slack.api.close("conversations.replies")
@@ -149,9 +150,9 @@ async def test_history_that_does_not_come_is_told_in_the_answer(
 
 @pytest.mark.parametrize("trouble", ["slow", "500"])
 async def test_a_file_that_does_not_come_is_told_in_the_answer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trouble: str
+    tmp_path: Path, limits: Limits, trouble: str
 ) -> None:
-    monkeypatch.setattr("core.turn.context.FETCH_TIMEOUT_SECONDS", 0.2)
+    limits(FETCH_TIMEOUT_SECONDS=0.2)
     async with workplace(tmp_path) as w:
         downloads = w.slack.api.close("download") if trouble == "slow" else None
         if trouble != "slow":

@@ -18,6 +18,7 @@ from tests.fakes.slack import Post, blocks
 from tests.fakes.slack.records import block_text
 from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import NoPosts, WatchedInbox
+from tests.time_limits import Limits
 
 CARD = Card(
     "abc234",
@@ -112,9 +113,9 @@ async def test_a_decision_whose_card_cannot_be_redrawn_is_told_in_a_message(
 
 
 async def test_a_message_with_cards_that_slack_refuses_keeps_text_and_cards(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, limits: Limits
 ) -> None:
-    monkeypatch.setattr("adapters.slack.client.CHANNEL_INTERVAL", 0.01)
+    limits(CHANNEL_INTERVAL=0.01)
     inbox = WatchedInbox()
     async with workplace(tmp_path, Setting(inbox=inbox.over)) as w:
         await w.ask("pay order 1")
@@ -132,9 +133,9 @@ async def test_a_message_with_cards_that_slack_refuses_keeps_text_and_cards(
 
 
 async def test_a_refused_card_without_a_table_does_not_switch_tables_off(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, limits: Limits
 ) -> None:
-    monkeypatch.setattr("adapters.slack.client.CHANNEL_INTERVAL", 0.01)
+    limits(CHANNEL_INTERVAL=0.01)
     async with answered_workplace(tmp_path, ASKED) as (w, inbox, post):
         w.slack.api.limits.on = False
         w.slack.api.faults.add("chat.update", "invalid_blocks", 0)
@@ -250,10 +251,10 @@ async def test_one_message_has_one_table(tmp_path: Path) -> None:
 
 
 async def test_a_workspace_without_tables_gets_lines_and_is_not_asked_for_ever(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
     monkeypatch.setattr(blocks, "TAKES_TABLES", False)
-    monkeypatch.setattr("adapters.slack.client.CHANNEL_INTERVAL", 0.01)
+    limits(CHANNEL_INTERVAL=0.01)
     async with answered_workplace(tmp_path, with_rows(3)) as (w, inbox, post):
         w.slack.api.limits.on = False
         calls, attempts = w.slack.api.calls, []
@@ -286,9 +287,9 @@ async def test_a_row_that_does_not_fit_says_how_many_more_fields_it_has(tmp_path
 
 
 async def test_a_decided_table_becomes_lines_where_slack_no_longer_takes_tables(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
-    monkeypatch.setattr("adapters.slack.client.CHANNEL_INTERVAL", 0.01)
+    limits(CHANNEL_INTERVAL=0.01)
     async with answered_workplace(tmp_path, with_rows(3)) as (w, inbox, _):
         w.slack.api.limits.on = False
         for _ in range(3):

@@ -13,7 +13,7 @@ import pytest
 
 from core.chat.reply import FILES_NUMBER
 from core.domain.messages import Address, Answer, Person, Post
-from core.domain.records import RoundRequest
+from core.domain.model_rounds import RoundRequest
 from tests.dialogues.test_slack_cards import ASKED, CARD
 from tests.dialogues.test_slack_channels import everything_in
 from tests.fakes.models import EchoModel
@@ -22,6 +22,7 @@ from tests.fakes.posts import KeptPosts
 from tests.fakes.slack import TEAM
 from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import NoPosts, WatchedInbox
+from tests.time_limits import Limits
 
 EVERYTHING = FixedAddressingSettings(answer_everything=True)
 FLAT = FixedAddressingSettings(threads=False)
@@ -230,9 +231,9 @@ async def test_without_threads_the_channel_is_one_conversation(tmp_path: Path) -
 
 
 async def test_a_slow_answer_to_a_question_from_the_menu_is_not_called_a_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, limits: Limits
 ) -> None:
-    monkeypatch.setattr("adapters.slack.presence.NOTICE_AFTER_SECONDS", 0.1)
+    limits(NOTICE_AFTER_SECONDS=0.1)
     async with general_with(tmp_path, FLAT, model=EchoModel()) as w:
         about = w.slack.say(w.bob, w.general, "The build is red")
         await w.slack.shortcut(w.alice, about, "ponte_ask").acked.wait()

@@ -23,6 +23,7 @@ from tests.fakes.slack import Json
 from tests.fakes.slack.hooks import USES
 from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import Board, NoPosts, WatchedInbox
+from tests.time_limits import Limits
 
 REPORT = QuickCommand("report", "Report", "Writes a report.", {"month": {"required": True}})
 KNOWN = Setting(board=Board([REPORT, QuickCommand("joke", "Joke")]))
@@ -199,9 +200,9 @@ async def test_a_quick_command_on_a_message_takes_its_text(tmp_path: Path) -> No
 
 
 async def test_a_command_that_takes_its_time_says_so_to_who_typed_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, limits: Limits
 ) -> None:
-    monkeypatch.setattr("adapters.slack.presence.NOTICE_AFTER_SECONDS", 0.1)
+    limits(NOTICE_AFTER_SECONDS=0.1)
     async with workplace(tmp_path, KNOWN) as w:
         posts = w.slack.api.close("chat.postMessage")
         command = w.slack.command(w.alice, w.general, "/quick-command", "joke about bridges")
@@ -233,10 +234,8 @@ async def test_the_first_post_of_an_answer_withdraws_the_notice(tmp_path: Path) 
         assert "It takes its time." not in [message.get("text") for message in hook.heard]
 
 
-async def test_a_form_that_takes_its_time_says_so_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("adapters.slack.presence.NOTICE_AFTER_SECONDS", 0.1)
+async def test_a_form_that_takes_its_time_says_so_too(tmp_path: Path, limits: Limits) -> None:
+    limits(NOTICE_AFTER_SECONDS=0.1)
     async with workplace(tmp_path, KNOWN) as w:
         await w.slack.command(w.bob, w.general, "/quick-command", "report").acked.wait()
         posts = w.slack.api.close("chat.postMessage")

@@ -6,19 +6,20 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack import posts
 from adapters.slack.render import ANSWER_PART_BYTES
+from adapters.slack.surface import SlackSurface
 from core.domain.ports import AnswerPart
 from tests.fakes.models import EchoModel
 from tests.slack.bot import Setting, workplace
 from tests.slack.doubles import Speaker, WatchedInbox
+from tests.time_limits import Limits
 
 WORDS = ("The bridge ", "was built ", "in 1894, ", "stone by stone.\n")
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapters.slack.surface.SlackSurface.interval", 0.0)
+    monkeypatch.setattr(SlackSurface, "interval", 0.0)
 
 
 async def test_an_answer_streams_while_it_is_written(tmp_path: Path) -> None:
@@ -79,10 +80,8 @@ async def test_a_stream_that_ends_by_itself_loses_nothing(tmp_path: Path) -> Non
         assert answer.metadata["event_type"] == "ponte_post"
 
 
-async def test_an_old_stream_goes_on_in_another_message(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(posts, "STREAM_SECONDS", 0.0)
+async def test_an_old_stream_goes_on_in_another_message(tmp_path: Path, limits: Limits) -> None:
+    limits(STREAM_SECONDS=0.0)
     model = Speaker("Look:\n\n```python\nx = 1\n", "y = 2\n", "z = 3\n```\n", "Done.\n")
     async with workplace(tmp_path, Setting(model)) as w:
         message = w.slack.say(w.alice, w.dm, "show me")
@@ -90,7 +89,7 @@ async def test_an_old_stream_goes_on_in_another_message(
         await w.until(lambda: w.posts(w.dm))
         model.go()
         await w.until(lambda: w.posts(w.dm)[0].stream is None)
-        monkeypatch.setattr(posts, "STREAM_SECONDS", 240.0)
+        limits(STREAM_SECONDS=240.0)
         model.finish()
         first, second = (
             await w.slack.wait_for_answer(message),
@@ -133,9 +132,9 @@ async def test_a_lost_answer_to_the_start_of_a_stream_makes_no_second_one(tmp_pa
 @pytest.mark.parametrize("method", ["chat.appendStream", "chat.stopStream"])
 @pytest.mark.parametrize("how", ["lost", "cut"])
 async def test_a_lost_answer_in_mid_stream_doubles_and_loses_no_words(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, how: str
+    tmp_path: Path, limits: Limits, method: str, how: str
 ) -> None:
-    monkeypatch.setattr("adapters.slack.client._TRIES", 0)
+    limits(_TRIES=0)
     model = Speaker(*WORDS)
     async with workplace(tmp_path, Setting(model)) as w:
         w.slack.api.faults.add(method, how, 1)

@@ -14,6 +14,7 @@ from tests.fakes.config import FixedConfig
 from tests.fakes.models import EchoModel
 from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import NoPosts, WatchedInbox
+from tests.time_limits import Limits
 
 CSV = ("orders.csv", "text/csv", b"id,paid\n1,no\n")
 COMPLETE = "files.completeUploadExternal"
@@ -36,12 +37,10 @@ async def test_a_file_reaches_the_model(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("trouble", ["html", "500", "cut", "too large"])
 async def test_a_file_that_cannot_be_had_is_named_and_the_turn_goes_on(
-    tmp_path: Path, trouble: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, trouble: str, limits: Limits
 ) -> None:
     model = EchoModel()
-    monkeypatch.setattr(
-        "core.chat.incoming.MAX_ATTACHMENT_BYTES", 4 if trouble == "too large" else 1000
-    )
+    limits(MAX_ATTACHMENT_BYTES=4 if trouble == "too large" else 1000)
     async with workplace(tmp_path, Setting(model)) as w:
         w.slack.api.faults.add("download", trouble, 0 if trouble != "too large" else 1)
         await w.ask("what is this?", w.dm, files=[CSV])
@@ -52,12 +51,12 @@ async def test_a_file_that_cannot_be_had_is_named_and_the_turn_goes_on(
 
 
 async def test_a_message_that_the_limit_refuses_does_not_wait_for_its_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, limits: Limits
 ) -> None:
-    monkeypatch.setattr("core.turn.context.FETCH_TIMEOUT_SECONDS", 600)
+    limits(FETCH_TIMEOUT_SECONDS=600)
     async with workplace(tmp_path) as w:
-        limits = (Allowance("each person", turns=1),)
-        w.bot.engine.people.budget.config = FixedConfig(turn_allowances=limits)
+        one_turn = (Allowance("each person", turns=1),)
+        w.bot.engine.people.budget.config = FixedConfig(turn_allowances=one_turn)
         await w.slack.wait_for_answer(w.slack.say(w.alice, w.dm, "hello"))
         gate = w.slack.api.close("download")
         message = w.slack.say(w.alice, w.dm, "what is this?", files=[CSV])
@@ -86,9 +85,9 @@ async def store_files(w: Workplace, *names: str) -> tuple[File, ...]:
 
 @pytest.mark.parametrize("fault", ["", "complete lost", "complete 503", "upload 500"])
 async def test_files_of_an_answer_come_once_into_its_thread(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: str
+    tmp_path: Path, limits: Limits, fault: str
 ) -> None:
-    monkeypatch.setattr("core.chat.reply.POST_BACKOFF", Backoff(0.0))
+    limits(POST_BACKOFF=Backoff(0.0))
     inbox = WatchedInbox()
     async with workplace(tmp_path, Setting(inbox=inbox.over)) as w:
         message = w.slack.say(w.alice, w.general, f"{w.slack.bot} export")

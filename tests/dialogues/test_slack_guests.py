@@ -14,7 +14,8 @@ from adapters.slack.people import SlackPeople
 from core.base.errors import StatusUnknown
 from core.domain.messages import Answer, Card
 from core.domain.ports import Tool
-from core.domain.records import Effect, Outcome, QuickCommand, ToolContext
+from core.domain.records import Outcome, QuickCommand, ToolContext
+from core.domain.rights import Effect
 from core.people.rules import GUEST_REASON
 from core.tools.tool import FunctionTool
 from tests.fakes.choices import allow_list, make_choices
@@ -23,6 +24,7 @@ from tests.fakes.models import EchoModel
 from tests.fakes.slack import TEAM, Json, SlackPerson
 from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import Board, NoPosts, WatchedInbox
+from tests.time_limits import Limits
 
 BOARD = Board([QuickCommand("joke", "Joke")])
 OTHER = "T0OTHER"
@@ -111,9 +113,9 @@ async def test_a_form_that_was_open_before_is_refused_as_well(tmp_path: Path) ->
 
 @pytest.mark.parametrize("how", ["missing_scope", "?never_heard_of"])
 async def test_where_slack_refuses_to_say_who_somebody_is_they_are_asked_to_try_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+    tmp_path: Path, limits: Limits, how: str
 ) -> None:
-    monkeypatch.setattr("adapters.slack.client.REFUSAL_SECONDS", 0.0)
+    limits(REFUSAL_SECONDS=0.0)
     async with workplace(tmp_path, replace(setting(), listed=False)) as w:
         w.slack.api.faults.add("users.info", how, 0)
         w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
@@ -123,15 +125,33 @@ async def test_where_slack_refuses_to_say_who_somebody_is_they_are_asked_to_try_
         assert (await w.ask("and now?")).visible_text == "You said: and now?"
 
 
+async def test_who_could_not_be_identified_gets_the_home_tab_as_soon_as_they_are(
+    tmp_path: Path, limits: Limits
+) -> None:
+    limits(REFUSAL_SECONDS=0.0)
+    limits(_IDENTIFY_PAUSES_SECONDS=[0.02] * 2_000)
+    async with workplace(tmp_path, replace(setting(), listed=False)) as w:
+        w.slack.api.faults.add("users.info", "missing_scope", 0)
+        w.slack.open_home(w.alice)
+        await w.until(lambda: len(w.calls("views.publish")) > 1)
+        home = w.slack.workspace.homes[w.alice.id]
+        assert "couldn't check in time" in str(home)
+        w.slack.api.faults.end("users.info")
+        await w.until(lambda: "Mention me" in str(w.slack.workspace.homes[w.alice.id]))
+        count = len(w.calls("views.publish"))
+        await w.ask("and now?")
+        assert len(w.calls("views.publish")) == count
+
+
 async def no_refusal_is_noted(w: Workplace) -> None:
     note, _ = await w.bot.engine.people.audit.read(event="action-refused")
     assert list(note) == []
 
 
 async def test_who_is_not_known_yet_waits_and_sees_that_they_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, limits: Limits
 ) -> None:
-    monkeypatch.setattr("core.chat.incoming.UNKNOWN_MARK_SECONDS", 0.0)
+    limits(UNKNOWN_MARK_SECONDS=0.0)
     async with workplace(tmp_path, replace(setting(), listed=False)) as w:
         gate = w.slack.api.hold("users.info")
         message = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
@@ -144,10 +164,8 @@ async def test_who_is_not_known_yet_waits_and_sees_that_they_do(
 
 
 @pytest.mark.slow
-async def test_a_slack_that_does_not_answer_is_waited_for(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("core.people.directory.ASK_AGAIN_SECONDS", 0.0)
+async def test_a_slack_that_does_not_answer_is_waited_for(tmp_path: Path, limits: Limits) -> None:
+    limits(ASK_AGAIN_SECONDS=0.0)
     async with workplace(tmp_path, replace(setting(), listed=False)) as w:
         w.slack.api.faults.add("users.info", "503", 8)
         message = w.slack.say(w.alice, w.general, f"{w.slack.bot} hello")
@@ -159,12 +177,12 @@ async def test_a_slack_that_does_not_answer_is_waited_for(
 
 
 async def test_who_is_not_known_in_time_is_asked_to_try_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
-    monkeypatch.setattr("core.turn.origins.WAIT_SECONDS", 0.2)
-    monkeypatch.setattr("core.turn.origins.CONFIRM_SECONDS", 0.0)
-    monkeypatch.setattr("core.people.policy._CONFIRM_TIMEOUT_SECONDS", 0.0)
-    monkeypatch.setattr("core.people.policy._LOOKUP_TIMEOUT_SECONDS", 0.2)
+    limits(WAIT_SECONDS=0.2)
+    limits(CONFIRM_SECONDS=0.0)
+    limits(_CONFIRM_TIMEOUT_SECONDS=0.0)
+    limits(_LOOKUP_TIMEOUT_SECONDS=0.2)
     monkeypatch.setattr("adapters.slack.people.SlackPeople.profiles.__defaults__", (0.0,))
     async with workplace(tmp_path, replace(setting(), listed=False)) as w:
         gate = w.slack.api.hold("users.info")
@@ -215,7 +233,7 @@ async def test_who_becomes_a_guest_is_one_within_five_minutes(
 
 
 async def test_while_slack_is_silent_members_go_on_and_are_offered_no_code(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
     now = [time.time()]
     monkeypatch.setattr(
@@ -228,10 +246,10 @@ async def test_while_slack_is_silent_members_go_on_and_are_offered_no_code(
         ask = f"{w.slack.bot} hello"
         await w.slack.wait_for_answer(w.slack.say(w.alice, w.general, ask))
         # Slack answers no question from here on, so none of these deadlines cuts an answer off.
-        monkeypatch.setattr("core.turn.origins.CONFIRM_SECONDS", 0.05)
-        monkeypatch.setattr("core.people.policy._CONFIRM_TIMEOUT_SECONDS", 0.05)
-        monkeypatch.setattr("core.people.policy._LOOKUP_TIMEOUT_SECONDS", 0.05)
-        monkeypatch.setattr("core.turn.origins.WAIT_SECONDS", 0.2)
+        limits(CONFIRM_SECONDS=0.05)
+        limits(_CONFIRM_TIMEOUT_SECONDS=0.05)
+        limits(_LOOKUP_TIMEOUT_SECONDS=0.05)
+        limits(WAIT_SECONDS=0.2)
         for method in ("users.info", "users.list"):
             w.slack.api.faults.add(method, "429", 0, retry_after=60)
         now[0] += 23 * 3600

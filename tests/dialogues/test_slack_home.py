@@ -14,7 +14,7 @@ import pytest
 
 from adapters.slack.home import MAX_HOME_CARDS, MAX_HOME_LINES
 from bot.engine import Engine
-from bot.health import find_overview
+from bot.health import HealthBoard, PartHealth
 from core.changes.approval import TableRule, TableRules
 from core.domain.changes import ChangeForm, Overview
 from core.domain.messages import Address, Person, ReplyTo
@@ -30,6 +30,7 @@ from tests.fakes.schedules import put_schedule
 from tests.fakes.slack import Json, Post, SlackPerson
 from tests.fakes.slack.records import TEAM
 from tests.slack.bot import Setting, Workplace, workplace
+from tests.time_limits import Limits
 
 
 @dataclass
@@ -48,8 +49,8 @@ class EngineBoard(EmptyStatusBoard):
 
     async def overview(self, person: Person, address: Address, time_zone: str) -> Overview:
         assert self.engine is not None
-        views, budget = self.engine.changes.views, self.engine.people.budget
-        return await find_overview(views, self.engine.schedules, budget, person, address, time_zone)
+        board = HealthBoard(PartHealth(()), self.engine)
+        return await board.overview(person, address, time_zone)
 
     async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
         assert self.engine is not None
@@ -173,17 +174,22 @@ async def test_someone_else_s_click_decides_nothing(tmp_path: Path) -> None:
         assert "Approve" not in words_of(h.view(h.w.bob))
 
 
-async def test_many_requests_fit_and_the_rest_is_counted(tmp_path: Path) -> None:
+async def test_many_requests_fit_and_the_rest_is_counted(tmp_path: Path, limits: Limits) -> None:
+    limits(MAX_LISTED_CHANGES=MAX_HOME_CARDS + 1)
     async with home(tmp_path, rows=MAX_HOME_CARDS + 2) as h:
+        h.w.slack.workspace.groups["S1"].add(h.w.alice.id)
         for id in h.table.rows.copy():
             await h.ask(call("table_delete", ids=[id]))
         view = await h.open(h.carol)
         assert words_of(view).count('"text": "Approve"') == MAX_HOME_CARDS
         kinds = [block["type"] for block in view["blocks"]]
-        cards = kinds[1 : kinds.index("divider")]
+        card = kinds[1 : kinds.index("divider")]
         assert kinds[1:].count("divider") == MAX_HOME_CARDS - 1, "a line between two cards"
-        assert kinds[: 1 + 2 * len(cards) + 1] == ["header", *cards, "divider", *cards]
+        assert kinds[: 1 + 2 * len(card) + 1] == ["header", *card, "divider", *card]
         assert "2 more requests are waiting for you." in words_of(view)
+        own = words_of(await h.open(h.w.alice))
+        assert "2 more requests are waiting for you." in own
+        assert "What you asked for" not in own, "what she may decide is listed once"
 
 
 @pytest.mark.parametrize("locale", ["en-US", "pt-BR", "fr-FR"])

@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from adapters.slack.surface import SlackSurface
 from core.domain.messages import Answer, Card, Progress
 from tests.fakes.card_rows import card_row
 from tests.fakes.slack import Post, blocks
 from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import NoPosts, Says, Speaker, WatchedInbox
+from tests.time_limits import Limits
 
 TABLE = "| Name | Who |\n| --- | --- |\n" + "| Straße & Söhne | <a@b.example> |\n" * 400
 TEXTS = {
@@ -42,10 +44,10 @@ CARD = Card(
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapters.slack.surface.SlackSurface.interval", 0.0)
-    monkeypatch.setattr("adapters.slack.presence.SIGN_AFTER_SECONDS", 0.01)
-    monkeypatch.setattr("adapters.slack.client.CHANNEL_INTERVAL", 0.01)  # a post a second is slow
+def quick(monkeypatch: pytest.MonkeyPatch, limits: Limits) -> None:
+    monkeypatch.setattr(SlackSurface, "interval", 0.0)
+    limits(SIGN_AFTER_SECONDS=0.01)
+    limits(CHANNEL_INTERVAL=0.01)  # a post a second is slow
 
 
 def letters(text: str) -> str:

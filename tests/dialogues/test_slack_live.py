@@ -7,23 +7,25 @@ from pathlib import Path
 
 import pytest
 
+from adapters.slack.surface import SlackSurface
 from core.base.errors import PostRemoved
 from core.domain.messages import Answer, Progress
-from core.domain.records import RoundRequest
+from core.domain.model_rounds import RoundRequest
 from tests.fakes.loop_clock import run_ready
 from tests.fakes.models import EchoModel
 from tests.fakes.slack import BOT_USER
 from tests.slack.bot import Setting, workplace
 from tests.slack.doubles import NoPosts, Speaker, WatchedInbox
+from tests.time_limits import Limits
 
 WORDS = ("The bridge ", "was built ", "in 1894, ", "stone by stone.\n")
 WHOLE = "".join(WORDS).strip()
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapters.slack.surface.SlackSurface.interval", 0.0)
-    monkeypatch.setattr("adapters.slack.presence.SIGN_AFTER_SECONDS", 0.01)
+def quick(monkeypatch: pytest.MonkeyPatch, limits: Limits) -> None:
+    monkeypatch.setattr(SlackSurface, "interval", 0.0)
+    limits(SIGN_AFTER_SECONDS=0.01)
 
 
 async def test_until_there_is_text_the_session_says_that_it_works(tmp_path: Path) -> None:
@@ -86,10 +88,8 @@ async def test_a_session_that_a_former_process_left_working_is_ended(tmp_path: P
         assert w.slack.workspace.sessions[w.general.id, message.ts] == "active"
 
 
-async def test_a_quick_answer_shows_no_status(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("adapters.slack.presence.SIGN_AFTER_SECONDS", 600.0)
+async def test_a_quick_answer_shows_no_status(tmp_path: Path, limits: Limits) -> None:
+    limits(SIGN_AFTER_SECONDS=600.0)
     async with workplace(tmp_path) as w:
         await w.ask("hello")
         assert w.calls("agents.sessions.setStatus") == []

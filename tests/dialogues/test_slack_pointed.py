@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from core.domain.records import RoundRequest
+from core.domain.model_rounds import RoundRequest
 from tests.fakes.models import EchoModel
 from tests.fakes.slack import Json, Post, SlackChannel
 from tests.slack.bot import Setting, Workplace, workplace
@@ -105,7 +105,7 @@ async def test_no_more_files_than_ten_and_none_too_large(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = EchoModel()
-    for module in ("core.chat.incoming", "core.domain.messages"):
+    for module in ("core.chat.file_downloads", "core.domain.messages"):
         monkeypatch.setattr(f"{module}.MAX_ATTACHMENT_BYTES", 100)
     async with workplace(tmp_path, Setting(model)) as w:
         many = [(f"{n}.txt", "text/plain", b"x" * (200 if n == 11 else n)) for n in range(1, 12)]

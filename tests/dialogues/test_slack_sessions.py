@@ -6,14 +6,16 @@ from pathlib import Path
 
 import pytest
 
+from adapters.slack.surface import SlackSurface
 from core.domain.changes import PROPOSAL_LIFETIME_SECONDS
 from tests.dialogues.test_slack_approvers import DELETE, Team, team
 from tests.fakes.slack import Post
+from tests.time_limits import Limits
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapters.slack.surface.SlackSurface.interval", 0.0)
+    monkeypatch.setattr(SlackSurface, "interval", 0.0)
 
 
 def session(t: Team, post: Post) -> str | None:
@@ -29,9 +31,9 @@ async def follow_up(t: Team, post: Post, text: str = DELETE) -> Post:
 
 @pytest.mark.parametrize("sign_after", [0.0, 30.0])
 async def test_the_session_is_suspended_until_the_last_card_is_decided(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sign_after: float
+    tmp_path: Path, limits: Limits, sign_after: float
 ) -> None:
-    monkeypatch.setattr("adapters.slack.presence.SIGN_AFTER_SECONDS", sign_after)
+    limits(SIGN_AFTER_SECONDS=sign_after)
     async with team(tmp_path) as t:
         first = await t.asks()
         await t.until(lambda: session(t, first) == "suspended")
@@ -64,10 +66,10 @@ async def test_a_withdrawn_card_ends_the_suspension(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("sign_after", [0.0, 30.0])
 async def test_a_stream_that_ends_beside_an_open_card_leaves_the_session_suspended(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, sign_after: float
+    tmp_path: Path, limits: Limits, sign_after: float
 ) -> None:
     """chat.stopStream sets the session to "active" unless it is told another status."""
-    monkeypatch.setattr("adapters.slack.presence.SIGN_AFTER_SECONDS", sign_after)
+    limits(SIGN_AFTER_SECONDS=sign_after)
     async with team(tmp_path) as t:
         card = await t.asks(place=t.w.dm)
         await t.until(lambda: session(t, card) == "suspended")

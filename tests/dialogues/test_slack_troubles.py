@@ -10,12 +10,13 @@ import pytest
 from adapters.slack.connection import PING_SECONDS
 from adapters.slack.surface import SlackSurface
 from core.domain.messages import turn_id
-from core.domain.records import RoundRequest
+from core.domain.model_rounds import RoundRequest
 from tests.fakes.loop_clock import LoopClock, run_ready
 from tests.fakes.models import EchoModel
 from tests.fakes.slack import TEAM, Post, SlackChannel
 from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import Says, Speaker, WatchedInbox
+from tests.time_limits import Limits
 
 
 @pytest.fixture(autouse=True)
@@ -126,9 +127,9 @@ async def test_a_channel_that_takes_no_posts_ends_the_turn_and_is_told_later(
 
 
 @pytest.fixture
-def growing(monkeypatch: pytest.MonkeyPatch) -> None:
+def growing(limits: Limits) -> None:
     """An answer is shown from its first words on, however quickly it comes."""
-    monkeypatch.setattr("core.chat.reply.WHOLE_ANSWER_SECONDS", 0.0)
+    limits(WHOLE_ANSWER_SECONDS=0.0)
 
 
 PASSING = [
@@ -222,9 +223,9 @@ async def wait_for_turn_end(w: Workplace, said: Post) -> None:
 
 
 async def test_a_feature_that_is_refused_again_and_again_is_left_alone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, limits: Limits
 ) -> None:
-    monkeypatch.setattr("adapters.slack.presence.SIGN_AFTER_SECONDS", 0.01)
+    limits(SIGN_AFTER_SECONDS=0.01)
     thinking = asyncio.Semaphore(0)
 
     async def think(_: RoundRequest) -> None:

@@ -9,17 +9,19 @@ from typing import Any
 
 import pytest
 
+from adapters.slack.surface import SlackSurface
 from tests.dialogues.stackspot import asks
 from tests.fakes.slack import Post
 from tests.fakes.stackspot import FakeStackSpot, Look, Run
 from tests.fakes.stackspot_parts import stackspot_choices
 from tests.slack.bot import Setting, Workplace, workplace
+from tests.time_limits import Limits
 
 
 @pytest.fixture(autouse=True)
-def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adapters.slack.surface.SlackSurface.interval", 0.0)
-    monkeypatch.setattr("adapters.slack.presence.SIGN_AFTER_SECONDS", 0.01)
+def quick(monkeypatch: pytest.MonkeyPatch, limits: Limits) -> None:
+    monkeypatch.setattr(SlackSurface, "interval", 0.0)
+    limits(SIGN_AFTER_SECONDS=0.01)
 
 
 @asynccontextmanager

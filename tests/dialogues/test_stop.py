@@ -10,7 +10,8 @@ import pytest
 
 from core.base.errors import NotStored
 from core.domain.messages import Answer, Person
-from core.domain.records import RoundRequest, Turn
+from core.domain.model_rounds import RoundRequest
+from core.domain.records import Turn
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.fakes.choices import allow_list
 from tests.fakes.loop_clock import run_ready

@@ -8,7 +8,7 @@ from dataclasses import replace
 from core.base.errors import Empty
 from core.base.http import HttpClient
 from core.domain.messages import Person, Quote
-from core.domain.records import RoundRequest
+from core.domain.model_rounds import RoundRequest
 from core.models.demo_model import DemoModel
 from core.observability import metrics
 from core.people.rules import Rule, RuleBook

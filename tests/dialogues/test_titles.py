@@ -11,7 +11,7 @@ import pytest
 
 from bot.engine import Engine
 from core.base.errors import ModelDown
-from core.domain.records import RoundRequest
+from core.domain.model_rounds import RoundRequest
 from core.money.allowances import Allowance
 from core.turn.run import TurnConfig
 from core.turn.titles import MAX_TITLE_TOKENS, TITLE_INSTRUCTIONS, TITLE_REQUEST

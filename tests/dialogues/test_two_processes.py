@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from core.base.errors import Forgotten
-from core.chat import approval_notices
 from core.domain.messages import Answer
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import ADA, propose
@@ -20,6 +19,7 @@ from tests.dialogues.test_stop import Gate
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
 from tests.fakes.stackspot import FakeStackSpot, Look, Run
+from tests.time_limits import Limits
 
 FORGOTTEN = "_Stopped: this conversation was deleted._"
 
@@ -92,10 +92,10 @@ async def test_a_card_is_drawn_anew_whoever_decides(worker: BotHome) -> None:
 
 
 async def test_a_card_that_was_decided_while_it_was_posted_is_drawn_anew(
-    worker: BotHome, monkeypatch: pytest.MonkeyPatch
+    worker: BotHome, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
     """By the other process, and not only when it looks again by itself."""
-    monkeypatch.setattr(approval_notices, "REDRAW_PERIOD_SECONDS", 3600.0)
+    limits(REDRAW_PERIOD_SECONDS=3600.0)
     table, gate, recorder = MemoryTable(), Gate(), worker.recorder
     make_post = recorder.post
 

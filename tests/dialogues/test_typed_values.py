@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from adapters.discord.render import change_form
+from adapters.discord.forms import change_form
 from adapters.slack.forms import build_change_form, read_new_values
 from core.base.i18n import use_locale
-from core.chat.incoming import find_new_values
+from core.chat.interactions import find_new_values
 from core.commands.grammar import render_change
 from core.domain.changes import ChangeForm
 from core.domain.messages import Answer

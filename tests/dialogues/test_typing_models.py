@@ -11,8 +11,8 @@ import pytest
 
 from core.base.http import HttpClient
 from core.domain.messages import Item, Quote
+from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest
 from core.domain.ports import ToolSource
-from core.domain.records import ModelEvent, RoundCompleted, RoundRequest
 from core.tools.nocodb.source import NocoSource
 from tests.dialogues.bot_home import BotHome, RunningBot
 from tests.dialogues.decisions import BOSS, on_slack, proposed_on_slack, says

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,10 +17,17 @@ from pydantic import SecretStr
 
 from bot.config.ponte_toml import AllowanceRule, Config, PriceTable
 from bot.ponte import Ponte
-from core.base.openai import ModelServerFault
+from core.base.model_faults import ModelServerFault
 from core.money.usage import PaidRun
 from core.store.database import SqlConnection
-from core.voice import Transcriber, find_suffix, quote_spoken, read_transcript
+from core.voice import (
+    Transcriber,
+    VoiceError,
+    find_suffix,
+    quote_spoken,
+    read_length,
+    read_transcript,
+)
 from tests.dialogues import office
 from tests.dialogues.whole import whole
 from tests.fakes.discord import FakeDiscord
@@ -170,6 +178,14 @@ async def test_hostile_words_reach_nobody_and_close_no_fence(tmp_path: Path) -> 
         ("no words", "I heard no words in `clip.ogg`."),
         ("invents", "I heard no words in `clip.ogg`."),
         ("error in 200", "I couldn't listen to `clip.ogg`: it isn't a recording"),
+        ("corrupt", "I couldn't listen to `clip.ogg`: it isn't a recording"),
+        ("too long", "it's too long for the service"),
+        ("clip too long", "it's too long for the service"),
+        ("too large", "the file is too large for the service"),
+        ("too many tokens", "the file is too large for the service"),
+        ("too short", "I heard no words in `clip.ogg`."),
+        ("key", "rejected Ponte's key"),
+        ("quota", "has no credit left"),
         ("broken", "turns speech into text isn't available"),
         ("page", "turns speech into text isn't available"),
         ("deep", "turns speech into text isn't available"),
@@ -220,7 +236,11 @@ async def test_without_the_setting_everything_is_as_before(tmp_path: Path) -> No
 
 async def test_a_wrong_model_is_told(tmp_path: Path) -> None:
     async with page(tmp_path, ponte_transcribe_model="none") as here:
-        assert "turns speech into text isn't available" in (await here.speak("hello"))["response"]
+        assert "doesn't have the model `none`" in (await here.speak("hello"))["response"]
+        parts = {one["name"]: one for one in (await here.web.get("/status")).json()["parts"]}
+        assert (parts["voice"]["state"], parts["model"]["state"]) == ("failing", "on")
+        assert "doesn't list the model none" in parts["voice"]["words"]
+        assert (await here.web.get("/readyz")).status_code == 200, "chat works without it"
 
 
 @pytest.mark.parametrize("seconds", [0.0, 90.0])
@@ -312,6 +332,9 @@ async def test_a_voice_message_on_discord(tmp_path: Path) -> None:
                 await ana.speak(record(SPOKEN))
                 answer = await ana.wait_for_text(ANSWER)
                 assert answer["content"].removeprefix("> ") == QUOTED
+                memo = {"content_type": None, "duration_secs": None, "waveform": None}
+                await ana.speak(record("memo"), file={**memo, "filename": "memo.ogg"})
+                await ana.wait_for_text("I understood: memo")
                 first = await ana.mention("hello", channel)
                 threads = discord.world.channels
                 await discord.wait_until(lambda: int(first["id"]) in threads)
@@ -326,7 +349,7 @@ async def test_a_voice_message_on_discord(tmp_path: Path) -> None:
                 answer = await ana.wait_for_text("Hi.", threads[int(second["id"])])
                 assert "I understood" not in answer["content"]
         requests = [r.body for r in team.openai.requests if r.path == PATH]
-        assert len(requests) == 2
+        assert len(requests) == 3
         assert not discord.world.unguarded
 
 
@@ -471,6 +494,60 @@ async def test_a_length_that_the_bytes_contradict_is_not_believed(
         claim,
     )
     assert (words, purse.reserved) == ("hi", [expected])
+
+
+def build_ogg(codec: bytes, rate: int) -> bytes:
+    """Return the first and the last page of an Ogg file of 26 minutes (RFC 3533)."""
+    return (
+        b"OggS".ljust(28, b"\0")
+        + codec.ljust(12, b"\0")
+        + rate.to_bytes(4, "little")
+        + b"OggS\0\4"
+        + (1560 * rate).to_bytes(8, "little")
+    )
+
+
+SCALE = b"\x2a\xd7\xb1\x83\x0f\x42\x40"
+WEBM = b"\x1a\x45\xdf\xa3".ljust(200, b"\0")
+WAV = b"RIFF\0\0\0\0WAVELIST\4\0\0\0INFOfmt \x12\0\0\0\7\0\1\0" + struct.pack("<II", 8000, 8000)
+MVHD = b"\0\0\0\x20ftypM4A ".ljust(50_000, b"\1") + b"mvhd".ljust(16, b"\0")  # often at the end
+LONG = {
+    "opus.ogg": build_ogg(b"OpusHead", 48_000),
+    "vorbis.ogg": build_ogg(b"\1vorbis", 44_100),
+    "clip.m4a": MVHD + struct.pack(">II", 1000, 1_560_000),
+    "double.webm": WEBM + SCALE + b"M\x80\x84Lavf\x44\x89\x88" + struct.pack(">d", 1_560_000),
+    "float.webm": WEBM + SCALE + b"\x44\x89\x84" + struct.pack(">f", 1_560_000),
+    "call.wav": WAV + b"\1\0\x08\0\0\0data" + struct.pack("<I", 1560 * 8000),
+}
+
+
+@pytest.mark.parametrize("name", LONG)
+async def test_a_recording_names_its_length(name: str) -> None:
+    """A meeting of 26 minutes whose sender names no length is not sent."""
+    purse: Any = Purse()
+    file: Any = SimpleNamespace(name=name, id="f1")
+    turn: Any = SimpleNamespace(seq=1)
+    with pytest.raises(VoiceError) as refusal:
+        await Transcriber(purse, MODEL, purse).transcribe(turn, file, LONG[name], 0.0)
+    assert refusal.value.words().startswith(f"`{name}` is longer than 20 minutes")
+    assert purse.reserved == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        build_ogg(b"\x7fFLAC", 48_000),  # its rate stands elsewhere
+        LONG["opus.ogg"][:-8] + b"\xff" * 8,  # "no packet ends on this page"
+        WEBM + SCALE,  # as browsers record it
+        WEBM + SCALE + b"\x44\x89\x84\x7f\xc0\0\0",  # not a number
+        b"RIFF\0\0\0\0WAVEfmt ",
+        WAV + b"\1\0\x08\0\0\0data\xff\xff\xff\xff",  # as a stream begins
+        b"\0\0\0 ftypM4A mvhd",
+        *STARTS.values(),
+    ],
+)
+def test_an_odd_head_tells_no_length(data: bytes) -> None:
+    assert read_length(data) == 0.0
 
 
 def test_the_ending_comes_from_the_first_bytes() -> None:

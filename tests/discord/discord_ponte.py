@@ -13,18 +13,10 @@ from bot.engine import Engine
 from bot.stores import Stores
 from core.chat.incoming import ConfiguredPlaces
 from core.domain.messages import Item, Message
+from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest, TextDelta
 from core.domain.ports import NO_STEP, Inbox, Tool, TransactionStep
-from core.domain.records import (
-    Health,
-    ModelEvent,
-    Outcome,
-    Receipt,
-    RoundCompleted,
-    RoundRequest,
-    TextDelta,
-    ToolContext,
-    Viewer,
-)
+from core.domain.records import Health, Outcome, Receipt, ToolContext
+from core.domain.rights import Viewer
 from core.tools.tool import FunctionTool
 from tests.fakes.choices import Choices, allow_list, make_choices, open_engine
 from tests.fakes.discord import FakeDiscord

@@ -10,8 +10,7 @@ from typing import Any
 import discord
 import pytest
 
-from adapters.discord.posts import Renderer
-from adapters.discord.render import (
+from adapters.discord.card_embeds import (
     CARD_BUTTON_ID,
     DISCORD_CARD_ROWS,
     build_buttons,
@@ -19,6 +18,7 @@ from adapters.discord.render import (
     build_embeds,
     describe_cards,
 )
+from adapters.discord.posts import Renderer
 from core.base.errors import Undeliverable
 from core.changes.cards import describe_whole, is_short
 from core.chat.approval_notices import LABELS

@@ -20,6 +20,7 @@ from tests.fakes.discord.interactions import DEFER_UPDATE, EPHEMERAL, MESSAGE, M
 from tests.fakes.discord.limits import CHECKBOX, SELECT, TEXT_INPUT
 from tests.fakes.discord.people import fields
 from tests.fakes.discord.world import Payload
+from tests.time_limits import Limits
 
 
 @pytest.fixture
@@ -103,10 +104,10 @@ async def test_who_may_not_gets_a_sentence(
 
 
 async def test_a_form_that_is_not_known_in_time_is_not_opened(
-    deciding: Deciding, board: FormBoard, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    deciding: Deciding, board: FormBoard, ana: DiscordPerson, limits: Limits
 ) -> None:
     message = await post_cards(deciding.ponte, ana, CARD)
-    monkeypatch.setattr("adapters.discord.interactions.CHANGE_FORM_SECONDS", 0.01)
+    limits(CHANGE_FORM_SECONDS=0.01)
     board.gate = asyncio.Event()
     ack = await (await ana.click(message, "Change…")).wait_for_ack()
     assert "couldn't be opened in time" in ack.data["content"]

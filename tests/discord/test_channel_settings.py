@@ -14,7 +14,7 @@ from adapters.discord import intake
 from adapters.discord.people import Roles, can_post, can_read_channel
 from adapters.discord.setup import check
 from core.base.errors import PlatformBusy
-from core.base.http import Proxies
+from core.base.proxies import Proxies
 from core.chat.incoming import WAITS_FOR_MENTION
 from core.domain.changes import DisplayName
 from core.domain.messages import Address, Person
@@ -25,6 +25,7 @@ from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import Channel, Guild
 from tests.fakes.memory import NoRows
 from tests.fakes.places import FixedAddressingSettings, FixedPlaces
+from tests.time_limits import Limits
 
 EVERYTHING = FixedAddressingSettings(answer_everything=True)
 FLAT = FixedAddressingSettings(threads=False)
@@ -219,16 +220,16 @@ async def test_a_thread_has_its_channels_address_also_in_commands(scene: Scene) 
 
 
 async def test_roles_that_discord_does_not_tell_are_not_the_same_as_none(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, limits: Limits
 ) -> None:
     scene.ana.user.roles.add(77)
     await scene.open(FixedAddressingSettings())
     ana, eve = (Person("discord", str(id)) for id in (scene.ana.id, 4711))
     assert await scene.ponte.adapter.membership(eve, DAY) == frozenset()
-    monkeypatch.setattr("adapters.discord.connection.DISCORD_REFUSAL_SECONDS", 0.0)
+    limits(DISCORD_REFUSAL_SECONDS=0.0)
     scene.discord.refuse("GET", "/guilds/*/members/*", 403, 50001)
     assert await scene.ponte.adapter.membership(ana, DAY) is None
-    monkeypatch.setattr("core.people.directory.ASK_AGAIN_SECONDS", 0.0)
+    limits(ASK_AGAIN_SECONDS=0.0)
     scene.discord.refuse("GET", "/guilds/*/members/*", 503, times=20)  # discord.py retries a 500
     assert await scene.ponte.adapter.membership(ana, DAY) == frozenset({"77"}), "asked again"
 
@@ -289,10 +290,8 @@ async def test_roles_that_came_with_a_message_are_not_asked_for_and_stay_over_a_
     assert not [path for _, path in scene.discord.calls if "/members/" in path]
 
 
-async def test_a_process_without_the_gateway_knows_roles_too(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("adapters.discord.people.ASK_AGAIN_SECONDS", 0.0)
+async def test_a_process_without_the_gateway_knows_roles_too(scene: Scene, limits: Limits) -> None:
+    limits(ASK_AGAIN_SECONDS=0.0)
     scene.ana.user.roles.add(77)
     await scene.open(FixedAddressingSettings())  # which also says where Discord is
     ana = Person("discord", str(scene.ana.id))
@@ -309,9 +308,9 @@ async def test_a_process_without_the_gateway_knows_roles_too(
 
 
 async def test_who_reads_a_channel_is_known_without_the_gateway_or_asked_again(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
+    scene: Scene, limits: Limits
 ) -> None:
-    monkeypatch.setattr("adapters.discord.client.CALL_PAUSES_SECONDS", ())
+    limits(CALL_PAUSES_SECONDS=())
     await scene.open(FixedAddressingSettings())
     ana, bob = (Person("discord", str(someone.id)) for someone in (scene.ana, scene.bob))
     scene.guild.members.discard(scene.bob.id)

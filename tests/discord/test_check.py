@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from adapters.discord.setup import PERMISSIONS, check, invite_url
-from core.base.http import Proxies
+from core.base.proxies import Proxies
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import FakeDiscord
 

@@ -15,6 +15,7 @@ from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import Channel, Guild, Payload
 from tests.fakes.loop_clock import LoopClock
+from tests.time_limits import Limits
 
 PNG, CSV = ("plot.png", b"png"), ("sales.csv", b"a,b\n1,2\n")
 
@@ -380,13 +381,13 @@ async def test_a_long_thread_is_read_as_far_as_quotes_go(
 
 
 async def test_more_new_messages_than_one_reading_has_are_said_to_be_left_out(
-    monkeypatch: pytest.MonkeyPatch,
+    limits: Limits,
     ponte_with_content: DiscordPonte,
     thread: Channel,
     ana: DiscordPerson,
     bob: DiscordPerson,
 ) -> None:
-    monkeypatch.setattr("adapters.discord.context.MAX_THREAD_MESSAGES", 4)
+    limits(MAX_THREAD_MESSAGES=4)
     await ana.ask("hello?", thread)
     for number in range(6):
         await bob.say(f"number {number}.", thread)

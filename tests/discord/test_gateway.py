@@ -20,6 +20,7 @@ from tests.discord.discord_ponte import DiscordPonte, bot_messages
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import Channel
 from tests.fakes.timeouts import HANG_TIMEOUT_SECONDS
+from tests.time_limits import Limits
 
 HOUR = 3600.0
 
@@ -189,19 +190,17 @@ async def test_a_fatal_close_stops_the_adapter_and_not_ponte(
     assert "DISCORD_TOKEN" in (await live.adapter.health()).words
 
 
-async def test_a_connection_without_frames_is_failing(
-    live: DiscordPonte, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("adapters.discord.connection.DISCORD_SILENCE_SECONDS", -1.0)
+async def test_a_connection_without_frames_is_failing(live: DiscordPonte, limits: Limits) -> None:
+    limits(DISCORD_SILENCE_SECONDS=-1.0)
     health = await live.adapter.health()
     assert health.state == "failing"
     assert "connected, but nothing received for" in health.words
 
 
 async def test_until_discord_answers_the_connection_is_failing(
-    discord: FakeDiscord, ponte: DiscordPonte, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, ponte: DiscordPonte, limits: Limits
 ) -> None:
-    monkeypatch.setattr("adapters.discord.connection.DISCORD_START_SECONDS", 0.0)
+    limits(DISCORD_START_SECONDS=0.0)
     gate = discord.hold("GET", "/users/@me")
     await ponte.open()
     await gate.wait_until_reached()
@@ -212,10 +211,10 @@ async def test_until_discord_answers_the_connection_is_failing(
 
 
 async def test_while_discord_cannot_be_reached_the_reason_is_reported(
-    discord: FakeDiscord, ponte: DiscordPonte, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, ponte: DiscordPonte, limits: Limits
 ) -> None:
-    monkeypatch.setattr("adapters.discord.connection.DISCORD_START_SECONDS", 0.0)
-    monkeypatch.setattr("adapters.discord.connection.DISCORD_CONNECT_BACKOFF", Backoff(0.01))
+    limits(DISCORD_START_SECONDS=0.0)
+    limits(DISCORD_CONNECT_BACKOFF=Backoff(0.01))
     discord.lose("GET", "/users/@me", times=2)
     gate = discord.hold("GET", "/users/@me")
     await ponte.open()
@@ -328,9 +327,9 @@ async def test_a_process_that_does_not_lead_shares_its_changes_in_one_event() ->
 
 
 async def test_of_many_channels_those_used_last_are_remembered(
-    monkeypatch: pytest.MonkeyPatch,
+    limits: Limits,
 ) -> None:
-    monkeypatch.setattr("adapters.discord.state.MAX_REMEMBERED", 2)
+    limits(MAX_REMEMBERED=2)
     state = DiscordState()
     state.channels = {
         1: SeenChannel(10, updated_at=3.0),

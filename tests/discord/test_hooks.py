@@ -16,6 +16,7 @@ from tests.fakes.choices import hook_rules
 from tests.fakes.config import fixed_rules
 from tests.fakes.discord import FakeDiscord
 from tests.fakes.hook_senders import PLAIN_SECRET, encode_body, from_nocodb
+from tests.time_limits import Limits
 
 
 async def test_a_webhook_posts_once_in_a_channel_and_once_to_a_person(
@@ -67,11 +68,11 @@ async def test_a_webhook_posts_once_in_a_channel_and_once_to_a_person(
 
 @pytest.mark.parametrize("is_restarted", [False, True])
 async def test_equal_posts_of_two_webhooks_are_both_made(
-    discord: FakeDiscord, ponte: DiscordPonte, monkeypatch: pytest.MonkeyPatch, is_restarted: bool
+    discord: FakeDiscord, ponte: DiscordPonte, limits: Limits, is_restarted: bool
 ) -> None:
     """The second is refused for now, or its process is lost, and is then looked for by its text."""
     if not is_restarted:
-        monkeypatch.setattr("adapters.discord.client.RETRY_LATER_SECONDS", 0.01)
+        limits(RETRY_LATER_SECONDS=0.01)
     guild = discord.guild("Bolts", discord.user("Ana"))
     channel = discord.text_channel(guild, "general")
     hook = Hook(

@@ -10,15 +10,15 @@ from dataclasses import replace
 
 import pytest
 
-from adapters.discord import interactions
 from adapters.discord import state as tokens
 from adapters.discord.interactions import DISCORD_STORE_SECONDS
 from adapters.discord.surface import ResponseSurface
 from core.base.errors import Undeliverable
 from core.chat.reply import GrowingReply
 from core.domain.messages import Address, Answer, Card, File, Message, Person, ReplyTo, turn_id
+from core.domain.model_rounds import RoundRequest
 from core.domain.ports import PostJournal, Reply
-from core.domain.records import FINAL_STATES, QuickCommand, Receipt, RoundRequest
+from core.domain.records import FINAL_STATES, QuickCommand, Receipt
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import EmptyStatusBoard, allow_list, make_choices
 from tests.fakes.discord import DiscordPerson, FakeDiscord
@@ -28,6 +28,7 @@ from tests.fakes.discord.limits import NONCE_SECONDS
 from tests.fakes.discord.world import Channel
 from tests.fakes.posts import KeptPosts
 from tests.fakes.timeouts import HANG_TIMEOUT_SECONDS
+from tests.time_limits import Limits
 
 
 class Board(EmptyStatusBoard):
@@ -115,14 +116,14 @@ async def test_a_stranger_is_refused_in_words_and_alone(
 
 
 async def test_what_cannot_be_stored_is_said_at_once(
-    open_ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    open_ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
     async def stuck(message: Message) -> Receipt:
         await asyncio.Event().wait()
         raise AssertionError
 
     monkeypatch.setattr(open_ponte.engine.conversations.inbox, "accept", stuck)
-    monkeypatch.setattr(interactions, "DISCORD_STORE_SECONDS", 0.05)
+    limits(DISCORD_STORE_SECONDS=0.05)
     exchange = await ana.slash("ask", prompt="hello")
     await exchange.wait_for_answer()
     assert exchange.ephemeral
@@ -131,9 +132,9 @@ async def test_what_cannot_be_stored_is_said_at_once(
 
 
 async def test_what_is_stored_after_the_person_was_told_that_it_is_not_is_not_answered(
-    open_ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    open_ponte: DiscordPonte, ana: DiscordPerson, limits: Limits
 ) -> None:
-    monkeypatch.setattr(interactions, "DISCORD_STORE_SECONDS", 0.05)
+    limits(DISCORD_STORE_SECONDS=0.05)
     full = threading.Event()
     disk = asyncio.create_task(open_ponte.engine.stores.database.write(lambda _: full.wait()))
     exchange = await ana.slash("ask", prompt="hello")
@@ -141,7 +142,7 @@ async def test_what_is_stored_after_the_person_was_told_that_it_is_not_is_not_an
     assert "I couldn't save your message" in exchange.text
     full.set()
     await disk
-    monkeypatch.setattr(interactions, "DISCORD_STORE_SECONDS", 60.0)
+    limits(DISCORD_STORE_SECONDS=60.0)
     later = await ana.slash("ask", prompt="next")
     await later.wait_for_answer()
     assert [ask.input[-1].text for ask in open_ponte.model.asks] == ["next"]
@@ -315,10 +316,10 @@ async def test_a_file_comes_with_a_command_or_is_named(
 
 
 async def test_of_too_many_acks_the_oldest_counts_as_refused(
-    monkeypatch: pytest.MonkeyPatch,
+    limits: Limits,
 ) -> None:
     """The answer that waits for it goes to the channel."""
-    monkeypatch.setattr(tokens, "MAX_REMEMBERED_ACKS", 1)
+    limits(MAX_REMEMBERED_ACKS=1)
     acks = tokens.Acks()
     acks.expect("old")
     waiting = asyncio.create_task(acks.wait_for("old"))

@@ -7,18 +7,19 @@ from dataclasses import replace
 import pytest
 
 from adapters.discord import client
-from adapters.discord import posts as discord_posts
 from adapters.discord.posts import own_posts_since
+from adapters.discord.surface import ChannelSurface
 from core.base.errors import Undeliverable
 from core.chat.reply import GrowingReply
 from core.domain.messages import Address, Answer, File, Person, ReplyTo, turn_id
+from core.domain.model_rounds import RoundRequest
 from core.domain.ports import AnswerPart
-from core.domain.records import RoundRequest
 from tests.discord.discord_ponte import DiscordPonte, bot_messages
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import ATTACH, READ_HISTORY
 from tests.fakes.loop_clock import LoopClock, run_ready
 from tests.fakes.posts import KeptPosts
+from tests.time_limits import Limits
 
 MESSAGES = "/channels/*/messages"
 
@@ -66,11 +67,15 @@ async def test_a_rate_limit_that_was_not_announced_is_waited_out(
 
 
 async def test_a_rate_limit_of_more_than_a_minute_is_waited_out_with_one_call(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord,
+    ponte: DiscordPonte,
+    ana: DiscordPerson,
+    monkeypatch: pytest.MonkeyPatch,
+    limits: Limits,
 ) -> None:
-    monkeypatch.setattr("adapters.discord.presence.SIGN_AFTER_SECONDS", 600.0)
-    monkeypatch.setattr("core.chat.reply.WHOLE_ANSWER_SECONDS", 600.0)  # posted whole
-    monkeypatch.setattr("adapters.discord.surface.ChannelSurface.interval", 600.0)
+    limits(SIGN_AFTER_SECONDS=600.0)
+    limits(WHOLE_ANSWER_SECONDS=600.0)  # posted whole
+    monkeypatch.setattr(ChannelSurface, "interval", 600.0)
     await ponte.open()
     await ana.ask("one")
     discord.faults.rate = (0, 120.0)
@@ -159,7 +164,7 @@ async def store_files(ponte: DiscordPonte, *names: str) -> tuple[File, ...]:
 
 
 async def test_a_file_that_does_not_fit_beside_the_others_is_named(
-    live: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    live: DiscordPonte, ana: DiscordPerson, limits: Limits
 ) -> None:
     reply, _ = await reply_to_ana(live, ana)
     files = await store_files(live, *(f"{number}.png" for number in range(12)))
@@ -168,7 +173,7 @@ async def test_a_file_that_does_not_fit_beside_the_others_is_named(
     assert [file["filename"] for file in many["attachments"]] == [f"{n}.png" for n in range(10)]
     assert many["content"].count("doesn't fit in this message") == 2
     assert "`10.png` (5 B) doesn't fit" in many["content"]
-    monkeypatch.setattr("adapters.discord.posts.MAX_REQUEST_BYTES", 9)
+    limits(MAX_REQUEST_BYTES=9)
     reply, _ = await reply_to_ana(live, ana)
     await reply.finish(Answer("two", parts=("two",), files=files[:2]))
     large = await ana.wait_for_text("two\n")
@@ -227,9 +232,9 @@ async def test_files_that_are_refused_leave_the_text_and_their_names(
 
 
 async def test_files_that_discord_never_answered_for_are_not_called_too_large(
-    ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    ponte: DiscordPonte, ana: DiscordPerson, limits: Limits
 ) -> None:
-    monkeypatch.setattr(discord_posts, "MAX_UPLOAD_TRIES", 0)  # as after the last try
+    limits(MAX_UPLOAD_TRIES=0)  # as after the last try
     ponte.give("plot.png", b"png")
     await ponte.open()
     await ana.say("call draw {}")
@@ -271,10 +276,14 @@ async def test_a_code_that_nobody_knows_is_worded_and_not_tried_again(
 
 
 async def test_a_refusal_for_good_is_told_with_the_next_message(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord,
+    ponte: DiscordPonte,
+    ana: DiscordPerson,
+    monkeypatch: pytest.MonkeyPatch,
+    limits: Limits,
 ) -> None:
-    monkeypatch.setattr("core.chat.reply.WHOLE_ANSWER_SECONDS", 60.0)  # the answer is posted whole
-    monkeypatch.setattr("adapters.discord.surface.ChannelSurface.interval", 60.0)
+    limits(WHOLE_ANSWER_SECONDS=60.0)  # the answer is posted whole
+    monkeypatch.setattr(ChannelSurface, "interval", 60.0)
     await ponte.open()
     texts: list[str] = []
     for status, code in (
@@ -297,9 +306,9 @@ async def test_a_refusal_for_good_is_told_with_the_next_message(
 
 
 async def test_a_refusal_that_passes_is_waited_for(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, limits: Limits
 ) -> None:
-    monkeypatch.setattr("adapters.discord.client.RETRY_LATER_SECONDS", 0.01)
+    limits(RETRY_LATER_SECONDS=0.01)
     await ponte.open()
     for code in client.PASSING:
         discord.refuse("POST", MESSAGES, 403, code)
@@ -311,9 +320,9 @@ async def test_a_refusal_that_passes_is_waited_for(
 
 
 async def test_a_refused_edit_that_passes_is_waited_for(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, limits: Limits
 ) -> None:
-    monkeypatch.setattr("adapters.discord.client.RETRY_LATER_SECONDS", 0.01)
+    limits(RETRY_LATER_SECONDS=0.01)
     ponte.model.say_in_steps({"tell me": ["one", " two"]})
     await ponte.open()
     await ana.say("tell me")
@@ -325,14 +334,14 @@ async def test_a_refused_edit_that_passes_is_waited_for(
 
 
 async def test_what_does_not_pass_within_the_hour_is_given_up(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, limits: Limits
 ) -> None:
-    monkeypatch.setattr("adapters.discord.client.RETRY_LATER_SECONDS", 0.01)
-    monkeypatch.setattr("core.chat.reply.MAX_DELIVERY_SECONDS", 0.2)
+    limits(RETRY_LATER_SECONDS=0.01)
+    limits(MAX_DELIVERY_SECONDS=0.2)
 
     async def begin_new_hour(question: RoundRequest) -> None:
         if question.input[-1].text == "again":  # the first answer was given up
-            monkeypatch.setattr("core.chat.reply.MAX_DELIVERY_SECONDS", 3600.0)
+            limits(MAX_DELIVERY_SECONDS=3600.0)
             discord.faults.clear()
 
     ponte.model.gate = begin_new_hour

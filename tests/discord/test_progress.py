@@ -13,11 +13,12 @@ from core.base.errors import PonteError
 from core.chat.incoming import SIGN_AFTER_SECONDS
 from core.chat.reply import GrowingReply
 from core.domain.messages import Attachment, Post, ReplyTo
-from core.domain.records import RoundRequest
+from core.domain.model_rounds import RoundRequest
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.world import Channel, Payload
 from tests.fakes.loop_clock import LoopClock, run_ready
+from tests.time_limits import Limits
 
 
 class Gate:
@@ -37,10 +38,10 @@ class Gate:
 
 
 async def test_a_model_that_thinks_is_seen_to_before_its_first_word(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, limits: Limits
 ) -> None:
     assert 1.0 < SIGN_AFTER_SECONDS < 1.5, "seconds; a quicker answer needs no sign"
-    monkeypatch.setattr(presence, "SIGN_AFTER_SECONDS", 600.0)
+    limits(SIGN_AFTER_SECONDS=600.0)
     gate = Gate(ponte)
     await ponte.open()
     await ana.say("hello")
@@ -53,17 +54,21 @@ async def test_a_model_that_thinks_is_seen_to_before_its_first_word(
 
 
 async def test_the_sign_is_renewed_until_the_answer_stands(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord,
+    ponte: DiscordPonte,
+    ana: DiscordPerson,
+    monkeypatch: pytest.MonkeyPatch,
+    limits: Limits,
 ) -> None:
-    monkeypatch.setattr("core.chat.reply.WHOLE_ANSWER_SECONDS", 60.0)  # the answer is posted whole
+    limits(WHOLE_ANSWER_SECONDS=60.0)  # the answer is posted whole
     monkeypatch.setattr(surface.ChannelSurface, "interval", 60.0)
-    monkeypatch.setattr(presence, "TYPING_PERIOD_SECONDS", 0.05)
+    limits(TYPING_PERIOD_SECONDS=0.05)
     gate = Gate(ponte)
     await ponte.open()
     await ana.say("hello")
     await discord.wait_until(lambda: len(ana.dm.typing) > 5)
     discord.refuse("POST", "/channels/*/messages", 429, 40062)
-    monkeypatch.setattr("adapters.discord.client.RETRY_LATER_SECONDS", 3.0)
+    limits(RETRY_LATER_SECONDS=3.0)
     gate.open()
     await discord.wait_until(lambda: not discord.faults.waiting)
     count = len(ana.dm.typing)
@@ -71,16 +76,16 @@ async def test_the_sign_is_renewed_until_the_answer_stands(
     LoopClock().skip(3.0)
     await ana.wait_for_text("You said: hello")
     count = len(ana.dm.typing)
-    monkeypatch.setattr(presence, "SIGN_AFTER_SECONDS", 60.0)
+    limits(SIGN_AFTER_SECONDS=60.0)
     await ana.ask("next")
     assert len(ana.dm.typing) <= count + 1, "the first turn types no more"
 
 
 async def test_text_that_does_not_grow_is_no_sign(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, limits: Limits
 ) -> None:
-    monkeypatch.setattr(presence, "STILL_TEXT_SECONDS", 0.3)
-    monkeypatch.setattr(presence, "TYPING_PERIOD_SECONDS", 0.05)
+    limits(STILL_TEXT_SECONDS=0.3)
+    limits(TYPING_PERIOD_SECONDS=0.05)
     ponte.model.say_in_steps({"tell me": ["one", " two"]})
     await ponte.open()
     await ana.say("tell me")
@@ -92,9 +97,9 @@ async def test_text_that_does_not_grow_is_no_sign(
 
 
 async def test_an_answer_that_comes_at_once_needs_no_sign(
-    ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    ponte: DiscordPonte, ana: DiscordPerson, limits: Limits
 ) -> None:
-    monkeypatch.setattr(presence, "SIGN_AFTER_SECONDS", 600.0)
+    limits(SIGN_AFTER_SECONDS=600.0)
     await ponte.open()
     await ana.ask("hello")
     assert not ana.dm.typing
@@ -161,10 +166,10 @@ async def test_what_is_private_shows_no_typing_to_others(
 
 
 async def test_a_turn_that_is_put_back_types_no_more(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, limits: Limits
 ) -> None:
-    monkeypatch.setattr(presence, "SIGN_AFTER_SECONDS", 0.01)
-    monkeypatch.setattr(presence, "TYPING_PERIOD_SECONDS", 0.02)
+    limits(SIGN_AFTER_SECONDS=0.01)
+    limits(TYPING_PERIOD_SECONDS=0.02)
     gate = Gate(ponte)
     await ponte.open()
     await ana.say("hello")
@@ -194,9 +199,9 @@ async def test_an_adapter_that_closes_during_a_turn_types_no_more(
 
 
 async def test_a_message_that_waits_wears_an_hourglass(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, limits: Limits
 ) -> None:
-    monkeypatch.setattr(presence, "HOURGLASS_AFTER_SECONDS", 0.05)
+    limits(HOURGLASS_AFTER_SECONDS=0.05)
     ponte.model.say_in_steps({"tell me": ["one", " two"]})
     await ponte.open()
     first = await ana.say("tell me")
@@ -250,7 +255,11 @@ async def test_a_long_answer_comes_in_parts_with_whole_code_blocks(
 
 
 async def test_a_stop_button_whose_edit_was_cut_off_goes_with_the_answer(
-    discord: FakeDiscord, ponte: DiscordPonte, ana: DiscordPerson, monkeypatch: pytest.MonkeyPatch
+    discord: FakeDiscord,
+    ponte: DiscordPonte,
+    ana: DiscordPerson,
+    monkeypatch: pytest.MonkeyPatch,
+    limits: Limits,
 ) -> None:
     """The second part comes while the button is being added to the first."""
     intend = GrowingReply._record_intent
@@ -261,7 +270,7 @@ async def test_a_stop_button_whose_edit_was_cut_off_goes_with_the_answer(
         return await intend(reply, number)
 
     monkeypatch.setattr(GrowingReply, "_record_intent", intend_late)
-    monkeypatch.setattr("core.chat.reply.WHOLE_ANSWER_SECONDS", 60.0)  # no part is posted before
+    limits(WHOLE_ANSWER_SECONDS=60.0)  # no part is posted before
     monkeypatch.setattr(surface.ChannelSurface, "interval", 60.0)
     ponte.model.script = {"tell me": ["word " * 500]}
     await ponte.open()

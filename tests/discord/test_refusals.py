@@ -7,12 +7,13 @@ import re
 
 import pytest
 
-from adapters.discord import client, connection
+from adapters.discord import connection
 from core.domain.messages import Person
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import allow_list
 from tests.fakes.discord import DiscordPerson, FakeDiscord
 from tests.fakes.discord.rest import Rest
+from tests.time_limits import Limits
 
 HOWS = ((403, 50013), (403, 0), (403, 50001), (404, 0), (400, 40006))
 
@@ -38,12 +39,12 @@ async def test_optional_calls_that_are_refused_are_made_once_and_delay_no_answer
     discord: FakeDiscord,
     ponte: DiscordPonte,
     ana: DiscordPerson,
-    monkeypatch: pytest.MonkeyPatch,
+    limits: Limits,
     group: int,
 ) -> None:
     """Some routes at a time, since a refusal may spare another call."""
-    monkeypatch.setattr(client, "RETRY_LATER_SECONDS", 3600.0)
-    monkeypatch.setattr("core.people.directory.ASK_AGAIN_SECONDS", 3600.0)
+    limits(RETRY_LATER_SECONDS=3600.0)
+    limits(ASK_AGAIN_SECONDS=3600.0)
     guild = discord.guild("Bolts", ana, roles={77: "buyers"})
     channel = discord.text_channel(guild, "general")
     ponte.policy = allow_list(frozenset({"discord:77", f"discord:{guild.id}"}))
@@ -77,7 +78,7 @@ async def test_a_refused_look_up_of_roles_is_answered_at_once_and_asked_again_af
     discord: FakeDiscord,
     ponte: DiscordPonte,
     ana: DiscordPerson,
-    monkeypatch: pytest.MonkeyPatch,
+    limits: Limits,
     status: int,
     code: int,
 ) -> None:
@@ -92,7 +93,7 @@ async def test_a_refused_look_up_of_roles_is_answered_at_once_and_asked_again_af
         return sum("/members/" in path for _, path in discord.calls)
 
     assert await ask(3) == 1
-    monkeypatch.setattr(connection, "DISCORD_REFUSAL_SECONDS", 0.0)
+    limits(DISCORD_REFUSAL_SECONDS=0.0)
     refusal_memory = (await ponte.adapter.connection.client())._refusals
     refusal_memory.update({place: (0.0, refusal) for place, (_, refusal) in refusal_memory.items()})
     assert await ask(2) == 3

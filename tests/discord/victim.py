@@ -15,7 +15,7 @@ from pathlib import Path
 
 from adapters.discord.adapter import DiscordOptions
 from core.domain.messages import Item
-from core.domain.records import ModelEvent, RoundCompleted, RoundRequest, TextDelta
+from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest, TextDelta
 from tests.discord.discord_ponte import make_adapter
 from tests.fakes.choices import make_choices, open_engine
 from tests.fakes.models import EchoModel

@@ -20,10 +20,12 @@ TOLD = frozenset(
     {
         "adapters/discord/connection.py", "adapters/slack/adapter.py", "adapters/slack/setup.py",
         "bot/cli/client.py", "core/money/allowances.py", "core/changes/standing.py",
-        "core/chat/incoming.py", "core/turn/run.py", "core/base/http.py",
+        "core/chat/incoming.py", "core/chat/interactions.py", "core/chat/file_downloads.py",
+        "core/turn/run.py", "core/base/http.py",
         "core/people/policy.py", "core/people/rules.py", "core/tools/code/local.py",
         "core/tools/code/environment.py", "core/tools/code/sandbox/sandbox.py",
-        "core/tools/nocodb/api.py", "core/tools/nocodb/bridge.py",
+        "core/tools/nocodb/api.py", "core/tools/nocodb/api_errors.py",
+        "core/tools/nocodb/bridge.py", "core/tools/nocodb/bridge_driver.py",
         "core/tools/nocodb/bridge_api.py", "core/tools/stackspot/api.py",
         "core/tools/stackspot/client.py", "core/tools/stackspot/source.py",
     }

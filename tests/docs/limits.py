@@ -15,7 +15,7 @@ LIMITS: dict[str, list[Limit]] = {
     "Messages and turns": [
         ("turns at once with a data folder", "core.journal.turn_runner:MAX_WORKING_TURNS"),
         ("turns at once of one person in one channel",
-         "core.journal.turn_runner:MAX_PERSON_TURNS_IN_CHANNEL"),
+         "core.journal.turn_queue:MAX_PERSON_TURNS_IN_CHANNEL"),
         ("model calls in one turn", "core.turn.rounds:MAX_ROUNDS"),
         ("tool calls in one turn (`[limits] tool_calls`)", str(CallLimits().total)),
         ("tool calls that cost money in one turn (`[limits] costly_calls`)",
@@ -31,7 +31,7 @@ LIMITS: dict[str, list[Limit]] = {
         ("attempts to deliver a finished answer", "core.chat.reply:MAX_DELIVERY_SECONDS"),
     ],
     "Files": [
-        ("one file from a person", "core.chat.incoming:MAX_ATTACHMENT_BYTES"),
+        ("one file from a person", "core.domain.messages:MAX_ATTACHMENT_BYTES"),
         ("characters of a text file for the model",
          "core.domain.messages:MAX_FILE_TEXT_CHARACTERS"),
     ],
@@ -59,7 +59,7 @@ LIMITS: dict[str, list[Limit]] = {
     "Tables (NocoDB)": [
         ("filters in one query", "core.tools.nocodb.filters:MAX_FILTERS"),
         ("rows that Ponte reads to group, export or filter",
-         "core.tools.nocodb.read:MAX_ROWS_READ"),
+         "core.tools.nocodb.row_reader:MAX_ROWS_READ"),
         ("characters of rows in one result",
          "core.tools.nocodb.read:MAX_ROWS_CHARACTERS"),
         ("characters of a cell", "core.tools.nocodb.fieldtypes:MAX_CELL_CHARACTERS"),
@@ -91,7 +91,7 @@ LIMITS: dict[str, list[Limit]] = {
     "Discord": [
         ("characters in one message", "adapters.discord.render:LIMIT"),
         ("messages of one answer", "adapters.discord.render:MAX_POSTS_OF_ANSWER"),
-        ("cards under one message", "adapters.discord.render:MAX_CARDS"),
+        ("cards under one message", "adapters.discord.card_embeds:MAX_CARDS"),
         ("files in one message", "adapters.discord.posts:MAX_FILES_IN_POST"),
         ("age of missed messages that are answered",
          "adapters.discord.adapter:MAX_ANSWER_AGE_SECONDS"),

@@ -205,7 +205,7 @@ def test_settings_are_taken(block: Block, tmp_path: Path, monkeypatch: pytest.Mo
     for name in [one for one in os.environ if one.lower() in Settings.model_fields]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
-    text = textwrap.dedent(block.text)
+    text = textwrap.dedent(block.text).replace("…", "x")
     (tmp_path / ".env").write_text(text, encoding="utf-8")
     settings = load()
     names = {one.key.lower() for one in parse_stream(io.StringIO(text)) if one.key}

@@ -39,6 +39,7 @@ from tests.docs.test_guides import page_client
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.config import fixed_rules
 from tests.fakes.memory_table import MemoryTable
+from tests.time_limits import Limits
 from tests.toys.offices import make_office
 from tests.toys.test_toys import Scripted
 from tests.web.test_admin import open_desk
@@ -122,9 +123,9 @@ async def test_a_tool_source_is_checked_and_called(
         load(faces)
 
 
-def test_a_column_type_checks_what_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_column_type_checks_what_is_written(limits: Limits) -> None:
     row = {"Weekday": run_block("def parse_weekday")["WEEKDAY"]}
-    monkeypatch.setattr(fieldtypes, "FIELD_TYPES", {**fieldtypes.FIELD_TYPES, **row})
+    limits(FIELD_TYPES={**fieldtypes.FIELD_TYPES, **row})
     run_block("DAY = Field(")["test_a_day_of_the_week_has_a_name"]()
 
 

@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from bot.integrations import FACES
 from core.base.errors import Undeliverable
-from core.base.text import split_text
+from core.base.splitting import split_text
 from core.chat.people import Conversations, People
 from core.chat.reply import GrowingReply
 from core.domain.changes import DisplayName

@@ -15,7 +15,8 @@ from bot.operation_texts import format_table
 from bot.parts import model_client
 from bot.settings import Settings
 from core.base.errors import OverBudget, PonteError
-from core.base.openai import OPENAI_URL, ModelEndpoint, ModelServerFault
+from core.base.model_faults import ModelServerFault
+from core.base.openai import OPENAI_URL, ModelEndpoint
 from core.models.model_server import ModelOptions, explain_fault
 from core.models.served_model import probe_level
 from core.money.usage import Prices

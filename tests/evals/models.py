@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from core.domain.messages import Item, Usage
-from core.domain.records import Health, ModelEvent, Remote, RoundCompleted, RoundRequest, TextDelta
+from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest, TextDelta
+from core.domain.records import Health, Remote
 from core.money.usage import Prices
 from tests.evals.case import Case, Round
 from tests.evals.world import ModelChoice

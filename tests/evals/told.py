@@ -15,7 +15,7 @@ from pathlib import Path
 
 import structlog
 
-from core.domain.records import RoundRequest, ToolSpec
+from core.domain.model_rounds import RoundRequest, ToolSpec
 from tests.evals.case import Case, Step
 from tests.evals.models import choose_model
 from tests.evals.world import open_world

@@ -28,8 +28,9 @@ from core.domain.messages import (
     ReplyTo,
     turn_id,
 )
+from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest
 from core.domain.ports import Model, ReadFile
-from core.domain.records import Health, ModelEvent, Remote, RoundCompleted, RoundRequest
+from core.domain.records import Health, Remote
 from core.integrations import (
     IntegrationDependencies,
     ModelIntegration,

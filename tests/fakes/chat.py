@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 
 from core.base.errors import ToolError
 from core.domain.messages import File, Item, Person, decode_json, encode_json
+from core.domain.model_rounds import RoundCompleted, RoundRequest, TextDelta
 from core.domain.ports import Model, Tool
-from core.domain.records import RoundCompleted, RoundRequest, TextDelta, Thread
+from core.domain.records import Thread
 from core.tools.tool import outcome_of_error
 from tests.core.tools.scene import ctx
 

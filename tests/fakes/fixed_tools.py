@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from core.domain.ports import Tool
-from core.domain.records import Health, Viewer
+from core.domain.records import Health
+from core.domain.rights import Viewer
 
 
 class FixedTools:

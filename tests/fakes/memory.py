@@ -16,18 +16,24 @@ from typing import Any, TypeVar
 from adapters.web.sign_in import PageSecrets
 from bot.stores import SCHEMA
 from core.base.errors import NotFound, NotStored, PonteError
-from core.domain.changes import NO_PROPOSAL_SENTENCE, ChangeForm, Overview, PendingRequest
+from core.changes.cards import MAX_LISTED_CHANGES
+from core.domain.changes import (
+    NO_PROPOSAL_SENTENCE,
+    Change,
+    ChangeForm,
+    Overview,
+    PendingRequests,
+)
 from core.domain.messages import Address, Card, Person
 from core.domain.records import (
     ApiToken,
     EndedToken,
     Health,
     HistoryEntry,
-    MemberKey,
     PageAccount,
-    PlatformMember,
     QuickCommand,
 )
+from core.domain.rights import MemberKey, PlatformMember
 from core.journal.threads import _history_entry_of
 from core.people.directory import SqlDirectory
 from core.people.page_accounts import OwnerName, hash_token, new_api_token, new_token
@@ -283,7 +289,7 @@ class MemoryBoard:
         self.known: list[QuickCommand] = []
         self.cards: dict[str, list[Card]] = {}
         self.forms: dict[str, ChangeForm | PonteError] = {}
-        self.pending: dict[str, list[PendingRequest]] = {}
+        self.pending: dict[str, list[tuple[Change, Card]]] = {}
         self.listeners: list[Callable[[], None]] = []
         self.titles: list[str] = []
         self.is_demo = True
@@ -318,8 +324,11 @@ class MemoryBoard:
             raise form
         return form
 
-    async def requests(self, person: Person, address: Address) -> Sequence[PendingRequest]:
-        return self.pending.get(person.key, [])
+    async def requests(self, person: Person, address: Address) -> PendingRequests:
+        pending = self.pending.get(person.key, [])
+        return PendingRequests(
+            [change for change, _ in pending], [card for _, card in pending[:MAX_LISTED_CHANGES]]
+        )
 
     def on_requests_change(self, listener: Callable[[], None]) -> None:
         self.listeners.append(listener)

@@ -12,7 +12,8 @@ from core.base.errors import ToolError, WriteUnsure
 from core.changes.kinds import Changer
 from core.domain.changes import Change, Draft, RowCheck, RowWrite
 from core.domain.ports import Tool
-from core.domain.records import Health, Outcome, ToolContext, Viewer
+from core.domain.records import Health, Outcome, ToolContext
+from core.domain.rights import Viewer
 from core.tools.tool import FunctionTool
 
 Values = dict[str, Any]

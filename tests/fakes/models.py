@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 
 from core.domain.messages import Item
-from core.domain.records import Health, ModelEvent, Remote, RoundCompleted, RoundRequest, TextDelta
+from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest, TextDelta
+from core.domain.records import Health, Remote
 
 Gate = Callable[[RoundRequest], Awaitable[None]]
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from core.base.errors import PlatformBusy, PostRemoved, Undeliverable
-from core.base.text import split_text
+from core.base.splitting import split_text
 from core.domain.messages import Answer, File, ReplyTo
 from core.domain.ports import AnswerPart
 

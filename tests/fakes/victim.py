@@ -36,8 +36,9 @@ from core.base.http import HttpClient
 from core.base.openai import ModelEndpoint, ModelServerClient
 from core.chat.reply import GrowingReply
 from core.domain.messages import File, Message, ReplyTo, decode_json, encode_json
+from core.domain.model_rounds import RoundRequest
 from core.domain.ports import PostJournal, ReadFile, Reply
-from core.domain.records import Remote, RoundRequest
+from core.domain.records import Remote
 from core.models.model_server import ModelOptions
 from core.models.served_model import ServedModel
 from core.money.allowances import Allowance

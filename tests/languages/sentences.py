@@ -43,7 +43,7 @@ LAZY = {
     "adapters/slack/setup.py": {"SCOPE_PURPOSES", "_DESCRIPTION"},
     "bot/doctor/safety.py": {"PEOPLE_WORDS"},
     "core/changes/kinds.py": {"_OUTCOMES"},
-    "core/chat/incoming.py": {"FILE_KINDS"},
+    "core/chat/file_downloads.py": {"FILE_KINDS"},
     "core/journal/kernels.py": {"why"},
     "core/domain/records.py": {"PART_WORDS"},
     "bot/cli/doctor.py": {"_MARKS"},
@@ -66,7 +66,7 @@ LAZY = {
     "core/tools/mcp/source.py": {"_ASKING"},
     "core/tools/posting.py": {"_OUTCOMES", "title"},
     "core/tools/stackspot/__init__.py": {"_OUTCOMES", "title"},
-    "core/tools/nocodb/filters.py": {"_AND", "_DATE_SENTENCES", "_OR", "_SENTENCES"},
+    "core/tools/nocodb/filter_words.py": {"_AND", "_DATE_SENTENCES", "_OR", "_SENTENCES"},
 }  # fmt: skip
 """File ("" is any) → constants that are said elsewhere."""
 GIVEN = frozenset({"confirm", "doing", "help", "note", "short_help", "why_reset", "words"})

@@ -11,10 +11,11 @@ from typing import Any
 import mcp_types
 import pytest
 
-from adapters.mcp_server import requests, tools
+from adapters.mcp_server import requests
 from adapters.mcp_server.requests import McpOrigin
 from core.domain.messages import Answer
 from tests.mcp.client import PAY, read_result, run_ponte
+from tests.time_limits import Limits
 
 TOOLS = [
     "nocodb_tables",
@@ -135,12 +136,12 @@ async def test_a_turn_that_takes_long_makes_one_card(
 
 
 async def test_a_draft_that_takes_long_ends_with_a_true_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
     async def hang(*arguments: Any) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(tools, "MCP_CALL_SECONDS", 10.0)  # so that no time is left for a draft
+    limits(MCP_CALL_SECONDS=10.0)  # so that no time is left for a draft
     async with (
         run_ponte(tmp_path / "home") as ponte,
         ponte.connect(await ponte.create_token()) as client,
@@ -150,10 +151,8 @@ async def test_a_draft_that_takes_long_ends_with_a_true_reason(
         assert (error["code"], error["message"]) == ("timeout", "no answer in time")
 
 
-async def test_an_old_request_that_still_waits_is_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(requests, "MAX_SEARCHED_CHANGES", 1)
+async def test_an_old_request_that_still_waits_is_found(tmp_path: Path, limits: Limits) -> None:
+    limits(MAX_SEARCHED_CHANGES=1)
     async with (
         run_ponte(tmp_path / "home") as ponte,
         ponte.connect(await ponte.create_token()) as client,
@@ -166,7 +165,7 @@ async def test_an_old_request_that_still_waits_is_found(
         assert ids[0] == ids[2]
 
 
-async def test_a_program_reads_what_people_decided(tmp_path: Path) -> None:
+async def test_a_program_reads_what_people_decided(tmp_path: Path, limits: Limits) -> None:
     async with (
         run_ponte(tmp_path / "home") as ponte,
         ponte.connect(await ponte.create_token()) as client,
@@ -192,11 +191,12 @@ async def test_a_program_reads_what_people_decided(tmp_path: Path) -> None:
         await decide(approved, "undo")
         status = read_result(await client.call_tool("change_status", {"id": approved}))
         assert status["state"] == "undone"
-        states = [
-            each["state"]
-            for each in read_result(await client.call_tool("my_requests", {}))["requests"]
-        ]
-        assert states == ["undone", "denied"]
+        listing = read_result(await client.call_tool("my_requests", {}))
+        states = [each["state"] for each in listing["requests"]]
+        assert (states, listing["more"]) == (["undone", "denied"], 0)
+        limits(MAX_LISTED_MCP_REQUESTS=1)
+        listing = read_result(await client.call_tool("my_requests", {}))
+        assert (len(listing["requests"]), listing["more"]) == (1, 1)
 
 
 async def test_a_chart_is_data(tmp_path: Path) -> None:

@@ -16,7 +16,6 @@ import pytest
 import structlog
 from pydantic import SecretStr
 
-from adapters.mcp_server import requests
 from adapters.mcp_server.endpoint import (
     MAX_MCP_DEPTH,
     MAX_MCP_REQUESTS,
@@ -29,10 +28,12 @@ from adapters.mcp_server.tools import McpTools
 from adapters.web.server import MAX_UNAUTHENTICATED_CONNECTIONS
 from bot.config.sign_in import PageConfig
 from core.base.errors import SettingsError
+from core.journal import inbox as inbox_module
 from core.tools.sample import SAMPLE_FILE
 from tests.evals.case import read_cases
 from tests.evals.models import read_round, wishes
 from tests.mcp.client import PAY, McpPonte, make_request, read_result, run_ponte
+from tests.time_limits import Limits
 
 LIST = make_request("tools/list")
 OLD = {"MCP-Protocol-Version": "2025-06-18"}
@@ -212,9 +213,9 @@ async def test_why_the_sdk_did_not_start_is_logged_and_the_next_request_starts_i
 
 
 async def test_a_request_that_waits_when_ponte_stops_is_to_be_sent_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
-    monkeypatch.setattr("adapters.web.server.SHUTDOWN_GRACE_SECONDS", 0.05)
+    limits(SHUTDOWN_GRACE_SECONDS=0.05)
     began = asyncio.Event()
 
     async def hang(*arguments: Any) -> None:
@@ -463,11 +464,11 @@ async def test_one_program_s_flood_delays_nobody_else(tmp_path: Path) -> None:
 
 
 async def test_requests_in_a_minute_are_limited(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
-    monkeypatch.setattr(requests, "MAX_MCP_PROPOSALS_PER_MINUTE", 3)
+    limits(MAX_MCP_PROPOSALS_PER_MINUTE=3)
     moment = 1_800_000_059.0  # a second before the clock's next minute
-    monkeypatch.setattr("core.journal.inbox.time", SimpleNamespace(time=lambda: moment))
+    monkeypatch.setattr(inbox_module, "time", SimpleNamespace(time=lambda: moment))
     async with (
         run_ponte(tmp_path / "home") as ponte,
         ponte.connect(await ponte.create_token("ana")) as client,

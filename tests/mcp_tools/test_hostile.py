@@ -13,9 +13,11 @@ import pytest
 import structlog
 from aiohttp import web
 
-from core.base.http import MAX_RESPONSE_BYTES, Proxies
+from core.base.http import MAX_RESPONSE_BYTES
+from core.base.proxies import Proxies
 from core.tools.mcp import McpServer, session, source
 from tests.mcp_tools.double import Json, McpDouble, make_text, run_desk, serve
+from tests.time_limits import Limits
 
 
 async def hang(request: web.Request, params: Json) -> Json:
@@ -373,7 +375,7 @@ async def test_addresses_are_checked_at_the_connection(
 
 @pytest.mark.parametrize("method", ["initialize", "tools/list", "DELETE"])
 async def test_a_server_that_hangs_at_one_step_is_not_waited_for(
-    monkeypatch: pytest.MonkeyPatch, method: str
+    limits: Limits, method: str
 ) -> None:
     """Watching it fails, so that it is asked again. A session that does not end delays no result,
     and no end of Ponte."""
@@ -388,8 +390,8 @@ async def test_a_server_that_hangs_at_one_step_is_not_waited_for(
 
     double.handle = stop  # type: ignore[method-assign]
     if method != "DELETE":
-        monkeypatch.setattr(session, "HANDSHAKE_SECONDS", 0.1)
-    monkeypatch.setattr(session, "CLOSE_SECONDS", 0.1)
+        limits(HANDSHAKE_SECONDS=0.1)
+    limits(CLOSE_SECONDS=0.1)
     async with serve(double) as url, asyncio.timeout(30):
         server = McpServer("desk", f"{url}/mcp", "", (("find", "read"),))
         if method == "DELETE":

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from core.domain.messages import Item
-from core.domain.records import ModelEvent, RoundCompleted, RoundRequest
+from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest
 from tests.fakes.models import EchoModel
 from tests.mcp_tools.double import Json, McpDouble, make_text, run_desk
 

@@ -11,8 +11,9 @@ import pytest
 from aiohttp import web
 
 from bot.config.ponte_toml import read_config
-from core.base.http import MAX_RESPONSE_BYTES, Proxies
-from core.domain.records import ToolSpec
+from core.base.http import MAX_RESPONSE_BYTES
+from core.base.proxies import Proxies
+from core.domain.model_rounds import ToolSpec
 from core.tools.mcp import session
 from core.tools.mcp.schema import fit_schema
 from core.tools.mcp.source import McpTool

@@ -17,10 +17,10 @@ from mcp.server.subscriptions import InMemorySubscriptionBus
 from mcp.shared.subscriptions import ToolsListChanged
 from pydantic import BaseModel
 
-from core.tools.mcp import session
 from tests.fakes.models import EchoModel
 from tests.mcp.client import run_ponte
 from tests.mcp_tools.double import FILE, Desk, McpDouble
+from tests.time_limits import Limits
 
 
 class Password(BaseModel):
@@ -118,10 +118,10 @@ def test_the_types_of_the_sdk_are_those_that_are_read() -> None:
 
 
 async def test_a_notice_of_a_new_server_is_heard(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
     """The protocol 2026-07-28 sends notices on a stream that the client asks for."""
-    monkeypatch.setattr(session, "RELIST_SECONDS", 0.0)
+    limits(RELIST_SECONDS=0.0)
     bus = WatchedBus()
     server, listed = build_server([], bus), asyncio.Event()
     async with (

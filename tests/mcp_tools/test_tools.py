@@ -21,10 +21,11 @@ from bot.doctor.checks import check_everything
 from bot.home import Start
 from bot.operation_service import OperationService
 from core.base.errors import BadInput, NotFound, NotStored
-from core.tools.mcp import session, source
+from core.tools.mcp import source
 from core.tools.mcp.schema import fit_schema
 from core.tools.tool import UnfitSchema
 from tests.mcp_tools.double import SCHEMA, Json, McpDouble, make_text, run_desk
+from tests.time_limits import Limits
 
 
 async def test_nothing_is_offered_before_it_is_accepted(tmp_path: Path) -> None:
@@ -171,9 +172,9 @@ async def test_after_rows_were_read_a_reading_call_needs_a_card(tmp_path: Path) 
 
 
 async def test_a_changed_tool_is_off_until_it_is_accepted(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
-    monkeypatch.setattr(session, "RELIST_SECONDS", 0.0)
+    limits(RELIST_SECONDS=0.0)
     double = McpDouble()
     async with run_desk(tmp_path, double) as desk:
         await desk.servers.list_states()
@@ -211,10 +212,10 @@ async def test_a_changed_tool_is_off_until_it_is_accepted(
 
 @pytest.mark.parametrize("is_modern", [False, True])
 async def test_a_stream_for_notices_that_ends_is_opened_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_modern: bool
+    tmp_path: Path, limits: Limits, is_modern: bool
 ) -> None:
     """The tools are listed again, because a notice may have been lost."""
-    monkeypatch.setattr(source, "MCP_RETRY_SECONDS", 0.0)
+    limits(MCP_RETRY_SECONDS=0.0)
     double = McpDouble(is_modern=is_modern)
     async with run_desk(tmp_path, double) as desk:
         await desk.servers.list_states()

@@ -14,13 +14,10 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from core.base.openai import (
-    ModelEndpoint,
-    ModelServerClient,
-    ModelServerFault,
-    _read_events,
-)
-from core.domain.records import Remote, ResponseStarted, TextDelta, TextWithdrawn
+from core.base.model_faults import ModelServerFault
+from core.base.openai import ModelEndpoint, ModelServerClient, _read_events
+from core.domain.model_rounds import ResponseStarted, TextDelta, TextWithdrawn
+from core.domain.records import Remote
 from core.models.answer_reader import AnswerReader, ModelAnswer
 from core.models.model_server import ModelOptions
 from core.models.own_history import ChatCompletionsReader, ResponsesReader

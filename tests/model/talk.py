@@ -11,19 +11,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from core.domain.messages import File, Item, Person
-from core.domain.ports import Model
-from core.domain.records import (
+from core.domain.model_rounds import (
     ModelEvent,
-    Remote,
     RemoteStored,
     ResponseStarted,
     RoundCompleted,
     RoundRequest,
     TextDelta,
     TextWithdrawn,
-    Thread,
     ToolSpec,
 )
+from core.domain.ports import Model
+from core.domain.records import Remote, Thread
 
 ANA = Person(platform="web", id="ana", name="Ana")
 TABLES = ToolSpec(

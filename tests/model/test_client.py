@@ -15,13 +15,10 @@ import pytest
 from aiohttp import web
 
 from core.base.errors import NoKey
-from core.base.http import MAX_ERROR_BODY_BYTES, Proxies
-from core.base.openai import (
-    ModelEndpoint,
-    ModelServerClient,
-    ModelServerFault,
-    seconds_before_retry,
-)
+from core.base.http import MAX_ERROR_BODY_BYTES
+from core.base.model_faults import ModelServerFault
+from core.base.openai import ModelEndpoint, ModelServerClient, seconds_before_retry
+from core.base.proxies import Proxies
 from core.models.model_server import ModelOptions, explain_fault
 from tests.fakes.openai import FakeOpenAI
 from tests.fakes.proxy import ForwardProxy

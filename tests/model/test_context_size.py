@@ -11,9 +11,11 @@ import pytest
 from aiohttp import web
 
 from core.base.errors import TooLong
-from core.base.openai import ModelServerClient, ModelServerFault
+from core.base.model_faults import ModelServerFault
+from core.base.openai import ModelServerClient
 from core.domain.messages import Item, Person
-from core.domain.records import RoundRequest, Thread, ToolSpec
+from core.domain.model_rounds import RoundRequest, ToolSpec
+from core.domain.records import Thread
 from core.models import context_size
 from core.models.context_size import ContextSizes, fit_items, fit_tools, tool_tokens
 from core.models.model_input import LEFT_OUT_NOTE, estimate_tokens, find_turn_starts
@@ -24,6 +26,7 @@ from tests.fakes.openai.context import EXCEEDED
 from tests.fakes.openai.errors import GatewayError
 from tests.model.conftest import Make
 from tests.model.talk import TABLES, Talk
+from tests.time_limits import Limits
 
 SMALL = "my-model"
 
@@ -108,7 +111,7 @@ async def test_each_channels_model_has_its_own_size(make: Make, fake: FakeOpenAI
 
 
 async def test_a_server_that_was_restarted_with_a_smaller_context_is_asked_again(
-    make: Make, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+    make: Make, fake: FakeOpenAI, limits: Limits
 ) -> None:
     fake.kind, fake.context, fake.models = "Ollama", 16_000, [SMALL]
     model = await make("chat", model=SMALL)
@@ -118,7 +121,7 @@ async def test_a_server_that_was_restarted_with_a_smaller_context_is_asked_again
     count = len(fake.requests)
     await talk.say("again")
     assert [request.path for request in fake.requests[count:]] == ["/chat/completions"]
-    monkeypatch.setattr(context_size, "CONTEXT_KNOWN_SECONDS", -1.0)
+    limits(CONTEXT_KNOWN_SECONDS=-1.0)
     fake.context = 4_096
     await talk.say("and again")
     assert model.context_size.tokens == 4_096
@@ -467,6 +470,27 @@ def test_the_tool_that_a_message_means_is_offered_first(text: str, tool: str) ->
     tools = [ToolSpec(f"nocodb_{name}", f"Orders and {name} rows.", {}) for name in names]
     item = Item("call", call_id="c1", name="nocodb_query", arguments="{}")
     asks = (fit_tools(request_with(*tools), [item, message(text)], n) for n in range(40, 400, 5))
+    first = next(ask for ask in asks if ask.tools)
+    assert [one.name for one in first.tools] == [tool]
+
+
+@pytest.mark.parametrize(
+    ("text", "tool"),
+    [
+        ("please use nocodb_link for this", "nocodb_link"),
+        ("Add the new order with `nocodb_link`.", "nocodb_link"),
+        ("Add the new order, " + "then " * 1_000 + "use Nocodb Link", "nocodb_link"),
+        ("create it by crm__create-task", "crm__create-task"),
+        ("use `create_task` to add it", "crm__create-task"),
+        ("create it, then run fix-words", "quick"),
+        ("create it, then run fix-words-2", "nocodb_create"),
+    ],
+)
+def test_the_tool_that_a_message_names_is_offered_first(text: str, tool: str) -> None:
+    others = {"crm__create-task": ("create-task",), "quick": ("fix-words",)}
+    names = ("nocodb_query", "nocodb_create", "nocodb_link", *others)
+    tools = [ToolSpec(n, "x" * (99 - len(n)), {}, names=others.get(n, ())) for n in names]
+    asks = (fit_tools(request_with(*tools), [message(text)], n) for n in range(40, 400, 5))
     first = next(ask for ask in asks if ask.tools)
     assert [one.name for one in first.tools] == [tool]
 

@@ -13,7 +13,7 @@ from core.base.errors import (
     UnknownModel,
     WrongKey,
 )
-from core.base.openai import ModelServerFault
+from core.base.model_faults import ModelServerFault
 from core.models.model_server import (
     BAD_CALL,
     MODEL_LOADING,

@@ -22,8 +22,9 @@ from core.base.errors import (
     TooLong,
     WrongKey,
 )
+from core.domain.model_rounds import ToolSpec
 from core.domain.ports import Model
-from core.domain.records import Thread, ToolSpec
+from core.domain.records import Thread
 from core.models.served_model import Level
 from tests.fakes.openai import FakeOpenAI, Script, errors
 from tests.fakes.openai.errors import GatewayError

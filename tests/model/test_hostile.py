@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from core.base.errors import ModelDown, ModelError
-from core.domain.records import TextDelta
+from core.domain.model_rounds import TextDelta
 from core.models import model_server as server
 from core.models.served_model import Level
 from tests.fakes.loop_clock import LoopClock, run_ready

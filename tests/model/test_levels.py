@@ -15,6 +15,7 @@ from tests.fakes.aimock import aimock, missing
 from tests.fakes.openai import FakeOpenAI, Script
 from tests.model.conftest import Make
 from tests.model.talk import Talk
+from tests.time_limits import Limits
 
 
 @pytest.mark.parametrize(
@@ -137,10 +138,8 @@ async def test_an_unknown_model_at_openai_is_told_at_start(make: Make) -> None:
     assert elsewhere.state == "on", "other servers serve what they do not list"
 
 
-async def test_health_sees_a_server_come_back(
-    make: Make, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("core.models.served_model.PROBE_INTERVAL_SECONDS", 0.0)
+async def test_health_sees_a_server_come_back(make: Make, fake: FakeOpenAI, limits: Limits) -> None:
+    limits(PROBE_INTERVAL_SECONDS=0.0)
     model = await make("responses")
     fake.say(Script(status=401, code="invalid_api_key"))
     with pytest.raises(WrongKey):
@@ -149,9 +148,9 @@ async def test_health_sees_a_server_come_back(
 
 
 async def test_health_does_not_wait_for_a_server_that_hangs(
-    make: Make, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+    make: Make, fake: FakeOpenAI, limits: Limits
 ) -> None:
-    monkeypatch.setattr("core.models.served_model.HEALTH_WAIT_SECONDS", 0.01)
+    limits(HEALTH_WAIT_SECONDS=0.01)
     fake.slow = True
     health = await (await make(None)).health()
     assert (health.state, health.words) == ("checking", "gpt-6-luna at 127.0.0.1")
@@ -170,6 +169,32 @@ async def test_a_server_that_loses_an_api_goes_down_a_level(
     await talk.say("What is my name?")
     assert talk.model.level == "chat"
     assert "My name is Ana." in str(fake.request_bodies("/chat/completions")[-1]["messages"])
+
+
+@pytest.mark.parametrize(("rejects", "refusals"), [(set(), 1), ({"conversation"}, 4)])
+async def test_an_account_that_may_use_no_conversation_is_asked_without(
+    make: Make, fake: FakeOpenAI, rejects: set[str], refusals: int
+) -> None:
+    """Also where the reason for it is not known."""
+    fake.no_retention, fake.rejects = not rejects, rejects
+    model = await make(None)
+    for _ in range(2):
+        talk = Talk(model)
+        assert await talk.say("My name is Ana.") == "You said: My name is Ana."
+        assert await talk.say("What is my name?")
+    bodies = fake.request_bodies("/responses")
+    assert len([body for body in bodies if "conversation" in body]) == refusals
+    assert "My name is Ana." in str(bodies[-1]["input"])
+    assert len(fake.request_bodies("/conversations")) == refusals + 1, "one of them by the probe"
+
+
+async def test_the_setting_that_asks_for_conversations_is_named(
+    make: Make, fake: FakeOpenAI
+) -> None:
+    fake.no_retention = True
+    with pytest.raises(ModelDown, match="Set PONTE_MODEL_API to `responses`, or remove it"):
+        await Talk(await make("conversations")).say("hello")
+    assert len(fake.request_bodies("/responses")) == 1
 
 
 async def test_a_level_that_the_operator_chose_is_final(make: Make, fake: FakeOpenAI) -> None:

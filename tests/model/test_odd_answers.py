@@ -15,7 +15,7 @@ from aiohttp import web
 from core.base.errors import ModelError
 from core.base.openai import ModelEndpoint, ModelServerClient
 from core.domain.messages import Item
-from core.domain.records import RoundCompleted, TextDelta, TextWithdrawn
+from core.domain.model_rounds import RoundCompleted, TextDelta, TextWithdrawn
 from core.models.answer_reader import MAX_SOURCES
 from core.models.model_server import ModelOptions
 from core.models.served_model import Level, ServedModel

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from core.domain.records import TextDelta
+from core.domain.model_rounds import TextDelta
 from core.models.served_model import Level
 from tests.fakes.openai import FakeOpenAI, Script, odd
 from tests.model.conftest import Make

@@ -11,27 +11,30 @@ from typing import Any
 import pytest
 
 from core.domain.messages import File
-from core.domain.records import RoundCompleted
+from core.domain.model_rounds import RoundCompleted
 from core.models.model_input import find_data_urls
 from core.models.served_model import Level
-from tests.fakes.openai import FakeOpenAI, errors
+from tests.fakes.openai import FakeOpenAI, Script, errors
 from tests.fakes.openai.errors import GatewayError
 from tests.model.conftest import Make, every_level
 from tests.model.files import MemoryFiles
 from tests.model.talk import Talk
 from tests.model.test_faults import question_bodies
+from tests.time_limits import Limits
 
 SMALL = "small-model"
+PNG = b"\x89PNG\r\n\x1a\n"
 FITTING = "which did not fit into the request"
 
 
 def add_pictures(files: MemoryFiles, *names: str) -> list[File]:
-    return [files.add(f"{name}.png", "image/png", name.encode()) for name in names]
+    return [files.add(f"{name}.png", "image/png", PNG + name.encode()) for name in names]
 
 
 def pictures(body: Mapping[str, Any]) -> list[str]:
-    """The names of the pictures that a request shows: each one's content is its name."""
-    return [base64.b64decode(url.partition(",")[2]).decode() for url in find_data_urls(body)]
+    """The names of the pictures that a request shows: each one's content ends with its name."""
+    urls = find_data_urls(body)
+    return [base64.b64decode(url.partition(",")[2])[len(PNG) :].decode() for url in urls]
 
 
 def unseen(talk: Talk) -> tuple[str, ...]:
@@ -100,11 +103,64 @@ async def test_a_server_that_takes_few_pictures_gets_so_many(
 
 
 async def test_a_large_picture_does_not_push_out_a_small_one(
-    make: Make, fake: FakeOpenAI, monkeypatch: pytest.MonkeyPatch
+    make: Make, fake: FakeOpenAI, limits: Limits
 ) -> None:
-    monkeypatch.setattr("core.models.model_input.MAX_REQUEST_FILE_BYTES", 5)
+    limits(MAX_REQUEST_FILE_BYTES=5 + 2 * len(PNG))
     files = MemoryFiles()
     talk = Talk(await make("responses", files=files))
     await talk.say("Look.", add_pictures(files, "one", "too_large", "b"))
     assert pictures(question_bodies(fake)[-1]) == ["one", "b"]
     assert unseen(talk) == ("too_large.png",)
+
+
+HEIC = b"\0\0\0\x24ftypheic" + bytes(64)
+
+
+@every_level
+@pytest.mark.parametrize(
+    ("name", "type", "data"),
+    [
+        ("IMG_0003.jpg", "image/jpeg", HEIC),
+        ("plan.png", "image/png", b"II*\0" + bytes(64)),
+        ("error.webp", "image/webp", b"<!DOCTYPE html><p>404 Not found"),
+        ("empty.gif", "image/gif", b""),
+        ("notes.pdf", "application/pdf", b"PK\x03\x04" + bytes(64)),
+    ],
+)
+async def test_a_file_that_is_none_of_its_type_is_not_sent_and_told(
+    make: Make, fake: FakeOpenAI, level: Level, name: str, type: str, data: bytes
+) -> None:
+    """It costs no refused request."""
+    files = MemoryFiles()
+    talk = Talk(await make(level, official=True, files=files))
+    good, odd = files.add("good.png", "image/png", PNG), files.add(name, type, data)
+    assert await talk.say("Look.", [good, odd])
+    (body,) = question_bodies(fake)
+    assert pictures(body) == [""]
+    assert unseen(talk) == (name,)
+    assert f"file '{name}' ({type}, {len(data)} bytes" in json.dumps(body)
+
+
+@every_level
+async def test_a_picture_of_another_type_than_it_says_is_sent_as_what_it_is(
+    make: Make, fake: FakeOpenAI, level: Level
+) -> None:
+    files = MemoryFiles()
+    talk = Talk(await make(level, files=files))
+    assert await talk.say("Look.", [files.add("a.png", "image/png", b"\xff\xd8\xff\xe0 a photo")])
+    (url,) = find_data_urls(question_bodies(fake)[-1])
+    assert url.startswith("data:image/jpeg;base64,")
+    assert unseen(talk) == ()
+
+
+@every_level
+async def test_what_the_server_refuses_is_told(make: Make, fake: FakeOpenAI, level: Level) -> None:
+    files = MemoryFiles()
+    talk = Talk(await make(level, official=True, files=files))
+    first, broken = add_pictures(files, "first", "broken")
+    assert await talk.say("Look.", [first])
+    fake.say(Script(status=400, code="invalid_image_format", message="Bad image_url."))
+    assert await talk.say("And this?", [broken])
+    assert unseen(talk) == ("broken.png",)
+    assert await talk.say("Thanks.")
+    assert unseen(talk) == ()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from core.domain.records import Remote, RemoteStored, Thread
+from core.domain.model_rounds import RemoteStored
+from core.domain.records import Remote, Thread
 from tests.fakes.openai import FakeOpenAI
 from tests.model.conftest import Make
 from tests.model.talk import Talk

@@ -10,7 +10,8 @@ import pytest
 
 from core.base.openai import Json
 from core.domain.messages import Item
-from core.domain.records import Remote, TextDelta
+from core.domain.model_rounds import TextDelta
+from core.domain.records import Remote
 from core.models.conversations_api import OpenStreams
 from core.models.served_model import Level
 from tests.fakes.openai import FakeOpenAI, Script, errors

@@ -10,7 +10,7 @@ import pytest
 
 from core.base.errors import ModelDown, ModelError, ModelRefused, ModelSilent, TooLong
 from core.base.openai import Json
-from core.domain.records import ResponseStarted, RoundCompleted, TextDelta, TextWithdrawn
+from core.domain.model_rounds import ResponseStarted, RoundCompleted, TextDelta, TextWithdrawn
 from core.models.conversations_api import BackgroundStream
 from core.models.model_server import MAX_ROUND_SECONDS
 from core.models.served_model import Level

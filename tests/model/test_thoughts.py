@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, strategies
 
-from core.models.answer_reader import GrowingAnswer, remove_thoughts
+from core.models.thoughts import GrowingAnswer, remove_thoughts
 
 CASES = [
     ("<think>x</think>Hello", "Hello"),

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pytest
 
 from core.base.errors import TooLong
-from core.base.openai import ModelServerFault
+from core.base.model_faults import ModelServerFault
 from core.models.context_size import told_size
 from core.models.model_server import ModelOptions, explain_fault, is_too_long
 

@@ -4,14 +4,16 @@ run, and nobody reads the markup."""
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 
 import pytest
 
 from core.base.errors import ModelError
-from core.domain.records import TextDelta
-from core.models.answer_reader import GrowingAnswer
+from core.domain.model_rounds import TextDelta
+from core.models.answer_reader import AnswerReader
 from core.models.served_model import Level
+from core.models.thoughts import GrowingAnswer
 from core.models.written_calls import (
     MAX_BARE_CALL_CHARACTERS,
     OPENINGS,
@@ -311,6 +313,33 @@ def test_an_argument_that_is_no_json_value_stays_text(words: str) -> None:
 @pytest.mark.parametrize("call", ["f(**{'a': 1})", "f(a={[]: 1})", "f(a={1, 2})", "f(a=b'x')"])
 def test_a_bare_call_in_python_with_other_values_than_json_is_text(call: str) -> None:
     assert read_bare_calls(f"[{call}]") == []
+
+
+@pytest.mark.parametrize("mark", [*OPENINGS, "<function=\n"])
+@pytest.mark.parametrize("piece", [1, 7, 1_000])
+def test_a_mark_that_a_server_left_beside_its_call_is_not_shown(mark: str, piece: int) -> None:
+    """Cut anywhere: "to", "commentary to", "assistant" and "<" may be meant so, and stay."""
+    for end in range(1, len(mark)):
+        reader, text = AnswerReader(), f"Let me look.\n\n{mark[:end]}"
+        pieces = [text[at : at + piece] for at in range(0, len(text), piece)]
+        view = [event for each in pieces for event in reader.add_text(each)]
+        reader.add_whole_call(0, "c", "nocodb_query", WORDS)
+        reader.finish = "tool_calls"
+        is_word = re.fullmatch(r"(?!assistant\w)[a-z ]+|.", mark[:end])
+        expected = text.strip() if is_word else "Let me look."
+        assert reader.read_answer().items[0].text.strip() == expected
+        assert "".join(e.text for e in view if isinstance(e, TextDelta)).strip() == "Let me look."
+
+
+@every_level
+async def test_the_beginning_of_a_mark_stays_where_no_call_is(
+    make: Make, fake: FakeOpenAI, level: Level
+) -> None:
+    talk = Talk(await make(level), tools=(QUERY,), preface="")
+    fake.say(Script(text="Let me look. <function", calls=(("nocodb_query", WORDS),), piece=3))
+    fake.say(Script(text="The tag is <function", piece=3))
+    assert await talk.say("Which customers?") == "The tag is <function"
+    assert "Let me look." in [item.text.strip() for _, item in talk.transcript]
 
 
 MARKS_AFTER_JSON = (

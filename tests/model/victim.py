@@ -14,7 +14,8 @@ from dataclasses import asdict
 import structlog
 
 from core.base.openai import ModelEndpoint, ModelServerClient
-from core.domain.records import Remote, RemoteStored, ResponseStarted, TextDelta, Thread
+from core.domain.model_rounds import RemoteStored, ResponseStarted, TextDelta
+from core.domain.records import Remote, Thread
 from core.models.model_server import ModelOptions
 from core.models.served_model import ServedModel
 from tests.model.talk import Talk

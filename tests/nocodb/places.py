@@ -10,7 +10,8 @@ import pytest
 
 from core.base.errors import ToolError
 from core.base.http import HttpClient
-from core.tools.nocodb.api import NocoApi, NocoError, TableApi
+from core.tools.nocodb.api import NocoApi, TableApi
+from core.tools.nocodb.api_errors import NocoError
 from core.tools.nocodb.schema import Schemas
 from core.tools.sample.base import SampleApi
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from core.base.http import HttpAnswer
-from core.domain.records import Viewer
+from core.domain.rights import Viewer
 from core.tools.nocodb.api import (
     MAX_PAGE_ROWS,
     FieldAggregate,

@@ -12,8 +12,9 @@ import pytest
 from core.base.errors import WriteUnsure
 from core.base.http import HttpClient
 from core.base.tasks import Pacer
-from core.domain.records import Viewer
-from core.tools.nocodb.api import NocoApi, NocoError, NocoRecord, TableId, seconds_between_calls
+from core.domain.rights import Viewer
+from core.tools.nocodb.api import NocoApi, NocoRecord, TableId, seconds_between_calls
+from core.tools.nocodb.api_errors import NocoError
 from core.tools.nocodb.schema import Schemas
 from tests.fakes.loop_clock import LoopClock
 from tests.fakes.nocodb import filled

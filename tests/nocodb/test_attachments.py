@@ -17,7 +17,8 @@ from core.base.errors import ToolError
 from core.base.text import clean_text
 from core.changes.card_rows import build_rows
 from core.domain.changes import Change, Proposal
-from core.domain.records import Outcome, Viewer
+from core.domain.records import Outcome
+from core.domain.rights import Viewer
 from core.tools.nocodb.api import NocoApi
 from core.tools.nocodb.summarize import build_read_tools
 from tests.core.tools.scene import make_tool_context

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from core.base.i18n import use_locale
-from core.domain.records import Viewer
-from core.tools.nocodb.api import NamedTable, NocoBase, NocoError, NocoRecord, TableId
+from core.domain.rights import Viewer
+from core.tools.nocodb.api import NamedTable, NocoBase, NocoRecord, TableId
+from core.tools.nocodb.api_errors import NocoError
 from core.tools.nocodb.read import build_table
 from core.tools.nocodb.schema import Schemas
 

@@ -11,9 +11,10 @@ import pytest
 
 from core.base.errors import ToolError
 from core.changes.approval import TableRule, TableRules
-from core.domain.records import Viewer
+from core.domain.rights import Viewer
 from core.tools.nocodb.api import NocoApi, NocoRecord, TableApi
-from core.tools.nocodb.fieldtypes import Field, format_display_row
+from core.tools.nocodb.cells import format_display_row
+from core.tools.nocodb.fieldtypes import Field
 from core.tools.nocodb.schema import Schemas
 from tests.fakes.config import FixedConfig
 from tests.fakes.nocodb import filled

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from core.tools.nocodb.api import NocoApi, NocoError
+from core.tools.nocodb.api import NocoApi
+from core.tools.nocodb.api_errors import NocoError
 from core.tools.nocodb.fieldtypes import Field
 from core.tools.nocodb.schema import Schemas
 from core.tools.nocodb.summarize import compute_figure

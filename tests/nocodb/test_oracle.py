@@ -11,7 +11,7 @@ from random import Random
 from typing import Any
 from zoneinfo import ZoneInfo
 
-from core.domain.records import Viewer
+from core.domain.rights import Viewer
 from core.tools.nocodb.api import NocoRecord
 from tests.fakes.nocodb import filled
 from tests.nocodb.places import Place

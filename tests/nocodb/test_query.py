@@ -15,7 +15,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from core.base.errors import ToolError
-from core.domain.records import Viewer
+from core.domain.rights import Viewer
 from core.tools.nocodb.api import NocoApi
 from core.tools.nocodb.schema import Schemas
 from core.tools.tool import MAX_OUTCOME_CHARACTERS

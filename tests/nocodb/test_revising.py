@@ -13,7 +13,7 @@ from core.base.errors import ToolError
 from core.changes.approval import TableRule, TableRules
 from core.changes.kinds import Changer
 from core.domain.changes import Change, ChangeStep, Draft, FormField, Proposal
-from core.domain.records import Viewer
+from core.domain.rights import Viewer
 from core.tools.nocodb import ROW_KINDS
 from tests.fakes.config import FixedConfig
 from tests.fakes.nocodb.tables import FakeBase

@@ -10,7 +10,8 @@ import pytest
 
 from core.base.errors import WriteUnsure
 from core.base.http import HttpClient
-from core.tools.nocodb.api import NocoError, TableId
+from core.tools.nocodb.api import TableId
+from core.tools.nocodb.api_errors import NocoError
 from core.tools.sample.base import SampleApi
 from tests.nocodb.places import refusal
 from tests.nocodb.sample import make_sample_base

@@ -9,8 +9,9 @@ import pytest
 
 from core.base.http import HttpClient
 from core.changes.approval import TableRule, TableRules
-from core.domain.records import Viewer
-from core.tools.nocodb.api import NocoApi, NocoError, PageQuery
+from core.domain.rights import Viewer
+from core.tools.nocodb.api import NocoApi, PageQuery
+from core.tools.nocodb.api_errors import NocoError
 from core.tools.nocodb.fieldtypes import Field
 from core.tools.nocodb.schema import (
     DESCRIPTION_SECONDS,

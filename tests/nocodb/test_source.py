@@ -11,7 +11,7 @@ from core.base.errors import ToolError
 from core.base.http import HttpClient
 from core.changes.approval import TableRule, TableRules
 from core.domain.ports import Tool
-from core.domain.records import Action, Viewer
+from core.domain.rights import Action, Viewer
 from core.tools.nocodb import schema
 from core.tools.nocodb import source as sources
 from core.tools.nocodb.schema import MAX_OUTLINED_TABLES
@@ -23,6 +23,7 @@ from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.fakes.nocodb.tables import FakeField, FakeTable
 from tests.nocodb.places import Place
+from tests.time_limits import Limits
 
 READS = ["nocodb_tables", "nocodb_query", "nocodb_summarize", "nocodb_get", "chart"]
 WRITES = ["nocodb_create", "nocodb_update", "nocodb_delete", "nocodb_link"]
@@ -98,9 +99,9 @@ async def test_new_tables_are_seen_after_a_while(fake: FakeNocoDB, http: HttpCli
 
 
 async def test_while_nocodb_is_away_the_tools_stay_and_one_turn_alone_waits(
-    fake: FakeNocoDB, http: HttpClient, monkeypatch: pytest.MonkeyPatch
+    fake: FakeNocoDB, http: HttpClient, limits: Limits
 ) -> None:
-    monkeypatch.setattr("core.tools.nocodb.source.NOCODB_LOOK_TIMEOUT_SECONDS", 60.0)
+    limits(NOCODB_LOOK_TIMEOUT_SECONDS=60.0)
     clock = Clock()
     source = NocoSource(fake.origin, filled.EDITOR, http, pauses=(), clock=clock)
     fake.fail(1, 503)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from core.base.errors import BadInput, PonteError
 from core.base.i18n import LOCALES, use_locale
+from core.changes.card_rows import build_rows
 from core.changes.typed_fields import match_values
 from core.domain.changes import Change, ChangeStep, Draft, Proposal, RowWrite
 from core.tools.nocodb import ROW_KINDS
@@ -78,7 +79,7 @@ def test_what_is_shown_can_be_typed_back(name: str, locale: str, data: st.DataOb
     value = parse_value(field, data.draw(values), ZONE)
     change = make_proposal(field, value)
     with use_locale(locale):
-        (row,) = ROW_KINDS["create"].build_rows(change)
+        (row,) = build_rows(change)
         (view,) = [each["after"] for each in row["changes"] if each["field"] == name]
         form = {each.key: each.value for each in ROW_KINDS["create"].form_fields(change)}
     for text in (view, form[name], view.replace("\u202f", " ").replace("\xa0", " ")):

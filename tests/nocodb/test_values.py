@@ -12,17 +12,13 @@ import pytest
 
 from core.base.http import HttpClient
 from core.base.i18n import use_locale
-from core.base.text import redact
+from core.base.redaction import redact
 from core.domain.messages import Person
 from core.tools.nocodb.api import NocoApi, NocoRecord
-from core.tools.nocodb.fieldtypes import Field, export_row, format_display_row, format_row
-from core.tools.nocodb.read import (
-    SelectedRows,
-    TableQuestion,
-    build_table,
-    describe_row_source,
-    export_rows,
-)
+from core.tools.nocodb.cells import export_row, format_display_row, format_row
+from core.tools.nocodb.fieldtypes import Field
+from core.tools.nocodb.read import TableQuestion, build_table, describe_row_source, export_rows
+from core.tools.nocodb.row_reader import SelectedRows
 from core.tools.nocodb.schema import TableDescription
 from core.tools.nocodb.summarize import Fn, compute_figure, group_records
 from tests.nocodb.tables import DEALS, NOW, PARIS, make_selection

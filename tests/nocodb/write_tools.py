@@ -15,7 +15,8 @@ from core.base.http import HttpClient
 from core.changes.approval import TableRules
 from core.domain.changes import Change, ChangeStep, Draft, Proposal, Row, RowWrite, StepState
 from core.domain.messages import Address, File, Person
-from core.domain.records import Outcome, Viewer
+from core.domain.records import Outcome
+from core.domain.rights import Viewer
 from core.tools.nocodb import draft
 from core.tools.nocodb.api import NocoApi, TableApi
 from core.tools.nocodb.driver import RestDriver, TableSchema

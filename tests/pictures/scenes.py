@@ -19,7 +19,7 @@ from typing import Any, Literal
 import httpx
 from playwright.async_api import FilePayload, Page, expect
 
-from adapters.discord.render import build_embeds
+from adapters.discord.card_embeds import build_embeds
 from adapters.slack.render import card_blocks
 from bot.config.mcp import McpConfig, McpToolConfig
 from bot.config.ponte_toml import TableConfig

@@ -20,8 +20,10 @@ import pytest
 from core.base.errors import TooLong
 from core.base.openai import ModelEndpoint, ModelServerClient
 from core.domain.messages import Usage
+from core.domain.model_rounds import TextDelta
 from core.domain.ports import Tool
-from core.domain.records import Health, TextDelta, Viewer
+from core.domain.records import Health
+from core.domain.rights import Viewer
 from core.models.model_server import ModelOptions
 from core.models.served_model import Level, ServedModel
 from core.tools.tool import FunctionTool

@@ -33,6 +33,7 @@ from tests.real.machine import LEASE
 from tests.real.machines import BOOKS, CLICK_REPEAT_SECONDS, Cluster, Machine, cluster
 from tests.real.postgres import SPEED, Postgres, memory_folder, missing, postgres
 from tests.real.test_whole import bearer_of
+from tests.time_limits import Limits
 
 FAULTS = ("kill a worker", "freeze", "crash Postgres", "kill a server")
 MOMENTS = ("before", "inside", "after")
@@ -74,11 +75,11 @@ async def test_random_faults_of_machines_lose_and_repeat_no_answer(
 
 
 async def test_a_restart_of_postgres_is_worded_and_wakes_who_waits(
-    own_postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_postgres: Postgres, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
     """The turn ends while nobody listens, so its notification is lost, and nothing polls for it."""
-    monkeypatch.setattr(processes, "RECONNECT_SECONDS", 0.01)
-    monkeypatch.setattr(processes, "RECONNECT_BACKOFF", Backoff(0.01, max_seconds=0.05))
+    limits(RECONNECT_SECONDS=0.01)
+    limits(RECONNECT_BACKOFF=Backoff(0.01, max_seconds=0.05))
     monkeypatch.setattr(Jobs, "recheck", None)
     with own_postgres.migrated_database() as url:
         engine = await Shared.on(url, tmp_path, works=False)

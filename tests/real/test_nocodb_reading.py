@@ -10,7 +10,7 @@ import pytest
 
 from core.base.errors import ToolError
 from core.base.http import HttpClient
-from core.domain.records import Viewer
+from core.domain.rights import Viewer
 from core.tools.nocodb.api import MAX_ROWS_PER_WRITE, FieldAggregate, NocoApi, PageQuery
 from core.tools.nocodb.filters import Filter, Match, Op, RowSelection, Value
 from core.tools.nocodb.schema import Schemas, TableDescription

@@ -21,6 +21,7 @@ from tests.fakes.faulty_proxy import FaultyProxy
 from tests.fakes.models import EchoModel
 from tests.real.nocodb.seed import Base, Seeded, base_with_rows, call, sign_up_owner
 from tests.real.nocodb.server import missing, nocodb
+from tests.time_limits import Limits
 
 RETRY_PAUSES_SECONDS = (0.1, 0.3, 1.0, 3.0, 6.0)
 
@@ -280,13 +281,13 @@ async def test_invalid_writes_are_refused_before_a_card(crm: Team) -> None:
 
 @pytest.mark.slow
 async def test_nocodb_is_restarted_while_a_change_is_applied(
-    bot_home: BotHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bot_home: BotHome, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
     """One batch's answer is lost with it; it is looked for when NocoDB is back, and all is done."""
     if why := missing():
         pytest.skip(why)
     monkeypatch.setattr(TableWriter, "patience", 3600.0)
-    monkeypatch.setattr("core.tools.nocodb.source.APPLYING_PAUSES_SECONDS", [0.3] * 10_000)
+    limits(APPLYING_PAUSES_SECONDS=[0.3] * 10_000)
     folder = tmp_path / "nocodb"
     folder.mkdir()
     with ExitStack() as first, ExitStack() as second:

@@ -33,6 +33,7 @@ from tests.recorded.recorded_ponte import (
     put_home,
     read_record,
 )
+from tests.time_limits import Limits
 
 OPEN = {"new", "running", "answered", "posting"}
 FOLDER = Path(__file__).parent
@@ -298,10 +299,10 @@ async def submit_the_forms_on_discord(here: Found) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize(("record", "database"), STOPS, indirect=True)
 async def test_the_stop_buttons(
-    record: Json, tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch
+    record: Json, tmp_path: Path, database: str, limits: Limits
 ) -> None:
     # The sign comes before the first word: after it, Slack gets a post and no session.
-    monkeypatch.setattr("adapters.slack.presence.SIGN_AFTER_SECONDS", 0.0)
+    limits(SIGN_AFTER_SECONDS=0.0)
     words = Script("More words.\n\n" * 30, fail="hang", after=30, match=TRICKLES, times=0)
     thinks = Script("never", fail="hang", match=HANGS, times=0)
     async with reopen_home(record, tmp_path / "home", words, thinks, database=database) as here:

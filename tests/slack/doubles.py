@@ -8,17 +8,9 @@ from typing import Any
 
 from core.base.errors import NotStored
 from core.domain.messages import Card, Item, Message, Post
+from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest, TextDelta
 from core.domain.ports import NO_STEP, Inbox, TransactionStep
-from core.domain.records import (
-    Health,
-    ModelEvent,
-    QuickCommand,
-    Receipt,
-    Remote,
-    RoundCompleted,
-    RoundRequest,
-    TextDelta,
-)
+from core.domain.records import Health, QuickCommand, Receipt, Remote
 from tests.fakes.choices import EmptyStatusBoard
 
 

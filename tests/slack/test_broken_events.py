@@ -195,3 +195,41 @@ async def test_no_wrong_field_of_a_real_event_ends_the_connection(tmp_path: Path
         await check_alive(w)
         assert w.slack.socket_opened == socket_count
         w.slack.workspace.complaints.clear()  # wrong fields make calls that no page describes
+
+
+FORM: Json = {
+    "id": "V1",
+    "type": "modal",
+    "callback_id": "ponte_of_next_year",
+    "blocks": [{"type": "input", "block_id": "b1"}],
+    "private_metadata": "",
+}
+
+
+async def test_what_another_version_offers_is_acknowledged_and_told(tmp_path: Path) -> None:
+    """Interactions of an older or newer manifest, as Slack's reference has them."""
+    async with workplace(tmp_path) as w:
+        press = w.slack.interact
+        form = press(w.alice, {"type": "view_submission", "view": FORM})
+        bare = press(w.alice, {"type": "view_submission", "view": {**FORM, "blocks": []}})
+        menu = press(
+            w.alice,
+            {"type": "block_suggestion", "action_id": "a", "block_id": "b", "value": "x"},
+        )
+        others = [
+            press(w.alice, {"type": kind, "callback_id": "ponte_old", "trigger_id": "1.2", **more})
+            for kind, more in (
+                ("shortcut", {}),
+                ("message_action", {"channel": {"id": w.general.id}, "message": {"ts": "1.0"}}),
+                ("view_closed", {"view": FORM, "is_cleared": False}),
+            )
+        ]
+        for delivery in (form, bare, menu, *others):
+            await delivery.acked.wait()
+        assert form.response == {"response_action": "errors", "errors": {"b1": EVENT_FAILED}}
+        assert menu.response == {"options": []}
+        assert [one.response for one in (bare, *others)] == [{}] * 4
+        await w.until(lambda: w.slack.ephemeral_posts(w.general.id))
+        (post,) = w.slack.ephemeral_posts(w.general.id)
+        assert post.visible_text == EVENT_FAILED
+        await check_alive(w)

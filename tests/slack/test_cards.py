@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from adapters.discord.render import build_embed
+from adapters.discord.card_embeds import build_embed
 from adapters.slack.render import (
     ANSWER_PART_BYTES,
     PostContent,
@@ -20,7 +20,7 @@ from adapters.slack.render import (
     replace_card,
     split_answer,
 )
-from core.base.text import make_code_block
+from core.base.splitting import make_code_block
 from core.changes.cards import describe_whole, is_short
 from core.domain.messages import Card
 from tests.fakes.card_rows import card_row

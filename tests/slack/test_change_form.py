@@ -23,6 +23,7 @@ from tests.fakes.slack.blocks import check_view
 from tests.fakes.slack.people import read_input
 from tests.slack.bot import Setting, Workplace, workplace
 from tests.slack.doubles import NoPosts, WatchedInbox
+from tests.time_limits import Limits
 
 
 @asynccontextmanager
@@ -123,10 +124,10 @@ async def test_a_trigger_that_is_over_is_answered_with_a_sentence(tmp_path: Path
 
 
 async def test_a_form_that_is_not_known_in_time_is_not_opened(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, limits: Limits
 ) -> None:
     async with card_shown(tmp_path) as (w, board, _, card):
-        monkeypatch.setattr("adapters.slack.interactions.SLACK_FORM_SECONDS", 0.01)
+        limits(SLACK_FORM_SECONDS=0.01)
         board.gate = asyncio.Event()
         click = w.slack.click(w.alice, card, "Change…")
         await click.acked.wait()

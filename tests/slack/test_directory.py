@@ -14,10 +14,10 @@ from adapters.slack.client import REFUSAL_SECONDS, SlackApi
 from adapters.slack.people import GROUPS, SlackPeople
 from bot.stores import SCHEMA
 from core.base.errors import PlatformBusy
-from core.base.http import Proxies
+from core.base.proxies import Proxies
 from core.domain.changes import DisplayName
 from core.domain.messages import Address, Person
-from core.domain.records import PlatformMember
+from core.domain.rights import PlatformMember
 from core.journal.jobs import Alone
 from core.people import directory as members
 from core.people.directory import SqlDirectory
@@ -28,6 +28,7 @@ from tests.fakes.memory import NoRows
 from tests.fakes.slack import TEAM, FakeSlack, SlackPerson
 from tests.fakes.slack.reads import user_json
 from tests.slack.bot import workplace
+from tests.time_limits import Limits
 
 T = TypeVar("T")
 OTHER = "T0OTHER"
@@ -229,10 +230,10 @@ async def test_whose_account_is_deactivated_or_gone_has_left(town: DirectorySetu
 
 @pytest.mark.parametrize("how", ["503", "429", "service_unavailable"])
 async def test_where_slack_does_not_answer_the_question_waits(
-    town: DirectorySetup, how: str, monkeypatch: pytest.MonkeyPatch
+    town: DirectorySetup, how: str, limits: Limits
 ) -> None:
-    monkeypatch.setattr(members, "ASK_AGAIN_SECONDS", 0.0)
-    monkeypatch.setattr("adapters.slack.client._TRIES", 0)
+    limits(ASK_AGAIN_SECONDS=0.0)
+    limits(_TRIES=0)
     town.slack.api.faults.add("users.info", how, 2)
     assert await town.guest(town.alice) is False
     assert town.calls[0] == 3
@@ -307,9 +308,9 @@ async def test_a_retry_after_of_a_minute_shuts_nobody_out(town: DirectorySetup) 
 
 
 async def test_a_list_that_failed_is_repeated_after_a_pause(
-    town: DirectorySetup, monkeypatch: pytest.MonkeyPatch
+    town: DirectorySetup, limits: Limits
 ) -> None:
-    monkeypatch.setattr("adapters.slack.client._TRIES", 0)
+    limits(_TRIES=0)
     failures = len(people.PAGE_SIZES)
     town.slack.api.faults.add("users.list", "503", failures)
     town.directory.start()
@@ -322,9 +323,9 @@ async def test_a_list_that_failed_is_repeated_after_a_pause(
 
 
 async def test_user_groups_that_slack_does_not_list_are_asked_for_after_a_pause(
-    town: DirectorySetup, monkeypatch: pytest.MonkeyPatch
+    town: DirectorySetup, limits: Limits
 ) -> None:
-    monkeypatch.setattr("adapters.slack.client._TRIES", 0)
+    limits(_TRIES=0)
     calls = town.slack.api.calls
     town.slack.workspace.groups["S1"] = {town.alice.id}
     town.slack.api.faults.add("usergroups.list", "503", 1)
@@ -354,9 +355,9 @@ async def test_a_list_is_asked_for_in_the_pages_that_slack_gives(town: Directory
 
 
 async def test_a_process_that_waits_for_people_asks_the_one_that_lists_them(
-    town: DirectorySetup, monkeypatch: pytest.MonkeyPatch
+    town: DirectorySetup, limits: Limits
 ) -> None:
-    monkeypatch.setattr(people, "LIST_AGAIN_SECONDS", 0.0)
+    limits(LIST_AGAIN_SECONDS=0.0)
     two = Neighbours(), Neighbours()
     for one, other in (two, two[::-1]):
         one.other = other
@@ -379,10 +380,10 @@ async def test_a_process_that_waits_for_people_asks_the_one_that_lists_them(
 
 
 async def test_a_long_list_leaves_calls_of_the_minute_to_others(
-    town: DirectorySetup, monkeypatch: pytest.MonkeyPatch
+    town: DirectorySetup, limits: Limits
 ) -> None:
     """The next list begins only after a time that grows with the pages of the last one."""
-    monkeypatch.setattr(people, "PAGE_SIZES", (10,))
+    limits(PAGE_SIZES=(10,))
     for n in range(48):
         town.slack.person(f"Person {n}")
     await town.list()
@@ -392,9 +393,9 @@ async def test_a_long_list_leaves_calls_of_the_minute_to_others(
 
 
 async def test_a_list_goes_on_where_it_was_after_a_limit_and_anew_where_its_place_is_lost(
-    town: DirectorySetup, monkeypatch: pytest.MonkeyPatch
+    town: DirectorySetup, limits: Limits
 ) -> None:
-    monkeypatch.setattr(people, "PAGE_SIZES", (50,))
+    limits(PAGE_SIZES=(50,))
     for n in range(120):
         town.slack.person(f"Person {n}")
     faults = iter(["429", "", "invalid_cursor"])
@@ -512,10 +513,8 @@ async def test_the_names_of_many_leave_room_for_a_right(town: DirectorySetup) ->
     assert town.calls == (people.COURTESIES_AT_ONCE + 1, 0), "nobody else is asked for before"
 
 
-async def test_memory_is_bounded_whoever_is_listed(
-    town: DirectorySetup, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(members, "MAX_MEMBERS_IN_MEMORY", 100)
+async def test_memory_is_bounded_whoever_is_listed(town: DirectorySetup, limits: Limits) -> None:
+    limits(MAX_MEMBERS_IN_MEMORY=100)
     await town.restart()
     crowd = [town.slack.person(f"Person {n}") for n in range(300)]
     await town.guest(crowd[-1])

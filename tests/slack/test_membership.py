@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack import client, people
 from core.base.errors import PlatformBusy
 from core.base.tasks import Backoff
 from core.domain.messages import Address, Person
 from tests.fakes.slack import BOT_USER, TEAM
 from tests.slack.bot import Workplace, workplace
+from tests.time_limits import Limits
 
 
 def place(w: Workplace, kind: str = "channel", *members: str) -> Address:
@@ -25,9 +25,9 @@ def place(w: Workplace, kind: str = "channel", *members: str) -> Address:
 
 @pytest.mark.parametrize("fault", ["429", "503", "403", "fetch_members_failed", "cut"])
 async def test_what_slack_does_not_answer_now_is_asked_again(
-    tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, fault: str, limits: Limits
 ) -> None:
-    monkeypatch.setattr(client, "CALL_BACKOFF", Backoff(0.0))
+    limits(CALL_BACKOFF=Backoff(0.0))
     async with workplace(tmp_path) as w:
         former_member = Person("slack", w.bob.id, TEAM)
         here = place(w, "channel", w.alice.id)
@@ -77,9 +77,9 @@ async def test_a_direct_message_is_not_asked_for_its_members(tmp_path: Path) -> 
 
 @pytest.mark.parametrize("kind", ["channel", "group"])
 async def test_a_person_of_a_channel_that_cannot_be_listed_is_looked_up_by_themselves(
-    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, kind: str, limits: Limits
 ) -> None:
-    monkeypatch.setattr(people, "_PAGES", 2)
+    limits(_PAGES=2)
     async with workplace(tmp_path) as w:
         crowd = [f"U-{number}" for number in range(2_000)]
         members = (*crowd, w.alice.id)

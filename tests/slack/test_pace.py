@@ -7,13 +7,13 @@ from typing import NoReturn
 
 import pytest
 
-from adapters.slack.client import (
+from adapters.slack.errors import explain_failure
+from adapters.slack.rate_limits import (
     REFUSAL_LINE,
     REFUSALS_A_MINUTE,
     TIERS,
     RateLimit,
     RateLimiter,
-    explain_failure,
 )
 from core.base.errors import NotStored, PlatformBusy
 from core.journal.jobs import SharedPace

@@ -8,16 +8,17 @@ from types import SimpleNamespace
 
 import pytest
 
-from adapters.slack import client, people, posts, setup, surface
+from adapters.slack import client, errors, people, posts, setup, surface
 from adapters.slack import people as channels
-from adapters.slack.client import TIERS, InDoubt, NotNow, SlackRefused, TokenRefused
+from adapters.slack.errors import InDoubt, NotNow, SlackRefused, TokenRefused
+from adapters.slack.rate_limits import TIERS
 from tests.fakes.slack import reference
 from tests.fakes.slack.api import REACTIONS, READS, WRITES
 
 ROOT = Path(__file__).parents[2]
 SETS = {
     name: value
-    for module in (channels, client, people, posts, setup, surface)
+    for module in (channels, client, errors, people, posts, setup, surface)
     for name, value in vars(module).items()
     if isinstance(value, frozenset)
     and name not in ("POSTS", "NEEDED_METHODS", "_FORMS", "_UNREPEATABLE")
@@ -88,7 +89,7 @@ def test_rates_are_those_of_the_pages() -> None:
 )
 def test_what_a_name_means(error: str, kind: type[Exception]) -> None:
     response = SimpleNamespace(status_code=200, data={"ok": False, "error": error})
-    match = client.explain_failure("chat.update", response)
+    match = errors.explain_failure("chat.update", response)
     assert type(match) is kind
     assert error in str(match)
 

@@ -10,8 +10,10 @@ from typing import Any
 import pytest
 
 from adapters.slack import people
-from adapters.slack.client import NEEDED_METHODS, REFUSAL_SECONDS, RateLimit, SlackApi, SlackRefused
-from core.base.http import Proxies
+from adapters.slack.client import REFUSAL_SECONDS, SlackApi
+from adapters.slack.errors import NEEDED_METHODS, SlackRefused
+from adapters.slack.rate_limits import RateLimit
+from core.base.proxies import Proxies
 from core.domain.messages import Person
 from tests.fakes.choices import allow_list, make_choices
 from tests.fakes.memory import NoRows
@@ -19,6 +21,7 @@ from tests.fakes.places import FixedAddressingSettings, FixedPlaces
 from tests.fakes.slack import TEAM, FakeSlack, reference
 from tests.slack.bot import Setting, workplace
 from tests.test_size import ROOT
+from tests.time_limits import Limits
 
 HOWS = ("missing_scope", "unknown_method", "403")
 
@@ -38,7 +41,7 @@ GROUPS = 7
 
 @pytest.mark.parametrize("group", range(GROUPS))
 async def test_optional_calls_that_are_refused_are_made_once_and_delay_no_answer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, group: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits, group: int
 ) -> None:
     """Some methods at a time, since a refusal may spare another call. HOWS take turns: the next
     test checks each of them with each method."""
@@ -51,7 +54,7 @@ async def test_optional_calls_that_are_refused_are_made_once_and_delay_no_answer
         return waits[-1]
 
     monkeypatch.setattr(RateLimit, "delay", delay)
-    monkeypatch.setattr(people, "GROUPS_RETRY_SECONDS", 3600.0)
+    limits(GROUPS_RETRY_SECONDS=3600.0)
     policy = allow_list(frozenset({"slack:S1", f"slack:{TEAM}"}))
     choices = make_choices(policy=policy)
     places = FixedPlaces(FixedAddressingSettings(answer_everything=True))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from adapters.slack.render import Rotation
-from core.base.text import split_text
+from core.base.splitting import split_text
 
 
 def fresh(limit: int = 1000) -> Rotation:

@@ -8,18 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from adapters.slack import adapter
 from adapters.slack.adapter import Credentials, SlackOptions
 from adapters.slack.setup import SCOPE_PURPOSES, check
 from adapters.slack.surface import SlackSurface
 from core.base.errors import SettingsError
-from core.base.http import Proxies
-from core.chat import reply
+from core.base.proxies import Proxies
 from tests.fakes.choices import make_choices, open_engine
 from tests.fakes.places import FixedAddressingSettings, FixedPlaces
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN, FakeSlack
 from tests.slack.bot import Setting, make_adapter, running, workplace
 from tests.slack.doubles import Speaker
+from tests.time_limits import Limits
 
 
 async def start_adapter(slack: FakeSlack, home: Path, credentials: Credentials) -> None:
@@ -56,10 +55,8 @@ async def test_without_either_way_in_it_is_not_made(tmp_path: Path) -> None:
             await start_adapter(slack, tmp_path, Credentials(BOT_TOKEN))
 
 
-async def test_a_slack_that_does_not_answer_holds_up_nobody(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(adapter, "SLACK_START_SECONDS", 0.05)
+async def test_a_slack_that_does_not_answer_holds_up_nobody(tmp_path: Path, limits: Limits) -> None:
+    limits(SLACK_START_SECONDS=0.05)
     async with FakeSlack() as slack:
         slack.api.faults.add("auth.test", "503", 1)
         async with running(slack, tmp_path, Setting(http=True)) as bot:
@@ -108,9 +105,9 @@ async def test_a_drain_in_mid_answer_is_taken_up_by_the_next_process(tmp_path: P
 
 
 async def test_a_post_that_waits_for_a_rate_limit_is_left_to_the_next_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
-    monkeypatch.setattr(reply, "SETTLE_SECONDS", 0.0)
+    limits(SETTLE_SECONDS=0.0)
     monkeypatch.setattr(SlackSurface, "arrival_seconds", 0.0)
     async with workplace(tmp_path, Setting(grace=0.0)) as w:
         w.slack.api.faults.add("chat.postMessage", "429", 1, retry_after=1)

@@ -20,7 +20,8 @@ from adapters.slack.adapter import Credentials, SlackOptions
 from adapters.slack.surface import SlackSurface
 from bot.home import Home
 from core.domain.messages import Item
-from core.domain.records import Health, ModelEvent, Remote, RoundCompleted, RoundRequest, TextDelta
+from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest, TextDelta
+from core.domain.records import Health, Remote
 from tests.fakes.choices import make_choices, open_engine
 from tests.fakes.places import FixedAddressingSettings, FixedPlaces
 from tests.fakes.slack import APP_TOKEN, BOT_TOKEN

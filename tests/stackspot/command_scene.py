@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from core.base.http import HttpClient, Proxies
+from core.base.http import HttpClient
+from core.base.proxies import Proxies
 from core.domain.records import Thread, ToolContext
 from core.tools.stackspot import StackSpot, StackSpotError
 from core.tools.stackspot.api import Clock, StackSpotUrls

@@ -16,6 +16,7 @@ from tests.fakes.stackspot import FakeStackSpot, Look, Run, Trouble
 from tests.fakes.stackspot.clock import SteppedClock
 from tests.fakes.stackspot.ids import is_ulid
 from tests.stackspot.command_scene import CommandScene, client
+from tests.time_limits import Limits
 
 
 async def test_the_execution_id_is_journalled_before_the_first_poll(
@@ -66,9 +67,9 @@ async def test_a_stop_while_it_begins_waits_until_it_is_named(
 
 
 async def test_a_stop_does_not_wait_for_ever(
-    fake: FakeStackSpot, stackspot: StackSpot, monkeypatch: pytest.MonkeyPatch
+    fake: FakeStackSpot, stackspot: StackSpot, limits: Limits
 ) -> None:
-    monkeypatch.setattr("core.tools.stackspot.source.NAMING_TIMEOUT_SECONDS", 0.01)
+    limits(NAMING_TIMEOUT_SECONDS=0.01)
     fake.fail("create", Trouble("hang"))
     scene = CommandScene()
     running = asyncio.create_task(StackSpotCommands(stackspot).run(scene.ctx(), "echo", "a"))

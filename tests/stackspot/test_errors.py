@@ -8,7 +8,8 @@ import traceback
 
 import pytest
 
-from core.base.http import HttpAnswer, Proxies
+from core.base.http import HttpAnswer
+from core.base.proxies import Proxies
 from core.tools.stackspot import StackSpot
 from core.tools.stackspot.api import StackSpotAccount, error_details
 from tests.fakes.stackspot import SECRET, FakeStackSpot, Trouble

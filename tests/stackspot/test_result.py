@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.base.text import make_code_block
+from core.base.splitting import make_code_block
 from core.tools.stackspot import StackSpot
 from core.tools.stackspot.client import (
     Result,

@@ -13,7 +13,8 @@ from core.base.errors import BadInput, NotAllowed, ToolError, WriteUnsure
 from core.base.i18n import use_locale
 from core.changes.kinds import Changer, WatchedBatch
 from core.domain.changes import Change, ChangeStep, Draft, Proposal
-from core.domain.records import QuickCommand, Viewer
+from core.domain.records import QuickCommand
+from core.domain.rights import Viewer
 from core.tools.stackspot import QUICK_COMMAND_RUN, StackSpot
 from core.tools.stackspot.source import RUN_MARGIN_SECONDS, StackSpotRuns, draft_run
 from tests.fakes.choices import ANA

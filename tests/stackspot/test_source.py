@@ -11,7 +11,8 @@ import pytest
 
 from core.base.errors import ToolError
 from core.domain.changes import Draft
-from core.domain.records import Health, Need, Outcome, QuickCommand, ToolContext, Viewer
+from core.domain.records import Health, Outcome, QuickCommand, ToolContext
+from core.domain.rights import Need, Viewer
 from core.tools.stackspot import StackSpot
 from core.tools.stackspot.source import FILE_FROM_CHARACTERS, StackSpotCommands, StackSpotSource
 from tests.core.tools.scene import with_controls

@@ -30,6 +30,7 @@ from core.base.i18n import TIME_ZONE, use_locale
 from core.domain.messages import Answer, Card, File
 from tests.fakes.card_rows import card_row
 from tests.fakes.keyboard import Keyboard
+from tests.time_limits import Limits
 from tests.web.web_ponte import Turn, WebPonte
 
 
@@ -494,8 +495,8 @@ async def test_what_cannot_be_sent_is_told_and_the_talk_goes_on(ponte: WebPonte)
     assert [row.message.text for row in ponte.rows.values()] == ["next"]
 
 
-async def test_without_a_ponte_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat, "RECONNECT_PAUSES_SECONDS", (0.0, 0.0))
+async def test_without_a_ponte_it_says_so(tmp_path: Path, limits: Limits) -> None:
+    limits(RECONNECT_PAUSES_SECONDS=(0.0, 0.0))
     out = io.StringIO()
     code = await chat.chat(tmp_path / "no.sock", io.StringIO("hello\n"), out)
     assert (code, out.getvalue()) == (1, f"{chat.Unreachable.sentence}\n")

@@ -11,7 +11,8 @@ from core.base.errors import ToolError, WriteUnsure
 from core.changes.kinds import Kind
 from core.domain.changes import Change, Draft, RowCheck, RowWrite
 from core.domain.ports import Tool
-from core.domain.records import Health, Outcome, ToolContext, Viewer
+from core.domain.records import Health, Outcome, ToolContext
+from core.domain.rights import Viewer
 from core.money.usage import PaidRun
 from core.tools.tool import FunctionTool
 

@@ -9,7 +9,8 @@ from typing import Any
 from core.base.errors import ToolError
 from core.domain.changes import Draft, RowWrite
 from core.domain.ports import QuickCommands, Tool
-from core.domain.records import Health, Outcome, ToolContext, Viewer
+from core.domain.records import Health, Outcome, ToolContext
+from core.domain.rights import Viewer
 from core.integrations import (
     IntegrationDependencies,
     OperatorConfig,

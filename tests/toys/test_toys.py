@@ -21,7 +21,8 @@ from bot.integrations import FACES
 from bot.settings import Settings, load
 from core.base.errors import SettingsError
 from core.domain.ports import Model, ReadFile
-from core.domain.records import Health, Viewer
+from core.domain.records import Health
+from core.domain.rights import Viewer
 from core.integrations import (
     IntegrationDependencies,
     ModelIntegration,

@@ -12,7 +12,7 @@ import pytest
 
 from core.base.errors import ModelDown
 from core.domain.messages import Usage
-from core.domain.records import ModelEvent, RoundCompleted, RoundRequest, TextDelta
+from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest, TextDelta
 from core.observability import tracing
 from tests.dialogues.bot_home import BotHome
 from tests.fakes.models import EchoModel

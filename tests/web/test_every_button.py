@@ -18,7 +18,6 @@ from adapters.web import admin
 from adapters.web.admin_lists import ROW_ACTIONS
 from adapters.web.setup import page as setup_page
 from bot.doctor import checks
-from bot.setup import service
 from core.domain.messages import Person
 from core.domain.records import DoctorFinding
 from core.people.audit import OPERATOR
@@ -26,6 +25,7 @@ from core.people.sign_ins import Identity
 from tests.fakes.nocodb import filled
 from tests.fakes.schedules import add_schedule
 from tests.fakes.slack import FakeSlack
+from tests.time_limits import Limits
 from tests.web.test_admin import Desk, open_desk
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -177,10 +177,10 @@ async def check_nothing(*_: Any) -> tuple[Sequence[DoctorFinding], Mapping[str, 
 
 @pytest.mark.slow
 async def test_each_button_of_the_administration_works(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
     monkeypatch.setattr(checks, "check_integration", check_nothing)
-    monkeypatch.setattr(service, "LOCAL_SERVERS", ())
+    limits(LOCAL_SERVERS=())
     async with FakeSlack() as slack:
         ana = slack.person("Ana")
         slack.channel("general", ana)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import pytest
-
 from adapters.web import http_io
 from core.domain.messages import Answer, File, Person
+from tests.time_limits import Limits
 from tests.web.web_ponte import Client, WebPonte
 
 OWNER = Person("web", "owner")
@@ -60,9 +59,9 @@ async def test_what_is_too_large_or_not_a_form(ponte: WebPonte, client: Client) 
 
 
 async def test_the_text_of_a_form_is_not_read_beyond_its_limit(
-    ponte: WebPonte, client: Client, monkeypatch: pytest.MonkeyPatch
+    ponte: WebPonte, client: Client, limits: Limits
 ) -> None:
-    monkeypatch.setattr(http_io, "MAX_TEXT_BYTES", 1000)
+    limits(MAX_TEXT_BYTES=1000)
     form = {"message": "x" * 2001}
     response = await client.post("/chat", data=form, files={"file": ("a", b"x")})
     assert (response.status_code, response.json()["error"]["code"]) == (413, "too_large")

@@ -10,11 +10,12 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from adapters.web import hub, server
+from adapters.web import hub
 from adapters.web.api.stream import ConversationEvents
-from core.domain.changes import PendingRequest
+from core.domain.changes import PendingRequests
 from core.domain.messages import Address, Answer, Card, Person
 from tests.fakes.link import parse_page_link
+from tests.time_limits import Limits
 from tests.web.web_ponte import (
     Client,
     Event,
@@ -219,9 +220,9 @@ async def test_a_tab_that_slept_through_many_turns_hears_of_each_once(
 
 
 async def test_the_journal_is_read_once_for_missed_turns_also_if_nothing_happens_then(
-    ponte: WebPonte, client: Client, monkeypatch: pytest.MonkeyPatch
+    ponte: WebPonte, client: Client, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
-    monkeypatch.setattr("adapters.web.api.stream.KEEP_ALIVE_SECONDS", 0.0)
+    limits(KEEP_ALIVE_SECONDS=0.0)
     calls: list[bool] = []
     on_changes = ConversationEvents.on_changes
     was_quiet = asyncio.Event()
@@ -444,9 +445,9 @@ async def until_ready(stream: AsyncIterator[Event]) -> list[Event]:
 
 
 async def test_a_stream_of_several_is_refused_as_a_whole(
-    ponte: WebPonte, client: Client, monkeypatch: pytest.MonkeyPatch
+    ponte: WebPonte, client: Client, limits: Limits
 ) -> None:
-    monkeypatch.setattr(hub, "MAX_OPEN_STREAMS", 1)
+    limits(MAX_OPEN_STREAMS=1)
     for second, status in (("no/name", 404), ("b", 429)):
         assert (await client.get(f"/events?follow=a:&follow={second}:")).status_code == status
         assert ponte.open_streams == 0
@@ -455,9 +456,9 @@ async def test_a_stream_of_several_is_refused_as_a_whole(
 
 
 async def test_one_stream_too_many_is_refused_and_its_message_is_not_stored(
-    ponte: WebPonte, client: Client, monkeypatch: pytest.MonkeyPatch
+    ponte: WebPonte, client: Client, limits: Limits
 ) -> None:
-    monkeypatch.setattr(hub, "MAX_OPEN_STREAMS", 2)
+    limits(MAX_OPEN_STREAMS=2)
     headers = {"Accept": "text/event-stream"}
     async with following(client) as one, following(client, "other") as two:
         await until(one, "ready"), await until(two, "ready")
@@ -484,13 +485,13 @@ async def test_a_count_of_requests_that_still_runs_ends_when_the_server_stops(
 ) -> None:
     counting, event = asyncio.Event(), asyncio.Event()
 
-    async def requests(person: Person, address: Address) -> Sequence[PendingRequest]:
+    async def requests(person: Person, address: Address) -> PendingRequests:
         counting.set()
         try:
             await asyncio.Event().wait()
         finally:
             event.set()
-        return ()
+        return PendingRequests()
 
     monkeypatch.setattr(ponte.board, "requests", requests)
     async with ponte.client() as client, following(client):
@@ -501,11 +502,9 @@ async def test_a_count_of_requests_that_still_runs_ends_when_the_server_stops(
     await ponte.open()
 
 
-async def test_a_stream_ends_when_the_server_stops(
-    ponte: WebPonte, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_stream_ends_when_the_server_stops(ponte: WebPonte, limits: Limits) -> None:
     # The server would wait as long for a stream.
-    monkeypatch.setattr(server, "SHUTDOWN_GRACE_SECONDS", 600)
+    limits(SHUTDOWN_GRACE_SECONDS=600)
     await ponte.restart()
     async with ponte.client() as client, following(client) as tab:
         await until(tab, "ready")

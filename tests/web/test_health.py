@@ -20,6 +20,7 @@ from core.domain.messages import Person
 from core.domain.records import Health
 from core.people.audit import OPERATOR
 from tests.fakes.operator import MemoryOperator
+from tests.time_limits import Limits
 from tests.web.web_ponte import Client, WebPonte
 
 
@@ -105,7 +106,10 @@ async def test_the_operator_s_routes_are_on_the_socket_alone(tmp_path: Path) -> 
 
 
 async def test_the_sockets_server_starts_late_and_its_failures_are_in_the_log(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    limits: Limits,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     """As after an upgrade in place, or without free file descriptors. A command waits."""
     load, failures = importlib.import_module, [OSError(24, "Too many open files"), ImportError("x")]
@@ -117,7 +121,7 @@ async def test_the_sockets_server_starts_late_and_its_failures_are_in_the_log(
             raise failures.pop(0)
         return load(name, package)
 
-    monkeypatch.setattr("adapters.web.hub.SERVER_RETRY_SECONDS", 0.0)
+    limits(SERVER_RETRY_SECONDS=0.0)
     monkeypatch.setattr(importlib, "import_module", import_module)
     try:
         with socket.socket(socket.AF_UNIX) as dead_socket:

@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from adapters.web import hub
 from core.base.errors import NotStored
 from tests.bot.test_process import Machine
+from tests.time_limits import Limits
 from tests.web.test_page_accounts import signed_in
 from tests.web.web_ponte import Client, WebPonte, following, until
 
@@ -62,11 +62,11 @@ async def test_its_event_streams_end(
     ponte: WebPonte,
     browser: Client,
     token: str,
-    monkeypatch: pytest.MonkeyPatch,
+    limits: Limits,
     told: bool,
 ) -> None:
     """Where no notice comes, as from another process, it is found out."""
-    monkeypatch.setattr(hub, "VISITOR_CHECK_INTERVAL_SECONDS", 60.0 if told else 0.05)
+    limits(VISITOR_CHECK_INTERVAL_SECONDS=60.0 if told else 0.05)
     ponte.people.quiet = not told
     async with (
         signed_in(ponte, token) as other,

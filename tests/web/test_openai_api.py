@@ -14,7 +14,6 @@ import openai
 import pytest
 from openai.types.chat import ChatCompletionContentPartImageParam, ChatCompletionMessageParam
 
-from adapters.web import http_io
 from adapters.web.api import openai_api
 from core.domain.messages import ONE_REQUEST_PREFIX, Answer, Card, File, Usage
 from core.people.policy import Policy
@@ -22,6 +21,7 @@ from core.people.rules import Rule, RuleBook
 from tests.fakes.card_rows import card_row
 from tests.fakes.choices import allow_list
 from tests.fakes.config import fixed_rules
+from tests.time_limits import Limits
 from tests.web.web_ponte import Script, Turn, WebPonte
 
 HELLO: list[ChatCompletionMessageParam] = [{"role": "user", "content": "Hello"}]
@@ -279,9 +279,9 @@ async def test_a_file_in_the_history_is_named_where_it_was_sent(
 
 
 async def test_a_file_that_is_too_large_is_refused(
-    ponte: WebPonte, ai: openai.AsyncOpenAI, monkeypatch: pytest.MonkeyPatch
+    ponte: WebPonte, ai: openai.AsyncOpenAI, limits: Limits
 ) -> None:
-    monkeypatch.setattr(http_io, "MAX_FILE_BYTES", 6)
+    limits(MAX_FILE_BYTES=6)
     for data, is_allowed in ((b"%PDF-1", True), (b"%PDF-1.", False)):
         part: Any = {"type": "file", "file": {"file_data": base64.b64encode(data).decode()}}
         asking = ai.chat.completions.create(

@@ -58,7 +58,8 @@ async def test_the_document_has_every_route_and_nothing_else(ponte: WebPonte, su
     assert len(services) == len(set(services))
     async with ponte.client() if surface == "page" else ponte.terminal_client() as client:
         paths = (await client.get("/openapi.json")).json()["paths"]
-    assert set(services) == {(method, path) for path, each in paths.items() for method in each}
+    described = {(method, path) for path, each in paths.items() for method in each}
+    assert described == {*services, ("post", "/mcp")}, "also what is off"
 
 
 async def test_the_page_s_server_tells_what_it_serves(ponte: WebPonte) -> None:
@@ -76,6 +77,20 @@ async def test_the_page_s_server_tells_what_it_serves(ponte: WebPonte) -> None:
     async with ponte.terminal_client() as client:
         by_socket = (await client.get("/openapi.json")).json()["paths"]
     assert "/operator/{operation}" in by_socket
+
+
+async def test_what_a_route_refuses_is_described(ponte: WebPonte) -> None:
+    paths = (await openapi_document(ponte))["paths"]
+    async with ponte.client() as client:
+        for path in ("/me", "/conversations/c1", "/chat"):
+            allowed = (await client.options(path)).headers["allow"].split(", ")
+            template = path.replace("c1", "{id}")
+            assert {*paths[template]} == {name.lower() for name in allowed} - {"head"}, path
+        for method, path in (("PATCH", "/conversations/{id}"), ("POST", "/mcp"), ("POST", "/me")):
+            kind = {"content-type": "text/xml"}
+            answer = await client.request(method, path, content="<x/>", headers=kind)
+            described = paths[path].get(method.lower(), {"responses": ["405"]})["responses"]
+            assert str(answer.status_code) in described, (method, path, answer.text)
 
 
 def test_a_webhook_is_described_with_what_its_sender_gets() -> None:
@@ -113,7 +128,7 @@ async def test_it_is_for_who_may_come_in(ponte: WebPonte) -> None:
         assert (await client.get("/openapi.json")).status_code == 401
         for path, methods in (await openapi_document(ponte))["paths"].items():
             for method, each in methods.items():
-                if "{" in path or path in ("/logout", "/login"):
+                if "{" in path or path in ("/logout", "/login", "/mcp"):
                     continue
                 is_open = each.get("security") == []
                 response = await client.request(method, path)

@@ -13,7 +13,6 @@ from unittest.mock import ANY
 import httpx
 import pytest
 
-from adapters.web import hub
 from adapters.web.errors import (
     AccessRemoved,
     LinkRenewed,
@@ -33,6 +32,7 @@ from core.domain.records import Health
 from tests.fakes.choices import allow_list
 from tests.fakes.memory import MemoryOwnerName, page_secrets
 from tests.fakes.web_surfaces import served_routes
+from tests.time_limits import Limits
 from tests.web.doors import Doors
 from tests.web.web_ponte import TOKEN, Client, Turn, WebPonte, events, following, until
 
@@ -400,10 +400,10 @@ async def test_sessions_end_with_the_token(ponte: WebPonte, how: str) -> None:
 @pytest.mark.parametrize("told", [True, False], ids=["told", "not told"])
 @pytest.mark.parametrize("how", ["renewed", "removed"])
 async def test_streams_end_with_the_token(
-    ponte: WebPonte, monkeypatch: pytest.MonkeyPatch, told: bool, how: str
+    ponte: WebPonte, limits: Limits, told: bool, how: str
 ) -> None:
     """Where no notice comes, it is found out."""
-    monkeypatch.setattr(hub, "VISITOR_CHECK_INTERVAL_SECONDS", 60.0 if told else 0.05)
+    limits(VISITOR_CHECK_INTERVAL_SECONDS=60.0 if told else 0.05)
     ponte.people.quiet = not told
     tokens = {name: ponte.people.add(name) for name in ("ana", "bia")}
     running = asyncio.Event()

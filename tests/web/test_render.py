@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adapters.web.page.render import GrowingHtml, render, to_html
-from core.base.markdown import MAX_MARKDOWN_CHARACTERS, Trust
+from core.base.markdown import MAX_MARKDOWN_CHARACTERS
+from core.base.trust import Trust
 from core.domain.rows import Placed
 
 

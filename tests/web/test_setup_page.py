@@ -12,7 +12,6 @@ import pytest
 import pytest_asyncio
 
 from adapters.web.settings import WebSettings
-from adapters.web.setup import routes
 from adapters.web.setup.gate import FORWARDING_HEADERS, SetupGate
 from adapters.web.visitor import Visit, Visitor
 from bot import logs
@@ -21,6 +20,7 @@ from bot.settings import Settings
 from bot.setup import service
 from core.domain.messages import Person
 from tests.fakes.nocodb import filled
+from tests.time_limits import Limits
 from tests.web.test_admin import Desk, open_desk
 from tests.web.test_every_button import RestartDouble
 
@@ -237,7 +237,7 @@ def read_settings_file(desk: Desk) -> str:
 @pytest.mark.parametrize("do", ["check", "save"])
 @pytest.mark.parametrize("why", ["expired", "unknown", "replaced by many", "of another card"])
 async def test_a_tab_whose_secret_is_no_longer_kept_asks_for_it_again(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch, do: str, why: str
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, limits: Limits, do: str, why: str
 ) -> None:
     """It neither checks nor stores the secret before, which another tab has saved."""
     await send(desk, "save", **nocodb(desk, "token-that-the-first-tab-saved"))
@@ -253,7 +253,7 @@ async def test_a_tab_whose_secret_is_no_longer_kept_asks_for_it_again(
             case "unknown":  # as after a new start of Ponte
                 draft = "unknown"
             case "replaced by many":
-                monkeypatch.setattr(service, "MAX_DRAFTS", 1)
+                limits(MAX_DRAFTS=1)
                 await send(desk, "check", **nocodb(desk))
             case "of another card":
                 other = {"card": "model", "value-openai_api_key": "sk-typed-on-another-card"}
@@ -360,10 +360,8 @@ async def test_a_secret_is_masked_as_soon_as_it_is_typed(desk: Desk) -> None:
     assert Redaction(()).of("token=typed-but-in-force-nowhere") == "token=[secret]"
 
 
-async def test_the_owners_token_is_needed_again(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(routes, "FRESH_SECONDS", -1.0)
+async def test_the_owners_token_is_needed_again(desk: Desk, limits: Limits) -> None:
+    limits(FRESH_SECONDS=-1.0)
     page = await desk["owner"].get("/admin/setup?card=nocodb")
     assert 'name="token"' in page.text
     page = await send(desk, "check", **nocodb(desk))
@@ -407,6 +405,8 @@ async def test_wrong_values_are_refused_with_what_to_do(
         ({"card": "nocodb", "value-nocodb_url": "a.example"}, "NOCODB_URL: écrivez https://a.exa"),
         ({"card": "nocodb", "value-nocodb_url": "http://a/b"}, "NOCODB_URL: écrivez une origine"),
         ({"card": "slack", "value-slack_app_token": "xoxb-1"}, "ceci est un jeton de bot"),
+        ({"card": "model", "value-openai_api_key": "sk-a…z"}, "OPENAI_API_KEY: la valeur contient"),
+        ({"card": "nocodb", "value-nocodb_token": "a…z"}, "NOCODB_TOKEN: la valeur contient"),
         ({"card": "code", "value-ponte_code": "?"}, "PONTE_CODE\xa0: écrivez l’une de ces valeurs"),
     ],
 )
@@ -440,11 +440,11 @@ async def test_what_stands_in_env_is_only_shown(
 
 
 async def test_a_model_server_is_found_and_its_models_can_be_chosen(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, limits: Limits
 ) -> None:
     address = desk.team.openai.base_url
     silent = ("LM Studio", OTHER_ADDRESS)
-    monkeypatch.setattr(service, "LOCAL_SERVERS", (silent, ("Ollama", address)))
+    limits(LOCAL_SERVERS=(silent, ("Ollama", address)))
     page = await send(desk, "look", card="model")
     assert f"Ollama: {address}" in notices(page)
     assert "LM Studio" not in notices(page)
@@ -454,6 +454,6 @@ async def test_a_model_server_is_found_and_its_models_can_be_chosen(
     assert "is available" in notices(page)
     for name in desk.team.openai.models:
         assert f'value="{name}"' in page.text
-    monkeypatch.setattr(service, "LOCAL_SERVERS", (silent,))
+    limits(LOCAL_SERVERS=(silent,))
     page = await send(desk, "look", card="model")
     assert "No model server responds" in notices(page)

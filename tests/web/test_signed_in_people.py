@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from adapters.web import http_io, sign_in
+from adapters.web import sign_in
 from adapters.web.errors import AccessRemoved, ConfirmAgain, SessionEnded
 from adapters.web.sign_in import (
     CONFIRMATION_PAUSE_SECONDS,
@@ -29,6 +29,7 @@ from core.domain.messages import Address, Person
 from core.people.sign_ins import ABSENT_SECONDS, CONFIRMED_SECONDS, Identity, SignedInPerson
 from tests.fakes.choices import allow_list
 from tests.fakes.memory import MemoryOwnerName, MemoryPageAccounts, page_secrets
+from tests.time_limits import Limits
 from tests.web.web_ponte import TOKEN, Client, WebPonte, following, until
 
 SLACK = Identity("slack", Person("slack", "U1", "T1", "Ana"))
@@ -386,8 +387,8 @@ async def test_while_slack_does_not_answer_the_page_is_open_for_an_hour() -> Non
     assert await page.auth.is_still_allowed(visitor)
 
 
-async def test_a_lookup_that_hangs_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sign_in, "CONFIRMATION_TIMEOUT_SECONDS", 0.01)
+async def test_a_lookup_that_hangs_is_no_answer(limits: Limits) -> None:
+    limits(CONFIRMATION_TIMEOUT_SECONDS=0.01)
     page = SignInPage()
     session = await page.auth.open_session(SLACK)
 
@@ -520,10 +521,10 @@ async def test_sign_out_everywhere_ends_every_tab(office: WebPonte) -> None:
 
 
 async def test_who_is_removed_in_the_middle_of_a_request_is_refused(
-    office: WebPonte, monkeypatch: pytest.MonkeyPatch
+    office: WebPonte, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
     """A slow request could hold a door open."""
-    monkeypatch.setattr(http_io, "SLOW_BODY_SECONDS", -1.0)
+    limits(SLOW_BODY_SECONDS=-1.0)
     auth, is_admitted = office.web.hub.visitors.auth, asyncio.Event()
     admit = auth.admit
 
@@ -549,10 +550,8 @@ async def test_who_is_removed_in_the_middle_of_a_request_is_refused(
         assert (await client.post("/chat", json={"message": "hello"})).status_code == 200
 
 
-async def test_a_request_replaces_an_old_cookie(
-    office: WebPonte, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sign_in, "RENEWAL_SECONDS", 0)
+async def test_a_request_replaces_an_old_cookie(office: WebPonte, limits: Limits) -> None:
+    limits(RENEWAL_SECONDS=0)
     async with browser_of(office, SLACK) as client:
         response = await client.get("/me")
         cookie = response.headers["set-cookie"]

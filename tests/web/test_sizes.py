@@ -24,9 +24,10 @@ from adapters.web.api.openai_api import (
 from adapters.web.errors import BadRequest, TooManyRequests
 from adapters.web.http_io import MAX_JSON_DEPTH, MAX_JSON_VALUES, _parse_json
 from adapters.web.server import MOUNTED_BODY_LIMIT_BYTES, serve_mounted
-from core.base.text import check_json
+from core.base.json_text import check_json
 from core.domain.messages import Answer
 from tests.fakes.choices import allow_list
+from tests.time_limits import Limits
 from tests.web.web_ponte import Client, Turn, WebPonte
 
 HELLO = {"role": "user", "content": "Hello"}
@@ -71,11 +72,11 @@ FEW_VALUES = 10_000
 
 @pytest.mark.parametrize("what", TOO_MUCH)
 def test_what_is_too_much_is_refused_and_nothing_is_made_of_it(
-    what: str, monkeypatch: pytest.MonkeyPatch
+    what: str, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
     body = bytearray(TOO_MUCH[what]())
     monkeypatch.setattr(http_io, "parse_json", lambda _: pytest.fail("it was read"))
-    monkeypatch.setattr(http_io, "MAX_JSON_VALUES", FEW_VALUES)
+    limits(MAX_JSON_VALUES=FEW_VALUES)
     tracemalloc.start()
     try:
         with pytest.raises(BadRequest, match=r"too many values|nested too deeply"):

@@ -13,6 +13,7 @@ import pytest
 from adapters.web import server
 from core.domain.messages import Answer
 from tests.fakes.loop_clock import LoopClock, run_ready
+from tests.time_limits import Limits
 from tests.web.web_ponte import Turn, WebPonte, following, until
 
 
@@ -121,10 +122,10 @@ async def test_a_body_that_does_not_come(ponte: WebPonte, clock: LoopClock) -> N
 
 
 async def test_a_body_that_comes_slowly_but_comes(
-    ponte: WebPonte, clock: LoopClock, monkeypatch: pytest.MonkeyPatch
+    ponte: WebPonte, clock: LoopClock, limits: Limits
 ) -> None:
     """An upload over a thin line has longer than one deadline."""
-    monkeypatch.setattr(server, "MIN_BODY_BYTES_PER_SECOND", 1)
+    limits(MIN_BODY_BYTES_PER_SECOND=1)
     body = '{"message": "' + "x" * 200 + '"}'
     async with connect(ponte) as client:
         await client.sends(post(ponte, len(body)))
@@ -209,10 +210,10 @@ async def test_who_reads_a_large_answer_late_is_not_disconnected_afterwards(
 
 
 async def test_many_slow_ones_leave_room_for_honest_ones(
-    ponte: WebPonte, monkeypatch: pytest.MonkeyPatch
+    ponte: WebPonte, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
     """The oldest of those that have not shown the token make room; who is signed in stays."""
-    monkeypatch.setattr(server, "MAX_UNAUTHENTICATED_CONNECTIONS", 20)
+    limits(MAX_UNAUTHENTICATED_CONNECTIONS=20)
     for name in ("HEAD_TIMEOUT_SECONDS", "BODY_TIMEOUT_SECONDS"):
         monkeypatch.setattr(server, name, 60.0)
     async with ponte.client() as owner, following(owner) as tab, ponte.stranger() as stranger:

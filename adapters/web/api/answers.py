@@ -103,9 +103,10 @@ class CardForm(TypedDict):
 
 
 class RequestList(TypedDict):
-    """The requests that wait for the reader's decision, oldest first."""
+    """The oldest requests that wait for the reader's decision, and how many `more` wait."""
 
     approvals: list[WaitingCard]
+    more: int
 
 
 class ChatAnswer(TypedDict):

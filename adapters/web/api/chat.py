@@ -30,7 +30,7 @@ from core.base.spreadsheets import EXPORT_FORMATS, MEDIA_TYPES, encode_table
 from core.base.text import clean_text
 from core.commands.grammar import is_decision, render_change
 from core.domain.changes import MAX_REASON_CHARACTERS
-from core.domain.messages import PROGRAM, Answer, Message, make_press_id
+from core.domain.messages import PROGRAM, Address, Answer, Message, Person, make_press_id
 from core.domain.ports import StatusBoard
 from core.domain.records import FINAL_STATES, HistoryEntry, Receipt
 from core.feedback.votes import MAX_FEEDBACK_CHARACTERS, Press, Vote
@@ -131,11 +131,7 @@ class ChatRoutes(MessageRoutes):
     async def form(self, request: Request) -> answers.CardForm:
         """The inputs that change an open proposal. `POST /cards/{id}` with the action `change`
         sends them back."""
-        conversation = request.query_params.get("conversation", "main")
-        if not http_io.ID_PATTERN.fullmatch(conversation):
-            raise NotFound(what="conversation")
-        person = visitor_of(request).person
-        place = self.visitors.address_of(person, conversation)
+        person, place = self._find_place(request)
         form = await self.board.find_form(_read_card_id(request), person, place)
         # `row` is the number and name of the field's row, "" where the proposal has one row.
         fields: list[answers.CardFormField] = [
@@ -247,14 +243,13 @@ class ChatRoutes(MessageRoutes):
 
     @endpoint("POST", "/turns/{turn}/feedback", refuses=(403, 404, 410, 503))
     async def rate(self, request: Request, body: Feedback) -> answers.StoredVote:
-        """Vote on an answer, or give the reason of a vote `down` (`reason`, `share`)."""
+        """Vote on an answer. A vote `down` may have a reason (`reason`, `share`)."""
         entry, person = await self._find_own_turn(request), visitor_of(request).person
         if not await self.visitors.may(person, "chat"):
             raise NotAllowed
         press = Press(entry.turn, person, body.vote, time.time())
-        if body.reason is None:
-            await self.conversations.votes.vote(press)
-        else:
+        await self.conversations.votes.vote(press)
+        if body.reason is not None and body.vote == "down":
             # `share`: operators may read the question and the answer.
             await self.conversations.votes.explain(press, body.reason, body.share)
         return {"turn": entry.turn, "vote": body.vote}
@@ -265,12 +260,8 @@ class ChatRoutes(MessageRoutes):
     async def quick_commands(self, request: Request) -> answers.QuickCommandList:
         """The quick commands that the reader may run, with their inputs, in the reader's language.
         `?conversation=` says where."""
-        conversation = request.query_params.get("conversation", "main")
-        if not http_io.ID_PATTERN.fullmatch(conversation):
-            raise NotFound(what="conversation")
-        person = visitor_of(request).person
+        person, place = self._find_place(request)
         commands: list[answers.QuickCommandEntry] = []
-        place = self.visitors.address_of(person, conversation)
         for command in await self.board.commands(person, place):
             title, description = command.title_and_description()
             inputs: list[answers.CommandInput] = [
@@ -320,6 +311,13 @@ class ChatRoutes(MessageRoutes):
             headers = {"Content-Disposition": disposition, "Cache-Control": "no-store"}
             return Response(file.data, headers=headers, media_type=file.type)
         raise NotFound(what="table")
+
+    def _find_place(self, request: Request) -> tuple[Person, Address]:
+        conversation = request.query_params.get("conversation", "main")
+        if not http_io.ID_PATTERN.fullmatch(conversation):
+            raise NotFound(what="conversation")
+        person = visitor_of(request).person
+        return person, self.visitors.address_of(person, conversation)
 
     async def _accept(
         self, request: Request, body: http_io.ChatRequest, uploads: list[http_io.UploadedFile]
@@ -411,7 +409,6 @@ class ChatRoutes(MessageRoutes):
 
 
 def _read_card_id(request: Request) -> str:
-    """Return the id in the path. Raise NotFound if it is of another form."""
     id = str(request.path_params["id"])
     if not _CARD.fullmatch(id):
         raise NotFound(what="card")

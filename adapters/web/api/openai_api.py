@@ -40,9 +40,9 @@ from adapters.web.errors import BadRequest
 from adapters.web.http_io import MessageRoutes, UploadedFile, endpoint, visitor_of
 from core.base.errors import BadInput, Empty, NotFound, PonteError, TooLarge
 from core.base.i18n import format_size, say
-from core.base.markdown import defang_for_discord
 from core.base.tasks import cancel_all
 from core.base.text import clean_text, safe_file_name, safe_media_type, to_one_line
+from core.base.trust import defang_for_discord
 from core.changes.card_rows import read_rows
 from core.chat.approval_notices import CARD_STATES
 from core.commands import grammar
@@ -76,7 +76,6 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 
 
 def _is_other(*neutral: object) -> Callable[[object], bool]:
-    """Return a test for values of a parameter other than None and those that change nothing."""
     return lambda value: value is not None and value not in neutral
 
 
@@ -616,7 +615,6 @@ class OpenAiRoutes(MessageRoutes):
                     yield event
 
             async def on_close() -> None:
-                """Run when the stream has ended or the client has disconnected."""
                 first.cancel()
                 # A client that disconnects early does not want the answer any more: the turn is
                 # stopped, if nobody else could read its answer. A closed follower is no such case:
@@ -629,7 +627,6 @@ class OpenAiRoutes(MessageRoutes):
             return http_io.EventStream(all_events(), stack.pop_all(), on_close)
 
     def _turn_url(self, request: Request, message: Message) -> str:
-        """Return the address of the turn on the page; "" if there is no page."""
         auth = self.visitors.auth
         if not auth.cookie:
             return ""
@@ -642,7 +639,6 @@ class OpenAiRoutes(MessageRoutes):
         return [DEFAULT_MODEL_NAME, *await self.visitors.list_models(person)]
 
     async def _check_model(self, person: Person, name: str) -> None:
-        """Raise NoSuchModel if the person may not use this model."""
         if name != DEFAULT_MODEL_NAME and name not in await self._model_names(person):
             raise errors.NoSuchModel(model=clean_text(name)[:60], param="model")
 
@@ -711,7 +707,6 @@ def usage_json(usage: Usage) -> answers.CompletionUsage:
 
 
 async def _wait_for_disconnect(request: Request) -> None:
-    """Return when the client has disconnected."""
     while (await request.receive())["type"] != "http.disconnect":
         continue
 

@@ -75,7 +75,7 @@ def build_document(routes: Sequence[DeclaredRoute], signed: Iterable[str] = ()) 
         path = _PARAMETER.sub(r"{\1}", route.path)  # without a type, as in {id:path}
         described = _describe_route(route, path, schemas)
         paths.setdefault(path, {})[route.declaration.method.lower()] = described
-    for path in sorted(signed):
+    for path in sorted({*signed, MCP_PATH}):  # also while MCP is off: it then answers 401 or 404
         summary, statuses = MOUNTED_ANSWERS.get(path, PLATFORM_ANSWERS)
         operation: Json = {
             "operationId": f"post{_NOT_WORD.sub('_', path)}".rstrip("_"),
@@ -154,6 +154,7 @@ def _describe_route(route: DeclaredRoute, path: str, schemas: Any) -> Json:
         described["requestBody"] = {"required": True, "content": content}
     # Refusals that any request may get. An open path needs no token, so it refuses none.
     common = {400, 403} if is_open(route.path) else {400, 401, 403, 429}
+    common |= {415} if route.body_model else set()
     if is_open(route.path):
         described["security"] = []
     error = OpenAiError if path.startswith(sign_in.COMPATIBLE_PREFIX) else Error

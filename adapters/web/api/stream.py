@@ -357,7 +357,6 @@ class ConversationEvents:
         self.interval_seconds = max(intervals, default=FRAME_INTERVAL_SECONDS)
 
     async def _write_requests(self) -> AsyncIterator[bytes]:
-        """Yield how many requests wait for the visitor, if other ones wait than before."""
         waiting = self._hub.requests.waiting_for(self._person)
         if waiting != self._requests:
             self._requests = waiting

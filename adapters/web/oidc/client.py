@@ -19,14 +19,8 @@ from adapters.web.oidc.provider import (
     refusal,
 )
 from adapters.web.oidc.tokens import UNKNOWN_KEY, read_claims
-from core.base.http import (
-    HttpAnswer,
-    HttpClient,
-    HttpDown,
-    HttpError,
-    HttpTimeout,
-    withhold_secrets,
-)
+from core.base.http import HttpAnswer, HttpClient, HttpDown, HttpError, HttpTimeout
+from core.base.remote_errors import withhold_secrets
 from core.base.tasks import BoundedDict
 from core.base.text import to_one_line
 
@@ -97,8 +91,6 @@ class ProviderClient:
     async def _read_claims(
         self, token: str, found: Discovery, *, is_new: bool = False
     ) -> Mapping[str, Any]:
-        """Check the token's signature and return its claims. `is_new`: with keys that the provider
-        lists now, not with cached ones."""
         answer = await self._read(found.keys, is_new=is_new)
         keys = answer.get("keys") if isinstance(answer, dict) else None
         keys = [one for one in keys if isinstance(one, dict)] if isinstance(keys, list) else []

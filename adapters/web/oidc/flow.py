@@ -118,6 +118,5 @@ class SignIn:
         return team
 
     def _derive(self, purpose: str, provider: Provider, claim: str) -> str:
-        """Return a value that only Ponte can derive from a cookie. It differs by provider."""
         text = f"{purpose} {provider.name} {provider.issuer} {claim}"
         return hmac.new(self.key, text.encode(errors="replace"), "sha256").hexdigest()

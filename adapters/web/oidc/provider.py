@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 
 from core.base.errors import Refusal
-from core.base.http import is_loopback, is_reserved_address, parse_address
+from core.base.proxies import is_loopback, is_reserved_address, parse_address
 from core.base.text import to_one_line
 from core.domain.messages import Person
 from core.integrations import parse_url, plain_value
@@ -346,8 +346,6 @@ def _find_domain(claims: Mapping[str, Any], provider: Provider) -> str:
 
 
 def _read_time(claims: Mapping[str, Any], name: str) -> float:
-    """Return a claim of an ID token that is a time, in seconds since the epoch. Raise SignInRefused
-    if it is none."""
     value = claims.get(name)
     if isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < 1e12:
         return value  # NaN is not below
@@ -355,5 +353,4 @@ def _read_time(claims: Mapping[str, Any], name: str) -> float:
 
 
 def _texts(value: object) -> Sequence[str]:
-    """Return the texts in a list from outside; an empty list for any other value."""
     return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []

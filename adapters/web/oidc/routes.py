@@ -127,8 +127,6 @@ class SignInRoutes(RouteGroup):
         return response
 
     def _find(self, request: Request) -> tuple[SignIn, Provider]:
-        """Return the object that signs visitors in, and the provider that the path names. Raise
-        UnknownPath if there is no such provider."""
         sign_in, name = self.visitors.sign_in, request.path_params["name"]
         provider = sign_in.list_providers().get(name) if sign_in else None
         if sign_in is None or provider is None:
@@ -158,7 +156,6 @@ class SignInRoutes(RouteGroup):
         return f"{origin}{SIGN_IN_PATH}/{provider.name}/done"
 
     def _cookie_name(self, provider: Provider, state: str) -> str:
-        """Return the name of the cookie of the sign-in with this `state`."""
         return f"{self.visitors.auth.cookie}-{provider.name}-{state[:_STATE_CHARACTERS]}"
 
     def _set_cookie(self, response: Response, name: str, value: str, age: int) -> None:

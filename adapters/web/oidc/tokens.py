@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Any
 
 from adapters.web.oidc.provider import refusal
-from core.base.text import parse_json
+from core.base.json_text import parse_json
 
 MAX_HEADER_BYTES = 16 * 1024
 MAX_TRIED_KEYS = 20

@@ -27,17 +27,17 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
 from adapters.web.page.chart import draw_chart
+from core.base.growing_markdown import ended_blocks_length
 from core.base.markdown import (
     BREAK,
     HAIR_SPACE,
-    ended_blocks_length,
     free_stress,
     is_address,
     is_too_complex,
     nest_items,
-    split_web_addresses,
 )
 from core.base.spreadsheets import Cell, ExportColumn
+from core.base.trust import split_web_addresses
 from core.domain.rows import Chart, Placed, RowsResult, split_placed
 
 ExportSource = tuple[list[ExportColumn], list[list[Cell]], str]

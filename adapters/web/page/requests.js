@@ -10,7 +10,7 @@ const TOGETHER = 10; // requests that one press approves
 const PLATFORMS = { slack: "Slack", discord: "Discord" };
 
 const dialog = draw("requests", say("approvals_title"), closing(), make("p", { id: "requests-none", role: "status", hidden: true }),
-  make("ul", { id: "requests-list" }), make("p", { id: "requests-together", class: "actions" }));
+  make("ul", { id: "requests-list" }), make("p", { id: "requests-more", class: "hint" }), make("p", { id: "requests-together", class: "actions" }));
 dialog.addEventListener("close", () => {
   $("requests-list").replaceChildren();
   $("approvals").hidden = $("approvals-count").textContent === "0";
@@ -20,7 +20,7 @@ dialog.addEventListener("close", () => {
     the person cannot open that of a request. */
 export async function list(current) {
   try {
-    const { approvals } = await request("/approvals");
+    const { approvals, more } = await request("/approvals");
     const home = $("requests-list");
     for (const one of approvals) {
       if (!home.querySelector(`[data-card="${one.id}"]`)) home.append(item(one, current));
@@ -35,6 +35,7 @@ export async function list(current) {
       if (hadFocus) dialog.querySelector("form button").focus();
     }
     $("requests-none").hidden = home.children.length > 0;
+    $("requests-more").textContent = more ? say("approvals_more", { count: more }) : "";
     offerTables(approvals, current);
   } catch (error) {
     $("requests-none").replaceChildren(error.message, " ", againButton(() => list(current)));
@@ -71,6 +72,7 @@ function item(one, current) {
 export function show(current) {
   $("requests-list").replaceChildren();
   $("requests-together").replaceChildren();
+  $("requests-more").textContent = "";
   $("requests-none").textContent = say("approvals_none");
   $("requests-none").hidden = true;
   dialog.showModal();

@@ -29,7 +29,8 @@ from adapters.web.page.render import document_to_html, to_html
 from adapters.web.sign_in import SESSION_SECONDS, Visitors
 from core.base.errors import NotAllowed, NotFound, NotStored
 from core.base.i18n import LANGUAGE, LOCALES, format_moment, say, use_locale
-from core.base.text import Fence, clean_text, fence_after_line, fold_case, to_one_line
+from core.base.splitting import Fence, fence_after_line
+from core.base.text import clean_text, fold_case, to_one_line
 from core.chat.approval_notices import CARD_STATES, PersonNoticeService
 from core.domain.messages import Address
 from core.domain.ports import StatusBoard
@@ -266,22 +267,23 @@ class ConversationRoutes(MessageRoutes):
 
     @endpoint("GET", "/approvals", refuses=(503,))
     async def approvals(self, request: Request) -> answers.RequestList:
-        """The requests that wait for the reader's decision, oldest first, from every platform.
-        `conversation` is set if the request was made in a conversation that the reader can open.
-        `POST /cards/{id}` decides on a card."""
+        """The oldest requests that wait for the reader's decision, from every platform, and how
+        many `more` wait. `conversation` is set if the request was made in a conversation that the
+        reader can open. `POST /cards/{id}` decides on a card."""
         person = visitor_of(request).person
         approvals = list[answers.WaitingCard]()
-        for waiting in await self.hub.requests.list_requests(person):
-            address, table = waiting.change.proposal.address, waiting.change.draft.title
-            card: answers.WaitingCard = {
-                **stream.card_json(waiting.card),
+        requests = await self.hub.requests.list_requests(person)
+        for change, card in zip(requests.changes, requests.cards, strict=False):
+            address = change.proposal.address
+            approval: answers.WaitingCard = {
+                **stream.card_json(card),
                 "platform": address.platform,
-                "table": table,
+                "table": change.draft.title,
             }
             if self.visitors.owns(person, address.conversation):
-                card["conversation"] = address.channel
-            approvals.append(card)
-        return {"approvals": approvals}
+                approval["conversation"] = address.channel
+            approvals.append(approval)
+        return {"approvals": approvals, "more": len(requests.changes) - len(approvals)}
 
     @endpoint("GET", "/files/{id}", media=(BYTES_TYPE,), refuses=(404,))
     async def file(self, request: Request) -> Response:
@@ -331,8 +333,6 @@ class ConversationRoutes(MessageRoutes):
         return stream.stream_events(follower, events)
 
     def _find_address(self, request: Request, id: str | None = None) -> Address:
-        """Return the address of the conversation `id`, by default that in the request's path. Raise
-        NotFound unless it is one of the reader's."""
         id = str(request.path_params["id"]) if id is None else id
         if not http_io.ID_PATTERN.fullmatch(id):
             raise NotFound(what="conversation")
@@ -536,7 +536,6 @@ def conversation_title(one: ConversationSummary) -> str:
 
 
 def _close_code_block(text: str) -> str:
-    """Return the text with the closing line of a code block that it leaves open."""
     fence: Fence | None = None
     for line in text.split("\n"):
         fence = fence_after_line(line, fence, len(line))

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from core.base.http import is_loopback
+from core.base.proxies import is_loopback
 from core.people.rules import OWNER_ID
 
 if TYPE_CHECKING:

@@ -145,13 +145,11 @@ class SetupView:
         buttons += self._button("save", say("Save"), "approve")
         if card["stored"]:
             buttons += self._button("remove", say("Remove"), "danger")
-        hidden = hidden_field("card", name) + hidden_field(
-            "draft", self.draft_id if is_open else ""
-        )
+        hidden = hidden_field("draft", self.draft_id if is_open else "")
         note = (
             f'<p class="hint">{escape(say(OPEN_TO_ALL[name]))}</p>' if name in OPEN_TO_ALL else ""
         )
-        return self._form(f"#{name}", hidden + fields + note + self._token_field() + buttons)
+        return self._form(name, hidden + fields + note + self._token_field() + buttons)
 
     def _people(self, card: Json, people: Json) -> str:
         """Return the HTML of a chat platform's card that shows who may change data and who
@@ -169,14 +167,13 @@ class SetupView:
         body = f"<h2>{escape(say('Who can do what'))}</h2><ul>{lists}</ul>"
         if people["locked"]:
             return body + notice("note", people["locked"])
-        hidden = hidden_field("card", platform)
         # Without a claim, only the search is shown.
         if claim := people["claims"].get(platform):
             id = hidden_field("id", claim["id"])
             if claim["is_proven"]:
                 words = say("You are {name}.", name=claim["name"])
                 button = self._button("grant-me", say("Let me change data and approve"), "approve")
-                form = self._form(f"#{platform}", hidden + id + self._token_field() + button)
+                form = self._form(platform, id + self._token_field() + button)
                 body += f'<div class="notice good"><p>{escape(words)}</p>{form}</div>'
             else:
                 words = say(
@@ -185,7 +182,7 @@ class SetupView:
                 )
                 word = f"<p><code>setup {claim['word']}</code></p>"
                 button = self._button("people", say("I've sent it"))
-                form = self._form(f"#{platform}", hidden + button)
+                form = self._form(platform, button)
                 body += f'<div class="notice"><p>{escape(words)}</p>{word}{form}</div>'
         search = (
             f'<label>{escape(say("Name"))}<input name="name" autocomplete="off" required></label>'
@@ -197,7 +194,7 @@ class SetupView:
         )
         button = self._button("people", say("Search"))
         body += f'<p class="hint">{escape(note)}</p>'
-        body += self._form(f"#{platform}", f"{hidden}{search}{button}")
+        body += self._form(platform, search + button)
         if self.found and self.open_card == platform:
             choices = _render_people({one["id"]: one for one in self.found})
             buttons = (
@@ -205,15 +202,15 @@ class SetupView:
                 + self._button("grant-change", say("Can change data"))
                 + self._button("grant-approve", say("Can also approve"), "approve")
             )
-            body += self._form(f"#{platform}", hidden + choices + self._token_field() + buttons)
+            body += self._form(platform, choices + self._token_field() + buttons)
         mine = {key: one for key, one in people["granted"].items() if key.startswith(platform)}
         if mine:
             button = self._button("revoke", say("Remove permissions"), "danger")
             choices = _render_people(mine) + self._token_field()
-            body += self._form(f"#{platform}", hidden + choices + button)
+            body += self._form(platform, choices + button)
         if people["sample"] != "on" and people["has_sample"]:
             button = self._button("sample", say("Let them use the sample tables"))
-            body += self._form(f"#{platform}", hidden + self._token_field() + button)
+            body += self._form(platform, self._token_field() + button)
         return body
 
     def _field(self, each: Json, draft: Json, since: float | None, is_open: bool) -> str:
@@ -284,9 +281,9 @@ class SetupView:
     def _button(self, do: str, words: str, style: str = "") -> str:
         return f'<button name="do" value="{do}" class="{style}">{escape(words)}</button>'
 
-    def _form(self, anchor: str, body: str) -> str:
-        hidden = hidden_field("form", self.token)
-        return f'<form method="post" action="/admin/setup{anchor}">{hidden}{body}</form>'
+    def _form(self, card: str, body: str) -> str:
+        hidden = hidden_field("form", self.token) + hidden_field("card", card)
+        return f'<form method="post" action="/admin/setup#{card}">{hidden}{body}</form>'
 
 
 def _render_sign_in(page_url: str) -> str:

@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import hmac
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
-from urllib.parse import parse_qs
 from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
 from starlette.responses import Response
 
 from adapters.web import http_io
-from adapters.web.admin import MAX_FORM_BYTES, AdminView
+from adapters.web.admin import AdminView
 from adapters.web.admin_lists import notice
-from adapters.web.errors import BadRequest, UnknownPath
+from adapters.web.errors import UnknownPath
 from adapters.web.http_io import RouteGroup, endpoint, visitor_of
 from adapters.web.setup.gate import NOT_OWNER_SENTENCE
 from adapters.web.setup.page import SetupView, render_findings, render_servers
 from adapters.web.sign_in import TokenAuthentication, Visitors
 from adapters.web.visitor import Visitor
-from core.base.errors import BadInput, NotAllowed, Refusal
+from core.base.errors import BadInput, NotAllowed
 from core.base.i18n import say
 from core.integrations import Operator
 from core.people.rules import OWNER_ID
@@ -75,7 +73,7 @@ class SetupRoutes(RouteGroup):
         visitor = visitor_of(request)
         if why := self._why_closed(request, visitor):
             raise NotAllowed(why)
-        form = await self._read_form(request, visitor)
+        form = await http_io.read_form(request, self.auth.form_token(visitor))
         # `{}`: a sent form has no parameters in its address, such as the filter of a report.
         page = AdminView(self.visitors, self.operator, visitor, {})
         # `do` is the button that was pressed, `draft` the id under which the entries are stored.
@@ -108,28 +106,27 @@ class SetupRoutes(RouteGroup):
         id of the card's entries, which `act` has stored. The caller has checked the owner's token
         where that is needed. Raise BadInput, UnknownPath."""
         card, id, do = form.get("card", ""), form.get("id", ""), form.get("do", "")
+        more: dict[str, Any] = {}  # what `_draw` shows besides the present settings
         match do:
             case "look":
                 servers = await self._run(visitor, "look")
                 values = {"openai_base_url": servers[0]["address"]} if servers else {}
-                result = render_servers(servers)
-                return await self._draw(request, page, open_card=card, result=result, values=values)
+                more = {"open_card": card, "result": render_servers(servers), "values": values}
             case "check":
                 await self._run(visitor, "check", draft=draft)
                 shown = await self._run(visitor, "show_draft", draft=draft)
                 result = render_findings(shown["findings"])
-                return await self._draw(request, page, open_card=card, result=result, draft=draft)
+                more = {"open_card": card, "result": result, "draft": draft}
             case "people":
-                found, result = [], ""
+                more = {"open_card": card}
                 # Without a name: the "I've sent it" button, which only draws the page again.
                 if name := form.get("name"):
                     found = await self._run(visitor, "find_people", platform=card, name=name)
-                    if not found:
-                        result = notice("note", say("Ponte doesn't know anyone with that name."))
-                return await self._draw(request, page, open_card=card, found=found, result=result)
+                    words = "" if found else say("Ponte doesn't know anyone with that name.")
+                    more |= {"found": found, "result": words and notice("note", words)}
             case "claim":
                 await self._run(visitor, "claim", platform=card, id=id)
-                return await self._draw(request, page, open_card=card)
+                more = {"open_card": card}
             case "grant-me" | "grant-change" | "grant-approve":
                 right = do.removeprefix("grant-")
                 await self._run(visitor, "grant", platform=card, id=id, right=right)
@@ -143,8 +140,7 @@ class SetupRoutes(RouteGroup):
                 await self._run(visitor, "remove", card=card)
             case "undo":
                 if not await self._run(visitor, "undo"):
-                    result = notice("note", say("There is nothing to undo."))
-                    return await self._draw(request, page, result=result)
+                    more = {"result": notice("note", say("There is nothing to undo."))}
             case "apply":
                 await self._run(visitor, "apply")
                 words = say(
@@ -154,7 +150,7 @@ class SetupRoutes(RouteGroup):
                 return page.frame("setup", body, refresh_seconds=RESTART_REFRESH_SECONDS)
             case _:
                 raise UnknownPath
-        return await self._draw(request, page)
+        return await self._draw(request, page, **more)
 
     async def _draw(
         self, request: Request, page: AdminView, status: int = 200, draft: str = "", **more: Any
@@ -184,21 +180,6 @@ class SetupRoutes(RouteGroup):
     def _why_closed(self, request: Request, visitor: Visitor) -> str:
         gate, visit = self.visitors.setup, http_io.read_visit(request.scope)
         return gate.why_closed(visit, visitor) if gate else NOT_OWNER_SENTENCE
-
-    async def _read_form(self, request: Request, visitor: Visitor) -> Form:
-        """Return the fields of a form of this visitor's session. Raise Refusal, TooLarge,
-        BadRequest."""
-        body = await http_io.limit_body(request, MAX_FORM_BYTES).body()
-        try:
-            fields = parse_qs(body.decode(errors="replace"), max_num_fields=20)
-        except ValueError:
-            raise BadRequest(why="it has too many fields") from None
-        form = {name: values[-1].strip() for name, values in fields.items()}
-        # Another site can make the browser send a form, but does not know this value (CSRF).
-        own = self.auth.form_token(visitor)
-        if not hmac.compare_digest(form.get("form", "").encode(), own.encode()):
-            raise Refusal("This form is no longer valid. Open the page again and repeat the step.")
-        return form
 
     async def _is_fresh(self, request: Request, visitor: Visitor) -> bool:
         """Return whether the owner signed in, or gave their token again, within FRESH_SECONDS. Who

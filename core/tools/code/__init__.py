@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit
 
 from core.base.errors import PonteError
-from core.base.http import Proxies
+from core.base.proxies import Proxies
 from core.domain.ports import QuickCommands
 from core.domain.records import Health
 from core.integrations import (

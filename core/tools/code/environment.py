@@ -24,7 +24,7 @@ from pathlib import Path
 import structlog
 
 from core.base.errors import PonteError
-from core.base.http import Proxies
+from core.base.proxies import Proxies
 from core.tools.code.sandbox.process import as_sandbox_failure, start_program
 
 log = structlog.get_logger("code")

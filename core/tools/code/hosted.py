@@ -24,9 +24,10 @@ import structlog
 
 from core.base import i18n
 from core.base.errors import NoKey, NoQuota, RateLimited, ToolError, WrongKey
-from core.base.http import ErrorTable, RemoteError, on
 from core.base.i18n import say
-from core.base.openai import Json, ModelServerClient, ModelServerFault
+from core.base.model_faults import ModelServerFault
+from core.base.openai import Json, ModelServerClient
+from core.base.remote_errors import ErrorTable, RemoteError, on
 from core.base.text import limit_combining_marks
 from core.domain.messages import Usage
 from core.domain.records import Health, Remote, ToolContext

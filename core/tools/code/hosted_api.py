@@ -22,15 +22,8 @@ from dataclasses import dataclass, field
 import structlog
 
 from core.base.errors import NotFound
-from core.base.openai import (
-    Json,
-    ModelServerClient,
-    ModelServerFault,
-    read_id,
-    read_object,
-    read_objects,
-    read_word,
-)
+from core.base.model_faults import ModelServerFault
+from core.base.openai import Json, ModelServerClient, read_id, read_object, read_objects, read_word
 from core.base.tasks import Backoff
 from core.base.text import safe_file_name
 from core.domain.messages import Usage

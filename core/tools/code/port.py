@@ -19,7 +19,8 @@ from typing import Literal, Protocol
 import structlog
 
 from core.base.errors import ToolError
-from core.base.text import Fence, fence_after_line, safe_file_name
+from core.base.splitting import Fence, fence_after_line
+from core.base.text import safe_file_name
 from core.domain.messages import Usage
 from core.domain.records import Health, ToolContext
 

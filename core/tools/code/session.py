@@ -26,6 +26,7 @@ from pydantic import (
 
 from core.base import text
 from core.base.errors import NotFound
+from core.base.tasks import cancel_all
 from core.tools.code.port import (
     MAX_OUTPUT_BYTES,
     MAX_OUTPUT_FILE_BYTES,
@@ -303,8 +304,7 @@ class KernelSession:
             # It did not stop at the interrupt, so its process ends.
             if run.done is None:
                 await self.kill()
-            following.cancel()
-            await asyncio.gather(following, return_exceptions=True)
+            await cancel_all([following])
         self._early_output = run.printed.rest
         # The sandbox itself may have ended it, for a limit on files or the disk.
         if overran := self._process.overran:
@@ -342,8 +342,7 @@ class KernelSession:
             try:
                 await asyncio.wait({reading}, timeout=_LAST_OUTPUT_SECONDS)
             finally:
-                reading.cancel()
-                await asyncio.gather(reading, return_exceptions=True)
+                await cancel_all([reading])
         return fault
 
     async def _send_run(self, run: KernelRun, code: str, files: InputFiles) -> None:

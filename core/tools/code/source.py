@@ -15,10 +15,11 @@ from dataclasses import dataclass, replace
 from core.base import text
 from core.base.errors import ToolError
 from core.base.i18n import say, use_locale
-from core.base.text import make_code_block
+from core.base.splitting import make_code_block
 from core.domain.messages import File, name_run_code
 from core.domain.ports import Tool
-from core.domain.records import Health, Outcome, ToolContext, Viewer
+from core.domain.records import Health, Outcome, ToolContext
+from core.domain.rights import Viewer
 from core.tools.code.port import (
     CODE_TYPE,
     CodeBackend,

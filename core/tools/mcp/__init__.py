@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from core.base.errors import ToolError
 from core.base.i18n import say
-from core.base.text import make_code_block, to_one_line
+from core.base.splitting import make_code_block
+from core.base.text import to_one_line
 from core.changes.kinds import Kind
 from core.domain.changes import Change, Draft, FormField, RowCheck, RowWrite
 from core.domain.ports import QuickCommands, Tool
-from core.domain.records import RIGHT_OF_EFFECT, Effect, Health, Viewer
+from core.domain.records import Health
+from core.domain.rights import RIGHT_OF_EFFECT, Effect, Viewer
 from core.integrations import (
     IntegrationDependencies,
     OperatorConfig,
@@ -99,6 +101,7 @@ class McpCall(QuickCommandRun):
     outcomes = _OUTCOMES
     no_undo = MCP_NO_UNDO
     has_end = False
+    has_rows = False
     noun = "tool"
 
     def rights_to_propose(self, draft: Draft) -> Sequence[tuple[str, ...]]:
@@ -138,10 +141,6 @@ class McpCall(QuickCommandRun):
         server's own words, which must not stand in a note of Ponte."""
         reason = to_one_line(change.steps[0].explanation)
         return super().build_note(change, outcome.replace(f" {reason}", "") if reason else outcome)
-
-    def build_rows(self, change: Change) -> tuple[dict[str, Any], ...]:
-        """Return no rows: the text of the card has all arguments."""
-        return ()
 
     def form_fields(self, change: Change) -> Sequence[FormField]:
         """Return no fields: people approve the arguments as they are, or deny the call."""

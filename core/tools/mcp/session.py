@@ -26,16 +26,12 @@ from mcp.shared.exceptions import MCPError
 from mcp.shared.inbound import x_mcp_header_map
 
 from core.base.errors import ToolError
-from core.base.http import (
-    CONNECT_TIMEOUT_SECONDS,
-    MAX_RESPONSE_BYTES,
-    Proxies,
-    is_reserved_address,
-    load_tls_context,
-    parse_address,
-    withhold_secrets,
-)
-from core.base.text import check_json, clean_text, safe_media_type, to_one_line
+from core.base.http import CONNECT_TIMEOUT_SECONDS, MAX_RESPONSE_BYTES, load_tls_context
+from core.base.json_text import check_json
+from core.base.proxies import Proxies, is_reserved_address, parse_address
+from core.base.remote_errors import withhold_secrets
+from core.base.tasks import cancel_all
+from core.base.text import clean_text, safe_media_type, to_one_line
 from core.tools.mcp import MCP_CALL_TIMEOUT_SECONDS, McpServer
 from core.tools.mcp.source import Definitions, McpResult, McpServerError
 from core.tools.tool import compact_json, decode_json
@@ -387,7 +383,6 @@ async def watch_definitions(
         end()
 
     async def work(client: Client) -> None:
-        """List the tools, and again after each notice, with a pause between two lists."""
         listening = asyncio.create_task(listen(client))
         try:
             while True:
@@ -399,8 +394,7 @@ async def watch_definitions(
                 noticed.clear()
                 await asyncio.sleep(RELIST_SECONDS)
         finally:
-            listening.cancel()
-            await asyncio.gather(listening, return_exceptions=True)
+            await cancel_all([listening])
 
     await _guard(_add_address(server), transport, None, work, on_message)
 
@@ -422,13 +416,11 @@ async def call_tool(
     is_called = False
 
     async def work(client: Client) -> tuple[Definitions, McpResult | None]:
-        """List the tools if they are to be compared, then call the tool. `is_called` is True
-        while the tool may have run: an error of that time is marked as unsure."""
         nonlocal is_called
         listing = await _list(server, client) if definition is not None else {}
         if definition is not None and listing.get(tool) != definition:
             return listing, None
-        is_called = True
+        is_called = True  # an error from here on is unsure: the tool may have run
         # Not the client's `call_tool`: it answers a server that asks for more input, and repeats a
         # call that the server rejects with -32020, while this function calls only once.
         params = {"name": tool, "arguments": dict(arguments)}

@@ -17,14 +17,17 @@ from typing import Any
 import structlog
 
 from core.base.errors import NotFound, NotStored, ToolError
-from core.base.http import RemoteError
 from core.base.i18n import plural, say
+from core.base.json_text import parse_arguments
+from core.base.remote_errors import RemoteError
 from core.base.tasks import BoundedDict, cancel_all
-from core.base.text import clean_text, parse_arguments, truncate_with_note
+from core.base.text import clean_text, truncate_with_note
 from core.domain.changes import Draft, RowWrite
 from core.domain.messages import File
+from core.domain.model_rounds import ToolSpec
 from core.domain.ports import Tool
-from core.domain.records import Effect, Health, Outcome, ToolContext, ToolSpec
+from core.domain.records import Health, Outcome, ToolContext
+from core.domain.rights import Effect
 from core.integrations import CHECK_TIMEOUT_SECONDS, IntegrationDependencies
 from core.tools.mcp import (
     CARRIES_ROWS,
@@ -172,7 +175,8 @@ class McpServers:
                 description = clean_text(str(own["description"])).strip()
                 words = truncate_with_note(description, MAX_DESCRIPTION_CHARACTERS) or tool
                 # False: the schema is not strict. `fit_schema` makes none for strict tools.
-                spec = ToolSpec(name_mcp_tool(server.name, tool), words, schema, False)
+                name = name_mcp_tool(server.name, tool)
+                spec = ToolSpec(name, words, schema, False, (tool,))
                 self._tools[key] = McpTool(self, server, tool, effect, spec, definition)
         return self._tools[key]
 
@@ -368,12 +372,10 @@ class McpServers:
 
     async def close(self) -> None:
         """Stop watching the servers, which ends the connections to them."""
-        await cancel_all([state.task for state in self._states.values() if state.task])
+        await cancel_all(state.task for state in self._states.values())
         self._states.clear()
 
     async def _ask(self, server: McpServer, seconds: float) -> Definitions:
-        """Ask a server for its tools in a session of its own, and return their definitions. Raise
-        McpServerError."""
         session: Any = await _load_session()
         offered: Definitions = await session.list_definitions(
             server, self.deps.shared.proxies, seconds

@@ -16,7 +16,7 @@ from core.base.errors import PonteError
 from core.base.i18n import plural, say
 from core.base.text import clip_line, fold_case, to_one_line
 from core.base.value_formats import format_value
-from core.changes.card_rows import guess_input_type, name_rows
+from core.changes.card_rows import build_rows, guess_input_type, name_rows
 from core.changes.kinds import Kind
 from core.domain.changes import (
     MAX_AUTO_UPDATES,
@@ -28,7 +28,8 @@ from core.domain.changes import (
     FormField,
 )
 from core.domain.ports import QuickCommands
-from core.domain.records import NOTE_TEMPLATE, Health, Viewer
+from core.domain.records import NOTE_TEMPLATE, Health
+from core.domain.rights import Viewer
 from core.integrations import (
     CHECK_TIMEOUT_SECONDS,
     IntegrationDependencies,
@@ -174,7 +175,8 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         """Return what NocoDB or the bridge reports about itself, for `ponte doctor`. Raise
         PonteError if it does not respond, or if a rule names a table that does not exist."""
         # Loaded only if NocoDB is connected.
-        from core.tools.nocodb.api import NocoApi, NocoError
+        from core.tools.nocodb.api import NocoApi
+        from core.tools.nocodb.api_errors import NocoError
         from core.tools.nocodb.bridge import list_table_names
         from core.tools.nocodb.bridge_api import BridgeApi
         from core.tools.nocodb.schema import Schemas, ids_and_titles
@@ -359,7 +361,7 @@ class _EditableRows(RowsKind):
         # By the title of each field that the draft writes: its kind of input, and its options.
         inputs: Mapping[str, Any] = draft.target.get("inputs", {})
         is_update, rows, fields = draft.kind == "update", change.rows, list[FormField]()
-        names = [str(row["name"]) for row in self.build_rows(change)]
+        names = [str(row["name"]) for row in build_rows(change)]
         links = any(inputs.get(name, [""])[0] == "link" for name in inputs)
         # An undo writes earlier values and no others. An update that changes links may take them
         # from other rows, which the form would not show.

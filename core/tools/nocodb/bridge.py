@@ -1,7 +1,6 @@
-"""NocoDB through a bridge: the tool `nocodb_execute`, and the driver of approved writes.
+"""NocoDB through a bridge: the tool `nocodb_execute`. Reads run at once, writes are proposed.
 
-Reads run at once, writes are proposed. NocoDB ignores unknown fields without an error. A bridge
-often does not know a table's title, so rules should name tables by id.
+A bridge often does not know a table's title, so rules should name tables by id.
 """
 
 from __future__ import annotations
@@ -18,19 +17,20 @@ from datetime import UTC
 from types import MappingProxyType
 from typing import Any
 
-from core.base.errors import ToolError, WriteUnsure
+from core.base.errors import ToolError
 from core.base.http import HttpClient
 from core.base.i18n import say
+from core.base.redaction import redact
 from core.base.tasks import BoundedDict, run_together
-from core.base.text import redact, remove_signed_urls
 from core.changes.approval import NO_TABLE_RULES, TableRulesConfig
 from core.changes.card_rows import hides_address
 from core.changes.kinds import Changer
-from core.domain.changes import Change, Draft, Row
+from core.domain.changes import Change, Draft
 from core.domain.ports import Tool
-from core.domain.records import Action, Effect, Health, ToolContext, Viewer
+from core.domain.records import Health, ToolContext
+from core.domain.rights import Action, Effect, Viewer
 from core.people.policy import ANY_TABLE
-from core.tools.nocodb.api import MAX_ROWS_PER_WRITE, READ_PAUSES_SECONDS, NamedTable, TableId
+from core.tools.nocodb.api import READ_PAUSES_SECONDS, NamedTable, TableId
 from core.tools.nocodb.bridge_api import (
     BRIDGE_ID_PATTERN,
     BRIDGE_READ_TOOLS,
@@ -44,9 +44,10 @@ from core.tools.nocodb.bridge_api import (
     parse_write,
     read_bridge_id,
 )
+from core.tools.nocodb.bridge_driver import BridgeDriver, list_rows
 from core.tools.nocodb.draft import Cells, DraftBuilder
-from core.tools.nocodb.driver import MAX_NEWEST_ROWS, RowImage, TableDriver, TableSchema
-from core.tools.nocodb.fieldtypes import FIELD_TYPES, Field, is_same_value, without_empty
+from core.tools.nocodb.driver import TableSchema
+from core.tools.nocodb.fieldtypes import Field
 from core.tools.nocodb.filters import filter_error
 from core.tools.nocodb.read import check_not_withheld
 from core.tools.nocodb.schema import UNKNOWN_TABLES, ids_and_titles
@@ -60,10 +61,6 @@ from core.tools.tool import (
     rows_that_fit,
 )
 
-SAMPLE_ROWS = 25
-"""Rows whose keys describe a table that the bridge does not describe."""
-MAX_PARALLEL_BRIDGE_CALLS = 4
-"""Calls under way at the same time."""
 LISTING_TIMEOUT_SECONDS = 3.0
 """Timeout of each call that lists bases or tables to check the names in rules."""
 
@@ -72,16 +69,9 @@ _FIELD_ID = re.compile(r"c[a-z0-9]{14}")
 _CONDITION = re.compile(r"\(\s*([^(),]+)(?:,\s*(\w*))?")
 """Field and operator of each condition in NocoDB's `where`, as in `(Name,eq,Ada)~and(Age,gt,3)`."""
 
-# Those that NocoDB fills itself, and links.
-_LINKS = {name for name, type in FIELD_TYPES.items() if type.link}
-_COMPUTED = {name for name, type in FIELD_TYPES.items() if type.is_computed} | _LINKS
-_SYSTEM = ("CreatedAt", "UpdatedAt", "CreatedBy", "UpdatedBy", "nc_order")
-_KEYS = ("Id", "id", "ID")
-
 _NO_UPLOAD = (
     "The bridge can't attach files to rows. NocoDB's own API can (NOCODB_URL and NOCODB_TOKEN)."
 )
-RECREATED_NOTE = "If you undo this, the rows get new IDs and lose their links to other rows."
 _KINDS = ("create", "update", "delete")
 _OURS = (*BRIDGE_READ_TOOLS, *BRIDGE_WRITE_TOOLS)
 """The bridge's tools that Ponte knows."""
@@ -104,221 +94,6 @@ _PROPOSES = """\
 {tools} only propose: nothing is changed before a person approves it on a card, and that ends your \
 turn. Propose all that belongs together in one round, at most 100 rows each, with fields named as \
 the table names them. Links to other rows cannot be written. Never say that it is done."""
-
-
-@dataclass(frozen=True, slots=True)
-class BridgeTable:
-    """A table that a bridge lists. `fields` is empty if neither the bridge nor any row names
-    them."""
-
-    id: str
-    title: str
-    key: str = "Id"
-    fields: frozenset[str] = frozenset()
-    computed: frozenset[str] = frozenset()
-    files: frozenset[str] = frozenset()
-    """Fields that hold files, where the bridge describes them."""
-    links: frozenset[str] = frozenset()
-    samples: Mapping[str, Any] | None = None
-    """A value of each field that some row fills; None where the bridge describes the fields."""
-    titles: Mapping[str, str] = field(default_factory=dict)
-    """A field's id or name in the database → its title, where the bridge describes them."""
-
-    def may_link(self, name: str, value: Any) -> bool:
-        """Return whether this value of a field that nobody describes may be one of a link. NocoDB
-        would take the rows with these ids from others. Such a field's cells can be numbers."""
-        is_unknown = self.samples is not None and not isinstance(self.samples.get(name), str)
-        return is_unknown and _holds_ids(value)
-
-
-class BridgeDriver(TableDriver):
-    """The `TableDriver` of a bridge.
-
-    The public bridge fails to update and delete (its paths are 404 in NocoDB); the person sees that
-    error. `tool_names` returns the names of the bridge's known tools.
-    """
-
-    name = "nocodb-bridge"
-    typed = False
-    recreated = RECREATED_NOTE
-    refilled = ""
-
-    def __init__(
-        self, api: BridgeApi, base_id: str, tool_names: Callable[[], Collection[str]]
-    ) -> None:
-        self._api = api
-        self._base_id = base_id
-        self._tool_names = tool_names
-        self._gate = asyncio.Semaphore(MAX_PARALLEL_BRIDGE_CALLS)
-
-    def batch(self, draft: Draft) -> int:
-        """Return how many rows one call writes: 10 if the bridge has the tool for several rows,
-        otherwise 1. The tool that creates a row takes several."""
-        bulk = draft.kind == "create" or f"bulk_{draft.kind}_records" in self._tool_names()
-        return MAX_ROWS_PER_WRITE if bulk else 1
-
-    async def describe(self, target: Mapping[str, Any]) -> TableSchema:
-        """Return the table of a draft from what the draft stores, without a request, because many
-        bridges cannot describe tables."""
-        id, key = str(target["table_id"]), str(target.get("key", "Id"))
-        return TableSchema(TableId("", id), id, key=Field("", key, "ID"), target=target)
-
-    async def describe_table(self, id: str) -> BridgeTable:
-        """Return a table as the bridge describes it. Raise BridgeError.
-
-        The public bridge cannot describe tables. Then some rows of the table are read, and their
-        fields and values tell what they can: names, links, the key.
-        """
-        # Any failure counts as "cannot describe"; if the bridge is down, the next call says so.
-        try:
-            args = {"base_id": self._base_id, "table_id": id}
-            description = await self._api.call_with_retries("get_table", args)
-        except BridgeError:
-            description = None
-        columns = description.get("columns") if isinstance(description, dict) else None
-        if not isinstance(columns, list) or not columns:
-            sample = {"table_id": id, "limit": SAMPLE_ROWS}
-            rows = _list_rows(await self._api.call_with_retries("list_records", sample))
-            names = list(dict.fromkeys(name for row in rows for name in row))
-            links = {name for row in rows for name in row if _is_link(row[name])}
-            # Fields that NocoDB fills itself, known by their usual names.
-            own = links.union(name for name in names if name in _SYSTEM or name in _KEYS)
-            cells = {name: cell for row in rows for name, cell in without_empty(row).items()}
-            return BridgeTable(
-                id,
-                id,
-                _key_name(names),
-                frozenset(names),
-                frozenset(own),
-                links=frozenset(links),
-                samples=cells,
-            )
-        # By a field's title: NocoDB's description of it. `pk` marks the id, `uidt` is the type.
-        named = {str(c.get("title")): c for c in columns if isinstance(c, dict)}
-        key = next((name for name, column in named.items() if column.get("pk")), "")
-        computed = {name for name, column in named.items() if column.get("uidt") in _COMPUTED}
-        files = {name for name, column in named.items() if column.get("uidt") == "Attachment"}
-        links = {name for name, column in named.items() if column.get("uidt") in _LINKS}
-        titles = {
-            str(column.get(other)): name
-            for name, column in named.items()
-            for other in ("id", "column_name")
-        }
-        return BridgeTable(
-            id=str(description.get("id") or id),
-            title=str(description.get("title") or id),
-            key=key or _key_name(named),
-            fields=frozenset(named),
-            computed=frozenset(computed),
-            files=frozenset(files),
-            links=frozenset(links),
-            titles=titles,
-        )
-
-    async def is_link(self, table: BridgeTable, name: str) -> bool:
-        """Return whether the field is a link. If the bridge does not describe the table, and no row
-        read so far fills the field (`samples`), one row that fills it is read: its value shows the
-        type. Raise BridgeError."""
-        is_unseen = table.samples is not None and name in table.fields - table.samples.keys()
-        if name in table.links or not is_unseen:
-            return name in table.links
-        args = {"table_id": table.id, "where": f"({name},notblank)", "limit": 1}
-        rows = _list_rows(await self._api.call_with_retries("list_records", args))
-        return any(_is_link(row.get(name)) for row in rows)
-
-    async def rows(
-        self, schema: TableSchema, ids: Sequence[str], names: Collection[str] | None = None
-    ) -> Mapping[str, RowImage]:
-        """Return existing rows by id, each with all its fields, also if `names` asks for a few."""
-
-        async def fetch(id: str) -> RowImage | None:
-            """Return one row; None if it does not exist. Signed addresses of files are removed:
-            they change at each read, so the row would look changed."""
-            args = {"table_id": schema.at.table, "record_id": id}
-            async with self._gate:  # limits the calls under way
-                try:
-                    row = await self._api.call_with_retries("get_record", args)
-                except BridgeError as error:
-                    if error.code == "not_found":
-                        return None
-                    raise
-            return remove_signed_urls(row) if isinstance(row, dict) and row else None
-
-        records = await run_together(*map(fetch, ids))
-        return {id: row for id, row in zip(ids, records, strict=True) if row is not None}
-
-    def missing_rows_error(self, schema: TableSchema, ids: Sequence[str]) -> ToolError:
-        some = ", ".join(ids[:5])
-        return ToolError("Rows not found in this table: {ids}.", code="not_found", ids=some)
-
-    async def fetch_newest(self, schema: TableSchema) -> Mapping[str, RowImage]:
-        """Return the newest rows by id, the newest first, to look for a row whose creation got no
-        answer. New rows come last in the table's own order, so the last page is read. If the
-        bridge does not tell the number of rows, its first page is read. A new row that is not on
-        it gets an unknown outcome, and a creation is never repeated."""
-        table = schema.at.table
-        page = await self._api.call_with_retries("list_records", {"table_id": table, "limit": 1})
-        info = page.get("pageInfo") if isinstance(page, dict) else None
-        total = info.get("totalRows") if isinstance(info, dict) else None
-        offset = max(0, total - MAX_NEWEST_ROWS) if isinstance(total, int) else 0
-        args = {"table_id": table, "limit": MAX_NEWEST_ROWS, "offset": offset}
-        rows = _list_rows(await self._api.call_with_retries("list_records", args))
-        return {_row_id(row, schema): row for row in reversed(rows)}
-
-    async def create(self, schema: TableSchema, rows: Sequence[Row], by: str) -> Sequence[str]:
-        # The public bridge makes several rows of a list here; its bulk path is a 404.
-        data: Any = [dict(row) for row in rows] if len(rows) > 1 else dict(rows[0])
-        result = await self._write_once("create_record", schema, record_data=data)
-        new_rows = result if isinstance(result, list) else [result]
-        ids = [_row_id(one, schema) for one in new_rows if isinstance(one, dict)]
-        if len(ids) != len(rows) or not all(ids):
-            raise WriteUnsure("The bridge didn't report which rows it created.")
-        return ids
-
-    async def update(self, schema: TableSchema, rows: Mapping[str, Row], by: str) -> None:
-        """Write new values into rows: one call for one row, another tool for several. Bridges
-        differ in how they name a row, so each record of several has its id under two names. `by`
-        (who asked) is not sent."""
-        # A draft holds each id as text; an id in digits is a number in NocoDB.
-        ids = {id: _native_id(id) for id in rows}
-        if len(rows) > 1:
-            key = schema.key.title if schema.key else "Id"  # NocoDB's usual name of the key
-            records = [{"id": ids[id], key: ids[id], **row} for id, row in rows.items()]
-            await self._write_once("bulk_update_records", schema, records=records)
-            return
-        for id, row in rows.items():
-            data = {"record_id": ids[id], "record_data": dict(row)}
-            await self._write_once("update_record", schema, **data)
-
-    async def delete(self, schema: TableSchema, ids: Sequence[str], by: str) -> None:
-        native = [_native_id(id) for id in ids]
-        if len(ids) > 1:
-            await self._write_once("bulk_delete_records", schema, record_ids=native)
-        else:
-            await self._write_once("delete_record", schema, record_id=native[0])
-
-    def holds_value(self, expected: Any, actual: Any) -> bool:
-        return is_same_value(expected, actual)
-
-    def is_unchanged(self, before: Any, now: Any) -> bool:
-        return bool(now == remove_signed_urls(before))
-
-    def restorable_values(self, target: Mapping[str, Any], before: Row | None) -> Row | None:
-        """Return the values of a deleted row that can be written again: without links, which a
-        bridge cannot write, and without fields that NocoDB fills. None if nothing is left."""
-        computed = target.get("computed", ())
-        return {
-            name: value
-            for name, value in without_empty(before or {}).items()
-            if name not in computed and not _is_link(value)
-        } or None
-
-    async def _write_once(self, tool: str, schema: TableSchema, **args: Any) -> Any:
-        """Call a tool of the bridge that writes, without a retry, and return its answer."""
-        try:
-            return await self._api.call_once(tool, {"table_id": schema.at.table, **args})
-        except BridgeError as error:
-            raise error.as_write_error() from None
 
 
 async def list_table_names(
@@ -437,7 +212,7 @@ class BridgeTableFilter:
         later calls name only the view."""
         if tool == "list_views":
             table = str(args.get("table_id", ""))
-            self._views |= {str(view["id"]): table for view in _list_rows(result) if view.get("id")}
+            self._views |= {str(view["id"]): table for view in list_rows(result) if view.get("id")}
         if tool == "get_table" and isinstance(result, dict) and self._is_hidden(viewer, result):
             raise _no_such_table()
         if tool != "list_tables":
@@ -780,45 +555,6 @@ class ExecuteTool(FunctionTool):
         if "read" not in allowed:
             return None
         return self if "propose" in allowed else self.read_only_tool
-
-
-def _row_id(row: Mapping[str, Any], schema: TableSchema) -> str:
-    """Return a row's id, or "" if it has none."""
-    key = schema.key.title if schema.key else "Id"
-    return next((str(row[name]) for name in (key, *_KEYS) if row.get(name) is not None), "")
-
-
-def _key_name(names: Mapping[str, Any] | Sequence[str]) -> str:
-    return next((name for name in _KEYS if name in names), next(iter(names), "Id"))
-
-
-def _list_rows(page: Any) -> Sequence[RowImage]:
-    rows = page.get("list") if isinstance(page, dict) else page
-    listed = rows if isinstance(rows, list) else []
-    return [remove_signed_urls(row) for row in listed if isinstance(row, dict)]
-
-
-def _is_link(value: Any) -> bool:
-    """Return whether a value is a link. A file has a path or url; any other object is a linked
-    row, and only a link holds an empty list."""
-    each = value if isinstance(value, list) else [value]
-    return value == [] or any(
-        isinstance(one, dict) and not {"path", "url"} & one.keys() for one in each
-    )
-
-
-def _holds_ids(value: Any) -> bool:
-    """Return whether `value` is a list or an object, or the JSON text of one, as the ids of linked
-    rows are."""
-    with suppress(ValueError, RecursionError):
-        value = json.loads(value) if isinstance(value, str) else value
-    return isinstance(value, list | dict)
-
-
-def _native_id(id: str) -> int | str:
-    """Return a row's id as the bridge sends it to NocoDB: a number if it is one, as NocoDB does.
-    "007" is another id than 7."""
-    return int(id) if id.isdecimal() and (id == "0" or id[0] != "0") else id
 
 
 def _describe_tools(names: Collection[str] | None) -> str:

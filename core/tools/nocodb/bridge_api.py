@@ -13,21 +13,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from core.base.errors import ToolError
-from core.base.http import (
-    ErrorTable,
-    HttpAnswer,
-    HttpClient,
-    HttpDown,
-    HttpError,
-    HttpTimeout,
-    HttpTooLarge,
-    RemoteError,
-    on,
-    was_sent,
-    withhold_secrets,
-)
+from core.base.http import HttpAnswer, HttpClient, HttpDown, HttpError, HttpTimeout, HttpTooLarge
+from core.base.remote_errors import ErrorTable, RemoteError, on, was_sent, withhold_secrets
 from core.base.tasks import retry, wait_after_each
-from core.tools.nocodb.api import AWAY_STATUSES, READ_PAUSES_SECONDS
+from core.tools.nocodb.api import READ_PAUSES_SECONDS
+from core.tools.nocodb.api_errors import AWAY_STATUSES
 from core.tools.nocodb.draft import check_most_rows
 
 Data = Mapping[str, Any]

@@ -17,12 +17,15 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from core.base.errors import ToolError
-from core.base.text import compose_letters, fold_case, is_secret_name, to_one_line
+from core.base.redaction import is_secret_name
+from core.base.text import compose_letters, fold_case, to_one_line
 from core.changes.kinds import Changer
 from core.domain.changes import MAX_PROPOSAL_ROWS, Change, Draft, RowWrite
 from core.domain.ports import Tool
-from core.domain.records import ContextFiles, Outcome, ToolContext, Viewer
-from core.tools.nocodb.api import Ids, NocoError, TableApi
+from core.domain.records import ContextFiles, Outcome, ToolContext
+from core.domain.rights import Viewer
+from core.tools.nocodb.api import Ids, TableApi
+from core.tools.nocodb.api_errors import NocoError
 from core.tools.nocodb.driver import LinkableRow, RestDriver, RowImage, TableDriver, TableSchema
 from core.tools.nocodb.fieldtypes import (
     Field,
@@ -34,7 +37,8 @@ from core.tools.nocodb.fieldtypes import (
     without_empty,
 )
 from core.tools.nocodb.filters import Filter, LooseFilters, Match, RowSelection
-from core.tools.nocodb.read import ColumnChoice, RowReader, check_filter_field, check_not_withheld
+from core.tools.nocodb.read import check_filter_field, check_not_withheld
+from core.tools.nocodb.row_reader import ColumnChoice, RowReader
 from core.tools.nocodb.schema import Schemas, TableDescription
 from core.tools.tool import FunctionTool
 

@@ -22,17 +22,17 @@ from core.tools.nocodb.api import (
     MAX_LINKS_PER_WRITE,
     MAX_ROWS_PER_WRITE,
     Ids,
-    NocoError,
     NocoRecord,
     PageQuery,
     SortField,
     TableApi,
     TableId,
 )
+from core.tools.nocodb.api_errors import NocoError
+from core.tools.nocodb.cells import cell_title
 from core.tools.nocodb.fieldtypes import (
     LINK_CELL_LIMITS,
     Field,
-    cell_title,
     counts_rows,
     holds_files,
     is_new_file,

@@ -1,4 +1,4 @@
-"""NocoDB's field types, one row of `FIELD_TYPES` each: how cells are read, shown, compared,
+"""NocoDB's field types, one row of `FIELD_TYPES` each: how cells are read, compared,
 filtered, summed and written.
 
 NocoDB 0.301.3 checks little and guesses: "03/04/2026" becomes March 4, "2026-13-40" February 9 of
@@ -12,7 +12,7 @@ import difflib
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
@@ -21,19 +21,9 @@ from functools import partial
 from typing import Any, Literal
 
 from core.base.errors import ToolError
-from core.base.i18n import format_size, say
-from core.base.spreadsheets import Cell
-from core.base.text import (
-    WITHHELD_MARK,
-    clean_text,
-    compose_letters,
-    fold_to_letters,
-    is_secret_name,
-    redact,
-    to_one_line,
-    truncate,
-)
-from core.base.value_formats import NUMBER_KINDS, format_kind, format_value
+from core.base.i18n import say
+from core.base.redaction import WITHHELD_MARK, is_secret_name, redact
+from core.base.text import fold_to_letters
 from core.base.value_formats import parse_number as parse_number
 from core.tools.nocodb.api import NocoRecord
 
@@ -61,9 +51,8 @@ EXACT = 2**53
 """From here on whole numbers are rounded, because JSON numbers are doubles."""
 _LONGEST = 100_000
 _TRUTH = {"true": True, "false": False, "1": True, "0": False}
-_EMPTY: tuple[object, ...] = (None, "", [])  # what NocoDB may give for an empty cell
+EMPTY_CELLS: tuple[object, ...] = (None, "", [])  # what NocoDB may give for an empty cell
 _FILE = ("path", "url", "title", "mimetype", "size", "icon", "width", "height")
-_PERSON = ("display_name", "email")
 
 Zone = tzinfo | None
 Kind = Literal["words", "options", "people", "number", "mixed", "day", "moment", "check", "opaque"]
@@ -393,7 +382,7 @@ def _stored_json(cell: Any) -> Any:
         return str(cell)
 
 
-def _stored_time(cell: Any) -> Any:
+def stored_time(cell: Any) -> Any:
     match = _STORED_TIME.search(cell) if isinstance(cell, str) else None
     return match[0] if match else cell
 
@@ -453,7 +442,7 @@ FIELD_TYPES: Mapping[str, FieldType] = {
     "Percent": FieldType(kind="number", parse=_parse_percent, total="rounded"),
     "Date": FieldType(kind="day", parse=_parse_day, total="time"),
     "DateTime": FieldType("datetime", "moment", _parse_moment, total="time"),
-    "Time": FieldType(kind="opaque", parse=_parse_time, normalise=_stored_time),
+    "Time": FieldType(kind="opaque", parse=_parse_time, normalise=stored_time),
     "GeoData": FieldType(kind="opaque"),
     "Geometry": FieldType(kind="opaque"),
     "Attachment": FieldType("files", "opaque", _parse_files, _stored_files, file=True),
@@ -488,7 +477,7 @@ def parse_value(field: Field, value: object, zone: tzinfo) -> Any:
 
     None clears the field. Raise ToolError with an acceptable form as hint.
     """
-    if value in _EMPTY and field.kind != "check":
+    if value in EMPTY_CELLS and field.kind != "check":
         return None
     return field.field_type.parse(field, value, zone)
 
@@ -498,7 +487,7 @@ def normalise_cell(field: Field, cell: object) -> Any:
     both can be compared: without what differs at each reading, such as signed addresses."""
     if field.kind == "check":
         return bool(cell) and str(cell).lower() not in ("false", "0")
-    return None if cell in _EMPTY else field.field_type.normalise(cell)
+    return None if cell in EMPTY_CELLS else field.field_type.normalise(cell)
 
 
 def in_time_zone(field: Field, value: Any, zone: tzinfo) -> Any:
@@ -516,7 +505,7 @@ def is_same_value(expected: Any, actual: Any) -> bool:
     A table may return "79" as 79, a day as a moment, or a checkbox as 1 or "true". `expected` is
     what was written, and `actual` what the table returns.
     """
-    if bool(expected == actual) or (expected in _EMPTY and actual in _EMPTY):
+    if bool(expected == actual) or (expected in EMPTY_CELLS and actual in EMPTY_CELLS):
         return True
     if isinstance(expected, bool) or isinstance(actual, bool):
         # A checkbox may come back as 1 or as "true".
@@ -595,7 +584,7 @@ def _in_utc(moment: datetime) -> datetime:
 def without_empty(values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the values by field without those that are empty: None, an empty text or an empty
     list."""
-    return {name: value for name, value in values.items() if value not in _EMPTY}
+    return {name: value for name, value in values.items() if value not in EMPTY_CELLS}
 
 
 def cell_of(record: NocoRecord, field: Field) -> object:
@@ -629,7 +618,7 @@ def linked_ids(cell: object) -> frozenset[str]:
 def is_blank(field: Field, cell: object) -> bool:
     """Return whether the cell is blank. A link whose cell is the number of its rows is blank at 0.
     So is a rating of 0, which NocoDB leaves out of its own figures."""
-    return cell in (*_EMPTY, {}) or (cell == 0 and (field.is_link or field.type == "Rating"))
+    return cell in (*EMPTY_CELLS, {}) or (cell == 0 and (field.is_link or field.type == "Rating"))
 
 
 def counts_rows(field: Field) -> bool:
@@ -664,168 +653,3 @@ def parse_day(cell: object) -> date | None:
         return date.fromisoformat(cell[:10]) if isinstance(cell, str) else None
     except ValueError:
         return None
-
-
-def cell_texts(cell: object) -> tuple[str, ...]:
-    """Return all texts that represent the cell: its text, or the titles of links, files and people.
-    They are in composed letters, because é can be stored as one character or as two, and texts are
-    compared."""
-    if cell is None:
-        return ()
-    if isinstance(cell, list | tuple):
-        return tuple(text for each in cell for text in cell_texts(each))
-    if isinstance(cell, Mapping):
-        return (compose_letters(cell_title(cell)),)
-    return (str(cell).lower() if isinstance(cell, bool) else compose_letters(str(cell)),)
-
-
-def cell_title(cell: Mapping[str, object]) -> str:
-    """Return the title of a linked row, a file or a person; never the address at which a file can
-    be loaded.
-
-    A linked row is {"id", "fields": {display: value}}. One whose display field is secret goes by
-    its id.
-    """
-    fields = cell.get("fields")
-    if isinstance(fields, Mapping):
-        values = (value for name, value in fields.items() if not is_secret_name(name))
-        named = next((text for value in values for text in cell_texts(value)), "")
-        return named or str(cell.get("id", ""))
-    # A file has a title, a person a display name or only a mail address.
-    for key in ("title", "display_name", "email", "name", "Title", "Name"):
-        if isinstance(title := cell.get(key), str) and title:
-            return title
-    return str(cell.get("id", ""))
-
-
-def people_texts(cell: object) -> tuple[str, ...]:
-    """Return all names and mail addresses in a cell of people, by which a filter finds them."""
-    each = cell if isinstance(cell, list) else [cell]
-    texts = [one.get(key) for one in each if isinstance(one, Mapping) for key in _PERSON]
-    return tuple(compose_letters(text) for text in texts if isinstance(text, str) and text)
-
-
-def format_row(
-    record: NocoRecord, fields: Iterable[Field], zone: Zone, limit: int = MAX_CELL_CHARACTERS
-) -> dict[str, Any]:
-    """Return a row for a model: its id, then each field that is not empty. `open_cell` removes
-    signed addresses and puts a mark in place of a secret. `limit`: the characters of a cell.
-
-    A field that is itself called "id" gets the key "id (field)".
-    """
-    row: dict[str, Any] = {"id": record.id}
-    for field in fields:
-        cell = open_cell(record, field)
-        if field.type != "ID" and not is_blank(field, cell):
-            title = format_label(field.title)
-            plain_cell = isinstance(cell, bool | int | float)
-            row["id (field)" if title == "id" else title] = (
-                cell if plain_cell else truncate(_format_cell(field, cell, zone), limit)
-            )
-    return row
-
-
-def format_display_row(
-    record: NocoRecord, fields: Sequence[Field], zone: Zone, this_year: int | None = None
-) -> list[str]:
-    """Return a row for people: whole cells as text in the reader's language. With `this_year`, a
-    day of that year is written without it. Secret values and signed addresses are taken out first
-    (`open_cell`)."""
-
-    def format(field: Field, cell: object, year: int | None = this_year) -> str:
-        """Return a cell as a person reads it in a list. A lookup can hold several values: each is
-        formatted by itself, and dates then keep their years, which may differ."""
-        if field.type == "Lookup" and isinstance(cell, list | tuple):
-            return ", ".join(format(field, each, year if len(cell) == 1 else None) for each in cell)
-        value = export_cell(field, cell, zone)
-        # None: the language of the current task. Truth values are words, an empty cell is "".
-        return (
-            format_value(value, field.format, None, year)
-            if not isinstance(value, bool | None)
-            else ""
-            if value is None
-            else say("Yes")
-            if value
-            else say("No")
-        )
-
-    return [
-        record.id if field.type == "ID" else format(field, open_cell(record, field))
-        for field in fields
-    ]
-
-
-def export_row(record: NocoRecord, fields: Sequence[Field], zone: Zone) -> list[Cell]:
-    """Return a row for a file: whole cells with their own types, as `export_cell` does."""
-    return [
-        _parse_id(record.id)
-        if field.type == "ID"
-        else export_cell(field, open_cell(record, field), zone)
-        for field in fields
-    ]
-
-
-def export_cell(field: Field, cell: object, zone: Zone) -> Cell:
-    """Return a cell as a number, truth value, day, moment (in `zone`) or text; None if it is
-    empty. A spreadsheet then gets cells of these types.
-
-    A text becomes a number only in a field of numbers: "007" elsewhere stays text. A lookup that
-    shows one value is that value."""
-    if field.type == "Lookup" and isinstance(cell, list | tuple) and len(cell) == 1:
-        (cell,) = cell
-    # Before `_EMPTY`: in a checkbox, "" is False and not an empty cell.
-    if field.kind == "check" and cell is not None:
-        return bool(normalise_cell(field, cell))
-    if cell in _EMPTY:
-        return None
-    # A lookup or formula has no kind of its own, but the format of the field whose values it shows.
-    # Days are the kind "day" and the format "date"; moments have one name for both.
-    if "moment" in (field.kind, field.format):
-        return parse_moment(cell, zone) or _format_cell(field, cell, zone)
-    if field.kind == "day" or field.format == "date":
-        return parse_day(cell) or _format_cell(field, cell, zone)
-    if isinstance(cell, bool | int | float):
-        return cell
-    number = parse_number(cell) if format_kind(field.format) in NUMBER_KINDS else None
-    return number if number is not None else _format_cell(field, cell, zone)
-
-
-def _parse_id(id: str) -> Cell:
-    return int(id) if id.isascii() and id.isdecimal() and str(int(id)) == id else id
-
-
-def format_label(text: str, max_characters: int = MAX_CELL_CHARACTERS) -> str:
-    """Return a name or label on one line, cut to `max_characters`."""
-    return to_one_line(text, max_characters)
-
-
-def format_moment(moment: datetime) -> str:
-    """Return a date and time as text, to the second and without its zone: the zone is named once
-    for all."""
-    return moment.isoformat(" ", "seconds")[: len("2026-11-20 09:30:00")]
-
-
-def describe_file(file: object) -> str:
-    """Return the name of a file in a cell, with its size in brackets if that is known."""
-    name = ", ".join(cell_texts(file))
-    size = file.get("size") if isinstance(file, Mapping) else None
-    return f"{name} ({format_size(size)})" if isinstance(size, int) else name
-
-
-def _format_cell(field: Field, cell: object, zone: Zone) -> str:
-    """Return a cell as text: links, files and people by title, moments in `zone`, several values
-    separated by commas.
-
-    A link ends in "…" if NocoDB may have left rows out. A text that is no moment stays as it is.
-    """
-    # By `format`: a lookup of moments has them too, in a list.
-    if "moment" in (field.kind, field.format):
-        members = cell if isinstance(cell, list | tuple) else [cell]
-        moments = [(one, parse_moment(one, zone)) for one in members]
-        cell = [format_moment(moment) if moment else one for one, moment in moments]
-    if field.type == "Time":  # NocoDB puts a day before it
-        cell = _stored_time(cell)
-    if field.field_type.file and isinstance(cell, list):
-        cell = [describe_file(each) for each in cell]
-    mark = " …" if may_be_incomplete(field, cell) else ""
-    return clean_text(", ".join(cell_texts(cell))) + mark

@@ -11,7 +11,7 @@ import re
 import unicodedata
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Literal
 from urllib.parse import quote
@@ -19,13 +19,13 @@ from urllib.parse import quote
 import pydantic
 
 from core.base.errors import ToolError
-from core.base.i18n import say
-from core.base.text import compose_letters, fold_case, fold_to_letters, to_one_line
+from core.base.text import compose_letters, fold_case, fold_to_letters
 from core.base.value_formats import parse_typed_truth
-from core.tools.nocodb import fieldtypes
+from core.tools.nocodb import cells, fieldtypes
 from core.tools.nocodb.api import NocoRecord
 from core.tools.nocodb.fieldtypes import Field
 from core.tools.nocodb.schema import TableDescription
+from core.tools.nocodb.time_spans import TimeSpan
 
 MAX_WHERE_CHARACTERS = 6_000
 """Characters of a filter in an address, percent-encoded.
@@ -39,26 +39,6 @@ _BARE_VALUE = re.compile(r"(?![ ])[\w\u0300-\u036f .:@+/-]*[\w\u0300-\u036f.]")
 """A value that NocoDB's filters take without quotes."""
 _RESERVED = {"null", "empty", "notnull", "notempty", "blank", "notblank", "true", "false"}
 """Words that have another meaning in NocoDB's filters without quotes."""
-
-DATE_WORDS = (
-    "today, yesterday, tomorrow, this_week, last_week, next_week, this_month, last_month, "
-    "next_month, this_quarter, last_quarter, next_quarter, this_year, last_year, next_year, "
-    "last_N_days, next_N_days"
-)
-_MAX_RELATIVE_DAYS = 3660
-"""The largest N of `last_N_days`."""
-
-_DAY = timedelta(days=1)
-_SHIFTS = {"last": -1, "this": 0, "next": 1}
-"""Periods by their distance from the present one."""
-_NEAR = {"yesterday": -1, "today": 0, "tomorrow": 1}
-"""Days by their distance from today."""
-_NAMED_PERIOD = re.compile(r"(last|this|next)_(week|month|quarter|year)")
-_RELATIVE_DAYS = re.compile(r"(last|next)_(\d{1,5})_days", re.ASCII)
-_DATE = re.compile(r"(\d{4})(?:-(\d{2})(?:-(\d{2}))?)?", re.ASCII)
-_MOMENT = re.compile(
-    r"\d{4}-\d{2}-\d{2}[T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?(Z|[+-]\d{2}:?\d{2})?", re.ASCII
-)
 
 _BY_WORD: Mapping[str, str] = {
     "eq": "eq", "neq": "neq", "contains": "like", "not_contains": "nlike", "in": "in",
@@ -76,6 +56,8 @@ MAX_FILTERS = 20
 """Filters in one call."""
 MAX_FILTER_VALUES = 100
 """Values of one filter."""
+MAX_SPELLINGS = 64
+"""Forms of one value that are sent. Of a text with more accents, Ponte checks the rows."""
 MAX_VALUE_CHARACTERS = 2_000
 """Characters of one value."""
 
@@ -98,34 +80,6 @@ FILTER_GUIDE = (
     "contains ignores case; in takes a list; blank and notblank null"
 )
 """What the descriptions of tools say about filters."""
-
-MAX_PHRASE_CHARACTERS = 60
-"""Characters of a field's name or a value in a sentence."""
-_MAX_VALUES_NAMED = 5
-
-_SENTENCES: dict[Op, str] = {
-    "eq": "{field} is {value}",
-    "neq": "{field} isn't {value}",
-    "gt": "{field} is more than {value}",
-    "gte": "{field} is at least {value}",
-    "lt": "{field} is less than {value}",
-    "lte": "{field} is at most {value}",
-    "between": "{field} is between {value} and {last}",
-    "contains": "{field} contains {value}",
-    "not_contains": "{field} doesn't contain {value}",
-    "in": "{field} is one of {value}",
-    "blank": "{field} is empty",
-    "notblank": "{field} isn't empty",
-}
-_DATE_SENTENCES: dict[Op, str] = {
-    "gt": "{field} is after {value}",
-    "gte": "{field} is on or after {value}",
-    "lt": "{field} is before {value}",
-    "lte": "{field} is on or before {value}",
-}
-_CHECKED, _NOT_CHECKED = "{field} is checked", "{field} isn't checked"
-_AND, _OR = "{one} and {other}", "{one} or {other}"
-_LINK, _NO_LINK = "{field}: {conditions}", "no {field}: {conditions}"
 _OPPOSITES: Mapping[Op, Op] = {"neq": "eq", "not_contains": "contains", "blank": "notblank"}
 """Negative operators, with their opposites: of several linked rows, none may fit the opposite."""
 
@@ -167,94 +121,6 @@ class WhereClause:
     def is_sendable(self) -> bool:
         """Return whether the filter is short enough for the address of a request."""
         return len(quote(self.v3)) <= MAX_WHERE_CHARACTERS
-
-
-@dataclass(frozen=True, slots=True)
-class TimeSpan:
-    """A span of time from `start` (included) to `end` (excluded), both aware, in the asker's
-    zone."""
-
-    start: datetime
-    end: datetime
-
-    @classmethod
-    def of(cls, text: str, now: datetime) -> TimeSpan:
-        """Return the span that a text describes. Raise ToolError if it describes none.
-
-        `text` is one of `DATE_WORDS`, or a year, month, day or moment in ISO 8601. `now` is aware
-        and in the asker's zone, which also applies to moments without an offset. Weeks begin on
-        Monday (ISO 8601). `last_7_days` ends with today.
-        """
-        term, zone, today = text.strip(), now.tzinfo, now.date()
-        try:
-            if match := _MOMENT.fullmatch(term):
-                moment = datetime.fromisoformat(term)
-                start = moment.astimezone(zone) if moment.tzinfo else moment.replace(tzinfo=zone)
-                start = start.replace(microsecond=0)
-                # It lasts as long as its last unit: a second, or a minute if the text has no
-                # seconds (`match[1]`).
-                end = start + timedelta(seconds=1 if match[1] else 60)
-            else:
-                if term in _NEAR:
-                    first = today + _NEAR[term] * _DAY  # -1, 0 or 1 days
-                    after = first + _DAY
-                elif match := _NAMED_PERIOD.fullmatch(term):
-                    # The period's distance from the present one, and the function that finds its
-                    # first day.
-                    shift, begin = _SHIFTS[match[1]], _PERIOD_STARTS[match[2]]
-                    first, after = begin(today, shift), begin(today, shift + 1)
-                elif match := _RELATIVE_DAYS.fullmatch(term):
-                    count = int(match[2]) * _DAY
-                    if not _DAY <= count <= _MAX_RELATIVE_DAYS * _DAY:
-                        raise ValueError
-                    # Both include today: the last 7 days end with it, the next 7 begin with it.
-                    first = today + _DAY - count if match[1] == "last" else today
-                    after = first + count
-                elif match := _DATE.fullmatch(term):
-                    year, month, nth = (int(part) if part else 0 for part in match.groups())
-                    first, next_start = (
-                        date(year, month or 1, nth or 1),
-                        month_start if month else year_start,
-                    )
-                    after = first + _DAY if nth else next_start(first, 1)
-                else:
-                    raise ValueError
-                start, end = (datetime.combine(day, time(), zone) for day in (first, after))
-            # Both are converted to UTC later, which may lead into the year before or after, and a
-            # datetime has only the years 1 to 9999.
-            is_valid = 1 < start.year < end.year + 1 < 9999
-        except (ValueError, OverflowError):
-            is_valid = False
-        if not is_valid:
-            raise ToolError(
-                "`{text}` isn't a valid date.",
-                code="bad_date",
-                hint=f"write 2026-11-20, 2026-11, 2026, 2026-11-20T09:30, or one of: {DATE_WORDS}",
-                text=text[:64],
-            )
-        return cls(start, end)
-
-    def __str__(self) -> str:
-        """Return the span as a person would write it: the year, month, day or minute if it is
-        exactly that, else its first and last day. It is shown in the line about the source."""
-        if self.start.time() != time() or self.end.time() != time():
-            return self.start.isoformat(" ", "minutes")[: len("2026-11-20 09:30")]
-        first, after = self.first_day, self.day_after
-        for length, of in ((4, year_start), (7, month_start)):
-            if (first, after) == (of(first), of(first, 1)):
-                return first.isoformat()[:length]
-        last = (after - _DAY).isoformat()
-        return last if after - first == _DAY else f"{first.isoformat()} – {last}"
-
-    @property
-    def first_day(self) -> date:
-        """The day on which the span begins, in the asker's zone."""
-        return self.start.date()
-
-    @property
-    def day_after(self) -> date:
-        """The first day after the span, at which a filter for days ends."""
-        return (self.end - timedelta(microseconds=1)).date() + _DAY
 
 
 Operand = str | bool | Decimal | TimeSpan
@@ -435,26 +301,6 @@ def any_of(parts: Sequence[WhereClause]) -> WhereClause:
     return _join_clauses(parts, "~or") if all(part.v3 for part in parts) else WhereClause()
 
 
-def month_start(day: date, later: int = 0) -> date:
-    """Return the first day of the month, or of the month `later` months after it."""
-    return _first_of_month(day.year, day.month + later)
-
-
-def year_start(day: date, later: int = 0) -> date:
-    """Return the first day of the year, or of the year `later` years after it."""
-    return _first_of_month(day.year + later, 1)
-
-
-_PERIOD_STARTS: dict[str, Callable[[date, int], date]] = {
-    "week": lambda day, later: day - timedelta(days=day.weekday(), weeks=-later),
-    "month": month_start,
-    "quarter": lambda day, later: _first_of_month(
-        day.year, (day.month - 1) // 3 * 3 + 1 + 3 * later
-    ),
-    "year": year_start,
-}
-
-
 def filter_error(why: str) -> ToolError:
     """Return the error for a filter of the model that is not valid. `why` tells what is wrong with
     it."""
@@ -535,6 +381,7 @@ def text_condition(field: Field, op: Op, operands: Sequence[object]) -> FilterCo
             text = alike[0] if len(alike) == 1 else fieldtypes.parse_option(field, text)
         parsed.append(text)
     values = tuple(parsed)
+    composed_values = set(map(compose_letters, values))  # an option may have its accents apart
     # `contains` looks for a part of a text; of options, for a whole one among those of the cell.
     wide = op in ("contains", "not_contains") and field.kind != "options"
     people = field.kind == "people"
@@ -543,32 +390,28 @@ def text_condition(field: Field, op: Op, operands: Sequence[object]) -> FilterCo
         """Return whether one of a cell's texts fits, as NocoDB's filter decides it: contains the
         value (`wide`), or is one of the values. For `neq` and `not_contains`, none may. Raise
         ToolError if the cell may lack some of its values."""
-        texts = fieldtypes.people_texts(cell) if people else fieldtypes.cell_texts(cell)
+        texts = cells.people_texts(cell) if people else cells.cell_texts(cell)
         if fieldtypes.may_be_incomplete(field, cell):
             raise filter_error(f"rows link to more than I can look through in {field.title}")
         if wide:
             matches = any(form(values[0]) in form(text) for text in texts for form in _FORMS)
         else:
-            matches = any(text in values for text in texts)
+            matches = not composed_values.isdisjoint(texts)
         return matches == (op not in ("neq", "not_contains"))
 
     # The name of the operator in NocoDB.
     by = _BY_OPTION if field.kind == "options" else _BY_WORD
     # NocoDB puts % around a pattern itself, but not where one stands at either end (0.301.3).
-    pattern = "".join("%" if _matches_loosely(each) else each for each in values[0]).strip("%")
+    letters = ("%" if _matches_loosely(c) or not c.isascii() else c for c in values[0])
+    pattern = "".join(letters).strip("%")
     where, is_exact = None, False
     is_loose = wide and any(map(_matches_loosely, values[0]))
+    # NocoDB compares bytes, and a cell can have its accents composed or apart. Options are its own.
+    typed = (each for each in operands if isinstance(each, str))
+    forms = values if field.options else _spell_accents([*values, *typed])
     if people:
         where = None  # NocoDB's filters know people by ids, and we by name and address
-    elif all(map(_find_quote, values)) and not is_loose:
-        # NocoDB compares bytes, and a cell can have its accents composed or apart.
-        forms = (
-            values
-            if field.options
-            else dict.fromkeys(
-                form for text in values for form in (text, unicodedata.normalize("NFD", text))
-            )
-        )
+    elif forms and all(map(_find_quote, values)) and not is_loose:
         if field.options or op == "in":
             where = build_clause(field.id, by[op], *forms)
         else:
@@ -683,44 +526,6 @@ def _matches_row(condition: FilterCondition, row: NocoRecord) -> bool:
     return fits == (condition.op == "notblank")
 
 
-def describe_selection(selection: RowSelection) -> str:
-    """Return a question's filters in words on one line, for the person who asked; "" if every row
-    matches."""
-    return _describe_conditions(selection.conditions, _AND if selection.match == "all" else _OR)
-
-
-def _describe_conditions(conditions: Sequence[FilterCondition], joined: str) -> str:
-    """Return the conditions as a sentence for the person who asked, so that they see what was
-    really filtered. `joined` is the form that joins two of them, with "and" or "or"."""
-    sentence = ""
-    for each in conditions:
-        field, texts = to_one_line(each.field.title, MAX_PHRASE_CHARACTERS), list[str]()
-        for operand in each.operands[:_MAX_VALUES_NAMED]:
-            if isinstance(operand, Decimal):
-                texts.append(format(operand, "f"))
-            elif isinstance(operand, TimeSpan):
-                texts.append(str(operand))
-            else:
-                texts.append(f'"{to_one_line(str(operand), MAX_PHRASE_CHARACTERS)}"')
-        first = each.operands[0] if each.operands else None
-        # Conditions on the rows that a link leads to. `blank` means that no linked row fits them.
-        if each.linked:
-            rest = _describe_conditions(each.linked, _AND)
-            one = say(_NO_LINK if each.op == "blank" else _LINK, field=field, conditions=rest)
-        elif isinstance(first, bool):
-            one = say(_CHECKED if first else _NOT_CHECKED, field=field)
-        else:
-            # `between` and `in` read the same for dates and for other values.
-            is_date = isinstance(first, TimeSpan) and each.op in _DATE_SENTENCES
-            form = (_DATE_SENTENCES if is_date else _SENTENCES)[each.op]
-            last = texts[-1] if texts else ""
-            value = texts[0] if each.op == "between" else ", ".join(texts)
-            more = ", …" if len(each.operands) > _MAX_VALUES_NAMED else ""
-            one = say(form, field=field, value=value + more, last=last)
-        sentence = say(joined, one=sentence, other=one) if sentence else one
-    return sentence
-
-
 def _join_clauses(parts: Sequence[WhereClause], by: str) -> WhereClause:
     """Join clauses of NocoDB's `where` by "~and" or "~or". Versions 2 and 3 of its API have a
     syntax each. A clause that v2 cannot express (None) makes the whole inexpressible in v2."""
@@ -740,10 +545,22 @@ def _find_quote(value: str) -> str:
     return next((mark for mark in _QUOTES if mark not in value and "\\" not in value), "")
 
 
-def _first_of_month(year: int, month: int) -> date:
-    """Return the first day of a month. `month` may be below 1 or above 12: month 0 is December of
-    the year before."""
-    return date(year + (month - 1) // 12, (month - 1) % 12 + 1, 1)
+def _spell_accents(texts: Sequence[str]) -> Sequence[str]:
+    """Return all forms in which texts may be encoded, also with one of two accents apart
+    (Vietnamese on Windows); none if they are more than MAX_SPELLINGS."""
+    spelled: list[str] = []
+    for text in texts:
+        forms = [""]
+        for letter in text:
+            apart = unicodedata.normalize("NFD", letter)
+            marks = filter(unicodedata.combining, apart[1:])
+            pairs = (compose_letters(apart[0] + m) + apart[1:].replace(m, "") for m in marks)
+            ways = dict.fromkeys([letter, apart, *pairs])
+            forms = [form + way for form in forms for way in ways]
+            if len(forms) > MAX_SPELLINGS:
+                return ()
+        spelled += forms
+    return list(dict.fromkeys(spelled))
 
 
 def _format_utc(moment: datetime) -> str:

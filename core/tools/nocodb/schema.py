@@ -17,9 +17,12 @@ from typing import Any, Generic, TypeVar
 from core.base.tasks import BoundedDict, run_together
 from core.base.text import clean_text, find_character_boundary, fold_case, fold_to_letters
 from core.changes.approval import NO_TABLE_RULES, TableRulesConfig
-from core.domain.records import ASK_IF_NONE_FITS, ToolContext, Viewer
-from core.tools.nocodb.api import Json, NamedTable, NocoBase, NocoError, Records, TableApi, TableId
-from core.tools.nocodb.fieldtypes import Field, build_format, describe_unit, format_label
+from core.domain.records import ASK_IF_NONE_FITS, ToolContext
+from core.domain.rights import Viewer
+from core.tools.nocodb.api import Json, NamedTable, NocoBase, Records, TableApi, TableId
+from core.tools.nocodb.api_errors import NocoError
+from core.tools.nocodb.cells import format_label
+from core.tools.nocodb.fieldtypes import Field, build_format, describe_unit
 from core.tools.tool import FunctionTool
 
 DESCRIPTION_SECONDS = 300.0

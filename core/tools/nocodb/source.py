@@ -14,17 +14,18 @@ from core.base.tasks import BackgroundTasks, BoundedDict, run_together
 from core.changes.approval import NO_TABLE_RULES, TableRules, TableRulesConfig
 from core.domain.changes import MAX_PROPOSAL_ROWS
 from core.domain.ports import ReadFile, Tool, read_no_file
-from core.domain.records import Health, Viewer
+from core.domain.records import Health
+from core.domain.rights import Viewer
 from core.tools.nocodb.api import (
     READ_PAUSES_SECONDS,
     FieldAggregate,
     NamedTable,
     NocoApi,
-    NocoError,
     PageQuery,
     TableApi,
     TableId,
 )
+from core.tools.nocodb.api_errors import NocoError
 from core.tools.nocodb.charts import chart
 from core.tools.nocodb.draft import WriteTools
 from core.tools.nocodb.driver import APPLYING_PAUSES_SECONDS, RestDriver, TableDriver

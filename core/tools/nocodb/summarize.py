@@ -18,7 +18,8 @@ from typing import Any, Literal
 
 from core.base.errors import ToolError
 from core.base.i18n import format_date, plural, say
-from core.base.text import redact, to_one_line
+from core.base.redaction import redact
+from core.base.text import to_one_line
 from core.base.value_formats import (
     MAX_DIGITS,
     decimal_places,
@@ -30,22 +31,21 @@ from core.base.value_formats import (
 from core.domain.ports import Tool
 from core.domain.records import Outcome, ToolContext
 from core.domain.rows import RowColumn, RowsResult, Value
-from core.tools.nocodb import fieldtypes
-from core.tools.nocodb.api import FieldAggregate, Json, NocoError, NocoRecord, TableApi
-from core.tools.nocodb.fieldtypes import Field, format_label, format_moment
+from core.tools.nocodb import cells, fieldtypes
+from core.tools.nocodb.api import FieldAggregate, Json, NocoRecord, TableApi
+from core.tools.nocodb.api_errors import NocoError
+from core.tools.nocodb.cells import format_label, format_moment
+from core.tools.nocodb.fieldtypes import Field
 from core.tools.nocodb.filters import FILTER_GUIDE, LooseFilters, Match, RowSelection
 from core.tools.nocodb.read import (
     CHANGED_NOTE,
     MAX_ROWS_CHARACTERS,
-    MAX_ROWS_READ,
     UNTRUSTED_CELLS_NOTE,
-    ColumnChoice,
     QueryTools,
-    RowReader,
-    SelectedRows,
     TableQuestion,
     describe_placing,
 )
+from core.tools.nocodb.row_reader import MAX_ROWS_READ, ColumnChoice, RowReader, SelectedRows
 from core.tools.nocodb.schema import Schemas
 from core.tools.tool import Function, FunctionTool, compact_json, parse_docstring, rows_that_fit
 
@@ -173,7 +173,7 @@ def _identity(field: Field, cell: object) -> object:
     if isinstance(cell, Mapping) and ("fields" in cell or "email" in cell):
         return str(cell.get("id") or cell.get("email"))
     number = fieldtypes.parse_number(cell) if field.kind == "number" else None
-    return fieldtypes.cell_texts(cell) if number is None else number
+    return cells.cell_texts(cell) if number is None else number
 
 
 def compute_number(fn: Fn, numbers: Sequence[Decimal]) -> Decimal | None:
@@ -254,7 +254,7 @@ def _group_keys(
     of a linked row, and what else keeps apart groups with one label; "" for nothing."""
     # A linked row: its id keeps apart rows with one title. Its cell may hold signed addresses.
     if isinstance(cell, Mapping) and "fields" in cell:
-        title = fieldtypes.cell_title(redact(dict(cell)))
+        title = cells.cell_title(redact(dict(cell)))
         return [(format_label(title, MAX_GROUP_LABEL_CHARACTERS), str(cell.get("id", "")), "")]
     if isinstance(cell, list):
         return [key for each in cell for key in _group_keys(field, each, bucket, zone)]
@@ -275,7 +275,7 @@ def _group_keys(
     name = str(cell.get("email", "")) if isinstance(cell, Mapping) else ""
     return [
         (format_label(text, MAX_GROUP_LABEL_CHARACTERS), "", name or to_one_line(text))
-        for text in fieldtypes.cell_texts(cell)
+        for text in cells.cell_texts(cell)
         if text
     ]
 

@@ -19,7 +19,7 @@ from typing import Any
 import structlog
 
 from core.base.errors import ToolError, WriteUnsure
-from core.base.text import is_secret_name
+from core.base.redaction import is_secret_name
 from core.changes.cards import NOT_CHANGEABLE
 from core.changes.kinds import Changer
 from core.domain.changes import Change, Draft, RowCheck, RowWrite

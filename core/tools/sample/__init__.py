@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from core.base.i18n import plural, say
 from core.domain.ports import QuickCommands
-from core.domain.records import Health, PlaceRights
+from core.domain.records import Health
+from core.domain.rights import PlaceRights
 from core.integrations import (
     IntegrationDependencies,
     OperatorConfig,

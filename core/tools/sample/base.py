@@ -25,20 +25,21 @@ from core.base.value_formats import parse_number
 from core.changes.approval import NO_TABLE_RULES, TableRulesConfig
 from core.domain.changes import SAMPLE_APPLIER
 from core.domain.ports import SAMPLE_TABLES_PHRASE, Tool
-from core.domain.records import Health, Viewer
+from core.domain.records import Health
+from core.domain.rights import Viewer
 from core.integrations import describe_read_error
 from core.tools.nocodb.api import (
     Aggregates,
     Json,
     NamedTable,
     NocoBase,
-    NocoError,
     NocoRecord,
     PageQuery,
     RecordPage,
     Records,
     TableId,
 )
+from core.tools.nocodb.api_errors import NocoError
 from core.tools.nocodb.driver import RestDriver, TableSchema
 from core.tools.nocodb.source import BaseOverview, TableSource
 from core.tools.sample import SAMPLE_SENTENCE, may_use_sample
@@ -723,7 +724,6 @@ def _plain_number(cell: Any) -> Any:
 
 
 def _format_utc(moment: datetime) -> str:
-    """Return a moment as NocoDB returns it. One without a zone is in UTC."""
     aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
     return aware.astimezone(UTC).isoformat(" ", "seconds")
 

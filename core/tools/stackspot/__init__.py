@@ -10,9 +10,11 @@ from typing import Any, ClassVar
 from pydantic import SecretStr
 
 from core.base.errors import PonteError
-from core.base.http import HttpClient, Proxies
+from core.base.http import HttpClient
 from core.base.i18n import say
-from core.base.text import clean_text, clip_line, make_code_block, truncate_with_note
+from core.base.proxies import Proxies
+from core.base.splitting import make_code_block
+from core.base.text import clean_text, clip_line, truncate_with_note
 from core.base.value_formats import format_value
 from core.changes.kinds import Kind
 from core.domain.changes import Change, Draft, FormField

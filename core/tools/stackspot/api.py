@@ -19,24 +19,26 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import quote
 
+from core.base.fault_bodies import parse_retry_after
 from core.base.http import (
-    SERVER_ERRORS,
-    ErrorRow,
-    ErrorTable,
     HttpAnswer,
     HttpClient,
     HttpError,
     HttpTimeout,
     HttpTooLarge,
     HttpUnreadable,
+)
+from core.base.i18n import say
+from core.base.remote_errors import (
+    SERVER_ERRORS,
+    ErrorRow,
+    ErrorTable,
     RemoteError,
     on,
-    parse_retry_after,
     was_sent,
     withhold_secrets,
 )
-from core.base.i18n import say
-from core.base.tasks import retry
+from core.base.tasks import SharedAnswers, retry
 from core.base.text import to_one_line
 
 DEFAULT_REALM = "stackspot-freemium"
@@ -352,7 +354,7 @@ class StackSpotApi:
         self._clock = clock
         self._token = ""
         self._token_valid_until = -math.inf
-        self._token_request: asyncio.Task[str] | None = None
+        self._token_requests = SharedAnswers[str, str]()
 
     async def token(self) -> str:
         """Return a valid token, from the cache or from StackSpot. Concurrent callers share one
@@ -361,11 +363,7 @@ class StackSpotApi:
         Raises StackSpotError."""
         if self._token and self._clock.now() < self._token_valid_until:
             return self._token
-        if self._token_request is None:
-            self._token_request = asyncio.create_task(self._new_token())
-            self._token_request.add_done_callback(self._forget_request)
-        # A caller that is cancelled does not cancel the request for the others.
-        return await asyncio.shield(self._token_request)
+        return await self._token_requests.ask("", self._new_token, 0.0)
 
     async def send_with_retries(self, request: StackSpotRequest) -> Any:
         """Return the answer's JSON, after several attempts if needed. Raise StackSpotError. A body
@@ -387,9 +385,7 @@ class StackSpotApi:
 
     async def close(self) -> None:
         """Cancel a request for a token that is under way."""
-        if self._token_request is not None:
-            self._token_request.cancel()
-            await asyncio.wait({self._token_request})
+        await self._token_requests.close()
 
     async def _retry_request(
         self, send: Callable[[StackSpotRequest], Awaitable[Any]], request: StackSpotRequest
@@ -475,12 +471,6 @@ class StackSpotApi:
         margin = min(TOKEN_MARGIN_SECONDS, lifetime / 2)
         self._token_valid_until = self._clock.now() + lifetime - margin
         return self._token
-
-    def _forget_request(self, task: asyncio.Task[str]) -> None:
-        self._token_request = None
-        if not task.cancelled():
-            # Read, so that asyncio reports no lost error: every waiter may have been cancelled.
-            task.exception()
 
 
 def derive_ulid(*key: str) -> str:

@@ -24,9 +24,11 @@ from operator import itemgetter
 from typing import Any, Self
 from urllib.parse import quote
 
-from core.base.http import HttpClient, HttpUnreadable, Proxies
+from core.base.http import HttpClient, HttpUnreadable
+from core.base.json_text import in_whole_characters
+from core.base.proxies import Proxies
 from core.base.tasks import Backoff
-from core.base.text import clean_text, in_whole_characters, to_one_line
+from core.base.text import clean_text, to_one_line
 from core.commands.grammar import SLUG_PATTERN
 from core.tools.stackspot.api import (
     DEFAULT_REALM,
@@ -207,8 +209,6 @@ def build_document(text: str, stem: str) -> Document:
 
 
 def _to_text(value: object) -> str:
-    """Return a value of StackSpot's JSON as text: a text unchanged, None as "", anything else as
-    JSON."""
     if value is None or isinstance(value, str):
         return in_whole_characters(value or "")
     return in_whole_characters(json.dumps(value, ensure_ascii=False))

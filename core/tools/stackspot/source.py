@@ -12,14 +12,15 @@ from typing import Any, Protocol
 
 from core.base.errors import BadInput, Refusal, ToolError
 from core.base.i18n import say
-from core.base.markdown import make_inert
-from core.base.tasks import BoundedDict
+from core.base.tasks import BoundedDict, cancel_all
 from core.base.text import run_off_loop, to_one_line, truncate_with_note
+from core.base.trust import make_inert
 from core.changes.kinds import Changer, Doing
 from core.commands.quick_commands import Inputs, check_inputs
 from core.domain.changes import Change, Draft, RowCheck, RowWrite
 from core.domain.ports import QuickCommands, Tool
-from core.domain.records import Effect, Health, Outcome, QuickCommand, ToolContext, Viewer
+from core.domain.records import Health, Outcome, QuickCommand, ToolContext
+from core.domain.rights import Effect, Viewer
 from core.money.usage import PaidRun
 from core.tools.stackspot.api import StackSpotError, StillRunning, derive_ulid
 from core.tools.stackspot.client import (
@@ -141,8 +142,7 @@ class StackSpotCommands:
             await asyncio.wait({task}, timeout=NAMING_TIMEOUT_SECONDS)
             raise
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await cancel_all([task])
 
 
 def conversation_ulid(ctx: ToolContext, agent: str = "") -> str:
@@ -358,6 +358,7 @@ class StackSpotSource:
             )
             # By these, the tool knows the effect and the price of a call before it runs.
             running.listed = {command.slug: command for command in listed}
+            running.spec = replace(running.spec, names=tuple(running.listed))
             running.asks_first = self._commands.asks_first
             running.costs = running.estimate_cost
             asking = FunctionTool(
@@ -367,6 +368,7 @@ class StackSpotSource:
                 description=descriptions[1],
                 patience=self._patience,
             )
+            asking.spec = replace(asking.spec, names=tuple(agents))
             asking.costs = lambda call: PaidRun("agents", read_text_argument(call, "agent"))
             self._tool_sets[descriptions] = running, asking
         tools = self._tool_sets[descriptions]
@@ -473,8 +475,6 @@ def _describe_entry(title: str, description: str) -> str:
 
 
 async def _with_file(ctx: ToolContext, reply: str, stem: str) -> Outcome:
-    """Return StackSpot's reply as an outcome for the model. If it is long, the person also gets it
-    as a file, named after `stem`."""
     if len(reply) <= FILE_FROM_CHARACTERS or ctx.files is None:
         return Outcome("ok", reply)
     document = await run_off_loop(lambda text: build_document(text, stem), reply)

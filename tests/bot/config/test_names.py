@@ -21,7 +21,7 @@ from bot.settings import Settings
 from core.base.errors import SettingsError
 from core.base.http import HttpClient
 from core.domain.ports import ToolSource
-from core.domain.records import Viewer
+from core.domain.rights import Viewer
 from core.integrations import ToolIntegration
 from core.journal.jobs import Alone
 from core.people.audit import Audit
@@ -150,6 +150,31 @@ def test_a_secret_that_protects_nothing_is_refused_with_its_line(
     assert result.code == 2
     assert result.err.startswith(f"ponte.toml:4: {words}")
     assert value not in result.err
+
+
+MCP_SERVER = """[mcp.crm]
+url = "https://crm.test/mcp"
+token = "HOOK_OF_TESTS"
+tools.find.effect = "read"
+"""
+PROVIDER = """[sign_in.acme]
+issuer = "https://acme.test"
+client_id = "x"
+secret = "HOOK_OF_TESTS"
+domains = ["acme.test"]
+"""
+
+
+@pytest.mark.parametrize("text", [HOOK.format(kind="secret"), MCP_SERVER, PROVIDER])
+def test_a_secret_that_no_header_can_hold_is_refused(
+    ponte: Shell, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    """As a page shows it, shortened by dots."""
+    Path("ponte.toml").write_text(text)
+    monkeypatch.setenv("HOOK_OF_TESTS", "sk-abc-abc-abc-abc…xyz")
+    assert ponte("doctor").code == 2
+    assert "HOOK_OF_TESTS: it contains '…', which no key has; enter the whole key" in ponte.err
+    assert "abc" not in ponte.err
 
 
 def test_secrets_of_webhooks_are_masked_in_logs(

@@ -140,7 +140,7 @@ def test_a_right_can_be_asked_for_that_no_rule_names(ponte: Shell) -> None:
         "read:Salaries": (False, "[tables] Salaries")
     }
     result = ponte("policy", "check", *words[:4], "--right", "reed:Customers")
-    assert (result.code, result.out) == (1, "")
+    assert (result.code, result.out) == (2, "")
     assert "reed:Customers" in result.err
     assert "read:TABLE" in result.err
 
@@ -234,7 +234,7 @@ def test_administrators_are_told_apart_from_the_only_approvers(ponte: Shell) -> 
 def test_a_right_that_is_not_for_one_table_is_told_so(ponte: Shell, right: str) -> None:
     words = f"{right}:Orders: write {right}, because this permission can't be limited to one item"
     result = ponte("policy", "check", "--person", "slack:U1", "--right", f"{right}:Orders")
-    assert (result.code, result.err.strip()) == (1, f"{words}.")
+    assert (result.code, result.err.strip()) == (2, f"{words}.")
     Path("ponte.toml").write_text(f'[[rules]]\nwho = ["slack:U1"]\nallow = ["{right}:Orders"]')
     result = ponte("doctor")
     assert (result.code, result.err.strip()) == (2, f"ponte.toml:3: 'allow': {words}.")
@@ -252,7 +252,7 @@ def test_a_right_that_is_not_for_one_table_is_told_so(ponte: Shell, right: str) 
 )
 def test_what_is_not_understood_is_told_with_its_form(ponte: Shell, words: list[str]) -> None:
     result = ponte("policy", "check", *words)
-    assert (result.code, result.out) == (1, "")
+    assert (result.code, result.out) == (2, "")
     assert "Write `--person` as platform:ID (slack:U1, slack:T1:U1, discord:42" in result.err
 
 

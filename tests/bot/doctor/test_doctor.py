@@ -30,6 +30,7 @@ from tests.fakes.bridge_tables import BASE, ORDERS
 from tests.fakes.nocodb import filled
 from tests.fakes.nocodb.server import FakeNocoDB
 from tests.real.postgres import Postgres
+from tests.time_limits import Limits
 
 
 @dataclass
@@ -125,6 +126,31 @@ async def test_a_model_that_would_not_answer_is_told(
     assert (report.code, report.parts["model"]) == (1, f"FAIL  model: {words}")
 
 
+@pytest.mark.parametrize(
+    ("listed", "words"),
+    [
+        (["gpt-6-luna", "gpt-transcribe"], "ok    voice: gpt-transcribe"),
+        ([{"id": "any.gguf", "owned_by": "llamacpp"}], "ok    voice: gpt-transcribe"),
+        (
+            ["gpt-6-luna", "whisper-1"],
+            "FAIL  voice: The server doesn't list the model gpt-transcribe, so voice messages may "
+            "fail. Check PONTE_TRANSCRIBE_MODEL.",
+        ),
+    ],
+)
+async def test_the_model_of_voice_messages_is_looked_up(
+    tmp_path: Path, server: ModelServer, listed: list[object], words: str
+) -> None:
+    server.listed = listed
+    report = await doctor(
+        tmp_path,
+        openai_base_url=server.url,
+        openai_api_key="sk-right",
+        ponte_transcribe_model="gpt-transcribe",
+    )
+    assert report.parts["voice"] == words
+
+
 @pytest.mark.parametrize("listed", [["a", "gpt-6-luna"], [{"name": "gpt-6-luna"}]])
 async def test_a_bare_list_of_models_is_read(
     tmp_path: Path, server: ModelServer, listed: list[object]
@@ -167,7 +193,7 @@ async def test_a_server_controls_no_terminal(tmp_path: Path, server: ModelServer
 
 @pytest.mark.parametrize("reason", ["no list", "an empty list", "Azure"])
 async def test_a_model_that_no_list_names_is_not_refused(
-    tmp_path: Path, server: ModelServer, monkeypatch: pytest.MonkeyPatch, reason: str
+    tmp_path: Path, server: ModelServer, limits: Limits, reason: str
 ) -> None:
     """Gateways without `/models` answer, and Azure's list has models but no deployments."""
     if reason == "no list":
@@ -175,7 +201,7 @@ async def test_a_model_that_no_list_names_is_not_refused(
     elif reason == "an empty list":
         server.listed = {"data": []}
     else:
-        monkeypatch.setattr("core.models.AZURE_DOMAINS", ("127.0.0.1",))
+        limits(AZURE_DOMAINS=("127.0.0.1",))
     options = {"openai_base_url": server.url, "openai_api_key": "sk-right", "ponte_model": "ours"}
     report = await doctor(tmp_path, **options)
     assert report.code == 0
@@ -369,8 +395,8 @@ async def test_a_bridge_that_does_not_list_its_tables_says_so(tmp_path: Path) ->
         assert "can't check" not in report.parts["nocodb"]
 
 
-async def test_the_page_needs_its_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bot.cli.doctor.SILENCE_SECONDS", 0.1)
+async def test_the_page_needs_its_port(tmp_path: Path, limits: Limits) -> None:
+    limits(SILENCE_SECONDS=0.1)
     with socket.create_server(("127.0.0.1", 0)) as busy_socket:
         port = busy_socket.getsockname()[1]
         page: dict[str, object] = {"ponte_web": "on", "ponte_web_port": port}

@@ -25,6 +25,7 @@ from bot.doctor import (
 )
 from core.base.i18n import say
 from tests.bot.conftest import Shell
+from tests.time_limits import Limits
 
 ANEW = ". Reinstall Ponte in its own environment (docs/guides/install.md)."
 
@@ -193,9 +194,9 @@ def test_a_missing_driver_of_postgres_is_told(
 
 
 def test_an_installed_ponte_reads_what_it_needs_from_its_metadata(
-    environment: Environment, monkeypatch: pytest.MonkeyPatch
+    environment: Environment, limits: Limits
 ) -> None:
-    monkeypatch.setattr(installation, "INSTALL_FOLDER", environment.folder)
+    limits(INSTALL_FOLDER=environment.folder)
     environment.install(installation.DISTRIBUTION, "0.1.0")
     info = next(environment.folder.glob("*.dist-info")) / "METADATA"
     info.write_text(info.read_text() + "Requires-Dist: ponte-dreams>=4\n")

@@ -16,10 +16,10 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
 
 from adapters.web import LISTENER_VARIABLE
-from adapters.web import server as web_server
 from adapters.web.server import HttpServer, bind_socket
 from bot.setup.restart import Restart
 from tests.fakes.uvicorn_pauses import short_pauses
+from tests.time_limits import Limits
 
 HOST = "127.0.0.1"
 
@@ -66,10 +66,10 @@ def test_a_start_that_failed_hands_the_socket_on(
 
 
 async def test_requests_on_accepted_connections_are_answered_before_the_end(
-    monkeypatch: pytest.MonkeyPatch,
+    limits: Limits,
 ) -> None:
     """A connection without a request so far is none that waits in the socket's queue."""
-    monkeypatch.setattr(web_server, "HAND_OVER_CHECKS", 1_000_000)
+    limits(HAND_OVER_CHECKS=1_000_000)
     begun, may_answer = asyncio.Event(), asyncio.Event()
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

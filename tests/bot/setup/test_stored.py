@@ -34,11 +34,11 @@ def page_file(home: Home) -> StoredSettings:
 
 @pytest.mark.parametrize(
     "value",
-    ["sk-1", "a b", "it's", 'say "x"', "back\\slash\\", "a=b#c", "${HOME}", "$(id)", "açúcar"],
+    ["sk-1", "a b", "it's", 'say "x"', "back\\slash\\", "a=b#c", "${HOME}", "$(id)", "a;b&c"],
 )
 def test_a_value_is_read_as_it_was_typed(page_file: StoredSettings, value: str) -> None:
-    page_file.write({KEY: value, "PONTE_MODEL": "m"})
-    assert page_file.read() == {KEY: value, "PONTE_MODEL": "m"}
+    page_file.write({KEY: value, "PONTE_MODEL": "açúcar"})
+    assert page_file.read() == {KEY: value, "PONTE_MODEL": "açúcar"}
     settings = load()
     assert settings.openai_api_key is not None
     assert settings.openai_api_key.get_secret_value() == value

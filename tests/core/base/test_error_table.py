@@ -7,24 +7,15 @@ from typing import Any
 import pytest
 
 from core.base.errors import NoQuota
-from core.base.http import (
-    SERVER_ERRORS,
-    ErrorTable,
-    HttpAnswer,
-    HttpDown,
-    HttpError,
-    HttpTimeout,
-    RemoteError,
-    on,
-    was_sent,
-)
-from core.base.openai import ModelServerFault
+from core.base.http import HttpAnswer, HttpDown, HttpError, HttpTimeout
+from core.base.model_faults import ModelServerFault
+from core.base.remote_errors import SERVER_ERRORS, ErrorTable, RemoteError, on, was_sent
 from core.models import model_server as server
 from core.tools.code.hosted import HOSTED_ERRORS
-from core.tools.nocodb import api, bridge_api
+from core.tools.nocodb import api_errors, bridge_api
 from core.tools.stackspot import api as stackspot
 
-TABLES: list[ErrorTable[Any]] = [*stackspot.STACKSPOT_ERRORS.values(), api.NOCODB_ERRORS]
+TABLES: list[ErrorTable[Any]] = [*stackspot.STACKSPOT_ERRORS.values(), api_errors.NOCODB_ERRORS]
 TABLES += [bridge_api.BRIDGE_ERRORS]
 TABLES_OF_FAULTS: list[ErrorTable[Any]] = [HOSTED_ERRORS, server.MODEL_ERRORS]
 

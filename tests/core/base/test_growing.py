@@ -12,9 +12,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from core.base import commonmark, markdown, text
-from core.base.markdown import GrowingMarkdown, Trust
+from core.base import commonmark, growing_markdown, text
+from core.base.growing_markdown import GrowingMarkdown
 from core.base.text import GrowingText, clean_text
+from core.base.trust import Trust
 from tests.fakes import linkers
 
 TRUST = Trust(frozenset({"example.com"}))
@@ -48,7 +49,7 @@ class Counter:
             (commonmark, "parse_blocks"),
             (commonmark, "find_targets"),
             (commonmark, "find_code_lines"),
-            (markdown, "settled_length"),
+            (growing_markdown, "settled_length"),
             (text, "clean_text"),
         ):
             patch.setattr(module, name, self._count_reads(getattr(module, name)))

@@ -15,8 +15,8 @@ from typing import Any
 
 import pytest
 
+from core.base.fault_bodies import MAX_PARSED_RETRY_AFTER_SECONDS, parse_retry_after
 from core.base.http import (
-    MAX_PARSED_RETRY_AFTER_SECONDS,
     HttpAnswer,
     HttpClient,
     HttpDown,
@@ -24,9 +24,8 @@ from core.base.http import (
     HttpTimeout,
     HttpTooLarge,
     HttpUnreadable,
-    Proxies,
-    parse_retry_after,
 )
+from core.base.proxies import Proxies
 from tests.fakes.loop_clock import LoopClock
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

@@ -16,8 +16,10 @@ from adapters.slack.render import (
     split_answer,
 )
 from adapters.web.page.render import render
-from core.base.markdown import GrowingMarkdown, Trust, defang, find_addresses
-from core.base.text import clean_text, split_text
+from core.base.growing_markdown import GrowingMarkdown
+from core.base.splitting import split_text
+from core.base.text import clean_text
+from core.base.trust import Trust, defang, find_addresses
 from tests.fakes import linkers
 
 TRUST = Trust(frozenset({"example.com"}), frozenset({"https://mine.test/a?b=c"}))

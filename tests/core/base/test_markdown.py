@@ -11,14 +11,9 @@ from hypothesis import strategies as st
 
 from adapters.web.page.render import to_html
 from core.base import commonmark
-from core.base.markdown import (
-    MAX_BRACKETS,
-    Trust,
-    ended_blocks_length,
-    escape_markdown,
-    free_stress,
-    nest_items,
-)
+from core.base.growing_markdown import ended_blocks_length
+from core.base.markdown import MAX_BRACKETS, escape_markdown, free_stress, nest_items
+from core.base.trust import Trust
 
 
 @pytest.mark.parametrize(

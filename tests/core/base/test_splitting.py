@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from core.base.text import split_text
+from core.base.splitting import split_text
 
 WORDS = st.text("abcdefgh.,!? é漢", min_size=1, max_size=60)
 PROSE = st.lists(WORDS, min_size=1, max_size=6).map("\n".join)

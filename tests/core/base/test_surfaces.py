@@ -11,8 +11,8 @@ from adapters.discord.render import paginate
 from adapters.slack.render import PostContent, split_answer
 from adapters.terminal.screen import render_markdown
 from adapters.web.page.render import render
-from core.base.markdown import Trust, _address_end, defang_for_discord, defang_for_terminal
 from core.base.text import clean_text
+from core.base.trust import Trust, _address_end, defang_for_discord, defang_for_terminal
 from tests.core.base.test_link_shapes import AROUND, CAUTIOUS, EVIL, SHAPES, TRUST, fine
 from tests.fakes import linkers
 

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from core.base import tasks
 from core.base.tasks import BackgroundTasks, SharedAnswers, cancel_all, run_together
+from tests.time_limits import Limits
 
 
 async def deaf(times: int, heard: list[int]) -> None:
@@ -22,8 +22,8 @@ async def deaf(times: int, heard: list[int]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tasks, "RECANCEL_SECONDS", 0.01)
+def soon(limits: Limits) -> None:
+    limits(RECANCEL_SECONDS=0.01)
 
 
 async def test_a_lost_cancellation_is_given_again() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from core.base.redaction import withhold_in_text
 from core.base.text import (
     clean_text,
     escape_formula,
@@ -16,7 +17,6 @@ from core.base.text import (
     to_one_line,
     truncate,
     truncate_with_note,
-    withhold_in_text,
 )
 
 ANYTHING = st.one_of(

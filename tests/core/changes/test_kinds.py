@@ -19,7 +19,8 @@ from core.changes.card_rows import read_rows
 from core.domain.changes import Change, Draft, Proposal, RowCheck, RowWrite
 from core.domain.messages import PROGRAM, Address, Answer, Card, Person, ReplyTo, encode_json
 from core.domain.ports import Tool
-from core.domain.records import Health, Outcome, ToolContext, Viewer
+from core.domain.records import Health, Outcome, ToolContext
+from core.domain.rights import Viewer
 from core.money.usage import Prices
 from core.people.rules import Rule
 from core.schedules.schedule import ScheduleDraft, ScheduleRule, make_row

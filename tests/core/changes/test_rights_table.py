@@ -25,7 +25,7 @@ from core.changes.standing import (
     require,
     shows_button,
 )
-from core.domain.records import Verdict
+from core.domain.rights import Verdict
 
 ARCHITECTURE = Path(__file__).parents[3] / "docs/dev/architecture.md"
 YES, NO = Verdict(True, rule="a rule", right="right"), Verdict(False, "No.", right="right")

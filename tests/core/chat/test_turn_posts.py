@@ -16,16 +16,14 @@ import pytest
 from core.base.errors import ModelDown, NotStored, PostRemoved, ToolError
 from core.chat.reply import GrowingReply
 from core.domain.messages import Progress
-from core.domain.records import (
+from core.domain.model_rounds import (
     ModelEvent,
-    Remote,
     ResponseStarted,
     RoundCompleted,
     RoundRequest,
     TextDelta,
-    Thread,
-    Turn,
 )
+from core.domain.records import Remote, Thread, Turn
 from core.money.allowances import Allowance
 from core.store.database import SqliteDatabase
 from core.turn.manager import ManagedRun
@@ -43,11 +41,12 @@ from tests.core.turn.test_turn import (
 )
 from tests.fakes.models import EchoModel
 from tests.fakes.recorder import Recorder, RecordingSurface
+from tests.time_limits import Limits
 
 
 @pytest.mark.parametrize("allowed", [(), ALLOWANCES], ids=["unbounded", "bounded"])
 async def test_a_plain_turn_is_five_commits(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, allowed: tuple[Allowance, ...]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits, allowed: tuple[Allowance, ...]
 ) -> None:
     """Accepted, begun, heard with its place in the budget, answered with its first post's key,
     ended with that post's id."""
@@ -55,7 +54,7 @@ async def test_a_plain_turn_is_five_commits(
     class Slow(RecordingSurface):
         interval = 3600.0  # so that the answer is posted whole
 
-    monkeypatch.setattr("core.chat.reply.WHOLE_ANSWER_SECONDS", 3600.0)
+    limits(WHOLE_ANSWER_SECONDS=3600.0)
     monkeypatch.setattr(Upkeep, "once", AsyncMock())
     commits, recorder = list[list[str]](), Recorder()
     commit = SqliteDatabase._commit

@@ -180,6 +180,15 @@ def test_a_decision_has_at_most_176_characters() -> None:
         ("deny abc234.", "deny abc234"),
         ("deny abc234 because `x`", "deny abc234 because `x`"),
         ("stop 🛑", "stop"), ("Stop ‼️", "stop"), ("STOP ⛔", "stop"), ("stop❗", "stop"),
+        ("stop :octagonal_sign:", "stop"), (":raised_hand::skin-tone-3: stop", "stop"),  # Slack's
+        ("parar :+1::skin-tone-2: :pray:", "stop"),
+        ("approve abc234 :white_check_mark:", "approve abc234"),
+        ("approve abc234 👍🏽", "approve abc234"), ("✅ undo abc234", "undo abc234"),
+        ("forget yes :wastebasket:", "forget yes"),
+        ("schedule abc234 pause ⏸️", "schedule abc234 pause"),
+        ("why abc234 :thinking_face:", "why abc234"), ("usage channel 📊", "usage channel"),
+        ("deny abc234 no :x:", "deny abc234 no :x:"),
+        ("change abc234 Status = :x:", "change abc234 Status = :x:"),
         ("Ponte, stop!", "stop"), ("(stop)", "stop"), ("stop;", "stop"), ("STOP STOP", "stop"),
         ("```stop```", "stop"), ("```\nhelp\n```", "help"), ("pare 🙏", "stop"),
         ("why abc234?", "why abc234"), ("schedule abc234 pause.", "schedule abc234 pause"),
@@ -201,7 +210,8 @@ def test_a_command_as_people_type_it(written: str, command: str) -> None:
         "new?", "forget.", "forget yes!", "please", "por favor", "thanks", "merci", "ponte",
         "`approve abc234`", "'deny abc234'", "“forget yes”", "*undo abc234*",
         "status of order 7?", "para", "`stop` the server", "~stop~", "> stop", "", "`", "!!!",
-        "stop\nplease", "help us, please.", "a" * 300,
+        "stop\nplease", "help us, please.", "a" * 300, ":x:", "stop :x: it", "「approve abc234」",
+        "❝forget yes❞",
     ],
 )  # fmt: skip
 def test_a_sentence_that_only_begins_like_a_command_is_for_the_model(text: str) -> None:

@@ -12,10 +12,10 @@ from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 from core.base.errors import Forgotten
 from core.base.tasks import Backoff
 from core.domain.messages import Message
-from core.journal import turn_runner
 from tests.contract.engines import Worker
 from tests.contract.test_inbox import says
 from tests.core.machine import MACHINE_SETTINGS, EngineMachine
+from tests.time_limits import Limits
 
 CHANNELS = ("C1", "C2", "C3")
 channels = st.sampled_from(CHANNELS)
@@ -157,8 +157,8 @@ class InboxMachine(EngineMachine):
             assert (await answer).text == text
 
 
-def test_random_operations_on_the_inbox_keep_its_promises(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(turn_runner, "TURN_BACKOFF", Backoff(0.0))
+def test_random_operations_on_the_inbox_keep_its_promises(limits: Limits) -> None:
+    limits(TURN_BACKOFF=Backoff(0.0))
     # turns that run alone are for tests/contract/test_crashes.py; here the next ones begin at once
-    monkeypatch.setattr(turn_runner, "CRASHES_BEFORE_ALONE", 10**6)
+    limits(CRASHES_BEFORE_ALONE=10**6)
     run_state_machine_as_test(InboxMachine, settings=MACHINE_SETTINGS)

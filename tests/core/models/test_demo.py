@@ -16,7 +16,8 @@ from core.base.http import HttpClient
 from core.changes.service import _DONE_BEFORE
 from core.domain.messages import File, Item, Person
 from core.domain.ports import SAMPLE_TABLES_PHRASE, Model, Tool
-from core.domain.records import ASK_IF_NONE_FITS, NOTE_TEMPLATE, Remote, Viewer
+from core.domain.records import ASK_IF_NONE_FITS, NOTE_TEMPLATE, Remote
+from core.domain.rights import Viewer
 from core.models import demo_turn
 from core.models.demo_model import (
     EXPORT_SENTENCE,

@@ -26,9 +26,9 @@ from core.domain.changes import (
     StepState,
 )
 from core.domain.messages import Address, Person
-from core.people import audit
 from core.people.audit import OPERATOR, Audit, add_change_line, place_of
 from core.store.database import SqliteDatabase
+from tests.time_limits import Limits
 
 ANA = Person("slack", "U1", "T1", "Ana\nforged line")
 BIA = Person("slack", "U2", "T1", "Bia")
@@ -195,11 +195,11 @@ async def test_lines_are_found_by_time_person_and_event(log: Log) -> None:
         assert (events, following) == (match.split(), ""), target
 
 
-async def test_the_oldest_lines_make_room(log: Log, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_oldest_lines_make_room(log: Log, limits: Limits) -> None:
     await log.write("0", DONE)
     length = len(json.dumps((await log.read_stored())[0]))
-    monkeypatch.setattr(audit, "MAX_AUDIT_LOG_CHARACTERS", 5 * length)
-    monkeypatch.setattr(audit, "ROWS_PER_TRANSACTION", 2)
+    limits(MAX_AUDIT_LOG_CHARACTERS=5 * length)
+    limits(ROWS_PER_TRANSACTION=2)
     for number in range(1, 9):
         await log.write(str(number), DONE)
     assert await log.purge() == 4

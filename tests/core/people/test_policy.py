@@ -11,8 +11,7 @@ import pytest
 
 from core.base.errors import StatusUnknown
 from core.domain.messages import Address, Person
-from core.domain.records import Action
-from core.people import policy as policies
+from core.domain.rights import Action
 from core.people.policy import (
     MAX_CONFIRMED_AGE_SECONDS,
     MAX_RIGHT_NAME_CHARACTERS,
@@ -31,6 +30,7 @@ from core.people.rules import (
 )
 from tests.fakes.choices import allow_list
 from tests.fakes.config import fixed_rules
+from tests.time_limits import Limits
 
 ALL: frozenset[Action] = frozenset(get_args(Action))
 USE = ALL - {"administer", "approve"}
@@ -196,8 +196,8 @@ async def test_verdicts_count_in_all_threads_of_a_channel_until_the_rules_change
     assert not rights.may("propose").allowed
 
 
-async def test_the_groups_of_few_people_are_kept_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(policies, "_MAX_CACHED_PEOPLE", 2)
+async def test_the_groups_of_few_people_are_kept_in_memory(limits: Limits) -> None:
+    limits(_MAX_CACHED_PEOPLE=2)
     directory = Directory("S5")
     policy = allow_list(frozenset({"slack:S5"}), frozenset(), {"slack": directory})
     people = [Person("slack", f"U{number}", "T1") for number in range(5)]
@@ -220,8 +220,8 @@ async def test_groups_are_not_asked_where_they_cannot_matter() -> None:
     assert directory.asked == 0
 
 
-async def test_who_cannot_be_resolved_is_no_member(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("core.people.policy._LOOKUP_TIMEOUT_SECONDS", 0.0)
+async def test_who_cannot_be_resolved_is_no_member(limits: Limits) -> None:
+    limits(_LOOKUP_TIMEOUT_SECONDS=0.0)
 
     async def silent(person: Person, max_age: float) -> frozenset[str]:
         await asyncio.Event().wait()
@@ -301,9 +301,9 @@ async def test_a_guest_is_meant_by_their_own_name_a_group_the_channel_or_everybo
 
 
 async def test_where_it_is_not_known_who_is_a_guest_nobody_is_a_member(
-    monkeypatch: pytest.MonkeyPatch,
+    limits: Limits,
 ) -> None:
-    monkeypatch.setattr("core.people.policy._LOOKUP_TIMEOUT_SECONDS", 0.01)
+    limits(_LOOKUP_TIMEOUT_SECONDS=0.01)
 
     async def silent(person: Person, max_age: float) -> bool | None:
         if person.id == "U1":
@@ -535,10 +535,10 @@ class Register:
     [(200.0, ALL), (400.0, {"chat", "read"}), (86_000.0, {"chat", "read"}), (87_000.0, ())],
 )
 async def test_while_the_platform_does_not_answer_only_chat_and_reads_go_on_for_a_day(
-    age: float, may: frozenset[Action], monkeypatch: pytest.MonkeyPatch
+    age: float, may: frozenset[Action], limits: Limits
 ) -> None:
-    monkeypatch.setattr("core.people.policy._LOOKUP_TIMEOUT_SECONDS", 0.01)
-    monkeypatch.setattr("core.people.policy._CONFIRM_TIMEOUT_SECONDS", 0.01)
+    limits(_LOOKUP_TIMEOUT_SECONDS=0.01)
+    limits(_CONFIRM_TIMEOUT_SECONDS=0.01)
     now = Register(age)
     name = frozenset({"slack:S5"})
     policy = allow_list(name, name, {"slack": now.groups}, {"slack": now.guest})

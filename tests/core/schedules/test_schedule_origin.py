@@ -20,12 +20,13 @@ from core.base.tasks import Backoff
 from core.changes.approval import TableRule, TableRules
 from core.domain.changes import Draft, RowWrite
 from core.domain.messages import Address, Answer, Item, Message, Person, ReplyTo, turn_id
-from core.domain.records import Effect, Outcome, RoundCompleted, RoundRequest, ToolContext
+from core.domain.model_rounds import RoundCompleted, RoundRequest
+from core.domain.records import Outcome, ToolContext
+from core.domain.rights import Effect
 from core.money.allowances import Allowance
 from core.money.usage import Price, Prices
 from core.people.policy import DepartureLookup, PlatformPeople
 from core.people.rules import Rule, RuleBook
-from core.schedules import runs as origin
 from core.schedules.runs import UNKNOWN_OWNER_SECONDS, Scheduler
 from core.schedules.schedule import (
     BadSchedule,
@@ -47,6 +48,7 @@ from tests.fakes.gate import Gate
 from tests.fakes.memory_table import MemoryTable
 from tests.fakes.models import EchoModel
 from tests.fakes.schedules import put_schedule
+from tests.time_limits import Limits
 
 ANA, BO = Person("web", "owner", name="Ana"), Person("web", "bo", name="Bo")
 PLACE = Address("web", "C1", is_shared=True)
@@ -383,10 +385,10 @@ class Room:
 
 
 async def test_who_left_the_place_has_no_runs_there_and_admins_are_notified(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, limits: Limits
 ) -> None:
     """Where the platform never lists all members, the run takes place."""
-    monkeypatch.setattr(origin, "MAX_STATUS_WAIT_SECONDS", 0.0)
+    limits(MAX_STATUS_WAIT_SECONDS=0.0)
     async with open_bot(tmp_path) as bot:
         room: Any = Room()
         bot.engine.platforms.messengers["web"] = room
@@ -416,9 +418,9 @@ async def test_who_left_the_place_has_no_runs_there_and_admins_are_notified(
 
 
 async def test_a_run_waits_while_the_platform_does_not_report_its_owner(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, limits: Limits
 ) -> None:
-    monkeypatch.setattr(origin, "UNKNOWN_STATUS_BACKOFF", Backoff(0.0))
+    limits(UNKNOWN_STATUS_BACKOFF=Backoff(0.0))
     reports = [None, None, False]
 
     async def has_left(person: Person, address: Address, since: float) -> bool | None:

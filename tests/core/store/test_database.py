@@ -20,6 +20,7 @@ from core.base.errors import NotStored, Unstorable
 from core.store.database import SqlConnection, SqliteDatabase, inspect_file
 from core.store.schema import Schema
 from core.store.tables import TableDeclaration, text
+from tests.time_limits import Limits
 
 NOTES_TABLE = TableDeclaration(
     name="notes",
@@ -264,10 +265,8 @@ async def test_a_disk_that_is_really_full(tiny_disk: Path) -> None:
     await database.close()
 
 
-async def test_a_file_held_by_another_process(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("core.store.database.BUSY_TIMEOUT_MS", 20)
+async def test_a_file_held_by_another_process(tmp_path: Path, limits: Limits) -> None:
+    limits(BUSY_TIMEOUT_MS=20)
     database = await SqliteDatabase.open(tmp_path / "ponte.db", NOTES)
     other = sqlite3.connect(database.path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

@@ -17,6 +17,7 @@ from core.store import schema as snapshot
 from core.store.database import SqliteDatabase
 from core.store.schema import NoRoom
 from tests.contract.test_migrations import NEXT
+from tests.time_limits import Limits
 
 DAY = 86_400
 
@@ -39,8 +40,8 @@ async def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def next_schema(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bot.stores.SCHEMA", NEXT)
+def next_schema(limits: Limits) -> None:
+    limits(SCHEMA=NEXT)
 
 
 async def test_an_older_home_is_copied_before_it_is_changed(home: Path, next_schema: None) -> None:

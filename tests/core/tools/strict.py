@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from core.domain.records import ToolSpec
+from core.domain.model_rounds import ToolSpec
 
 _KEYWORDS = {
     "string": {"pattern", "format"},

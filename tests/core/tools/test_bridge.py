@@ -23,7 +23,8 @@ from core.base.http import (
     HttpUnreadable,
 )
 from core.changes.approval import Access, Approval, TableRule, TableRules
-from core.domain.records import Health, Need, Viewer
+from core.domain.records import Health
+from core.domain.rights import Need, Viewer
 from core.people.policy import ANY_TABLE
 from core.tools.nocodb.bridge import TOOL_LIST_SECONDS, BridgeSource
 from core.tools.nocodb.bridge_api import (

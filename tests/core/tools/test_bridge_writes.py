@@ -16,7 +16,8 @@ from core.base.http import HttpClient
 from core.changes.kinds import Changer
 from core.domain.changes import MAX_PROPOSAL_ROWS, Change, ChangeStep, Draft, Proposal
 from core.domain.messages import Address
-from core.domain.records import Outcome, ToolContext, Viewer
+from core.domain.records import Outcome, ToolContext
+from core.domain.rights import Viewer
 from core.tools.nocodb import ROW_KINDS
 from core.tools.nocodb.bridge import BridgeSource
 from core.tools.nocodb.bridge_api import BridgeError

@@ -9,8 +9,10 @@ import pytest
 
 from core.base.errors import SettingsError, ToolError
 from core.domain.ports import Tool
-from core.domain.records import Effect, Health, Verdict, Viewer
+from core.domain.records import Health
+from core.domain.rights import Effect, Verdict, Viewer
 from core.tools.tool import FunctionTool, Toolbox
+from tests.time_limits import Limits
 
 
 class Held:
@@ -96,9 +98,9 @@ async def test_two_tools_with_one_name_are_a_settings_error() -> None:
 
 
 async def test_a_source_that_breaks_or_hangs_does_not_hide_the_others_nor_tell_its_address(
-    monkeypatch: pytest.MonkeyPatch,
+    limits: Limits,
 ) -> None:
-    monkeypatch.setattr("core.tools.tool.SOURCE_HEALTH_TIMEOUT_SECONDS", 0.02)
+    limits(SOURCE_HEALTH_TIMEOUT_SECONDS=0.02)
     shelves = [Shelf("a", breaks=True), Shelf("b"), Shelf("c", hangs=True)]
     box = Toolbox(shelves)
     first, second, third = await box.health()

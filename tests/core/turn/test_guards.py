@@ -16,8 +16,10 @@ import pytest
 from core.base.errors import OverBudget
 from core.chat.people import People
 from core.domain.messages import Item
+from core.domain.model_rounds import RoundCompleted
 from core.domain.ports import Tool
-from core.domain.records import Effect, Outcome, RoundCompleted, ToolCall, Verdict
+from core.domain.records import Outcome, ToolCall
+from core.domain.rights import Effect, Verdict
 from core.money.usage import PaidRun
 from core.tools.tool import FunctionTool
 from core.turn.guards import GUARDS, Guards

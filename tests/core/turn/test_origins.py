@@ -21,7 +21,7 @@ from core.people.rules import Rule, RuleBook, StandIns
 from core.schedules.runs import ScheduleOrigin
 from core.schedules.schedule import ScheduleDraft, ScheduleFilter, ScheduleRule
 from core.tools.tool import FunctionTool
-from core.turn.context import NO_TABLES_SENTENCE
+from core.turn.preface import NO_TABLES_SENTENCE
 from core.webhooks.hook import HOOK_PLATFORM, HOOK_RIGHTS, Hook, WebhookOrigin
 from core.webhooks.intake import HookIntake
 from tests.core.turn.test_turn import Watched

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from core.domain.messages import Person, Quote
-from core.turn.context import QUOTED_HEADING, build_items
+from core.turn.preface import QUOTED_HEADING, build_items
 from tests.fakes.choices import make_message
 
 

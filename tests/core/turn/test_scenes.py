@@ -11,18 +11,10 @@ import pytest
 
 from bot.engine import Engine
 from core.domain.messages import Answer, Attachment, Item, Message, Usage
-from core.domain.records import (
-    ModelEvent,
-    Outcome,
-    Remote,
-    RoundCompleted,
-    RoundOutput,
-    RoundRequest,
-    ToolCall,
-    ToolContext,
-)
+from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest
+from core.domain.records import Outcome, Remote, RoundOutput, ToolCall, ToolContext
 from core.tools.tool import FunctionTool
-from core.turn.context import zone_of
+from core.turn.preface import zone_of
 from tests.core.turn.test_turn import Scripted, _begin, _bot, _call, _completed_with
 from tests.fakes.choices import ANA, make_message
 

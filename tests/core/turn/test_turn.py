@@ -17,30 +17,26 @@ from structlog.testing import capture_logs
 from bot.engine import Engine
 from core.base.errors import ModelDown, NoQuota, TakenOver, ToolError
 from core.domain.messages import Answer, Attachment, Card, Item, Post, Progress, Usage
-from core.domain.ports import Model, Tool
-from core.domain.records import (
-    Effect,
+from core.domain.model_rounds import (
     ModelEvent,
-    Outcome,
     RoundCompleted,
-    RoundOutput,
     RoundRequest,
     TextDelta,
     TextWithdrawn,
-    ToolCall,
-    ToolContext,
-    Turn,
 )
+from core.domain.ports import Model, Tool
+from core.domain.records import Outcome, RoundOutput, ToolCall, ToolContext, Turn
+from core.domain.rights import Effect
 from core.money.allowances import MAX_OUTPUT_TOKENS, Allowance
 from core.money.budget import SqlReservation
 from core.money.usage import NANODOLLARS_PER_DOLLAR, PaidRun, Price, Prices
 from core.store.database import SqlConnection
 from core.tools.tool import FunctionTool
-from core.turn import manager
 from core.turn.rounds import MAX_ROUNDS, MAX_SHOWN_SOURCES
 from tests.fakes.choices import make_choices, make_message, make_spending, open_engine
 from tests.fakes.fixed_tools import FixedTools
 from tests.fakes.models import EchoModel
+from tests.time_limits import Limits
 
 Script = Callable[[RoundRequest], Sequence[ModelEvent]]
 Fn = Callable[..., Coroutine[Any, Any, Any]]
@@ -153,8 +149,8 @@ UNREAD_FILES: Sequence[tuple[str, str, str]] = (
     ("text", "zip.txt", "I couldn't read `zip.txt`, so I answered without this file."),
     ("", "a.pdf", ""),
     ("text picture", "c.png full.png",
-     "Not all files fit into one request to the model. I answered without `full.png`. Send them "
-     "in separate messages."),
+     "I can't read `full.png`, so I answered without. Send fewer files in one message, or files of "
+     "another type."),
 )  # fmt: skip
 """What the model reads ("": unknown), the files of a message, and the note under the answer. The
 file `full.png` does not fit."""
@@ -577,9 +573,9 @@ class Corrected(Watched):
 
 
 async def test_a_turn_that_another_process_has_waits_for_its_answer_to_correct_late_posts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limits: Limits
 ) -> None:
-    monkeypatch.setattr(manager, "TAKEOVER_POLL_SECONDS", 0.0)
+    limits(TAKEOVER_POLL_SECONDS=0.0)
     model, reply, polled = EchoModel(), Corrected(), asyncio.Event()
     async with _bot(tmp_path, model) as (engine, _):
         engine.platforms.replies["web"] = lambda to, posts: reply

@@ -20,13 +20,14 @@ from core.base.errors import ModelDown, NotStored
 from core.changes.ledger import SqlLedger
 from core.chat.people import Conversations, People
 from core.domain.changes import UNDO_LIFETIME_SECONDS
-from core.domain.records import PlatformMember, Remote
+from core.domain.records import Remote
+from core.domain.rights import PlatformMember
 from core.journal.jobs import Alone
 from core.money.budget import Budget
 from core.people.audit import Audit
 from core.people.directory import SqlDirectory
 from core.store.files import FolderBytes, SqlFiles
-from core.turn.context import Assistant
+from core.turn.preparation import Assistant
 from core.turn.run import Retention
 from core.turn.upkeep import DAY_SECONDS, Upkeep
 from tests.contract.engines import Embedded

@@ -74,6 +74,7 @@ class DiscordPerson:
         world, rest = self.discord.world, self.discord.rest
         (file,) = messages.attachments(world, channel.id, rest.base, [(name, data)])
         file |= {"content_type": "audio/ogg", "duration_secs": seconds, "waveform": "AAAA"}
+        file |= more.pop("file", {})
         message = messages.make(
             world, channel, self.user, "", attachments=[file], flags=1 << 13, **more
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from aiohttp import web
 
-from tests.fakes.openai.errors import OpenAIErrorResponse, unknown_model
+from tests.fakes.openai.errors import OpenAIErrorResponse, unknown_model, wrong_key
 
 if TYPE_CHECKING:
     from tests.fakes.openai.state import Json, State
@@ -22,6 +22,21 @@ STARTS = {
     "mp3": b"ID3\x04",
     "flac": b"fLaC",
 }
+REFUSALS = {
+    "too long": (
+        400,
+        "audio duration 1560.0 seconds is longer than 1400 seconds which is the maximum",
+    ),
+    "clip too long": (400, "Maximum clip duration (30s) exceeded."),  # vLLM
+    "too large": (413, f"Maximum content size limit ({25 * 2**20}) exceeded (26304221 bytes read)"),
+    "too many tokens": (
+        400,
+        "Total number of tokens in instructions + audio is too large for this model.",
+    ),
+    "too short": (400, "Audio file is too short. Minimum audio length is 0.1 seconds."),
+    "corrupt": (400, "Audio file might be corrupted or unsupported"),
+}
+"""What servers say of a recording that they do not take, by `state.speech`."""
 ENDINGS = {"mp4": "m4a", "oga": "ogg", "mpga": "mp3", "mpeg": "mp3"}
 MAX_BYTES = 25 * 2**20
 SUPPORTED = "['flac', 'm4a', 'mp3', 'mp4', 'mpeg', 'mpga', 'oga', 'ogg', 'wav', 'webm']"
@@ -48,6 +63,14 @@ async def transcribe(state: State, body: Json, data: bytes) -> web.Response:
         raise OpenAIErrorResponse(400, "Audio file might be corrupted or unsupported")
     words = data.partition(b"|")[2].decode()
     match state.speech:
+        case refusal if refusal in REFUSALS:
+            raise OpenAIErrorResponse(*REFUSALS[refusal], code="invalid_value")
+        case "key":
+            raise wrong_key()
+        case "quota":
+            raise OpenAIErrorResponse(
+                429, "You exceeded your current quota", code="insufficient_quota"
+            )
         case "silent":
             await state.release.wait()
         case "text":  # response_format=text of whisper.cpp

@@ -86,6 +86,15 @@ def conversation_locked() -> OpenAIErrorResponse:
     )
 
 
+def zero_retention() -> OpenAIErrorResponse:
+    return OpenAIErrorResponse(
+        400,
+        "Conversation cannot be used for this organization due to Zero Data Retention.",
+        code="zero_data_retention",
+        param="conversation",
+    )
+
+
 def unknown_conversation(id: str, status: int) -> OpenAIErrorResponse:
     return OpenAIErrorResponse(
         status, f"Conversation with id '{id}' not found.", param="conversation"

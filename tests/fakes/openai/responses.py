@@ -15,6 +15,7 @@ from tests.fakes.openai.errors import (
     conversation_locked,
     unknown_model,
     unknown_parameter,
+    zero_retention,
 )
 from tests.fakes.openai.events import events_of, output_of, response_of, usage_of
 from tests.fakes.openai.items import check_pairs, stored_items, text_to_answer, tokens
@@ -39,6 +40,8 @@ class Creation:
         self._state = state
         self._body = body
         self._check()
+        if state.no_retention and body.get("conversation"):
+            raise zero_retention()
         self._conversation = "" if state.forgets else str(body.get("conversation") or "")
         self._lock()
         self._input = stored_items(body.get("input", []))

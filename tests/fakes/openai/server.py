@@ -110,6 +110,8 @@ async def _body(request: web.Request) -> Json:
 
 def _list_models(state: State, request: web.Request) -> Json:
     models = [model_entry(state.kind, name, state.context) for name in state.models]
+    if not state.kind:
+        models += [model_entry(state.kind, name, state.context) for name in state.speech_models]
     return {"object": "list", "data": models}
 
 

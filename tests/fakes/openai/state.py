@@ -55,7 +55,8 @@ class Conversation:
 class State:
     """`without` names what this server lacks: conversations, responses, models.
 
-    `forgets`: takes `conversation` and ignores it, as llama.cpp does. `rejects`: top-level
+    `forgets`: takes `conversation` and ignores it, as llama.cpp does. `no_retention`: creates
+    conversations, and refuses requests that use one. `rejects`: top-level
     fields that it does not know. `odd`: kinds of `tests.fakes.openai.odd`, or "all".
     `call_ids`: gives the ids of calls, and refuses others.
     `blind`: refuses images. `taboo`: words that are against its
@@ -76,6 +77,7 @@ class State:
     odd: set[str] = field(default_factory=set)
     call_ids: CallIds | None = None
     forgets: bool = False
+    no_retention: bool = False
     blind: bool = False
     taboo: str = ""
     ill: int = 0

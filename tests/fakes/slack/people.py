@@ -273,7 +273,7 @@ class PeopleActions:
         self, someone: SlackPerson, post: Post, label: str, lies: Json | None = None
     ) -> Delivery:
         button = post.buttons[label]
-        return self._interact(
+        return self.interact(
             someone,
             {
                 "type": "block_actions",
@@ -310,7 +310,7 @@ class PeopleActions:
             return None
         post.votes[someone.id] = button
         element = post.thumbs
-        return self._interact(
+        return self.interact(
             someone,
             {
                 "type": "block_actions",
@@ -344,7 +344,7 @@ class PeopleActions:
         block, button = {button["text"]["text"]: (block, button) for block, button in buttons}[
             label
         ]
-        return self._interact(
+        return self.interact(
             someone,
             {
                 "type": "block_actions",
@@ -364,7 +364,7 @@ class PeopleActions:
         )
 
     def shortcut(self, someone: SlackPerson, post: Post, callback_id: str) -> Delivery:
-        return self._interact(
+        return self.interact(
             someone,
             {
                 "type": "message_action",
@@ -388,7 +388,7 @@ class PeopleActions:
                 element = block["element"]
                 request = read_input(element, values.get(block["block_id"]))
                 state[block["block_id"]] = {element["action_id"]: request}
-        return self._interact(
+        return self.interact(
             someone,
             {
                 "type": "view_submission",
@@ -425,7 +425,7 @@ class PeopleActions:
             | (lies or {}),
         )
 
-    def _interact(self, someone: SlackPerson, payload: Json, lies: Json | None = None) -> Delivery:
+    def interact(self, someone: SlackPerson, payload: Json, lies: Json | None = None) -> Delivery:
         channel = payload.get("channel", {}).get("id", "")
         text = payload | {
             "team": {"id": TEAM, "domain": "ponte"},

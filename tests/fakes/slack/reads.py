@@ -26,7 +26,7 @@ _CURSOR = "user:"
 
 def auth_test(workspace: Workspace, args: Json) -> Json:
     return {
-        "url": "https://ponte.slack.com/",
+        "url": "https://acme.slack.com/",
         "team": "Ponte",
         "team_id": TEAM,
         "user": "ponte",

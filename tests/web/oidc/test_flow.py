@@ -33,6 +33,7 @@ from tests.fakes.oidc import (
     sign_token,
     slack_account,
 )
+from tests.time_limits import Limits
 from tests.web.oidc.scene import Scene, query_of, scene, sentence_of
 
 PUBLIC = "https://ponte.example"
@@ -442,11 +443,11 @@ async def test_odd_answers_of_the_provider(
     assert scene.identities == []
 
 
-async def test_a_provider_that_is_silent(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_provider_that_is_silent(scene: Scene, limits: Limits) -> None:
     scene.acme.hold = "/token"
     async with scene.browser() as browser:
         back = await scene.begin(browser)
-        monkeypatch.setattr("adapters.web.oidc.client.ANSWER_TIMEOUT_SECONDS", 0.05)
+        limits(ANSWER_TIMEOUT_SECONDS=0.05)
         assert AWAY in sentence_of(await browser.get(back))
 
 

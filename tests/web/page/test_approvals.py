@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from playwright.async_api import Page, expect
 
-from core.domain.changes import Change, Draft, PendingRequest, Proposal
+from core.domain.changes import Change, Draft, Proposal
 from core.domain.messages import Address, Answer, Card, ChangeAction, Person
 from tests.fakes.card_rows import card_row
 from tests.web.page.browser import axe_source, findings, resize, visit
@@ -18,18 +18,20 @@ ROWS = (card_row({"Name": "Ann", "City": "Lisbon"}, {"Name": "Ann", "City": "Por
 TITLES = {"abc234": "Change a row in Customers", "def567": "Delete a row in Orders"}
 
 
-def request(id: str, address: Address) -> PendingRequest:
+def request(id: str, address: Address) -> tuple[Change, Card]:
     draft = Draft("memory", "update", {}, "Customers", ())
     asker = Person(address.platform, "x", name="Ana")
     proposal = Proposal(id, draft, asker, address, 1, "c", "t", 1, "en", 0, 2e9)
-    card = Card(id, "proposal", TITLES[id], "Requested by Ana.", ROWS, BOTH, "open", 2e9)
-    return PendingRequest(Change(proposal), card)
+    card = Card(id, "proposal", TITLES.get(id, id), "Requested by Ana.", ROWS, BOTH, "open", 2e9)
+    return Change(proposal), card
 
 
 def waits(ponte: WebPonte, *ids: str) -> None:
     """Have these requests wait for the owner."""
     places = {"abc234": Address("web", "work"), "def567": Address("slack", "C1", "T1")}
-    ponte.board.pending["web:owner"] = [request(id, places[id]) for id in ids]
+    ponte.board.pending["web:owner"] = [
+        request(id, places.get(id, Address("web", "work"))) for id in ids
+    ]
     ponte.board.announce_requests()
 
 
@@ -39,7 +41,7 @@ def decides(ponte: WebPonte, status: str = "done") -> None:
         if status != "done":
             return Answer("Someone else must approve it.", "failed", code="forbidden")
         ponte.board.pending["web:owner"] = [
-            one for one in ponte.board.pending["web:owner"] if one.change.id != id
+            one for one in ponte.board.pending["web:owner"] if one[0].id != id
         ]
         ponte.board.announce_requests()
         state = "done" if word == "approve" else "denied"
@@ -91,10 +93,24 @@ async def test_requests_are_counted_listed_and_decided(ponte: WebPonte, page: Pa
     await expect(badge).to_be_hidden()
 
 
+async def test_requests_that_are_not_listed_are_counted(ponte: WebPonte, page: Page) -> None:
+    ids = [f"abc2{number}" for number in range(22, 49)]
+    waits(ponte, *ids)
+    badge, dialog = page.locator("#approvals"), page.locator("#requests")
+    await expect(badge).to_have_accessible_name("Approvals: 27 waiting for you")
+    await badge.click()
+    await expect(dialog.locator(".card")).to_have_count(20)
+    await expect(dialog.get_by_text("7 more waiting for you")).to_be_visible()
+    waits(ponte, *ids[:21])
+    await expect(dialog.get_by_text("1 more waiting for you")).to_be_visible()
+    waits(ponte, *ids[:20])
+    await expect(dialog.get_by_text("more waiting for you")).to_have_count(0)
+
+
 async def test_a_card_in_the_log_and_in_the_list_is_decided_in_both(
     ponte: WebPonte, page: Page
 ) -> None:
-    ponte.answers(Answer("Shall I?", cards=(request("abc234", Address("web", "main")).card,)))
+    ponte.answers(Answer("Shall I?", cards=(request("abc234", Address("web", "main"))[1],)))
     await page.fill("#text", "change it")
     await page.keyboard.press("Enter")
     await expect(page.locator("#log .card")).to_have_count(1)

@@ -135,7 +135,7 @@ async def test_escape_in_the_list_of_requests_closes_the_form_alone(
 ) -> None:
     waits(ponte, "abc234")
     waiting = ponte.board.pending["web:owner"]
-    waiting[0] = replace(waiting[0], card=OPEN)
+    waiting[0] = (waiting[0][0], OPEN)
     ponte.board.forms["abc234"] = FORM
     await page.locator("#approvals").click()
     dialog = page.locator("#requests")

@@ -1,0 +1,354 @@
+"""Commands, clicks and forms that arrive.
+
+A platform shows the person an error unless an interaction is acknowledged within about three
+seconds. `Interactions` therefore gives each step a deadline, stores the message before it
+acknowledges the interaction, and starts no other work before that. If it cannot store the message,
+it notifies the person at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Protocol, TypeVar
+
+from core.base.errors import BadInput, NotStored, PonteError
+from core.base.i18n import say, use_locale
+from core.base.tasks import BackgroundTasks
+from core.base.text import clip_line
+from core.chat.people import Conversations, People
+from core.commands.grammar import render_change
+from core.domain.changes import ChangeForm, FormField
+from core.domain.messages import Address, Attachment, File, Message, Person, Quote
+from core.domain.ports import StatusBoard
+from core.domain.records import QuickCommand, Receipt
+from core.domain.rights import Action
+from core.feedback.votes import Press
+
+T = TypeVar("T")
+
+
+FORM_LATE = "The form couldn't be opened in time. Try again."
+"""The sentence for a person whose form was not found within the platform's time."""
+FORM_UNREADABLE = "I couldn't read this form. Open it again."
+FORM_UNCHANGED = "You didn't change any values."
+MAX_FORM_VALUE_CHARACTERS = 4000
+"""Characters of one value of a form. No platform has an input that takes more."""
+_MAX_NAMED_FIELDS = 5
+_NOT_IN_FORM = "Not in this form: {names}. To change one of them, type `change {id} {example}`."
+
+
+def describe_fields_left_out(
+    form: ChangeForm, fields: Sequence[FormField], escape: Callable[[str], str] = str
+) -> str:
+    """Return the sentence below a form that tells how to change the fields for which the form has
+    no room: by a typed command with their names. Return "" if there are none. The names come from a
+    table, so `escape` makes them safe on the platform."""
+    names = [escape(clip_line(field.key)) for field in fields]
+    if len(names) > _MAX_NAMED_FIELDS:
+        names[_MAX_NAMED_FIELDS:] = ["…"]
+    example = say("FIELD = VALUE")
+    words = say(_NOT_IN_FORM, names=", ".join(names), id=form.id, example=example)
+    return words if names else ""
+
+
+def find_new_values(form: ChangeForm, values: Mapping[str, str]) -> dict[str, str]:
+    """Return the values of a submitted form that the person has changed, by `FormField.key`. `form`
+    has the values that the person saw; `values` are those that came back, by the position of the
+    field in the form. They are compared without differences in spaces and line ends (`_normalize`).
+    Raise BadInput if none differs, or if the form has no such field."""
+    fields = {str(at): field for at, field in enumerate(form.fields)}
+    # The proposal has other fields by now, or the request was not made by our form.
+    if not values.keys() <= fields.keys() or any(
+        len(value) > MAX_FORM_VALUE_CHARACTERS for value in values.values()
+    ):
+        raise BadInput(FORM_UNREADABLE)
+    new_values = {
+        fields[at].key: value
+        for at, value in values.items()
+        if _normalize(fields[at], value) != _normalize(fields[at], fields[at].value)
+    }
+    if not new_values:
+        raise BadInput(FORM_UNCHANGED)
+    return new_values
+
+
+def _normalize(field: FormField, value: str) -> object:
+    """Return a form's value in a shape in which two of them can be compared. Platforms change the
+    line ends and the spaces of a text. An empty checkbox counts as not ticked."""
+    value = value.replace("\r\n", "\n").replace("\u202f", " ").replace("\xa0", " ").strip()
+    return value == "true" if field.type == "checkbox" else value
+
+
+SHOW_CODE = "Show code"
+"""The label of the button that shows the code of an answer's runs."""
+CODE_LATE = "The code couldn't be shown in time. Try again."
+REST_OF_CODE = "This is the beginning. Ask me for the rest of the code."
+_VOTE_LATE = "Your feedback couldn't be saved in time. Try again."
+_CODE_GONE = "This code is no longer stored. Code is deleted together with its conversation."
+RESTARTING = "I'm about to restart. Try again in a minute."
+
+
+@dataclass(frozen=True, slots=True)
+class InteractionLimits:
+    """Deadlines of one interaction, and what happens when a person's rights are not known in time.
+
+    `store_seconds` counts from the arrival of the interaction; None sets no deadline.
+    """
+
+    rights_seconds: float
+    store_seconds: float | None = None
+    checks_rights_before_storing: bool = True
+    """False where only the turn checks the rights of commands and clicks."""
+    without_rights: str = ""
+    """The sentence shown in place of a form while rights are unknown; "" shows the form."""
+
+
+@dataclass(frozen=True, slots=True)
+class InteractionRequest:
+    """A request made by a command, a click or a form; `action` is the least right it needs.
+
+    `is_private`: only the person may see the answer. `mentions` are those in `Message`.
+    """
+
+    text: str
+    action: Action = "chat"
+    is_private: bool = False
+    context: tuple[Quote, ...] = ()
+    files: tuple[Attachment, ...] = ()
+    mentions: tuple[tuple[str, str], ...] = ()
+
+
+class ChatInteraction(Protocol):
+    """One use of a command, button or form by a person, and the ways in which its platform lets
+    Ponte respond to it."""
+
+    @property
+    def limits(self) -> InteractionLimits:
+        """The platform's time limits for responses to interactions, such as three seconds."""
+
+    @property
+    def person(self) -> Person:
+        """Return the person who used the command, button or form."""
+
+    @property
+    def address(self) -> Address:
+        """The place in which the person used the command, button or form."""
+
+    @property
+    def locale(self) -> str:
+        """The person's language, as far as it is known now."""
+
+    async def learn_about_person(self) -> None:
+        """Store what the interaction itself tells about the person, such as their roles, before
+        their rights are checked."""
+
+    async def make_message(self, request: InteractionRequest) -> Message:
+        """Return the request as a message of the person, to be stored in the inbox. Raises
+        NotStored if a file of it cannot be stored."""
+
+    async def acknowledge(self, receipt: Receipt, request: InteractionRequest) -> bool:
+        """Acknowledge the stored interaction. Return False if it is a repeat, or if the platform
+        took the acknowledgement too late."""
+
+    async def notify(self, words: str) -> None:
+        """Show a sentence to this person only, in place of an acknowledgement of the interaction.
+        Raises nothing."""
+
+
+@dataclass
+class Interactions:
+    """Handles the commands, clicks and forms of one chat platform: checks rights, stores each as a
+    message, and acknowledges it to the platform in time."""
+
+    conversations: Conversations
+    people: People
+    board: StatusBoard
+    tasks: BackgroundTasks
+    is_open: bool = field(default=True, init=False)
+    """False once intake has stopped: everybody is then asked to try again."""
+
+    async def show_form(
+        self, interaction: ChatInteraction, show: Callable[[], Awaitable[str]]
+    ) -> bool:
+        """Open a form by `show` if the person may chat with Ponte in this place, and return whether
+        they see it. Otherwise tell the person why not.
+
+        `show` returns "", or a sentence for the person if the platform does not show the form.
+        While their rights are unknown, they get the sentence `limits.without_rights`, or the form
+        if that is "".
+        """
+        words = await self._find_refusal(interaction, "chat", interaction.limits.without_rights)
+        words = words or await show()
+        if words:
+            await interaction.notify(words)
+        return not words
+
+    async def submit(self, interaction: ChatInteraction, request: InteractionRequest) -> bool:
+        """Store a command, a click or a form as a message, then acknowledge it to the platform,
+        which shows the person an error if that comes too late. Return whether both happened in
+        time, False also for a repeat. Notify the person if it is refused or not stored."""
+        began = asyncio.get_running_loop().time()  # the check of rights uses up a part of the time
+        limits, message = interaction.limits, None
+        refusal = ""  # the sentence that the person gets; "" if nothing is refused
+        if limits.checks_rights_before_storing:  # else only the turn checks them
+            refusal = await self._find_refusal(interaction, request.action)
+        if refusal:
+            await interaction.notify(refusal)
+            return False
+        deadline = None if limits.store_seconds is None else began + limits.store_seconds
+        try:
+            async with asyncio.timeout_at(deadline):
+                message = await interaction.make_message(request)
+                receipt = await self.conversations.inbox.accept(message)
+        except (NotStored, TimeoutError) as error:
+            if message is not None and isinstance(error, TimeoutError):
+                # The timeout ends only the waiting, so the message may still be stored. The person
+                # reads that it does not count, so withdraw it: it must not be answered later.
+                self.tasks.start(self.conversations.inbox.amend(message.event_key, None))
+            with use_locale(interaction.locale):
+                await interaction.notify(NotStored().words())
+            return False
+        return await interaction.acknowledge(receipt, request)
+
+    async def find_quick_commands(
+        self, interaction: ChatInteraction, seconds: float
+    ) -> Sequence[QuickCommand]:
+        """Return the quick commands that the person may use in the place of the interaction, to be
+        offered while they type. Return none if they are not known within `seconds`, after which the
+        platform takes no answer."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self.board.commands(interaction.person, interaction.address)
+        except TimeoutError:
+            return ()
+
+    async def find_code(
+        self, interaction: ChatInteraction, turn: str, post: str, seconds: float
+    ) -> Sequence[tuple[File, bytes]] | str:
+        """Return the code that a turn ran, as a file and its bytes for each run, after a press of
+        the button under the answer. Return a sentence for the person instead if they may not chat
+        there, if `post`, where they pressed the button, does not belong to the turn, or if this is
+        not known within `seconds`."""
+        code = await self._run_in_time(
+            interaction, seconds, CODE_LATE, partial(self.conversations.find_code, turn, post)
+        )
+        return code or say(_CODE_GONE, interaction.locale)
+
+    async def vote(
+        self, interaction: ChatInteraction, press: Press, seconds: float, *, toggles: bool = False
+    ) -> bool | str:
+        """Store a press of a thumb, and return whether the person has that vote now. Return a
+        sentence for them if it was not stored: they may not chat there, the post is no answer that
+        can be rated, or it took longer than `seconds`."""
+        work = partial(self.conversations.votes.vote, press, toggles=toggles)
+        return await self._run_in_time(interaction, seconds, _VOTE_LATE, work)
+
+    async def explain_vote(
+        self, interaction: ChatInteraction, press: Press, reason: str, shares: bool, seconds: float
+    ) -> str:
+        """Store why a person voted against an answer; with `shares`, operators may read the
+        question and the answer. Return "", or a sentence for the person if it was not stored: they
+        may not chat there, they have no such vote, or it took longer than `seconds`."""
+        work = partial(self.conversations.votes.explain, press, reason, shares)
+        return await self._run_in_time(interaction, seconds, _VOTE_LATE, work) or ""
+
+    async def _run_in_time(
+        self,
+        interaction: ChatInteraction,
+        seconds: float,
+        late_sentence: str,
+        work: Callable[[], Awaitable[T]],
+    ) -> T | str:
+        """Return the result of `work` if the person may chat in the place of the interaction.
+        Otherwise, or if `work` fails or takes longer than `seconds`, return a sentence for the
+        person. `late_sentence` also stands for rights that are not known in time, because nothing
+        checks them later, and for a database that does not store (NotStored)."""
+        late = say(late_sentence, interaction.locale)
+        try:
+            async with asyncio.timeout(seconds):
+                if words := await self._find_refusal(interaction, "chat", late):
+                    return words
+                return await work()
+        except (NotStored, TimeoutError):
+            return late
+        except PonteError as error:
+            with use_locale(interaction.locale):
+                return error.words()
+
+    async def find_form(
+        self, interaction: ChatInteraction, press_id: str, seconds: float
+    ) -> ChangeForm | str:
+        """Return the form by which the person changes the values of a proposal. Return a sentence
+        for them instead if they may not change it, if it was replaced or decided, or if the form is
+        not known within `seconds`.
+
+        `press_id` comes from the pressed button: the change's id and the revision that the card
+        shows (`abc234.2`). A button of the first revision has the id alone.
+        """
+        # Without a revision, `board.find_form` would take the newest one.
+        press_id = press_id if "." in press_id else f"{press_id}.1"
+        try:
+            async with asyncio.timeout(seconds):
+                person, address = interaction.person, interaction.address
+                if words := await self._find_refusal(interaction, "chat"):
+                    return words
+                with use_locale(interaction.locale):
+                    return await self.board.find_form(press_id, person, address)
+        except TimeoutError:
+            return say(FORM_LATE, interaction.locale)
+        except PonteError as error:
+            with use_locale(interaction.locale):
+                return error.words()
+
+    async def submit_form(
+        self, interaction: ChatInteraction, press_id: str, values: Mapping[str, str], seconds: float
+    ) -> bool:
+        """Submit the values that a person changed in the form of `find_form`, as the command
+        `change` with these values. Return what `submit` returns. If the form is not valid any more,
+        or no value was changed, tell the person and return False.
+
+        `values` are by the position of their field in the form. `seconds` limits the search for the
+        form.
+        """
+        # The form is built once more, to find out which values differ from what it showed.
+        form = await self.find_form(interaction, press_id, seconds)
+        if isinstance(form, ChangeForm):
+            try:
+                text = render_change(press_id, find_new_values(form, values))
+                return await self.submit(interaction, InteractionRequest(text))
+            except BadInput as error:
+                with use_locale(interaction.locale):
+                    refusal = error.words()
+        else:
+            refusal = form  # the sentence that `find_form` returns in place of a form
+        await interaction.notify(refusal)
+        return False
+
+    async def _find_refusal(
+        self, interaction: ChatInteraction, action: Action, while_unknown: str = ""
+    ) -> str:
+        """Return a sentence, in the person's language, that says why they may not do this; "" if
+        they may, and `while_unknown` if their rights are not known in time. With "" for that, an
+        unknown person passes here, because the turn checks all rights again. A verdict is unknown
+        if the platform did not tell what the right depends on. A refusal goes to the audit log,
+        since it does not become a message."""
+        # Ponte is about to stop and stores nothing more.
+        if not self.is_open:
+            return say(RESTARTING, interaction.locale)
+        await interaction.learn_about_person()
+        person, address = interaction.person, interaction.address
+        try:
+            async with asyncio.timeout(interaction.limits.rights_seconds):
+                verdict = await self.people.policy.may(person, address, action)
+        except TimeoutError:
+            return while_unknown
+        if verdict.is_unknown:
+            return while_unknown
+        if verdict.allowed:
+            return ""
+        self.people.note_refusal(person, address, verdict)
+        with use_locale(interaction.locale):
+            return verdict.words()

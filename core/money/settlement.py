@@ -1,0 +1,147 @@
+"""The real cost replaces what was held for it, in its caller's transaction."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+from core.domain.messages import Usage
+from core.money.allowances import Spend
+from core.money.usage import NANODOLLARS_PER_DOLLAR
+from core.store.database import SqlConnection, SqlRow
+
+
+def settle_round(
+    connection: SqlConnection,
+    seq: int,
+    number: int,
+    usage: Usage,
+    model: str,
+    *,
+    has_holds: bool = True,
+) -> list[SqlRow]:
+    """Replace the reservation of a round's last call with what the round really used. Earlier calls
+    of the round were interrupted, for example by a crash, and their usage is not known, so they
+    count with their upper bounds. Return the turn's other reservations.
+
+    `has_holds`: False if the caller knows that the turn has no reservations, so that none are read.
+    A call without one is recorded as attempt 0."""
+    # A reservation for a model call has the name `r{round}.{attempt}` in `part`.
+    holds = _read_holds(connection, seq) if has_holds else []
+    round_holds = [hold for hold in holds if hold["part"].startswith(f"r{number}.")]
+    others = [hold for hold in holds if hold not in round_holds]
+    round_holds.sort(key=lambda hold: int(hold["part"].partition(".")[2]))
+    for lost_hold in round_holds[:-1]:
+        _settle_as_estimate(connection, lost_hold)
+    part = round_holds[-1]["part"] if round_holds else f"r{number}.0"
+    _settle(connection, seq, part, round_holds[-1] if round_holds else None, "model", model, usage)
+    return others
+
+
+def settle_call(connection: SqlConnection, seq: int, call_id: str, name: str, usage: Usage) -> None:
+    """Replace the reservation of a tool call with what the call really cost, in the transaction
+    that stores its result."""
+    part = f"call:{call_id}"
+    hold = next((hold for hold in _read_holds(connection, seq) if hold["part"] == part), None)
+    # A tool that has no price and reserved nothing leaves no row.
+    if hold is not None or usage != Usage():
+        _settle(connection, seq, part, hold, "tool", name, usage)
+
+
+def count_estimates(connection: SqlConnection, since: str) -> tuple[int, int]:
+    """Return how many calls were paid for since that day (ISO), and how many of them have estimated
+    amounts."""
+    row = connection.execute(
+        "SELECT count(*) AS calls, sum(is_upper_bound) AS estimates FROM usage"
+        " JOIN spendings ON spendings.seq = usage.seq WHERE usage.day >= ?",
+        (since,),
+    ).fetchone()
+    return int(row["calls"]), int(row["estimates"] or 0)
+
+
+def settle_holds(connection: SqlConnection, seq: int, known: Sequence[SqlRow] | None = None) -> int:
+    """Settle all reservations of a turn that is over: calls that were lost may have been made, so
+    each counts with its upper bound. Return how many there were. `known` are those reservations, if
+    the caller has read them already."""
+    open_holds = _read_holds(connection, seq) if known is None else known
+    for hold in open_holds:
+        _settle_as_estimate(connection, hold)
+    return len(open_holds)
+
+
+def _read_holds(connection: SqlConnection, seq: int) -> list[SqlRow]:
+    return connection.execute("SELECT * FROM holds WHERE seq = ? ORDER BY part", (seq,)).fetchall()
+
+
+def release_call_hold(connection: SqlConnection, seq: int, part: str) -> None:
+    """Delete the reservation of one call of a turn or event, if there is one, and take its amounts
+    back from the counters. `part` names the call, as in HOLDS_TABLE."""
+    for hold in _read_holds(connection, seq):
+        if hold["part"] == part:
+            _release_hold(connection, hold, Spend())
+
+
+def _release_hold(connection: SqlConnection, hold: SqlRow, real: Spend) -> None:
+    """Delete a reservation, and replace its amounts in the counters with what was really spent
+    (`real`)."""
+    connection.execute("DELETE FROM holds WHERE seq = ? AND part = ?", (hold["seq"], hold["part"]))
+    # The difference is negative if the call cost less than its upper bound, as most do.
+    more = real - Spend(0, int(hold["tokens"]), int(hold["money"]))
+    if more != Spend():
+        connection.add_to_counters(json.loads(hold["scopes"]), more.turns, more.tokens, more.money)
+
+
+def _settle_as_estimate(connection: SqlConnection, hold: SqlRow) -> None:
+    """Record a reservation's upper bound as its cost: the call may have been made, and its real
+    usage is unknown."""
+    kind, name, unknown = hold["kind"], hold["name"], Usage(is_estimated=True)
+    _settle(connection, hold["seq"], hold["part"], hold, kind, name, unknown)
+
+
+def _settle(
+    connection: SqlConnection,
+    seq: int,
+    part: str,
+    hold: SqlRow | None,
+    kind: str,
+    name: str,
+    usage: Usage,
+) -> None:
+    """Record what a call used (`usage`), and replace its reservation (`hold`, None if it has none)
+    in the counters. If the usage is an estimate, record the amounts of the reservation instead."""
+    # The reservation is an upper bound, so an unknown amount never counts too little. A cost that
+    # the server named counts if it is higher.
+    if hold is not None and usage.is_estimated:
+        cost = max(hold["money"] / NANODOLLARS_PER_DOLLAR, usage.cost or 0.0)
+        # A reservation has one number of tokens, which counts as input here. If its money is 0,
+        # there may be no price, so the cost is recorded as unknown (None).
+        usage = Usage(input=int(hold["tokens"]), cost=cost or None, is_estimated=True)
+    real = Spend(0, usage.input + usage.output, round((usage.cost or 0.0) * NANODOLLARS_PER_DOLLAR))
+    if hold is not None:
+        _release_hold(connection, hold, real)
+    recorded = connection.execute(
+        "INSERT INTO spendings (seq, part, person, kind, name, input, cached, output, reasoning,"
+        " cost, is_upper_bound) SELECT seq, ?, person, ?, ?, ?, ?, ?, ?, ?, ? FROM usage"
+        " WHERE seq = ?"
+        " ON CONFLICT (seq, part) DO NOTHING",
+        (
+            part,
+            kind,
+            name,
+            usage.input,
+            usage.cached,
+            usage.output,
+            usage.reasoning,
+            usage.cost,
+            int(usage.is_estimated),
+            seq,
+        ),
+    )
+    # A part is recorded once, so the totals grow only with a new row. In SQL, a sum with an unknown
+    # cost (NULL) is unknown; `coalesce` then takes whichever of the two is known.
+    if recorded.rowcount:
+        connection.execute(
+            "UPDATE usage SET input = input + ?, cached = cached + ?, output = output + ?,"
+            " reasoning = reasoning + ?, cost = coalesce(cost + ?, cost, ?) WHERE seq = ?",
+            (usage.input, usage.cached, usage.output, usage.reasoning, usage.cost, usage.cost, seq),
+        )
