@@ -7,6 +7,7 @@ import pytest
 
 from core.base.tasks import Backoff
 from tests.contract.engines import Embedded, Engine, InMemory, Shared
+from tests.fakes.memory import MemoryDatabase
 from tests.time_limits import Limits
 
 
@@ -47,8 +48,8 @@ def engine(request: pytest.FixtureRequest) -> Engine:
 
 
 @pytest.fixture
-async def memory() -> AsyncIterator[Engine]:
-    engine = InMemory({})
+async def memory(tmp_path: Path) -> AsyncIterator[Engine]:
+    engine = InMemory(tmp_path, MemoryDatabase())
     yield engine
     await engine.close()
 

@@ -20,7 +20,6 @@ from core.store.database import Database, SqlConnection, SqliteDatabase
 from core.store.files import FileBytes, FolderBytes, PieceBytes
 from core.store.postgres import PostgresDatabase
 from tests.fakes.config import FixedConfig, means_everybody, no_daily_caps
-from tests.fakes.memory import InboxRow, MemoryInbox
 
 
 class Engine(Protocol):
@@ -170,29 +169,16 @@ class Shared(Embedded):
         return await Shared.on(self.url, self.home)
 
 
-class InMemory:
-    """The double; its rows outlive it."""
+class InMemory(Embedded):
+    """The double. Its processes share one connection, which outlives each of them."""
 
-    def __init__(self, rows: dict[int, InboxRow]) -> None:
-        self.inbox = MemoryInbox(rows)
-        self.runs: list[asyncio.Task[None]] = []
-
-    async def begin(self, seq: int) -> Message | None:
-        row = self.inbox.rows[seq]
-        return None if row.state == "withdrawn" else row.message
-
-    async def end(self, seq: int, text: str = "", state: TurnState = "done") -> None:
-        await self.inbox.end(seq, Answer(text))
-
-    async def beside(self) -> InMemory:
-        return InMemory(self.inbox.rows)
-
-    async def kill(self) -> InMemory:
-        await self.close()
-        return InMemory(self.inbox.rows)
-
-    async def close(self) -> None:
+    async def kill(self) -> Embedded:
+        heir = await self.beside()
         await self.inbox.drain(0)
+        return heir
+
+    async def _other(self) -> InMemory:
+        return InMemory(self.home, self.database)
 
 
 class Worker:

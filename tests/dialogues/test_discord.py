@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import discord
@@ -14,14 +13,15 @@ import simcord
 
 from adapters.discord import DISCORD_API_URL, DISCORD_GATEWAY_URL
 from adapters.discord.adapter import DiscordAdapter, DiscordOptions
-from bot.stores import SCHEMA
 from core.chat.people import Conversations, People
 from core.commands import grammar
 from core.domain.messages import Answer, Card
+from core.journal.inbox import SqlInbox
 from core.journal.jobs import Alone
-from core.store.database import Database, SqliteDatabase
+from core.journal.journal import Journal
+from core.store.files import SqlFiles
 from tests.fakes.choices import EmptyStatusBoard, allow_list
-from tests.fakes.memory import MemoryFiles, MemoryInbox, NoRows
+from tests.fakes.memory import MemoryBytes, MemoryDatabase, NoRows
 from tests.fakes.places import FixedAddressingSettings, FixedPlaces
 from tests.fakes.posts import KeptPosts
 
@@ -32,9 +32,9 @@ DONE = Card("abcde2", "change", "Changed 2 customers", "", (), ("undo",), "done"
 class SimcordSetup:
     """The adapter between SimCord and an inbox whose turns echo."""
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: MemoryDatabase) -> None:
         self.database = database
-        self.inbox = MemoryInbox()
+        self.inbox, self.journal = SqlInbox(database), Journal(database)
         self.heard: list[str] = []
         self.around: list[str] = []
         self.files: list[str] = []
@@ -47,7 +47,15 @@ class SimcordSetup:
         unused: Any = None
         self.adapter = DiscordAdapter(
             "simulated",
-            Conversations(self.inbox, unused, unused, MemoryFiles(), unused, unused, unused),
+            Conversations(
+                self.inbox,
+                self.journal,
+                unused,
+                SqlFiles(self.database, MemoryBytes()),
+                unused,
+                unused,
+                unused,
+            ),
             People(allow_list(frozenset({"*"})), unused, unused, NoRows(), unused, unused),
             EmptyStatusBoard(),
             Alone(self.database),
@@ -58,7 +66,9 @@ class SimcordSetup:
         return self.adapter.make_client()
 
     async def turn(self, seq: int) -> None:
-        message, untold = await self.adapter.look_up(self.inbox.rows[seq].message, True)
+        turn = await self.journal.begin(seq)
+        assert turn is not None
+        message, untold = await self.adapter.look_up(turn.message, True)
         self.heard.append(message.text)
         self.around = [quote.text for quote in message.context]
         self.files = [file.name for file in message.attachments]
@@ -67,8 +77,9 @@ class SimcordSetup:
         answer = replace(answer, text="\n\n".join([answer.text, *untold]))
         parts = reply.split(answer.text)
         answer = replace(answer, parts=parts)
+        await self.journal.record_answer(turn, answer)
         await reply.finish(answer)
-        await self.inbox.end(seq, answer)
+        await self.journal.end_turn(turn, "done")
 
     def _answer(self, text: str) -> Answer:
         command = grammar.parse_command(text)
@@ -82,8 +93,8 @@ class SimcordSetup:
 
 
 @pytest.fixture
-async def setup(tmp_path: Path) -> AsyncIterator[SimcordSetup]:
-    database = await SqliteDatabase.open(tmp_path / "ponte.db", SCHEMA)
+async def setup() -> AsyncIterator[SimcordSetup]:
+    database = MemoryDatabase()
     setup = SimcordSetup(database)
     running = asyncio.create_task(setup.inbox.run(setup.turn))
     yield setup
@@ -108,10 +119,10 @@ async def test_a_direct_message_is_answered(setup: SimcordSetup) -> None:
         message = await ana.send_dm("hello")
         assert bot_messages(env, ana.dm_channel) == ["You said: hello"]
         await ana.edit(message, "hello again")
-        (row,) = setup.inbox.rows.values()
+        (row,) = setup.database.entries().values()
         assert row.message.text == "hello again"
         await ana.delete(message)
-        assert not setup.inbox.rows[row.seq].message.text
+        assert not setup.database.entries()[row.seq].message.text
 
         before = len(bot_messages(env, ana.dm_channel))
         await ana.send_dm("\n\n".join("x" * 640 for _ in range(3)))
@@ -163,7 +174,7 @@ async def test_a_mention_gets_a_thread_and_other_talk_is_left_alone(setup: Simco
         late = await bob.send(channel, "the bolts are late")
         interaction = await ana.context_menu(channel, "Ask Ponte", late)
         await ana.submit_modal(interaction, {"prompt": "why?", "quote": "the bolts are late"})
-        *_, row = setup.inbox.rows.values()
+        *_, row = setup.database.entries().values()
         assert [quote.text for quote in row.message.context] == ["the bolts are late"]
 
 

@@ -1,20 +1,22 @@
-"""The ports Inbox, Files, PageAccounts and StatusBoard in memory, for tests of the adapters.
-
-`MemoryInbox.rows` survives a "restart": hand it to the next inbox. `refusing` is the full disk.
-"""
+"""The database in memory, and the ports PageAccounts and StatusBoard, for tests of the adapters."""
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
+import sqlite3
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeVar
 
 from adapters.web.sign_in import PageSecrets
-from core.base.errors import Forgotten, NotFound, NotStored, PonteError
+from bot.stores import SCHEMA
+from core.base.errors import NotFound, NotStored, PonteError
 from core.changes.cards import MAX_LISTED_CHANGES
-from core.commands import grammar
 from core.domain.changes import (
     NO_PROPOSAL_SENTENCE,
     Change,
@@ -22,325 +24,99 @@ from core.domain.changes import (
     Overview,
     PendingRequests,
 )
-from core.domain.messages import (
-    ONE_REQUEST_PREFIX,
-    Address,
-    Answer,
-    Card,
-    File,
-    Message,
-    Person,
-    Usage,
-)
-from core.domain.ports import NO_STEP, TransactionStep, TurnHandler
+from core.domain.messages import Address, Card, Person
 from core.domain.records import (
-    ALL_CONVERSATIONS,
-    FINAL_STATES,
-    AmendResult,
     ApiToken,
-    ConversationArea,
-    ConversationSummary,
     EndedToken,
     Health,
     HistoryEntry,
     PageAccount,
     QuickCommand,
-    Receipt,
-    SearchHit,
-    Turn,
-    TurnState,
 )
 from core.domain.rights import MemberKey, PlatformMember
-from core.journal.threads import find_excerpt
+from core.journal.threads import _history_entry_of
 from core.people.directory import SqlDirectory
 from core.people.page_accounts import OwnerName, hash_token, new_api_token, new_token
 from core.people.sign_ins import Identity, SignedInPerson
+from core.store.database import (
+    SqlConnection,
+    SqliteDatabase,
+    SqliteStatements,
+    _settle_all,
+    _Write,
+)
+from core.store.files import FolderBytes
+
+T = TypeVar("T")
 
 
-@dataclass(slots=True)
-class InboxRow:
-    seq: int
-    message: Message
-    state: TurnState = "new"
-    answer: Answer | None = None
-    at: float = field(default_factory=time.time)
-
-    @property
-    def decision(self) -> bool:
-        return grammar.is_decision(self.message)
-
-    @property
-    def history_entry(self) -> HistoryEntry:
-        return HistoryEntry(
-            self.seq, self.message.turn, self.state, self.message, self.answer, self.at
-        )
+@functools.cache
+def _empty_database() -> bytes:
+    with closing(sqlite3.connect(":memory:")) as connection:
+        connection.executescript(SCHEMA.script)
+        return connection.serialize()
 
 
-class MemoryInbox:
-    """Also what is read of a journal (`shown`, `turn_of`), and how a test ends a turn (`end`)."""
+class MemoryDatabase(SqliteDatabase):
+    """The product's database in memory, on the event loop's thread instead of its own two: a test
+    does not wait for a disk or for a change of threads."""
 
-    def __init__(self, rows: dict[int, InboxRow] | None = None) -> None:
-        self.rows = {} if rows is None else rows
-        self.marks: dict[str, tuple[str, bool]] = {}
-        self.spent: dict[int, Usage] = {}
-        self.forgotten: list[str] = []
-        self.refusing = False
-        self._handler: TurnHandler | None = None
-        self._platforms: Collection[str] = ()
-        self._changed = asyncio.Condition()
-        self._current: dict[int, asyncio.Task[None]] = {}
-        self._stopped: set[int] = set()
-        self._draining = asyncio.Event()
-
-    async def accept(self, message: Message, also: TransactionStep = NO_STEP) -> Receipt:
-        if self.refusing:
-            raise NotStored
-        for row in self.rows.values():
-            if row.message.event_key == message.event_key:
-                return Receipt(row.seq, row.message.turn, is_new=False)
-        waiting = len(self._unfinished_rows(message.address.conversation))
-        row = InboxRow(max(self.rows, default=0) + 1, message)
-        self.rows[row.seq] = row
-        self._start_next()
-        return Receipt(row.seq, message.turn, True, 0 if row.decision else waiting)
-
-    async def find_times(self, event_keys: Collection[str]) -> Mapping[str, float]:
-        messages = (row.message for row in self.rows.values())
-        return {m.event_key: m.sent_at for m in messages if m.event_key in event_keys}
-
-    async def amend(self, event_key: str, message: Message | None) -> AmendResult:
-        row = next((r for r in self.rows.values() if r.message.event_key == event_key), None)
-        if row is None or (message is not None and message.sent_at < row.message.sent_at):
-            return "unknown"
-        fresh = row.state in ("new", "withdrawn")
-        if message is None:
-            row.message = replace(row.message, text="", attachments=(), context=())
-            row.state = "withdrawn" if fresh else row.state
-        else:
-            text, files, at = message.text, message.attachments, message.sent_at
-            row.message = replace(row.message, text=text, attachments=files, sent_at=at)
-        await self._tell()
-        return "unstarted" if fresh else "started"
-
-    async def allow_again(self, event_key: str) -> None:
-        raise NotImplementedError
-
-    async def requeue(self, turn: Turn, message: Message) -> bool:
-        raise NotImplementedError
-
-    async def wait_for_answer(self, seq: int) -> Answer:
-        async with self._changed:
-            await self._changed.wait_for(
-                lambda: seq not in self.rows or self.rows[seq].state in FINAL_STATES
-            )
-        row = self.rows.get(seq)
-        if row is None or row.answer is None:
-            raise Forgotten
-        return row.answer
-
-    async def run(self, handler: TurnHandler, platforms: Collection[str] = ()) -> None:
-        self._handler = handler
-        self._platforms = platforms
-        self._start_next()
-        await self._draining.wait()
-
-    async def cancel(self, seq: int) -> bool:
-        row = self.rows[seq]
-        if task := self._current.get(seq):
-            self._stopped.add(seq)
-            task.cancel()
-        elif row.state == "new":
-            row.state = "withdrawn"
-            await self._tell()
-        else:
-            return False
-        return True
-
-    def is_stopped(self, seq: int) -> bool:
-        return seq in self._stopped
-
-    def is_taken_over(self, seq: int) -> bool:
-        return False
-
-    def leave_place(self, seq: int) -> None:
-        return None
-
-    async def take_place(self, seq: int) -> None:
-        return None
-
-    async def running_turn(self, conversation: str) -> int | None:
-        return self._running(conversation)
-
-    def _running(self, conversation: str) -> int | None:
-        turns = (seq for seq in self._current if not self.rows[seq].decision)
-        return next((seq for seq in turns if self._of(seq) == conversation), None)
-
-    async def drain(self, grace: float) -> None:
-        self._draining.set()
-        tasks = list(self._current.values())
-        if tasks:
-            await asyncio.wait(tasks, timeout=grace)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def purge(self, before: float, area: ConversationArea = ALL_CONVERSATIONS) -> int:
-        def there(row: InboxRow) -> bool:
-            key = f"{row.message.address.conversation}:"
-            inside = key.startswith(area.place and f"{area.place}:")
-            return inside and not any(key.startswith(f"{place}:") for place in area.excluded)
-
-        old = [
-            s
-            for s, r in self.rows.items()
-            if r.at < before and r.state in FINAL_STATES and there(r)
-        ]
-        for seq in old:
-            del self.rows[seq]
-        return len(old)
-
-    async def find_thread_id(self, conversation: str) -> str:
-        is_new = not any(self._of(seq) == conversation for seq in self.rows)
-        number = self.forgotten.count(conversation)
-        return "" if is_new and not number else f"thread{number}"
-
-    async def list_entries(self, conversation: str, thread: str = "") -> Sequence[HistoryEntry]:
-        rows = [r for r in self.rows.values() if r.message.address.conversation == conversation]
-        replacements = {row.message.replaced_turn for row in rows if row.state != "new"}
-        return [
-            row.history_entry
-            for row in rows
-            if row.state != "withdrawn"
-            and not row.decision
-            and row.message.turn not in replacements
-        ]
-
-    async def list_conversations(
-        self, platform: str, person: str = ""
-    ) -> Sequence[ConversationSummary]:
-        matches: dict[str, ConversationSummary] = {}
-        for row in self.rows.values():
-            key, address = row.message.address.conversation, row.message.address
-            theirs = (address.platform, address.person) == (platform, person)
-            theirs = theirs and not address.channel.startswith(ONE_REQUEST_PREFIX)
-            if not theirs or not (entries := await self.list_entries(key)):
-                continue
-            title, pinned = self.marks.get(key, ("", False))
-            matches[key] = ConversationSummary(key, entries[0].message, title, pinned, row.at)
-        return sorted(matches.values(), key=lambda one: (not one.is_pinned, -one.used_at))
-
-    async def search(self, platform: str, words: str, person: str = "") -> Mapping[str, SearchHit]:
-        return {
-            one.conversation: find_excerpt(entry.turn, entry.message.text, words.casefold())
-            for one in await self.list_conversations(platform, person)
-            for entry in await self.list_entries(one.conversation)
-            if words.casefold() in f"{entry.message.text}\n{entry.answer}".casefold()
-        }
-
-    async def set_listing(self, conversation: str, title: str | None, pinned: bool | None) -> None:
-        if not await self.list_entries(conversation):
-            raise NotFound(what="conversation")
-        old = self.marks.get(conversation, ("", False))
-        self.marks[conversation] = (
-            old[0] if title is None else title,
-            old[1] if pinned is None else pinned,
-        )
-
-    async def history_entry(self, turn: str) -> HistoryEntry:
-        for row in self.rows.values():
-            if row.message.turn == turn:
-                return row.history_entry
-        raise NotFound(what="turn")
-
-    async def usage_of(self, seq: int) -> Usage:
-        return self.spent.get(seq, Usage())
-
-    async def end(self, seq: int, answer: Answer) -> None:
-        self.rows[seq].answer = answer
-        self.rows[seq].state = answer.status
-        await self._tell()
-
-    async def forget(self, conversation: str) -> None:
-        for seq in [seq for seq in self.rows if self._of(seq) == conversation]:
-            del self.rows[seq]
-        self.forgotten.append(conversation)
-        await self._tell()
-
-    def _start_next(self) -> None:
-        """Each decision, and the oldest turn of each conversation where none runs."""
-        if self._handler is None or self._draining.is_set():
-            return
-        for row in list(self.rows.values()):
-            foreign = self._platforms and row.message.address.platform not in self._platforms
-            if foreign or row.state in FINAL_STATES or row.seq in self._current:
-                continue
-            if row.decision or self._running(row.message.address.conversation) is None:
-                row.state = "running"
-                task = asyncio.create_task(self._take(self._handler, row.seq))
-                self._current[row.seq] = task
-
-    async def _take(self, handler: TurnHandler, seq: int) -> None:
-        try:
-            await handler(seq)
-        finally:
-            del self._current[seq]
-            self._start_next()
-
-    async def _tell(self) -> None:
-        async with self._changed:
-            self._changed.notify_all()
-
-    def _of(self, seq: int) -> str:
-        return self.rows[seq].message.address.conversation
-
-    def _unfinished_rows(self, conversation: str) -> list[InboxRow]:
-        rows = (row for seq, row in self.rows.items() if self._of(seq) == conversation)
-        return [row for row in rows if row.state not in FINAL_STATES and not row.decision]
-
-
-class MemoryFiles:
     def __init__(self) -> None:
-        self.kept: dict[str, tuple[File, bytes, str]] = {}
-        self.events: dict[str, list[File]] = {}
-        self.refusing = False
+        super().__init__(Path(":memory:"), SCHEMA)
+        self._connection = self._connect()
+        self._connection.deserialize(_empty_database())
+        self._connection.execute("PRAGMA foreign_keys=ON")
+        self._writing = self._reading = SqliteStatements(self._connection)
 
-    async def put(
-        self, event_key: str, name: str, type: str, data: bytes, owner: Person, conversation: str
-    ) -> File:
-        if self.refusing:
-            raise NotStored
-        digest = hashlib.sha256(data).hexdigest()
-        id = hashlib.sha256(f"{event_key}\n{digest}\n{name}".encode()).hexdigest()[:32]
-        file = File(id, name, type, len(data))
-        if id not in self.kept:
-            self.events.setdefault(event_key, []).append(file)
-        self.kept.setdefault(id, (file, data, conversation))
-        return file
+    async def write(
+        self,
+        work: Callable[[SqlConnection], T],
+        then: Callable[[T], None] | None = None,
+        *,
+        single: bool = False,
+        repeatable: bool = False,
+        alone: bool = False,
+    ) -> T:
+        await asyncio.sleep(0)
+        job: _Write[T] = _Write(work, self._loop.create_future(), then, alone, repeatable)
+        self._commit([job])
+        _settle_all([job])
+        return await job.future
 
-    async def get(self, file: str) -> tuple[File, bytes]:
-        file_row, data, _ = self._find(file)
-        return file_row, data
+    async def read(self, work: Callable[[SqlConnection], T], *, single: bool = False) -> T:
+        await asyncio.sleep(0)
+        return self._read(work)
 
-    async def delete(self, file: str) -> None:
-        self.kept.pop(file, None)
+    async def close(self) -> None:
+        self._connection.close()
 
-    async def conversation_of(self, file: str) -> str:
-        return self._find(file)[2]
+    def execute(self, statement: str, *values: Any) -> list[Any]:
+        """Read or change what is stored, as no Ponte does."""
+        return self._connection.execute(statement, values).fetchall()
 
-    async def list_of_events(self, *event_keys: str) -> Sequence[File]:
-        return [file for key in event_keys for file in self.events.get(key, [])]
+    def entries(self) -> dict[int, HistoryEntry]:
+        """Return what is stored of each message, by its number."""
+        rows = self.execute("SELECT * FROM inbox ORDER BY seq")
+        return {row["seq"]: _history_entry_of(row) for row in rows}
+
+
+class MemoryBytes(FolderBytes):
+    """The bytes of files."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, bytes] = {}
+
+    async def put(self, file: str, data: bytes) -> None:
+        self._files[file] = data
+
+    async def get(self, file: str) -> bytes:
+        return self._files[file]
 
     async def discard(self, file: str) -> None:
-        self.kept.pop(file, None)
+        self._files.pop(file, None)
 
-    async def sweep(self, before: float) -> int:
+    async def sweep(self, before: float, known: Callable[[], Awaitable[set[str]]]) -> int:
         return 0
-
-    def _find(self, file: str) -> tuple[File, bytes, str]:
-        try:
-            return self.kept[file]
-        except KeyError:
-            raise NotFound(what="file") from None
 
 
 class MemoryOwnerName(OwnerName):

@@ -10,7 +10,7 @@ import pytest
 from markdown_it import MarkdownIt
 
 from adapters.web.page.routes import conversation_title
-from core.domain.messages import PERSON, PROGRAM, Answer, Attachment
+from core.domain.messages import PERSON, PROGRAM, Answer, Attachment, encode_json
 from core.domain.records import ConversationSummary
 from tests.fakes.choices import make_message
 from tests.web.web_ponte import Client, Turn, WebPonte
@@ -138,7 +138,8 @@ async def test_what_nobody_typed_stays_so_when_it_is_asked_again(
     """A press of the button repeats the text of a program or a schedule, and writes nothing."""
     await post_message(client, "approve abc234")
     origin = replace(PROGRAM, may_be_command=may_be_command)
-    ponte.rows[1] = replace(ponte.rows[1], message=replace(ponte.rows[1].message, origin=origin))
+    message = encode_json(replace(ponte.rows[1].message, origin=origin))
+    ponte.database.execute("UPDATE inbox SET message = ?, is_decision = ?", message, may_be_command)
     for seq, text in ((1, "approve abc234 "), (2, "approve abc234"), (3, "approve abc235")):
         body = {"message": text, "replaces": ponte.rows[seq].message.turn}
         assert (await client.post("/chat", json=body)).status_code == 200

@@ -24,7 +24,7 @@ async def test_a_file_comes_with_its_message(ponte: WebPonte, client: Client) ->
         ("plot.png", "image/png", 8),
         ("a.csv", "text/csv", 3),
     ]
-    assert ponte.files.kept[message.attachments[0].file][2] == "web:work"
+    assert await ponte.files.conversation_of(message.attachments[0].file) == "web:work"
 
 
 async def test_a_file_may_come_without_words_and_its_name_is_made_safe(
@@ -69,8 +69,8 @@ async def test_the_text_of_a_form_is_not_read_beyond_its_limit(
 
 
 async def test_a_full_disk_refuses_the_file(ponte: WebPonte, client: Client) -> None:
-    ponte.files.refusing = True
-    response = await client.post("/chat", files={"file": ("a", b"x")})
+    with ponte.full_disk():
+        response = await client.post("/chat", files={"file": ("a", b"x")})
     assert (response.status_code, response.json()["error"]["code"]) == (503, "not_stored")
     assert not ponte.rows
 

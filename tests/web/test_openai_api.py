@@ -93,7 +93,7 @@ def by_words(ponte: WebPonte) -> Script:
 async def test_a_completion_comes_whole_with_what_it_took(
     ponte: WebPonte, ai: openai.AsyncOpenAI
 ) -> None:
-    ponte.inbox.spent[1] = Usage(input=30, cached=10, output=7, reasoning=2)
+    ponte.spend(1, Usage(input=30, cached=10, output=7, reasoning=2))
     got = await ai.chat.completions.create(model="ponte", messages=HELLO, user="someone")
     (choice,) = got.choices
     assert (choice.message.content, choice.finish_reason) == ("You said: Hello", "stop")
@@ -112,7 +112,7 @@ async def test_a_completion_grows_and_ends_as_openai_s_does(
     ponte: WebPonte, ai: openai.AsyncOpenAI
 ) -> None:
     ponte.script = by_words(ponte)
-    ponte.inbox.spent[1] = Usage(input=3, output=4)
+    ponte.spend(1, Usage(input=3, output=4))
     stream = await ai.chat.completions.create(
         model="ponte", messages=HELLO, stream=True, stream_options={"include_usage": True}
     )
@@ -240,7 +240,7 @@ async def test_files_come_in_as_data_and_are_never_fetched(
         ("file.png", "image/png"),
         ("note.pdf", "application/pdf"),
     ]
-    files = [ponte.files.kept[one.file][1] for one in message.attachments]
+    files = [(await ponte.files.get(one.file))[1] for one in message.attachments]
     assert files == [b"\x89PNG one pixel", b"%PDF-1.7"]
     for url in ("http://127.0.0.1/x.png", "https://example.com/x.png", "file:///etc/passwd"):
         part: ChatCompletionContentPartImageParam = {"type": "image_url", "image_url": {"url": url}}
@@ -462,9 +462,8 @@ async def test_a_stranger_is_told_so_in_their_client_s_form(ponte: WebPonte) -> 
 
 
 async def test_what_is_not_stored_is_a_503_that_may_be_asked_again(ponte: WebPonte) -> None:
-    ponte.inbox.refusing = True
     async with speaking(ponte, max_retries=0) as ai:
-        with pytest.raises(openai.InternalServerError) as error:
+        with ponte.full_disk(), pytest.raises(openai.InternalServerError) as error:
             await ai.chat.completions.create(model="ponte", messages=HELLO)
     assert (error.value.status_code, error.value.code) == (503, "not_stored")
     headers = error.value.response.headers

@@ -289,7 +289,7 @@ async def test_lists_searches_names_and_forgetting_are_one_s_own(
     assert "of ana" in (await ana.get("/conversations/work/export")).text
 
     async def forgets(turn: Turn) -> Answer:
-        await ponte_with_people.ponte.inbox.forget(turn.message.address.conversation)
+        await ponte_with_people.ponte.forget(turn.message.address.conversation)
         return Answer("Forgotten.")
 
     ponte_with_people.ponte.script = forgets

@@ -98,12 +98,11 @@ async def test_unknown_paths_and_other_methods_are_refused(client: Client) -> No
 
 async def test_a_full_disk_takes_nothing(ponte: WebPonte, client: Client) -> None:
     body = {"message": "x", "event_key": "k"}
-    ponte.inbox.refusing = True
     for accept in ("application/json", "text/event-stream"):
-        response = await client.post("/chat", json=body, headers={"Accept": accept})
+        with ponte.full_disk():
+            response = await client.post("/chat", json=body, headers={"Accept": accept})
         assert error_of(response) == (503, "not_stored"), accept
         assert response.headers["retry-after"]
-    ponte.inbox.refusing = False
     assert (await client.post("/chat", json=body)).json()["response"] == "You said: x"
 
 
@@ -121,7 +120,7 @@ async def test_a_broken_part_is_an_error_without_details(
     async def raise_error(turn: str) -> None:
         raise RuntimeError("secret detail")
 
-    monkeypatch.setattr(ponte.inbox, "history_entry", raise_error)
+    monkeypatch.setattr(ponte.journal, "history_entry", raise_error)
     response = await client.post("/chat", json={"message": "x", "event_key": "k"})
     assert error_of(response) == (500, "internal")
     assert "secret" not in response.text
@@ -131,7 +130,7 @@ async def test_a_broken_part_is_an_error_without_details(
 async def test_a_forgotten_turn_is_gone(ponte: WebPonte, client: Client) -> None:
     async def script(turn: Turn) -> Any:
         await ponte.inbox.amend(turn.message.event_key, None)
-        await ponte.inbox.forget("web:main")
+        await ponte.forget("web:main")
 
     ponte.script = script
     response = await client.post("/chat", json={"message": "x"}, headers={"Prefer": "wait=1"})
@@ -156,7 +155,7 @@ async def test_a_withdrawn_turn_is_gone_at_its_address(ponte: WebPonte, client: 
 
 async def test_a_forgotten_turn_ends_its_stream(ponte: WebPonte, client: Client) -> None:
     async def script(turn: Turn) -> Any:
-        await ponte.inbox.forget("web:main")
+        await ponte.forget("web:main")
 
     ponte.script = script
     headers = {"Accept": "text/event-stream"}

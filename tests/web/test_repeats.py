@@ -54,7 +54,7 @@ async def test_a_repeated_upload_adds_no_file(ponte: WebPonte, client: Client) -
     form = {"message": "see", "event_key": "k"}
     await client.post("/chat", data=form, files={"file": ("a.txt", b"one")})
     await client.post("/chat", data=form, files={"file": ("b.txt", b"two")})
-    assert [file.name for file, _, _ in ponte.files.kept.values()] == ["a.txt"]
+    assert [file.name for file in await ponte.files.list_of_events("web:k")] == ["a.txt"]
 
 
 async def test_the_terminal_has_keys_of_its_own(ponte: WebPonte, client: Client) -> None:

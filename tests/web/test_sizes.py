@@ -186,7 +186,8 @@ async def test_honest_requests_are_as_large_as_before(ponte: WebPonte) -> None:
         history = [HELLO, {"role": "assistant", "content": "Hi"}] * 400 + [HELLO]
         got = await web.post(PATH, json={"messages": history})
         assert got.status_code == 200
-    assert len(next(iter(ponte.files.kept.values()))[1]) == 12_000_000
+    (file,) = ponte.database.execute("SELECT size FROM files")
+    assert file["size"] == 12_000_000
 
 
 class Held:

@@ -130,7 +130,7 @@ async def test_a_forgotten_or_foreign_table_is_not_there(ponte: WebPonte, client
     path = f"/turns/{turn}/tables/1?format=csv"
     async with ponte.person(ponte.people.add("bia")) as other:
         assert (await other.get(path)).status_code == 404
-    await ponte.inbox.forget("web:main")
+    await ponte.forget("web:main")
     assert (await client.get(path)).status_code in (404, 410)
 
 

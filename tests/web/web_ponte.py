@@ -1,4 +1,4 @@
-"""The web adapter on real sockets, over ports in memory instead of Ponte's core."""
+"""The web adapter on real sockets, over the stores of a Ponte whose turns a script answers."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 
@@ -21,23 +22,27 @@ from adapters.web.sign_in import (
     TokenAuthentication,
     Visitors,
 )
+from core.base.errors import NotStored, Superseded
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import Conversations, People
-from core.domain.messages import Answer, Message, Person, Progress
-from core.domain.ports import PostJournal, Reply
+from core.domain.messages import Answer, Message, Person, Progress, Usage
+from core.domain.ports import Reply
+from core.domain.records import HistoryEntry
 from core.feedback.votes import Press, Votes
 from core.integrations import HttpHandler, Operator
+from core.journal.inbox import SqlInbox
 from core.journal.jobs import Alone, Jobs
+from core.journal.journal import Journal
 from core.journal.kernels import SharedKernelRows
 from core.people.notices import PersonNotice
 from core.people.policy import Policy
+from core.store.files import SqlFiles
 from core.store.processes import NotificationHandler
 from core.store.remembered import RememberedState
 from tests.fakes.memory import (
-    InboxRow,
     MemoryBoard,
-    MemoryFiles,
-    MemoryInbox,
+    MemoryBytes,
+    MemoryDatabase,
     MemoryOwnerName,
     MemoryPageAccounts,
     page_secrets,
@@ -176,7 +181,8 @@ class WebPonte:
 
     def __init__(self, script: Script = echo, home: Path | None = None, token: str = TOKEN) -> None:
         self.script = script
-        self.files = MemoryFiles()
+        self.database = MemoryDatabase()
+        self.files = SqlFiles(self.database, MemoryBytes())
         self.board = MemoryBoard()
         self.people = MemoryPageAccounts()
         self.owner_name = MemoryOwnerName()
@@ -186,7 +192,6 @@ class WebPonte:
         self.policy: Policy | None = None
         self.sign_in: SignIn | None = None
         self.voice = False
-        self.rows: dict[int, InboxRow] = {}
         self.home = home
         self.extra: dict[str, HttpHandler] = {}
         self.operator: Operator = MemoryOperator()
@@ -206,7 +211,7 @@ class WebPonte:
         self.script = script
 
     async def open(self) -> None:
-        self.inbox = MemoryInbox(self.rows)
+        self.inbox, self.journal = SqlInbox(self.database), Journal(self.database)
         self.web = self._adapter(self._authentication(), ("127.0.0.1", self._port))
         self.terminal = None
         if self.home is not None:
@@ -219,6 +224,10 @@ class WebPonte:
         self._running = asyncio.create_task(self.inbox.run(self._handle))
 
     async def close(self) -> None:
+        await self.stop()
+        await self.database.close()
+
+    async def stop(self) -> None:
         for adapter in self._adapters:
             await adapter.stop_intake()
         await self.inbox.drain(0)
@@ -226,11 +235,31 @@ class WebPonte:
         await self._running
 
     async def restart(self) -> None:
-        """What ran is put back unattempted, as a crash or SIGTERM leaves it."""
-        await self.close()
-        for row in self.rows.values():
-            row.state = "new" if row.answer is None else row.state
+        await self.stop()
         await self.open()
+
+    @property
+    def rows(self) -> dict[int, HistoryEntry]:
+        """What is stored of each message, by its number."""
+        return self.database.entries()
+
+    def full_disk(self) -> AbstractContextManager[object]:
+        return patch.object(self.database, "write", side_effect=NotStored)
+
+    def spend(self, seq: int, usage: Usage) -> None:
+        self.database.execute(
+            "INSERT INTO usage (seq, day, person, conversation, input, cached, output, reasoning)"
+            " VALUES (?, '', '', '', ?, ?, ?, ?)",
+            seq,
+            usage.input,
+            usage.cached,
+            usage.output,
+            usage.reasoning,
+        )
+
+    async def forget(self, conversation: str) -> None:
+        for seq in (await self.journal.forget(conversation)).running:
+            await self.inbox.cancel(seq)
 
     @asynccontextmanager
     async def second_process(self) -> AsyncIterator[httpx.AsyncClient]:
@@ -314,8 +343,9 @@ class WebPonte:
         listener: tuple[str, int] | socket.socket,
     ) -> WebAdapter:
         nowhere: Any = None
-        rows: Any = self.inbox
-        conversations = Conversations(rows, rows, nowhere, self.files, nowhere, nowhere, self.votes)
+        conversations = Conversations(
+            self.inbox, self.journal, nowhere, self.files, nowhere, nowhere, self.votes
+        )
         people = People(nowhere, nowhere, nowhere, nowhere, self.people, self.owner_name)
         visitors = Visitors(auth, self.policy, sign_in=self.sign_in, voice=self.voice)
         hub = Hub(visitors, conversations, self.board, self.peers or Alone())
@@ -326,15 +356,22 @@ class WebPonte:
         return WebAdapter(hub, self.board, self.operator, self.notices, listener)
 
     async def _handle(self, seq: int) -> None:
-        message = self.rows[seq].message
-        platform = {"web": self.web, "terminal": self.terminal}[message.address.platform]
+        turn = await self.journal.begin(seq)
+        if turn is None:
+            return
+        platform = {"web": self.web, "terminal": self.terminal}[turn.message.address.platform]
         assert platform is not None
-        posts: PostJournal = NoPosts()
-        reply = platform.reply(message.reply_to, posts)
-        answer = await self.script(Turn(seq, message, reply))
-        self.rows[seq].answer = answer
-        await reply.finish(answer)
-        await self.inbox.end(seq, answer)
+        reply = platform.reply(turn.message.reply_to, NoPosts())
+        try:
+            answer = await self.script(Turn(seq, turn.message, reply))
+        except asyncio.CancelledError:
+            if not self.inbox.is_stopped(seq):
+                raise
+            answer = Answer("", "stopped")
+        with suppress(Superseded):
+            await self.journal.record_answer(turn, answer)
+            await reply.finish(answer)
+            await self.journal.end_turn(turn, answer.status)
 
 
 @dataclass(frozen=True, slots=True)

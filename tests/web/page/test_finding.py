@@ -33,7 +33,7 @@ async def test_the_side_list_deep_links_and_new(ponte: WebPonte, page: Page) -> 
 async def test_forget_asks_first_and_then_is_gone(ponte: WebPonte, page: Page) -> None:
     async def script(turn: Turn) -> Answer:
         if turn.message.text == "forget yes":
-            ponte.rows.pop(1)
+            ponte.database.execute("DELETE FROM inbox WHERE seq = 1")
             return Answer("Forgotten.")
         return Answer("noted")
 
@@ -74,9 +74,10 @@ async def test_the_list_is_grouped_by_date(ponte: WebPonte, page: Page) -> None:
     for number, days in enumerate((0, *ages.values())):
         await say(page, f"talk {number}")
         await expect(page.locator(".body")).to_have_text(f"You said: talk {number}")
-        row = max(ponte.rows)
-        moment = now - days * 86_400
-        ponte.rows[row].at = moment
+        *_, row = ponte.rows.values()
+        sql = "UPDATE conversations SET used_at = ? WHERE conversation = ?"
+        conversation = row.message.address.conversation
+        ponte.database.execute(sql, now - days * 86_400, conversation)
         await page.get_by_role("button", name="New conversation").click()
     older = time.strftime("%B %Y", time.localtime(now - 400 * 86_400))
     await page.reload()

@@ -139,7 +139,7 @@ async def test_long_words_stay_in_titles_cards_dialogs_and_forms(
 ) -> None:
     await answer_with(ponte, page, Answer(f"# {WORD}\n\n- {WORD}", cards=(card_of(1, WORD),)))
     conversation = ponte.rows[1].message.address.conversation
-    await ponte.inbox.set_listing(conversation, WORD, None)
+    await ponte.journal.set_listing(conversation, WORD, None)
     await page.reload()
     await expect(page.locator("#title")).to_have_text(WORD)
     await expect(page.locator(".card")).to_be_visible()

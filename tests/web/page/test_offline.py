@@ -93,7 +93,7 @@ async def test_a_waiting_message_survives_a_reload_with_its_file(
     await expect(page.locator(".body")).to_have_text(["You said: precious", "You said: and more"])
     await expect(page.locator(".said .words")).to_have_text(["precious", "and more"])
     assert [row.message.text for row in ponte.rows.values()] == ["precious", "and more"]
-    assert [file.name for file, _, _ in ponte.files.kept.values()] == ["a.txt"]
+    assert [file["name"] for file in ponte.database.execute("SELECT name FROM files")] == ["a.txt"]
 
 
 async def test_what_somebody_else_wrote_is_not_sent(ponte: WebPonte, page: Page) -> None:

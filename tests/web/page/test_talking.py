@@ -61,8 +61,8 @@ async def test_a_restart_in_mid_answer_shows_it_once(ponte: WebPonte, page: Page
 
 async def test_what_was_deleted_while_the_tab_was_away_is_gone(ponte: WebPonte, page: Page) -> None:
     await ask(page, "secret")
-    await ponte.close()
-    ponte.rows.clear()
+    await ponte.stop()
+    await ponte.forget(ponte.rows[1].message.address.conversation)
     await ponte.open()
     await expect(page.locator("#welcome")).to_be_visible()
     await expect(page.locator("#log li")).to_have_count(0)
@@ -72,7 +72,7 @@ async def test_a_message_written_while_the_server_is_away_is_one_turn(
     ponte: WebPonte, page: Page
 ) -> None:
     await expect(page.locator("#welcome")).to_be_visible()
-    await ponte.close()
+    await ponte.stop()
     await say(page, "are you there?")
     await expect(page.locator("#notice")).to_contain_text("Connection lost. Reconnecting…")
     await ponte.open()
