@@ -16,13 +16,7 @@ from dataclasses import dataclass
 
 import structlog
 
-from core.base.errors import (
-    Forgotten,
-    OverBudget,
-    PonteError,
-    ToolError,
-    TooManyDeliveries,
-)
+from core.base.errors import Forgotten, OverBudget, PonteError, ToolError, TooManyDeliveries
 from core.base.i18n import say
 from core.base.text import compose_letters
 from core.changes.cards import describe_proposals

@@ -23,10 +23,7 @@ from adapters.slack.events import Payload, Source, is_direct
 from adapters.slack.home import SlackHome
 from adapters.slack.intake import SlackIntake, SlackLocations, ThreadParticipants
 from adapters.slack.interactions import SlackHandlers
-from adapters.slack.people import (
-    SlackPeople,
-    check_membership,
-)
+from adapters.slack.people import SlackPeople, check_membership
 from adapters.slack.posts import PostLookup, SlackFiles
 from adapters.slack.presence import SlackSigns, Workspace
 from adapters.slack.setup import (

@@ -19,14 +19,7 @@ from datetime import datetime
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
-from core.base.errors import (
-    NotAllowed,
-    NotFound,
-    NotStored,
-    PlatformBusy,
-    StatusUnknown,
-    ToolError,
-)
+from core.base.errors import NotAllowed, NotFound, NotStored, PlatformBusy, StatusUnknown, ToolError
 from core.base.i18n import plural, say
 from core.base.tasks import BackgroundTasks, Backoff, retry
 from core.base.trust import find_addresses

@@ -11,13 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import quote
 
-from adapters.web.oidc.provider import (
-    Discovery,
-    Provider,
-    SignInRefused,
-    read_discovery,
-    refusal,
-)
+from adapters.web.oidc.provider import Discovery, Provider, SignInRefused, read_discovery, refusal
 from adapters.web.oidc.tokens import UNKNOWN_KEY, read_claims
 from core.base.http import HttpAnswer, HttpClient, HttpDown, HttpError, HttpTimeout
 from core.base.remote_errors import withhold_secrets

@@ -40,12 +40,7 @@ from core.tools.mcp import (
     name_mcp_tool,
 )
 from core.tools.mcp.schema import decode_texts, fit_schema
-from core.tools.tool import (
-    FunctionTool,
-    UnfitSchema,
-    cap_text,
-    outcome_of_error,
-)
+from core.tools.tool import FunctionTool, UnfitSchema, cap_text, outcome_of_error
 
 log = structlog.get_logger("mcp_tools")
 Definitions = Mapping[str, str]

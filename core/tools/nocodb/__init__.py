@@ -180,12 +180,7 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         from core.tools.nocodb.bridge import list_table_names
         from core.tools.nocodb.bridge_api import BridgeApi
         from core.tools.nocodb.schema import Schemas, ids_and_titles
-        from core.tools.nocodb.source import (
-            VERSION_WORDS,
-            describe_gap,
-            fetch_overview,
-            find_gaps,
-        )
+        from core.tools.nocodb.source import VERSION_WORDS, describe_gap, fetch_overview, find_gaps
 
         own, rules_file = deps.own, deps.shared.ponte_config.name
         url, token = plain_value(own.nocodb_url), plain_value(own.nocodb_token)
