@@ -93,10 +93,7 @@ NO_ARGUMENTS = ("", "None", "undefined")
 """Words for no arguments that are no JSON."""
 _ARGUMENTS_DECODER = json.JSONDecoder(strict=False)
 """Takes line breaks in texts, which models write into code."""
-SOURCE_FIELDS = (
-    *("citations", "search_results", "annotations"),
-    *("web_search", "search_info", "context"),  # Zhipu; DashScope and Azure put them into an object
-)
+SOURCE_FIELDS = ("citations", "search_results", "annotations", "web_search")  # the last: Zhipu
 MAX_SOURCES, MAX_SOURCE_TITLE_CHARACTERS = 20, 200
 """Sources of one answer, and characters of the title of each."""
 MAX_CHECKED_CHARACTERS = 20 * MAX_ANSWER_CHARACTERS
@@ -273,11 +270,8 @@ class AnswerReader:
         for text in self.texts:
             # `calls` is the text from the first marked call on, which nobody is shown; "" if there
             # is none.
-            growing = read_whole("".join(text.pieces))
-            markup = growing.calls
-            calls = (
-                read_written_calls(markup, self._tools) if markup else read_bare_calls(growing.text)
-            )
+            shown, markup = read_whole("".join(text.pieces))
+            calls = read_written_calls(markup, self._tools) if markup else read_bare_calls(shown)
             if not calls or not all(self._offered_name(name) in self._tools for name, _ in calls):
                 if markup:
                     # `is_bad_call` knows this code, so the model may be asked once more.
@@ -483,11 +477,10 @@ class AnswerReader:
     def add_sources(self, fields: Json) -> None:
         """Add the web addresses that a chunk, a message or a part names as its sources, outside its
         text. They are listed below the answer, each once, with the first title."""
-        if fields.keys().isdisjoint(SOURCE_FIELDS):
-            return
+        # DashScope and Azure put them into an object.
         fields = {**fields, **read_object(fields.get("search_info") or fields.get("context"))}
-        for name in SOURCE_FIELDS:
-            for each in read_list(fields.get(name)):
+        for found in filter(None, map(fields.get, SOURCE_FIELDS)):
+            for each in read_list(found):
                 source = read_object(each) or {"url": each}
                 source = read_object(source.get("url_citation")) or source
                 url = read_word(source.get("url") or source.get("link"))

@@ -73,7 +73,13 @@ _MARKS = (
 Qwen, Llama, Gemma, DeepSeek, GLM). They are not shown."""
 _ALL_TAGS = {*TAGS, *_MARKS, *OPENINGS, *(tag for closings in TAGS.values() for tag in closings)}
 _TAG = re.compile("|".join(map(re.escape, sorted(_ALL_TAGS))), re.IGNORECASE)
-_TAG_BEGIN = re.compile(f"[{re.escape(''.join({tag[0] for tag in _ALL_TAGS}))}]", re.IGNORECASE)
+_TAG_BEGIN = re.compile(
+    # A letter within a word begins no tag.
+    "|".join(
+        {rf"(?<![^\W_]){tag[0]}" if tag[0].isalpha() else re.escape(tag[0]) for tag in _ALL_TAGS}
+    ),
+    re.IGNORECASE,
+)
 _BEGINNINGS = frozenset(tag[:end] for tag in _ALL_TAGS for end in range(1, len(tag)))
 """All beginnings of tags: a text that ends with one may go on as a tag."""
 _MAX_TAG_CHARACTERS = max(map(len, _BEGINNINGS)) + 1
@@ -93,14 +99,17 @@ _BARE_CALL = re.compile(
 def remove_thoughts(text: str) -> str:
     """Return the text of an answer without the model's thoughts, and without calls that the model
     wrote into it."""
-    return read_whole(text).text if _TAG.search(text) else text
+    return read_whole(text)[0]
 
 
-def read_whole(text: str) -> GrowingAnswer:
+def read_whole(text: str) -> tuple[str, str]:
+    """Return what `remove_thoughts` returns, and the calls that the model wrote into the text."""
+    if not _TAG.search(text):
+        return text, ""
     growing = GrowingAnswer()
     growing.add(text)
     growing.end()
-    return growing
+    return growing.text, growing.calls
 
 
 class GrowingAnswer:
