@@ -189,7 +189,7 @@ async def test_a_message_that_is_forgotten_before_its_answer_is_not_answered(
 ) -> None:
     async def script(turn: Turn) -> Answer:
         if turn.message.text == "forget this":
-            await ponte.inbox.forget(turn.message.address.conversation)
+            await ponte.forget(turn.message.address.conversation)
         return Answer(f"You said: {turn.message.text}")
 
     ponte.script = script
