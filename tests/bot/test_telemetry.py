@@ -17,7 +17,7 @@ from bot.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("logging_as_it_was")
 
-SECRET = 'hun"ter2é'
+SECRET = 'hun"ter2\\'
 
 
 def logs(form: str = "text", level: str = "info", *, quiet: bool = False) -> io.StringIO:

@@ -9,6 +9,7 @@ import pytest
 
 from adapters.discord import connection
 from core.domain.messages import Person
+from core.people import directory
 from tests.discord.discord_ponte import DiscordPonte
 from tests.fakes.choices import allow_list
 from tests.fakes.discord import DiscordPerson, FakeDiscord
@@ -40,11 +41,12 @@ async def test_optional_calls_that_are_refused_are_made_once_and_delay_no_answer
     ponte: DiscordPonte,
     ana: DiscordPerson,
     limits: Limits,
+    monkeypatch: pytest.MonkeyPatch,
     group: int,
 ) -> None:
     """Some routes at a time, since a refusal may spare another call."""
     limits(RETRY_LATER_SECONDS=3600.0)
-    limits(ASK_AGAIN_SECONDS=3600.0)
+    monkeypatch.setattr(directory, "ASK_AGAIN_SECONDS", 3600.0)  # not for Discord's servers
     guild = discord.guild("Bolts", ana, roles={77: "buyers"})
     channel = discord.text_channel(guild, "general")
     ponte.policy = allow_list(frozenset({"discord:77", f"discord:{guild.id}"}))
