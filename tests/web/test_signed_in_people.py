@@ -58,6 +58,7 @@ class SignInPage:
         self.people = MemoryPageAccounts()
         self.directory = Directory()
         self.providers = {"slack", "corp", "other"}
+        self.has_links = True
         self.auth = TokenAuthentication(
             "127.0.0.1",
             page_secrets(TOKEN),
@@ -67,7 +68,7 @@ class SignInPage:
             now=lambda: self.time,
         )
         self.auth.methods = SignInMethods(
-            self.directory.policy, lambda name: name in self.providers
+            self.directory.policy, lambda name: name in self.providers, lambda: self.has_links
         )
 
     def headers(self, session: str) -> dict[str, str]:
