@@ -1,4 +1,4 @@
-"""Each kind of visitor in each state: whether they are let in, and what they read if they are not."""
+"""Each kind of visitor in each state: who is let in, and what the others read."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import replace
 import pytest
 
 from adapters.web import errors
-from adapters.web.sign_in import PROVIDER_SESSION_ENDED, SESSION_SECONDS, Visitors
-from adapters.web.visitor import Visit, Visitor
+from adapters.web.sign_in import Visitors
+from adapters.web.visitor import PROVIDER_SESSION_ENDED, SESSION_SECONDS, Visit, Visitor
 from core.base.errors import PonteError
 from core.people.policy import Policy
 from core.people.rules import Rule, RuleBook
