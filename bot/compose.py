@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 from pydantic import SecretStr
@@ -17,14 +18,13 @@ from adapters.mcp_server import MCP, MCP_PATH
 from adapters.mcp_server.endpoint import McpEndpoint
 from adapters.mcp_server.requests import ChangeRequests
 from adapters.web import WEB
-from adapters.web.hub import WebAdapter
 from bot import __version__
 from bot.config.ponte_toml import Config, LiveConfig
 from bot.config.quick_registry import QuickCommandRegistry
 from bot.config.reload import Reloader
 from bot.config.webhooks import ConfiguredHooks
-from bot.engine import Engine, Tools, load_parsers
-from bot.health import HealthBoard, PartHealth
+from bot.engine import Engine, load_parsers
+from bot.health import HealthBoard, PartHealth, ReportHealth
 from bot.home import Home, Start
 from bot.integrations import KINDS, canonical_person, collect_rights
 from bot.operation_service import OperationService
@@ -40,9 +40,10 @@ from core.changes.approval import Approval
 from core.chat.destinations import Destinations
 from core.chat.people import People
 from core.domain.messages import Address, Person
-from core.domain.records import DoctorFinding
+from core.domain.records import DoctorFinding, Health
 from core.integrations import (
     ChatIntegration,
+    Integration,
     ModelIntegration,
     OwnerIntegration,
     ToolIntegration,
@@ -60,6 +61,7 @@ from core.tools.mcp import McpToolSource
 from core.tools.posting import PlacePostSource
 from core.tools.reading import PlaceReadingSource
 from core.tools.tool import Toolbox
+from core.turn.context import Assistant
 from core.turn.run import INSTRUCTIONS, LinkRules, Retention, TurnConfig
 from core.voice import Transcriber
 
@@ -118,16 +120,8 @@ async def compose(
         )
         closing.push_async_callback(stores.close)
         database, peers, audit = stores.database, stores.peers, stores.audit
-        if on_secrets:
-            secrets = {
-                name: SecretStr(secret)
-                for face in settings.faces
-                if isinstance(face, OwnerIntegration)
-                for name, secret in face.secrets(settings, home).items()
-            }
-            if secrets:
-                on_secrets(secrets)
-
+        if on_secrets and (secrets := _generate_secrets(settings, home)):
+            on_secrets(secrets)
         http, client = HttpClient(proxies=settings.proxies), model_client(settings)
         closing.push_async_callback(http.close)
         closing.push_async_callback(client.close)
@@ -137,88 +131,63 @@ async def compose(
             Retention(settings.ponte_retention_days, audit=settings.ponte_audit_days),
             has_official_prices=client.place.is_official,
         )
-        deps = dependencies(settings, live, home, http, client, peers)
-        deps = replace(deps, read_file=stores.files.get)
-
-        facts = PlatformPeople()
-        policy = Policy(
-            collect_rights(settings.faces),
-            lambda: live.rule_book,
-            settings.ponte_allow,
-            settings.ponte_admins,
-            facts,
+        deps = replace(
+            dependencies(settings, live, home, http, client, peers), read_file=stores.files.get
         )
-        approval = Approval(policy, KINDS, live, canonical_person)
-        owner = OwnerName(
-            database, system_user_name(), lambda: peers.notify(OWNER_RENAMED_TOPIC, "")
-        )
-        peers.on(OWNER_RENAMED_TOPIC, owner.on_renamed)
-        await owner.load()
         accounts = PageAccountService(database, peers, lambda: live.sign_in)
+        people = await _build_people(settings, live, stores, accounts, deps.pseudonym)
+        policy = people.policy
+        approval = Approval(policy, KINDS, live, canonical_person)
 
-        async def caps(person: Person, address: Address) -> tuple[int, int]:
-            daily_caps = DailyCaps(settings.ponte_daily_turns)
-            turns = await daily_caps.cap_for(person, address, policy)
-            return turns.person, turns.everybody
-
-        budget = Budget(
-            database,
-            live,
-            caps,
-            ZoneInfo(settings.ponte_timezone),
-            canonical_person,
-            is_meant=policy.is_meant,
-        )
-        directory = SqlDirectory(database, deps.pseudonym)
-        people = People(policy, budget, audit, directory, accounts, owner)
-
-        quick = QuickCommandRegistry(live, policy.is_named, policy=policy)
         used = [face for face in settings.faces if face.is_used(settings, settings)]
+        quick = QuickCommandRegistry(live, policy.is_named, policy=policy)
         tools = [face.build(deps, quick) for face in used if isinstance(face, ToolIntegration)]
-        for each in reversed(tools):
-            closing.push_async_callback(each.close)
-        toolbox = Toolbox([each.source for each in tools])
+        for bundle in reversed(tools):
+            closing.push_async_callback(bundle.close)
+        toolbox = Toolbox([bundle.source for bundle in tools])
         closing.push_async_callback(toolbox.close)
         (model_face,) = [face for face in settings.faces if isinstance(face, ModelIntegration)]
         model, start_model = model_face.build(
-            deps, deps.read_file, stores.journal.record_object_to_erase
+            deps, stores.journal.record_object_to_erase, toolbox.list_specs
         )
         closing.push_async_callback(model.close)
-        parts = PartHealth(summaries(settings))
-        if isinstance(model, ServedModel):
-            model.list_tools = toolbox.list_specs
-            parts.live["voice"] = lambda: model.check_voice(settings.transcribe_model)
-        mcp_tools = next((t.source for t in tools if isinstance(t.source, McpToolSource)), None)
-        if mcp_tools:
-            parts.list_more = mcp_tools.list_states
+        voice = settings.transcribe_model
+        transcriber = Transcriber(client, voice, people.budget) if voice else None
+        runner = next((bundle.runner for bundle in tools if bundle.runner), None)
         engine = Engine(
             stores,
             people,
             approval,
-            model,
-            Tools(
-                toolbox,
-                quick,
-                [applier for each in tools for applier in each.appliers],
-                next((each.runner for each in tools if each.runner), None),
-                Transcriber(client, voice, budget)
-                if (voice := settings.transcribe_model)
-                else None,
-            ),
+            lambda contexts: Assistant(model, toolbox, contexts, quick, runner, transcriber),
+            [applier for bundle in tools for applier in bundle.appliers],
             lambda: board,
             live,
         )
+        messengers = engine.platforms.messengers
         toolbox.add(ScheduleSource(engine.schedules, engine.changes.proposals))
-        toolbox.add(PlacePostSource(engine.platforms.messengers))
-        toolbox.add(PlaceReadingSource(engine.platforms.messengers))
-        # How the policy finds out about people of the page and of OIDC providers, whom no chat
-        # platform knows.
-        facts.departures[WEB.name] = accounts.has_left
-        facts.add(OIDC_PLATFORM, accounts.find_groups, None, accounts.has_left)
-        facts.withdrawals[OIDC_PLATFORM] = accounts.has_withdrawn
+        toolbox.add(PlacePostSource(messengers))
+        toolbox.add(PlaceReadingSource(messengers))
+
+        reloader = Reloader(settings, live, audit, peers)
+        own_surfaces = Surfaces(accepts)
+        closing.push_async_callback(own_surfaces.close)
+        reports: dict[str, ReportHealth] = {
+            **{bundle.source.name: bundle.source.health for bundle in tools},
+            model_face.name: model.health,
+            "database": stores.health,
+            "config": reloader.health,
+        }
+        if isinstance(model, ServedModel):
+            reports["voice"] = partial(model.check_voice, voice)
+        mcp_tools = next((t.source for t in tools if isinstance(t.source, McpToolSource)), None)
         optional = [face.name for face in settings.faces if isinstance(face, ToolIntegration)]
         board = HealthBoard(
-            parts,
+            PartHealth(
+                list_parts(settings, accepts=accepts, surfaces=surfaces),
+                reports,
+                lambda: own_surfaces.all,
+                mcp_tools.list_states if mcp_tools else None,
+            ),
             quick,
             policy,
             engine.changes.views,
@@ -226,23 +195,15 @@ async def compose(
             engine.schedules,
             people.budget,
             (*optional, "config", "voice"),
-            next(
-                (titles for each in tools if (titles := getattr(each.source, "titles", None))), None
-            ),
+            next((bundle.titles for bundle in tools if bundle.titles), None),
             is_demo=model.level == "demo",
         )
-        reloader = Reloader(settings, live, audit, peers)
-
-        own_surfaces = Surfaces(accepts)
-        closing.push_async_callback(own_surfaces.close)
         for face in used:
             if surfaces and isinstance(face, ChatIntegration):
                 chat = await face.build(deps, engine.conversations, people, board)
                 own_surfaces.chats.append(chat)
-                facts.add(chat.name, chat.membership, chat.guest, chat.has_left)
-                if find_workspace := getattr(chat, "find_workspace", None):
-                    facts.workspaces[chat.name] = find_workspace
-                engine.platforms.add(chat)
+                policy.people.add(chat)
+                engine.platforms.add_chat(chat)
 
         ponte = Ponte(
             settings,
@@ -257,53 +218,107 @@ async def compose(
             check,
             runs_turns,
             # The model's start loads a large package, so what answers people comes first.
-            (start_model, *(each.start for each in tools)),
+            (start_model, *(bundle.start for bundle in tools)),
             closing.pop_all(),
             traces,
             mcp_tools,
         )
         closing.push_async_callback(ponte.closing.aclose)
-        hooks = ConfiguredHooks(
-            settings, live, engine.platforms.messengers, engine.conversations.inbox
+        endpoint = McpEndpoint(
+            _build_mcp_tools(settings, live, toolbox, engine, people),
+            lambda: own_surfaces.page and own_surfaces.page.hub,
         )
-        routes = {f"/{chat.name}/events": chat.http for chat in own_surfaces.chats}
-        endpoint = McpEndpoint(_build_mcp_tools(settings, live, toolbox, engine, people))
         closing.push_async_callback(endpoint.close)
-        routes[MCP_PATH] = endpoint.handle
+        routes = {f"/{chat.name}/events": chat.http for chat in own_surfaces.chats}
+        hooks = ConfiguredHooks(settings, live, messengers, engine.conversations.inbox)
         for face in used:
             if isinstance(face, OwnerIntegration) and (surfaces or face.always):
-                operator = OperationService(ponte, on_admin_page=not face.always)
                 platform = await face.build(
                     deps,
                     engine.conversations,
                     people,
                     board,
-                    operator,
+                    OperationService(ponte, on_admin_page=not face.always),
                     engine.notices,
-                    routes,
+                    {**routes, MCP_PATH: endpoint.handle},
                     hooks.find_handler,
                 )
                 own_surfaces.owned.append((face, platform))
-                if isinstance(platform, WebAdapter) and face is WEB:
-                    endpoint.hub = platform.hub
-        for platform in own_surfaces.all:
-            engine.platforms.replies[platform.name] = platform.reply
-
-        # A part that runs reports its own health; for the others the settings tell it.
-        parts.live |= {each.source.name: each.source.health for each in tools}
-        parts.live |= {platform.name: platform.health for platform in own_surfaces.all}
-        parts.live |= {model_face.name: model.health, "database": stores.health}
-        parts.live["config"] = reloader.health
-        # Platforms that are set up but served by another process: their health is not known here.
-        if not surfaces:
-            faces = settings.faces
-            names = [f.name for f in faces if isinstance(f, ChatIntegration | OwnerIntegration)]
-            parts.mark_unserved(names, "configured; handled by `ponte run`")
-        elif not accepts:
-            names = [face.name for face, _ in own_surfaces.owned if not face.always]
-            parts.mark_unserved(names, "handled by `ponte serve`")
+                engine.platforms.add(platform)
         closing.pop_all()  # all is built: closing is up to the Ponte that is returned
         return ponte
+
+
+def _generate_secrets(settings: Settings, home: Home) -> Secrets:
+    return {
+        name: SecretStr(secret)
+        for face in settings.faces
+        if isinstance(face, OwnerIntegration)
+        for name, secret in face.secrets(settings, home).items()
+    }
+
+
+async def _build_people(
+    settings: Settings,
+    live: LiveConfig,
+    stores: Stores,
+    accounts: PageAccountService,
+    pseudonym: Callable[[str], str],
+) -> People:
+    """Build what is known about people, and what they may do. Chat platforms are added to
+    `policy.people` later."""
+    policy = Policy(
+        collect_rights(settings.faces),
+        lambda: live.rule_book,
+        settings.ponte_allow,
+        settings.ponte_admins,
+        # How the policy finds out about people of the page and of OIDC providers, whom no chat
+        # platform knows.
+        PlatformPeople(
+            memberships={OIDC_PLATFORM: accounts.find_groups},
+            departures={WEB.name: accounts.has_left, OIDC_PLATFORM: accounts.has_left},
+            withdrawals={OIDC_PLATFORM: accounts.has_withdrawn},
+        ),
+    )
+
+    async def caps(person: Person, address: Address) -> tuple[int, int]:
+        daily_caps = DailyCaps(settings.ponte_daily_turns)
+        turns = await daily_caps.cap_for(person, address, policy)
+        return turns.person, turns.everybody
+
+    database, peers = stores.database, stores.peers
+    budget = Budget(
+        database,
+        live,
+        caps,
+        ZoneInfo(settings.ponte_timezone),
+        canonical_person,
+        is_meant=policy.is_meant,
+    )
+    owner = OwnerName(database, system_user_name(), lambda: peers.notify(OWNER_RENAMED_TOPIC, ""))
+    peers.on(OWNER_RENAMED_TOPIC, owner.on_renamed)
+    await owner.load()
+    directory = SqlDirectory(database, pseudonym)
+    return People(policy, budget, stores.audit, directory, accounts, owner)
+
+
+def list_parts(settings: Settings, *, accepts: bool, surfaces: bool) -> Sequence[Health]:
+    """Return all parts as the settings alone tell them. What another process serves is off here,
+    because its health is not known."""
+    unserved: Collection[Integration[Any]] = ()
+    if not surfaces:
+        words = "configured; handled by `ponte run`"
+        unserved = [f for f in settings.faces if isinstance(f, ChatIntegration | OwnerIntegration)]
+    elif not accepts:
+        words = "handled by `ponte serve`"
+        unserved = [f for f in settings.faces if isinstance(f, OwnerIntegration) and not f.always]
+    names = {face.name for face in unserved}
+    return [
+        replace(part, state="off", words=words)
+        if part.state == "on" and part.name in names
+        else part
+        for part in summaries(settings)
+    ]
 
 
 def _build_mcp_tools(

@@ -13,7 +13,7 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Literal
@@ -24,7 +24,7 @@ from core.base.errors import ModelDown, ModelError, NoKey, PonteError, UnknownMo
 from core.base.i18n import format_number, say
 from core.base.openai import ModelServerClient, ModelServerFault, read_id, read_objects
 from core.domain.messages import Item, Person, Usage
-from core.domain.ports import Model, ReadFile
+from core.domain.ports import ListTools, Model, ReadFile
 from core.domain.records import (
     DoctorFinding,
     Health,
@@ -300,10 +300,12 @@ class ServedModel(Model):
         level: Level | None = None,
         read: ReadFile | None = None,
         record_object_to_erase: RecordObjectToErase,
+        list_tools: ListTools | None = None,
     ) -> None:
         """`level` is the API that requests use; None to find out which one the server has. `read`
         returns the bytes of a file. `record_object_to_erase` records what the server stores when no
-        turn listens any more, to erase it later."""
+        turn listens any more, to erase it later. `list_tools` returns the tools that are on, so
+        that `health` can tell whether they fit."""
         self._client = client
         self._options = options
         self._server = ModelServer(client, options, read, record_object_to_erase)
@@ -313,8 +315,7 @@ class ServedModel(Model):
             "responses": ResponsesApi(self._server),
             "chat": ChatCompletionsApi(self._server),
         }
-        self.list_tools: Callable[[], Awaitable[Sequence[ToolSpec]]] | None = None
-        """Returns the tools that are on, so that `health` can tell whether they fit."""
+        self.list_tools = list_tools
         self._fixed_level = level
         """The API that PONTE_MODEL_API names; None to find it out."""
         # The API in use: one of `_levels`; None until it is found out.

@@ -10,11 +10,11 @@ import pytest
 from adapters.web import errors
 from adapters.web.sign_in import Visitors
 from adapters.web.visitor import PROVIDER_SESSION_ENDED, SESSION_SECONDS, Visit, Visitor
+from bot.integrations import PLATFORM_RIGHTS
 from core.base.errors import PonteError
 from core.people.policy import Policy
 from core.people.rules import Rule, RuleBook
 from core.people.sign_ins import ABSENT_SECONDS, CONFIRMED_SECONDS
-from tests.fakes.choices import PLATFORM_RIGHTS
 from tests.web.test_signed_in_people import CORP, SLACK, SignInPage
 from tests.web.web_ponte import TOKEN
 
@@ -116,8 +116,8 @@ class Guests(SignInPage):
         self.headers_of = {kind: self.headers(session) for kind, session in sessions.items()}
         for kind, token in tokens.items():
             self.headers_of[kind] = {"authorization": f"Bearer {token}"}
-        for id, token in people.tokens.items():
-            people.tokens[id] = replace(token, expires_at=self.time + SESSION_SECONDS)
+        for id, api_token in people.tokens.items():
+            people.tokens[id] = replace(api_token, expires_at=self.time + SESSION_SECONDS)
         for kind, headers in self.headers_of.items():
             self.visitors[kind] = await auth.find_visitor(headers, "")
 
