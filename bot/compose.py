@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import time
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from pydantic import SecretStr
@@ -43,7 +43,6 @@ from core.domain.messages import Address, Person
 from core.domain.records import DoctorFinding, Health
 from core.integrations import (
     ChatIntegration,
-    Integration,
     ModelIntegration,
     OwnerIntegration,
     ToolIntegration,
@@ -131,9 +130,7 @@ async def compose(
             Retention(settings.ponte_retention_days, audit=settings.ponte_audit_days),
             has_official_prices=client.place.is_official,
         )
-        deps = replace(
-            dependencies(settings, live, home, http, client, peers), read_file=stores.files.get
-        )
+        deps = dependencies(settings, live, home, http, client, peers, stores.files.get)
         accounts = PageAccountService(database, peers, lambda: live.sign_in)
         people = await _build_people(settings, live, stores, accounts, deps.pseudonym)
         policy = people.policy
@@ -188,15 +185,9 @@ async def compose(
                 lambda: own_surfaces.all,
                 mcp_tools.list_states if mcp_tools else None,
             ),
-            quick,
-            policy,
-            engine.changes.views,
-            engine.card_listeners,
-            engine.schedules,
-            people.budget,
+            engine,
             (*optional, "config", "voice"),
             next((bundle.titles for bundle in tools if bundle.titles), None),
-            is_demo=model.level == "demo",
         )
         for face in used:
             if surfaces and isinstance(face, ChatIntegration):
@@ -305,17 +296,17 @@ async def _build_people(
 def list_parts(settings: Settings, *, accepts: bool, surfaces: bool) -> Sequence[Health]:
     """Return all parts as the settings alone tell them. What another process serves is off here,
     because its health is not known."""
-    unserved: Collection[Integration[Any]] = ()
-    if not surfaces:
-        words = "configured; handled by `ponte run`"
-        unserved = [f for f in settings.faces if isinstance(f, ChatIntegration | OwnerIntegration)]
-    elif not accepts:
-        words = "handled by `ponte serve`"
-        unserved = [f for f in settings.faces if isinstance(f, OwnerIntegration) and not f.always]
-    names = {face.name for face in unserved}
+
+    def is_served(face: object) -> bool:
+        if not surfaces:
+            return not isinstance(face, ChatIntegration | OwnerIntegration)
+        return accepts or not isinstance(face, OwnerIntegration) or face.always
+
+    words = "handled by `ponte serve`" if surfaces else "configured; handled by `ponte run`"
+    unserved = {face.name for face in settings.faces if not is_served(face)}
     return [
         replace(part, state="off", words=words)
-        if part.state == "on" and part.name in names
+        if part.state == "on" and part.name in unserved
         else part
         for part in summaries(settings)
     ]

@@ -9,20 +9,17 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
+from bot.engine import Engine
 from core.base.errors import NotStored
 from core.base.i18n import find_zone, say, translate_word
 from core.base.tasks import run_together
-from core.changes.cards import ChangeViews
 from core.domain.changes import ChangeForm, Overview, PendingRequests, ScheduleLine
 from core.domain.messages import Address, Card, Person
-from core.domain.ports import Platform, QuickCommands
+from core.domain.ports import Platform
 from core.domain.records import Health, QuickCommand, Viewer
 from core.integrations import ListTitles
-from core.money.budget import Budget
 from core.observability import metrics
-from core.people.policy import Policy
 from core.schedules.schedule import ScheduleFilter
-from core.schedules.service import Scheduling
 from core.schedules.words import describe_schedule
 
 PART_TIMEOUT_SECONDS = 5.0
@@ -83,15 +80,13 @@ class HealthBoard:
     """
 
     parts: PartHealth
-    quick: QuickCommands
-    policy: Policy
-    views: ChangeViews
-    card_listeners: list[Callable[[], None]]
-    scheduling: Scheduling
-    budget: Budget
+    engine: Engine
     optional: Collection[str] = ()
     titles: ListTitles | None = None
-    is_demo: bool = False
+
+    @property
+    def is_demo(self) -> bool:
+        return self.engine.assistant.model.level == "demo"
 
     async def health(self) -> Sequence[Health]:
         return await self.parts.list_all()
@@ -108,68 +103,54 @@ class HealthBoard:
         parts = await self.health()
         metrics.set_part_states({p.name: p.state == "on" for p in parts if p.state != "off"})
         with suppress(NotStored):
-            metrics.set_proposal_counts(await self.views.ledger.count_unfinished())
+            metrics.set_proposal_counts(await self.engine.changes.views.ledger.count_unfinished())
         return metrics.render_metrics()
 
     async def commands(self, person: Person, address: Address) -> Sequence[QuickCommand]:
-        return await self.quick.list_commands(person, address)
+        return await self.engine.assistant.quick.list_commands(person, address)
 
     async def tables(
         self, person: Person, address: Address, *, to_change: bool = False
     ) -> Sequence[str]:
         if self.titles is None:
             return ()
-        return await self.titles(Viewer(await self.policy.rights(person, address)), to_change)
+        rights = await self.engine.people.policy.rights(person, address)
+        return await self.titles(Viewer(rights), to_change)
 
     async def changes(self, conversation: str) -> Sequence[Card]:
-        return await self.views.find_latest(conversation)
+        return await self.engine.changes.views.find_latest(conversation)
 
     async def overview(self, person: Person, address: Address, time_zone: str) -> Overview:
-        return await find_overview(
-            self.views, self.scheduling, self.budget, person, address, time_zone
+        views, budget = self.engine.changes.views, self.engine.people.budget
+        waiting = await views.list_requests(person, address)
+        # A request that they can approve themself is in the first list and is not repeated. A
+        # person can have several accounts, each with a key.
+        theirs = {change.id for change in waiting.changes}
+        keys = self.engine.people.list_keys(person.key)
+        asked = await run_together(
+            *(
+                views.card(change, person, address)
+                for change in await views.ledger.list_waiting_for_people()
+                if change.proposal.asker.key in keys and change.id not in theirs
+            )
+        )
+        filters = [ScheduleFilter(person=key) for key in keys]
+        return Overview(
+            waiting,
+            asked,
+            [
+                ScheduleLine(one.id, describe_schedule(one), one.state == "active")
+                for filter in filters
+                for one in await self.engine.schedules.store.list_matching(filter)
+            ],
+            await budget.describe_remaining(person, address, find_zone(time_zone) or budget.zone),
         )
 
     async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
-        return await self.views.find_form(press_id, person, address)
+        return await self.engine.changes.views.find_form(press_id, person, address)
 
     async def requests(self, person: Person, address: Address) -> PendingRequests:
-        return await self.views.list_requests(person, address)
+        return await self.engine.changes.views.list_requests(person, address)
 
     def on_requests_change(self, listener: Callable[[], None]) -> None:
-        self.card_listeners.append(listener)
-
-
-async def find_overview(
-    views: ChangeViews,
-    scheduling: Scheduling,
-    budget: Budget,
-    person: Person,
-    address: Address,
-    time_zone: str,
-) -> Overview:
-    """Return what concerns the person, as they may read it at the address: requests that they can
-    decide on, requests of theirs that wait for others, their schedules, and what is left of their
-    allowances. Raise NotStored."""
-    waiting = await views.list_requests(person, address)
-    # A request that they can approve themself is in the first list and is not repeated. A person
-    # can have several accounts, each with a key.
-    theirs = {change.id for change in waiting.changes}
-    keys = scheduling.people.list_keys(person.key)
-    asked = await run_together(
-        *(
-            views.card(change, person, address)
-            for change in await views.ledger.list_waiting_for_people()
-            if change.proposal.asker.key in keys and change.id not in theirs
-        )
-    )
-    filters = [ScheduleFilter(person=key) for key in keys]
-    return Overview(
-        waiting,
-        asked,
-        [
-            ScheduleLine(one.id, describe_schedule(one), one.state == "active")
-            for filter in filters
-            for one in await scheduling.store.list_matching(filter)
-        ],
-        await budget.describe_remaining(person, address, find_zone(time_zone) or budget.zone),
-    )
+        self.engine.card_listeners.append(listener)

@@ -14,7 +14,7 @@ import re
 import secrets
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from types import SimpleNamespace
@@ -50,8 +50,9 @@ class ShellParameter:
     """
 
     help: str
-    is_file: bool = field(default=False, kw_only=True)
-    options: Callable[[Config], Collection[str]] = field(default=lambda _: (), kw_only=True)
+    _: KW_ONLY
+    is_file: bool = False
+    options: Callable[[Config], Collection[str]] = lambda _: ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,6 @@ from adapters.web.visitor import (
     PROVIDER_SESSION_ENDED,
     WEB_PLATFORM,
     Access,
-    BrowserSession,
     LinkVisitor,
     OwnerVisitor,
     ProgramVisitor,
@@ -230,10 +229,9 @@ class TokenAuthentication:
         Raise Unauthorized, WrongToken, TooManyTries after too many wrong tokens, and NotStored.
         """
         # `address`, the client's, serves the limit of wrong tokens.
-        session = await self._read_session(headers)
+        visitor = await self._read_session(headers)
         # A valid seal is not enough: the person may have signed out, or lost their access.
-        if session and not await session.visitor.is_signed_out(self.access):
-            visitor = session.visitor
+        if visitor and not await visitor.is_signed_out(self.access):
             try:
                 await visitor.check_access(self.access)
             except errors.LinksOff as refusal:  # the session began with a link
@@ -319,14 +317,14 @@ class TokenAuthentication:
     async def measure_session_age(self, visit: Visit) -> float:
         """Return the seconds since this browser signed in; infinity without a session. Raise
         NotStored."""
-        session = await self._read_session(visit.headers)
-        return self.access.now() - session.began_at if session else math.inf
+        visitor = await self._read_session(visit.headers)
+        return self.access.now() - visitor.began_at if visitor else math.inf
 
     async def describe_session(self, visit: Visit) -> str:
         """Return the session of a person of a provider as `open_session` continues it; "" without
         one. Raise NotStored."""
-        session = await self._read_session(visit.headers)
-        return session.visitor.describe_session(session.label) if session else ""
+        visitor = await self._read_session(visit.headers)
+        return _describe(visitor.label, visitor) if visitor and visitor.label else ""
 
     async def is_owner_token(self, token: str, visit: Visit) -> bool:
         """Return whether a text that somebody typed is the owner's token, or the page's link with
@@ -376,7 +374,7 @@ class TokenAuthentication:
         visitor = None
         if session:
             visitor = await ProviderVisitor.find(access, key)
-            is_theirs = visitor and hmac.compare_digest(session, visitor.describe_session(label))
+            is_theirs = visitor and hmac.compare_digest(session, _describe(label, visitor))
             if not is_theirs or await access.accounts.is_session_ended(
                 hash_token(f"{label}-{key}")
             ):
@@ -401,9 +399,10 @@ class TokenAuthentication:
         """End the session of this request in all processes. Raise NotStored."""
         cookies, people = _parse_cookies(visit.headers), self.access.accounts
         for name in self._keys:  # the browser may have one of 0.2.0 too, also of somebody else
-            session = await self._read_session({"cookie": f"{name}={cookies.get(name, '')}"})
-            if session and not await people.is_session_ended(session.visitor.session):
-                await people.end_session(session.visitor.session, session.until)
+            visitor = await self._read_session({"cookie": f"{name}={cookies.get(name, '')}"})
+            if visitor and not await people.is_session_ended(visitor.session):
+                latest = visitor.began_at + visitor.session_seconds
+                await people.end_session(visitor.session, latest)
 
     def _read_cookie(self, headers: Mapping[str, str]) -> SessionCookie | None:
         """Return the session cookie, None without one."""
@@ -414,8 +413,8 @@ class TokenAuthentication:
                 return SessionCookie(claim, claim_seal, key)
         return None
 
-    async def _read_session(self, headers: Mapping[str, str]) -> BrowserSession | None:
-        """Return the session of the cookie if its seal is valid and it has not expired. Raise
+    async def _read_session(self, headers: Mapping[str, str]) -> Visitor | None:
+        """Return the visitor with the session of the cookie if its seal is valid and it has not expired. Raise
         NotStored.
 
         A session of a provider ends if it is not used: its cookie is replaced by one with a later
@@ -429,15 +428,14 @@ class TokenAuthentication:
         if visitor is None or not cookie.is_of(visitor):
             return None
         # From here on, the claim is one that Ponte has made.
-        session = visitor.read_claim(cookie.claim)
-        until = session.visitor.until
-        if until <= self.access.now():
+        visitor = visitor.read_claim(cookie.claim)
+        if visitor.until <= self.access.now():
             return None
-        if session.label:
-            renewed = self.new_session(visitor, session.label)
-            if int(renewed.partition("-")[0], 16) - until >= RENEWAL_SECONDS:
-                session = replace(session, visitor=replace(session.visitor, cookie=renewed))
-        return session
+        if visitor.label:
+            renewed = self.new_session(visitor, visitor.label)
+            if int(renewed.partition("-")[0], 16) - visitor.until >= RENEWAL_SECONDS:
+                return replace(visitor, cookie=renewed)
+        return visitor
 
 
 class SocketAuthentication:
@@ -562,3 +560,8 @@ def _parse_cookies(headers: Mapping[str, str]) -> Mapping[str, str]:
     # The parser of `http.cookies` finds nothing if another program's cookie is odd.
     pairs = (pair.partition("=") for pair in headers.get("cookie", "").split(";"))
     return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def _describe(label: str, visitor: Visitor) -> str:
+    # The hash ends with the person's other sessions.
+    return f"{label}-{hash_token(f'{visitor.name} {visitor.token}')}"

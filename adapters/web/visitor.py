@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Self
+from typing import ClassVar, Self
 
 from adapters.web import errors
 from core.base.errors import NotAllowed, NotStored, Refusal
@@ -143,8 +143,10 @@ class Visitor:
 
     `program`: the kind of the API token with which a program acts for the person
     (`ApiToken.kind`), "" for people. `provider`: the one that confirmed the person, "" for owners
-    and links. `until` is the end of the session in seconds since the epoch, 0 for none, and
-    `cookie` a new value for its cookie, "" to leave it.
+    and links. `began_at` is when they signed in, in seconds since the epoch, and `until` the end of
+    the session, 0 for none. `cookie` is a new value for its cookie, "" to leave it. `label` is what
+    stays the same of a cookie that is renewed: when its person signed in and a random part, in
+    hexadecimal; "" if it is not renewed.
     """
 
     person: Person
@@ -153,8 +155,12 @@ class Visitor:
     session: str = ""
     program: str = ""
     provider: str = ""
+    began_at: float = 0.0
     until: float = 0.0
     cookie: str = field(default="", compare=False)
+    label: str = ""
+    session_seconds: ClassVar[int] = SESSION_SECONDS
+    """How long a session lasts, however often its cookie is renewed."""
 
     @property
     def can_expire(self) -> bool:
@@ -211,16 +217,11 @@ class Visitor:
         end, label = now + SESSION_SECONDS, label or secrets.token_hex(8)
         return "-".join(filter(None, (f"{end:x}", label, self.name)))
 
-    def read_claim(self, claim: str) -> BrowserSession:
-        """Return the session of a claim whose seal is valid."""
+    def read_claim(self, claim: str) -> Self:
+        """Return the visitor with the session of a claim whose seal is valid."""
         until = int(claim.partition("-")[0], 16)
-        visitor = replace(self, session=hash_token(claim), until=until)
-        return BrowserSession(visitor, until - SESSION_SECONDS, until)
-
-    def describe_session(self, label: str) -> str:
-        """Return the session of this label as `open_session` continues it; "" if only a person's
-        own sign-in continues it."""
-        return ""
+        began_at = until - SESSION_SECONDS
+        return replace(self, session=hash_token(claim), began_at=began_at, until=until)
 
     @classmethod
     async def explain_end(cls, access: Access, cookie: SessionCookie) -> Refusal:
@@ -301,6 +302,7 @@ class ProviderVisitor(Visitor):
     """A person whom a provider has confirmed, such as Slack."""
 
     record: SignedInPerson = field(kw_only=True, compare=False)
+    session_seconds = PROVIDER_SESSION_SECONDS
 
     @classmethod
     def of(cls, record: SignedInPerson) -> Self:
@@ -343,17 +345,17 @@ class ProviderVisitor(Visitor):
         latest = _read_start(label) + PROVIDER_SESSION_SECONDS
         return f"{min(now + IDLE_SECONDS, latest):x}-{label}-{self.name}"
 
-    def read_claim(self, claim: str) -> BrowserSession:
+    def read_claim(self, claim: str) -> Self:
         # The end changes with each renewal, so what follows it names the session.
         end, _, lasting = claim.partition("-")
         label = lasting.partition("-")[0]
-        began_at = _read_start(label)
-        visitor = replace(self, session=hash_token(lasting), until=int(end, 16))
-        return BrowserSession(visitor, began_at, began_at + PROVIDER_SESSION_SECONDS, label)
-
-    def describe_session(self, label: str) -> str:
-        # The hash ends with the person's other sessions.
-        return f"{label}-{hash_token(f'{self.name} {self.token}')}"
+        return replace(
+            self,
+            session=hash_token(lasting),
+            began_at=_read_start(label),
+            until=int(end, 16),
+            label=label,
+        )
 
     @classmethod
     async def explain_end(cls, access: Access, cookie: SessionCookie) -> Refusal:
@@ -409,23 +411,6 @@ def find_kind(name: str) -> type[Visitor]:
     if name in ("", OWNER_ID):
         return OwnerVisitor
     return ProviderVisitor if is_provider_key(name) else LinkVisitor
-
-
-@dataclass(frozen=True, slots=True)
-class BrowserSession:
-    """A session of the page that a browser's cookie has proven.
-
-    - `visitor`: whose session it is.
-    - `began_at`: when they signed in, in seconds since the epoch.
-    - `until`: when the session ends at the latest, however often its cookie is renewed.
-    - `label`: what stays the same of a cookie that is renewed: when its person signed in and a
-      random part, in hexadecimal. "" if it is not renewed.
-    """
-
-    visitor: Visitor
-    began_at: float
-    until: float
-    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ import pytest
 
 from adapters.slack.home import MAX_HOME_CARDS, MAX_HOME_LINES
 from bot.engine import Engine
-from bot.health import find_overview
+from bot.health import HealthBoard, PartHealth
 from core.changes.approval import TableRule, TableRules
 from core.domain.changes import ChangeForm, Overview
 from core.domain.messages import Address, Person, ReplyTo
@@ -49,8 +49,8 @@ class EngineBoard(EmptyStatusBoard):
 
     async def overview(self, person: Person, address: Address, time_zone: str) -> Overview:
         assert self.engine is not None
-        views, budget = self.engine.changes.views, self.engine.people.budget
-        return await find_overview(views, self.engine.schedules, budget, person, address, time_zone)
+        board = HealthBoard(PartHealth([]), self.engine)
+        return await board.overview(person, address, time_zone)
 
     async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:
         assert self.engine is not None

@@ -40,15 +40,7 @@ def _make_adapter(
     listener: tuple[str, int] | socket.socket,
     people: People | None = None,
 ) -> WebAdapter:
-    board = HealthBoard(
-        PartHealth([]),
-        engine.assistant.quick,
-        engine.people.policy,
-        engine.changes.views,
-        engine.card_listeners,
-        engine.schedules,
-        engine.people.budget,
-    )
+    board = HealthBoard(PartHealth([]), engine)
     hub = Hub(visitors, engine.conversations, board, Alone())
     web = WebAdapter(hub, board, MemoryOperator(), engine.notices, listener, people)
     engine.platforms.replies[visitors.auth.platform] = web.reply
