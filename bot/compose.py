@@ -97,28 +97,25 @@ async def compose(
     check: CheckEverything = check_nothing,
     now: Callable[[], float] = time.time,
 ) -> Ponte:
-    """Build every part that is configured, each from those before it, and start none.
+    """Build every part that is configured, each from those before it, and start none. The caller
+    holds the home's lock. Raises NotStored, DifferentSchema, SettingsError.
 
     `accepts`: messages are accepted here. `runs_turns`: turns run here. `surfaces`: False serves
     the home's Unix socket alone. `on_secrets` gets the secrets that surfaces made for themselves
     (such as the page's token) before any part is built with them, so that logs mask them. `restart`
     starts Ponte anew with other settings; None where that cannot be done. `check` runs the checks
-    of `ponte doctor`. `now` is the time that the model is told. The caller holds the home's lock.
-    Raises NotStored, DifferentSchema, SettingsError.
-
-    `closing` closes the parts in reverse order if one of the later ones cannot be built; after
-    that, the Ponte that is returned does so (`Ponte.closing`).
+    of `ponte doctor`. `now` is the time that the model is told.
     """
     traces = await asyncio.to_thread(open_traces, settings)
     tracing.set_recorder(traces)
     metrics.set_build_info(__version__, name_engine(settings.database_url).lower())
     metrics.watch_disk(home.path)
-    async with AsyncExitStack() as closing:
+    async with AsyncExitStack() as closing:  # closes the parts if a later one cannot be built
         stores, _ = await asyncio.gather(
             _open_stores(settings, home, accepts=accepts, works=runs_turns), load_parsers()
         )
         closing.push_async_callback(stores.close)
-        database, peers, audit = stores.database, stores.peers, stores.audit
+        database, peers = stores.database, stores.peers
         if on_secrets and (secrets := _generate_secrets(settings, home)):
             on_secrets(secrets)
         http, client = HttpClient(proxies=settings.proxies), model_client(settings)
@@ -134,7 +131,6 @@ async def compose(
         accounts = PageAccountService(database, peers, lambda: live.sign_in)
         people = await _build_people(settings, live, stores, accounts, deps.pseudonym)
         policy = people.policy
-        approval = Approval(policy, KINDS, live, canonical_person)
 
         used = [face for face in settings.faces if face.is_used(settings, settings)]
         quick = QuickCommandRegistry(live, policy.is_named, policy=policy)
@@ -154,7 +150,7 @@ async def compose(
         engine = Engine(
             stores,
             people,
-            approval,
+            Approval(policy, KINDS, live, canonical_person),
             lambda contexts: Assistant(model, toolbox, contexts, quick, runner, transcriber),
             [applier for bundle in tools for applier in bundle.appliers],
             lambda: board,
@@ -165,7 +161,7 @@ async def compose(
         toolbox.add(PlacePostSource(messengers))
         toolbox.add(PlaceReadingSource(messengers))
 
-        reloader = Reloader(settings, live, audit, peers)
+        reloader = Reloader(settings, live, stores.audit, peers)
         own_surfaces = Surfaces(accepts)
         closing.push_async_callback(own_surfaces.close)
         reports: dict[str, ReportHealth] = {
@@ -175,7 +171,7 @@ async def compose(
             "config": reloader.health,
         }
         if isinstance(model, ServedModel):
-            reports["voice"] = partial(model.check_voice, voice)
+            reports |= {"voice": partial(model.check_voice, voice)}
         mcp_tools = next((t.source for t in tools if isinstance(t.source, McpToolSource)), None)
         optional = [face.name for face in settings.faces if isinstance(face, ToolIntegration)]
         board = HealthBoard(

@@ -38,7 +38,7 @@ from adapters.web.visitor import (
     seal,
     to_bytes,
 )
-from core.base.errors import NotStored, Refusal
+from core.base.errors import NotAllowed, NotStored, Refusal
 from core.base.http import is_loopback
 from core.domain.messages import Address, Person
 from core.domain.records import Action, PageAccount
@@ -276,7 +276,7 @@ class TokenAuthentication:
             visitor: Visitor | None = None
             # All tokens are compared, so that the time of the answer does not tell which one fits.
             if hmac.compare_digest(to_bytes(token), self._token) and self._is_generated:
-                visitor = self._owner
+                visitor = self.access.owner_visitor
             digest = hash_token(token)
             for account in accounts:
                 if hmac.compare_digest(digest, account.token_hash):
@@ -300,11 +300,7 @@ class TokenAuthentication:
         if not hmac.compare_digest(to_bytes(token), self._token):
             self._tries.append((self._clock(), source))
             raise unread or errors.WrongToken()
-        return self._owner
-
-    @property
-    def _owner(self) -> Visitor:
-        return OwnerVisitor.current(WEB_PLATFORM, self.access.owner)
+        return self.access.owner_visitor
 
     async def find_program(self, digest: str) -> Visitor | None:
         """Return the visitor of the API token with this SHA-256, None if there is none. Raise
@@ -359,7 +355,7 @@ class TokenAuthentication:
 
         The value is a claim and its seal (a keyed hash of the claim). Nothing is stored.
         """
-        visitor = visitor or self._owner
+        visitor = visitor or self.access.owner_visitor
         claim = visitor.make_claim(int(self.access.now()), label)
         return f"{claim}-{seal(visitor.sealing_key(self._key), claim)}"
 
@@ -388,7 +384,11 @@ class TokenAuthentication:
 
     async def sign_out_everywhere(self, visitor: Visitor) -> None:
         """End all sessions of a person of a provider. Raise NotStored, NotAllowed for others."""
-        await visitor.end_all_sessions(self.access)
+        if not visitor.provider:
+            raise NotAllowed(
+                "Your link opens this page. To end all sessions, ask Ponte's owner for a new link."
+            )
+        await self.access.accounts.end_all_sessions(visitor.person, self.access.now())
 
     def form_token(self, visitor: Visitor) -> str:
         """Return a value that only pages in this visitor's session have. It proves that a form was
@@ -414,8 +414,8 @@ class TokenAuthentication:
         return None
 
     async def _read_session(self, headers: Mapping[str, str]) -> Visitor | None:
-        """Return the visitor with the session of the cookie if its seal is valid and it has not expired. Raise
-        NotStored.
+        """Return the visitor with the session of the cookie if its seal is valid and it has not
+        expired. Raise NotStored.
 
         A session of a provider ends if it is not used: its cookie is replaced by one with a later
         end, once in RENEWAL_SECONDS. That is the `visitor.cookie`, which the response to the
@@ -451,7 +451,7 @@ class SocketAuthentication:
 
     async def admit(self, visit: Visit) -> Visitor:
         """Return the owner: only their user of this machine can open the socket."""
-        return OwnerVisitor.current(self.platform, self._owner_name)
+        return OwnerVisitor(Person(self.platform, OWNER_ID, name=self._owner_name.current))
 
     identify = admit
 

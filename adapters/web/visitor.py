@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from typing import ClassVar, Self
 
 from adapters.web import errors
-from core.base.errors import NotAllowed, NotStored, Refusal
+from core.base.errors import NotStored, Refusal
 from core.base.tasks import BoundedDict
 from core.domain.messages import Address, Person
 from core.domain.records import EndedToken, PageAccount
@@ -127,6 +127,11 @@ class Access:
     confirmed_seconds: float = CONFIRMED_SECONDS
 
     @property
+    def owner_visitor(self) -> Visitor:
+        """The owner under their current name."""
+        return OwnerVisitor(Person(WEB_PLATFORM, OWNER_ID, name=self.owner.current))
+
+    @property
     def today(self) -> str:
         """The day in UTC, as in 2026-11-30."""
         return f"{datetime.fromtimestamp(self.now(), UTC):%Y-%m-%d}"
@@ -161,6 +166,7 @@ class Visitor:
     label: str = ""
     session_seconds: ClassVar[int] = SESSION_SECONDS
     """How long a session lasts, however often its cookie is renewed."""
+    ended_sentence: ClassVar[str] = errors.SessionEnded.sentence
 
     @property
     def can_expire(self) -> bool:
@@ -199,12 +205,6 @@ class Visitor:
         # A bearer token comes with the request, in place of a session.
         return bool(self.session) and await access.accounts.is_session_ended(self.session)
 
-    async def end_all_sessions(self, access: Access) -> None:
-        """End all sessions of the person. Raise NotStored, NotAllowed."""
-        raise NotAllowed(
-            "Your link opens this page. To end all sessions, ask Ponte's owner for a new link."
-        )
-
     def sealing_key(self, owner_key: bytes) -> bytes:
         """Return the key that seals this visitor's sessions. It includes the owner's, so that the
         stored hashes of tokens are not enough to make a session."""
@@ -227,7 +227,7 @@ class Visitor:
     async def explain_end(cls, access: Access, cookie: SessionCookie) -> Refusal:
         """Return why the session of a cookie is not valid. Somebody who makes up a cookie must not
         find out who has an account."""
-        return errors.SessionEnded()
+        return errors.SessionEnded(cls.ended_sentence)
 
 
 class OwnerVisitor(Visitor):
@@ -235,12 +235,7 @@ class OwnerVisitor(Visitor):
 
     @classmethod
     async def find(cls, access: Access, name: str) -> Visitor:
-        return cls.current(WEB_PLATFORM, access.owner)
-
-    @classmethod
-    def current(cls, platform: str, owner: OwnerName) -> Self:
-        """Return the owner under their current name, with no session that can expire."""
-        return cls(Person(platform, OWNER_ID, name=owner.current))
+        return access.owner_visitor
 
     async def is_signed_out(self, access: Access) -> bool:
         # The owner comes in even if this cannot be read, to see what is wrong.
@@ -303,6 +298,8 @@ class ProviderVisitor(Visitor):
 
     record: SignedInPerson = field(kw_only=True, compare=False)
     session_seconds = PROVIDER_SESSION_SECONDS
+    # All people of providers get the same sentence, so it needs no check of the seal.
+    ended_sentence = PROVIDER_SESSION_ENDED
 
     @classmethod
     def of(cls, record: SignedInPerson) -> Self:
@@ -337,9 +334,6 @@ class ProviderVisitor(Visitor):
         elif age > CONFIRMED_SECONDS:
             raise errors.NotConfirmed(provider=self.provider.capitalize())
 
-    async def end_all_sessions(self, access: Access) -> None:
-        await access.accounts.end_all_sessions(self.person, access.now())
-
     def make_claim(self, now: int, label: str = "") -> str:
         label = label or f"{now:x}.{secrets.token_hex(8)}"
         latest = _read_start(label) + PROVIDER_SESSION_SECONDS
@@ -356,11 +350,6 @@ class ProviderVisitor(Visitor):
             until=int(end, 16),
             label=label,
         )
-
-    @classmethod
-    async def explain_end(cls, access: Access, cookie: SessionCookie) -> Refusal:
-        # All such names get the same sentence, so it needs no check of the seal.
-        return errors.SessionEnded(PROVIDER_SESSION_ENDED)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 
 import pytest
@@ -11,6 +12,7 @@ from bot.health import PartHealth
 from bot.settings import Settings
 from core.domain.records import Health
 from tests.fakes.loop_clock import LoopClock
+from tests.sources import ROOT, parse, walk_nodes
 
 LINEUP = (Health("model", "on", "demo"), Health("web", "on", "here"), Health("slack", "off", "set"))
 
@@ -56,3 +58,12 @@ def test_what_this_process_does_not_serve_is_told_so(
     assert (parts["slack"].state, parts["web"].state) == (slack, "off")
     assert parts["web"].words == words
     assert parts["discord"].words not in ("", words), "it is off anyway"
+
+
+def test_composition_changes_no_part_that_is_built() -> None:
+    nodes = walk_nodes(parse(ROOT / "bot/compose.py"))
+    targets = [node for node in nodes if isinstance(node, ast.Attribute | ast.Subscript)]
+    assert [ast.unparse(one) for one in targets if isinstance(one.ctx, ast.Store)] == []
+    (function,) = [node for node in nodes if getattr(node, "name", "") == "compose"]
+    assert isinstance(function, ast.AsyncFunctionDef)
+    assert (function.end_lineno or 0) - function.lineno < 150
