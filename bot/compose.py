@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 import importlib.util
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -17,14 +18,13 @@ from adapters.mcp_server import MCP, MCP_PATH
 from adapters.mcp_server.endpoint import McpEndpoint
 from adapters.mcp_server.requests import ChangeRequests
 from adapters.web import WEB
-from adapters.web.hub import WebAdapter
 from bot import __version__
 from bot.config.ponte_toml import Config, LiveConfig
 from bot.config.quick_registry import QuickCommandRegistry
 from bot.config.reload import Reloader
 from bot.config.webhooks import ConfiguredHooks
-from bot.engine import Engine, Tools, load_parsers
-from bot.health import HealthBoard, PartHealth
+from bot.engine import Engine, load_parsers
+from bot.health import HealthBoard, PartHealth, ReportHealth
 from bot.home import Home, Start
 from bot.integrations import KINDS, canonical_person, collect_rights
 from bot.operation_service import OperationService
@@ -46,7 +46,7 @@ from core.changes.approval import Approval
 from core.chat.destinations import Destinations
 from core.chat.people import People
 from core.domain.messages import Address, Person
-from core.domain.records import DoctorFinding
+from core.domain.records import DoctorFinding, Health
 from core.integrations import (
     ChatIntegration,
     ModelIntegration,
@@ -66,6 +66,7 @@ from core.tools.mcp import McpToolSource
 from core.tools.posting import PlacePostSource
 from core.tools.reading import PlaceReadingSource
 from core.tools.tool import Toolbox
+from core.turn.preparation import Assistant
 from core.turn.run import INSTRUCTIONS, LinkRules, Retention, TurnConfig
 from core.voice import Transcriber
 
@@ -102,38 +103,27 @@ async def compose(
     check: CheckEverything = check_nothing,
     now: Callable[[], float] = time.time,
 ) -> Ponte:
-    """Build every part that is configured, each from those before it, and start none.
+    """Build every part that is configured, each from those before it, and start none. The caller
+    holds the home's lock. Raises NotStored, DifferentSchema, SettingsError.
 
     `accepts`: messages are accepted here. `runs_turns`: turns run here. `surfaces`: False serves
     the home's Unix socket alone. `on_secrets` gets the secrets that surfaces made for themselves
     (such as the page's token) before any part is built with them, so that logs mask them. `restart`
     starts Ponte anew with other settings; None where that cannot be done. `check` runs the checks
-    of `ponte doctor`. `now` is the time that the model is told. The caller holds the home's lock.
-    Raises NotStored, DifferentSchema, SettingsError.
-
-    `closing` closes the parts in reverse order if one of the later ones cannot be built; after
-    that, the Ponte that is returned does so (`Ponte.closing`).
+    of `ponte doctor`. `now` is the time that the model is told.
     """
     traces = await asyncio.to_thread(open_traces, settings)
     tracing.set_recorder(traces)
     metrics.set_build_info(__version__, name_engine(settings.database_url).lower())
     metrics.watch_disk(home.path)
-    async with AsyncExitStack() as closing:
+    async with AsyncExitStack() as closing:  # closes the parts if a later one cannot be built
         stores, _ = await asyncio.gather(
             _open_stores(settings, home, accepts=accepts, works=runs_turns), load_parsers()
         )
         closing.push_async_callback(stores.close)
-        database, peers, audit = stores.database, stores.peers, stores.audit
-        if on_secrets:
-            secrets = {
-                name: SecretStr(secret)
-                for face in settings.faces
-                if isinstance(face, OwnerIntegration)
-                for name, secret in face.secrets(settings, home).items()
-            }
-            if secrets:
-                on_secrets(secrets)
-
+        database, peers = stores.database, stores.peers
+        if on_secrets and (secrets := _generate_secrets(settings, home)):
+            on_secrets(secrets)
         http, client = HttpClient(proxies=settings.proxies), model_client(settings)
         closing.push_async_callback(http.close)
         closing.push_async_callback(client.close)
@@ -143,106 +133,70 @@ async def compose(
             Retention(settings.ponte_retention_days, audit=settings.ponte_audit_days),
             has_official_prices=client.place.is_official,
         )
-        deps = dependencies(settings, live, home, http, client, peers)
-        deps = replace(deps, read_file=stores.files.get)
-
-        facts = PlatformPeople()
-        policy = Policy(
-            collect_rights(settings.faces),
-            lambda: live.rule_book,
-            settings.ponte_allow,
-            settings.ponte_admins,
-            facts,
-        )
-        approval = Approval(policy, KINDS, live, canonical_person)
-        owner = OwnerName(
-            database, system_user_name(), lambda: peers.notify(OWNER_RENAMED_TOPIC, "")
-        )
-        peers.on(OWNER_RENAMED_TOPIC, owner.on_renamed)
-        await owner.load()
+        deps = dependencies(settings, live, home, http, client, peers, stores.files.get)
         accounts = PageAccountService(database, peers, lambda: live.sign_in)
+        people = await _build_people(settings, live, stores, accounts, deps.pseudonym)
+        policy = people.policy
 
-        async def caps(person: Person, address: Address) -> tuple[int, int]:
-            daily_caps = DailyCaps(settings.ponte_daily_turns)
-            turns = await daily_caps.cap_for(person, address, policy)
-            return turns.person, turns.everybody
-
-        budget = Budget(
-            database,
-            live,
-            caps,
-            ZoneInfo(settings.ponte_timezone),
-            canonical_person,
-            is_meant=policy.is_meant,
-        )
-        directory = SqlDirectory(database, deps.pseudonym)
-        people = People(policy, budget, audit, directory, accounts, owner)
-
-        quick = QuickCommandRegistry(live, policy.is_named, policy=policy)
         used = [face for face in settings.faces if face.is_used(settings, settings)]
+        quick = QuickCommandRegistry(live, policy.is_named, policy=policy)
         tools = [face.build(deps, quick) for face in used if isinstance(face, ToolIntegration)]
-        for each in reversed(tools):
-            closing.push_async_callback(each.close)
-        toolbox = Toolbox([each.source for each in tools])
+        for bundle in reversed(tools):
+            closing.push_async_callback(bundle.close)
+        toolbox = Toolbox([bundle.source for bundle in tools])
         closing.push_async_callback(toolbox.close)
         (model_face,) = [face for face in settings.faces if isinstance(face, ModelIntegration)]
         model, start_model = model_face.build(
-            deps, deps.read_file, stores.journal.record_object_to_erase
+            deps, stores.journal.record_object_to_erase, toolbox.list_specs
         )
         closing.push_async_callback(model.close)
-        parts = PartHealth(summaries(settings))
-        if isinstance(model, ServedModel):
-            model.list_tools = toolbox.list_specs
-            parts.live["voice"] = lambda: model.check_voice(settings.transcribe_model)
-        mcp_tools = next((t.source for t in tools if isinstance(t.source, McpToolSource)), None)
-        if mcp_tools:
-            parts.list_more = mcp_tools.list_states
+        voice = settings.transcribe_model
+        transcriber = Transcriber(client, voice, people.budget) if voice else None
+        runner = next((bundle.runner for bundle in tools if bundle.runner), None)
         engine = Engine(
             stores,
             people,
-            approval,
-            model,
-            Tools(
-                toolbox,
-                quick,
-                [applier for each in tools for applier in each.appliers],
-                next((each.runner for each in tools if each.runner), None),
-                Transcriber(client, voice, budget)
-                if (voice := settings.transcribe_model)
-                else None,
-            ),
+            Approval(policy, KINDS, live, canonical_person),
+            lambda contexts: Assistant(model, toolbox, contexts, quick, runner, transcriber),
+            [applier for bundle in tools for applier in bundle.appliers],
             lambda: board,
             live,
         )
+        messengers = engine.platforms.messengers
         toolbox.add(ScheduleSource(engine.schedules, engine.changes.proposals))
-        toolbox.add(PlacePostSource(engine.platforms.messengers))
-        toolbox.add(PlaceReadingSource(engine.platforms.messengers))
-        # How the policy finds out about people of the page and of OIDC providers, whom no chat
-        # platform knows.
-        facts.departures[WEB.name] = accounts.has_left
-        facts.add(OIDC_PLATFORM, accounts.find_groups, None, accounts.has_left)
-        facts.withdrawals[OIDC_PLATFORM] = accounts.has_withdrawn
-        optional = [face.name for face in settings.faces if isinstance(face, ToolIntegration)]
-        board = HealthBoard(
-            parts,
-            engine,
-            (*optional, "config", "voice"),
-            next(
-                (titles for each in tools if (titles := getattr(each.source, "titles", None))), None
-            ),
-        )
-        reloader = Reloader(settings, live, audit, peers)
+        toolbox.add(PlacePostSource(messengers))
+        toolbox.add(PlaceReadingSource(messengers))
 
+        reloader = Reloader(settings, live, stores.audit, peers)
         own_surfaces = Surfaces(accepts)
         closing.push_async_callback(own_surfaces.close)
+        reports: dict[str, ReportHealth] = {
+            **{bundle.source.name: bundle.source.health for bundle in tools},
+            model_face.name: model.health,
+            "database": stores.health,
+            "config": reloader.health,
+        }
+        if isinstance(model, ServedModel):
+            reports |= {"voice": partial(model.check_voice, voice)}
+        mcp_tools = next((t.source for t in tools if isinstance(t.source, McpToolSource)), None)
+        optional = [face.name for face in settings.faces if isinstance(face, ToolIntegration)]
+        board = HealthBoard(
+            PartHealth(
+                list_parts(settings, accepts=accepts, surfaces=surfaces),
+                reports,
+                lambda: own_surfaces.all,
+                mcp_tools.list_states if mcp_tools else None,
+            ),
+            engine,
+            (*optional, "config", "voice"),
+            next((bundle.titles for bundle in tools if bundle.titles), None),
+        )
         for face in used:
             if surfaces and isinstance(face, ChatIntegration):
                 chat = await face.build(deps, engine.conversations, people, board)
                 own_surfaces.chats.append(chat)
-                facts.add(chat.name, chat.membership, chat.guest, chat.has_left)
-                if find_workspace := getattr(chat, "find_workspace", None):
-                    facts.workspaces[chat.name] = find_workspace
-                engine.platforms.add(chat)
+                policy.people.add(chat)
+                engine.platforms.add_chat(chat)
 
         ponte = Ponte(
             settings,
@@ -257,56 +211,112 @@ async def compose(
             check,
             runs_turns,
             # The model's start loads a large package, so what answers people comes first.
-            (start_model, *(each.start for each in tools)),
+            (start_model, *(bundle.start for bundle in tools)),
             closing.pop_all(),
             traces,
             mcp_tools,
         )
         closing.push_async_callback(ponte.closing.aclose)
-        hooks = ConfiguredHooks(
-            settings, live, engine.platforms.messengers, engine.conversations.inbox
+        endpoint = McpEndpoint(
+            _build_mcp_tools(settings, live, toolbox, engine, people),
+            lambda: own_surfaces.page and own_surfaces.page.hub,
         )
-        routes = {f"/{chat.name}/events": chat.http for chat in own_surfaces.chats}
-        endpoint = McpEndpoint(_build_mcp_tools(settings, live, engine))
         closing.push_async_callback(endpoint.close)
-        routes[MCP_PATH] = endpoint.handle
+        routes = {f"/{chat.name}/events": chat.http for chat in own_surfaces.chats}
+        hooks = ConfiguredHooks(settings, live, messengers, engine.conversations.inbox)
         for face in used:
             if isinstance(face, OwnerIntegration) and (surfaces or face.always):
-                operator = OperationService(ponte, on_admin_page=not face.always)
                 platform = await face.build(
                     deps,
                     engine.conversations,
                     people,
                     board,
-                    operator,
+                    OperationService(ponte, on_admin_page=not face.always),
                     engine.notices,
-                    routes,
+                    {**routes, MCP_PATH: endpoint.handle},
                     hooks.find_handler,
                 )
                 own_surfaces.owned.append((face, platform))
-                if isinstance(platform, WebAdapter) and face is WEB:
-                    endpoint.hub = platform.hub
-        for platform in own_surfaces.all:
-            engine.platforms.replies[platform.name] = platform.reply
-
-        # A part that runs reports its own health; for the others the settings tell it.
-        parts.live |= {each.source.name: each.source.health for each in tools}
-        parts.live |= {platform.name: platform.health for platform in own_surfaces.all}
-        parts.live |= {model_face.name: model.health, "database": stores.health}
-        parts.live["config"] = reloader.health
-        # Platforms that are set up but served by another process: their health is not known here.
-        if not surfaces:
-            faces = settings.faces
-            names = [f.name for f in faces if isinstance(f, ChatIntegration | OwnerIntegration)]
-            parts.mark_unserved(names, "configured; handled by `ponte run`")
-        elif not accepts:
-            names = [face.name for face, _ in own_surfaces.owned if not face.always]
-            parts.mark_unserved(names, "handled by `ponte serve`")
+                engine.platforms.add(platform)
         closing.pop_all()  # all is built: closing is up to the Ponte that is returned
         return ponte
 
 
-def _build_mcp_tools(settings: Settings, live: LiveConfig, engine: Engine) -> McpTools | None:
+def _generate_secrets(settings: Settings, home: Home) -> Secrets:
+    return {
+        name: SecretStr(secret)
+        for face in settings.faces
+        if isinstance(face, OwnerIntegration)
+        for name, secret in face.secrets(settings, home).items()
+    }
+
+
+async def _build_people(
+    settings: Settings,
+    live: LiveConfig,
+    stores: Stores,
+    accounts: PageAccountService,
+    pseudonym: Callable[[str], str],
+) -> People:
+    """Build what is known about people, and what they may do. Chat platforms are added to
+    `policy.people` later."""
+    policy = Policy(
+        collect_rights(settings.faces),
+        lambda: live.rule_book,
+        settings.ponte_allow,
+        settings.ponte_admins,
+        # How the policy finds out about people of the page and of OIDC providers, whom no chat
+        # platform knows.
+        PlatformPeople(
+            memberships={OIDC_PLATFORM: accounts.find_groups},
+            departures={WEB.name: accounts.has_left, OIDC_PLATFORM: accounts.has_left},
+            withdrawals={OIDC_PLATFORM: accounts.has_withdrawn},
+        ),
+    )
+
+    async def caps(person: Person, address: Address) -> tuple[int, int]:
+        daily_caps = DailyCaps(settings.ponte_daily_turns)
+        turns = await daily_caps.cap_for(person, address, policy)
+        return turns.person, turns.everybody
+
+    database, peers = stores.database, stores.peers
+    budget = Budget(
+        database,
+        live,
+        caps,
+        ZoneInfo(settings.ponte_timezone),
+        canonical_person,
+        is_meant=policy.is_meant,
+    )
+    owner = OwnerName(database, system_user_name(), lambda: peers.notify(OWNER_RENAMED_TOPIC, ""))
+    peers.on(OWNER_RENAMED_TOPIC, owner.on_renamed)
+    await owner.load()
+    directory = SqlDirectory(database, pseudonym)
+    return People(policy, budget, stores.audit, directory, accounts, owner)
+
+
+def list_parts(settings: Settings, *, accepts: bool, surfaces: bool) -> Sequence[Health]:
+    """Return all parts as the settings alone tell them. What another process serves is off here,
+    because its health is not known."""
+
+    def is_served(face: object) -> bool:
+        if not surfaces:
+            return not isinstance(face, ChatIntegration | OwnerIntegration)
+        return accepts or not isinstance(face, OwnerIntegration) or face.always
+
+    words = "handled by `ponte serve`" if surfaces else "configured; handled by `ponte run`"
+    unserved = {face.name for face in settings.faces if not is_served(face)}
+    return [
+        replace(part, state="off", words=words)
+        if part.state == "on" and part.name in unserved
+        else part
+        for part in summaries(settings)
+    ]
+
+
+def _build_mcp_tools(
+    settings: Settings, live: LiveConfig, toolbox: Toolbox, engine: Engine, people: People
+) -> McpTools | None:
     """Return the tools that programs over MCP can call; None if MCP is off. Raise SettingsError if
     the package `mcp` is missing."""
     # An integration gets its own settings and the shared ones; `settings` has both.

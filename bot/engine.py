@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cache, partial
 from typing import Protocol
 
@@ -21,16 +20,14 @@ from core.changes.service import ChangeService, Decisions, Proposals
 from core.chat.approval_notices import ApprovalNotices, CardRedraw, PersonNoticeService
 from core.chat.people import Conversations, People
 from core.domain.messages import Answer, Item, Message, prepare_codecs
-from core.domain.ports import Model, Platforms, QuickCommands, StatusBoard
+from core.domain.ports import Platforms, StatusBoard
 from core.domain.records import Outcome, Thread
 from core.feedback.votes import Votes
 from core.journal.inbox import SenderConfig, SqlInbox
 from core.people.notices import Outbox
 from core.schedules.schedule import ScheduleConfig
 from core.schedules.service import ScheduleApplier, Scheduling
-from core.tools.code.source import CodeRunner
 from core.tools.posting import PlacePosts
-from core.tools.tool import Toolbox
 from core.turn.commands import CommandService
 from core.turn.context import ToolContexts
 from core.turn.manager import ConversationManager
@@ -38,25 +35,11 @@ from core.turn.origins import PEOPLE, Admission, Origin
 from core.turn.preparation import Assistant
 from core.turn.run import TurnConfigs
 from core.turn.upkeep import Upkeep
-from core.voice import Transcriber
 from core.webhooks.hook import WebhookOrigin
 
 
 class EngineConfig(TurnConfigs, ScheduleConfig, SenderConfig, Protocol):
     """The configuration of everything that an engine runs. It can be reloaded."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tools:
-    """The parts that an engine gets from the integrations of tools: the model's tools, quick
-    commands, and the appliers that write approved changes. `code` runs Python, and `voice` writes
-    down voice messages; None if they cannot."""
-
-    toolbox: Toolbox
-    quick: QuickCommands
-    appliers: Sequence[Applier] = ()
-    code: CodeRunner | None = None
-    voice: Transcriber | None = None
 
 
 class Engine:
@@ -69,15 +52,16 @@ class Engine:
         stores: Stores,
         people: People,
         approval: Approval,
-        model: Model,
-        tools: Tools,
+        build_assistant: Callable[[ToolContexts], Assistant],
+        appliers: Sequence[Applier],
         find_board: Callable[[], StatusBoard],
         config: EngineConfig,
         clock: Callable[[], float] = time.time,
     ) -> None:
         """Build the services of all turns, each from those before it, and start none. Platforms are
-        added to `platforms` later. `find_board` returns the board with the health of all parts,
-        which is built after the engine. `config` is the part of ponte.toml that can be reloaded."""
+        added to `platforms` later. `appliers` write approved changes. `find_board` returns the
+        board with the health of all parts, which is built after the engine. `config` is the part of
+        ponte.toml that can be reloaded."""
         self.stores = stores
         self.people = people
         database, peers = stores.database, stores.peers
@@ -107,11 +91,11 @@ class Engine:
             clock,
         )
         own_appliers = (PlacePosts(platforms.messengers), ScheduleApplier(schedules))
-        appliers = {applier.name: applier for applier in (*tools.appliers, *own_appliers)}
+        appliers_by_name = {applier.name: applier for applier in (*appliers, *own_appliers)}
         builder = CardBuilder(approval.kinds)
         lifecycle = ChangeLifecycle(
             ledger,
-            ChangeRunner(ledger, appliers, builder, clock),
+            ChangeRunner(ledger, appliers_by_name, builder, clock),
             builder,
             self._note_card_change,
             clock,
@@ -124,7 +108,7 @@ class Engine:
             views,
             lifecycle,
             Proposals(approval, lifecycle),
-            Decisions(ledger, approval, views, lifecycle, appliers),
+            Decisions(ledger, approval, views, lifecycle, appliers_by_name),
         )
         requests = ApprovalNotices(
             outbox, changes, journal, platforms.replies, platforms.messengers, config.turn.locale
@@ -134,9 +118,7 @@ class Engine:
         )
 
         contexts = ToolContexts(self.conversations, platforms.fetch, approval, config.turn.zone)
-        self.assistant = assistant = Assistant(
-            model, tools.toolbox, contexts, tools.quick, tools.code, tools.voice
-        )
+        self.assistant = assistant = build_assistant(contexts)
         self.upkeep = Upkeep(
             self.conversations, people, changes, assistant, database, peers, config
         )

@@ -4,9 +4,10 @@ such as the facts that concern one person (Slack's App Home)."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 from bot.engine import Engine
 from core.base.errors import NotStored
@@ -14,8 +15,10 @@ from core.base.i18n import find_zone, say, translate_word
 from core.base.tasks import run_together
 from core.domain.changes import ChangeForm, Overview, PendingRequests, ScheduleLine
 from core.domain.messages import Address, Card, Person
+from core.domain.ports import Platform
 from core.domain.records import Health, QuickCommand
 from core.domain.rights import Viewer
+from core.integrations import ListTitles
 from core.observability import metrics
 from core.schedules.schedule import ScheduleFilter
 from core.schedules.words import describe_schedule
@@ -29,33 +32,32 @@ class PartHealth:
     """Collects the health of all parts, such as the model and Slack. A part that runs in this
     process reports its own health (`live`); for others the settings say it."""
 
-    def __init__(self, summaries: Sequence[Health]) -> None:
-        self._lineup = tuple(summaries)
-        self.live: dict[str, ReportHealth] = {}
-        self.list_more: Callable[[], Awaitable[Sequence[Health]]] | None = None
-        """Returns further parts, of which there may be other ones at any time."""
-
-    def mark_unserved(self, names: Collection[str], words: str) -> None:
-        """Mark these parts as off, with these words: they are set up, but another process serves
-        them."""
-        self._lineup = tuple(
-            replace(part, state="off", words=words)
-            if part.state == "on" and part.name in names
-            else part
-            for part in self._lineup
-        )
+    def __init__(
+        self,
+        lineup: Sequence[Health],
+        live: Mapping[str, ReportHealth] = MappingProxyType({}),
+        list_platforms: Callable[[], Sequence[Platform]] = tuple,
+        list_further: Callable[[], Awaitable[Sequence[Health]]] | None = None,
+    ) -> None:
+        """`lineup` are all parts as the settings alone tell them. `list_platforms` returns those
+        that this process serves, and `list_further` parts of which there may be other ones at any
+        time."""
+        self._lineup, self._live = lineup, live
+        self._list_platforms, self._list_further = list_platforms, list_further
 
     async def list_all(self, patience: float = PART_TIMEOUT_SECONDS) -> Sequence[Health]:
         """Return the health of each part, all asked at the same time. A part that takes longer than
         `patience` (seconds) has given no response."""
-        parts = await asyncio.gather(*(self._ask_part(part, patience) for part in self._lineup))
-        return [*parts, *(await self.list_more() if self.list_more else ())]
+        live = {**self._live, **{own.name: own.health for own in self._list_platforms()}}
+        parts = await asyncio.gather(
+            *(self._ask_part(part, live.get(part.name), patience) for part in self._lineup)
+        )
+        return [*parts, *(await self._list_further() if self._list_further else ())]
 
-    async def _ask_part(self, part: Health, patience: float) -> Health:
+    async def _ask_part(self, part: Health, ask: ReportHealth | None, patience: float) -> Health:
         """Return the state of one part, asked now. The start screen has little `patience`: a part
         that does not answer in that time may only be slow, so it counts as on. Only a long silence
         is a failure."""
-        ask = self.live.get(part.name)
         if part.state == "off" or ask is None:
             return replace(part, words=translate_word(part.words))
         try:
@@ -81,7 +83,7 @@ class HealthBoard:
     parts: PartHealth
     engine: Engine
     optional: Collection[str] = ()
-    titles: Callable[[Viewer, bool], Awaitable[Sequence[str]]] | None = None
+    titles: ListTitles | None = None
 
     @property
     def is_demo(self) -> bool:

@@ -122,9 +122,8 @@ class OperationService:
 
     def list_forms(self) -> Sequence[Json]:
         """Return a description of the form of each operation that is both on the page /admin and a
-        command of the shell: its help, and a field for each argument. An argument `name` is the
-        name of a webhook, so its values are known. `long`: a text of several lines, for which the
-        shell takes a file."""
+        command of the shell: its help, and a field for each argument. `long`: a text of several
+        lines, for which the shell takes a file."""
         return [
             {
                 "name": each.name,
@@ -133,8 +132,8 @@ class OperationService:
                     {
                         "name": name,
                         "help": say(parameter.help),
-                        "long": getattr(parameter, "is_file", False),
-                        "options": [*self.ponte.live.current.hooks] if name == "name" else [],
+                        "long": parameter.is_file,
+                        "options": [*parameter.options(self.ponte.live.current)],
                         "required": default is inspect.Parameter.empty,
                     }
                     # `kind` is an `Annotated` type, whose metadata has the help of the argument.

@@ -12,9 +12,9 @@ import base64
 import inspect
 import re
 import secrets
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from types import SimpleNamespace
@@ -25,6 +25,7 @@ from bot.operation_results import Json, Rows
 
 if TYPE_CHECKING:
     from adapters.web.api.answers import ChatAnswer
+    from bot.config.ponte_toml import Config
     from bot.home import Start
     from bot.ponte import Ponte
     from core.domain.messages import Person
@@ -41,28 +42,35 @@ SETUP_TIMEOUT_SECONDS = 120.0
 
 
 @dataclass(frozen=True, slots=True)
-class ShellArgument:
+class ShellParameter:
     """A parameter of an operation that people type in the shell, with its help.
+
+    With `is_file`, people name a file, and its text is the value. `options` returns the possible
+    values, where ponte.toml has them all: a menu on the page /admin.
+    """
+
+    help: str
+    _: KW_ONLY
+    is_file: bool = False
+    options: Callable[[Config], Collection[str]] = lambda _: ()
+
+
+@dataclass(frozen=True, slots=True)
+class ShellArgument(ShellParameter):
+    """A parameter that people type by its place.
 
     `values` are the operation that lists its possible values, and their field in that operation's
     rows: the shell completes them.
     """
 
-    help: str
     values: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class ShellOption:
-    """A parameter of an operation that people type in the shell after its `flag` (by default `--`
-    and its name), with its help.
+class ShellOption(ShellParameter):
+    """A parameter that people type after its `flag`, by default `--` and its name."""
 
-    With `is_file`, people name a file, and its text is the value.
-    """
-
-    help: str
     flag: str = ""
-    is_file: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -435,7 +443,10 @@ async def find_slack_addresses(ponte: Ponte) -> Json:
 @operation("hooks test", needs="settings", admin_page=True, example="deploys --body delivery.json")
 async def preview_hook(
     start: Start,
-    name: Annotated[str, ShellArgument("The webhook's name in ponte.toml.")],
+    name: Annotated[
+        str,
+        ShellArgument("The webhook's name in ponte.toml.", options=lambda config: config.hooks),
+    ],
     body: Annotated[str, ShellOption("A file with the body of a request.", is_file=True)] = "",
 ) -> Json:
     """Show what a webhook delivery would post, and with which permissions. Nothing is posted."""

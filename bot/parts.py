@@ -11,6 +11,7 @@ from bot.stores import name_engine
 from core.base.errors import SettingsError
 from core.base.http import HttpClient
 from core.base.openai import OPENAI_URL, ModelEndpoint, ModelServerClient
+from core.domain.ports import ReadFile, read_no_file
 from core.domain.records import Health
 from core.integrations import IntegrationDependencies, OperatorConfig, plain_value
 from core.journal.jobs import Alone, Peers
@@ -46,6 +47,7 @@ def dependencies(
     http: HttpClient,
     client: ModelServerClient,
     peers: Peers | None = None,
+    read_file: ReadFile = read_no_file,
 ) -> IntegrationDependencies[Any]:
     """Return the objects with which every integration is built and checked: settings, the live
     ponte.toml, the data folder, HTTP clients, and the function that makes the pseudonyms under
@@ -61,6 +63,7 @@ def dependencies(
         # Read at each use: the first one creates the key if the data folder has none.
         lambda name: ModelOptions(secret=home.pseudonyms()).pseudonym(name),
         peers or Alone(),
+        read_file,
     )
 
 

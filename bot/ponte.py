@@ -70,6 +70,11 @@ class Surfaces:
         """Return all platforms, the owner's first."""
         return [*(platform for _, platform in self.owned), *self.chats]
 
+    @property
+    def page(self) -> Any:
+        """The web page's platform, None if it is off or not built yet."""
+        return next((platform for face, platform in self.owned if face is WEB), None)
+
     async def start(self) -> None:
         """Start all platforms. Raise PonteError if one cannot be served."""
         await run_together(*(self._start(platform) for platform in self.all))
@@ -86,8 +91,7 @@ class Surfaces:
     async def hand_over(self) -> int:
         """Stop accepting connections to the page, and return a descriptor of its socket, for the
         new start of Ponte in this process. Visitors who connect meanwhile wait."""
-        page: Any = next(platform for face, platform in self.owned if face is WEB)
-        descriptor: int = await page.hand_over()
+        descriptor: int = await self.page.hand_over()
         return descriptor
 
     async def stop_intake(self) -> None:

@@ -125,10 +125,8 @@ CHANGED: dict[str, tuple[str, ...]] = {
         "SHUTDOWN_GRACE_SECONDS",
     ),
     "adapters.web.setup.routes": ("FRESH_SECONDS",),
-    "adapters.web.sign_in": (
-        "CONFIRMATION_TIMEOUT_SECONDS",
-        "RENEWAL_SECONDS",
-    ),
+    "adapters.web.sign_in": ("RENEWAL_SECONDS",),
+    "adapters.web.visitor": ("CONFIRMATION_TIMEOUT_SECONDS",),
     "bot.cli.doctor": ("SILENCE_SECONDS",),
     "bot.doctor": ("INSTALL_FOLDER",),
     "bot.home": ("_SYSTEM_FOLDERS",),

@@ -91,6 +91,7 @@ class DiscordAdapter(ChatPlatform):
     name = PLATFORM
     guest = None
     """Discord has no guest accounts. Roles decide what people may do."""
+    find_workspace = None
 
     def __init__(
         self,

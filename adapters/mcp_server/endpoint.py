@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -85,15 +85,12 @@ class _TooMany(Exception):
 
 
 class McpEndpoint:
-    """Answers `POST /mcp`. `tools` is None where MCP is off. `hub` is the state of the web page,
-    which checks the tokens. It is set when the page is built, after this object; without a page no
-    token is valid."""
+    """Answers `POST /mcp`. `tools` is None where MCP is off. `find_hub` returns the state of the
+    web page, which checks the tokens; None without a page, where no token is valid."""
 
-    def __init__(self, tools: McpTools | None) -> None:
-        """Nothing is loaded yet: the SDK is loaded with the first valid token. Without `tools`, or
-        while `hub` is None, requests are refused, because MCP is off."""
-        self._tools = tools
-        self.hub: Hub | None = None
+    def __init__(self, tools: McpTools | None, find_hub: Callable[[], Hub | None]) -> None:
+        # The SDK is loaded with the first valid token.
+        self._tools, self._find_hub = tools, find_hub
         self._queues: dict[str, _TokenQueue] = {}
         """The unanswered requests of each token, by its id."""
         self._client_names: BoundedDict[str, str] = BoundedDict(MAX_CLIENTS_IN_MEMORY)
@@ -113,7 +110,8 @@ class McpEndpoint:
         The checks come in this order: is MCP on, may this site ask, whose token is it, is the body
         small and well-formed, and has the token a place. Only then does the SDK read the body.
         """
-        hub, auth = self.hub, self.hub.visitors.auth if self.hub else None
+        hub = self._find_hub()
+        auth = hub and hub.visitors.auth
         # `_tools` is None where MCP is off, and `hub` without the page, which checks the tokens.
         if self._tools is None or hub is None or not isinstance(auth, TokenAuthentication):
             return _refuse("off")

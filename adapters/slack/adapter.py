@@ -281,8 +281,7 @@ class SlackAdapter(ChatPlatform):
         return await self.workspace.directory.has_left(person)
 
     async def find_workspace(self) -> str:
-        """Return the id of the workspace; "" while Slack does not tell. The port
-        `WorkspaceLookup`."""
+        """Return the id of the workspace; "" while Slack does not tell."""
         with suppress(SettingsError, PlatformBusy, InDoubt):
             await self.workspace.identify()
         return self.workspace.team

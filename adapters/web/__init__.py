@@ -87,18 +87,12 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         from adapters.web.oidc.flow import SignIn
         from adapters.web.oidc.provider import SLACK_NAME, list_providers
         from adapters.web.setup.gate import SetupGate
-        from adapters.web.sign_in import PageSecrets, SignInMethods, TokenAuthentication, Visitors
+        from adapters.web.sign_in import PageSecrets, TokenAuthentication, Visitors
+        from adapters.web.visitor import SignInMethods
 
         own, shared = deps.own, deps.shared
         chosen = plain_value(own.ponte_web_token)
         token, key = chosen or deps.home.web_token(), deps.home.page_key()
-        auth = TokenAuthentication(
-            own.ponte_web_host,
-            PageSecrets(token, key, is_generated=not chosen and has_generated_form(token)),
-            own.ponte_web_url or "",
-            people.accounts,
-            people.owner,
-        )
         # Only a connected Slack can tell whether somebody who signs in with it is still there.
         find_workspace = people.policy.people.workspaces.get(SLACK_NAME)
 
@@ -112,8 +106,15 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             named = (people.policy.read_rules(), config.table_rules, config.turn_allowances)
             return prefix in repr((*named, shared.ponte_allow, people.policy.admins))
 
-        auth.methods = SignInMethods(
-            people.policy, lambda name: name in list_current(), lambda: deps.config.page.links
+        auth = TokenAuthentication(
+            own.ponte_web_host,
+            PageSecrets(token, key, is_generated=not chosen and has_generated_form(token)),
+            own.ponte_web_url or "",
+            people.accounts,
+            people.owner,
+            SignInMethods(
+                people.policy, lambda name: name in list_current(), lambda: deps.config.page.links
+            ),
         )
         visitors = Visitors(
             auth,

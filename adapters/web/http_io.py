@@ -37,7 +37,7 @@ from adapters.web import errors, sign_in
 from adapters.web.errors import BadRequest
 from adapters.web.hub import Hub
 from adapters.web.sign_in import Authentication, Visitors
-from adapters.web.visitor import Visit, Visitor
+from adapters.web.visitor import COMPATIBLE_PREFIX, PROVIDER_SESSION_SECONDS, Visit, Visitor
 from core.base.errors import NotFound, PonteError, Refusal, TooLarge
 from core.base.i18n import LANGUAGE, READER_IS_OWNER, nearest_locale
 from core.base.i18n import format_size as size_of
@@ -411,7 +411,7 @@ class Guard:
                 # is used. A response that signs in or out sets its own.
                 if visitor and visitor.cookie and "set-cookie" not in headers:
                     response = Response()
-                    age = sign_in.PROVIDER_SESSION_SECONDS
+                    age = PROVIDER_SESSION_SECONDS
                     set_session(response, self._visitors.auth, visitor.cookie, age)
                     headers.append("set-cookie", response.headers["set-cookie"])
                 for name, value in SECURITY_HEADERS.items():
@@ -555,7 +555,7 @@ def error_response(error: PonteError, visit: Visit) -> Response:
     if status == 401:
         headers["WWW-Authenticate"] = "Bearer"
     body: Mapping[str, Any] = errors.error_body(error)
-    if visit.path.startswith(sign_in.COMPATIBLE_PREFIX):
+    if visit.path.startswith(COMPATIBLE_PREFIX):
         param = str(error.values.get("param") or "") or None
         body = {"error": errors.openai_error(error.code, error.words(), status, param)}
     # A browser that opens an address does not ask for JSON; a script may accept both.

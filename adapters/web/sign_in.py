@@ -7,71 +7,54 @@ points there (DNS rebinding). So the Host must be one of ours, and the Origin ou
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import hmac
 import ipaddress
 import math
 import re
-import secrets
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from adapters.web import errors
 from adapters.web.errors import Unauthorized
-from adapters.web.visitor import BrowserSession, Visit, Visitor, owner_visitor
+from adapters.web.visitor import (
+    PROVIDER_SESSION_ENDED,
+    WEB_PLATFORM,
+    Access,
+    LinkVisitor,
+    OwnerVisitor,
+    ProgramVisitor,
+    ProviderVisitor,
+    SessionCookie,
+    SignInMethods,
+    Visit,
+    Visitor,
+    ended_refusal,
+    find_kind,
+    seal,
+    to_bytes,
+)
 from core.base.errors import NotAllowed, NotStored, Refusal
 from core.base.proxies import is_loopback
-from core.base.tasks import BoundedDict
 from core.domain.messages import Address, Person
-from core.domain.records import EndedToken, PageAccount
+from core.domain.records import PageAccount
 from core.domain.rights import Action
 from core.integrations import has_generated_form
-from core.people.page_accounts import (
-    API_TOKEN_PREFIX,
-    MCP_TOKEN_KIND,
-    OwnerName,
-    PageAccounts,
-    hash_token,
-)
+from core.people.page_accounts import API_TOKEN_PREFIX, OwnerName, PageAccounts, hash_token
 from core.people.policy import Policy
-from core.people.rules import DEFAULT_RULE, OIDC_PLATFORM, OWNER_ID
-from core.people.sign_ins import (
-    ABSENT_SECONDS,
-    CONFIRMED_SECONDS,
-    Identity,
-    SignedInPerson,
-    is_provider_key,
-)
+from core.people.rules import DEFAULT_RULE, OWNER_ID
+from core.people.sign_ins import Identity
 
 if TYPE_CHECKING:
     from adapters.web.oidc.flow import SignIn
     from adapters.web.setup.gate import SetupGate
 
-WEB_PLATFORM = "web"
-"""The platform of people who sign in with a token."""
-SESSION_SECONDS = 30 * 86_400
-"""How long a session of the owner or of a link lasts."""
-PROVIDER_SESSION_SECONDS = 7 * 86_400
-"""How long a session of a person of a provider lasts."""
-IDLE_SECONDS = 86_400
-"""How long a session of a person of a provider lasts without a request."""
 RENEWAL_SECONDS = 600
-"""The age at which the cookie of such a session is replaced."""
-CONFIRMATION_SECONDS = 60.0
-"""How often Slack's directory is asked whether a person is still there. Its data is at most four
-minutes old, so that they lose the page within five."""
-CONFIRMATION_TIMEOUT_SECONDS, CONFIRMATION_PAUSE_SECONDS = 2.0, 10.0
-"""How long a request waits for that answer, and the pause before the next question if there is
-none."""
-MAX_UNCONFIRMED_PEOPLE = 10_000
-"""People of whom the last question without an answer is remembered."""
+"""The age at which the cookie of a provider's session is replaced."""
 MAX_WRONG_TOKENS_OF_ADDRESS, MAX_WRONG_TOKENS = 10, 100
 """Wrong tokens from one address, and from all, after which no other is compared for a while."""
 WRONG_TOKEN_WINDOW_SECONDS = 60.0
@@ -87,10 +70,6 @@ ASSETS_PREFIX = "/page/"
 SIGN_IN_PATH = "/sign-in"
 """The path of the ways to sign in. Below it is one for each of them."""
 OPEN_PREFIXES = (ASSETS_PREFIX, WELL_KNOWN_PREFIX, f"{SIGN_IN_PATH}/")
-COMPATIBLE_PREFIX = "/v1/"
-"""The prefix of the paths that follow OpenAI's API, the only ones that an API token opens."""
-METRICS_PATH = "/metrics"
-"""The only path that a token for metrics opens."""
 _HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+?)\.?(:\d{1,5})?")
 """A Host header: a name or an address in brackets, with a final dot and a port if it has them."""
 
@@ -103,50 +82,6 @@ class PageSecrets:
     token: str
     key: bytes
     is_generated: bool = False
-
-
-class SignInMethods:
-    """The ways in which people sign in, besides the owner: whether they still can with a provider
-    (`is_provider`), and with a link (`has_links`).
-
-    `policy` finds out whether a person of Slack is still there. A session ends if its provider is
-    no longer offered.
-    """
-
-    def __init__(
-        self,
-        policy: Policy,
-        is_provider: Callable[[str], bool],
-        has_links: Callable[[], bool] = lambda: True,
-    ) -> None:
-        self.is_provider, self.has_links = is_provider, has_links
-        self._policy = policy
-        self._unanswered = BoundedDict[str, float](MAX_UNCONFIRMED_PEOPLE)
-        """By person: until when their platform is not asked about them again, because it did not
-        answer."""
-
-    async def has_left(self, person: Person, now: float) -> bool | None:
-        """Return whether a person has left their platform; None if it does not answer soon. A
-        person of a platform that is not connected any more has left: `departures` has a function
-        for each connected platform that tells who left. `place` is the person's place on the page,
-        so it names no server or channel of the platform."""
-        if person.platform not in self._policy.people.departures:
-            return True
-        # The platform did not answer a moment ago: visitors do not wait for it again.
-        if self._unanswered.get(person.key, 0.0) > now:
-            return None
-        with suppress(TimeoutError):
-            async with asyncio.timeout(CONFIRMATION_TIMEOUT_SECONDS):
-                place = Address(WEB_PLATFORM, "main", person=person.key)
-                find_workspace = self._policy.people.workspaces.get(person.platform)
-                # "": the platform does not tell which workspace it is.
-                if find_workspace and await find_workspace() not in ("", person.workspace):
-                    return True  # Ponte is connected to another workspace now
-                # 0.0: the time of a membership, which Slack's look-up does not use.
-                if (has_left := await self._policy.has_left(person, place, 0.0)) is not None:
-                    return has_left
-        self._unanswered[person.key] = now + CONFIRMATION_PAUSE_SECONDS
-        return None
 
 
 class TokenAuthentication:
@@ -162,8 +97,7 @@ class TokenAuthentication:
     counted.
 
     Sessions are sealed with a key that is derived from the page's key and the token. A session ends
-    with its token, and when its person signs out. Without `methods`, nobody has a session of a
-    provider.
+    with its token, and when its person signs out.
     """
 
     platform = WEB_PLATFORM
@@ -175,6 +109,7 @@ class TokenAuthentication:
         url: str,
         people: PageAccounts,
         owner: OwnerName,
+        methods: SignInMethods | None = None,
         *,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], float] = time.time,
@@ -194,20 +129,15 @@ class TokenAuthentication:
         # Browsers keep cookies by host and not by port: two Pontes of one machine need two names.
         # `__Host-`: no other host of the domain can set it.
         prefix = "__Host-ponte" if self.secure else "ponte"
-        self.cookie = f"{prefix}-{_seal(page_secrets.key, '')[:8]}"
+        self.cookie = f"{prefix}-{seal(page_secrets.key, '')[:8]}"
         # 0.2.0 had no key of the page. Its sessions are read until they end, 30 days at most, and
         # their cookies tell, as they did there, whether a guess at a chosen token is right: drop
         # them with the next version but one.
         former_key = hmac.digest(self._token, b"ponte session", "sha256")
-        self._keys = {self.cookie: self._key, f"ponte-{_seal(former_key, '')[:8]}": former_key}
+        self._keys = {self.cookie: self._key, f"ponte-{seal(former_key, '')[:8]}": former_key}
         """The names of session cookies, and the key that seals each."""
         self._clock = clock  # for the times of wrong tokens
-        self._now = now  # for the times in sessions and records, in seconds since the epoch
-        self._people = people
-        self._owner_name = owner
-        self.methods: SignInMethods | None = None
-        """Whether people can still sign in with a provider or a link. Set while the page is
-        built; None allows links and no provider."""
+        self.access = Access(people, owner, now, methods)
         self._tries: deque[tuple[float, str]] = deque()
         """Wrong tokens of the last minute: when they came, and from where."""
         self._hosts = {host.lower(), (public.hostname or "").lower()} - {""}
@@ -229,18 +159,8 @@ class TokenAuthentication:
         if visit.path in OPEN_PATHS or visit.path.startswith(OPEN_PREFIXES):
             return None
         visitor = await self.find_visitor(visit.headers, self._client_address(visit))
-        # Each kind of token opens its own paths and no others. `/mcp` does not come through here.
-        is_for_programs = visit.path.startswith(COMPATIBLE_PREFIX)
-        if visitor.program == MCP_TOKEN_KIND:
-            raise Refusal("This token works only for `/mcp`.")
-        if visitor.program == "metrics" and visit.path != METRICS_PATH:
-            raise Refusal("This token works only for `/metrics`.")
-        if visitor.program == "api" and not is_for_programs:
-            raise Refusal("API tokens work only for `/v1`. Use the page for this.")
-        if is_for_programs and not visitor.program:
-            raise Refusal(
-                "Use an API token for `/v1`. Create one on the page or with `ponte people token`."
-            )
+        # `/mcp` does not come through here.
+        visitor.check_path(visit.path)
         return visitor
 
     def check_site(self, visit: Visit) -> None:
@@ -309,25 +229,23 @@ class TokenAuthentication:
 
         Raise Unauthorized, WrongToken, TooManyTries after too many wrong tokens, and NotStored.
         """
-        # `session.known` is the record of a provider's person. `address`, the client's, serves the
-        # limit of wrong tokens.
-        session = await self._read_session(headers)
+        # `address`, the client's, serves the limit of wrong tokens.
+        visitor = await self._read_session(headers)
         # A valid seal is not enough: the person may have signed out, or lost their access.
-        if session and not await self._is_ended(session.visitor):
-            if session.known:
-                await self._check_access(session.known)
-            # ponte.toml can turn sign-in links off. Then a session that began with the link of an
-            # invited person is refused; the owner's is not.
-            elif not self._may_use_link(session.visitor):
-                raise errors.SessionEnded(errors.LinksOff.sentence)
-            # The day of the visit is stored for people with a link, whose account `accounts` has.
-            await self._record_visit(session.visitor, session.accounts)
-            return session.visitor
+        if visitor and not await visitor.is_signed_out(self.access):
+            try:
+                await visitor.check_access(self.access)
+            except errors.LinksOff as refusal:  # the session began with a link
+                raise errors.SessionEnded(refusal.sentence) from None
+            await visitor.record_visit(self.access)
+            return visitor
         scheme, _, token = headers.get("authorization", "").partition(" ")
         if scheme.lower() != "bearer":
             cookie = self._read_cookie(headers)
             # A cookie that is no longer valid: the page tells why.
-            raise await self._why_ended(*cookie) if cookie else Unauthorized()
+            if cookie:
+                raise await find_kind(cookie.name).explain_end(self.access, cookie)
+            raise Unauthorized
         return await self.find_token_visitor(token.strip(), address)
 
     async def find_token_visitor(self, token: str, address: str) -> Visitor:
@@ -353,26 +271,24 @@ class TokenAuthentication:
             return program
         if has_generated_form(token):
             try:
-                accounts = await self._people.list_all()
+                accounts = await self.access.accounts.list_all()
             except NotStored as error:  # its owner still comes in, to see what is wrong
                 unread = error
-            visitor = None
+            visitor: Visitor | None = None
             # All tokens are compared, so that the time of the answer does not tell which one fits.
-            if hmac.compare_digest(_bytes(token), self._token) and self._is_generated:
-                visitor = self._owner
+            if hmac.compare_digest(to_bytes(token), self._token) and self._is_generated:
+                visitor = self.access.owner_visitor
             digest = hash_token(token)
             for account in accounts:
                 if hmac.compare_digest(digest, account.token_hash):
-                    visitor = self._visitor_of(account)
-
+                    visitor = LinkVisitor.of(account)
             if visitor:
-                if not self._may_use_link(visitor):
-                    raise errors.LinksOff
-                await self._record_visit(visitor, accounts)
+                await visitor.check_access(self.access)
+                await visitor.record_visit(self.access)
                 return visitor
             with suppress(NotStored):
-                if ended_token := await self._people.find_ended_token(digest):
-                    raise _ended_refusal(ended_token)
+                if ended_token := await self.access.accounts.find_ended_token(digest):
+                    raise ended_refusal(ended_token)
         # Nothing waits from here on: many guesses at once are each counted before the next.
         tries, now = self._tries, self._clock()
         while tries and tries[0][0] <= now - WRONG_TOKEN_WINDOW_SECONDS:
@@ -382,63 +298,30 @@ class TokenAuthentication:
             or sum(one == source for _, one in tries) >= MAX_WRONG_TOKENS_OF_ADDRESS
         ):
             raise errors.TooManyTries
-        if not hmac.compare_digest(_bytes(token), self._token):
+        if not hmac.compare_digest(to_bytes(token), self._token):
             self._tries.append((self._clock(), source))
             raise unread or errors.WrongToken()
-        return self._owner
-
-    @property
-    def _owner(self) -> Visitor:
-        return owner_visitor(WEB_PLATFORM, self._owner_name)
+        return self.access.owner_visitor
 
     async def find_program(self, digest: str) -> Visitor | None:
         """Return the visitor of the API token with this SHA-256, None if there is none. Raise
         SessionEnded, LinksOff or ConfirmAgain if its person has no access now, NotConfirmed if that
-        is not known, Unauthorized, NotStored.
-
-        The author of its messages is marked as a program, so that no part of Ponte lets it decide
-        or administer (`core.people.policy`).
-        """
-        api_token = await self._people.find_api_token(digest)
-        if api_token is None:
-            return None
-        # An expired token is named as such only to who has it.
-        if api_token.is_expired(self._now()):
-            raise Unauthorized(
-                "This API token has expired. Create a new one on the page or with `ponte people`."
-            )
-        today = self._today()
-        # Once a day, so that not each request writes. The date only informs people, so the token
-        # works even if the date cannot be stored.
-        if api_token.last_use < today:
-            with suppress(NotStored):
-                await self._people.record_api_token_use(api_token.id, today)
-        _, _, id = api_token.person.partition(":")  # a person's key is PLATFORM:ID
-        person = self._owner.person if id == OWNER_ID else Person(WEB_PLATFORM, id, name=id)
-        # A person of a provider must have signed in not too long ago. A program cannot do that for
-        # them, so the limit is longer than that of a session.
-        if is_provider_key(api_token.person):
-            known = await self._people.find_sign_in(api_token.person)
-            if known is None:
-                return None
-            await self._check_access(known, ABSENT_SECONDS)
-            person = known.person
-        elif id != OWNER_ID and self.methods and not self.methods.has_links():
-            raise errors.LinksOff
-        author = replace(person, is_bot=True, api_token=api_token.id)
-        return Visitor(author, digest, program=api_token.kind)
+        is not known, Unauthorized, NotStored."""
+        if program := await ProgramVisitor.find(self.access, digest):
+            await program.check_access(self.access)
+        return program
 
     async def measure_session_age(self, visit: Visit) -> float:
         """Return the seconds since this browser signed in; infinity without a session. Raise
         NotStored."""
-        session = await self._read_session(visit.headers)
-        return self._now() - session.began_at if session else math.inf
+        visitor = await self._read_session(visit.headers)
+        return self.access.now() - visitor.began_at if visitor else math.inf
 
     async def describe_session(self, visit: Visit) -> str:
         """Return the session of a person of a provider as `open_session` continues it; "" without
         one. Raise NotStored."""
-        session = await self._read_session(visit.headers)
-        return _describe(session.label, session.known) if session and session.known else ""
+        visitor = await self._read_session(visit.headers)
+        return _describe(visitor.label, visitor) if visitor and visitor.label else ""
 
     async def is_owner_token(self, token: str, visit: Visit) -> bool:
         """Return whether a text that somebody typed is the owner's token, or the page's link with
@@ -452,47 +335,30 @@ class TokenAuthentication:
 
     async def is_still_allowed(self, visitor: Visitor) -> bool:
         """Return whether the visitor may still do what they could when they were authenticated.
-        Raise NotStored.
-
-        Each kind of visitor has its own proof: a program its token, a person of a provider their
-        record there, a person with a link the hash of that link's token. The owner only has
-        sessions.
-        """
+        Raise NotStored."""
+        access = self.access
         try:
-            if visitor.program:
-                return await self.find_program(visitor.token) is not None
-            if visitor.provider:
-                known = await self._people.find_sign_in(visitor.person.key)
-                # A new key has ended the person's sessions, as after a sign-out everywhere.
-                if known is None or known.session_key != visitor.token:
-                    return False
-                await self._check_access(known)
+            found = await type(visitor).find(access, visitor.name)
+            # Another token or key has ended the sessions of the former one.
+            if found is None or found.token != visitor.token:
+                return False
+            await found.check_access(access)
         # NotConfirmed: Slack has not confirmed the person for an hour, so their access is unknown.
         except (Refusal, errors.NotConfirmed):
             return False
         # `until` is the end of the session, 0 for a request without one.
-        if await self._is_ended(visitor) or 0 < visitor.until <= self._now():
-            return False
-        if visitor.provider:
-            return True
-        if not self._may_use_link(visitor):  # ponte.toml has turned sign-in links off
-            return False
-        account = await self._find_account(visitor.person.id) if visitor.token else None
-        # Without a token: the owner, whose sessions are proof enough.
-        return not visitor.token or bool(account and account.token_hash == visitor.token)
+        return not (await visitor.is_signed_out(access) or 0 < visitor.until <= access.now())
 
-    def new_session(self, visitor: Visitor | None = None) -> str:
-        """Return the cookie value of a new session of the owner (None), or of a person with a
-        sign-in link. The session ends after SESSION_SECONDS, and when the owner's token or the
-        person's own is replaced, because both are in the key of the seal.
+    def new_session(self, visitor: Visitor | None = None, label: str = "") -> str:
+        """Return the cookie value of a new session of a person, or of the owner (None); with a
+        `label`, of the session that it names. It ends with its person's token or session key and
+        the owner's, because both are in the key of the seal.
 
-        The value is a claim and its seal (a keyed hash of the claim): `END-RANDOM-SEAL` for the
-        owner, `END-RANDOM-NAME-SEAL` for others. Nothing is stored.
+        The value is a claim and its seal (a keyed hash of the claim). Nothing is stored.
         """
-        claim = f"{int(self._now()) + SESSION_SECONDS:x}-{secrets.token_hex(8)}"
-        if visitor and visitor.token:
-            claim = f"{claim}-{visitor.person.id}"
-        return f"{claim}-{_seal((visitor or self._owner).sealing_key(self._key), claim)}"
+        visitor = visitor or self.access.owner_visitor
+        claim = visitor.make_claim(int(self.access.now()), label)
+        return f"{claim}-{seal(visitor.sealing_key(self._key), claim)}"
 
     async def open_session(self, identity: Identity, session: str = "") -> str:
         """Return the cookie value of a session of a person whom a provider has confirmed.
@@ -501,20 +367,21 @@ class TokenAuthentication:
         early as before: a sign-out ends all its cookies. Raise SessionEnded if it is over or
         somebody else's, NotStored, and the Refusal that the person reads.
         """
-        people, key, label = self._people, identity.person.key, session.partition("-")[0]
-        known = None
+        access, key, label = self.access, identity.person.key, session.partition("-")[0]
+        visitor = None
         if session:
-            known = await people.find_sign_in(key)
-            is_theirs = known and hmac.compare_digest(session, _describe(label, known))
-            if not is_theirs or await people.is_session_ended(hash_token(f"{label}-{key}")):
+            visitor = await ProviderVisitor.find(access, key)
+            is_theirs = visitor and hmac.compare_digest(session, _describe(label, visitor))
+            if not is_theirs or await access.accounts.is_session_ended(
+                hash_token(f"{label}-{key}")
+            ):
                 raise errors.SessionEnded(PROVIDER_SESSION_ENDED)
         # A confirmation is no sign-in: the audit log gets no line of it.
-        stored = await people.record_sign_in(identity, self._now(), is_new=not session)
+        stored = await access.accounts.record_sign_in(identity, access.now(), is_new=not session)
         if stored.removed_at:
             raise errors.AccessRemoved
-        label = label or f"{int(self._now()):x}.{secrets.token_hex(8)}"
-        session_key = (known or stored).session_key  # a newer one ended the session meanwhile
-        return self._seal_session(Visitor(stored.person, session_key), f"{label}-{key}")
+        # A newer session key ended the session meanwhile.
+        return self.new_session(visitor or ProviderVisitor.of(stored), label)
 
     async def sign_out_everywhere(self, visitor: Visitor) -> None:
         """End all sessions of a person of a provider. Raise NotStored, NotAllowed for others."""
@@ -522,176 +389,54 @@ class TokenAuthentication:
             raise NotAllowed(
                 "Your link opens this page. To end all sessions, ask Ponte's owner for a new link."
             )
-        await self._people.end_all_sessions(visitor.person, self._now())
-
-    def _seal_session(self, visitor: Visitor, rest: str) -> str:
-        """Return the cookie value of a provider's session that ends if it is not used. `rest` is
-        the part of the claim after its end, which stays when the cookie is replaced. It begins with
-        the time of the sign-in, after which the session lasts PROVIDER_SESSION_SECONDS at most."""
-        latest = int(rest.partition(".")[0], 16) + PROVIDER_SESSION_SECONDS
-        claim = f"{min(int(self._now()) + IDLE_SECONDS, latest):x}-{rest}"
-        return f"{claim}-{_seal(visitor.sealing_key(self._key), claim)}"
-
-    def _may_use_link(self, visitor: Visitor) -> bool:
-        return not visitor.token or self.methods is None or self.methods.has_links()
-
-    async def _check_access(
-        self, known: SignedInPerson, confirmed_seconds: float = CONFIRMED_SECONDS
-    ) -> None:
-        """Raise the Refusal that a person of a provider reads if they have no access any more.
-
-        Raise NotConfirmed, NotStored if that is not known. An OIDC provider is asked by way of the
-        person's browser, so they have to be confirmed every `confirmed_seconds`.
-        """
-        now, person, provider = self._now(), known.person, known.provider
-        age = now - known.confirmed_at
-        if known.removed_at:  # when an operator removed them; 0 if nobody did
-            raise errors.SessionEnded(errors.AccessRemoved.sentence)
-        if self.methods is None or not self.methods.is_provider(provider):
-            raise errors.SessionEnded(PROVIDER_SESSION_ENDED)
-        if person.platform == OIDC_PLATFORM:
-            if age > confirmed_seconds:
-                raise errors.ConfirmAgain(provider=provider)
-            return
-        # A person of Slack: its directory is asked, but not for each request: at most once a minute
-        # (CONFIRMATION_SECONDS).
-        if age <= CONFIRMATION_SECONDS:
-            return
-        if has_left := await self.methods.has_left(person, now):
-            raise errors.SessionEnded(PROVIDER_SESSION_ENDED)
-        # None: Slack did not tell. Then the last confirmation counts for an hour
-        # (CONFIRMED_SECONDS).
-        if has_left is False:
-            await self._people.confirm_sign_in(person.key, now)
-        elif age > CONFIRMED_SECONDS:
-            raise errors.NotConfirmed(provider=provider.capitalize())
+        await self.access.accounts.end_all_sessions(visitor.person, self.access.now())
 
     def form_token(self, visitor: Visitor) -> str:
         """Return a value that only pages in this visitor's session have. It proves that a form was
         not sent by another site. It ends with their session and their token."""
-        return _seal(visitor.sealing_key(self._key), f"form {visitor.session}")
+        return seal(visitor.sealing_key(self._key), f"form {visitor.session}")
 
     async def sign_out(self, visit: Visit) -> None:
         """End the session of this request in all processes. Raise NotStored."""
-        cookies, people = _parse_cookies(visit.headers), self._people
+        cookies, people = _parse_cookies(visit.headers), self.access.accounts
         for name in self._keys:  # the browser may have one of 0.2.0 too, also of somebody else
-            session = await self._read_session({"cookie": f"{name}={cookies.get(name, '')}"})
-            if session and not await people.is_session_ended(session.visitor.session):
-                await people.end_session(session.visitor.session, session.until)
+            visitor = await self._read_session({"cookie": f"{name}={cookies.get(name, '')}"})
+            if visitor and not await people.is_session_ended(visitor.session):
+                latest = visitor.began_at + visitor.session_seconds
+                await people.end_session(visitor.session, latest)
 
-    def _read_cookie(self, headers: Mapping[str, str]) -> tuple[str, str, bytes] | None:
-        """Return the claim of the session cookie, its seal and the key of the owner's seals; None
-        without such a cookie.
-
-        The claim is the end in seconds, a random part and, except for the owner, the person's name.
-        """
+    def _read_cookie(self, headers: Mapping[str, str]) -> SessionCookie | None:
+        """Return the session cookie, None without one."""
         cookies = _parse_cookies(headers)
         for name, key in self._keys.items():
             if name in cookies:
-                claim, _, seal = cookies[name].rpartition("-")
-                return claim, seal, key
+                claim, _, claim_seal = cookies[name].rpartition("-")
+                return SessionCookie(claim, claim_seal, key)
         return None
 
-    async def _why_ended(self, claim: str, seal: str, owner_key: bytes) -> Refusal:
-        """Return why the session of a cookie is not valid. Somebody who makes up a cookie must not
-        find out who has an account, so the seal is compared with those of ended tokens: only a
-        cookie that was once valid leads to the reason."""
-        name = claim.split("-", 2)[2:]  # a claim is END-RANDOM, with -NAME for all but the owner
-        # A person who signed in with a provider is named by their key, and has no ended tokens. All
-        # such names get the same sentence, so it needs no check of the seal.
-        if name and is_provider_key(name[0]):
-            return errors.SessionEnded(PROVIDER_SESSION_ENDED)
-        if name:
-            person = Person(WEB_PLATFORM, name[0])
-            with suppress(NotStored):  # then the reason is left out
-                for token in await self._people.list_ended_tokens(person.key):
-                    # The session began with the token whose key made this seal.
-                    key = Visitor(person, token.token_hash).sealing_key(owner_key)
-                    if hmac.compare_digest(_bytes(seal), _bytes(_seal(key, claim))):
-                        return errors.SessionEnded(_ended_refusal(token).sentence)
-        return errors.SessionEnded()
+    async def _read_session(self, headers: Mapping[str, str]) -> Visitor | None:
+        """Return the visitor with the session of the cookie if its seal is valid and it has not
+        expired. Raise NotStored.
 
-    async def _read_session(self, headers: Mapping[str, str]) -> BrowserSession | None:
-        """Return the session of the cookie if its seal is valid and it has not expired. Raise
-        NotStored.
-
-        The seal's key depends on the person, so the claim is parsed before it is trusted, only to
-        find whose key it is. A session of a provider ends if it is not used: its cookie is replaced
-        by one with a later end, once in RENEWAL_SECONDS. That is the `visitor.cookie`, which the
-        response to the request brings to the browser.
+        A session of a provider ends if it is not used: its cookie is replaced by one with a later
+        end, once in RENEWAL_SECONDS. That is the `visitor.cookie`, which the response to the
+        request brings to the browser.
         """
-        claim, seal, owner_key = self._read_cookie(headers) or ("", "", b"")
-        if not claim:
+        cookie = self._read_cookie(headers)
+        if cookie is None or not cookie.claim:
             return None
-        # A claim is END-RANDOM, with -NAME for all but the owner. END is in hexadecimal seconds.
-        # `accounts` has the account of a person with a sign-in link, whose last visit is recorded.
-        visitor, accounts = self._owner, list[PageAccount]()
-        name = claim.split("-", 2)[2:]
-        known = None
-        if name and is_provider_key(name[0]):
-            if (known := await self._people.find_sign_in(name[0])) is None:
-                return None
-            visitor = Visitor(known.person, known.session_key, provider=known.provider)
-        elif name:
-            account = await self._find_account(name[0])
-            if account is None:
-                return None
-            visitor, accounts = self._visitor_of(account), [account]
+        visitor = await find_kind(cookie.name).find(self.access, cookie.name)
+        if visitor is None or not cookie.is_of(visitor):
+            return None
         # From here on, the claim is one that Ponte has made.
-        expected = _seal(visitor.sealing_key(owner_key), claim)
-        if not hmac.compare_digest(_bytes(seal), _bytes(expected)):
+        visitor = visitor.read_claim(cookie.claim)
+        if visitor.until <= self.access.now():
             return None
-        end, _, rest = claim.partition("-")
-        until = int(end, 16)
-        if until <= self._now():
-            return None
-        if known is None:
-            visitor = replace(visitor, session=hash_token(claim), until=until)
-            return BrowserSession(visitor, until - SESSION_SECONDS, until, accounts)
-        # A provider's session: its random part begins with the time of the sign-in, and `rest`
-        # names the session, because the end before it changes with each renewal.
-        label = rest.partition("-")[0]
-        began_at = int(label.partition(".")[0], 16)
-        visitor = replace(visitor, session=hash_token(rest), until=until)
-        renewed = self._seal_session(visitor, rest)
-        if int(renewed.partition("-")[0], 16) - until >= RENEWAL_SECONDS:
-            visitor = replace(visitor, cookie=renewed)
-        latest = began_at + PROVIDER_SESSION_SECONDS
-        return BrowserSession(visitor, began_at, latest, known=known, label=label)
-
-    async def _is_ended(self, visitor: Visitor) -> bool:
-        """Return whether the visitor signed out.
-
-        If this cannot be read, the owner is still let in, to see what is wrong; for others
-        NotStored is raised.
-        """
-        if not visitor.session:  # a bearer token came with the request, in place of a cookie
-            return False
-        try:
-            return await self._people.is_session_ended(visitor.session)
-        except NotStored:
-            if visitor.token:  # the owner has none
-                raise
-            return False
-
-    async def _find_account(self, name: str) -> PageAccount | None:
-        return await self._people.find(Person(WEB_PLATFORM, name).key)
-
-    def _visitor_of(self, account: PageAccount) -> Visitor:
-        platform, _, name = account.person.partition(":")
-        return Visitor(Person(platform, name, name=name), account.token_hash)
-
-    async def _record_visit(self, visitor: Visitor, accounts: Sequence[PageAccount]) -> None:
-        """Store the day of the visit of a person with an account, once a day. `accounts` are those
-        that were read already. If it cannot be stored, the visit goes on."""
-        today = self._today()
-        for account in accounts:
-            if account.person == visitor.person.key and account.last_visit < today:
-                with suppress(NotStored):
-                    await self._people.record_visit(account.person, today)
-
-    def _today(self) -> str:
-        return f"{datetime.fromtimestamp(self._now(), UTC):%Y-%m-%d}"
+        if visitor.label:
+            renewed = self.new_session(visitor, visitor.label)
+            if int(renewed.partition("-")[0], 16) - visitor.until >= RENEWAL_SECONDS:
+                return replace(visitor, cookie=renewed)
+        return visitor
 
 
 class SocketAuthentication:
@@ -707,7 +452,7 @@ class SocketAuthentication:
 
     async def admit(self, visit: Visit) -> Visitor:
         """Return the owner: only their user of this machine can open the socket."""
-        return owner_visitor(self.platform, self._owner_name)
+        return OwnerVisitor(Person(self.platform, OWNER_ID, name=self._owner_name.current))
 
     identify = admit
 
@@ -812,28 +557,12 @@ class Visitors:
         return place.startswith(f"{self.auth.platform}:") and own == self.address_person(person)
 
 
-PROVIDER_SESSION_ENDED = "Your session has ended. Sign in again."
-"""The sentence of `SessionEnded` for people of a provider."""
-
-
 def _parse_cookies(headers: Mapping[str, str]) -> Mapping[str, str]:
     # The parser of `http.cookies` finds nothing if another program's cookie is odd.
     pairs = (pair.partition("=") for pair in headers.get("cookie", "").split(";"))
     return {name.strip(): value.strip() for name, _, value in pairs}
 
 
-def _ended_refusal(token: EndedToken) -> Refusal:
-    return errors.AccessRemoved() if token.was_removed else errors.LinkRenewed()
-
-
-def _describe(label: str, known: SignedInPerson) -> str:
-    # The hash ends with the person's other sessions (`session_key`).
-    return f"{label}-{hash_token(f'{known.person.key} {known.session_key}')}"
-
-
-def _seal(key: bytes, claim: str) -> str:
-    return hmac.new(key, _bytes(claim), hashlib.sha256).hexdigest()
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode(errors="replace")
+def _describe(label: str, visitor: Visitor) -> str:
+    # The hash ends with the person's other sessions.
+    return f"{label}-{hash_token(f'{visitor.name} {visitor.token}')}"

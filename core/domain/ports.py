@@ -257,6 +257,7 @@ ReplyFactory = Callable[[ReplyTo, PostJournal], Reply]
 """Build the `Reply` of one platform from stored data, in any process."""
 
 
+ListTools = Callable[[], Awaitable[Sequence[ToolSpec]]]
 ReadFile = Callable[[str], Awaitable[tuple[File, bytes]]]
 """`Files.get`: returns a file and its bytes by its id. Raises NotFound."""
 
@@ -561,6 +562,12 @@ class ChatPlatform(Platform, Messenger, Protocol):
         the person is a guest, confirmed within so many seconds. It waits for the platform, however
         long that takes, and returns None if it does not reveal that."""
 
+    @property
+    def find_workspace(self) -> Callable[[], Awaitable[str]] | None:
+        """Return the lookup of the only workspace that the platform serves, None if it may serve
+        several. The lookup returns the workspace's id, "" while it is not known, and raises
+        nothing."""
+
     async def has_left(self, person: Person, address: Address, since: float) -> bool | None:
         """Return whether a person who was a member of this place at the time `since` (seconds since
         the epoch) is a member no longer; None if that is not known. An account of the same name
@@ -668,9 +675,14 @@ class Platforms:
     look_up: dict[str, LoadContext] = field(default_factory=dict)
     messengers: dict[str, Messenger] = field(default_factory=dict)
 
-    def add(self, chat: ChatPlatform) -> None:
-        """Register the platform: from now on, turns download files, look up context and write to
-        people through it."""
+    def add(self, platform: Platform) -> None:
+        """Register the platform: from now on, turns reply through it."""
+        self.replies[platform.name] = platform.reply
+
+    def add_chat(self, chat: ChatPlatform) -> None:
+        """Register a chat platform: from now on, turns also download files, look up context and
+        write to people through it."""
+        self.add(chat)
         self.fetch[chat.name] = chat.fetch
         self.look_up[chat.name] = chat.look_up
         self.messengers[chat.name] = chat

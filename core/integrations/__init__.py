@@ -32,6 +32,7 @@ from core.domain.changes import PendingRequests
 from core.domain.messages import Address, Person
 from core.domain.ports import (
     ChatPlatform,
+    ListTools,
     Model,
     Platform,
     QuickCommands,
@@ -41,6 +42,7 @@ from core.domain.ports import (
     read_no_file,
 )
 from core.domain.records import Health, ListTable, Remote
+from core.domain.rights import Viewer
 from core.journal.jobs import Alone, Peers
 from core.money.allowances import SpendingConfig
 from core.people.audit import OPERATOR
@@ -614,6 +616,9 @@ async def close_nothing() -> None:
     """
 
 
+ListTitles = Callable[[Viewer, bool], Awaitable[Sequence[str]]]
+
+
 @dataclass(frozen=True, slots=True)
 class ToolBundle:
     """The parts that a tool integration builds: the `source` of its tools, and the `appliers` that
@@ -623,6 +628,9 @@ class ToolBundle:
     source: ToolSource
     appliers: Sequence[Applier] = ()
     runner: Any = None
+    titles: ListTitles | None = None
+    """Returns the titles of the tables that a person may see, or with True may propose changes
+    of."""
     start: Callable[[], None] = start_nothing
     """Begin the checks that must succeed before the tools are offered."""
     close: Callable[[], Awaitable[None]] = field(default=close_nothing)
@@ -652,12 +660,12 @@ class ModelIntegration(Integration[S]):
 
     @abstractmethod
     def build(
-        self, deps: IntegrationDependencies[S], read: ReadFile, late: RecordLateRemote
+        self, deps: IntegrationDependencies[S], late: RecordLateRemote, list_tools: ListTools
     ) -> tuple[Model, Callable[[], None]]:
         """Return the model, and a function that starts to check its server.
 
-        `read` returns a file's bytes. `late` records objects on the server that must be erased
-        later.
+        `late` records objects on the server that must be erased later. `list_tools` returns all
+        tools, so that the model's health tells whether they fit.
         """
 
 

@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from core.base.errors import NoKey, PonteError
 from core.base.http import HttpAnswer, HttpClient, HttpUnreadable, RequestOptions
 from core.base.i18n import say
-from core.domain.ports import Model, ReadFile
+from core.domain.ports import ListTools, Model
 from core.domain.records import DoctorFinding, Health, Remote
 from core.integrations import (
     CHECK_TIMEOUT_SECONDS,
@@ -137,11 +137,13 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         return Health("model", "on", own.ponte_model)
 
     def build(
-        self, deps: IntegrationDependencies[ModelSettings], read: ReadFile, late: RecordLateRemote
+        self,
+        deps: IntegrationDependencies[ModelSettings],
+        late: RecordLateRemote,
+        list_tools: ListTools,
     ) -> tuple[Model, Callable[[], None]]:
         """Return the model that the settings choose, and the function that starts its background
-        work; the demo model has none. `read` returns the bytes of a file. `late` records what the
-        server stores after a turn has ended, to erase it later."""
+        work; the demo model has none."""
         own = deps.own
         if own.demo:
             from core.models.demo_model import DemoModel
@@ -153,7 +155,7 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         # The key of the pseudonyms under which the server knows people.
         secret = deps.home.pseudonyms()
         options = ModelOptions(secret=secret, spare_conversations=SPARE_CONVERSATION_COUNT)
-        model = _serve_model(deps, options, late, read)
+        model = _serve_model(deps, options, late, list_tools)
         return model, model.start
 
     async def check(self, deps: IntegrationDependencies[ModelSettings]) -> Sequence[Health]:
@@ -300,7 +302,7 @@ def _serve_model(
     deps: IntegrationDependencies[ModelSettings],
     options: ModelOptions,
     late: RecordLateRemote,
-    read: ReadFile | None = None,
+    list_tools: ListTools | None = None,
 ) -> ServedModel:
     """Return a model behind the server that the settings name, with the API that they name; with
     "auto", the model finds out which one the server has."""
@@ -319,7 +321,14 @@ def _serve_model(
     # The level is the API to use: "conversations", "responses" or "chat". None: the model finds out
     # which one the server has. With "demo" no caller comes here.
     level = None if api == "auto" or api == "demo" else api
-    return ServedModel(deps.client, options, level=level, read=read, record_object_to_erase=late)
+    return ServedModel(
+        deps.client,
+        options,
+        level=level,
+        read=deps.read_file,
+        record_object_to_erase=late,
+        list_tools=list_tools,
+    )
 
 
 MODEL_INTEGRATION = ServedOrDemoIntegration()

@@ -13,7 +13,7 @@ import json
 import math
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from typing import Literal
@@ -34,7 +34,7 @@ from core.domain.model_rounds import (
     TextDelta,
     ToolSpec,
 )
-from core.domain.ports import Model, ReadFile
+from core.domain.ports import ListTools, Model, ReadFile
 from core.domain.records import DoctorFinding, Health, Remote, Thread
 from core.models.context_size import TOOLS_CONTEXT_TOKENS, ContextSize, describe_size
 from core.models.conversations_api import ConversationsApi
@@ -299,10 +299,12 @@ class ServedModel(Model):
         level: Level | None = None,
         read: ReadFile | None = None,
         record_object_to_erase: RecordObjectToErase,
+        list_tools: ListTools | None = None,
     ) -> None:
         """`level` is the API that requests use; None to find out which one the server has. `read`
         returns the bytes of a file. `record_object_to_erase` records what the server stores when no
-        turn listens any more, to erase it later."""
+        turn listens any more, to erase it later. `list_tools` returns the tools that are on, so
+        that `health` can tell whether they fit."""
         self._client = client
         self._options = options
         self._server = ModelServer(client, options, read, record_object_to_erase)
@@ -312,8 +314,7 @@ class ServedModel(Model):
             "responses": ResponsesApi(self._server),
             "chat": ChatCompletionsApi(self._server),
         }
-        self.list_tools: Callable[[], Awaitable[Sequence[ToolSpec]]] | None = None
-        """Returns the tools that are on, so that `health` can tell whether they fit."""
+        self.list_tools = list_tools
         self._fixed_level = level
         """The API that PONTE_MODEL_API names; None to find it out."""
         # The API in use: one of `_levels`; None until it is found out.

@@ -40,6 +40,7 @@ from dataclasses import dataclass, field, replace
 from core.base.errors import StatusUnknown
 from core.base.tasks import BoundedDict, run_together
 from core.domain.messages import Address, Person
+from core.domain.ports import ChatPlatform
 from core.domain.rights import Verdict
 from core.people import rules
 from core.people.rules import BASIC_RIGHTS, DECISION_RIGHTS, NO_RIGHTS, PlaceReading, Rule, RuleBook
@@ -131,19 +132,14 @@ class PlatformPeople:
     """
     workspaces: dict[str, WorkspaceLookup] = field(default_factory=dict)
 
-    def add(
-        self,
-        platform: str,
-        groups: GroupLookup,
-        guest: GuestLookup | None,
-        has_left: DepartureLookup,
-    ) -> None:
-        """Register the functions that ask a platform about people: their groups, whether they are
-        guests (`guest` is None if it has no guests), whether they have left."""
-        self.memberships[platform] = groups
-        if guest is not None:
-            self.guests[platform] = guest
-        self.departures[platform] = has_left
+    def add(self, chat: ChatPlatform) -> None:
+        """Register the functions that ask a chat platform about people."""
+        self.memberships[chat.name] = chat.membership
+        self.departures[chat.name] = chat.has_left
+        if chat.guest:
+            self.guests[chat.name] = chat.guest
+        if chat.find_workspace:
+            self.workspaces[chat.name] = chat.find_workspace
 
 
 @dataclass(frozen=True, slots=True)

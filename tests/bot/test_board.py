@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 
+import pytest
+
+from bot.compose import list_parts
 from bot.health import PartHealth
+from bot.settings import Settings
 from core.domain.records import Health
 from tests.fakes.loop_clock import LoopClock
+from tests.sources import ROOT, parse, walk_nodes
 
 LINEUP = (Health("model", "on", "demo"), Health("web", "on", "here"), Health("slack", "off", "set"))
 
@@ -21,15 +27,12 @@ async def _hangs() -> Health:
 
 
 async def test_a_part_that_runs_tells_for_itself() -> None:
-    parts = PartHealth(LINEUP)
-    parts.live["model"] = _well
-    parts.live["slack"] = _hangs  # off: it is not asked
+    parts = PartHealth(LINEUP, {"model": _well, "slack": _hangs})  # slack is off: it is not asked
     assert [part.words for part in await parts.list_all()] == ["answers", "here", "set"]
 
 
 async def test_a_part_that_hangs_is_failing_and_at_start_only_not_answered_yet() -> None:
-    parts = PartHealth(LINEUP)
-    parts.live["model"] = _hangs
+    parts = PartHealth(LINEUP, {"model": _hangs})
     first = (await parts.list_all(0.01))[0]
     assert (first.state, first.words) == ("on", "demo (no response yet)")
     clock = LoopClock()
@@ -39,9 +42,28 @@ async def test_a_part_that_hangs_is_failing_and_at_start_only_not_answered_yet()
     assert (later.state, later.words) == ("failing", "no response within 5 s")
 
 
-async def test_what_this_process_does_not_serve_is_told_so() -> None:
-    parts = PartHealth(LINEUP)
-    parts.mark_unserved(("web", "slack"), "configured; handled by `ponte run`")
-    texts = {part.name: (part.state, part.words) for part in await parts.list_all()}
-    assert texts["web"] == ("off", "configured; handled by `ponte run`")
-    assert texts["slack"] == ("off", "set")
+@pytest.mark.parametrize(
+    ("surfaces", "slack", "words"),
+    [
+        (False, "off", "configured; handled by `ponte run`"),
+        (True, "on", "handled by `ponte serve`"),
+    ],
+)
+def test_what_this_process_does_not_serve_is_told_so(
+    surfaces: bool, slack: str, words: str
+) -> None:
+    tokens = {"slack_bot_token": "xoxb-1", "slack_app_token": "xapp-1"}
+    settings = Settings.model_validate(tokens)
+    parts = {part.name: part for part in list_parts(settings, accepts=False, surfaces=surfaces)}
+    assert (parts["slack"].state, parts["web"].state) == (slack, "off")
+    assert parts["web"].words == words
+    assert parts["discord"].words not in ("", words), "it is off anyway"
+
+
+def test_composition_changes_no_part_that_is_built() -> None:
+    nodes = walk_nodes(parse(ROOT / "bot/compose.py"))
+    targets = [node for node in nodes if isinstance(node, ast.Attribute | ast.Subscript)]
+    assert [ast.unparse(one) for one in targets if isinstance(one.ctx, ast.Store)] == []
+    (function,) = [node for node in nodes if getattr(node, "name", "") == "compose"]
+    assert isinstance(function, ast.AsyncFunctionDef)
+    assert (function.end_lineno or 0) - function.lineno < 150

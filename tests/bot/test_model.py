@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from bot.parts import dependencies, model_client
 from bot.settings import Settings
 from core.base.errors import NoKey
 from core.base.http import HttpClient
-from core.domain.messages import File
+from core.domain.model_rounds import ToolSpec
 from core.domain.records import Remote
 from core.models import MODEL_INTEGRATION
 from core.models.demo_model import DemoModel
@@ -21,12 +22,12 @@ from tests.fakes.openai import FakeOpenAI
 from tests.model.talk import Talk
 
 
-async def _read(file: str) -> tuple[File, bytes]:
-    raise AssertionError
-
-
 async def _late(thread: str, remote: Remote) -> None:
     raise AssertionError
+
+
+async def _list_no_tools() -> Sequence[ToolSpec]:
+    return ()
 
 
 @pytest.mark.parametrize(
@@ -45,7 +46,7 @@ async def test_the_model_is_chosen_by_settings(
     choice = Settings.model_validate(settings)
     async with HttpClient() as http:
         result = dependencies(choice, Config(), Home(tmp_path), http, model_client(choice))
-        model, _ = MODEL_INTEGRATION.build(result, _read, _late)
+        model, _ = MODEL_INTEGRATION.build(result, _late, _list_no_tools)
     assert model.level == level
     assert isinstance(model, DemoModel) == (level == "demo")
     await model.close()
@@ -77,7 +78,7 @@ async def test_the_effort_of_the_settings_is_sent(
         )
         with Home(tmp_path).take():
             result = dependencies(choice, Config(), Home(tmp_path), http, model_client(choice))
-            model, _ = MODEL_INTEGRATION.build(result, _read, _late)
+            model, _ = MODEL_INTEGRATION.build(result, _late, _list_no_tools)
         await Talk(model).say("hello")
         assert fake.request_bodies("/responses")[-1].get("reasoning") == sent
         await model.close()

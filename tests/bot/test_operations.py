@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import pytest
@@ -20,6 +21,7 @@ from bot.cli.command_line import cli
 from bot.compose import compose
 from bot.config.ponte_toml import Config
 from bot.home import Home
+from bot.operation_service import OperationService
 from bot.settings import Settings
 from tests.bot.conftest import RunningPonte, Shell
 from tests.fakes.schedules import add_schedule
@@ -100,6 +102,18 @@ def test_a_webhook_is_tried_without_a_post(
     assert ponte("hooks", "test", "deploys", "--body", str(tmp_path / "none")).code == 2
     assert "Can't read the file" in ponte.err
     assert not ponte.home.exists()
+
+
+def test_names_of_webhooks_are_a_menu_where_a_webhook_is_named_alone() -> None:
+    ponte: Any = Mock()
+    ponte.live.current.hooks = {"deploys": None}
+    options = {
+        (form["name"], parameter["name"]): parameter["options"]
+        for form in OperationService(ponte).list_forms()
+        for parameter in form["fields"]
+        if parameter["options"]
+    }
+    assert options == {("hooks test", "name"): ["deploys"]}
 
 
 async def test_a_running_ponte_tries_its_own_webhooks(

@@ -422,7 +422,8 @@ async def test_every_process_knows_at_once_of_a_lost_group(on_postgres: Shared) 
     policies = [allow_list() for _ in services]
     book = RuleBook((Rule("1", FINANCE, allow=("propose",)), Rule("2", deny=("propose",))))
     for service, policy in zip(services, policies, strict=True):
-        policy.people.add("oidc", service.find_groups, None, service.has_left)
+        policy.people.memberships["oidc"] = service.find_groups
+        policy.people.departures["oidc"] = service.has_left
         policy.read_rules = fixed_rules(book)
     person, place = Person("oidc", "corp:u1"), Address("web", "main")
     for groups, may in ((("finance",), True), ((), False), (("finance",), True)):

@@ -49,7 +49,7 @@ class EngineBoard(EmptyStatusBoard):
 
     async def overview(self, person: Person, address: Address, time_zone: str) -> Overview:
         assert self.engine is not None
-        board = HealthBoard(PartHealth(()), self.engine)
+        board = HealthBoard(PartHealth([]), self.engine)
         return await board.overview(person, address, time_zone)
 
     async def find_form(self, press_id: str, person: Person, address: Address) -> ChangeForm:

@@ -26,7 +26,7 @@ from typing_extensions import is_typeddict
 from adapters.mcp_server import MCP_PATH
 from adapters.web.api.openapi import MOUNTED_ANSWERS, PLATFORM_ANSWERS, answer_type, is_open
 from adapters.web.http_io import DeclaredRoute
-from adapters.web.sign_in import COMPATIBLE_PREFIX
+from adapters.web.visitor import COMPATIBLE_PREFIX
 from bot.cli.command_line import cli
 from bot.config import ponte_toml as config
 from bot.config import toml_values as config_types

@@ -157,6 +157,8 @@ def _draw(post: CasePost, answer: Answer | None) -> None:
 class CasePlatform:
     """A platform on which people of the cases write (the port `ChatPlatform`)."""
 
+    find_workspace = None
+
     def __init__(
         self, name: str, board: PostBoard, conversations: Conversations, files: Mapping[str, str]
     ):

@@ -29,7 +29,7 @@ from core.domain.messages import (
     turn_id,
 )
 from core.domain.model_rounds import ModelEvent, RoundCompleted, RoundRequest
-from core.domain.ports import Model, ReadFile
+from core.domain.ports import ListTools, Model
 from core.domain.records import Health, Remote
 from core.integrations import (
     IntegrationDependencies,
@@ -109,13 +109,16 @@ class RecordingIntegration(ModelIntegration[ModelSettings]):
         return Health(self.name, "on")
 
     def build(
-        self, deps: IntegrationDependencies[ModelSettings], read: ReadFile, late: RecordLateRemote
+        self,
+        deps: IntegrationDependencies[ModelSettings],
+        late: RecordLateRemote,
+        list_tools: ListTools,
     ) -> tuple[Model, Callable[[], None]]:
         start = start_nothing
         if self._scripted:
             self.model = RecordingModel(self._scripted)
         else:
-            model, start = MODEL_INTEGRATION.build(deps, read, late)
+            model, start = MODEL_INTEGRATION.build(deps, late, list_tools)
             self.model = RecordingModel(model)
         return self.model, start
 

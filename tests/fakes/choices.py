@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from bot.config.quick_registry import QuickCommandRegistry
-from bot.engine import Engine, EngineConfig, Tools, load_parsers
+from bot.engine import Engine, EngineConfig, load_parsers
 from bot.integrations import ADMINS, KINDS, PLATFORM_RIGHTS, canonical_person
 from bot.people import PageAccountService
 from bot.stores import Stores
@@ -35,6 +35,7 @@ from core.people.rules import RuleBook, StandIns
 from core.schedules.schedule import ScheduleLimits
 from core.tools.code.source import CodeRunner
 from core.tools.tool import Toolbox
+from core.turn.preparation import Assistant
 from core.turn.run import Retention, TurnConfig
 from core.webhooks.hook import HOOK_PLATFORM, HOOK_RIGHTS
 from tests.fakes.config import FixedConfig, fixed_rules, means_everybody, no_daily_caps
@@ -140,13 +141,12 @@ async def open_engine(home: Path, made: Choices, stores: Stores | None = None) -
         sender_limits=spending.intake,
         schedule_limits=made.schedule_limits,
     )
-    tools = Tools(made.toolbox, made.quick, made.appliers, made.code)
     return Engine(
         stores,
         people,
         made.approval,
-        made.model,
-        tools,
+        lambda contexts: Assistant(made.model, made.toolbox, contexts, made.quick, made.code),
+        made.appliers,
         lambda: made.board,
         made.config or fixed,
         made.clock,

@@ -85,6 +85,7 @@ class Section:
 
 class CorkAdapter:
     name = "cork"
+    find_workspace = None
 
     def __init__(
         self, board: CorkBoard, called: str, limit: int, conversations: Conversations

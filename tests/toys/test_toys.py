@@ -20,7 +20,7 @@ from bot.home import Home, Start
 from bot.integrations import FACES
 from bot.settings import Settings, load
 from core.base.errors import SettingsError
-from core.domain.ports import Model, ReadFile
+from core.domain.ports import ListTools, Model
 from core.domain.records import Health
 from core.domain.rights import Viewer
 from core.integrations import (
@@ -54,7 +54,10 @@ class Scripted(ModelIntegration[ModelSettings]):
         return Health("model", "on", "a script")
 
     def build(
-        self, deps: IntegrationDependencies[ModelSettings], read: ReadFile, late: RecordLateRemote
+        self,
+        deps: IntegrationDependencies[ModelSettings],
+        late: RecordLateRemote,
+        list_tools: ListTools,
     ) -> tuple[Model, Callable[[], None]]:
         return self.model, start_nothing
 

@@ -13,11 +13,10 @@ from adapters.web.http_io import VISITOR_KEY, visitor_of
 from adapters.web.sign_in import (
     MAX_WRONG_TOKENS,
     MAX_WRONG_TOKENS_OF_ADDRESS,
-    SESSION_SECONDS,
     WRONG_TOKEN_WINDOW_SECONDS,
     TokenAuthentication,
 )
-from adapters.web.visitor import Visit
+from adapters.web.visitor import SESSION_SECONDS, Visit
 from core.base.errors import Refusal
 from tests.fakes.memory import MemoryOwnerName, MemoryPageAccounts, page_secrets
 from tests.web.doors import Doors

@@ -19,11 +19,8 @@ from adapters.web.errors import (
     SessionEnded,
     Unauthorized,
 )
-from adapters.web.sign_in import (
-    MAX_WRONG_TOKENS_OF_ADDRESS,
-    SESSION_SECONDS,
-    TokenAuthentication,
-)
+from adapters.web.sign_in import MAX_WRONG_TOKENS_OF_ADDRESS, TokenAuthentication
+from adapters.web.visitor import SESSION_SECONDS
 from bot.integrations import ADMINS
 from core.base.errors import NotStored
 from core.domain.changes import ChangeForm

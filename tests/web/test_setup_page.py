@@ -13,7 +13,7 @@ import pytest_asyncio
 
 from adapters.web.settings import WebSettings
 from adapters.web.setup.gate import FORWARDING_HEADERS, SetupGate
-from adapters.web.visitor import Visit, Visitor
+from adapters.web.visitor import OwnerVisitor, Visit
 from bot import logs
 from bot.logs import Redaction
 from bot.settings import Settings
@@ -25,7 +25,7 @@ from tests.web.test_admin import Desk, open_desk
 from tests.web.test_every_button import RestartDouble
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-OWNER = Visitor(Person("web", "owner"), session="s")
+OWNER = OwnerVisitor(Person("web", "owner"), session="s")
 OTHER_ADDRESS = "http://127.0.0.1:1"
 
 

@@ -14,16 +14,15 @@ import pytest
 
 from adapters.web import sign_in
 from adapters.web.errors import AccessRemoved, ConfirmAgain, SessionEnded
-from adapters.web.sign_in import (
+from adapters.web.sign_in import PageSecrets, TokenAuthentication, Visitors
+from adapters.web.visitor import (
     CONFIRMATION_PAUSE_SECONDS,
     IDLE_SECONDS,
     PROVIDER_SESSION_SECONDS,
-    PageSecrets,
     SignInMethods,
-    TokenAuthentication,
-    Visitors,
+    Visit,
+    Visitor,
 )
-from adapters.web.visitor import Visit, Visitor
 from core.base.errors import PonteError
 from core.domain.messages import Address, Person
 from core.people.sign_ins import ABSENT_SECONDS, CONFIRMED_SECONDS, Identity, SignedInPerson
@@ -58,6 +57,7 @@ class SignInPage:
         self.people = MemoryPageAccounts()
         self.directory = Directory()
         self.providers = {"slack", "corp", "other"}
+        self.has_links = True
         self.auth = TokenAuthentication(
             "127.0.0.1",
             page_secrets(TOKEN),
@@ -66,8 +66,8 @@ class SignInPage:
             MemoryOwnerName(),
             now=lambda: self.time,
         )
-        self.auth.methods = SignInMethods(
-            self.directory.policy, lambda name: name in self.providers
+        self.auth.access.methods = SignInMethods(
+            self.directory.policy, lambda name: name in self.providers, lambda: self.has_links
         )
 
     def headers(self, session: str) -> dict[str, str]:
@@ -600,7 +600,7 @@ async def test_without_links_only_the_owner_signs_in_with_one(office: WebPonte) 
     program = office.people.add_api_token("ana")
     auth = office.web.hub.visitors.auth
     assert isinstance(auth, TokenAuthentication)
-    assert auth.methods is not None
+    assert auth.access.methods is not None
     async with (
         office.stranger() as browser,
         office.person(token) as ana,
@@ -612,7 +612,7 @@ async def test_without_links_only_the_owner_signs_in_with_one(office: WebPonte) 
         assert (await browser.get("/me")).status_code == 200
         async with following(browser) as stream:
             await until(stream, "ready")
-            auth.methods.has_links = lambda: False
+            auth.access.methods.has_links = lambda: False
             office.web.hub.recheck_visitors()
             assert "done" not in [event.name async for event in stream]
         for client in (browser, ana):

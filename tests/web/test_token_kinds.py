@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from adapters.web.admin import OperatorRoutes
-from adapters.web.sign_in import COMPATIBLE_PREFIX
+from adapters.web.visitor import COMPATIBLE_PREFIX
 from core.domain.messages import Person
 from core.domain.records import ApiToken
 from core.people.page_accounts import API_TOKEN_PREFIX

@@ -16,12 +16,8 @@ import httpx
 
 from adapters.web.hub import Hub, WebAdapter
 from adapters.web.oidc.flow import SignIn
-from adapters.web.sign_in import (
-    SignInMethods,
-    SocketAuthentication,
-    TokenAuthentication,
-    Visitors,
-)
+from adapters.web.sign_in import SocketAuthentication, TokenAuthentication, Visitors
+from adapters.web.visitor import SignInMethods
 from core.base.errors import NotStored, Superseded
 from core.chat.approval_notices import PersonNoticeService
 from core.chat.people import Conversations, People
@@ -330,12 +326,10 @@ class WebPonte:
         return [self.web, self.terminal] if self.terminal else [self.web]
 
     def _authentication(self) -> TokenAuthentication:
-        auth = TokenAuthentication(
-            self.host, page_secrets(self.token), self.url, self.people, self.owner_name
+        methods = SignInMethods(self.policy, bool) if self.policy else None
+        return TokenAuthentication(
+            self.host, page_secrets(self.token), self.url, self.people, self.owner_name, methods
         )
-        if self.policy:
-            auth.methods = SignInMethods(self.policy, bool)
-        return auth
 
     def _adapter(
         self,

@@ -17,7 +17,7 @@ from pydantic.json_schema import JsonSchemaMode
 from starlette.responses import Response
 
 from adapters.mcp_server import MCP_PATH
-from adapters.web import sign_in
+from adapters.web import sign_in, visitor
 from adapters.web.api.answers import Error, OpenAiError
 from adapters.web.http_io import DeclaredRoute
 from adapters.web.hub import HOOKS_PATH
@@ -157,7 +157,7 @@ def _describe_route(route: DeclaredRoute, path: str, schemas: Any) -> Json:
     common |= {415} if route.body_model else set()
     if is_open(route.path):
         described["security"] = []
-    error = OpenAiError if path.startswith(sign_in.COMPATIBLE_PREFIX) else Error
+    error = OpenAiError if path.startswith(visitor.COMPATIBLE_PREFIX) else Error
     for status in sorted(common | {*own.refuses}):
         schema = schemas[error, "serialization"]
         # An unready Ponte answers with the same body, which names the parts that fail.

@@ -19,7 +19,8 @@ from adapters.web.errors import UnknownPath
 from adapters.web.http_io import RouteGroup, endpoint
 from adapters.web.oidc.flow import SIGN_IN_SECONDS, SignIn
 from adapters.web.oidc.provider import Provider, SignInRefused
-from adapters.web.sign_in import PROVIDER_SESSION_SECONDS, SIGN_IN_PATH, Visitors
+from adapters.web.sign_in import SIGN_IN_PATH, Visitors
+from adapters.web.visitor import PROVIDER_SESSION_SECONDS
 from core.base.errors import NotStored, Refusal
 from core.base.tasks import OncePerMinute
 

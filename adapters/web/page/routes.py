@@ -26,7 +26,8 @@ from adapters.web.api.stream import ConversationEvents, ReadCursor
 from adapters.web.errors import UnknownPath, plain_page
 from adapters.web.http_io import MessageRoutes, RequestBody, RouteGroup, endpoint, visitor_of
 from adapters.web.page.render import document_to_html, to_html
-from adapters.web.sign_in import SESSION_SECONDS, Visitors
+from adapters.web.sign_in import Visitors
+from adapters.web.visitor import SESSION_SECONDS
 from core.base.errors import NotAllowed, NotFound, NotStored
 from core.base.i18n import LANGUAGE, LOCALES, format_moment, say, use_locale
 from core.base.splitting import Fence, fence_after_line

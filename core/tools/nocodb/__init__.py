@@ -153,12 +153,12 @@ class NocodbIntegration(ToolIntegration[NocodbSettings]):
         own = deps.own
         url, token = plain_value(own.nocodb_url), plain_value(own.nocodb_token)
         options: dict[str, Any] = {"base_id": own.nocodb_base_id or "", "config": deps.config}
-        source: NocoSource | BridgeSource = (
-            NocoSource(url, token, deps.http, read_file=deps.read_file, **options)
-            if own.nocodb == "rest"
-            else BridgeSource(url, token, deps.http, **options)
-        )
-        return ToolBundle(source, [source.rows])  # `rows` applies the approved writes
+        # `rows` applies the approved writes.
+        if own.nocodb == "rest":
+            source = NocoSource(url, token, deps.http, read_file=deps.read_file, **options)
+            return ToolBundle(source, [source.rows], titles=source.titles)
+        bridge = BridgeSource(url, token, deps.http, **options)
+        return ToolBundle(bridge, [bridge.rows])
 
     def rule_names(self, own: NocodbSettings, config: OperatorConfig) -> RuleNames:
         """Return the names of tools that rules in ponte.toml may use. If NocoDB is off, those of

@@ -87,7 +87,7 @@ class SampleIntegration(ToolIntegration[NocodbSettings]):
         # only the owner may; with "off", this is not called.
         for_invited = deps.own.ponte_sample == "on"
         source = SampleSource(_open(deps), BASE_TITLE, deps.config, for_invited=for_invited)
-        return ToolBundle(source, [source.rows])
+        return ToolBundle(source, [source.rows], titles=source.titles)
 
     def rule_names(self, own: NocodbSettings, config: OperatorConfig) -> RuleNames:
         """Return the names of tools that rules in ponte.toml may use: those of NocoDB's REST API,

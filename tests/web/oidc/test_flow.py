@@ -18,7 +18,7 @@ from structlog.testing import capture_logs
 from adapters.web.oidc.client import MAX_PROVIDER_ANSWER_BYTES, MAX_PROVIDER_REQUESTS
 from adapters.web.oidc.provider import Provider
 from adapters.web.oidc.routes import MAX_SIGN_INS
-from adapters.web.sign_in import PROVIDER_SESSION_SECONDS, SignInMethods
+from adapters.web.visitor import PROVIDER_SESSION_SECONDS, SignInMethods
 from core.base.errors import NotStored, Refusal
 from core.domain.messages import Person
 from core.people.sign_ins import Identity
@@ -565,7 +565,7 @@ async def test_a_session_goes_on_only_for_its_person(scene: Scene) -> None:
     """Somebody else may be signed in at the provider: they sign in themselves."""
     auth: Any = scene.auth
     del auth.open_session
-    auth.methods = SignInMethods(allow_list(), bool)
+    auth.access.methods = SignInMethods(allow_list(), bool)
     stored = scene.ponte.people.signed_in
     async with scene.browser() as browser:
         await scene.sign_in_with(browser)

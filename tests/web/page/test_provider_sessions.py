@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 from playwright.async_api import Browser, Page, Response, Route, expect
 
-from adapters.web.sign_in import SignInMethods
+from adapters.web.visitor import SignInMethods
 from tests.web.oidc.scene import Scene, scene
 from tests.web.page.browser import ask, choose
 from tests.web.test_signed_in_people import Directory
@@ -27,7 +27,7 @@ async def office() -> AsyncIterator[Scene]:
     async with scene() as made:
         auth: Any = made.auth
         del auth.open_session
-        auth.methods = SignInMethods(Directory().policy, bool)
+        auth.access.methods = SignInMethods(Directory().policy, bool)
         yield made
 
 
