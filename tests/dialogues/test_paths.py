@@ -55,8 +55,8 @@ class PathLength:
     inline: int
 
 
-MAX_QUESTION = PathLength(functions=748, short=170, inline=424)
-MAX_UNDO = PathLength(functions=954, short=215, inline=619)
+MAX_QUESTION = PathLength(functions=741, short=168, inline=420)
+MAX_UNDO = PathLength(functions=953, short=213, inline=616)
 
 
 async def test_a_question_about_a_table_runs_few_functions(tmp_path: Path) -> None:
