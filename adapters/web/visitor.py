@@ -116,8 +116,8 @@ class SignInMethods:
 @dataclass(slots=True)
 class Access:
     """Facts that decide whether a visitor has access: what is stored about people, and the ways to
-    sign in. `methods`: None allows links and no provider. `now` is in seconds since the epoch. An OIDC
-    provider is asked by way of the person's browser, so that it has to confirm them every
+    sign in. `methods`: None allows links and no provider. `now` is in seconds since the epoch. An
+    OIDC provider is asked by way of the person's browser, so that it has to confirm them every
     `confirmed_seconds`."""
 
     accounts: PageAccounts
