@@ -7,7 +7,6 @@ import importlib.util
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
-from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
@@ -304,10 +303,13 @@ def list_parts(settings: Settings, *, accepts: bool, surfaces: bool) -> Sequence
             return not isinstance(face, ChatIntegration | OwnerIntegration)
         return accepts or not isinstance(face, OwnerIntegration) or face.always
 
-    words = "handled by `ponte serve`" if surfaces else "configured; handled by `ponte run`"
     unserved = {face.name for face in settings.faces if not is_served(face)}
     return [
-        replace(part, state="off", words=words)
+        Health(
+            part.name,
+            "off",
+            words="handled by `ponte serve`" if surfaces else "configured; handled by `ponte run`",
+        )
         if part.state == "on" and part.name in unserved
         else part
         for part in summaries(settings)

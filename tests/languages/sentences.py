@@ -99,7 +99,6 @@ PLACED = {
     "TextList": 0,
     "RowAction": 2,
     "_section": 0,  # of /admin
-    "mark_unserved": 1,
     "SafetyFinding": 1,
     "SandboxChoice": 1,
     "_bad_call": 1,  # of core/tools/nocodb/bridge_api.py
