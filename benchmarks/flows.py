@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import inspect
 import json
 import logging
 import os
@@ -102,7 +103,7 @@ class Recorder:
     def __init__(self) -> None:
         self.trace: Trace | None = None
         self._bytecode: dict[CodeType, bytes] = {}
-        self._decisions = {function.__code__: name for name, function in DECISIONS.items()}
+        self._decisions = {inspect.unwrap(f).__code__: name for name, f in DECISIONS.items()}
 
     def on_event(self, frame: FrameType, event: str, _: object) -> None:
         """See a call, and not that a coroutine or generator goes on."""
@@ -161,6 +162,7 @@ class Recorder:
 
     async def measure(self, flow: Awaitable[object]) -> Trace:
         await asyncio.sleep(SETTLE_SECONDS)
+        grammar.parse_command.cache_clear()  # as for a text that is new
         self.trace = trace = Trace()
         await flow
         await asyncio.sleep(SETTLE_SECONDS)
