@@ -267,7 +267,7 @@ class Settings(
     def variable(self, name: str) -> str:
         """Return the value of a variable of the environment or `.env`, such as one with a secret
         that ponte.toml names; "" if there is none."""
-        return os.environ.get(name) or self._file.names.get(name, "")
+        return (os.environ.get(name) or self._file.names.get(name, "")).strip()
 
     @property
     def notes(self) -> tuple[str, ...]:

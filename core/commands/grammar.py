@@ -117,11 +117,18 @@ typed as they are: quoted text confirms nothing."""
 _EDGES = re.compile(r"^[^\w/!>~<@#]+|[^\w~]+$|^_+|_+$")
 """What may stand around a command: marks of code, bold and quotes, the end of a sentence, signs.
 What is struck out or quoted as somebody's (`>`) is no command."""
-_EMOJI = re.compile(
-    r"^(\s|:[\w+-]+:|[\u200d\ufe0f\u231a-\u23ff\u2600-\u275a\u2795-\u27bf\U0001f000-\U0001faff])+"
-    r"|(\s|:[\w+-]+:|[\u200d\ufe0f\u231a-\u23ff\u2600-\u275a\u2795-\u27bf\U0001f000-\U0001faff])+$"
+_SIGNS = (
+    r"(\s|:[\w+-]+:|[\u200d\u203c\u2049\u20e3\u2190-\u21ff\u231a-\u23ff\u25a0-\u275a\u2764"
+    r"\u2795-\u27bf\u2934\u2935\u2b00-\u2bff\ufe0f\U0001f000-\U0001faff\U000e0020-\U000e007f])+"
 )
+_EMOJI = re.compile(f"^{_SIGNS}|{_SIGNS}$")
 """Emoji at the ends of a message, also as Slack writes them: ":raised_hand::skin-tone-3:"."""
+_DOUBT = re.compile(
+    "[❌❎✖👎🚫⛔🛑✋🙅❓❔🤔⁉]"
+    r"|:(x|no|-1|thumbsdown|octagonal_sign|raised_hand|thinking(_face)?|interrobang"
+    r"|no_(entry|entry_sign|good)|\w+-gesturing-no|(\w+_)?(question|cross_mark|multiplication_x)):"
+)
+"""Emoji with which nobody confirms."""
 _POLITE = re.compile(
     r"^(please|pls|plz|por favor|s['’]?il (te|vous) plait|svp|stp|ponte)\b[\s,]*"
     r"|[\s,]*\b(please|pls|plz|por favor|pfv?|s['’]?il (te|vous) plait|svp|stp"
@@ -129,6 +136,7 @@ _POLITE = re.compile(
 )
 """What people add to a command, folded."""
 _WITH_ID = frozenset({"approve", "deny", "undo", "again"})
+_CONFIRMING = frozenset({"approve", "undo", "again", "forget"})
 SCHEDULE_ACTIONS = ("pause", "resume", "run", "delete", "show")
 """The words after `schedule ID`."""
 _ACTION_NAMES: Mapping[str, str] = {
@@ -199,12 +207,14 @@ def parse_command(text: str) -> TypedCommand | None:
     the command may be written in English or in any supported language.
 
     A message is a command only if all of it has the form of one, but for emoji at its ends: "stop
-    doing that" is for the model. Raise UnknownCommand for an invalid name (slug) of a quick
-    command, and BadInput for inputs that cannot be parsed.
+    doing that" and "❌ approve abc234" are for the model. Raise UnknownCommand for an invalid name
+    (slug) of a quick command, and BadInput for inputs that cannot be parsed.
     """
     command = _parse(text)
     if command is None and len(text) <= _LONGEST_DECISION:
         command = _parse(_EMOJI.sub("", text))
+        if command and command.name in _CONFIRMING and _DOUBT.search(text):
+            return None
     return command
 
 

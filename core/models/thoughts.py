@@ -183,12 +183,12 @@ class GrowingAnswer:
             # An answer that begins like a bare call waits until it is known to be none.
             may_be_call = self._is_blank and len(text) - at < MAX_BARE_CALL_CHARACTERS
             if may_be_call and not is_last and _BARE_CALL.match(text, at):
-                self._held = text[at:]
+                self._held, self._skips_space = text[at:], after_thought
                 break
             tag = _TAG.search(text, at)
-            # Whether a tag counts is decided with what stands after it, so a tag at the end of the
-            # piece waits for the next one.
-            if tag is None or (len(text[tag.end() :].strip(" ")) == 0 and not is_last):
+            # Whether a tag counts is decided with the two characters after it, so a tag at the end
+            # of the piece waits for the next one.
+            if tag is None or (len(text[tag.end() :].lstrip(" ")) < 2 and not is_last):
                 end = tag.start() if tag else len(text) if is_last else _find_tag_begin(text, at)
                 # Blank space at the start waits, too: a thought may follow it.
                 if self._is_blank and end < MAX_BLANK_CHARACTERS and not text[at:end].strip():
@@ -201,6 +201,11 @@ class GrowingAnswer:
             is_second = after_thought and tag.start() == at
             is_closed_twice = is_second and tag[0].lower() not in (*TAGS, *OPENINGS)
             self._show(text[at : tag.start()])
+            # What stands in a word is text, but a tag may begin within it.
+            if tag[0][0].isalpha() and self._last.isalnum():
+                at = tag.start() + 1
+                self._show(text[tag.start()])
+                continue
             at = tag.end()
             if is_closed_twice:
                 self._skips_space = True
@@ -252,7 +257,7 @@ class GrowingAnswer:
         """Read a tag, which begins or ends a thought, begins a call, is a mark that is not shown,
         or is text. `after` has the next characters.
 
-        In code, in a word, or between spaces and quotes, a tag is text that a person reads. A
+        In code, or between spaces and quotes, a tag is text that a person reads. A
         closing tag that nothing opened ends a thought that began with the answer, so all that was
         shown before it is withdrawn (`is_unopened`). `_is_blank`: nothing but space is shown so
         far. A mention has spaces, quotes or punctuation on both sides. A tag that begins a call,
@@ -260,9 +265,7 @@ class GrowingAnswer:
         name = tag.lower()
         closings = TAGS.get(name, ())
         is_code = self._code.is_block and not self._is_blank
-        # A sentence that mentions the tag, or a word that ends like one.
-        is_in_word = tag[0].isalpha() and self._last.isalnum()
-        is_mention = is_in_word or _MENTION.match((self._last or "\n") + after) is not None
+        is_mention = _MENTION.match((self._last or "\n") + after) is not None
         is_mark = name in _MARKS and not (is_code or is_mention)
         # gpt-oss marks its final answer so: what came before it was a thought without a tag.
         ends_thought = name in _FINAL and not (self._is_blank or self.has_thoughts)

@@ -115,7 +115,12 @@ NOT_AVAILABLE = (
 RECORDING_REFUSALS = (
     # "audio duration 1830.5 seconds is longer than 1400 seconds" (OpenAI, speakr issue 168),
     # "Maximum clip duration (30s) exceeded" (vLLM).
-    (r"longer than|too long|max\w* \w+ duration", TOO_LONG_FOR_SERVICE),
+    # "The upstream took too long" speaks of the server.
+    (
+        r"(?s)^(?!408|429|50[234]|.*\bt(ook|ak(es|ing))\b)"
+        r".*(longer than|too long|max\w* \w+ duration)",
+        TOO_LONG_FOR_SERVICE,
+    ),
     (r"too (large|big)|max\w* \w+ size|^413", TOO_LARGE_FOR_SERVICE),
     (r"too.short", NO_SPEECH),
     (r"^4(00|15|22)", RECORDING_UNREADABLE),
@@ -203,7 +208,10 @@ def read_length(data: bytes) -> float:
     for pattern, layout, fixed_rate in _LENGTHS:
         if head := re.match(pattern, data, re.DOTALL):
             *rates, count = struct.unpack(layout, b"".join(head.groups()))
-            if (rate := sum(rates, fixed_rate)) and 0 < count / rate < MAX_PLAUSIBLE_SECONDS:
+            # An unknown length is the largest number, or half of it (arecord, SoX).
+            is_known = layout[-1] != "I" or count + 0x1000 & 0x7FFFFFFF > 0x1000
+            rate = sum(rates, fixed_rate)
+            if is_known and rate and 0 < count / rate < MAX_PLAUSIBLE_SECONDS:
                 return float(count / rate)
     return 0.0
 

@@ -186,6 +186,7 @@ async def test_hostile_words_reach_nobody_and_close_no_fence(tmp_path: Path) -> 
         ("too short", "I heard no words in `clip.ogg`."),
         ("key", "rejected Ponte's key"),
         ("quota", "has no credit left"),
+        ("slow", "turns speech into text isn't available"),
         ("broken", "turns speech into text isn't available"),
         ("page", "turns speech into text isn't available"),
         ("deep", "turns speech into text isn't available"),
@@ -542,6 +543,10 @@ async def test_a_recording_names_its_length(name: str) -> None:
         WEBM + SCALE + b"\x44\x89\x84\x7f\xc0\0\0",  # not a number
         b"RIFF\0\0\0\0WAVEfmt ",
         WAV + b"\1\0\x08\0\0\0data\xff\xff\xff\xff",  # as a stream begins
+        WAV[:-4] + struct.pack("<I", 384_000) + b"\1\0\x08\0\0\0data\xff\xff\xff\xff",
+        WAV[:-4] + struct.pack("<I", 192_000) + b"\1\0\x08\0\0\0data\0\0\0\x80",  # arecord
+        WAV[:-4] + struct.pack("<I", 192_000) + b"\1\0\x08\0\0\0data\0\xf0\xff\x7f",  # SoX
+        MVHD + struct.pack(">II", 600_000, 0xFFFFFFFF),  # "cannot be determined" (ISO 14496-12)
         b"\0\0\0 ftypM4A mvhd",
         *STARTS.values(),
     ],

@@ -30,6 +30,8 @@ CASES = [
     ("[THINK]x[/THINK]y", "y"),
     ("◁think▷x◁/think▷y", "y"),
     ("  hi", "  hi"), ("a < b [x](y)", "a < b [x](y)"), ("end <", "end <"), ("   ", "   "),
+    ("xassistantcommentary to=functions.f {}", "xassistantcommentary "),  # a call within a word
+    ("a <function=.<b", "a "), ("x<|end_of_thought|>[/think]y", "y"),
     ("<thin", "<thin"), ("Hello</think", "Hello</think"), ("İ<think>", "İ<think>"),
 ]  # fmt: skip
 

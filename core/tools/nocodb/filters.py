@@ -13,6 +13,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import product
+from math import prod
 from typing import Annotated, Literal
 from urllib.parse import quote
 
@@ -549,17 +551,16 @@ def _spell_accents(texts: Sequence[str]) -> Sequence[str]:
     """Return all forms in which texts may be encoded, also with one of two accents apart
     (Vietnamese on Windows); none if they are more than MAX_SPELLINGS."""
     spelled: list[str] = []
-    for text in texts:
-        forms = [""]
+    for text in dict.fromkeys(texts):
+        ways = list[dict[str, None]]()
         for letter in text:
             apart = unicodedata.normalize("NFD", letter)
             marks = filter(unicodedata.combining, apart[1:])
             pairs = (compose_letters(apart[0] + m) + apart[1:].replace(m, "") for m in marks)
-            ways = dict.fromkeys([letter, apart, *pairs])
-            forms = [form + way for form in forms for way in ways]
-            if len(forms) > MAX_SPELLINGS:
-                return ()
-        spelled += forms
+            ways.append(dict.fromkeys([letter, apart, *pairs]))
+        if prod(map(len, ways)) > MAX_SPELLINGS:
+            return ()
+        spelled += map("".join, product(*ways))
     return list(dict.fromkeys(spelled))
 
 

@@ -177,6 +177,13 @@ def test_a_secret_that_no_header_can_hold_is_refused(
     assert "abc" not in ponte.err
 
 
+def test_spaces_and_line_breaks_around_a_secret_are_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOOK_OF_TESTS", " sk-abc\r\n")
+    assert Settings().variable("HOOK_OF_TESTS") == "sk-abc"
+
+
 def test_secrets_of_webhooks_are_masked_in_logs(
     ponte: Shell, monkeypatch: pytest.MonkeyPatch
 ) -> None:

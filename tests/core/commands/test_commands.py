@@ -187,6 +187,8 @@ def test_a_decision_has_at_most_176_characters() -> None:
         ("forget yes :wastebasket:", "forget yes"),
         ("schedule abc234 pause ⏸️", "schedule abc234 pause"),
         ("why abc234 :thinking_face:", "why abc234"), ("usage channel 📊", "usage channel"),
+        ("approve abc234 ❤️", "approve abc234"), ("⭐ undo abc234 ⤴️", "undo abc234"),
+        ("schedules 2️⃣", "schedules 2"), ("❌ deny abc234", "deny abc234"),
         ("deny abc234 no :x:", "deny abc234 no :x:"),
         ("change abc234 Status = :x:", "change abc234 Status = :x:"),
         ("Ponte, stop!", "stop"), ("(stop)", "stop"), ("stop;", "stop"), ("STOP STOP", "stop"),
@@ -211,7 +213,9 @@ def test_a_command_as_people_type_it(written: str, command: str) -> None:
         "`approve abc234`", "'deny abc234'", "“forget yes”", "*undo abc234*",
         "status of order 7?", "para", "`stop` the server", "~stop~", "> stop", "", "`", "!!!",
         "stop\nplease", "help us, please.", "a" * 300, ":x:", "stop :x: it", "「approve abc234」",
-        "❝forget yes❞",
+        "❝forget yes❞", ":x: forget yes", "🚫 forget yes", "❌ approve abc234",
+        "👎🏽 approve abc234", "approve abc234 :thumbsdown::skin-tone-3:", "undo abc234 ❓",
+        ":no_entry_sign: again abc234", "approve abc234 :grey_question:",
     ],
 )  # fmt: skip
 def test_a_sentence_that_only_begins_like_a_command_is_for_the_model(text: str) -> None:

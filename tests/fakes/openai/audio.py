@@ -34,6 +34,7 @@ REFUSALS = {
         "Total number of tokens in instructions + audio is too large for this model.",
     ),
     "too short": (400, "Audio file is too short. Minimum audio length is 0.1 seconds."),
+    "slow": (504, "The upstream server took too long to respond."),
     "corrupt": (400, "Audio file might be corrupted or unsupported"),
 }
 """What servers say of a recording that they do not take, by `state.speech`."""
