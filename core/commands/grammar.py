@@ -136,7 +136,6 @@ _POLITE = re.compile(
 )
 """What people add to a command, folded."""
 _WITH_ID = frozenset({"approve", "deny", "undo", "again"})
-_CONFIRMING = frozenset({"approve", "undo", "again", "forget"})
 SCHEDULE_ACTIONS = ("pause", "resume", "run", "delete", "show")
 """The words after `schedule ID`."""
 _ACTION_NAMES: Mapping[str, str] = {
@@ -213,7 +212,11 @@ def parse_command(text: str) -> TypedCommand | None:
     command = _parse(text)
     if command is None and len(text) <= _LONGEST_DECISION:
         command = _parse(_EMOJI.sub("", text))
-        if command and command.name in _CONFIRMING and _DOUBT.search(text):
+        if (
+            command
+            and command.name in ("approve", "undo", "again", "forget")
+            and _DOUBT.search(text)
+        ):
             return None
     return command
 

@@ -199,7 +199,6 @@ class GrowingAnswer:
                 break
             # Some models close a thought twice; the second tag is not text either.
             is_second = after_thought and tag.start() == at
-            is_closed_twice = is_second and tag[0].lower() not in (*TAGS, *OPENINGS)
             self._show(text[at : tag.start()])
             # What stands in a word is text, but a tag may begin within it.
             if tag[0][0].isalpha() and self._last.isalnum():
@@ -207,7 +206,7 @@ class GrowingAnswer:
                 self._show(text[tag.start()])
                 continue
             at = tag.end()
-            if is_closed_twice:
+            if is_second and tag[0].lower() not in (*TAGS, *OPENINGS):
                 self._skips_space = True
                 continue
             self._code.end_run()

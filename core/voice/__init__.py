@@ -57,8 +57,14 @@ _LENGTHS = (
     # The last page of Ogg tells the samples so far (RFC 3533), Opus always has 48,000 a second.
     (rb"OggS.{24}OpusHead.*OggS..(.{8})", "<Q", 48_000),
     (rb"OggS.{24}\x01vorbis.{5}(.{4}).*OggS..(.{8})", "<IQ", 0),
-    (rb"RIFF.{,999}?fmt .{12}(.{4}).{,999}?data(.{4})", "<II", 0),
-    (rb".*mvhd\0.{11}(.{8})", ">II", 0),
+    # A length that the recorder did not know is the largest number, or half of it (arecord, SoX).
+    (
+        rb"RIFF.{,999}?fmt .{12}(.{4}).{,999}?data"
+        rb"(?!\xff{4}|\0{3}\x80|\xff{3}\x7f|\0\xf0\xff\x7f)(.{4})",
+        "<II",
+        0,
+    ),
+    (rb".*mvhd\0.{11}(?!.{4}\xff{4})(.{8})", ">II", 0),
     # After a time scale of milliseconds, as every writer uses it.
     (rb"\x1aE\xdf\xa3.{,999}?\*\xd7\xb1\x83\x0fB@.{,999}?D\x89\x88(.{8})", ">d", 1000),
     (rb"\x1aE\xdf\xa3.{,999}?\*\xd7\xb1\x83\x0fB@.{,999}?D\x89\x84(.{4})", ">f", 1000),
@@ -208,10 +214,7 @@ def read_length(data: bytes) -> float:
     for pattern, layout, fixed_rate in _LENGTHS:
         if head := re.match(pattern, data, re.DOTALL):
             *rates, count = struct.unpack(layout, b"".join(head.groups()))
-            # An unknown length is the largest number, or half of it (arecord, SoX).
-            is_known = layout[-1] != "I" or count + 0x1000 & 0x7FFFFFFF > 0x1000
-            rate = sum(rates, fixed_rate)
-            if is_known and rate and 0 < count / rate < MAX_PLAUSIBLE_SECONDS:
+            if (rate := sum(rates, fixed_rate)) and 0 < count / rate < MAX_PLAUSIBLE_SECONDS:
                 return float(count / rate)
     return 0.0
 

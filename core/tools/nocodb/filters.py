@@ -551,7 +551,7 @@ def _spell_accents(texts: Sequence[str]) -> Sequence[str]:
     """Return all forms in which texts may be encoded, also with one of two accents apart
     (Vietnamese on Windows); none if they are more than MAX_SPELLINGS."""
     spelled: list[str] = []
-    for text in dict.fromkeys(texts):
+    for text in texts:
         ways = list[dict[str, None]]()
         for letter in text:
             apart = unicodedata.normalize("NFD", letter)
