@@ -64,7 +64,7 @@ class SlackHome:
 
     async def show(self, person: Person, channel: str, tab: str = "home") -> bool:
         """Publish the person's Home tab, or suggest prompts in their Messages tab. `channel` is
-        their direct message with the bot. Return False if Slack cannot identify them now."""
+        their direct message with the bot. Return False if Slack cannot identify them yet."""
         profile = (await self.signs.workspace.directory.profiles([person.id]))[person.id]
         address = Address("slack", channel, self.signs.workspace.team)
         with use_locale(profile.locale):
@@ -86,6 +86,7 @@ class SlackHome:
             # it is opened again.
             except (*FAILURES, NotStored) as error:
                 log.warning("could not update the Home tab", error=str(error))
+                return True
         return not verdict.is_unknown
 
     def show_after(self, person: Person, channel: str, receipt: Receipt) -> None:

@@ -102,15 +102,15 @@ NO_SPEECH = (
 )
 VOICE_KEY_REFUSED = (
     "I couldn't listen to `{name}`: the service that turns speech into text rejected Ponte's key. "
-    "Contact the person who runs Ponte, or write your message."
+    "Until an admin fixes this, write your message."
 )
 NO_CREDIT = (
     "I couldn't listen to `{name}`: the account at the service that turns speech into text has no "
-    "credit left. Contact the person who runs Ponte, or write your message."
+    "credit left. Until an admin fixes this, write your message."
 )
 UNKNOWN_MODEL = (
     "I couldn't listen to `{name}`: the service that turns speech into text doesn't have the model "
-    "`{model}`. Contact the person who runs Ponte, or write your message."
+    "`{model}`. Until an admin fixes this, write your message."
 )
 NOT_AVAILABLE = (
     "I couldn't listen to `{name}`: the service that turns speech into text isn't available. "

@@ -164,13 +164,13 @@ async def test_a_decision_that_becomes_a_message_waits_for_its_turn(stores: Embe
     assert worker.said == ["think hard", "hello"]
 
 
-@pytest.mark.parametrize("limits", [SenderLimits(per_minute=1), SenderLimits(waiting=1)])
+@pytest.mark.parametrize("sender_limits", [SenderLimits(per_minute=1), SenderLimits(waiting=1)])
 async def test_an_edit_of_a_decision_does_not_evade_a_limit(
-    stores: Embedded, limits: SenderLimits, monkeypatch: pytest.MonkeyPatch
+    stores: Embedded, sender_limits: SenderLimits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = time.time()
     monkeypatch.setattr(inbox_module, "time", SimpleNamespace(time=lambda: now))
-    vars(stores.inbox)["_config"] = SimpleNamespace(sender_limits=limits)
+    vars(stores.inbox)["_config"] = SimpleNamespace(sender_limits=sender_limits)
     help = says("help")
     for message in (says("one"), help):
         assert not (await stores.inbox.accept(message)).refusal

@@ -205,7 +205,7 @@ async def test_failures_are_told_and_the_file_goes_as_before(
         voice.client.sleep = no_pause
         answer = (await here.speak("hello"))["response"]
         assert sentence in answer
-        assert "or write your message" in answer
+        assert "write your message" in answer
         assert "I understood" not in answer
         assert UNREAD not in answer, "one sentence for one file"
         assert "A voice clip, 'clip.ogg'" in here.model_input()

@@ -122,7 +122,7 @@ async def workplace(home: Path, setting: Setting | None = None) -> AsyncIterator
             bot = await stack.enter_async_context(running(slack, home, setting))
             yield Workplace(slack, bot, alice, bob, general, dm, home, setting, stack)
         assert slack.workspace.pings == []
-        assert slack.workspace.complaints == []
+        assert not slack.workspace.complaints, repr(slack.workspace.complaints)
 
 
 @asynccontextmanager
