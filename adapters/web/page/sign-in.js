@@ -48,10 +48,19 @@ async function confirmForAll(provider, why) {
     if (since >= AWAY) localStorage.setItem("confirming", Date.now());
     return AWAY - since;
   };
-  // Only pages over TLS or of this machine have locks.
-  const wait = await (navigator.locks?.request("confirming", take) ?? take());
+  // Tabs read each other's localStorage late, so the tab that asks keeps the lock while it leaves. Only pages over TLS
+  // or of this machine have locks.
+  const wait = await new Promise((resolve) => {
+    const onLock = (lock) => {
+      const rest = lock ? take() : AWAY;
+      resolve(rest);
+      return rest > 0 ? null : new Promise((end) => setTimeout(end, AWAY));
+    };
+    if (navigator.locks) navigator.locks.request("confirming", { ifAvailable: true }, onLock);
+    else resolve(take());
+  });
   if (wait > 0) {
-    if (localStorage.getItem("confirmed") >= localStorage.getItem("confirming")) reopen();
+    if (wait < AWAY && localStorage.getItem("confirmed") >= localStorage.getItem("confirming")) reopen();
     setTimeout(confirmForAll, wait, provider, why);
     return;
   }
