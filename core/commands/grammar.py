@@ -124,9 +124,11 @@ _SIGNS = (
 _EMOJI = re.compile(f"^{_SIGNS}|{_SIGNS}$")
 """Emoji at the ends of a message, also as Slack writes them: ":raised_hand::skin-tone-3:"."""
 _DOUBT = re.compile(
-    "[❌❎✖👎🚫⛔🛑✋🙅❓❔🤔⁉]"
-    r"|:(x|no|-1|thumbsdown|octagonal_sign|raised_hand|thinking(_face)?|interrobang"
-    r"|no_(entry|entry_sign|good)|\w+-gesturing-no|(\w+_)?(question|cross_mark|multiplication_x)):"
+    "[❌❎✖✗✘☒👎🚫🚷⛔🛑✋🤚🖐🖕🙅⚠❓❔🤔⁉]"
+    r"|:(x|no|not|do_not|dont|never|nope|cancel|wait|-1|thumbs_?down|octagonal_sign"
+    r"|stop_sign|hand|raised_hand|thinking(_face)?|interrobang"
+    r"|no_(entry|entry_sign|good)|\w+-gesturing-no|(\w+_)?(question|cross_mark|multiplication_x)):",
+    re.IGNORECASE,
 )
 """Emoji with which nobody confirms."""
 _POLITE = re.compile(
@@ -214,7 +216,7 @@ def parse_command(text: str) -> TypedCommand | None:
         command = _parse(_EMOJI.sub("", text))
         if (
             command
-            and command.name in ("approve", "undo", "again", "forget")
+            and command.name not in {*_PLAIN_COMMANDS, "deny", "why"}
             and _DOUBT.search(text)
         ):
             return None

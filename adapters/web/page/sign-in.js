@@ -45,7 +45,9 @@ async function confirmForAll(provider, why) {
   addEventListener("storage", ({ key }) => key === "confirmed" && reopen());
   const take = () => {
     const since = Math.abs(Date.now() - (localStorage.getItem("confirming") ?? 0));
-    if (since >= AWAY) localStorage.setItem("confirming", Date.now());
+    try {
+      if (since >= AWAY) localStorage.setItem("confirming", Date.now());
+    } catch { /* it is full: the other tabs ask, too */ }
     return AWAY - since;
   };
   // Tabs read each other's localStorage late, so the tab that asks keeps the lock while it leaves. Only pages over TLS
