@@ -217,7 +217,8 @@ def test_a_command_as_people_type_it(written: str, command: str) -> None:
         "👎🏽 approve abc234", "approve abc234 :thumbsdown::skin-tone-3:", "undo abc234 ❓",
         ":no_entry_sign: again abc234", "approve abc234 :grey_question:",
         "❌ change abc234 Status = Paid", "schedule abc234 delete ❌",
-        "🚫 quick-command deploy a=1", "❌ ```python\nprint(1)\n```", "🚷 approve abc234", "approve abc234 :NO:",
+        "🚫 quick-command deploy a=1",
+        "❌ ```python\nprint(1)\n```", "🚷 approve abc234", "approve abc234 :NO:",
     ],
 )  # fmt: skip
 def test_a_sentence_that_only_begins_like_a_command_is_for_the_model(text: str) -> None:
