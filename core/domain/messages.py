@@ -331,6 +331,12 @@ class Card:
     result: str = ""
     """What a call or a quick command returned, where the answer to the decision does not tell it:
     at most MAX_CARD_RESULT_CHARACTERS."""
+    label: str = ""
+    """What the button to approve does (`Kind.name_deed`); "" for *Approve*."""
+
+    @property
+    def is_deletion(self) -> bool:
+        return bool(self.rows) and all(row["after"] is None for row in self.rows)
 
     @property
     def text_with_result(self) -> str:

@@ -53,18 +53,22 @@ function draw({ id, revision, title, fields }, copy, conversation, frame, card, 
     form.remove();
     if (isOpen && !isDone) open(id, conversation, frame, card, changed); // someone else changed it first
   };
-  const escape = (event) => {
-    if (event.key !== "Escape" || isComposing(event)) return;
-    event.preventDefault();
-    event.stopPropagation();
-    close();
-  };
-  const form = make("form", { "aria-label": `${say("change")}: ${title}`, on: { submit: save, keydown: escape } },
+  const form = make("form", { "aria-label": `${say("change")}: ${title}`, "data-action": "change", on: { submit: save, keydown: onEscape(close) } },
     ...groups(fields, inputs.map(([, input]) => input)),
     make("div", { class: "actions" }, make("button", { type: "submit", text: say("save") }),
       make("button", { type: "button", text: say("cancel"), on: { click: close } })));
   copy.querySelector(".note").before(form);
   inputs[0][1].focus();
+}
+
+/** A handler of keys that closes a form in a card, and not the dialog around it. */
+export function onEscape(close) {
+  return (event) => {
+    if (event.key !== "Escape" || isComposing(event)) return;
+    event.preventDefault();
+    event.stopPropagation();
+    close();
+  };
 }
 
 /** The labelled inputs; those of one row of several are a group with its name, or its number. */

@@ -219,9 +219,10 @@ async function showShortcuts() {
 function pressed(event) {
   if (isComposing(event)) return;
   if (event.key === "Escape" && !event.target.closest?.("dialog")) menu(false);
-  const writing = event.target.closest?.("input, textarea, select, dialog, [role=menu]");
-  if (writing || event.ctrlKey || event.metaKey || event.altKey) return;
-  const act = { "?": showShortcuts, "/": () => { menu(true); $("search").focus(); }, n: () => go(randomKey(), true),
+  const elsewhere = event.target.closest?.("input, textarea, select, dialog, .card, [role=menu]");
+  if (elsewhere || event.ctrlKey || event.metaKey || event.altKey || localStorage.getItem("shortcuts") === "off") return;
+  const commands = () => { $("text").focus(); if (!$("quick").hidden) $("quick").click(); };
+  const act = { "?": showShortcuts, "/": commands, s: () => { menu(true); $("search").focus(); }, n: () => go(randomKey(), true),
     w: () => $("text").focus() }[event.key];
   if (!act) return;
   event.preventDefault();
