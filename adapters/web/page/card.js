@@ -90,7 +90,7 @@ function draw(card, conversation) {
     make("p", { class: "state" }, make("strong", { class: "badge", text: state }), make("span", { text: timeOf(card) }), make("small", { text: card.id })),
     make("div", { dir: "auto", class: "words" }, ...blocks(card.text, card.state)), ...whole(card.result),
     ...rows(card.rows, card.state), note, buttons);
-  for (const action of card.actions.filter((name) => name !== "reason")) { // the form of a denial asks for it
+  for (const action of card.actions) {
     const text = action === "approve" ? card.label : say(action === "again" ? "card_again" : action), label = `${text}: ${card.title}`;
     const isDeletion = action === "approve" && card.rows.length > 0 && card.rows.every(({ after }) => after === null);
     buttons.append(make("button", { type: "button", class: isDeletion ? "approve danger" : action, "data-action": action, text, "aria-label": label,
@@ -193,9 +193,9 @@ function cell(field, ...content) {
     request. Return whether it counted (not if someone changed the card first); undefined if it was refused. */
 export async function decide(id, action, conversation, button, more = {}) {
   const { card } = shown.get(id);
-  if (action === "deny" && more.reason === undefined && card.actions.includes("reason")) {
+  if (["deny", "reason"].includes(action) && more.reason === undefined) {
     tell(id, "");
-    return (await import("./reason.js")).open(button.closest(".card"), (reason) => decide(id, "deny", conversation, button, { reason }));
+    return (await import("./reason.js")).open(action, button.closest(".card"), (reason) => decide(id, "deny", conversation, button, { reason }));
   }
   if (action === "change" && !more.values) {
     tell(id, "");

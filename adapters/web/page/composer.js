@@ -230,6 +230,14 @@ function ask({ how, turn, text, files: attached }) {
   else edit(turn, text, attached);
 }
 
+/** Add a suggested message to what is written. */
+function fillIn(message) {
+  $("text").value = [$("text").value.trim(), message].filter(Boolean).join("\n");
+  keepDraft();
+  fit();
+  $("text").focus();
+}
+
 function edit(turn, text, attached) {
   if (!replaces) aside = { text: $("text").value, files };
   replacing(turn);
@@ -421,6 +429,7 @@ export function start() {
   $("stop").addEventListener("click", stop);
   addEventListener("reconnected", flushAll);
   $("unedit").addEventListener("click", giveUp);
+  addEventListener("click", ({ target }) => target.dataset.fill && fillIn(target.dataset.fill));
   addEventListener("asking", (event) => ask(event.detail));
   const dragging = (on) => (event) => {
     if (!event.dataTransfer.types.includes("Files")) return;

@@ -290,6 +290,7 @@ function fill(shown, html) {
       colour(code);
       label(code.parentElement, code);
     }
+    for (const code of content.querySelectorAll("code.suggestion")) code.replaceWith(chip(code.textContent));
     typeset?.(content);
   });
   if (typeset || !shown.body.querySelector(".math")) return;
@@ -298,6 +299,11 @@ function fill(shown, html) {
     ({ typeset } = math);
     stick(() => typeset($("log")));
   }).catch(() => {}); // the formulas stay as they were written
+}
+
+/** A button that fills a suggested message into the box. */
+function chip(text) {
+  return make("button", { type: "button", class: "chip", dir: "auto", text, "data-fill": text });
 }
 
 /** Take the lines that name sources from the end of a text. Their zone is in their title. */

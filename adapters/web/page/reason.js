@@ -4,13 +4,13 @@ import { onEscape } from "./change.js";
 import { make } from "./element.js";
 import { say } from "./words.js";
 
-/** Ask for the reason, which may be empty, and call `deny` with it. */
-export function open(copy, deny) {
+/** Ask for the reason, which may be empty, and call `deny` with it. `action`: the button that asks. */
+export function open(action, copy, deny) {
   if (copy.querySelector("form")) return;
   const close = () => {
     const home = form.closest(".card");
     form.remove();
-    home.querySelector('[data-action="deny"]').focus();
+    home.querySelector(`[data-action="${action}"]`).focus();
   };
   const send = (event) => {
     event.preventDefault();
@@ -18,7 +18,7 @@ export function open(copy, deny) {
     deny(why.value.trim());
   };
   const why = make("textarea", { rows: 2, dir: "auto", maxlength: 500 });
-  const form = make("form", { "data-action": "deny", on: { submit: send, keydown: onEscape(close) } },
+  const form = make("form", { class: "reason", "data-action": action, on: { submit: send, keydown: onEscape(close) } },
     make("label", {}, make("span", { text: say("reason_label") }), why),
     make("div", { class: "actions" }, make("button", { type: "submit", text: say("deny") }),
       make("button", { type: "button", text: say("cancel"), on: { click: close } })));

@@ -138,6 +138,7 @@ async def test_a_click_leaves_the_last_message_to_be_asked_again(
     )
     await say(page, "change it")
     await page.get_by_role("button", name="Deny").click()
+    await page.locator(".card form").get_by_role("button", name="Deny").click()
     await expect(page.locator(".card .words")).to_have_text("Denied by you.")
     await expect(page.locator("#log > li:visible")).to_have_count(1)
     for word in ("Edit", "Ask again"):
@@ -230,7 +231,7 @@ async def test_shortcuts_are_listed_and_do_what_they_say(page: Page) -> None:
     await page.keyboard.press("Escape")
     await expect(page.locator("#keys-list")).to_be_hidden()
     await page.evaluate("document.activeElement.blur()")
-    await page.keyboard.press("/")
+    await page.keyboard.press("s")
     await expect(page.get_by_role("searchbox")).to_be_focused()
     await page.evaluate("document.activeElement.blur()")
     await page.keyboard.press("w")
