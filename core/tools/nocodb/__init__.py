@@ -425,7 +425,7 @@ class UpdateRows(_EditableRows):
         count = len(change.rows)
         if others or any(values != written[0] for values in written[1:]) or not is_choice:
             pass
-        elif kind == "select" and value in options and is_deed_title(value):
+        elif kind == "select" and value in options and is_deed_title(str(value)):
             return plural(
                 "Mark {count} as {option}", "Mark {count} as {option}", count, option=value
             )

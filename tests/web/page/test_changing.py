@@ -243,9 +243,12 @@ async def test_the_first_row_writes_into_all_and_an_error_stands_at_its_cell(
     ponte: WebPonte, page: Page
 ) -> None:
     fields = tuple(
-        FormField(f"{n}.{label}", label, type, value, ("Open", "Paid"), f"{n}. Ann")
+        field
         for n, city in ((1, "Porto"), (2, "Faro"))
-        for label, type, value in (("City", "text", city), ("Status", "select", "Open"))
+        for field in (
+            FormField(f"{n}.City", "City", "text", city, row=f"{n}. Ann"),
+            FormField(f"{n}.Status", "Status", "select", "Open", ("Open", "Paid"), f"{n}. Ann"),
+        )
     )
     ponte.board.forms["abc234"] = replace(FORM, fields=fields)
 
