@@ -27,8 +27,8 @@ class McpIntegration(Integration[McpSettings]):
     name = "mcp"
     settings = McpSettings
 
-    def summary(self, own: McpSettings, shared: SharedSettings) -> Health:
-        if own.ponte_mcp == "off":
+    def summary(self, settings: McpSettings, shared: SharedSettings) -> Health:
+        if settings.ponte_mcp == "off":
             return Health(self.name, "off", "PONTE_MCP is off")
         if shared.ponte_web == "off":
             return Health(self.name, "off", "PONTE_WEB is off")

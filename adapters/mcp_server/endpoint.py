@@ -187,7 +187,7 @@ class McpEndpoint:
         """Hold a place among the requests of the token that run at the same time, and wait for it
         first. Raise _TooMany if too many wait already."""
         queue = self._queues.setdefault(token, _TokenQueue())
-        total = sum(each.count for each in self._queues.values())
+        total = sum(token_queue.count for token_queue in self._queues.values())
         if queue.count >= MAX_MCP_REQUESTS_OF_TOKEN or total >= MAX_MCP_REQUESTS:
             raise _TooMany
         queue.count += 1

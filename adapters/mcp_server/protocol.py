@@ -37,7 +37,7 @@ def build_manager(tools: McpTools) -> StreamableHTTPSessionManager:
     ) -> mcp_types.ListToolsResult:
         """Answer `tools/list`. All tools fit on one page, so `params` is not used."""
         return mcp_types.ListToolsResult(
-            tools=[_describe_tool(each) for each in await tools.list_tools(_caller_of(ctx))]
+            tools=[_describe_tool(tool) for tool in await tools.list_tools(_caller_of(ctx))]
         )
 
     async def call_tool(

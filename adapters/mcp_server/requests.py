@@ -79,8 +79,8 @@ class Caller:
 def clean_client_name(name: str) -> str:
     """Return the name that a program gives itself, cut and without anything that a platform could
     take for markup, a link or a mention."""
-    words = " ".join(_NO_NAME.sub(" ", compose_letters(name[:1000])).split())
-    return words[:MAX_CLIENT_CHARACTERS].strip()
+    clean_name = " ".join(_NO_NAME.sub(" ", compose_letters(name[:1000])).split())
+    return clean_name[:MAX_CLIENT_CHARACTERS].strip()
 
 
 def refuse(code: str, why: str, hint: str = "") -> ToolError:
@@ -121,7 +121,9 @@ class ChangeRequests:
         """Return the newest change that was requested with this token and the same content
         (`digest` is its hash); None if there is none among the person's newest changes."""
         changes = await self.changes.ledger.list_of_person(caller.person.key, MAX_SEARCHED_CHANGES)
-        same = (one for one in changes if one.proposal.origin.id == f"{caller.token}:{digest}")
+        same = (
+            change for change in changes if change.proposal.origin.id == f"{caller.token}:{digest}"
+        )
         return next(same, None)
 
     async def propose(self, caller: Caller, digest: str, tool: str, draft: Draft) -> Change | None:
@@ -188,7 +190,9 @@ class ChangeRequests:
         # belong to an older change.
         count = MAX_SEARCHED_CHANGES if receipt.is_new else MAX_SEARCHED_FOR_REPEAT
         changes = await self.changes.ledger.list_of_person(caller.person.key, count)
-        change = next((one for one in changes if one.proposal.seq == receipt.seq), None)
+        change = next(
+            (candidate for candidate in changes if candidate.proposal.seq == receipt.seq), None
+        )
         if change is None and is_late:
             hint = "make the same call again later: it returns this request"
             raise refuse("not_ready", "the request is stored, and its card is not ready yet", hint)

@@ -224,7 +224,7 @@ class McpTools:
         chart = outcome.data
         if not isinstance(chart, Chart):  # narrows the type: without a chart, the tool raises
             return outcome
-        series = {each.name: each.values for each in chart.series}
+        series = {line.name: line.values for line in chart.series}
         data = {"kind": chart.kind, "title": chart.title, "labels": chart.labels, "series": series}
         return Outcome("ok", compact_json(data), sources=figures.sources)
 
@@ -312,7 +312,7 @@ class McpTools:
         if not (id := arguments.get("id")):
             raise refuse("bad_arguments", "`id` is missing: it is in the answer to propose_change")
         changes = await self._list_own(caller)
-        change = next((one for one in changes if one.id == id), None)
+        change = next((candidate for candidate in changes if candidate.id == id), None)
         if change is None:
             raise NotFound(NO_PROPOSAL_SENTENCE, id=to_one_line(str(id), 20))
         return await self._describe(caller, change)
@@ -325,14 +325,14 @@ class McpTools:
         rights = await self._find_rights(caller, caller.own_address)
         requests = list[Json]()
         changes = await self._list_own(caller)
-        for one in changes[:MAX_LISTED_MCP_REQUESTS]:
-            entry = {"id": one.id, "state": _name_state(one)}
-            if self._may_know(rights, one):
-                entry["what"] = views.builder.build_title(one)
+        for change in changes[:MAX_LISTED_MCP_REQUESTS]:
+            entry = {"id": change.id, "state": _name_state(change)}
+            if self._may_know(rights, change):
+                entry["what"] = views.builder.build_title(change)
             # These sentences contain no values of rows, so they need no right.
-            requests.append({**entry, "outcome": await views.describe_outcome(one)})
-        more = len(changes) - len(requests)
-        return Outcome("ok", compact_json({"requests": requests, "more": more}))
+            requests.append({**entry, "outcome": await views.describe_outcome(change)})
+        hidden_count = len(changes) - len(requests)
+        return Outcome("ok", compact_json({"requests": requests, "more": hidden_count}))
 
     async def _list_own(self, caller: Caller) -> Sequence[Change]:
         return await self.changes.ledger.list_of_person(caller.person.key, 1000)
@@ -385,7 +385,7 @@ def _unknown_tool() -> ToolError:
     return refuse("unknown_tool", "there is no such tool", "use only the tools of the list")
 
 
-async def _show_nothing(words: str) -> None:
+async def _show_nothing(text: str) -> None:
     return None
 
 
@@ -411,14 +411,19 @@ def _describe_for_program(tool: Tool) -> str:
     return tool.spec.description.replace(PLACING_RULE, _SOURCE_RULE).replace(TURN_END, "")
 
 
-def _describe_parameters(tool: Tool, hidden: Collection[str] = (), **more: Json) -> Json:
-    """Return the schema of the tool's arguments without those that are `hidden`, and with `more`,
-    which are required. Models must send null for what they leave out; programs can leave it out."""
+def _describe_parameters(
+    tool: Tool, hidden: Collection[str] = (), **extra_properties: Json
+) -> Json:
+    """Return the schema of the tool's arguments without those that are `hidden`, and with
+    `extra_properties`, which are required. Models must send null for what they leave out; programs
+    can leave it out."""
     schema = tool.spec.parameters
     hidden = {*hidden, *_FILE_PARAMETERS}
-    properties = more | {n: p for n, p in schema["properties"].items() if n not in hidden}
+    properties = extra_properties | {
+        n: p for n, p in schema["properties"].items() if n not in hidden
+    }
     required = [n for n in schema["required"] if n in properties and not takes_null(properties[n])]
-    return {**schema, "properties": properties, "required": [*more, *required]}
+    return {**schema, "properties": properties, "required": [*extra_properties, *required]}
 
 
 def _describe_changes(tools: Mapping[str, Tool]) -> OfferedTool:

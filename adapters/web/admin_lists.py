@@ -146,16 +146,16 @@ class Forms:
 
 def section(title: str, body: str, command: str) -> str:
     """Return a section. Its last line names the command in the shell with the same result."""
-    words = escape(say("In a shell: {command}", command="\0"))
-    hint = words.replace("\0", f"<code>{escape(command)}</code>")
+    sentence = escape(say("In a shell: {command}", command="\0"))
+    hint = sentence.replace("\0", f"<code>{escape(command)}</code>")
     return f'<section><h2>{escape(title)}</h2>{body}<p class="hint">{hint}</p></section>'
 
 
 def notice(kind: str, *lines: str) -> str:
     """Return the HTML of a notice with these lines. `kind` is `good`, `bad` or `note`, and gives it
     its color."""
-    words = "<br>".join(map(to_html, lines))
-    return f'<p class="notice {kind}" role="status">{words}</p>'
+    body = "<br>".join(map(to_html, lines))
+    return f'<p class="notice {kind}" role="status">{body}</p>'
 
 
 def hidden_field(name: str, value: str) -> str:
@@ -163,11 +163,12 @@ def hidden_field(name: str, value: str) -> str:
     return f'<input type="hidden" name="{name}" value="{escape(value)}">'
 
 
-def field(name: str, label: str, value: str = "", type: str = "text", more: str = "") -> str:
-    """Return the HTML of a field below its label. `more` are further attributes of the input."""
+def field(name: str, label: str, value: str = "", type: str = "text", attributes: str = "") -> str:
+    """Return the HTML of a field below its label. `attributes` are further attributes of the
+    input."""
     return (
-        f'<label>{escape(label)}<input type="{type}" name="{name}" value="{escape(value)}" {more}>'
-        "</label>"
+        f'<label>{escape(label)}<input type="{type}" name="{name}"'
+        f' value="{escape(value)}" {attributes}></label>'
     )
 
 
@@ -178,6 +179,6 @@ def filter_form(tab: str, fields: str) -> str:
     return f'<form class="filter" method="get" action="/admin/{tab}">{fields}{button}</form>'
 
 
-def to_html(words: str) -> str:
+def to_html(text: str) -> str:
     """Return a text as HTML, with commands between backticks as code."""
-    return _CODE.sub(r"<code>\1</code>", escape(words))
+    return _CODE.sub(r"<code>\1</code>", escape(text))

@@ -147,15 +147,15 @@ class Endpoint:
     compressed: the size of another one could reveal a secret next to a guess of it (BREACH)."""
 
 
-def endpoint(method: str, path: str, **more: Any) -> Callable[[H], H]:
-    """Return a decorator that declares a handler's route. `more` are fields of `Endpoint`. A
+def endpoint(method: str, path: str, **options: Any) -> Callable[[H], H]:
+    """Return a decorator that declares a handler's route. `options` are fields of `Endpoint`. A
     handler may have several, for several routes."""
 
     def declare(handler: H) -> H:
         """Add the declaration to the handler, where `RouteGroup.routes` reads it. Decorators run
         from the last to the first, so each is put in front."""
-        own = Endpoint(method, path, **more)
-        vars(handler)["endpoints"] = (own, *vars(handler).get("endpoints", ()))
+        declaration = Endpoint(method, path, **options)
+        vars(handler)["endpoints"] = (declaration, *vars(handler).get("endpoints", ()))
         return handler
 
     return declare
@@ -247,7 +247,7 @@ class MessageRoutes(RouteGroup):
         is_typed = request.headers.get(TYPED_HEADER, typed_default) == "true"
         # A preference may have parameters after a semicolon (RFC 7240).
         preferences = request.headers.get("prefer", "").lower().split(",")
-        names = [each.partition(";")[0].strip() for each in preferences]
+        names = [preference.partition(";")[0].strip() for preference in preferences]
         key = self.visitors.make_event_key(person, event_key or uuid.uuid4().hex)
         address = self.visitors.address_of(person, conversation)
         return Message(
@@ -291,10 +291,10 @@ class MessageRoutes(RouteGroup):
         return receipt, first.message if first else message
 
     async def send_click(
-        self, request: Request, words: str, conversation: str, event_key: str | None = None
+        self, request: Request, command_text: str, conversation: str, event_key: str | None = None
     ) -> Answer:
         """Send the command that a button stands for as a message, and return its answer."""
-        message = self.make_message(request, words, conversation, event_key, clicked=True)
+        message = self.make_message(request, command_text, conversation, event_key, clicked=True)
         receipt, _ = await self.accept(message)
         return await self.conversations.inbox.wait_for_answer(receipt.seq)
 
@@ -307,9 +307,9 @@ class MessageRoutes(RouteGroup):
         key, author, conversation = message.event_key, message.author, message.address.conversation
         files = [
             await self.conversations.files.put(
-                key, one.name, one.type, one.data, author, conversation
+                key, upload.name, upload.type, upload.data, author, conversation
             )
-            for one in uploads
+            for upload in uploads
         ]
         attachments = (Attachment(file.name, file.type, file.size, file.id) for file in files)
         return tuple(map(mark_recording, attachments))
@@ -634,10 +634,10 @@ def validate(form: type[M], data: Any) -> M:
         if first["type"] == "value_error":  # a validator of our own raised it
             raise BadRequest(why=str(first["ctx"]["error"])) from None
         # Where several types are possible, pydantic adds the tried one, as `str` or `list[…]`.
-        names = [each for each in first["loc"] if not re.fullmatch(r"str|\w+\[.*", str(each))]
+        names = [part for part in first["loc"] if not re.fullmatch(r"str|\w+\[.*", str(part))]
         if not names:  # the error is about the whole body
             raise BadRequest(why="it isn't a JSON object") from None
-        parts = [f"[{each}]" if isinstance(each, int) else f".{each}" for each in names]
+        parts = [f"[{part}]" if isinstance(part, int) else f".{part}" for part in names]
         where = clean_text("".join(parts).lstrip("."))[:60]
         sentence = INVALID_FIELDS.get(first["type"], INVALID_FIELD)
         raise BadRequest(sentence, field=where, param=where) from None

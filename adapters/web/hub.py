@@ -227,34 +227,36 @@ class Hub:
         """Close the streams of visitors who are not allowed any more, while any stream has a
         visitor that can expire. They are checked every few seconds, and at once after
         `recheck_visitors`. If the check fails, the streams stay open until the next one."""
-        while visitors := {one.visitor for one in self._followers if one.visitor.can_expire}:
+        while visitors := {
+            follower.visitor for follower in self._followers if follower.visitor.can_expire
+        }:
             self._visitor_check_due.clear()
             for visitor in visitors:
                 with suppress(PonteError):
                     if await self.visitors.auth.is_still_allowed(visitor):
                         continue
-                    for one in self._followers:
-                        if one.visitor == visitor:
-                            one.close()
+                    for follower in self._followers:
+                        if follower.visitor == visitor:
+                            follower.close()
             with suppress(TimeoutError):
                 async with asyncio.timeout(VISITOR_CHECK_INTERVAL_SECONDS):
                     await self._visitor_check_due.wait()
 
     @property
     def _followers(self) -> list[Follower]:
-        return [one for channel in self._channels.values() for one in channel.followers]
+        return [follower for channel in self._channels.values() for follower in channel.followers]
 
     @property
     def readers(self) -> frozenset[Person]:
         """The people who have an open stream."""
-        return frozenset(one.visitor.person for one in self._followers)
+        return frozenset(follower.visitor.person for follower in self._followers)
 
     def wake(self, person: Person) -> None:
         """Let the person's streams write what is new besides turns, such as the number of their
         requests."""
-        for one in self._followers:
-            if one.visitor.person == person:
-                one.wake(urgent=False)
+        for follower in self._followers:
+            if follower.visitor.person == person:
+                follower.wake(urgent=False)
 
     def watch(self, conversation: str, seq: int, message: Message) -> None:
         """Show this turn to all followers of the conversation until it has an answer."""

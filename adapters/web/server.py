@@ -97,9 +97,9 @@ class HttpConnection(H11Protocol):
     that have arrived since then.
     """
 
-    def __init__(self, *args: Any, **more: Any) -> None:
+    def __init__(self, *args: Any, **options: Any) -> None:
         """uvicorn makes one for each connection, with arguments of its own."""
-        super().__init__(*args, **more)
+        super().__init__(*args, **options)
         self._phase: Literal["head", "body", "idle", "answer"] = "idle"
         """What the connection waits for: the head of a request, its body, the next request (idle),
         or the end of the answer. `_since` is when that began, and `_byte_count` the bytes that have
@@ -120,17 +120,17 @@ class HttpConnection(H11Protocol):
         self._enter_phase("head", HEAD_TIMEOUT_SECONDS)
         # Connections whose request was not authenticated, or that have sent none yet.
         strangers = [
-            one
-            for one in self.connections
-            if isinstance(one, HttpConnection)
-            and not one._is_closing
-            and not (one.scope and one.scope["state"].get(http_io.VISITOR_KEY))
+            connection
+            for connection in self.connections
+            if isinstance(connection, HttpConnection)
+            and not connection._is_closing
+            and not (connection.scope and connection.scope["state"].get(http_io.VISITOR_KEY))
         ]
         if len(strangers) > MAX_UNAUTHENTICATED_CONNECTIONS:
             # One that is being answered is closed only if there is no other. `_since`: when the
             # present phase of a connection began, so that the one that waits longest is closed.
-            waiting = [one for one in strangers if one._phase != "answer"]
-            min(waiting or strangers, key=lambda one: one._since).transport.abort()
+            waiting = [connection for connection in strangers if connection._phase != "answer"]
+            min(waiting or strangers, key=lambda connection: connection._since).transport.abort()
 
     def data_received(self, data: bytes) -> None:
         """Parse received bytes, and begin the next phase if they end the present one."""
@@ -338,7 +338,11 @@ class HttpServer:
         """Return the connections that a request has arrived on or still can, and close them after
         it."""
         connections = list(self._server.server_state.connections)
-        return [one for one in connections if isinstance(one, HttpConnection) and one.leave()]
+        return [
+            connection
+            for connection in connections
+            if isinstance(connection, HttpConnection) and connection.leave()
+        ]
 
     async def stop(self) -> None:
         """Stop accepting requests and wait until the last connection is closed."""
@@ -554,12 +558,12 @@ async def serve_mounted(handler: HttpHandler, scope: Scope, receive: Receive, se
 @dataclass(frozen=True, slots=True)
 class PathRouter:
     """An ASGI application that passes webhooks and the paths of other adapters (with a slash at the
-    end, too) to their handlers, and every other request to `own`, the page."""
+    end, too) to their handlers, and every other request to `page`, the page."""
 
     hub: Hub
     mounted: Mapping[str, HttpHandler]
     find_hook: FindHook | None
-    own: ASGIApp
+    page: ASGIApp
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request to the platform or webhook that has its path, else to the page. Webhooks
@@ -571,7 +575,7 @@ class PathRouter:
             if handler and not self.hub.is_accepting:
                 handler = _refuse_for_now
         if handler is None:
-            await self.own(scope, receive, send)
+            await self.page(scope, receive, send)
         else:
             await serve_mounted(handler, scope, receive, send)
 
@@ -606,6 +610,10 @@ def _respond_to_error(request: Request, error: Exception) -> Response:
         response.headers["Connection"] = "close"
     if response.status_code == 405:
         # Starlette names only the methods of the first route of the path.
-        matches = (one for one in request.app.routes if one.matches(request.scope)[0] != Match.NONE)
-        response.headers["Allow"] = ", ".join(sorted({m for one in matches for m in one.methods}))
+        matches = (
+            route for route in request.app.routes if route.matches(request.scope)[0] != Match.NONE
+        )
+        response.headers["Allow"] = ", ".join(
+            sorted({m for route in matches for m in route.methods})
+        )
     return response

@@ -295,7 +295,8 @@ class TokenAuthentication:
             tries.popleft()
         if (
             len(tries) >= MAX_WRONG_TOKENS
-            or sum(one == source for _, one in tries) >= MAX_WRONG_TOKENS_OF_ADDRESS
+            or sum(source_of_try == source for _, source_of_try in tries)
+            >= MAX_WRONG_TOKENS_OF_ADDRESS
         ):
             raise errors.TooManyTries
         if not hmac.compare_digest(to_bytes(token), self._token):
@@ -553,8 +554,8 @@ class Visitors:
     def owns(self, person: Person, conversation: str) -> bool:
         """Return whether the conversation with this key is the person's. A key ends with `:@` and
         the person, unless it is the owner's."""
-        place, _, own = conversation.partition(":@")
-        return place.startswith(f"{self.auth.platform}:") and own == self.address_person(person)
+        place, _, owner = conversation.partition(":@")
+        return place.startswith(f"{self.auth.platform}:") and owner == self.address_person(person)
 
 
 def _parse_cookies(headers: Mapping[str, str]) -> Mapping[str, str]:

@@ -195,16 +195,16 @@ class ChangeRunner:
             if steps[0].state == "writing":
                 await self._read_back(run, batch, steps, sure=False)
                 return
-            words = _STOPPED
+            explanation = _STOPPED
             rows: Sequence[RowCheck] | None = None
             if not run.stop_waiting.is_set():
                 try:
                     rows = await self._read(run, batch, steps)
                 except ToolError as error:
                     # "drift": the table or the place has changed, and the error itself says so.
-                    words = str(error) if error.code == "drift" else _UNREAD.format(why=error)
+                    explanation = str(error) if error.code == "drift" else _UNREAD.format(why=error)
             if rows is None:  # stopped, or not readable: nothing is written
-                failed = [replace(s, state="failed", explanation=words) for s in steps]
+                failed = [replace(s, state="failed", explanation=explanation) for s in steps]
                 await self._record(run, failed)
                 return
             checked = []
@@ -267,8 +267,10 @@ class ChangeRunner:
             # of a run (`has_end`) only begins it, so its result is unknown.
             is_done = sure and not run.kind.has_end
             state: StepState = "done" if is_done else "unknown"
-            words = _UNCHECKED if is_done else str(error)
-            await self._record(run, [replace(s, state=state, explanation=words) for s in steps])
+            explanation = _UNCHECKED if is_done else str(error)
+            await self._record(
+                run, [replace(s, state=state, explanation=explanation) for s in steps]
+            )
             return
         results = []
         for step, row in zip(steps, rows, strict=True):

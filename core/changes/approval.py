@@ -68,19 +68,21 @@ class TableRule:
 _DEFAULT = TableRule()
 
 
-def join_rules(one: TableRule, other: TableRule) -> TableRule:
-    """Return the rule for a change of the table of `one` that also changes rows of a linked table,
-    that of `other`: it allows only what both allow. If both name approvers and have none in common,
-    admins approve."""
-    # `auto_fields` and `auto_people` stay those of `one`: updates of such fields change no links.
+def join_rules(first: TableRule, other: TableRule) -> TableRule:
+    """Return the rule for a change of the table of `first` that also changes rows of a linked
+    table, that of `other`: it allows only what both allow. If both name approvers and have none in
+    common, admins approve."""
+    # `auto_fields` and `auto_people` stay those of `first`: updates of such fields change no links.
     # `Access` lists its values from the strictest to the most permissive one.
-    common = one.approvers & other.approvers or frozenset({"admins"})
+    common = first.approvers & other.approvers or frozenset({"admins"})
     return replace(
-        one,
-        access=min(one.access, other.access, key=get_args(Access).index),
-        approvers=common if one.approvers and other.approvers else one.approvers | other.approvers,
-        approvals=max(one.approvals, other.approvals),
-        approvers_only=one.approvers_only or other.approvers_only,
+        first,
+        access=min(first.access, other.access, key=get_args(Access).index),
+        approvers=common
+        if first.approvers and other.approvers
+        else first.approvers | other.approvers,
+        approvals=max(first.approvals, other.approvals),
+        approvers_only=first.approvers_only or other.approvers_only,
     )
 
 
@@ -250,22 +252,22 @@ class Approval:
 
     async def judge_approver(self, person: Person, address: Address, table: str) -> Verdict:
         """Return whether the person may decide on what others propose for this table: by a right,
-        or as one of its named approvers. `own` below is the operator's rule for the table; with
-        `approvers_only`, only its named approvers may.
+        or as one of its named approvers. `table_rule` below is the operator's rule for the table;
+        with `approvers_only`, only its named approvers may.
 
         Bots and guests never decide.
         """
-        own = self.config.table_rules.find_rule(table)
+        table_rule = self.config.table_rules.find_rule(table)
         # ASKER stands for whoever proposed a change, and this is about what others propose.
         # `max_age`: how old the platform's facts about the person may be.
-        names, max_age = own.approvers - {ASKER}, MAX_CONFIRMED_AGE_SECONDS
+        names, max_age = table_rule.approvers - {ASKER}, MAX_CONFIRMED_AGE_SECONDS
         rights = await self.policy.look_up_rights(person, address, names, max_age=max_age)
         # "people": only the names of people, groups and roles make somebody an approver.
         verdict, is_named = rights.may("approve", table), rights.fits(names, "people")
         # A rule surely denies it, or gives it: then it does not matter whether they are named.
         # `may_be_denied`: no rule gives it, and one may deny it to a group of the person.
         is_denied = verdict.is_denied and not verdict.may_be_denied
-        if is_denied or (verdict.allowed and not own.approvers_only):
+        if is_denied or (verdict.allowed and not table_rule.approvers_only):
             return verdict
         # `None` stands for a fact that the platform has not told yet: the verdict is then unknown.
         if is_named is not False and not person.is_bot and not rights.known.guest:
@@ -273,7 +275,7 @@ class Approval:
                 return replace(verdict, is_unknown=True)
             return Verdict(True, rule=f"tables.{table}.approvers", right=verdict.right)
         only = Verdict(False, rule=f"tables.{table}.approvers_only", right=verdict.right)
-        return only if own.approvers_only else verdict
+        return only if table_rule.approvers_only else verdict
 
     def find_approvers(self, proposal: Proposal) -> tuple[Proposal, bool]:
         """Return the proposal with `has_named_approvers` set, and whether its asker can decide

@@ -179,13 +179,17 @@ def _build_row(
             # Links and files can be many, so only the added and the removed ones are shown.
             # Linked rows are compared by id, because their names may change meanwhile.
             key = _id if name in view.link_fields else repr
-            old = {key(each): each for each in before.get(name) or ()}  # None: an empty cell
-            new = {key(each): each for each in after.get(name) or ()}  # None: an empty cell
+            old = {
+                key(element): element for element in before.get(name) or ()
+            }  # None: an empty cell
+            new = {
+                key(element): element for element in after.get(name) or ()
+            }  # None: an empty cell
             added = [new[linked] for linked in new if linked not in old]
             removed = [old[linked] for linked in old if linked not in new]
             signs = ["+"] * len(added) + ["-"] * len(removed)
-            words = zip(signs, _name_entries([*added, *removed]), strict=True)
-            changed[name] = _cell(", ".join(map(" ".join, words)), longest)
+            pairs = zip(signs, _name_entries([*added, *removed]), strict=True)
+            changed[name] = _cell(", ".join(map(" ".join, pairs)), longest)
         before = {name: value for name, value in before.items() if name not in listed}
         after = {**before, **after, **changed}
     # From here on, `before` and `after` have the values as the card shows them.
@@ -216,7 +220,7 @@ def _build_row(
         "name_field": field,
         "before": before,
         "after": after,
-        "changes": [asdict(each) for each in _compare(before, after, field, view, listed)],
+        "changes": [asdict(change) for change in _compare(before, after, field, view, listed)],
     }
 
 
@@ -238,20 +242,22 @@ def _compare(
         for field, value in (row or {}).items():
             if field == name_field or value in (None, "", []):
                 continue
-            words = _format(value, formats.get(field))
-            changes.append(FieldChange(field, None if is_new else words, words if is_new else None))
+            value_text = _format(value, formats.get(field))
+            changes.append(
+                FieldChange(field, None if is_new else value_text, value_text if is_new else None)
+            )
         return changes
     changes = []
     for field in dict.fromkeys([*before, *after]):
         old, new = before.get(field), after.get(field)
         if old == new:
             continue
-        words, new_words = _format(old, formats.get(field)), _format(new, formats.get(field))
-        if words == new_words:
+        old_text, new_text = _format(old, formats.get(field)), _format(new, formats.get(field))
+        if old_text == new_text:
             # Two values can look alike, such as a date and the text "Nov 18, 2026". The raw values
             # show the person that something changes.
-            words, new_words = repr(old), repr(new)
-        changes.append(FieldChange(field, None if field in listed else words, new_words))
+            old_text, new_text = repr(old), repr(new)
+        changes.append(FieldChange(field, None if field in listed else old_text, new_text))
     return changes
 
 
@@ -268,21 +274,21 @@ def _format(value: Any, format: str | None) -> str:
         return say("Yes") if value else say("No")
     if isinstance(value, int | float):
         return format_value(value, format or "")
-    words = str(value)
+    text = str(value)
     if format in (None, "date", "moment"):
         try:
-            if _DATE.fullmatch(words):
-                return format_date(date.fromisoformat(words))
-            if _MOMENT.fullmatch(words):
-                moment = datetime.fromisoformat(words)
+            if _DATE.fullmatch(text):
+                return format_date(date.fromisoformat(text))
+            if _MOMENT.fullmatch(text):
+                moment = datetime.fromisoformat(text)
                 # Without seconds, the time is shown without them. `_MOMENT` requires a time zone.
                 length: Literal["short", "medium"] = "medium" if moment.second else "short"
                 date_and_time = f"{format_moment(moment, length=length)} {moment.tzname()}"
                 # The formatted time has no fractions of a second, so it could hide a difference.
-                return words if moment.microsecond else date_and_time
+                return text if moment.microsecond else date_and_time
         except ValueError:  # it looks like a date and is none, as "2026-02-31"
-            return words
-    return words
+            return text
+    return text
 
 
 def _hold_files(*cells: Any) -> bool:
@@ -325,12 +331,14 @@ def _merge_side(steps: Sequence[ChangeStep], side: str, concealed: frozenset[str
 def _name_entries(entries: Sequence[Any]) -> list[str]:
     """Return each entry of a cell with a list (linked rows, files, people) as text. If several
     linked rows have the same name, their ids are added to tell them apart."""
-    words = [str(_cell(each)) for each in entries]
-    is_row = [isinstance(each, dict) and each.keys() == {"id", "title"} for each in entries]
-    counts = Counter(words)
+    labels = [str(_cell(element)) for element in entries]
+    is_row = [
+        isinstance(element, dict) and element.keys() == {"id", "title"} for element in entries
+    ]
+    counts = Counter(labels)
     return [
-        f"{word} ({_id(each)})" if is_linked and counts[word] > 1 else word
-        for word, each, is_linked in zip(words, entries, is_row, strict=True)
+        f"{label} ({_id(element)})" if is_linked and counts[label] > 1 else label
+        for label, element, is_linked in zip(labels, entries, is_row, strict=True)
     ]
 
 
@@ -370,7 +378,7 @@ def _cell(value: Any, longest: int | None = None) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     if isinstance(value, list):
-        words = ", ".join(_name_entries(value))
+        text = ", ".join(_name_entries(value))
     elif isinstance(value, dict):
         # Only an object with no other fields than those of files, linked rows and users
         # (`_ENTRY_KEYS`) is shown by its name: the name would hide any other field.
@@ -379,19 +387,19 @@ def _cell(value: Any, longest: int | None = None) -> Any:
             facts = [format_size(value["size"])]
             if digest := value.get("sha256"):  # a new file: these bytes are uploaded
                 facts += [to_one_line(str(value.get("mimetype"))), f"SHA-256 {str(digest)[:16]}"]
-            words = f"{_cell(names[0])} ({', '.join(facts)})"
+            text = f"{_cell(names[0])} ({', '.join(facts)})"
         elif names and value.keys() <= _ENTRY_KEYS:
             return _cell(names[0], longest)
         else:
-            words = clean_text(", ".join(f"{k}: {v}" for k, v in value.items()))
+            text = clean_text(", ".join(f"{k}: {v}" for k, v in value.items()))
     else:
-        words = clean_text(str(value))
+        text = clean_text(str(value))
         # `clean_text` removed characters that no screen shows. Whoever approves should know that
         # the value has them. Values are uncut while the proposal is open. A "\r\n" became "\n",
         # which hides nothing.
-        hidden = len(str(value).replace("\r\n", "\n")) - len(words)
+        hidden = len(str(value).replace("\r\n", "\n")) - len(text)
         if hidden > 0 and longest is None:
-            words += " " + plural(
+            text += " " + plural(
                 "({count} invisible character)", "({count} invisible characters)", hidden
             )
-    return words if longest is None else truncate(words, longest)
+    return text if longest is None else truncate(text, longest)

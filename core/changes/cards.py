@@ -165,8 +165,8 @@ class CardBuilder:
             return []
         rows = self._build_rows(change, undo)
         lines = list(map(_describe_written, rows[:MAX_WRITTEN_ROWS]))
-        if lines and (more := len(written.rows) - len(lines)):
-            lines.append(plural("…and {count} more row.", "…and {count} more rows.", more))
+        if lines and (hidden_count := len(written.rows) - len(lines)):
+            lines.append(plural("…and {count} more row.", "…and {count} more rows.", hidden_count))
         return [f"- {line}" for line in lines]
 
     def describe_rows(self, change: Change) -> str:
@@ -174,8 +174,8 @@ class CardBuilder:
         line; "" if the stored values were erased."""
         rows = () if change.is_erased else read_rows(self._build_rows(change, None))
         shown = [f"{row.name}, {row.text}".strip(", ") for row in rows[:MAX_WRITTEN_ROWS]]
-        words = [clip_line(each, MAX_WRITTEN_CHARACTERS) for each in shown]
-        return "; ".join([*words, *(["…"] if len(rows) > len(shown) else [])])
+        lines = [clip_line(title, MAX_WRITTEN_CHARACTERS) for title in shown]
+        return "; ".join([*lines, *(["…"] if len(rows) > len(shown) else [])])
 
     def build_title(self, change: Change) -> str:
         """Return what the change does, as one line: the title of its card. An undo names the change
@@ -278,12 +278,12 @@ def _describe_written(row: Mapping[str, Any]) -> str:
     """Return one line about a row that was written: its name with its new values, or that it was
     added or deleted. `row` is as a card stores it. The values are untrusted, so the Markdown links
     and mentions nothing on any platform."""
-    pairs = ((each["field"], each["after"] or each["before"]) for each in row["changes"])
+    pairs = ((change["field"], change["after"] or change["before"]) for change in row["changes"])
     name, values = row["name"], ", ".join(map(" ".join, pairs))
     is_update = None not in (row["before"], row["after"])
-    words = f"{name}: {values}" if is_update else name or values
-    words = escape_markdown(make_inert(clip_line(words, MAX_WRITTEN_CHARACTERS)))
-    return words if is_update else say(_DELETED if row["before"] else _ADDED, row=words)
+    line = f"{name}: {values}" if is_update else name or values
+    line = escape_markdown(make_inert(clip_line(line, MAX_WRITTEN_CHARACTERS)))
+    return line if is_update else say(_DELETED if row["before"] else _ADDED, row=line)
 
 
 def _describe_request(
@@ -300,10 +300,10 @@ def _describe_request(
     # The name of the program with which the person asked over MCP; else "".
     client = change.proposal.origin.client
     if client:
-        words = (
+        sentence = (
             "Requested by {name} with “{client}”." if name else "Requested by you with “{client}”."
         )
-        sentences = [say(words, name=name, client=client)]
+        sentences = [say(sentence, name=name, client=client)]
     else:
         sentences = [say("Requested by {name}.", name=name) if name else say("Requested by you.")]
     if change.proposal.revision > 1:
@@ -439,28 +439,34 @@ class ChangeViews:
             undo = await self.ledger.get(change.undone_by) if is_undone else None
             card = self.builder.build(change, actions, undo=undo)
             return replace(card, result=await self._find_result(change, address))
-        # `own`: whether the asker can approve it themself.
-        own = await self.approval.find_standing(
+        # `asker_standing`: whether the asker can approve it themself.
+        asker_standing = await self.approval.find_standing(
             change, person, proposal.address, actions=["approve"]
         )
         named, deciders = self.approval.named_deciders(change), ""
         asker = self.name_of_asker(change, viewer, address)
         # A person who can decide alone, in private, needs no names.
         if address.is_shared or named or "approve" not in actions:
-            may_decide = not own.admin_sentence and shows_button("approve", own)
+            may_decide = not asker_standing.admin_sentence and shows_button(
+                "approve", asker_standing
+            )
             # Who has approved already is not asked again.
-            names = named - {f"{one.person.platform}:{one.person.id}" for one in change.consents}
+            names = named - {
+                f"{consent.person.platform}:{consent.person.id}" for consent in change.consents
+            }
             deciders = await self._list_deciders(
                 names,
                 viewer,
                 address,
                 (asker or say("you")) if may_decide else "",
-                own.is_exclusive,
+                asker_standing.is_exclusive,
             )
         # Where nobody is named, only admins can give the approvals of several people.
-        needs_admin = bool(own.admin_sentence) or (own.needed_approvals > 1 and not named)
+        needs_admin = bool(asker_standing.admin_sentence) or (
+            asker_standing.needed_approvals > 1 and not named
+        )
         return self.builder.build(
-            change, actions, deciders, needs_admin, own.needed_approvals, asker
+            change, actions, deciders, needs_admin, asker_standing.needed_approvals, asker
         )
 
     async def _find_result(self, change: Change, address: Address) -> str:
@@ -471,8 +477,8 @@ class ChangeViews:
             return ""
         if await self.ledger.find_place_of_decision(change) == here:
             return ""
-        words = await run_off_loop(_word_result, result)
-        return truncate_with_note(words, MAX_CARD_RESULT_CHARACTERS)
+        outcome_text = await run_off_loop(_word_result, result)
+        return truncate_with_note(outcome_text, MAX_CARD_RESULT_CHARACTERS)
 
     async def find_latest(self, conversation: str) -> Sequence[Card]:
         """Return the cards of a conversation's latest changes, newest first, at most
@@ -505,7 +511,8 @@ class ChangeViews:
         title = self.builder.build_title(change)
         # A secret is not shown: its input is empty. Sent back empty, it leaves the value as it is.
         fields = [
-            replace(each, value="") if is_secret_name(each.label) else each for each in fields
+            replace(form_field, value="") if is_secret_name(form_field.label) else form_field
+            for form_field in fields
         ]
         return ChangeForm(id, change.proposal.revision, title, tuple(fields))
 
@@ -565,19 +572,19 @@ class ChangeViews:
         platform = "" if self.approval.sees_all(viewer) else find_workspace(viewer, address)[0]
         # None: the platform did not tell the name.
         all_labels = [self._label(name, labels, platform) for name in sorted(names)]
-        words = list(dict.fromkeys(label for label in all_labels if label))
+        decider_names = list(dict.fromkeys(label for label in all_labels if label))
         # No name of the named approvers is known. The card then says "a designated approver".
-        if names and not words:
+        if names and not decider_names:
             return ""
-        words = list(dict.fromkeys(filter(None, [*words, asker])))
-        if not words:
+        decider_names = list(dict.fromkeys(filter(None, [*decider_names, asker])))
+        if not decider_names:
             return ""
         # Names that are not known, or too many, are summed up as "another designated approver".
-        if None in all_labels or len(words) > MAX_NAMED_DECIDERS:
-            words = [*words[:MAX_NAMED_DECIDERS], say(_OTHERS)]
+        if None in all_labels or len(decider_names) > MAX_NAMED_DECIDERS:
+            decider_names = [*decider_names[:MAX_NAMED_DECIDERS], say(_OTHERS)]
         if not only_named:
-            words.append(say(_AN_ADMIN))
-        *others, last = words
+            decider_names.append(say(_AN_ADMIN))
+        *others, last = decider_names
         return say("{names} or {last}", names=", ".join(others), last=last) if others else last
 
     def _label(self, name: str, labels: Mapping[str, DisplayName], platform: str) -> str | None:
@@ -627,13 +634,13 @@ class ChangeViews:
         applied: such an approval then does not count.
         """
         canonical = self.approval.canonical_person
-        own = canonical(approver.key) if approver else ""
+        approver_key = canonical(approver.key) if approver else ""
         counted = {}
         for consent in change.consents:
             key = canonical(consent.person.key)
             if key in counted:
                 continue
-            if approver and key == own:  # their other accounts give no second one
+            if approver and key == approver_key:  # their other accounts give no second one
                 if consent.person.key == approver.key:
                     counted[key] = consent
                 continue
@@ -660,10 +667,10 @@ class ChangeViews:
     async def describe_state(self, change: Change, decision: DecisionRequest, note: str) -> Answer:
         """Return the answer to a decision: it describes the present state of the change, and ends
         with `note`, a sentence about the decision itself ("" for none)."""
-        words = say(_IN_PROGRESS, id=change.id)
+        outcome = say(_IN_PROGRESS, id=change.id)
         if change.state != "applying":
-            words = await self.describe_outcome(change)
-        answer = await self.build_answer([words, note], [change], decision)
+            outcome = await self.describe_outcome(change)
+        answer = await self.build_answer([outcome, note], [change], decision)
         # A card has a button to undo the change; a text says what to type.
         if not answer.cards and self.builder.is_undoable(change):
             answer = replace(answer, text=f"{answer.text} {say(_UNDO_WITH, id=change.id)}")
@@ -680,17 +687,17 @@ class ChangeViews:
         return replace(answer, text="\n".join([answer.text, *lines]))
 
     async def build_answer(
-        self, words: Sequence[str], changes: Sequence[Change], decision: DecisionRequest
+        self, sentences: Sequence[str], changes: Sequence[Change], decision: DecisionRequest
     ) -> Answer:
-        """Return the answer to a decision on these changes: `words`, and their cards where it shows
-        them.
+        """Return the answer to a decision on these changes: `sentences`, and their cards where it
+        shows them.
 
         Cards are shown after a click, and if a card is in another conversation; otherwise the card
         above the answer shows the new state. In a shared place other than that of the change, the
         answer is private and shows no values, because its readers may not see them.
         """
         here, places = decision.address, [change.proposal.address for change in changes]
-        text = " ".join(word for word in words if word)
+        text = " ".join(sentence for sentence in sentences if sentence)
         if here.is_shared and any(not here.is_same_channel(there) for there in places):
             return Answer(text, is_private=True)
         away = any(there.conversation != here.conversation for there in places)

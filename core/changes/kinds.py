@@ -204,8 +204,8 @@ class Kind:
     def describe_outcome(self, change: Change, *, shows_names: bool) -> list[str]:
         """Return the sentences about the result of a decided change. `shows_names`: the readers may
         see the names of rows, which are values of the table."""
-        words = to_one_line(change.steps[0].explanation)
-        return [say(self.outcomes[change.state], words=words, undo=change.undone_by).strip()]
+        explanation = to_one_line(change.steps[0].explanation)
+        return [say(self.outcomes[change.state], words=explanation, undo=change.undone_by).strip()]
 
     def build_note(self, change: Change, outcome: str) -> str:
         """Return the note for the model's next turn: ids, counts, `outcome`, and the result of a

@@ -884,20 +884,22 @@ def _select(connection: SqlConnection, statement: str, values: object) -> list[C
     for row in connection.execute(statement, values).fetchall():
         id, steps = row["id"], list[ChangeStep]()
         sql = "SELECT * FROM steps WHERE change = ? ORDER BY number"
-        for one in connection.execute(sql, (id,)):
-            texts = (one["before"], one["after"], one["current"])
-            before, after, current = (None if each is None else json.loads(each) for each in texts)
-            write = RowWrite(one["row"], before, after, one["applier_data"])
-            why = one["explanation"]
-            steps.append(ChangeStep(one["number"], write, one["state"], current, why))
+        for step_row in connection.execute(sql, (id,)):
+            texts = (step_row["before"], step_row["after"], step_row["current"])
+            before, after, current = (
+                None if value_json is None else json.loads(value_json) for value_json in texts
+            )
+            write = RowWrite(step_row["row"], before, after, step_row["applier_data"])
+            why = step_row["explanation"]
+            steps.append(ChangeStep(step_row["number"], write, step_row["state"], current, why))
         sql = "SELECT * FROM consents WHERE change = ? ORDER BY approved_at, person"
         consents = [
             Consent(
-                decode_json(Person, one["approver"]),
-                decode_json(Address, one["address"]),
-                one["approved_at"],
+                decode_json(Person, consent_row["approver"]),
+                decode_json(Address, consent_row["address"]),
+                consent_row["approved_at"],
             )
-            for one in connection.execute(sql, (id,))
+            for consent_row in connection.execute(sql, (id,))
         ]
         draft_fields: dict[str, Any] = {name: row[name] for name in _DRAFT_COLUMNS}
         fields: dict[str, Any] = {name: row[name] for name in _PROPOSAL_COLUMNS}

@@ -137,9 +137,9 @@ class Proposals:
         if change.proposal.created_at == proposal.created_at:
             self.lifecycle.note_event("proposed", change)
         if not policy_rule or not change.proposal.is_decided_by_policy:
-            words = _PROPOSED.format(id=change.id)
+            model_note = _PROPOSED.format(id=change.id)
             keys = tuple(f"{draft.title}/{row.id}" for row in draft.rows)
-            return Outcome("proposed", words, proposal=change.id, row_keys=keys)
+            return Outcome("proposed", model_note, proposal=change.id, row_keys=keys)
         # The policy decides in place of a person, within this turn (`seq`).
         change = await self.lifecycle.ledger.claim(
             change.id, ctx.seq, POLICY_PERSON, self.lifecycle.clock(), rule=policy_rule
@@ -246,7 +246,9 @@ class Decisions:
         ours |= change.proposal.is_revised_by(decision.seq)  # it changed the values before a crash
         # Another event is applying the change. If that event has ended, the change is ended first.
         is_others = change.state == "applying" and change.decision_seq != decision.seq
-        if is_others and change.id in [one.id for one in await self.ledger.list_abandoned()]:
+        if is_others and change.id in [
+            abandoned_change.id for abandoned_change in await self.ledger.list_abandoned()
+        ]:
             change = await self.lifecycle.end_abandoned(change)
         # Expiry is checked here, too, because the periodic check may not have run yet.
         if change.state == "open" and change.proposal.expires_at <= self.lifecycle.clock():
@@ -323,14 +325,14 @@ class Decisions:
         lines, rest = list[str](), list(requests)
         while rest:
             request = rest.pop(0)
-            words = ""
+            outcome = ""
             try:
                 await self.decide("approve", request)
             except (Expired, NotAllowed, NotFound, OverBudget, StatusUnknown, ToolError) as error:
-                words = error.words()
+                outcome = error.words()
             change = await self.ledger.get(request.id)
-            words = words or await self.views.describe_outcome(change)
-            lines.append(f"- `{change.id}`: {words}")
+            outcome = outcome or await self.views.describe_outcome(change)
+            lines.append(f"- `{change.id}`: {outcome}")
             is_ours = change.decision_seq == request.seq
             # The readers of another conversation may not see the rows.
             if is_ours and change.proposal.address.conversation == request.address.conversation:
@@ -389,8 +391,8 @@ class Decisions:
                 return Answer(say(_READ_ELSEWHERE, id=change.id), "failed", is_private=True)
             card = await self.views.card(change, decision.person, here)
             hint = say(_APPROVE, id=change.id, code=_code(change, decision))
-            words = say(_READ_FIRST, id=change.id, hint=hint)
-            return Answer(f"{words}\n\n{cards.describe_whole(card)}", "failed")
+            sentence = say(_READ_FIRST, id=change.id, hint=hint)
+            return Answer(f"{sentence}\n\n{cards.describe_whole(card)}", "failed")
         applier = self.appliers.get(change.draft.applier)
         if isinstance(applier, CheckedApplier):
             await applier.check_asker(change.draft)
@@ -441,9 +443,9 @@ class Decisions:
                     if len(counted) < count:
                         # Explain why the change still waits: the person had approved before, or
                         # approvals of others no longer count.
-                        words = _ONE_MORE if decision.person.key in before.approver_keys else ""
-                        words = words if len(counted) == len(change.consents) else _UNCOUNTED
-                        return change, say(words) if words else ""
+                        sentence = _ONE_MORE if decision.person.key in before.approver_keys else ""
+                        sentence = sentence if len(counted) == len(change.consents) else _UNCOUNTED
+                        return change, say(sentence) if sentence else ""
                     await self._withdraw_others(change, counted)
         if change.state == "open":
             # Reserve before the claim: if the budget refuses, the proposal stays open.
@@ -468,10 +470,10 @@ class Decisions:
         return it with a sentence for the answer. From then on, the person counts as its asker, and
         earlier approvals do not count."""
         person, proposal = decision.person, change.proposal
-        words = say(_REVISED, id=change.id)
+        sentence = say(_REVISED, id=change.id)
         if change.state != "open" or proposal.is_revised_by(decision.seq):  # before a crash
             # Stored by an earlier attempt of this event, or decided meanwhile.
-            return change, words if change.state == "open" else ""
+            return change, sentence if change.state == "open" else ""
         fields = self.views.builder.kind(change).form_fields(change)
         # The turn that proposed a change which the policy decides is about to apply it.
         if not fields or proposal.is_decided_by_policy:
@@ -486,9 +488,9 @@ class Decisions:
         values = match_values(fields, decision.values, typed_at, by_language.values())
         # `rule` lets the person propose these values. The audit log names it.
         draft, rule = await self._revise(change, values, decision, fields)
-        count = len({each.row for each in fields if each.key in values})
+        count = len({field.row for field in fields if field.key in values})
         if count > 1:
-            words = say(_REVISED_ROWS, id=change.id, rows=count)
+            sentence = say(_REVISED_ROWS, id=change.id, rows=count)
         revised = replace(
             proposal,
             draft=draft,
@@ -506,7 +508,7 @@ class Decisions:
         self.lifecycle.on_change()
         if not change.proposal.is_revised_by(decision.seq):  # somebody else was faster
             return await self._describe_replaced(change, decision)
-        return change, words
+        return change, sentence
 
     async def _revise(
         self,
@@ -533,8 +535,8 @@ class Decisions:
             for field in fields:
                 if field.key == error.values.get("key"):
                     error.values["field"] = name_field(field)
-            words = escape_markdown(error.words())
-            raise ToolError("{words}", code=error.code, words=words) from error
+            problem = escape_markdown(error.words())
+            raise ToolError("{words}", code=error.code, words=problem) from error
         return draft, await self.approval.allow_draft(person, address, draft)
 
     async def _undo(self, change: Change, decision: DecisionRequest, standing: Standing) -> _Result:
@@ -581,11 +583,11 @@ class Decisions:
         has_failed = undo.state == "failed"
         first = change.proposal.undone_change  # this is the undo of an undo
         sentence = _NOT_UNDONE if has_failed else _REDONE if first else _UNDONE
-        words = [say(sentence, id=(change if has_failed else undo).id, change=first)]
+        sentences = [say(sentence, id=(change if has_failed else undo).id, change=first)]
         if undo.state == "done":  # the card of `change` says the rest
             changes = []
-        words += map(self.views.builder.describe_outcome, changes)
-        answer = await self.views.build_answer(words, [*changes, change], decision)
+        sentences += map(self.views.builder.describe_outcome, changes)
+        answer = await self.views.build_answer(sentences, [*changes, change], decision)
         return self.views.add_written(answer, change, undo)
 
     async def _not_undone(
@@ -596,18 +598,18 @@ class Decisions:
         written."""
         builder, changes = self.views.builder, [change]
         if undo is not None:
-            words = [say(_UNDONE_ALREADY, id=change.id, undo=undo.id)]
-            words.append(builder.describe_outcome(undo))
+            sentences = [say(_UNDONE_ALREADY, id=change.id, undo=undo.id)]
+            sentences.append(builder.describe_outcome(undo))
             changes = [undo, change]
         elif change.written_steps and change.is_erased:
             # Its stored rows were erased by `forget`, or because of their age.
-            words = [say(cards.ERASED) if change.is_forgotten else cards.describe_lapse()]
+            sentences = [say(cards.ERASED) if change.is_forgotten else cards.describe_lapse()]
         else:
             kind = builder.kind(change)
             is_final = change.written_steps and not kind.can_be_undone
             sentence = kind.no_undo if is_final else _NOTHING_DONE
-            words = [say(sentence), builder.describe_outcome(change)]
-        return await self.views.build_answer(words, changes, decision)
+            sentences = [say(sentence), builder.describe_outcome(change)]
+        return await self.views.build_answer(sentences, changes, decision)
 
     async def _propose_again(
         self, change: Change, decision: DecisionRequest, standing: Standing
@@ -649,8 +651,8 @@ class Decisions:
         else:
             new = await self.ledger.get(change.repeated_by)
         if new.proposal.seq != decision.seq:  # another event did
-            words = [say(_REPEATED, id=change.id, new=new.id)]
-            return await self.views.build_answer(words, [new], decision)
+            sentences = [say(_REPEATED, id=change.id, new=new.id)]
+            return await self.views.build_answer(sentences, [new], decision)
         # Posted as a message of its own, because the card of the old proposal stays.
         card = await self.views.card(new, person, decision.address)
         return Answer(cards.describe_proposals(1), cards=(card,), has_own_post=True)
@@ -677,8 +679,12 @@ class Decisions:
         changes = await self.ledger.list_of_conversation(
             origin_address.conversation, MAX_LISTED_CHANGES
         )
-        beside = {one.id: one for one in [*changes, change] if one.proposal.seq == proposal.seq}
-        visible_cards = [await self.views.card(one) for one in beside.values()]
+        beside = {
+            sibling.id: sibling
+            for sibling in [*changes, change]
+            if sibling.proposal.seq == proposal.seq
+        }
+        visible_cards = [await self.views.card(sibling) for sibling in beside.values()]
         return cards.is_short([cards.describe_whole(card) for card in visible_cards])
 
     async def _withdraw_others(self, change: Change, counted: Sequence[Consent]) -> None:

@@ -49,7 +49,7 @@ def match_values(
     that of the card that they see. Raise BadInput for an unknown field, if there is no value, and
     for a value that cannot be read or that two languages read differently.
     """
-    names = ", ".join(_show_name(each.key) for each in fields[:_MAX_LISTED_FIELDS])
+    names = ", ".join(_show_name(field.key) for field in fields[:_MAX_LISTED_FIELDS])
     if not values:
         raise BadInput(_NO_VALUES, names=names)
     matched: dict[str, str] = {}
@@ -83,9 +83,9 @@ def _find_fields(fields: Sequence[FormField], name: str) -> Sequence[FormField]:
     different labels do."""
     for form in (clean_text, lambda text: fold_case(text.strip()), fold_to_letters):
         for kind in ("key", "label"):
-            matching = [each for each in fields if form(getattr(each, kind)) == form(name)]
+            matching = [field for field in fields if form(getattr(field, kind)) == form(name)]
             if matching:
-                return matching if len({each.label for each in matching}) == 1 else ()
+                return matching if len({field.label for field in matching}) == 1 else ()
     return ()
 
 
@@ -96,7 +96,7 @@ def _read_text(field: FormField, text: str, now: datetime, locales: Collection[s
         return text
     if field.options:
         titles = map(str.strip, [text] if field.type == "select" else text.split(","))
-        options = {fold_to_letters(each): each for each in field.options}
+        options = {fold_to_letters(option): option for option in field.options}
         # An exact title comes before one that is equal but for case and accents.
         options |= dict(zip(field.options, field.options, strict=True))
         # An option that is not known stays as it is: the table may have got it meanwhile.

@@ -242,18 +242,18 @@ def _parse(text: str) -> TypedCommand | None:
     end = rest.rstrip(".!?")  # `rest` without the end of a sentence
     # A command whose rest has another form is a message for the model.
     if name == "quick-command":
-        slug, *more = rest.split(maxsplit=1)[:2] if rest else ("",)
+        slug, *inputs = rest.split(maxsplit=1)[:2] if rest else ("",)
         if not slug:
             raise UnknownCommand(_NO_SLUG)
         check_slug(slug)
-        return TypedCommand(name, slug=slug, input=parse_input(more[0]) if more else "")
+        return TypedCommand(name, slug=slug, input=parse_input(inputs[0]) if inputs else "")
     if name in _WITH_ID:  # followed by an id, which has a digit: "approve please" is none
         if name == "deny":
-            word, *more = rest.split(maxsplit=1) or ("",)
+            word, *reasons = rest.split(maxsplit=1) or ("",)
             # As in "deny ab12cd, because …" and "deny ab12cd."
-            word = word.rstrip(",:" if more else ".!")
+            word = word.rstrip(",:" if reasons else ".!")
             is_command = bool(_ID_AND_CODE.fullmatch(word.lower()))
-            reason = more[0] if more else ""
+            reason = reasons[0] if reasons else ""
             return TypedCommand(name, id=word.lower(), reason=reason) if is_command else None
         ids = rest.lower().rstrip(".!").replace(",", " ").split()
         most = MAX_APPROVED_TOGETHER if name == "approve" else 1
@@ -311,7 +311,7 @@ def localize_command(english: str) -> str:
     """Return the name of the command with this English name in the language of the current task,
     for a sentence that says what to type."""
     names = TRANSLATED.get(nearest_locale(LANGUAGE.get()), {})
-    return next((name for name, each in names.items() if each == english), english)
+    return next((name for name, command in names.items() if command == english), english)
 
 
 def split_change_id(id: str) -> tuple[str, int, str]:
@@ -335,9 +335,9 @@ def render_command(command: TypedCommand) -> str:
         return make_code_block(command.code, "python")
     if command.name == "change" and isinstance(command.input, dict):
         return render_change(command.id, command.input)
-    words = [command.name, command.id, "yes" if command.confirmed else "", command.slug]
-    words += [render_input(command.input) if command.input != "" else "", command.reason]
-    return " ".join(word for word in words if word)
+    parts = [command.name, command.id, "yes" if command.confirmed else "", command.slug]
+    parts += [render_input(command.input) if command.input != "" else "", command.reason]
+    return " ".join(part for part in parts if part)
 
 
 def render_change(press_id: str, values: Mapping[str, str]) -> str:
@@ -388,9 +388,9 @@ def _strip_courtesies(text: str) -> str:
     # Several lines, or a path such as "/ tmp", are no command.
     if "\n" in inner or (inner.startswith(("/", "!")) and not inner[1:2].isalpha()):
         return text
-    words = _strip_edges(_POLITE.sub("", _fold(inner))).split()
+    plain_words = _strip_edges(_POLITE.sub("", _fold(inner))).split()
     # "Stop stop!" is one command.
-    bare = words[0] if len(set(words)) == 1 else " ".join(words)
+    bare = plain_words[0] if len(set(plain_words)) == 1 else " ".join(plain_words)
     command = _ENGLISH_NAMES.get(bare, bare)
     # "New?" is a question about something else.
     if command in _PLAIN_COMMANDS and not (command == "new" and "?" in text):

@@ -304,10 +304,10 @@ def _clean_json(value: Any, depth: int = 1) -> Any:
     if isinstance(value, str):
         return clean_text(value)
     if isinstance(value, list):
-        return [_clean_json(each, depth + 1) for each in value]
+        return [_clean_json(element, depth + 1) for element in value]
     # `check_unique_names` has cleaned the names.
     if isinstance(value, dict):
-        return {name: _clean_json(each, depth + 1) for name, each in value.items()}
+        return {name: _clean_json(element, depth + 1) for name, element in value.items()}
     return value
 
 

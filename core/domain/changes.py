@@ -127,7 +127,7 @@ class TargetView:
     def from_target(cls, target: Mapping[str, Any]) -> TargetView:
         """Read this part out of `target`, the JSON object that a draft stores about what it
         changes. Keys that only the applier reads are ignored."""
-        names = [each.name for each in fields(cls) if each.name in target]
+        names = [view_field.name for view_field in fields(cls) if view_field.name in target]
         return cls(**{name: _TARGET_READERS.get(name, str)(target[name]) for name in names})
 
 
@@ -511,8 +511,8 @@ def confirmation_code(id: str, person: Person, created_at: float, revision: int 
     Nobody can know the digits before: they depend on `created_at` (with microseconds), which Ponte
     never shows.
     """
-    words = f"{id}.{revision} {person.key} {created_at!r}"
-    digest = hashlib.blake2b(words.encode(), digest_size=8).digest()
+    text = f"{id}.{revision} {person.key} {created_at!r}"
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
     return str(1000 + int.from_bytes(digest) % 9000)
 
 

@@ -693,8 +693,8 @@ class Platforms:
         are left out."""
         labels: dict[str, DisplayName] = {}
         for platform, messenger in self.messengers.items():
-            if own := [name for name in names if name.startswith(f"{platform}:")]:
+            if platform_names := [name for name in names if name.startswith(f"{platform}:")]:
                 with suppress(TimeoutError, PonteError):
                     async with asyncio.timeout(LABELS_TIMEOUT_SECONDS):
-                        labels |= await messenger.labels(own)
+                        labels |= await messenger.labels(platform_names)
         return labels

@@ -91,7 +91,7 @@ class RowsResult:
     def to_export(self) -> tuple[list[ExportColumn], list[list[Cell]]]:
         """Return the columns and the cells with their types, as `encode_table` makes a file of
         them."""
-        return [ExportColumn(each.title, each.format) for each in self.columns], [
+        return [ExportColumn(column.title, column.format) for column in self.columns], [
             [column.read_cell(*cell) for column, cell in zip(self.columns, cells, strict=True)]
             for cells in map(zip, self.rows, self.values)
         ]
@@ -119,9 +119,9 @@ class Chart:
 
     def to_rows(self) -> RowsResult:
         """Return the values of the chart as rows: a column of labels, and one of each series."""
-        columns = (RowColumn(each.name, "number") for each in self.series)
-        texts = zip(*(each.texts for each in self.series), strict=True)
-        values = zip(*(each.values for each in self.series), strict=True)
+        columns = (RowColumn(series.name, "number") for series in self.series)
+        texts = zip(*(series.texts for series in self.series), strict=True)
+        values = zip(*(series.values for series in self.series), strict=True)
         return RowsResult(
             self.title,
             (RowColumn(""), *columns),
@@ -134,9 +134,9 @@ class Chart:
         that draw no charts. A bar's length is that of the absolute value."""
         lines = list[tuple[str, str, float]]()  # for each bar: its name, its text, its value
         for at, label in enumerate(self.labels):
-            for each in self.series:
-                name = f"{label} · {each.name}" if len(self.series) > 1 else label
-                lines.append((name, each.texts[at], abs(each.values[at] or 0)))
+            for series in self.series:
+                name = f"{label} · {series.name}" if len(self.series) > 1 else label
+                lines.append((name, series.texts[at], abs(series.values[at] or 0)))
         longest = max(value for _, _, value in lines) or 1  # all values may be 0
         names, texts = max(len(name) for name, *_ in lines), max(len(line[1]) for line in lines)
         bars = [
@@ -214,9 +214,9 @@ def split_placed(
     can show each in a form of its own. Return pieces of Markdown, each with its data; None for
     text. A result whose Markdown was cut or changed is not found, and stays a part of the text."""
     pieces = list[tuple[str, RowsResult | Chart | None]]()
-    for each in placed:
-        before, found, after = f"\n{text}\n".partition(f"\n{each.text}\n")
+    for placed_result in placed:
+        before, found, after = f"\n{text}\n".partition(f"\n{placed_result.text}\n")
         if found:
-            pieces += [(before.strip("\n"), None), (each.text, each.data)]
+            pieces += [(before.strip("\n"), None), (placed_result.text, placed_result.data)]
             text = after.strip("\n")
     return [piece for piece in [*pieces, (text, None)] if piece[0]]

@@ -183,24 +183,24 @@ class SqlPersonalData(SqlStore):
             return people.setdefault(key, blank)
 
         def note_activity(row: SqlRow) -> dict[str, Any]:
-            each = get_entry(str(row["person"]))
+            summary = get_entry(str(row["person"]))
             # 0 is an unknown time, which must not count as the earliest.
             first, last = float(row["first"] or 0), float(row["last"] or 0)
-            each["first"] = min(filter(None, (each["first"], first)), default=0.0)
-            each["last"] = max(each["last"], last)
-            return each
+            summary["first"] = min(filter(None, (summary["first"], first)), default=0.0)
+            summary["last"] = max(summary["last"], last)
+            return summary
 
         for row in connection.execute(
             "SELECT person, count(*) AS n, min(created_at) AS first, max(created_at) AS last,"
             " max(seq) AS seq FROM inbox GROUP BY person"
         ).fetchall():
-            each = note_activity(row)
-            each["messages"] = row["n"]
+            summary = note_activity(row)
+            summary["messages"] = row["n"]
             # The newest message has the present name.
             message_row = connection.execute(
                 "SELECT message FROM inbox WHERE seq = ?", (row["seq"],)
             )
-            each["name"] = decode_json(Message, message_row.fetchone()["message"]).author.name
+            summary["name"] = decode_json(Message, message_row.fetchone()["message"]).author.name
         # The other tables that record what a person did and when (`seen_at` is the column).
         for table in self._database.tables:
             if not table.seen_at or table.name == "inbox":
@@ -210,9 +210,9 @@ class SqlPersonalData(SqlStore):
                 f" max({table.seen_at}) AS last FROM {table.name}"
                 " WHERE person <> '' GROUP BY person"
             ).fetchall():
-                each = note_activity(row)
-                if table.name in each:  # `files` and `changes` are counted
-                    each[table.name] = row["n"]
+                summary = note_activity(row)
+                if table.name in summary:  # `files` and `changes` are counted
+                    summary[table.name] = row["n"]
         for row in connection.execute(
             "SELECT decider AS person, count(*) AS n, min(decided_at) AS first,"
             " max(decided_at) AS last FROM changes WHERE decider <> ''"
@@ -222,26 +222,28 @@ class SqlPersonalData(SqlStore):
         for key in _find_keys(connection, self._database, but=("directory",)):
             get_entry(key)
         # A key has a colon; rows of nobody, and those of a forgotten person, have none.
-        entries = [each for key, each in people.items() if ":" in key]
-        return sorted(entries, key=lambda each: (-each["last"], each["person"]))
+        entries = [summary for key, summary in people.items() if ":" in key]
+        return sorted(entries, key=lambda summary: (-summary["last"], summary["person"]))
 
     @query
-    def find(self, connection: SqlConnection, words: str) -> KnownPerson:
+    def find(self, connection: SqlConnection, typed_name: str) -> KnownPerson:
         """Return the person whom the operator names by a key such as `slack:T1:U1`, also written
         `slack:T1/U1`, with all names and ids under which they occur in the tables. An erasure and
         an export search for these.
 
         `slack:U1` suffices if it fits one person only. Raises UnknownPerson, AmbiguousPerson.
         """
-        key = words.strip().replace("/", ":")
+        key = typed_name.strip().replace("/", ":")
         keys = _find_keys(connection, self._database)
         if key not in keys:
-            parts = ((one, one.split(":")) for one in keys)
-            matches = sorted(one for one, names in parts if f"{names[0]}:{names[-1]}" == key)
+            parts = ((candidate, candidate.split(":")) for candidate in keys)
+            matches = sorted(
+                candidate for candidate, names in parts if f"{names[0]}:{names[-1]}" == key
+            )
             if not matches:
-                raise UnknownPerson(person=words[:80])
+                raise UnknownPerson(person=typed_name[:80])
             if len(matches) > 1:
-                raise AmbiguousPerson(person=words[:80], what=", ".join(matches[:10]))
+                raise AmbiguousPerson(person=typed_name[:80], what=", ".join(matches[:10]))
             (key,) = matches
         person_names = set[str]()
         sql = "SELECT message FROM inbox WHERE person = ?"
@@ -262,7 +264,7 @@ class SqlPersonalData(SqlStore):
         for row in connection.execute("SELECT name FROM directory WHERE person = ?", (key,)):
             person_names.add(row["name"])
         who = KnownPerson(key, self._money_key(key), frozenset(filter(None, person_names)))
-        platform, own = key.partition(":")[0], {who.id}
+        platform, ids = key.partition(":")[0], {who.id}
         for conversation in _find_conversations(connection, who).alone:
             row = connection.execute(
                 "SELECT message FROM inbox WHERE conversation = ? LIMIT 1", (conversation,)
@@ -271,8 +273,8 @@ class SqlPersonalData(SqlStore):
             # On some platforms a direct message has a channel id of its own, which identifies the
             # person too.
             if address and not address.is_shared and address.platform == platform:
-                own.add(address.channel)
-        return replace(who, ids=frozenset(own))
+                ids.add(address.channel)
+        return replace(who, ids=frozenset(ids))
 
     def by_key(self, key: str) -> KnownPerson:
         """Return an object for the person with this key, without names and ids, which would have to
@@ -320,9 +322,10 @@ class SqlPersonalData(SqlStore):
                 " ORDER BY decided_at, id"
             )
         else:
-            table = {each.section: each for each in self._database.schema.export_tables}.get(
-                section
-            )
+            table = {
+                export_table.section: export_table
+                for export_table in self._database.schema.export_tables
+            }.get(section)
             if table is None:
                 raise NotFound(what=section)
             columns = table.columns
@@ -401,7 +404,10 @@ class SqlPersonalData(SqlStore):
             "SELECT conversation FROM changes WHERE state = 'applying'"
             " AND :person IN (person, decider)"
         )
-        if any(at_work is None or str(one).partition(":")[0] in at_work for one in applying):
+        if any(
+            at_work is None or str(change_key).partition(":")[0] in at_work
+            for change_key in applying
+        ):
             raise StillApplying
         # Money that is reserved for turns of theirs would otherwise stay reserved.
         for seq in sorted(work.select_ids("SELECT seq FROM holds WHERE person = :one")):
@@ -535,10 +541,12 @@ def _hide_secrets(value: Any) -> Any:
     platforms' tokens, and fields of table rows with names such as "password"."""
     if isinstance(value, dict):
         return {
-            name: bool(each) if name in _SECRETS or is_secret_name(name) else _hide_secrets(each)
-            for name, each in value.items()
+            name: bool(element)
+            if name in _SECRETS or is_secret_name(name)
+            else _hide_secrets(element)
+            for name, element in value.items()
         }
-    return [_hide_secrets(each) for each in value] if isinstance(value, list) else value
+    return [_hide_secrets(element) for element in value] if isinstance(value, list) else value
 
 
 @dataclass(slots=True)
@@ -673,7 +681,7 @@ def _remove_from_other_texts(work: _ErasureWork) -> None:
         sql = "SELECT thread FROM changes WHERE id = ?"
         threads.add(select_value(work.connection, sql, id) or "")
     for number, item in _find_items(work, threads, NOTE_NAME):
-        named = {each for each in changes if each in item.text}
+        named = {change_id for change_id in changes if change_id in item.text}
         if named & work.gone:
             work.run_for_each("DELETE FROM items WHERE id = ?", [number])
         elif named:
@@ -775,12 +783,12 @@ def _anonymise_usage(work: _ErasureWork) -> None:
     who, connection = work.who, work.connection
     values = {**who.values, "nobody": FORGOTTEN_PERSON.key}
     # Places that only this person used. Two conditions (`<`, `>`) can use an index; `<>` cannot.
-    own = work.select_ids(
+    places = work.select_ids(
         "SELECT DISTINCT place FROM usage AS own WHERE person = :one AND NOT EXISTS"
         " (SELECT 1 FROM usage WHERE place = own.place AND person < :one) AND NOT EXISTS"
         " (SELECT 1 FROM usage WHERE place = own.place AND person > :one)"
     )
-    for place in sorted(own):
+    for place in sorted(places):
         parts = str(place).split(":")
         connection.execute(
             "UPDATE usage SET place = :direct WHERE person = :one AND place = :place",

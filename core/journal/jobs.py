@@ -148,9 +148,9 @@ class Jobs(TurnExecutor):
         """Return None in place of the platforms whose turns may be running: other processes run
         turns too, so those of any platform may be running."""
 
-    async def read_clock(self, own: float) -> float:
-        """Return the time of the database in place of `own`, that of this process: the processes
-        that share the database may have different clocks."""
+    async def read_clock(self, local_time: float) -> float:
+        """Return the time of the database in place of `local_time`, that of this process: the
+        processes that share the database may have different clocks."""
         sql = "SELECT extract(epoch FROM clock_timestamp()) AS now"
         row = await self._database.read(lambda c: c.execute(sql).fetchone(), single=True)
         return float(row["now"])
@@ -161,21 +161,21 @@ class Jobs(TurnExecutor):
         # count it as dead. Then a question to the database would only wait, too.
         silent = self.own.seconds_silent
         if silent > processes.LEASE_SECONDS:
-            words = say("Postgres hasn't responded for {age} s", age=round(silent))
-            return Health("database", "failing", words)
+            sentence = say("Postgres hasn't responded for {age} s", age=round(silent))
+            return Health("database", "failing", sentence)
         try:
             status = await self._database.read(read_cluster)
         except NotStored as error:
             return Health("database", "failing", error.words())
         disconnected = self.notifications.seconds_disconnected
         if disconnected > processes.BEAT_SECONDS:
-            words = say(
+            sentence = say(
                 "This process has received no notifications for {age} s, so stop requests and "
                 "progress updates arrive late. It keeps trying to reconnect. Its log has the "
                 "reason.",
                 age=round(disconnected),
             )
-            return Health("database", "failing", f"Postgres; {words}; {status.words}")
+            return Health("database", "failing", f"Postgres; {sentence}; {status.words}")
         return Health("database", "on", f"Postgres; {status.words}")
 
     def remembered_state(self, name: str, data: Callable[[], object]) -> RememberedState:
@@ -574,9 +574,10 @@ class Alone:
         """Return the platforms whose turns may be running: those that this process connects."""
         return frozenset(platforms)
 
-    async def read_clock(self, own: float) -> float:
-        """Return `own`, the time of this process's clock: there is no other clock to agree with."""
-        return own
+    async def read_clock(self, local_time: float) -> float:
+        """Return `local_time`, the time of this process's clock: there is no other clock to agree
+        with."""
+        return local_time
 
     def kernel_places(self) -> KernelRows:
         """Return the record of which threads have a Python kernel. All kernels are in this

@@ -205,7 +205,9 @@ class Journal(SqlThreads):
         # Text from outside: an attached file, a quote of somebody else (a note is Ponte's own), an
         # answer that the asker's program sends back, or a message that the asker did not type.
         quoted = any(not quote.is_note for quote in message.context)
-        quoted = quoted or any(one.name == "assistant" for one in message.program_context)
+        quoted = quoted or any(
+            context_text.name == "assistant" for context_text in message.program_context
+        )
         is_outside = bool(message.attachments or quoted or not message.origin.is_authored)
         stored_items = read_items(connection, turn.seq) if current["has_items"] else ()
         if not stored_items:

@@ -211,10 +211,10 @@ class TurnJobManager(JobManager):
             if self._looks.get(key) is look:
                 del self._looks[key]
 
-    async def retry_job(self, job: Job, *options: Any, **more: Any) -> None:
+    async def retry_job(self, job: Job, *options: Any, **keywords: Any) -> None:
         """Put a job back into the queue, and notify all processes, so that another one takes it at
         once."""
-        await super().retry_job(job, *options, **more)
+        await super().retry_job(job, *options, **keywords)
         await self.connector.execute_query_async(query=ANNOUNCE_SQL, lock=job.lock)
 
     async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:

@@ -408,11 +408,12 @@ class SqlThreads(SqlStore):
 
     @query
     def search(
-        self, connection: SqlConnection, platform: str, words: str, person: str = ""
+        self, connection: SqlConnection, platform: str, search_text: str, person: str = ""
     ) -> Mapping[str, SearchHit]:
         """Return the conversations of which one message, together with its answer, contains all
-        `words`, ignoring case. It reads only the newest MAX_SEARCHED_MESSAGES messages, without
-        decisions such as `approve`, and without those that were asked once more (`replaced_by`).
+        `search_text`, ignoring case. It reads only the newest MAX_SEARCHED_MESSAGES messages,
+        without decisions such as `approve`, and without those that were asked once more
+        (`replaced_by`).
 
         Each key of a conversation maps to its newest turn that contains the words. `platform` and
         `person` select conversations as in `list_conversations`.
@@ -424,7 +425,7 @@ class SqlThreads(SqlStore):
             " LIMIT ?",
             (*values, MAX_SEARCHED_MESSAGES),
         )
-        search_words, hits = fold_case(words).split(), dict[str, SearchHit]()
+        search_words, hits = fold_case(search_text).split(), dict[str, SearchHit]()
         for row in rows:
             # Rows come newest first, so the first hit is the one to show.
             if row["conversation"] in hits:
@@ -679,9 +680,9 @@ def _owner_condition(key: str, platform: str, person: str) -> tuple[str, tuple[o
     begins, values = f"substr({key}, 1, ?) = ?", (len(platform) + 1, f"{platform}:")
     if not person:
         return f"{begins} AND {key} NOT LIKE '%:@%'", values
-    own = f":@{person}"
+    suffix = f":@{person}"
     ends = f"substr({key}, length({key}) - ? + 1) = ?"
-    return f"{begins} AND {ends}", (*values, len(own), own)
+    return f"{begins} AND {ends}", (*values, len(suffix), suffix)
 
 
 def mark_outside_text(connection: SqlConnection, thread: str) -> None:
@@ -718,7 +719,9 @@ def read_provenance(connection: SqlConnection, thread: str, person: str, before:
         return Provenance(True)
     items = [decode_json(Item, row["item"]) for row in rows if row["item"]]
     texts = tuple(item.text for item in items if item.is_authored)  # typed by the person
-    needs = frozenset(decode_needs(each) for each in {row["needs"] for row in rows} if each)
+    needs = frozenset(
+        decode_needs(needs_text) for needs_text in {row["needs"] for row in rows} if needs_text
+    )
     return Provenance(bool(rows[0]["has_outside_text"]), texts, rows[0]["since"] or 0, needs)
 
 

@@ -206,13 +206,13 @@ class TurnQueue:
         queue = self._conversations.setdefault(sender.conversation, deque())
         if queue:  # never before an earlier turn of its conversation
             position = max(position, queue[-1].position)
-        one = self._open[seq] = _WaitingTurn(position, seq, sender)
-        for key in self._keys(one):
+        turn = self._open[seq] = _WaitingTurn(position, seq, sender)
+        for key in self._keys(turn):
             highest, count = self._last.get(key, (0, 0))
             self._last[key] = max(highest, position), count + 1
-        queue.append(one)
+        queue.append(turn)
         if len(queue) == 1:
-            self._make_ready(one)
+            self._make_ready(turn)
         return len(queue) - 1
 
     def next(self) -> int | None:
@@ -220,34 +220,34 @@ class TurnQueue:
         ready."""
         if not self._ready:
             return None
-        one = heapq.heappop(self._ready)
-        del self._oldest[one.seq]
-        self._present = one.position // POSITIONS_PER_ROUND
-        return one.seq
+        turn = heapq.heappop(self._ready)
+        del self._oldest[turn.seq]
+        self._present = turn.position // POSITIONS_PER_ROUND
+        return turn.seq
 
     def end(self, seq: int) -> None:
         """Remove a turn that has ended. The next turn of its conversation, and one of its sender in
         its channel, may become ready."""
-        one = self._open.pop(seq)
+        turn = self._open.pop(seq)
         # Without unfinished turns under a key, its last position is forgotten.
-        for key in self._keys(one):
+        for key in self._keys(turn):
             position, count = self._last.pop(key)
             if count > 1:
                 self._last[key] = (position, count - 1)
-        self._active[one.flow] -= 1
-        queue = self._conversations[one.sender.conversation]
-        queue.popleft()  # `one`: only the first turn of a conversation can run
+        self._active[turn.flow] -= 1
+        queue = self._conversations[turn.sender.conversation]
+        queue.popleft()  # `turn`: only the first turn of a conversation can run
         if queue:
             self._make_ready(queue[0])
         else:
-            del self._conversations[one.sender.conversation]
-        self._release(one.flow)
+            del self._conversations[turn.sender.conversation]
+        self._release(turn.flow)
 
-    def _make_ready(self, one: _WaitingTurn) -> None:
+    def _make_ready(self, turn: _WaitingTurn) -> None:
         """Make the first turn of a conversation ready, or hold it back if its person has
         MAX_PERSON_TURNS_IN_CHANNEL turns in the channel that are ready or under way."""
-        heapq.heappush(self._held[one.flow], one)
-        self._release(one.flow)
+        heapq.heappush(self._held[turn.flow], turn)
+        self._release(turn.flow)
 
     def _release(self, flow: tuple[str, str]) -> None:
         """Make turns ready that were held back, in the order of their positions, up to
@@ -255,18 +255,18 @@ class TurnQueue:
         heap = self._held[flow]
         while heap and self._active[flow] < MAX_PERSON_TURNS_IN_CHANNEL:
             self._active[flow] += 1
-            one = heapq.heappop(heap)
-            self._oldest[one.seq] = one
-            heapq.heappush(self._ready, one)
+            turn = heapq.heappop(heap)
+            self._oldest[turn.seq] = turn
+            heapq.heappush(self._ready, turn)
         # A look at these two dicts creates an entry. Empty ones would pile up.
         if not heap:
             del self._held[flow]
         if not self._active[flow]:
             del self._active[flow]
 
-    def _keys(self, one: _WaitingTurn) -> tuple[Hashable, ...]:
+    def _keys(self, turn: _WaitingTurn) -> tuple[Hashable, ...]:
         """Return the keys of `_last` (the last positions and numbers of turns) under which this
         turn is counted."""
-        number = one.position // POSITIONS_PER_ROUND
-        person, channel = one.sender.person, one.sender.channel
-        return one.flow, (number, "person", person), (number, "channel", channel)
+        number = turn.position // POSITIONS_PER_ROUND
+        person, channel = turn.sender.person, turn.sender.channel
+        return turn.flow, (number, "person", person), (number, "channel", channel)

@@ -245,7 +245,7 @@ class AnswerReader:
         if not (cut or self.calls):
             self._add_written_calls()
         # A call with the index or id of the one before, and no arguments, is an echo of it.
-        calls = [each for each in self.calls if each.arguments or not each.is_repeated]
+        calls = [call for call in self.calls if call.arguments or not call.is_repeated]
         # For a word that Ponte does not know, nobody can tell whether text is whole.
         if end == "unknown" and not calls:
             cut = "length"
@@ -360,8 +360,8 @@ class AnswerReader:
         open_text = self._find_text(message, part)
         if open_text is None:
             # Its pieces may have come under other numbers: then an equal text is there already.
-            same = (each for each in self.texts if each.size == len(text))
-            is_known = any("".join(each.pieces) == text for each in same)
+            same = (text_part for text_part in self.texts if text_part.size == len(text))
+            is_known = any("".join(text_part.pieces) == text for text_part in same)
             return () if is_known else self.add_text(text, message, part)
         # Pieces that came before stay, also if the whole part has another text.
         if len(text) <= open_text.size or not text.startswith("".join(open_text.pieces)):
@@ -375,14 +375,18 @@ class AnswerReader:
 
         A piece that comes after its call is complete is either the same call again, which is only
         marked (`may_be_two`), or the beginning of another call with the same index and id."""
-        words = dump_arguments(arguments)
-        self._count(len(name) + len(words))
-        call = self._find_call(index, id, name, words)
+        arguments_json = dump_arguments(arguments)
+        self._count(len(name) + len(arguments_json))
+        call = self._find_call(index, id, name, arguments_json)
         # The call is complete already: it was sent whole, or its arguments are a whole object. A
         # piece without arguments may still bring the name that it lacks.
-        if call and (call.is_whole or self._is_object(call)) and (call.name or words):
+        if call and (call.is_whole or self._is_object(call)) and (call.name or arguments_json):
             # The same call again.
-            if words.strip() and name in ("", call.name) and is_same_json(words, call.arguments):
+            if (
+                arguments_json.strip()
+                and name in ("", call.name)
+                and is_same_json(arguments_json, call.arguments)
+            ):
                 call.may_be_two = True
                 return call
             # Another call with the same index or id.
@@ -390,7 +394,7 @@ class AnswerReader:
                 call = self._add_call_part(CallPart(index, id, name or call.name))
                 call.is_repeated = True
         # An empty field beside the text (Snowflake): this call is not added to the answer.
-        if not call and not (id or name or words):
+        if not call and not (id or name or arguments_json):
             return CallPart(index)
         call = call or self._add_call_part(CallPart(index, id))
         call.id = call.id or id
@@ -400,14 +404,14 @@ class AnswerReader:
         # The name itself may come in pieces.
         elif call.name not in self._tools and not call.arguments:
             call.name += name
-        if call.arguments.strip() == "{}" and words:  # a place holder
+        if call.arguments.strip() == "{}" and arguments_json:  # a place holder
             call.arguments = call.latest = ""
-        if words:
+        if arguments_json:
             # Some servers send all arguments so far with each piece. If every piece begins with the
             # one before (`is_cumulative`), the last one (`latest`) alone may be the arguments.
-            call.is_cumulative = call.is_cumulative and words.startswith(call.latest)
-            call.latest = words
-        call.arguments += words
+            call.is_cumulative = call.is_cumulative and arguments_json.startswith(call.latest)
+            call.latest = arguments_json
+        call.arguments += arguments_json
         return call
 
     def add_whole_call(self, index: object, id: str, name: str, arguments: object) -> CallPart:
@@ -418,30 +422,30 @@ class AnswerReader:
         completed. An equal call that is complete already is marked (`may_be_two`), not added: it
         runs once, and its output says so to the model.
         """
-        words = dump_arguments(arguments)
+        arguments_json = dump_arguments(arguments)
         # An empty field beside the text: this call is not added to the answer.
-        if not (id or name or words):
+        if not (id or name or arguments_json):
             return CallPart(index)
         # The call at this index counts first, then the one with this id, then, without both, the
         # last one of this name.
         open_calls = [call for call in reversed(self.calls) if not call.is_whole]
-        at_index = (each for each in open_calls if each.index == index is not None)
-        call = next((each for each in at_index if not id or each.id in ("", id)), None)
-        call = call or next((each for each in open_calls if id and each.id == id), None)
+        at_index = (part for part in open_calls if part.index == index is not None)
+        call = next((part for part in at_index if not id or part.id in ("", id)), None)
+        call = call or next((part for part in open_calls if id and part.id == id), None)
         if call is None and index is None and not id:
-            call = next((each for each in open_calls if each.name == name), None)
+            call = next((part for part in open_calls if part.name == name), None)
         # No open call fits. An equal one that is complete was sent twice; else it is a new one.
         if call is None:
-            for each in self.calls:
-                is_at_index = None in (index, each.index) or each.index == index
-                is_same = is_at_index and (each.id, each.name) == (id, name)
-                if is_same and is_same_json(words, each.arguments):
-                    each.may_be_two = True
-                    return each
-            self._count(len(name) + len(words))
+            for part in self.calls:
+                is_at_index = None in (index, part.index) or part.index == index
+                is_same = is_at_index and (part.id, part.name) == (id, name)
+                if is_same and is_same_json(arguments_json, part.arguments):
+                    part.may_be_two = True
+                    return part
+            self._count(len(name) + len(arguments_json))
             call = self._add_call_part(CallPart(index))
         call.id, call.name = call.id or id, name or call.name
-        call.arguments, call.is_whole = words or call.arguments, True
+        call.arguments, call.is_whole = arguments_json or call.arguments, True
         return call
 
     def add_opaque(self, item: Json) -> None:
@@ -480,8 +484,8 @@ class AnswerReader:
         # DashScope and Azure put them into an object.
         fields = {**fields, **read_object(fields.get("search_info") or fields.get("context"))}
         for found in filter(None, map(fields.get, SOURCE_FIELDS)):
-            for each in read_list(found):
-                source = read_object(each) or {"url": each}
+            for element in read_list(found):
+                source = read_object(element) or {"url": element}
                 source = read_object(source.get("url_citation")) or source
                 url = read_word(source.get("url") or source.get("link"))
                 has_room = url in self._sources or len(self._sources) < MAX_SOURCES
@@ -523,7 +527,7 @@ class AnswerReader:
     def _find_text(self, message: object, part: object) -> TextPart | None:
         return next((text for text in self.texts if text.key == (message, part)), None)
 
-    def _find_call(self, index: object, id: str, name: str, words: str) -> CallPart | None:
+    def _find_call(self, index: object, id: str, name: str, arguments_json: str) -> CallPart | None:
         """Return the call to which a piece belongs; None if the piece begins another call. The last
         call at the index counts, then the one with the id, then, without both, the last call."""
         calls = self.calls[::-1]
@@ -536,7 +540,7 @@ class AnswerReader:
             last = calls[0] if calls else None
             # A server without indexes, and a new id: does it continue the last call all the same?
             if call is None and last and id and index is last.index is None:
-                return last if self._continues(last, name, words) else None
+                return last if self._continues(last, name, arguments_json) else None
             # Without an id, and without an index or a name, it belongs to the last call. If both
             # have a name, only an equal one continues the call, while its arguments are incomplete.
             if call is None and last and not id and (not name or index is last.index is None):
@@ -545,21 +549,21 @@ class AnswerReader:
             return call
         # One index with two ids: some servers give all calls the same index.
         if id and call.id not in ("", id):
-            if other := next((each for each in same_id if each.index == index), None):
+            if other := next((part for part in same_id if part.index == index), None):
                 return other
-            return call if self._continues(call, name, words) else None
+            return call if self._continues(call, name, arguments_json) else None
         # A whole name of another offered tool begins another call; a part of a name goes on with
         # this one.
         names = {name, call.name} - {""}
         return call if len(names) < 2 or not names <= set(self._tools) else None
 
-    def _continues(self, call: CallPart, name: str, words: str) -> bool:
+    def _continues(self, call: CallPart, name: str, arguments_json: str) -> bool:
         """Return whether a piece with another id continues a call: some servers send a new id with
         each piece. It does not if the call is complete, if it names another tool, or if it begins
         arguments of its own."""
-        if not words.strip() or name not in ("", call.name) or self._is_object(call):
+        if not arguments_json.strip() or name not in ("", call.name) or self._is_object(call):
             return False
-        return not name or not (call.arguments.strip() and words.lstrip().startswith("{"))
+        return not name or not (call.arguments.strip() and arguments_json.lstrip().startswith("{"))
 
     def _add_call_part(self, call: CallPart) -> CallPart:
         if len(self.calls) >= MAX_CALLS_PER_ANSWER:
@@ -615,10 +619,10 @@ class AnswerReader:
                 is_repeated = len(objects) > len(set(objects))
                 raw |= {"may_be_two": True} if part.may_be_two or is_repeated else {}
                 # Some servers merge two calls into one, with one JSON object after the other.
-                for words in dict.fromkeys(objects) or (part.arguments,):
+                for arguments_json in dict.fromkeys(objects) or (part.arguments,):
                     # Ponte's own id: the server's may be missing, or that of another call, too.
                     id = os.urandom(8).hex()
-                    items[len(items)] = Item("call", "", "", id, name, words, raw=raw)
+                    items[len(items)] = Item("call", "", "", id, name, arguments_json, raw=raw)
         output = list(items.values())
         if not any(item.kind == "opaque" for item in output):
             # Text before calls, as APIs want it back. Encrypted thoughts keep their places: they
@@ -628,7 +632,7 @@ class AnswerReader:
         # The first item gets the fields that the server wants back, which go back only in a turn
         # that calls tools. The last message gets the sources.
         if self._carried and output and ("call" in kinds or self._is_continued):
-            message = {name: _join_pieces(name, each) for name, each in self._carried.items()}
+            message = {name: _join_pieces(name, pieces) for name, pieces in self._carried.items()}
             output[0] = replace(output[0], raw={**output[0].raw, "message": message})
         if self._sources and "message" in kinds:
             last = len(kinds) - 1 - kinds[::-1].index("message")
@@ -643,7 +647,7 @@ class AnswerReader:
         is_odd = name not in self._tools and len(name) <= MAX_NAME_CHARACTERS
         match = TOOL_NAME.fullmatch(name) if is_odd else None
         bare = match[1].lower() if match else ""
-        return next((each for each in self._tools if each.lower() == bare), name)
+        return next((tool_name for tool_name in self._tools if tool_name.lower() == bare), name)
 
 
 def is_no_call(part: Part) -> bool:
@@ -658,7 +662,7 @@ def is_no_call(part: Part) -> bool:
 def classify_end(reason: str) -> AnswerEnd:
     """Return what a server's word for the end of an answer means: complete, cut at a limit,
     filtered, or failed. Without a word the answer counts as complete."""
-    found = (end for end, words in END_WORDS if re.search(words, reason))
+    found = (end for end, pattern in END_WORDS if re.search(pattern, reason))
     return next(found, "unknown" if reason else "whole")
 
 
@@ -700,7 +704,7 @@ def read_arguments(raw: Json) -> object:
     return next((raw[name] for name in names if raw.get(name) is not None), None)
 
 
-def find_objects(words: str) -> list[str]:
+def find_objects(text: str) -> list[str]:
     """Return the JSON objects in the arguments of a call, without what servers and models put
     around them: a code block, a list, another text of JSON, or words. None of them if one is cut.
 
@@ -708,43 +712,43 @@ def find_objects(words: str) -> list[str]:
     several times, as JSON in a text in a list; `MAX_WRAPPERS` bounds that.
     """
     for _ in range(MAX_WRAPPERS):
-        words = words.strip().removeprefix("\ufeff")
+        text = text.strip().removeprefix("\ufeff")
         try:
-            value = json.loads(words) if words not in NO_ARGUMENTS else None
+            value = json.loads(text) if text not in NO_ARGUMENTS else None
         except (ValueError, RecursionError):
             break
         # A list of one object is that object; a text may contain JSON again, so the loop goes on
         # with it.
         value = value[0] if isinstance(value, list) and len(value) == 1 else value
         if isinstance(value, dict):
-            return [words if words.startswith("{") else json.dumps(value, ensure_ascii=False)]
+            return [text if text.startswith("{") else json.dumps(value, ensure_ascii=False)]
         # Nothing is a call without arguments. A number or a longer list is an error that the tool
         # explains.
         if not value or not isinstance(value, str):
-            return ["{}"] if not value else [words]
-        words = value
+            return ["{}"] if not value else [text]
+        text = value
     # Not JSON as a whole: one object after the other, from the first brace on.
-    objects, at = list[str](), words.find("{")
-    while words.startswith("{", at):
+    objects, at = list[str](), text.find("{")
+    while text.startswith("{", at):
         try:
             # This decoder takes line breaks inside texts, which `json.loads` refuses.
-            value, end = _ARGUMENTS_DECODER.raw_decode(words, at)
+            value, end = _ARGUMENTS_DECODER.raw_decode(text, at)
         except (ValueError, RecursionError):
             return []
         if value or not objects:
             # Some servers send an empty object before the real one.
-            objects = [each for each in objects if each != "{}"]
+            objects = [object_json for object_json in objects if object_json != "{}"]
             objects.append(json.dumps(value, ensure_ascii=False))
-        at = end + len(words[end:]) - len(words[end:].lstrip())
+        at = end + len(text[end:]) - len(text[end:].lstrip())
     # What follows looks like the middle of JSON, so the object that was found is a part of it.
-    return [] if words[at : at + 1] in (",", ":", '"') and objects else objects
+    return [] if text[at : at + 1] in (",", ":", '"') and objects else objects
 
 
-def is_same_json(words: str, other: str) -> bool:
+def is_same_json(text: str, other: str) -> bool:
     """Return whether two texts are equal, or are JSON with equal values, however that is
     written."""
     with suppress(ValueError, RecursionError):
-        return words == other or bool(json.loads(words) == json.loads(other))
+        return text == other or bool(json.loads(text) == json.loads(other))
     return False
 
 
@@ -753,5 +757,5 @@ def _join_pieces(name: str, pieces: Sequence[Any]) -> Any:
     if name == "reasoning_content":
         return "".join(map(read_word, pieces))
     if isinstance(pieces[-1], list):
-        return [each for piece in pieces for each in read_list(piece)]
+        return [element for piece in pieces for element in read_list(piece)]
     return pieces[-1]

@@ -317,10 +317,10 @@ class ContextSizes:
         # These count as the sizes of loaded models.
         if tokens := next(filter(None, sizes), 0):
             return tokens, True
-        own = NUM_CTX_PATTERN.search(str(shown.get("parameters")))
+        num_ctx = NUM_CTX_PATTERN.search(str(shown.get("parameters")))
         # Ollama's own setting of a model, which holds however the model is loaded.
-        if own and int(own[1]) >= MIN_CONTEXT_TOKENS:
-            return int(own[1]), True
+        if num_ctx and int(num_ctx[1]) >= MIN_CONTEXT_TOKENS:
+            return int(num_ctx[1]), True
         entry = _entry_of(studio, model)
         # `remote_host`: another host runs the model for Ollama, so its size counts as sure.
         is_loaded = "loaded_context_length" in entry or "remote_host" in shown
@@ -357,8 +357,8 @@ def describe_size(size: ContextSize, tools: Sequence[ToolSpec] | None = None) ->
         return say(SIZE_SMALL, tokens=format_number(size.tokens), needed=format_number(needed))
     if size.source == "table":
         return ""
-    words = SIZE_ASSUMED if size.source == "assumed" else SIZE_KNOWN
-    return say(words, tokens=format_number(size.tokens))
+    sentence = SIZE_ASSUMED if size.source == "assumed" else SIZE_KNOWN
+    return say(sentence, tokens=format_number(size.tokens))
 
 
 def find_size(value: object) -> int:
@@ -369,11 +369,15 @@ def find_size(value: object) -> int:
         value = dict(enumerate(value))
     if not isinstance(value, Mapping):
         return 0
-    named = (read_word(each) for key, each in value.items() if SIZE_FIELDS.fullmatch(str(key)))
+    named = (
+        read_word(field_value)
+        for key, field_value in value.items()
+        if SIZE_FIELDS.fullmatch(str(key))
+    )
     # `read_word` returns the text of a number too; that of a float is as in "8192.0".
-    numbers = (int(float(each)) for each in named if re.fullmatch(r"[0-9]{1,12}(\.0)?", each))
+    numbers = (int(float(text)) for text in named if re.fullmatch(r"[0-9]{1,12}(\.0)?", text))
     # A smaller number is not the size of a context.
-    sizes = [each for each in numbers if each >= MIN_CONTEXT_TOKENS]
+    sizes = [number for number in numbers if number >= MIN_CONTEXT_TOKENS]
     sizes += filter(None, map(find_size, value.values()))
     return min(sizes, default=0)
 
@@ -382,10 +386,10 @@ def read_models(listed: Json) -> list[Json]:
     """Return a server's entries about its models, each with its `id`. Lists differ: in the key of
     the list, in the field of the name, and some have only names."""
     values = (listed[key] for key in ("data", "models", "result", "results") if listed.get(key))
-    models = [read_object(each) or {"id": each} for each in read_list(next(values, ()))]
-    names = [next(filter(None, map(each.get, MODEL_NAME_FIELDS)), None) for each in models]
+    models = [read_object(model) or {"id": model} for model in read_list(next(values, ()))]
+    names = [next(filter(None, map(model.get, MODEL_NAME_FIELDS)), None) for model in models]
     return [
-        {**each, "id": read_word(name)} for each, name in zip(models, names, strict=True) if name
+        {**model, "id": read_word(name)} for model, name in zip(models, names, strict=True) if name
     ]
 
 
@@ -425,20 +429,20 @@ def told_limit(fault: ModelServerFault, sent: int = 0) -> int:
 def shorten_tool(tool: ToolSpec) -> ToolSpec:
     """Return a tool that takes fewer tokens, for a small context: without the second paragraph of
     its description, which has details, and without descriptions in its schema."""
-    first, *more = tool.description.split("\n\n")
+    first, *paragraphs = tool.description.split("\n\n")
     parameters = _without_descriptions(tool.parameters)
-    return replace(tool, description="\n\n".join([first, *more[1:]]), parameters=parameters)
+    return replace(tool, description="\n\n".join([first, *paragraphs[1:]]), parameters=parameters)
 
 
 def _without_descriptions(schema: Any) -> Any:
     """Return a JSON schema without its descriptions, to make a request smaller. A property that is
     named `description` stays."""
     if isinstance(schema, list):
-        return [_without_descriptions(each) for each in schema]
+        return [_without_descriptions(element) for element in schema]
     if not isinstance(schema, Mapping):
         return schema
     return {
-        key: {name: _without_descriptions(each) for name, each in value.items()}
+        key: {name: _without_descriptions(subschema) for name, subschema in value.items()}
         if key == "properties"
         else _without_descriptions(value)
         for key, value in schema.items()
@@ -462,8 +466,8 @@ def fit_request(
     it, but never less than a quarter of the room. The items get the rest."""
     # What of the last turn (the limit 0 keeps it alone) cannot be cut: the person's message and
     # the turn's calls. The note stands in place of earlier turns, if these do not fit.
-    own = [item for item in keep_newest_turns(items, 0) if not is_cuttable(item)]
-    message = estimate_tokens([LEFT_OUT_NOTE, *own])
+    fixed_items = [item for item in keep_newest_turns(items, 0) if not is_cuttable(item)]
+    message = estimate_tokens([LEFT_OUT_NOTE, *fixed_items])
     ask = fit_tools(ask, items, min(int(room * FIXED_SHARE), max(room - message, room // 4)))
     fixed = tool_tokens(ask.tools) + count_tokens(ask.instructions + ask.preface)
     items = fit_items(items, min(room - fixed, max(most_items, message)))
@@ -485,7 +489,7 @@ def fit_tools(ask: RoundRequest, items: Sequence[Item], most: int) -> RoundReque
     if tool_tokens(tools) <= room:
         return replace(ask, tools=tuple(tools))
     used = {item.name for item in items if item.kind == "call"}
-    words = _words_of(*(item.text for item in items if item.role == "user"))
+    user_words = _words_of(*(item.text for item in items if item.role == "user"))
 
     newest = next((item.text for item in reversed(items) if item.role == "user"), "").lower()
     # The patterns have each accent in one character with its letter; a text may have them apart.
@@ -497,7 +501,7 @@ def fit_tools(ask: RoundRequest, items: Sequence[Item], most: int) -> RoundReque
         # The words that people have for each part of the tool's name, in three languages.
         parts = [NAME_WORDS.get(part, rf"{part}\w*") for part in tool.name.split("_") if part]
         named = sum(re.search(rf"\b({part})\b", beginning) is not None for part in parts)
-        shared = words & _words_of(tool.name, tool.description)
+        shared = user_words & _words_of(tool.name, tool.description)
         is_called = any(_has_name(newest, name) for name in (tool.name, *tool.names))
         return not is_called, -named, tool.name not in used, -len(shared)
 
@@ -519,10 +523,10 @@ def fit_tools(ask: RoundRequest, items: Sequence[Item], most: int) -> RoundReque
 def _name_left_out(names: Sequence[str], most: int) -> str:
     """Return the sentence that tells the model which tools are left out of the request, with at
     most `most` bytes of names."""
-    words = ", ".join(names)
-    if len(words) > most:
-        words = words[:most].rpartition(", ")[0] + ", …"
-    return SOME_TOOLS_LEFT_OUT.format(names=words)
+    name_list = ", ".join(names)
+    if len(name_list) > most:
+        name_list = name_list[:most].rpartition(", ")[0] + ", …"
+    return SOME_TOOLS_LEFT_OUT.format(names=name_list)
 
 
 def _has_name(text: str, name: str) -> bool:
@@ -548,10 +552,10 @@ def fit_items(items: Sequence[Item], room: int) -> list[Item]:
     last = (find_turn_starts(items) or [0])[-1]
     texts = list(map(describe_files, items))
     # What must not be cut: the last message itself, and the calls of its turn.
-    own = [item for item in texts[last:] if not is_cuttable(item)]
+    fixed_items = [item for item in texts[last:] if not is_cuttable(item)]
     # Files may take what the texts leave, or half of the room, but never what must not be cut.
     file_room = max(room // 2, room - estimate_tokens(texts))
-    file_room = min(file_room, room - estimate_tokens([LEFT_OUT_NOTE, *own]))
+    file_room = min(file_room, room - estimate_tokens([LEFT_OUT_NOTE, *fixed_items]))
     items = fit_files(items, file_room, file_tokens, math.inf)
     if estimate_tokens(items) <= room:
         return items
@@ -562,16 +566,16 @@ def fit_items(items: Sequence[Item], room: int) -> list[Item]:
     for number, item in enumerate(items[:last]):
         if excess > 0 and item.kind == "output":
             begin, name = " ".join(item.text[:120].split()), names.get(item.call_id, "")
-            words = f"[Left out: an earlier result of {name}. It began: {begin}]"
-            line = replace(item, text=words if len(words) < len(item.text) else item.text)
+            note = f"[Left out: an earlier result of {name}. It began: {begin}]"
+            line = replace(item, text=note if len(note) < len(item.text) else item.text)
             items[number], excess = line, excess - estimate_tokens([item]) + estimate_tokens([line])
     if excess > 0:
-        own = [item for item in items[last:] if not is_cuttable(item)]
-        rest = room - estimate_tokens([LEFT_OUT_NOTE, *own])
+        fixed_items = [item for item in items[last:] if not is_cuttable(item)]
+        rest = room - estimate_tokens([LEFT_OUT_NOTE, *fixed_items])
         if rest < 0:
             # Which sentence helps depends on whether the person's own message is too long.
-            size = sum(count_tokens(item.text) for item in own if item.kind == "message")
-            if room > estimate_tokens([item for item in own if item.kind == "message"]):
+            size = sum(count_tokens(item.text) for item in fixed_items if item.kind == "message")
+            if room > estimate_tokens([item for item in fixed_items if item.kind == "message"]):
                 # The message fits; what the turn's own calls have grown to does not.
                 raise TooLong(OUTPUT_LIMIT_REACHED)
             raise TooLong(

@@ -159,7 +159,7 @@ def find_tour_step(text: str) -> TourStep | None:
     if len(text) > _MAX_SENTENCE_CHARACTERS:
         return None
     plain = fold_to_letters(text)
-    steps = (step for step, words in _PATTERNS if re.search(rf"\b(?:{words})\b", plain))
+    steps = (step for step, pattern in _PATTERNS if re.search(rf"\b(?:{pattern})\b", plain))
     return next(steps, None)
 
 
@@ -167,10 +167,10 @@ def find_invoice(text: str) -> str:
     """Return the number of the only invoice that a sentence asks to mark as paid, or
     `OLDEST_OVERDUE`. Return "" if any word is unknown, because it may name another row or change.
     """
-    words: list[str] = re.findall(r"[^\W_]+(?:-[^\W_]+)*", fold_to_letters(text))
+    text_words: list[str] = re.findall(r"[^\W_]+(?:-[^\W_]+)*", fold_to_letters(text))
     # The last word must be "paid"; what no other word explains is the invoice's name.
-    *words, last = [word for word in words if word not in _POLITE] or [""]
-    names = [word for word in words if not _PAYMENT_WORDS.fullmatch(word)]
+    *text_words, last = [word for word in text_words if word not in _POLITE] or [""]
+    names = [word for word in text_words if not _PAYMENT_WORDS.fullmatch(word)]
     if last in _PAID and len(names) == 1 and re.search(r"\d", names[0]):
         return names[0].upper()
     return OLDEST_OVERDUE if last in _PAID and set(names) in _OLDEST_OVERDUE else ""
@@ -221,7 +221,7 @@ def answer_step(step: TourStep, turn: DemoTurn) -> Decision | None:
             # The newest file of the thread: attached to a message, or exported by a query.
             exchanges = (*turn.earlier, turn.now)
             names = [name for exchange in exchanges for name in exchange.files]
-            queries = [call for each in exchanges for call in each.calls_of(QUERY_TOOL)]
+            queries = [call for exchange in exchanges for call in exchange.calls_of(QUERY_TOOL)]
             has_file = names or any(call.args.get("export") for call in queries)
             if PYTHON_TOOL in turn.tools and not has_file:
                 return say(_NO_FILE, message=say(FILE_SENTENCE), export=say(EXPORT_SENTENCE))
@@ -233,8 +233,8 @@ def answer_step(step: TourStep, turn: DemoTurn) -> Decision | None:
             return say(_NO_CHART)
         case "quick":
             is_ready = COMMAND_TOOL in turn.tools
-            words = say(_QUICK_COMMANDS_READY if is_ready else _HOW_TO_QUICK_COMMANDS)
-            return f"{words}\n\n{say(_LAST, line=KEY_LINE)}"
+            sentence = say(_QUICK_COMMANDS_READY if is_ready else _HOW_TO_QUICK_COMMANDS)
+            return f"{sentence}\n\n{say(_LAST, line=KEY_LINE)}"
     return None
 
 
@@ -337,8 +337,8 @@ def _query_invoices(
 def make_file_code(name: str) -> str:
     """Return Python that describes the file of that name, or the newest one, in the reader's
     language. A CSV file is described by its columns."""
-    words = (name, say("lines"), say("rows"), say("filled"), say("sum"))
-    return _FILE_CODE.format(words=words)
+    labels = (name, say("lines"), say("rows"), say("filled"), say("sum"))
+    return _FILE_CODE.format(words=labels)
 
 
 TABLES_TOOL, NOCODB_PREFIX = "nocodb_tables", "nocodb_"
@@ -410,8 +410,8 @@ class DemoModel(Model):
         Calls are planned with all arguments that a tool can have. Those that the offered tool does
         not have are left out, unless its schema names none: then it may take any."""
         if ask.for_title:
-            words = ask.input[0].text.strip().partition("\n")[0].rstrip("?!.… ")
-            yield RoundCompleted((Item(kind="message", role="assistant", text=words),))
+            title = ask.input[0].text.strip().partition("\n")[0].rstrip("?!.… ")
+            yield RoundCompleted((Item(kind="message", role="assistant", text=title),))
             return
         decision = _decide(await DemoTurn.read(ask))
         if isinstance(decision, list):
@@ -422,8 +422,8 @@ class DemoModel(Model):
                 args = {key: value for key, value in call.args.items() if key in names or not names}
                 # The ids are the same if the same round is asked again.
                 id = f"demo-{ask.turn}-{ask.number}-{number}"
-                words = json.dumps(args, ensure_ascii=False)
-                items.append(Item("call", call_id=id, name=call.tool, arguments=words))
+                arguments_json = json.dumps(args, ensure_ascii=False)
+                items.append(Item("call", call_id=id, name=call.tool, arguments=arguments_json))
             yield RoundCompleted(tuple(items))
             return
         for piece in re.findall(r"\s*\S+\s*", decision):
@@ -433,11 +433,11 @@ class DemoModel(Model):
 
     async def health(self) -> Health:
         """Return the demo model's state, which is always "on"."""
-        words = say(
+        sentence = say(
             "the demo model (to use a real one, open Set-up on the page, or set OPENAI_API_KEY "
             "in .env)"
         )
-        return Health("model", "on", words)
+        return Health("model", "on", sentence)
 
     async def erase(self, remote: Remote) -> bool:
         """Return False: the demo model stores nothing, and it cannot erase what another model
@@ -515,7 +515,7 @@ def _introduce(turn: DemoTurn) -> str:
             for number, step in enumerate(steps, 1)
         ]
         parts = [say(_TOUR), "\n".join(lines), say("I also understand:")]
-    parts.append("\n".join(f"- `{words}`: {say(meaning)}" for words, meaning in _UNDERSTOOD))
+    parts.append("\n".join(f"- `{phrase}`: {say(meaning)}" for phrase, meaning in _UNDERSTOOD))
     parts.append(say("To use a real model, add this line to `.env` and restart Ponte:"))
     return "\n\n".join([*parts, format_code_block(KEY_LINE)])
 
@@ -531,9 +531,9 @@ def _call_nocodb(turn: DemoTurn, rest: str) -> Decision:
     name = f"{NOCODB_PREFIX}{tool.removeprefix(NOCODB_PREFIX)}"
     if name not in turn.tools and BRIDGE_TOOL not in turn.tools:
         tools = [
-            f"`{each.removeprefix(NOCODB_PREFIX)}`"
-            for each in sorted(turn.tools)
-            if each.startswith(NOCODB_PREFIX)
+            f"`{tool_name.removeprefix(NOCODB_PREFIX)}`"
+            for tool_name in sorted(turn.tools)
+            if tool_name.startswith(NOCODB_PREFIX)
         ]
         near = say("Available tools: {tools}.", tools=", ".join(tools)) if tools else ""
         return f"{say(_NO_NOCODB)} {near}".strip()
@@ -623,7 +623,12 @@ def _show_table(turn: DemoTurn, name: str) -> Decision:
         # By title in any case, else by id.
         if (id := named.get(name.casefold(), name)) not in titles:
             # There may be many tables, so at most as many are named as an answer shows rows.
-            names = ", ".join(escape_inline(each) for each in [*titles.values()][:MAX_ROWS]) or "–"
+            names = (
+                ", ".join(
+                    escape_inline(table_title) for table_title in [*titles.values()][:MAX_ROWS]
+                )
+                or "–"
+            )
             missing = say(
                 "Table {name} not found. Available tables: {names}.",
                 name=escape_inline(name),

@@ -151,8 +151,10 @@ class DemoTurn:
         day = _DAY_IN_PREFACE.search(request.preface)
         described = [tool.description for tool in request.tools]
         language = ""
-        if any(SAMPLE_TABLES_PHRASE in each for each in described):
-            named = (one for one in LOCALES if any(say("Invoices", one) in d for d in described))
+        if any(SAMPLE_TABLES_PHRASE in description for description in described):
+            named = (
+                locale for locale in LOCALES if any(say("Invoices", locale) in d for d in described)
+            )
             language = next(named, "en")
         return cls(
             now,
@@ -226,8 +228,8 @@ def format_rows(name: str, reply: ToolReply) -> str:
     # v3 of NocoDB's API nests a row's values in `fields`. `reply.rows` has copied them beside it.
     columns = list(dict.fromkeys(key for row in first_rows for key in row if key != "fields"))
     if len(columns) > _MAX_COLUMNS:
-        more = say("There are more columns than the {columns} shown here.", columns=_MAX_COLUMNS)
-        head = f"{head} {more}"
+        notice = say("There are more columns than the {columns} shown here.", columns=_MAX_COLUMNS)
+        head = f"{head} {notice}"
     columns = columns[:_MAX_COLUMNS]
     if not columns:
         return head
@@ -275,7 +277,7 @@ def _find_cell_title(value: object) -> str:
     if not isinstance(value, dict):
         return str(value)
     titles = (value[key] for key in ("title", "Title", "Name", "name") if key in value)
-    texts = (each for each in value.values() if isinstance(each, str))
+    texts = (text for text in value.values() if isinstance(text, str))
     return str(next(titles, None) or next(texts, None) or json.dumps(value, ensure_ascii=False))
 
 
@@ -322,14 +324,14 @@ def _parse_output(output: str) -> ToolReply:
     if isinstance(value, dict):
         if value and set(value) <= _PROBLEM_KEYS:  # a row may have such a column, but not alone
             problem = value.get("error", value.get("detail"))
-            words = problem
+            message = problem
             if isinstance(problem, dict):
-                words, hint = str(problem.get("message") or ""), problem.get("hint") or ""
+                message, hint = str(problem.get("message") or ""), problem.get("hint") or ""
                 # The hint about an unknown name lists the known names. Its end, an order to the
                 # model, is left out.
                 if hint and str(problem.get("code")).startswith("unknown_"):
-                    words = f"{words} ({hint.removesuffix(ASK_IF_NONE_FITS)})"
-            return ToolReply(error=str(words or value.get("message") or output))
+                    message = f"{message} ({hint.removesuffix(ASK_IF_NONE_FITS)})"
+            return ToolReply(error=str(message or value.get("message") or output))
         if set(value) == {"result"}:
             value = value["result"]
     return ToolReply(value)

@@ -269,9 +269,9 @@ def is_too_long(fault: ModelServerFault) -> bool:
     if fault.status == 413 or is_named:
         return True
     # "Too many tokens, please wait before trying again." (Bedrock)
-    words = "" if fault.is_rate_limited else f"{fault.code} {fault.type} {fault.message}"
+    fault_text = "" if fault.is_rate_limited else f"{fault.code} {fault.type} {fault.message}"
     # 0: the server named no status, as for an error within a stream. Some servers answer 500.
-    return fault.status in (0, 400, 422, 500) and TOO_LONG_PATTERN.search(words) is not None
+    return fault.status in (0, 400, 422, 500) and TOO_LONG_PATTERN.search(fault_text) is not None
 
 
 def is_locked(fault: ModelServerFault) -> bool:
@@ -292,8 +292,8 @@ def is_conversation_gone(fault: ModelServerFault, conversation: str) -> bool:
 def refuses_conversations(fault: ModelServerFault) -> bool:
     """Return whether the account may use no conversation, although it could create one
     (openai/codex issue 106)."""
-    words = f"{fault.code} {fault.message}"
-    return re.search("(?i)zero.data.retention", words) is not None
+    fault_text = f"{fault.code} {fault.message}"
+    return re.search("(?i)zero.data.retention", fault_text) is not None
 
 
 def has_unpaired_call(fault: ModelServerFault) -> bool:
@@ -311,8 +311,8 @@ def is_against_policy(fault: ModelServerFault) -> bool:
 def is_person_blocked(fault: ModelServerFault) -> bool:
     """Return whether the server refuses the safety identifier of this person, that is, all requests
     of theirs."""
-    words = f"{fault.code} {fault.message}".lower()
-    return fault.status in (400, 403) and "identifier" in words and "block" in words
+    fault_text = f"{fault.code} {fault.message}".lower()
+    return fault.status in (400, 403) and "identifier" in fault_text and "block" in fault_text
 
 
 def refuses_pictures(fault: ModelServerFault) -> bool:
@@ -338,10 +338,10 @@ def find_refused_fields(fault: ModelServerFault, body: Json) -> set[str]:
     optional_fields = {name for name in OPTIONAL_FIELDS if name in body}
     # `param` names a field, such as "reasoning.effort" or "tools[0].type".
     root = re.split(r"[.\[]", fault.param)[0]
-    words = set(re.findall(r"[\w$]+", f"{fault.param} {fault.message}"))
-    named = {root} & optional_fields or words & optional_fields
+    fault_words = set(re.findall(r"[\w$]+", f"{fault.param} {fault.message}"))
+    named = {root} & optional_fields or fault_words & optional_fields
     tools = json.dumps(body.get("tools", ()))
-    keys = {key for key in SCHEMA_KEYS if key in words and f'"{key}":' in tools}
+    keys = {key for key in SCHEMA_KEYS if key in fault_words and f'"{key}":' in tools}
     if named or keys:
         # One field at a time: the next request shows whether the server takes the others. A schema
         # without these keys may not be valid as a strict one, so `strict` goes with them.
@@ -664,7 +664,7 @@ class ModelServer:
     async def list_models(self) -> Sequence[str]:
         """Return the names of the models that the server lists. Raise ModelServerFault."""
         self.sizes.model_list = listed = await self.client.get("/models")
-        self.model_names = [each["id"] for each in read_models(listed)]
+        self.model_names = [model["id"] for model in read_models(listed)]
         return self.model_names
 
     def complete_round(
@@ -734,10 +734,16 @@ class ModelServer:
         one that the server names, or the present one in the other field of Chat Completions. Return
         whether that changes the request."""
         field = next((name for name in OUTPUT_LIMIT_FIELDS if name in body), "")
-        words = f"{fault.param} {fault.message}"
-        if not field or fault.status not in (400, 422) or not re.search(rf"\b{field}\b", words):
+        fault_text = f"{fault.param} {fault.message}"
+        if (
+            not field
+            or fault.status not in (400, 422)
+            or not re.search(rf"\b{field}\b", fault_text)
+        ):
             return False
-        numbers = (int(number.replace(",", "")) for number in re.findall(r"\d[\d,]{2,8}", words))
+        numbers = (
+            int(number.replace(",", "")) for number in re.findall(r"\d[\d,]{2,8}", fault_text)
+        )
         limits = [number for number in numbers if MIN_OUTPUT_LIMIT <= number < body[field]]
         if limits:  # a message may name smaller numbers too, such as those of the request
             self.max_output_tokens = max(limits)
@@ -788,11 +794,11 @@ def _without_keys(schema: Any, keys: Collection[str]) -> Any:
     """Return a tool definition without those keys of JSON Schema that the server has refused. A
     property that has the name of such a key stays."""
     if isinstance(schema, list):
-        return [_without_keys(each, keys) for each in schema]
+        return [_without_keys(element, keys) for element in schema]
     if not isinstance(schema, dict):
         return schema
     return {
-        key: {name: _without_keys(each, keys) for name, each in value.items()}
+        key: {name: _without_keys(subschema, keys) for name, subschema in value.items()}
         if key == "properties" and isinstance(value, dict)
         else _without_keys(value, keys)
         for key, value in schema.items()

@@ -139,8 +139,8 @@ class RoundHistory:
     def unseen_files(self) -> tuple[str, ...]:
         """The names of the message's files that did not fit, or that the server refused."""
         seen = self._shown_ids - self._server.input.refused_ids
-        own = [item for item in self._full_request.input if item.kind == "message"]
-        return tuple(file.name for item in own for file in item.files if file.id not in seen)
+        messages = [item for item in self._full_request.input if item.kind == "message"]
+        return tuple(file.name for item in messages for file in item.files if file.id not in seen)
 
     @property
     def sent_tokens(self) -> int:
@@ -495,7 +495,9 @@ def build_response_body(server: ModelServer, ask: RoundRequest, input: Sequence[
     if ask.tools:
         definitions = server.define_tools(ask.tools)
         # `define_tools` sets `strict` only where it is true. Here it is always sent.
-        body["tools"] = [{"type": "function", "strict": False, **each} for each in definitions]
+        body["tools"] = [
+            {"type": "function", "strict": False, **definition} for definition in definitions
+        ]
     if effort := server.reasoning_effort(ask):
         body["reasoning"] = {"effort": effort}
     if server.official:
@@ -569,9 +571,9 @@ class ChatCompletionsReader(AnswerReader):
         calls = read_calls(message.get("tool_calls"))
         functions = [read_object(call.get("function")) for call in calls]
         is_same = all(
-            call.name in ("", each.get("name"))
-            and is_same_json(call.arguments, dump_arguments(each.get("arguments")))
-            for call, each in zip(self.calls, functions, strict=False)
+            call.name in ("", function.get("name"))
+            and is_same_json(call.arguments, dump_arguments(function.get("arguments")))
+            for call, function in zip(self.calls, functions, strict=False)
         )
         return (
             is_same
@@ -637,7 +639,7 @@ class ChatCompletionsApi(OwnHistoryApi):
         }
         if ask.tools:
             functions = server.define_tools(ask.tools)
-            body["tools"] = [{"type": "function", "function": each} for each in functions]
+            body["tools"] = [{"type": "function", "function": function} for function in functions]
         # gpt-6-luna accepts function tools over this API only without reasoning (its model page).
         # The other models of its family are treated alike.
         takes_none = bool(ask.tools) and model.startswith("gpt-6")

@@ -124,8 +124,8 @@ class Trial:
         try:
             _, pieces = await self._ask(Item("message", "user", TEXT_QUESTION), turn=1)
             if pieces > 1:
-                words = say("the text arrives in {count} pieces", count=pieces)
-                yield DoctorFinding(STREAM, "on", words)
+                sentence = say("the text arrives in {count} pieces", count=pieces)
+                yield DoctorFinding(STREAM, "on", sentence)
             else:
                 yield DoctorFinding(STREAM, "note", say(ONE_PIECE))
             yield DoctorFinding("model level", "on", (await self.model.health()).words)
@@ -137,15 +137,15 @@ class Trial:
             yield (called := _judge_calls(calls))
             if called.state == "on":
                 failing = RESULT
-                outputs = [Item("output", call_id=each.call_id, text=TOOL_RESULT) for each in calls]
+                outputs = [Item("output", call_id=call.call_id, text=TOOL_RESULT) for call in calls]
                 # Results of tools go back in the next round of the turn that called them.
                 items, _ = await self._ask(*outputs, turn=2, number=2, tools=(TRIAL_TOOL,))
                 if CODE_WORD in " ".join(item.text for item in items).lower():
-                    words = say("the answer contains the test tool's result")
-                    yield DoctorFinding(RESULT, "on", words)
+                    sentence = say("the answer contains the test tool's result")
+                    yield DoctorFinding(RESULT, "on", sentence)
                 else:
-                    words = say("the answer doesn't contain the test tool's result")
-                    yield DoctorFinding(RESULT, "failing", words)
+                    sentence = say("the answer doesn't contain the test tool's result")
+                    yield DoctorFinding(RESULT, "failing", sentence)
             # The table has sizes of models that their makers publish; other sizes may be more than
             # the server really reads.
             if self.model.context_size.source != "table":
@@ -154,15 +154,15 @@ class Trial:
         except PonteError as error:
             yield DoctorFinding(failing, "failing", error.words())
         if any(usage.is_estimated for usage in self.usages):
-            words = "the server doesn't report token counts, so costs are upper estimates"
-            yield DoctorFinding(USAGE, "note", say(words))
+            sentence = "the server doesn't report token counts, so costs are upper estimates"
+            yield DoctorFinding(USAGE, "note", say(sentence))
         elif self.usages:
-            words = say(
+            sentence = say(
                 "the server counted {input} input tokens and {output} output tokens",
                 input=sum(usage.input for usage in self.usages),
                 output=sum(usage.output for usage in self.usages),
             )
-            yield DoctorFinding(USAGE, "on", words)
+            yield DoctorFinding(USAGE, "on", sentence)
 
     async def _check_context(self, size: ContextSize) -> DoctorFinding:
         """Ask a question whose answer is at the beginning of a long text, and return whether the
@@ -177,8 +177,10 @@ class Trial:
         question = Item("message", "user", f"{TOOL_RESULT}\n{filler}\n{CONTEXT_QUESTION}")
         items, _ = await self._ask(question, turn=3)
         if CODE_WORD in " ".join(item.text for item in items).lower():
-            words = say("the model can read a text of about {tokens} tokens in full", tokens=tokens)
-            return DoctorFinding(CONTEXT, "on", words)
+            sentence = say(
+                "the model can read a text of about {tokens} tokens in full", tokens=tokens
+            )
+            return DoctorFinding(CONTEXT, "on", sentence)
         return DoctorFinding(CONTEXT, "failing", say(BEGINNING_UNREAD, tokens=tokens))
 
     async def erase(self) -> None:
@@ -228,11 +230,11 @@ def _judge_calls(calls: Sequence[Item]) -> DoctorFinding:
     """Return the finding on the calls of an answer: whether the model called the test tool with a
     city."""
     if not calls:
-        words = (
+        sentence = (
             "the model answered without calling the test tool; without tool calls it can't use "
             "tables, quick commands or Python"
         )
-        return DoctorFinding(CALL, "failing", say(words))
+        return DoctorFinding(CALL, "failing", say(sentence))
     # A call without a city, or with arguments that are no JSON, is one of the wrong kind.
     try:
         mine = [call for call in calls if call.name == TRIAL_TOOL.name]
@@ -240,8 +242,8 @@ def _judge_calls(calls: Sequence[Item]) -> DoctorFinding:
     except (ValueError, KeyError, TypeError):
         cities = []
     if not cities:
-        words = "the model called a tool that doesn't exist, or with wrong arguments"
-        return DoctorFinding(CALL, "failing", say(words))
+        sentence = "the model called a tool that doesn't exist, or with wrong arguments"
+        return DoctorFinding(CALL, "failing", say(sentence))
     return DoctorFinding(CALL, "on", say("the model called the test tool"))
 
 
@@ -425,14 +427,14 @@ class ServedModel(Model):
         about = {"model": self.name, "host": self._client.place.host}
         if self._level is None:
             return Health("model", "checking", say("{model} at {host}", **about))
-        words, size = say(LEVEL_DESCRIPTIONS[self._level], **about), self.context_size
+        sentence, size = say(LEVEL_DESCRIPTIONS[self._level], **about), self.context_size
         # TOOLS_CONTEXT_TOKENS is a context with room for all tools; twice that counts as large.
         tools = list[ToolSpec]()
         if self.list_tools and size.tokens < 2 * TOOLS_CONTEXT_TOKENS:
             with suppress(PonteError):
                 tools.extend(await self.list_tools())
         note = describe_size(size, tools)
-        return Health("model", "on", f"{words}; {note}" if note else words)
+        return Health("model", "on", f"{sentence}; {note}" if note else sentence)
 
     async def erase(self, remote: Remote) -> bool:
         """Erase an object on the server. Return False if it may still exist, so that the caller

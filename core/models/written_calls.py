@@ -226,33 +226,33 @@ def _read_arguments(pattern: str, content: str, schema: Any) -> Iterator[tuple[s
     Python, unless the tag (`string="true"`, as DeepSeek writes it) or the tool's schema says that
     it is text. What is neither is text, too."""
     properties = (schema or {}).get("properties", {})
-    for name, attributes, words in re.findall(pattern, content, re.DOTALL):
+    for name, attributes, value_text in re.findall(pattern, content, re.DOTALL):
         # A schema has one type, or a list of types.
         kind = str(properties.get(name, {}).get("type"))
-        value: Any = words
+        value: Any = value_text
         if 'string="true"' not in attributes and "string" not in kind:
             try:
-                value = json.loads(words)
+                value = json.loads(value_text)
             except (ValueError, RecursionError):
                 with suppress(*_PYTHON_ERRORS):
-                    value = _read_literal(_parse_python(words.strip()))
+                    value = _read_literal(_parse_python(value_text.strip()))
         yield name.strip(), value
 
 
-def _read_json(name: str, words: str) -> list[tuple[str, Any]]:
+def _read_json(name: str, text: str) -> list[tuple[str, Any]]:
     """Return the calls in the content of a tag: with a `name`, the arguments of that tool as one
     JSON object; without one (""), JSON objects that have a name and arguments, or calls in Python.
     Return none for anything else."""
     # Marks of DeepSeek and Kimi before the JSON, a fence around it, and an end tag of Mistral.
-    words = re.sub(r"^(?:<\|tool_(?:sep|call_argument_begin)\|>|\s|```json)*", "", words)
-    words = words.rstrip("` \n").removesuffix("[/TOOL_CALLS]")
+    text = re.sub(r"^(?:<\|tool_(?:sep|call_argument_begin)\|>|\s|```json)*", "", text)
+    text = text.rstrip("` \n").removesuffix("[/TOOL_CALLS]")
     # Gemma writes names without quotes, and its own quotes around texts.
-    if name and re.match(r"\{\s*\w+:", words):
-        words = _GEMMA_WORDS.sub(lambda match: json.dumps(match[1] or match[2] or ""), words)
+    if name and re.match(r"\{\s*\w+:", text):
+        text = _GEMMA_WORDS.sub(lambda match: json.dumps(match[1] or match[2] or ""), text)
     # No content with a name is a call without arguments.
-    values, rest = list[Any](), words or "{}"
-    if not name and re.match(r"\[?[\w.]+\(", words):
-        return _read_python(words)
+    values, rest = list[Any](), text or "{}"
+    if not name and re.match(r"\[?[\w.]+\(", text):
+        return _read_python(text)
     # Several objects may follow each other, with or without a separator. Texts in them may contain
     # line breaks (`strict`). What comes after them must mean nothing (`_AFTER_JSON`).
     while rest.startswith(("{", "[")):
@@ -275,27 +275,27 @@ def _name_calls(values: list[Any]) -> list[tuple[str, Any]]:
     name. Arguments that are missing are None. Models name both fields in several ways; "function"
     is an object with both, or the name itself."""
     calls = list[tuple[str, Any]]()
-    for each in values:
-        each = each if isinstance(each, dict) else {}
-        function = each.get("function")
-        each = function if isinstance(function, dict) else each
-        name = each.get("name") or each.get("tool_name") or function
+    for value in values:
+        value = value if isinstance(value, dict) else {}
+        function = value.get("function")
+        value = function if isinstance(function, dict) else value
+        name = value.get("name") or value.get("tool_name") or function
         if not isinstance(name, str):
             return []
-        calls.append((name, each.get("arguments", each.get("parameters"))))
+        calls.append((name, value.get("arguments", value.get("parameters"))))
     return calls
 
 
-def _read_python(words: str) -> list[tuple[str, Any]]:
+def _read_python(source: str) -> list[tuple[str, Any]]:
     """Return the calls in Python code that a model wrote as text, such as `[tables(base="a")]`;
     none if it is not only calls with named arguments."""
     try:
-        tree = _parse_python(words)
+        tree = _parse_python(source)
         calls = list[tuple[str, Any]]()
         for call in tree.elts if isinstance(tree, ast.List) else [tree]:
             if not isinstance(call, ast.Call) or call.args:
                 return []
-            arguments = {each.arg: _read_literal(each.value) for each in call.keywords}
+            arguments = {keyword.arg: _read_literal(keyword.value) for keyword in call.keywords}
             if None in arguments:  # `**{…}`
                 return []
             # The name may come as `tables.call(…)`.
@@ -305,12 +305,12 @@ def _read_python(words: str) -> list[tuple[str, Any]]:
     return calls
 
 
-def _parse_python(words: str) -> ast.expr:
+def _parse_python(source: str) -> ast.expr:
     """Return the expression that a text is. Raise one of `_PYTHON_ERRORS` if it is none, or so long
     that Python's parser would take much time."""
-    if len(words) > MAX_BARE_CALL_CHARACTERS:
+    if len(source) > MAX_BARE_CALL_CHARACTERS:
         raise ValueError
-    return ast.parse(words, mode="eval").body
+    return ast.parse(source, mode="eval").body
 
 
 def _read_literal(node: ast.expr) -> Any:
@@ -370,10 +370,10 @@ class GrowingCode:
             if number:
                 self._end_line()
             self._line = (self._line + line[:MAX_FENCE_LINE_CHARACTERS])[:MAX_FENCE_LINE_CHARACTERS]
-            words = self._run + line
-            end = len(words.rstrip("\\`"))
-            self._read_ticks(words[:end])
-            self._run = words[end:]
+            run_and_line = self._run + line
+            end = len(run_and_line.rstrip("\\`"))
+            self._read_ticks(run_and_line[:end])
+            self._run = run_and_line[end:]
             # Too long to be the marks of a code span: it is counted now, and not kept.
             if len(self._run) > MAX_FENCE_LINE_CHARACTERS:
                 self.end_run()
@@ -401,11 +401,11 @@ class GrowingCode:
                 return match.end()
         return 0 if is_last or len(text) - start > MAX_SPAN_CHARACTERS else None
 
-    def _read_ticks(self, words: str) -> None:
+    def _read_ticks(self, text: str) -> None:
         # An escaped backtick (an odd number of backslashes) opens nothing, but inside a code span
         # backslashes are text. `ticks` becomes the number of backticks that opened a span, and 0
         # where as many close it.
-        for match in _SPAN_TICKS.finditer(words):
+        for match in _SPAN_TICKS.finditer(text):
             size = len(match[2]) - (len(match[1]) % 2 if not self.ticks else 0)
             if size and self.ticks in (0, size):
                 self.ticks = size - self.ticks

@@ -129,7 +129,7 @@ class Scheduler:
         # Several at once, because the database commits them together.
         for first in range(0, len(due), RUNS_STARTED_AT_ONCE):
             batch = due[first : first + RUNS_STARTED_AT_ONCE]
-            starts = await run_together(*(self._start_run(each, now) for each in batch))
+            starts = await run_together(*(self._start_run(schedule, now) for schedule in batch))
             waiting = waiting or not all(starts)
         recorded_count = await schedules.settle_runs()
         for schedule, run in await schedules.list_unreported():
@@ -349,9 +349,9 @@ class ScheduleReports:
                 if id == OWNER_ID:
                     admins.append(Person(platform, id))
             for platform, messenger in self.messengers.items():
-                own = [name for name in names if name.startswith(f"{platform}:")]
+                platform_names = [name for name in names if name.startswith(f"{platform}:")]
                 try:
-                    admins += await messenger.members(own) if own else ()
+                    admins += await messenger.members(platform_names) if platform_names else ()
                 except PonteError as error:  # the others still get the notice
                     log.warning("could not notify admins", platform=platform, error=str(error))
             people_to_notify += admins[:MAX_ADMINS]

@@ -393,8 +393,8 @@ def plan_due(draft: ScheduleDraft, due: float, now: float) -> DuePlan:
     window, end = now - draft.catch_up_seconds, draft.ends_at or math.inf
     if due < window:  # too old to be caught up: count what was missed until the window begins
         first_missed, missed = due, 1
-        for each in _due_times(draft.rule, draft.time_zone, due):
-            if each >= window or each > end or missed >= MAX_COUNTED_MISSED:
+        for due_time in _due_times(draft.rule, draft.time_zone, due):
+            if due_time >= window or due_time > end or missed >= MAX_COUNTED_MISSED:
                 break
             missed += 1
         # The rule may have been due very often meanwhile, so the rest is looked up from here. The
@@ -403,17 +403,17 @@ def plan_due(draft: ScheduleDraft, due: float, now: float) -> DuePlan:
     else:
         # One second before, so that `due` itself comes first.
         start = due - 1
-    for each in _due_times(draft.rule, draft.time_zone, start):
-        if each > end:
+    for due_time in _due_times(draft.rule, draft.time_zone, start):
+        if due_time > end:
             break
-        if each < window:
+        if due_time < window:
             continue
-        if each <= now:
+        if due_time <= now:
             if run:  # a later one can run instead, so this one is missed
                 first_missed, missed = first_missed or run, missed + 1
-            run = each
+            run = due_time
         else:
-            next_due = each
+            next_due = due_time
             break
     return DuePlan(run, next_due, bool(run) and now - run > LATE_SECONDS, first_missed, missed)
 
@@ -480,7 +480,7 @@ def _checked_fields(cron: str) -> str:
     # `*/0` stays as it is: cronsim refuses it.
     step = re.fullmatch(r"\*(?:/(\d{1,2}))?", minute)
     if step and not hour.startswith("*") and int(step[1] or 1):
-        fields[0] = ",".join(str(each) for each in range(0, 60, int(step[1] or 1)))
+        fields[0] = ",".join(str(number) for number in range(0, 60, int(step[1] or 1)))
     return " ".join(
         ",".join(_split_range(part, *values) for part in field.split(","))
         for field, values in zip(fields, _FIELDS, strict=True)
@@ -491,7 +491,7 @@ def _split_range(part: str, first: int, count: int, names: Sequence[str]) -> str
     """Return a range over the end of its cycle as a list: of weekdays (`first` 0, `count` 7),
     `FRI-MON` becomes `5,6,0,1`. Anything else is returned unchanged."""
     # `end` is None if the part has no dash.
-    begin, end = (parse_field_number(each, names) for each in (*part.split("-", 1), "")[:2])
+    begin, end = (parse_field_number(bound, names) for bound in (*part.split("-", 1), "")[:2])
     # Of weekdays, 7 is Sunday as well as 0.
     if begin is None or end is None or not first <= end < begin < first + count + (count == 7):
         return part
@@ -517,11 +517,11 @@ def read_rule(when: str, before: ScheduleRule, zone: ZoneInfo) -> ScheduleRule:
     return ScheduleRule(run_at=read_time(when, zone))
 
 
-def read_time(words: str, zone: ZoneInfo) -> float:
+def read_time(iso_text: str, zone: ZoneInfo) -> float:
     """Return an ISO date and time as seconds since the epoch; without an offset, it is in `zone`.
     Raise ToolError if it is no such text, or a time that the clocks skip."""
     try:
-        moment = datetime.fromisoformat(words)
+        moment = datetime.fromisoformat(iso_text)
         moment = moment if moment.tzinfo else moment.replace(tzinfo=zone)
         at = moment.timestamp()
     except (ValueError, OverflowError) as error:

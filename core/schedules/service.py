@@ -214,7 +214,8 @@ class ScheduleService:
             for schedule in await self.schedules.list_matching(ScheduleFilter(conversation=place)):
                 schedules[schedule.id] = schedule
         listed = sorted(
-            schedules.values(), key=lambda one: (one.state != "active", one.next_due_at, one.id)
+            schedules.values(),
+            key=lambda schedule: (schedule.state != "active", schedule.next_due_at, schedule.id),
         )
         first = (page - 1) * SCHEDULES_PER_PAGE
         page_schedules = listed[first : first + SCHEDULES_PER_PAGE] if page > 0 else ()
@@ -362,23 +363,23 @@ class Scheduling:
                 if page < pages:
                     following = say("For the next one, type `schedules {page}`.", page=page + 1)
                     lines[-1] += f" {following}"
-                words = "\n".join(lines)
+                reply = "\n".join(lines)
             elif pages:
-                words = plural(
+                reply = plural(
                     "There is only {count} page of schedules.",
                     "There are only {count} pages of schedules.",
                     pages,
                 )
             elif is_demo:
-                words = say(
+                reply = say(
                     "No schedules yet. The demo model can't create any. Connect a real model."
                 )
             else:
-                words = say(
+                reply = say(
                     "No schedules yet. To create one, ask me, for example: “Remind me tomorrow at "
                     "14:00 to call Ana.”"
                 )
-            return Answer(words, is_private=message.address.is_shared)
+            return Answer(reply, is_private=message.address.is_shared)
         match command.slug:
             case "show":
                 schedule, runs = await service.get(id, *who), await service.list_runs(id, *who)
@@ -390,17 +391,17 @@ class Scheduling:
                 return Answer("\n".join(lines).strip(), is_private=message.address.is_shared)
             case "delete":
                 schedule = await service.delete(id, *who)
-                words = f"**{build_inert_title(schedule.draft)}**\n\n{say('Deleted.')}"
+                reply = f"**{build_inert_title(schedule.draft)}**\n\n{say('Deleted.')}"
             case "run":
                 await service.run_now(id, *who, once=message.event_key)
                 return Answer(say("The run has started."), is_private=message.address.is_shared)
             case word:  # the parser lets nothing else through
                 change_state = service.pause if word == "pause" else service.resume
                 schedule = await change_state(id, *who)
-                words = describe_whole(schedule, self.clock())
+                reply = describe_whole(schedule, self.clock())
         # Other people may read this place, so schedules of private places stay out.
         is_elsewhere = not schedule.address.is_same_channel(message.address)
-        return Answer(words, is_private=message.address.is_shared and is_elsewhere)
+        return Answer(reply, is_private=message.address.is_shared and is_elsewhere)
 
     @cached_property
     def origin(self) -> ScheduleOrigin:
@@ -445,8 +446,11 @@ class Scheduling:
         schedules = await self.store.list_matching(every)
         last = await self.store.find_last_runs() if schedules else {}
         return [
-            {**to_json(one), "last_run": asdict(last[one.id]) if one.id in last else None}
-            for one in schedules
+            {
+                **to_json(schedule),
+                "last_run": asdict(last[schedule.id]) if schedule.id in last else None,
+            }
+            for schedule in schedules
         ]
 
     async def show(self, id: str) -> Mapping[str, Any]:
@@ -530,11 +534,11 @@ class ScheduleApplier:
         # A person wrote the new text. A model may have written the addresses of the former one.
         new = find_addresses(text)
         # Addresses that were in the text count as the person's only if they did before.
-        own = new - (find_addresses(draft.text) - set(draft.addresses))
+        written_addresses = new - (find_addresses(draft.text) - set(draft.addresses))
         draft = replace(
             draft,
             text=text,
-            addresses=tuple(sorted(own)),
+            addresses=tuple(sorted(written_addresses)),
             time_zone=zone.key,
             rule=read_rule(when, draft.rule, zone) if when else draft.rule,
         )

@@ -112,8 +112,10 @@ class ScheduleSource(FixedToolSource):
                     end = read_time(f"{ends[:10]}T23:59:59", tz)
                     draft = replace(draft, ends_at=end, max_runs=0)
                 # The model wrote the text: only addresses that the person wrote may be links.
-                own = ctx.written_addresses.union(draft.addresses) & find_addresses(draft.text)
-                draft = replace(draft, addresses=tuple(sorted(own)))
+                addresses = ctx.written_addresses.union(draft.addresses) & find_addresses(
+                    draft.text
+                )
+                draft = replace(draft, addresses=tuple(sorted(addresses)))
                 to = decode_json(ReplyTo, row.applier_data)
                 after = make_row(
                     await service.check(draft, to.asker, to.address, is_new=row.before is None)

@@ -91,8 +91,12 @@ def describe_date(when: datetime) -> str:
     2026, 9:00 AM`. A time that comes twice on that day, because clocks go back, has its offset."""
     from babel.dates import get_timezone_gmt
 
-    words = f"{format_date(when, None, 'full')}, {_format_time(when.time())}"
-    return f"{words} ({get_timezone_gmt(when, locale=babel_locale())})" if is_twice(when) else words
+    date_text = f"{format_date(when, None, 'full')}, {_format_time(when.time())}"
+    return (
+        f"{date_text} ({get_timezone_gmt(when, locale=babel_locale())})"
+        if is_twice(when)
+        else date_text
+    )
 
 
 def _describe_cron(rule: ScheduleRule) -> str:
@@ -130,13 +134,15 @@ def _describe_weekly(day: str, month: str, weekday: str, times: str) -> str:
     if weekday == "*":
         return say("every day at {times}", times=times)
     # Cron knows Sunday as 0 and as 7.
-    days = sorted({each % 7 for each in _parse_list(weekday, WEEKDAYS)})
+    days = sorted({number % 7 for number in _parse_list(weekday, WEEKDAYS)})
     if tuple(days) == _WORKING_DAYS:
         return say("Monday to Friday at {times}", times=times)
     if not days:
         return ""
     # A week begins on Monday where people read these sentences.
-    names = _join([_weekday_name(each) for each in sorted(days, key=lambda one: (one - 1) % 7)])
+    names = _join(
+        [_weekday_name(number) for number in sorted(days, key=lambda number: (number - 1) % 7)]
+    )
     return say("every week on {days} at {times}", days=names, times=times)
 
 
@@ -167,11 +173,11 @@ def _describe_monthly(day: str, month: str, weekday: str, times: str) -> str:
     if not days:
         return ""
     # French writes the first of a month as `1er`.
-    listed = _join([write_first_day(str(each)) for each in days])
-    words = say("on day {day} of each month at {times}", day=listed, times=times)
+    listed = _join([write_first_day(str(number)) for number in days])
+    description = say("on day {day} of each month at {times}", day=listed, times=times)
     if len(days) > 1:
-        words = say("on days {listed} of each month at {times}", listed=listed, times=times)
-    return words + _describe_missing_days(days, range(1, 13))
+        description = say("on days {listed} of each month at {times}", listed=listed, times=times)
+    return description + _describe_missing_days(days, range(1, 13))
 
 
 def _describe_yearly(day: str, month: str, weekday: str, times: str) -> str:
@@ -184,12 +190,14 @@ def _describe_yearly(day: str, month: str, weekday: str, times: str) -> str:
     if weekday != "*" or not day.isdigit() or not months:
         return ""
     # 2024 is a leap year, so that 29 February exists.
-    dates = [datetime(2024, each, int(day)) for each in months if _has_day(each, int(day))]  # noqa: DTZ001
-    spelled = [format_skeleton("MMMMd", each, locale=babel_locale()) for each in dates]
+    dates = [datetime(2024, number, int(day)) for number in months if _has_day(number, int(day))]  # noqa: DTZ001
+    spelled = [format_skeleton("MMMMd", date, locale=babel_locale()) for date in dates]
     # French writes the first of a month as `1er`, which Babel does not.
     listed = _join([*map(write_first_day, spelled)])
-    words = say("every year on {days} at {times}", days=listed, times=times) if dates else ""
-    return words and words + _describe_missing_days([int(day)], months)  # "" if none has that day
+    sentence = say("every year on {days} at {times}", days=listed, times=times) if dates else ""
+    return sentence and sentence + _describe_missing_days(
+        [int(day)], months
+    )  # "" if none has that day
 
 
 def _describe_missing_days(days: Sequence[int], months: Sequence[int]) -> str:
@@ -222,7 +230,7 @@ def _parse_list(field: str, names: Sequence[str]) -> list[int]:
     numbers = list[int]()
     for part in field.split(","):
         first, _, last = part.partition("-")
-        ends = [parse_field_number(each, names) for each in (first, last or first)]
+        ends = [parse_field_number(bound, names) for bound in (first, last or first)]
         if ends[0] is None or ends[1] is None:
             return []
         numbers += range(ends[0], ends[1] + 1)
@@ -243,11 +251,11 @@ def _format_time(when: time) -> str:
     return format_time(when, "short", locale=babel_locale())
 
 
-def _join(words: Sequence[str]) -> str:
+def _join(texts: Sequence[str]) -> str:
     from babel.lists import format_list
 
     join: Callable[..., str] = format_list
-    return join(list(words), locale=babel_locale())
+    return join(list(texts), locale=babel_locale())
 
 
 MAX_CARD_TITLE_CHARACTERS = 120
@@ -314,9 +322,9 @@ def describe_times(draft: ScheduleDraft, now: float, runs: int) -> list[str]:
         end = local_time(draft.ends_at, draft.time_zone)
         lines.append(say("Ends after {when}.", when=describe_date(end)))
     if draft.max_runs:
-        words = plural("Ends after {count} run.", "Ends after {count} runs.", draft.max_runs)
+        sentence = plural("Ends after {count} run.", "Ends after {count} runs.", draft.max_runs)
         started = plural("{count} has started.", "{count} have started.", runs)
-        lines.append(f"{words} {started}" if runs else words)
+        lines.append(f"{sentence} {started}" if runs else sentence)
     return lines
 
 
@@ -329,8 +337,8 @@ def describe_state(id: str, state: ScheduleState, reason: PauseReason = "") -> s
     """Return the state of a schedule, and what people can do about it."""
     match state:
         case "active":
-            words = "Started. To manage it, type `schedule {id} pause`, `run` or `delete`."
-            return say(words, id=id)
+            sentence = "Started. To manage it, type `schedule {id} pause`, `run` or `delete`."
+            return say(sentence, id=id)
         case "paused":
             resume = say("To continue, type `schedule {id} resume`.", id=id)
             return f"{say(_PAUSED[reason or 'person'])} {resume}"

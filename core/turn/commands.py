@@ -220,8 +220,8 @@ class TypedRuns:
             is_begun = True
 
         try:
-            own = replace(ctx, turn=replace(ctx.turn, record_handle=record_handle))
-            run = self.assistant.quick.run(own, quick.slug, inputs)
+            run_context = replace(ctx, turn=replace(ctx.turn, record_handle=record_handle))
+            run = self.assistant.quick.run(run_context, quick.slug, inputs)
             outcome = await _run_and_audit(
                 QUICK_COMMAND_TOOL, note, run, lambda outcome: outcome.status
             )
@@ -301,12 +301,12 @@ class CommandService:
                 is_demo = self.assistant.model.level == "demo"
                 return await self.schedules.answer(turn, command, is_demo=is_demo)
             case "why":
-                words = await explain_right(self.changes, self.assistant, turn, command.id)
+                explanation = await explain_right(self.changes, self.assistant, turn, command.id)
                 # A sentence if ponte.toml on disk is newer than the rules in effect, else "".
                 notice = self.upkeep.config.turn.config_notice
                 if notice and await self._is_admin(turn):
-                    words = f"{words}\n\n{notice}"
-                return Answer(words, is_private=True)
+                    explanation = f"{explanation}\n\n{notice}"
+                return Answer(explanation, is_private=True)
             case "setup":
                 return Answer(await self._prove_identity(turn, command))
             case "new":
@@ -336,9 +336,9 @@ class CommandService:
         can_do = [*_describe_rights(rights), *describe_parts(start.parts)] if rights else ()
         # Without the two that ask what Ponte can do: this text says it.
         texts = [
-            escape_markdown(one.text)
-            for one in start.suggestions
-            if one.kind not in ("help", "commands")
+            escape_markdown(suggestion.text)
+            for suggestion in start.suggestions
+            if suggestion.kind not in ("help", "commands")
         ]
         lists = ((say("What you can do here"), can_do), (say("Try one of these"), texts))
         paragraphs = [
@@ -378,15 +378,15 @@ class CommandService:
         """Return the answer to `usage`: what the person used today, and what is left of each
         allowance that applies to them. Admins also see the usage of everybody."""
         message, budget = turn.message, self.people.budget
-        own = await budget.usage_today(message.author.key)
-        lines = [say("Usage today:"), "- " + say("you: {what}", what=_describe_spending(own))]
-        all_ = own
+        spending = await budget.usage_today(message.author.key)
+        lines = [say("Usage today:"), "- " + say("you: {what}", what=_describe_spending(spending))]
+        all_ = spending
         if await self._is_admin(turn):
             all_ = await budget.usage_today()
             lines.append("- " + say("everyone: {what}", what=_describe_spending(all_)))
         zone = budget.zone_of(message)
         remaining = await budget.describe_remaining(message.author, message.address, zone)
-        lines += ["", say("Remaining:"), *(f"- {each}" for each in remaining)] if remaining else []
+        lines += ["", say("Remaining:"), *(f"- {line}" for line in remaining)] if remaining else []
         # Models without a price: those whose calls have a cost all the same, and the others. Not
         # asked for if no tokens were used, because then no cost is missing from the report.
         models = await budget.models_without_price() if all_.usage.input else ((), ())
@@ -480,7 +480,14 @@ class CommandService:
             # another system, and its end is waited for.
             awaited = [name for name, kind in kinds.items() if kind.has_end]
             waiting = await self.changes.ledger.list_events_awaiting_change(conversation, awaited)
-            seq = next((each for each in waiting if not self.stores.inbox.is_stopped(each)), None)
+            seq = next(
+                (
+                    waiting_seq
+                    for waiting_seq in waiting
+                    if not self.stores.inbox.is_stopped(waiting_seq)
+                ),
+                None,
+            )
         if seq is None:
             return say("Nothing is running here.")
         stopped = await find_message(seq)
@@ -521,25 +528,25 @@ class CommandService:
         if not requests:
             return Answer(say("No requests are waiting for you."), is_private=here.is_shared)
         listed = [
-            one
-            for one in requests
-            if not here.is_shared or one.proposal.address.is_same_channel(here)
+            change
+            for change in requests
+            if not here.is_shared or change.proposal.address.is_same_channel(here)
         ]
         as_cards = () if here.is_shared else listed[:MAX_APPROVAL_CARDS]
-        cards = tuple([await self.changes.views.card(one, person, here) for one in as_cards])
+        cards = tuple([await self.changes.views.card(change, person, here) for change in as_cards])
         # Noted as posted with this turn's answer (`str(turn.seq)` in place of a text), so that the
         # cards are redrawn when the changes are decided elsewhere.
-        for one in as_cards:
+        for change in as_cards:
             await self.stores.outbox.put(
                 ApprovalNotice(
-                    one.id,
+                    change.id,
                     "list",
                     person,
                     turn.message.reply_to,
                     LANGUAGE.get(),
                     str(turn.seq),
                     state="posted",
-                    drawn_version=one.version,
+                    drawn_version=change.version,
                 )
             )
         lines = [
@@ -547,8 +554,12 @@ class CommandService:
             for change in listed[len(cards) : MAX_LISTED_CHANGES]
         ]
         count = plural(*_WAITING, len(requests)) if cards else ""
-        more = len(requests) - len(cards) - len(lines)
-        rest = plural(*(_MORE_THERE if here.is_shared else MORE_REQUESTS), more) if more else ""
+        hidden_count = len(requests) - len(cards) - len(lines)
+        rest = (
+            plural(*(_MORE_THERE if here.is_shared else MORE_REQUESTS), hidden_count)
+            if hidden_count
+            else ""
+        )
         paragraphs = filter(None, [count, "\n".join(lines), rest])
         return Answer("\n\n".join(paragraphs), cards=cards, is_private=here.is_shared)
 
@@ -589,7 +600,7 @@ class CommandService:
                 code,
                 revision,
                 to_one_line(command.reason, MAX_REASON_CHARACTERS),
-                lambda words: show(Progress(current_step=words)),
+                lambda step: show(Progress(current_step=step)),
                 command.input if isinstance(command.input, dict) else {},
                 self.people.budget.zone_of(message),
             )
@@ -684,11 +695,13 @@ async def _run_and_audit(
 
 
 def _describe_spending(spent: UsageTotal) -> str:
-    words = [plural("{count} message", "{count} messages", spent.turns)]
-    words.append(plural("{count} token", "{count} tokens", spent.usage.input + spent.usage.output))
+    parts = [plural("{count} message", "{count} messages", spent.turns)]
+    parts.append(plural("{count} token", "{count} tokens", spent.usage.input + spent.usage.output))
     cost = spent.usage.cost
-    return ", ".join(words if cost is None else [*words, format_money(cost)])
+    return ", ".join(parts if cost is None else [*parts, format_money(cost)])
 
 
 def _describe_rights(rights: PlaceRights) -> list[str]:
-    return [f"{'✅' if rights.may(right).allowed else '🚫'} {say(words)}" for right, words in _MAY]
+    return [
+        f"{'✅' if rights.may(right).allowed else '🚫'} {say(sentence)}" for right, sentence in _MAY
+    ]

@@ -56,8 +56,8 @@ def _remove_placed(answer: Answer) -> str:
     """Return the text of an answer in which a sentence stands in place of the rows and charts, for
     a person who has no right to them."""
     text = answer.text
-    for each in answer.placed:
-        text = text.replace(each.text, f"[{LEFT_OUT}]")
+    for piece in answer.placed:
+        text = text.replace(piece.text, f"[{LEFT_OUT}]")
     return text
 
 
@@ -101,9 +101,9 @@ class ToolContexts:
         message, items = turn.message, list[Item]()
         history = await self.stores.journal.list_entries(message.address.conversation, turn.thread)
         answers = {
-            one.seq: _remove_placed(one.answer)
-            for one in history
-            if one.state in ("done", "stopped") and one.answer
+            record.seq: _remove_placed(record.answer)
+            for record in history
+            if record.state in ("done", "stopped") and record.answer
         }
         entries = await self.stores.journal.transcript(turn.thread, before=turn.seq)
         for seq, group in itertools.groupby(entries, key=lambda entry: entry.seq):
@@ -209,7 +209,7 @@ class ToolContexts:
             turn,
             thread,
             call,
-            lambda words: show(Progress(current_step=words)),
+            lambda step: show(Progress(current_step=step)),
             record_object_to_erase,
             readable,
         )
@@ -233,11 +233,16 @@ class ToolContexts:
             (f.name, f.size): f for f in await self.stores.files.list_of_events(message.event_key)
         }
         downloads = await run_together(
-            *(self._fetch_attachment(message, one, stored_files) for one in message.attachments)
+            *(
+                self._fetch_attachment(message, attachment, stored_files)
+                for attachment in message.attachments
+            )
         )
         files = [file for file in downloads if file is not None]
         pairs = zip(message.attachments, downloads, strict=True)
-        return files, [text.safe_file_name(one.name) for one, file in pairs if file is None]
+        return files, [
+            text.safe_file_name(attachment.name) for attachment, file in pairs if file is None
+        ]
 
     async def _fetch_attachment(
         self, message: Message, attachment: Attachment, stored_files: Mapping[tuple[str, int], File]

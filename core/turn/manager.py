@@ -468,9 +468,9 @@ class ConversationManager:
         (PRIVATE_ERRORS)."""
         if isinstance(error, (OverBudget, TooManyRounds)):
             metrics.limits.labels(error.limit).inc()
-        words = f"{run.visible_text}\n\n{error.words()}".strip()
+        apology = f"{run.visible_text}\n\n{error.words()}".strip()
         private = isinstance(error, PRIVATE_ERRORS) and run.origin.is_refusal_private
-        return Answer(words, status="failed", code=error.code, is_private=private)
+        return Answer(apology, status="failed", code=error.code, is_private=private)
 
     async def _store_last_round(self, run: ManagedRun) -> None:
         """Store the model's last output, because it is paid for: a resumed turn then does not ask
@@ -524,14 +524,14 @@ class ConversationManager:
         await run.reply.correct_late_posts(answer, stands.posts if stands else ())
 
     async def _withdraw_posts(self, run: ManagedRun) -> None:
-        words = say("_Stopped: this conversation was deleted._")
+        notice = say("_Stopped: this conversation was deleted._")
         try:
-            await run.reply.finish(Answer(words, status="stopped", parts=(words,)))
+            await run.reply.finish(Answer(notice, status="stopped", parts=(notice,)))
         except (PonteError, asyncio.CancelledError):
             log.info("could not replace the posts of a forgotten turn")
 
 
 def _plain_apology(error: PonteError) -> Answer:
     # Nothing is left to prepare, so that neither that nor storing it can fail.
-    words = error.words()
-    return Answer(words, status="failed", code=error.code, parts=(words,))
+    apology = error.words()
+    return Answer(apology, status="failed", code=error.code, parts=(apology,))

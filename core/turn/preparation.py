@@ -226,10 +226,13 @@ class Preparation:
             notes = await describe_unread(message, files, missing, contexts.stores.files)
         # The words of each voice message by its file. `_transcribe` also adds a sentence to `notes`
         # for each one that could not be understood.
-        words = await self._transcribe(run, notes)
-        unheard_files = [file for file in files if file not in words]
+        transcripts = await self._transcribe(run, notes)
+        unheard_files = [file for file in files if file not in transcripts]
         items = build_items(
-            replace(message, text=cleaned_text), unheard_files, missing, "\n".join(words.values())
+            replace(message, text=cleaned_text),
+            unheard_files,
+            missing,
+            "\n".join(transcripts.values()),
         )
         return items, notes
 
@@ -239,10 +242,10 @@ class Preparation:
         answered before (they have a `thread_record`) can have voice messages. Raise OverBudget."""
         message, contexts = run.turn.message, self.assistant.contexts
         is_followed = not message.address.is_shared or run.turn.thread_record is not None
-        words = dict[File, str]()
+        transcripts = dict[File, str]()
         # The sound in a message of a program or bot is a file like any other.
         if not (voice := self.assistant.voice) or not is_followed or not message.may_be_command:
-            return words
+            return transcripts
         for recording in message.attachments:
             # None: a file, and no voice message.
             if recording.seconds is None:
@@ -255,10 +258,12 @@ class Preparation:
                 await run.reply.show(Progress(current_step=say(TRANSCRIBING)))
                 _, data = await contexts.stores.files.get(file.id)
                 try:
-                    words[file] = await voice.transcribe(run.turn, file, data, recording.seconds)
+                    transcripts[file] = await voice.transcribe(
+                        run.turn, file, data, recording.seconds
+                    )
                 except VoiceError as error:
                     notes.append(error.words())
-        return words
+        return transcripts
 
     async def disarm_and_split(
         self, run: TurnRun, answer: Answer, provenance: tuple[bool, Trust] | None
@@ -282,7 +287,7 @@ class Preparation:
             return replace(answer, text=cleaned, parts=await text.run_off_loop(split, cleaned))
         safe, parts = await text.run_off_loop(lambda t: trust.split_sanitized(t, split), cleaned)
         # Rows and charts within the text, which some platforms show in a form of their own.
-        placed = tuple(replace(each, text=trust.sanitize(each.text)) for each in answer.placed)
+        placed = tuple(replace(piece, text=trust.sanitize(piece.text)) for piece in answer.placed)
         return replace(answer, text=safe, parts=parts, placed=placed)
 
 

@@ -209,8 +209,10 @@ class Rounds:
                 used_up and f"_{used_up}_",
                 describe_proposals(len(waiting)),
             ]
-            words, placed = place_results("\n\n".join(filter(None, notes)), transcript.placeable)
-            return Answer(words, cards=cards, files=files, placed=placed)
+            answer_text, placed = place_results(
+                "\n\n".join(filter(None, notes)), transcript.placeable
+            )
+            return Answer(answer_text, cards=cards, files=files, placed=placed)
         end = self._ends[-1] if self._ends else None
         # `_over`: the error of the allowance that ended the answer. `broken`: the model's error in
         # the middle of it. `used_up`: a sentence if the model wanted more calls than it may make.
@@ -429,7 +431,9 @@ class Rounds:
         calls. The turn then carries the rights that a person needs to read these outputs."""
         outcomes = await self.calls.run(calls)
         turn = self._run.turn
-        self._run.turn = replace(turn, needs=turn.needs.union(*(each.needs for each in outcomes)))
+        self._run.turn = replace(
+            turn, needs=turn.needs.union(*(outcome.needs for outcome in outcomes))
+        )
         for call, outcome in zip(calls, outcomes, strict=True):
             note = RAN_ONCE_NOTE if call.raw.get("may_be_two") else ""
             self.transcript.items.append(outcome.to_item(call.call_id, note))
@@ -772,7 +776,7 @@ class TurnTranscript:
     def placeable(self) -> dict[str, RowsResult | Chart]:
         """Return the rows and charts that the model can place in its answer with a line such as
         `[table: r1]`, by id."""
-        return {id: each.data for id, each in self.results().items() if each.data}
+        return {id: outcome.data for id, outcome in self.results().items() if outcome.data}
 
     @property
     def provenance(self) -> tuple[bool, Trust]:
@@ -791,7 +795,9 @@ class TurnTranscript:
     def source_lines(self) -> list[str]:
         """Return the lines under the answer that name the sources of its rows and figures, each
         once, in the order of the calls."""
-        return list(dict.fromkeys(line for one in self.outcomes_in_order() for line in one.sources))
+        return list(
+            dict.fromkeys(line for outcome in self.outcomes_in_order() for line in outcome.sources)
+        )
 
     @property
     def answer_provenance(self) -> tuple[bool, Trust]:
@@ -827,11 +833,11 @@ class TurnTranscript:
         return self.opening + self._place_results()[0]
 
     def _place_results(self) -> tuple[str, tuple[Placed, ...]]:
-        words = self.streamed_text
+        answer_text = self.streamed_text
         # Ponte's sentence replaces the model's words beside a card, in a post that has them too.
-        if words and (waiting := self.waiting_proposals()):
-            words = describe_proposals(len(waiting))
-        return place_results(words, self.placeable, is_growing=True)
+        if answer_text and (waiting := self.waiting_proposals()):
+            answer_text = describe_proposals(len(waiting))
+        return place_results(answer_text, self.placeable, is_growing=True)
 
     async def show(self, doing: str = "") -> None:
         """Show the answer's text so far in the chat, with disabled links if the thread contains
@@ -839,13 +845,13 @@ class TurnTranscript:
         # Whether there is such text, and the links that may work in that case.
         outside, trust = self.provenance
 
-        def render(words: str) -> str:
-            return self._growing.render(self._cleaning.clean(words), trust)
+        def render(growing_text: str) -> str:
+            return self._growing.render(self._cleaning.clean(growing_text), trust)
 
         work = render if outside else self._cleaning.clean
         # Lines such as `[table: r1]` become the rows and charts that the tools returned.
-        words, placed = self._place_results()
+        growing_text, placed = self._place_results()
         # A long text takes long to render, and other turns must not wait for it.
-        rendered = await text.run_off_loop(work, self.opening + words)
+        rendered = await text.run_off_loop(work, self.opening + growing_text)
         # The platform gets `trust` too: it disables links that only its own rendering would create.
         await self._reply.show(Progress(rendered, doing, trust if outside else None, placed))

@@ -60,8 +60,11 @@ class Retention:
         never."""
         if address.channel.startswith(ONE_REQUEST_PREFIX):
             return ONCE_DAYS
-        own = self.places
-        return next((own[p] for p in reversed(place_names(address)) if p in own), self.everywhere)
+        days_by_place = self.places
+        return next(
+            (days_by_place[p] for p in reversed(place_names(address)) if p in days_by_place),
+            self.everywhere,
+        )
 
     def areas(self) -> Iterator[tuple[ConversationArea, int]]:
         """Yield areas of conversations, each with the number of days after which its conversations
@@ -69,12 +72,14 @@ class Retention:
         the area around it. Without days (0), nothing is forgotten there."""
         # A request to the API that names no conversation gets one of its own (`is_one_request`).
         yield ConversationArea(is_one_request=True), ONCE_DAYS
-        own = self.places
-        for place, days in {"": self.everywhere, **own}.items():
+        days_by_place = self.places
+        for place, days in {"": self.everywhere, **days_by_place}.items():
             if days:
                 # "" is everywhere. The colon keeps `slack:T1` from containing `slack:T12`.
                 wide = place and f"{place}:"
-                inner = (each for each in own if each != place and f"{each}:".startswith(wide))
+                inner = (
+                    name for name in days_by_place if name != place and f"{name}:".startswith(wide)
+                )
                 yield ConversationArea(place, tuple(inner)), days
 
 
@@ -208,11 +213,11 @@ class TurnPayment:
         self._unused = self._grant is not None
 
 
-def count_briefing_tokens(words: str, tools: Sequence[Tool]) -> int:
+def count_briefing_tokens(briefing: str, tools: Sequence[Tool]) -> int:
     """Return an upper bound of the input tokens beside the thread: one token for each byte of the
-    instructions and the preface (`words`), and of the descriptions of tools."""
+    instructions and the preface (`briefing`), and of the descriptions of tools."""
     sizes = sum(tool.spec.size + 3 * _TOKENS_AROUND_EACH for tool in tools)
-    return len(words.encode()) + sizes + 2 * _TOKENS_AROUND_EACH
+    return len(briefing.encode()) + sizes + 2 * _TOKENS_AROUND_EACH
 
 
 async def claim_notices(

@@ -111,7 +111,7 @@ async def find_starting_points(
         board.is_demo,
         viewer.may("chat"),
         viewer.may("code") and _is_on(parts, "code"),
-        next((one.slug for one in await board.commands(person, address)), ""),
+        next((command.slug for command in await board.commands(person, address)), ""),
     )
 
 

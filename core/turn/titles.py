@@ -52,8 +52,8 @@ def shorten_title(text: str) -> str:
     plain = to_one_line(text)
     if len(plain) <= MAX_CONVERSATION_TITLE_CHARACTERS:
         return plain
-    words, space, _ = plain[:MAX_CONVERSATION_TITLE_CHARACTERS].rpartition(" ")
-    return f"{words}…" if space else truncate(plain, MAX_CONVERSATION_TITLE_CHARACTERS)
+    start, space, _ = plain[:MAX_CONVERSATION_TITLE_CHARACTERS].rpartition(" ")
+    return f"{start}…" if space else truncate(plain, MAX_CONVERSATION_TITLE_CHARACTERS)
 
 
 def clean_title(suggested: str) -> str:

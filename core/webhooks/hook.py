@@ -145,9 +145,9 @@ def fill_template(template: str, body: Any) -> str:
         value = find_field(body, match[1])
         if value is None:
             return ""
-        words = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
         # `escape_markdown` makes it one line. It comes last, so that no escape is cut in two.
-        return escape_markdown(truncate(words, MAX_FIELD_CHARACTERS))
+        return escape_markdown(truncate(text, MAX_FIELD_CHARACTERS))
 
     return _FIELD.sub(fill, template)
 
@@ -155,8 +155,8 @@ def fill_template(template: str, body: Any) -> str:
 def describe_body(body: Any) -> str:
     """Return the body of a delivery as text for the model, at most MAX_BODY_CHARACTERS of it,
     without secret fields and signed addresses, which rows that NocoDB sends can have."""
-    words = body if isinstance(body, str) else json.dumps(redact(body), ensure_ascii=False)
-    return truncate_with_note(words, MAX_BODY_CHARACTERS)
+    text = body if isinstance(body, str) else json.dumps(redact(body), ensure_ascii=False)
+    return truncate_with_note(text, MAX_BODY_CHARACTERS)
 
 
 log = structlog.get_logger("webhooks")

@@ -124,7 +124,7 @@ def _check_stripe(hook: Hook, headers: Mapping[str, str], body: bytes, now: floa
     signatures = [value for name, _, value in pairs if name == "v1"][:MAX_SIGNATURES]
     expected = _hex_hmac(hook.secret.encode(), time.encode() + b"." + body)
     # All are compared, so that the time does not tell which one is right.
-    genuine = [_is_equal(one, expected) for one in signatures]
+    genuine = [_is_equal(signature, expected) for signature in signatures]
     return any(genuine) and _is_recent(time, now)
 
 
@@ -140,7 +140,7 @@ def _check_standard(hook: Hook, headers: Mapping[str, str], body: bytes, now: fl
     # Without a key, any other one, so that the check takes as long; it fails below.
     hmac_bytes = hmac.digest(key or b"-", f"{id}.{time}.".encode() + body, "sha256")
     expected = base64.b64encode(hmac_bytes).decode()
-    genuine = [_is_equal(one, expected) for one in signatures]
+    genuine = [_is_equal(signature, expected) for signature in signatures]
     return any(genuine) and bool(id and key) and _is_recent(time, now)
 
 
@@ -342,8 +342,8 @@ class HookIntake:
             return _build_refusal("not_stored", RETRY_SECONDS, str(why))
         if is_empty:
             log.warning("webhook body has no field of the template", webhook=hook.name)
-            words = "the body has none of the fields of the template, so nothing is posted"
-            answer = {"status": "no_fields", "turn": message.turn, "message": words}
+            problem = "the body has none of the fields of the template, so nothing is posted"
+            answer = {"status": "no_fields", "turn": message.turn, "message": problem}
             return _build_answer(202, answer)
         return _build_answer(
             202, {"status": "stored" if receipt.is_new else "repeated", "turn": message.turn}
@@ -421,7 +421,9 @@ def _form_fields(body: bytes, content_type: str) -> Iterator[tuple[str, str]]:
             encoding="latin-1",
         )
         for pair in pairs:
-            name, text = (_decode(each.encode("latin-1", "replace"), charset) for each in pair)
+            name, text = (
+                _decode(field_bytes.encode("latin-1", "replace"), charset) for field_bytes in pair
+            )
             yield name, text
     elif form.get_content_type() == "multipart/form-data" and form.is_multipart():
         for part in form.iter_parts():
@@ -464,14 +466,18 @@ def _parse_value(text: str) -> Any:
 def _build_refusal(code: str, wait: int = 0, why: str = "") -> HttpAnswer:
     """Return an HTTP response with an error of `_ERRORS`. `wait` is the value of Retry-After, 0 for
     none; `why` is added to the message."""
-    status, words = _ERRORS[code]
-    words += f" ({to_one_line(why, 200)})" if why else ""
-    more = {"retry-after": str(wait)} if wait else {}
-    return _build_answer(status, {"error": {"code": code, "message": words}}, more)
+    status, message = _ERRORS[code]
+    message += f" ({to_one_line(why, 200)})" if why else ""
+    headers = {"retry-after": str(wait)} if wait else {}
+    return _build_answer(status, {"error": {"code": code, "message": message}}, headers)
 
 
 def _build_answer(
-    status: int, value: Mapping[str, Any], more: Mapping[str, str] | None = None
+    status: int, value: Mapping[str, Any], extra_headers: Mapping[str, str] | None = None
 ) -> HttpAnswer:
-    headers = {"content-type": "application/json", "cache-control": "no-store", **(more or {})}
+    headers = {
+        "content-type": "application/json",
+        "cache-control": "no-store",
+        **(extra_headers or {}),
+    }
     return status, headers, json.dumps(value).encode()

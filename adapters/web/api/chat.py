@@ -154,20 +154,28 @@ class ChatRoutes(MessageRoutes):
         """Approve, change or deny a card, undo a change, or propose it again."""
         id = _read_card_id(request)
         press_id = make_press_id(id, body.revision)
-        words = f"{body.action} {press_id}"
+        command_text = f"{body.action} {press_id}"
         match body.action:
             case "approve":
-                words = " ".join([words, *body.others])  # cards that are approved with it
+                command_text = " ".join(
+                    [command_text, *body.others]
+                )  # cards that are approved with it
             case "change":  # raises TooLarge: only these values have no limit of their own
-                words = await http_io.clean_message_text(render_change(press_id, body.values))
+                command_text = await http_io.clean_message_text(
+                    render_change(press_id, body.values)
+                )
             case "deny" if body.reason.strip():
-                words += f" {body.reason}"
-        answer = await self.send_click(request, words, body.conversation, body.event_key)
+                command_text += f" {body.reason}"
+        answer = await self.send_click(request, command_text, body.conversation, body.event_key)
         # The answer of "again" has the card of the new proposal, under another id.
         is_new = body.action == "again"
-        card = next((one for one in answer.cards if is_new or one.id == id), None)
+        card = next(
+            (answer_card for answer_card in answer.cards if is_new or answer_card.id == id), None
+        )
         # The card of a proposal gets the kind "change" when it is approved.
-        change = next((one.id for one in answer.cards if one.kind == "change"), None)
+        change = next(
+            (answer_card.id for answer_card in answer.cards if answer_card.kind == "change"), None
+        )
         state = card.state if card else answer.status
         result: answers.DecisionResult = {
             "id": id,
@@ -367,7 +375,7 @@ class ChatRoutes(MessageRoutes):
         Raise NotFound, and BadRequest if it is not the last message or is not answered yet.
         """
         entries = list(await self.conversations.journal.list_entries(message.address.conversation))
-        if not any(one.turn == message.replaced_turn for one in entries):
+        if not any(record.turn == message.replaced_turn for record in entries):
             # The list leaves out a typed command that runs at once (`is_decision`), such as `help`,
             # and a refused message. Clicks and withdrawn messages cannot be sent again.
             entry = await self.conversations.journal.history_entry(message.replaced_turn)
@@ -376,9 +384,11 @@ class ChatRoutes(MessageRoutes):
             is_gone = entry.message.is_click or entry.state == "withdrawn"
             if not (is_here and is_unlisted) or is_gone:
                 raise NotFound(what="turn")
-            entries = sorted([*entries, entry], key=lambda one: one.seq)
+            entries = sorted([*entries, entry], key=lambda record: record.seq)
         # A decision on a card is part of the turn that it decides on, and asks nothing itself.
-        last = next((one for one in reversed(entries) if not one.message.is_click), entries[-1])
+        last = next(
+            (record for record in reversed(entries) if not record.message.is_click), entries[-1]
+        )
         if last.turn != message.replaced_turn:
             raise BadRequest(why="only the last message can be sent again")
         if last.state not in FINAL_STATES:
@@ -386,7 +396,7 @@ class ChatRoutes(MessageRoutes):
         old = last.message
         files = old.attachments
         if keep_files is not None:
-            files = tuple(each for each in files if each.file in keep_files.split())
+            files = tuple(file for file in files if file.file in keep_files.split())
         message = replace(message, attachments=files)
         # A person typed it: then, or now in its place. Other white space makes no other text.
         if old.origin.is_authored or message.text.split() != old.text.split():

@@ -103,7 +103,9 @@ class LenientBody(BaseModel):
         if isinstance(data, dict):
             if len(data) > MAX_OBJECT_FIELDS:
                 raise ValueError(f"more than {MAX_OBJECT_FIELDS} fields")
-            if any(isinstance(each, list) and len(each) > MAX_MESSAGES for each in data.values()):
+            if any(
+                isinstance(value, list) and len(value) > MAX_MESSAGES for value in data.values()
+            ):
                 raise ValueError(f"a list of more than {MAX_MESSAGES} entries")
         return data
 
@@ -167,7 +169,7 @@ async def read_completion_request(request: Request) -> ModelRequest:
     for name, is_unsupported in UNSUPPORTED_PARAMETERS.items():
         if is_unsupported((body.model_extra or {}).get(name)):
             raise errors.UnsupportedParameter(param=name)
-    messages = [_read_message(each, f"messages[{n}]") for n, each in enumerate(body.messages)]
+    messages = [_read_message(message, f"messages[{n}]") for n, message in enumerate(body.messages)]
     includes_usage = bool(body.stream_options and body.stream_options.include_usage)
     stops = [body.stop] if isinstance(body.stop, str) else body.stop or []
     if len(stops) > MAX_STOPS:
@@ -512,19 +514,27 @@ class OpenAiRoutes(MessageRoutes):
             journal = self.conversations.journal
             entries = await journal.list_entries(message.address.conversation)
             known_quotes = {quote for entry in entries for quote in entry.message.program_context}
-            last = max((n for n, one in enumerate(messages) if one.role == "assistant"), default=-1)
+            last = max(
+                (n for n, chat_message in enumerate(messages) if chat_message.role == "assistant"),
+                default=-1,
+            )
             messages = [
-                one
-                for n, one in enumerate(messages)
-                if (n > last and one.role == "user")
-                or (one.role in INSTRUCTION_ROLES and one.as_quote() not in known_quotes)
+                chat_message
+                for n, chat_message in enumerate(messages)
+                if (n > last and chat_message.role == "user")
+                or (
+                    chat_message.role in INSTRUCTION_ROLES
+                    and chat_message.as_quote() not in known_quotes
+                )
             ]
         if not messages or messages[-1].role != "user":
             raise BadRequest("The last message must have the `user` role.")
-        if (size := sum(len(one.text) for one in messages)) >= http_io.MAX_TEXT_BYTES:
+        if (
+            size := sum(len(chat_message.text) for chat_message in messages)
+        ) >= http_io.MAX_TEXT_BYTES:
             raise TooLarge(size=format_size(size), limit=format_size(http_io.MAX_TEXT_BYTES))
         text = await http_io.clean_message_text(messages[-1].text)
-        files = [file for one in messages for file in one.files]
+        files = [file for chat_message in messages for file in chat_message.files]
         if len(files) > http_io.MAX_FILES:
             raise BadRequest("A request can have at most {limit} files.", limit=http_io.MAX_FILES)
         if not text.strip() and not messages[-1].files:
@@ -533,7 +543,7 @@ class OpenAiRoutes(MessageRoutes):
         message = replace(
             message,
             text=text,
-            program_context=tuple(one.as_quote() for one in messages[:-1]),
+            program_context=tuple(chat_message.as_quote() for chat_message in messages[:-1]),
             model="" if model_request.model == DEFAULT_MODEL_NAME else model_request.model,
         )
         # Nobody may have read what a program sends, so it decides and deletes nothing.

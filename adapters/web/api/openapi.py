@@ -124,29 +124,29 @@ def _describe_route(route: DeclaredRoute, path: str, schemas: Any) -> Json:
     `path` is the route's path without the types of its parameters, as in `{id:path}`. `schemas` has
     the schemas of JSON that a route returns ("serialization") or reads ("validation") by operation
     id, and those of errors by their type."""
-    own = route.declaration
+    declaration = route.declaration
     # The first sentence is the summary. Sentences on what a handler raises are for its readers.
     docstring = " ".join((route.handler.__doc__ or "").split())
     summary, _, rest = _RAISES.sub("", docstring).partition(". ")
-    answers: Json = {kind: {"schema": {"type": "string"}} for kind in own.media}
+    answers: Json = {kind: {"schema": {"type": "string"}} for kind in declaration.media}
     if (schema := schemas.get((_operation_id(route), "serialization"))) is not None:
         answers = {"application/json": {"schema": schema}} | answers
     described: Json = {
         "operationId": _operation_id(route),
         "summary": summary.removesuffix("."),
         "parameters": _parameters(path),
-        "responses": {str(own.status): _describe_answer(own.status, answers)},
+        "responses": {str(declaration.status): _describe_answer(declaration.status, answers)},
     }
     if rest:
         described["description"] = rest
-    for place, parameters in (("query", own.query), ("header", own.headers)):
+    for place, parameters in (("query", declaration.query), ("header", declaration.headers)):
         described["parameters"] += [
-            {"name": name, "in": place, "description": words, "schema": {"type": "string"}}
-            for name, words in parameters.items()
+            {"name": name, "in": place, "description": description, "schema": {"type": "string"}}
+            for name, description in parameters.items()
         ]
     if (body := schemas.get((_operation_id(route), "validation"))) is not None:
         content: Json = {"application/json": {"schema": body}}
-        if own.has_files:
+        if declaration.has_files:
             file = {"type": "string", "contentMediaType": "application/octet-stream"}
             # A form has the fields of the JSON body, and any number of files in `file`.
             files = {"type": "object", "properties": {"file": {"type": "array", "items": file}}}
@@ -158,7 +158,7 @@ def _describe_route(route: DeclaredRoute, path: str, schemas: Any) -> Json:
     if is_open(route.path):
         described["security"] = []
     error = OpenAiError if path.startswith(visitor.COMPATIBLE_PREFIX) else Error
-    for status in sorted(common | {*own.refuses}):
+    for status in sorted(common | {*declaration.refuses}):
         schema = schemas[error, "serialization"]
         # An unready Ponte answers with the same body, which names the parts that fail.
         if path in sign_in.HEALTH_PATHS and status == 503:

@@ -78,7 +78,7 @@ async def merge_streams(streams: Sequence[AsyncIterator[bytes]]) -> AsyncIterato
     """
     # By read of the next event that is under way: the number of its stream. A stream that has ended
     # returns b"", and is not read again.
-    reads = {asyncio.ensure_future(anext(one, b"")): n for n, one in enumerate(streams)}
+    reads = {asyncio.ensure_future(anext(stream, b"")): n for n, stream in enumerate(streams)}
     try:
         while reads:
             done, _ = await asyncio.wait(reads, return_when=asyncio.FIRST_COMPLETED)
@@ -485,8 +485,8 @@ def card_json(card: Card) -> CardState:
     Each row has `before` and `after` as raw values, and its `name`, `name_field` and `changes`
     (`field`, `before`, `after`) in words."""
     rows = [
-        dict(row) | asdict(words)
-        for row, words in zip(card.rows, read_rows(card.rows), strict=True)
+        dict(row) | asdict(row_fields)
+        for row, row_fields in zip(card.rows, read_rows(card.rows), strict=True)
     ]
     return {
         "id": card.id,

@@ -87,7 +87,7 @@ class ProviderClient:
     ) -> Mapping[str, Any]:
         answer = await self._read(found.keys, is_new=is_new)
         keys = answer.get("keys") if isinstance(answer, dict) else None
-        keys = [one for one in keys if isinstance(one, dict)] if isinstance(keys, list) else []
+        keys = [key for key in keys if isinstance(key, dict)] if isinstance(keys, list) else []
         return await asyncio.to_thread(read_claims, token, keys, found.algorithms)
 
     async def _read(self, url: str, *, is_new: bool = False) -> Any:

@@ -140,17 +140,19 @@ class Discovery:
 
 
 def list_providers(
-    own: WebSettings, shared: SharedSettings, config: OperatorConfig, *, has_slack: bool = True
+    settings: WebSettings, shared: SharedSettings, config: OperatorConfig, *, has_slack: bool = True
 ) -> Mapping[str, Provider]:
     """Return the providers that are set up now, by name, Slack first. `has_slack`: Ponte answers in
     Slack, which alone can tell later whether a person of Slack is still there."""
     # `variable` reads the environment variable that holds a provider's secret.
-    providers = {name: one.provider(name, shared.variable) for name, one in config.sign_in.items()}
-    if own.has_slack_sign_in and has_slack:
+    providers = {
+        name: section.provider(name, shared.variable) for name, section in config.sign_in.items()
+    }
+    if settings.has_slack_sign_in and has_slack:
         # The issuer is the origin of Slack's API, https://slack.com, or that of a test server.
         parts = urlsplit(shared.slack_api_url)
-        issuer, secret = f"{parts.scheme}://{parts.netloc}", own.ponte_sign_in_slack_secret
-        id = own.ponte_sign_in_slack_id
+        issuer, secret = f"{parts.scheme}://{parts.netloc}", settings.ponte_sign_in_slack_secret
+        id = settings.ponte_sign_in_slack_id
         slack = Provider(SLACK_NAME, "Slack", issuer, id, plain_value(secret))
         providers = {SLACK_NAME: slack, **providers}
     return providers
@@ -353,4 +355,8 @@ def _read_time(claims: Mapping[str, Any], name: str) -> float:
 
 
 def _texts(value: object) -> Sequence[str]:
-    return [one for one in value if isinstance(one, str)] if isinstance(value, list) else []
+    return (
+        [element for element in value if isinstance(element, str)]
+        if isinstance(value, list)
+        else []
+    )

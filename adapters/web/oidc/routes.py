@@ -54,8 +54,8 @@ class SignInRoutes(RouteGroup):
         is_signed_in = await auth.has_session(http_io.read_visit(request.scope))
         providers = sign_in.list_providers().values() if sign_in else ()
         ways: list[answers.SignInWay] = [
-            {"label": one.label, "url": f"{auth.origin}{SIGN_IN_PATH}/{one.name}"}
-            for one in providers
+            {"label": provider.label, "url": f"{auth.origin}{SIGN_IN_PATH}/{provider.name}"}
+            for provider in providers
         ]
         return {"signed_in": is_signed_in, "ways": ways}
 

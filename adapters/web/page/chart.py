@@ -29,7 +29,7 @@ Scale = Callable[[float], float]
 def draw_chart(chart: Chart, table: str) -> str:
     """Return the HTML of a figure: the title, the drawing, a legend if there are several colours,
     and `table`, the HTML of the values, to unfold."""
-    names: Sequence[str] = [each.name for each in chart.series]
+    names: Sequence[str] = [series.name for series in chart.series]
     if chart.kind == "pie":  # it has one series; each slice has a colour, a label and a value
         names = list(map(": ".join, zip(chart.labels, chart.series[0].texts, strict=True)))
     keys = [f'<li class="c{n % COLOURS}">{escape(name)}</li>' for n, name in enumerate(names)]
@@ -46,7 +46,7 @@ def draw_chart(chart: Chart, table: str) -> str:
 def _draw_plot(chart: Chart) -> str:
     """Return the SVG of bars or lines: the grid with round numbers, as many labels as there is room
     for, then each series."""
-    values = [value for each in chart.series for value in each.values if value is not None]
+    values = [value for series in chart.series for value in series.values if value is not None]
     # Zero is always in the picture: bars that begin elsewhere mislead.
     low, high = min([0.0, *values]), max([0.0, *values])
     if high - low < MIN_SPAN:  # drawn as zeros
@@ -89,12 +89,12 @@ def _draw_plot(chart: Chart) -> str:
             f'<text{style} x="{x:.1f}" y="{HEIGHT - 10}" text-anchor="middle">{escape(short)}'
             "</text>"
         )
-    for n, each in enumerate(chart.series):
+    for n, series in enumerate(chart.series):
         colour = f"c{n % COLOURS}"
         if chart.kind == "bar":
-            parts += _draw_bars(chart, each, colour, scale, step, n)
+            parts += _draw_bars(chart, series, colour, scale, step, n)
         else:
-            parts += _draw_line(chart, each, colour, scale, step)
+            parts += _draw_line(chart, series, colour, scale, step)
     return "".join(parts)
 
 
@@ -114,10 +114,10 @@ def _draw_bars(
         shape = f"M{x:.1f} {scale(0):.1f}h{width:.1f}V{top:.1f}h{-width:.1f}Z"
         yield f'<path class="bar {colour}" d="{shape}">{_tip(chart, series, at)}</path>'
         if shows_values:
-            words, y = escape(series.texts[at]), min(top, scale(0)) - 4
+            label, y = escape(series.texts[at]), min(top, scale(0)) - 4
             yield (
                 f'<text class="value" x="{x + width / 2:.1f}" y="{y:.1f}" '
-                f'text-anchor="middle">{words}</text>'
+                f'text-anchor="middle">{label}</text>'
             )
 
 
@@ -163,7 +163,7 @@ def _format_tick(value: float, chart: Chart) -> str:
     """Return a round number of the axis, with the unit that all series share. Series with several
     units, or with a format that has none, give a plain number."""
     number = float(f"{value:.4g}")  # without the rounding errors of a sum
-    formats = {each.format for each in chart.series}
+    formats = {series.format for series in chart.series}
     format = formats.pop() if len(formats) == 1 else ""
     if format_kind(format) not in ("currency", "percent", "duration"):
         return format_number(number)

@@ -396,8 +396,8 @@ def _read_markdown_tables(text: str) -> list[ExportSource]:
         elif token.type == "inline" and tokens[at - 1].type in ("th_open", "td_open"):
             tables[-1][-1].append(
                 "".join(
-                    "\n" if each.type == "hardbreak" else each.content
-                    for each in token.children or ()
+                    "\n" if child.type == "hardbreak" else child.content
+                    for child in token.children or ()
                 )
             )
     return [([ExportColumn(str(title)) for title in head], rows, "") for head, *rows in tables]
@@ -439,8 +439,8 @@ def _render_code(tokens: Sequence[Token], at: int) -> str:
     """Return the HTML of code within a line. An address in it is plain text: answers write
     addresses that must not be links as code, which other platforms need and this page does not."""
     content = tokens[at].content
-    words = html.escape(content)
-    return words if is_address(content) or _MAIL.fullmatch(content) else f"<code>{words}</code>"
+    code = html.escape(content)
+    return code if is_address(content) or _MAIL.fullmatch(content) else f"<code>{code}</code>"
 
 
 def _filter_attribute(tag: str, name: str, value: str) -> str | None:
@@ -463,13 +463,13 @@ def _render_image(tokens: Sequence[Token], at: int) -> str:
     """Return the HTML of an image. Only Ponte's own files are shown. The browser would load another
     address at once, which tells its server who reads; so that is a link."""
     source = str(tokens[at].attrGet("src") or "")
-    words = html.escape(tokens[at].content)
+    alt_text = html.escape(tokens[at].content)
     if OWN_FILE_PATTERN.fullmatch(source):
-        return f'<img src="{source}" alt="{words}">'
+        return f'<img src="{source}" alt="{alt_text}">'
     if not _LINK.fullmatch(source):
-        return words
+        return alt_text
     address = html.escape(source)
-    return f'<a href="{address}" title="{address}">{words or address}</a>'
+    return f'<a href="{address}" title="{address}">{alt_text or address}</a>'
 
 
 def _render_link_open(tokens: Sequence[Token], at: int) -> str:

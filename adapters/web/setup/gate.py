@@ -52,21 +52,23 @@ class SetupGate:
     is_local: bool
 
     @classmethod
-    def from_settings(cls, own: WebSettings, shared: SharedSettings) -> SetupGate:
+    def from_settings(cls, settings: WebSettings, shared: SharedSettings) -> SetupGate:
         """Return the gate for these settings. `why_off` is a sentence to translate.
 
         Secrets are typed on the page, so others than this machine reach it only if the operator
         allows it, and over HTTPS. If `is_local`, the gate also checks where each request is from.
         """
-        url = own.ponte_web_url or ""
-        is_local = is_loopback(own.ponte_web_host) and not url  # nobody else can reach the page
+        url = settings.ponte_web_url or ""
+        is_local = (
+            is_loopback(settings.ponte_web_host) and not url
+        )  # nobody else can reach the page
         why = ""
         # The processes that share a database need one set of settings, which is in .env.
         if shared.database_url is not None:
             why = DATABASE_SENTENCE
-        elif own.ponte_setup == "off":
+        elif settings.ponte_setup == "off":
             why = OFF_SENTENCE
-        elif not is_local and own.ponte_setup is None:
+        elif not is_local and settings.ponte_setup is None:
             why = PUBLIC_SENTENCE
         elif not is_local and not url.startswith("https://"):
             why = NEEDS_HTTPS_SENTENCE

@@ -96,8 +96,8 @@ class SetupRoutes(RouteGroup):
         except BadInput as error:
             result = notice("bad", *error.words().splitlines())
             # With a draft, the form shows what that holds.
-            more = {"open_card": card, "result": result, "values": {} if draft else values}
-            return await self._draw(request, page, 400, draft, **more)
+            parts = {"open_card": card, "result": result, "values": {} if draft else values}
+            return await self._draw(request, page, 400, draft, **parts)
 
     async def _act(
         self, request: Request, page: AdminView, visitor: Visitor, form: Form, draft: str
@@ -106,27 +106,27 @@ class SetupRoutes(RouteGroup):
         id of the card's entries, which `act` has stored. The caller has checked the owner's token
         where that is needed. Raise BadInput, UnknownPath."""
         card, id, do = form.get("card", ""), form.get("id", ""), form.get("do", "")
-        more: dict[str, Any] = {}  # what `_draw` shows besides the present settings
+        parts: dict[str, Any] = {}  # what `_draw` shows besides the present settings
         match do:
             case "look":
                 servers = await self._run(visitor, "look")
                 values = {"openai_base_url": servers[0]["address"]} if servers else {}
-                more = {"open_card": card, "result": render_servers(servers), "values": values}
+                parts = {"open_card": card, "result": render_servers(servers), "values": values}
             case "check":
                 await self._run(visitor, "check", draft=draft)
                 shown = await self._run(visitor, "show_draft", draft=draft)
                 result = render_findings(shown["findings"])
-                more = {"open_card": card, "result": result, "draft": draft}
+                parts = {"open_card": card, "result": result, "draft": draft}
             case "people":
-                more = {"open_card": card}
+                parts = {"open_card": card}
                 # Without a name: the "I've sent it" button, which only draws the page again.
                 if name := form.get("name"):
                     found = await self._run(visitor, "find_people", platform=card, name=name)
-                    words = "" if found else say("Ponte doesn't know anyone with that name.")
-                    more |= {"found": found, "result": words and notice("note", words)}
+                    sentence = "" if found else say("Ponte doesn't know anyone with that name.")
+                    parts |= {"found": found, "result": sentence and notice("note", sentence)}
             case "claim":
                 await self._run(visitor, "claim", platform=card, id=id)
-                more = {"open_card": card}
+                parts = {"open_card": card}
             case "grant-me" | "grant-change" | "grant-approve":
                 right = do.removeprefix("grant-")
                 await self._run(visitor, "grant", platform=card, id=id, right=right)
@@ -140,30 +140,30 @@ class SetupRoutes(RouteGroup):
                 await self._run(visitor, "remove", card=card)
             case "undo":
                 if not await self._run(visitor, "undo"):
-                    more = {"result": notice("note", say("There is nothing to undo."))}
+                    parts = {"result": notice("note", say("There is nothing to undo."))}
             case "apply":
                 await self._run(visitor, "apply")
-                words = say(
+                sentence = say(
                     "Ponte is restarting with the new settings. This page will reload on its own."
                 )
-                body = notice("good", words)
+                body = notice("good", sentence)
                 return page.frame("setup", body, refresh_seconds=RESTART_REFRESH_SECONDS)
             case _:
                 raise UnknownPath
-        return await self._draw(request, page, **more)
+        return await self._draw(request, page, **parts)
 
     async def _draw(
-        self, request: Request, page: AdminView, status: int = 200, draft: str = "", **more: Any
+        self, request: Request, page: AdminView, status: int = 200, draft: str = "", **parts: Any
     ) -> Response:
         """Return the set-up page as it is now. `draft` is the id of what was entered on a card,
-        `more` are further fields of `SetupView`. Forms ask for the sign-in token unless the owner
+        `parts` are further fields of `SetupView`. Forms ask for the sign-in token unless the owner
         gave it a short time ago, so that who finds an open browser cannot change settings."""
         visitor = visitor_of(request)
         view = SetupView(
             self.auth.form_token(visitor),
             ZoneInfo(self.visitors.time_zone),
             asks_token=not await self._is_fresh(request, visitor),
-            **more,
+            **parts,
         )
         if draft:
             shown = await self._run(visitor, "show_draft", draft=draft)
