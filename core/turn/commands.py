@@ -81,8 +81,7 @@ GUIDE_SENTENCE = "How to chat with me: {url}"
 NO_TABLES = "There are no connected tables that you can ask about."
 HEALTH_WORDS = {"on": "on", "off": "off", "failing": "FAILING", "checking": "checking"}
 MAX_APPROVAL_CARDS = 5
-"""Cards with buttons that `approvals` shows; others are lines. Five fit under one message of
-Discord, which has five rows of buttons."""
+"""Five fit under one message of Discord, which has five rows of buttons."""
 QUICK_COMMAND_TOOL = "quick-command"
 """The name under which journal and metrics count a quick command that a person typed."""
 NEWER_MESSAGE_SECONDS = 10.0
@@ -109,8 +108,7 @@ _PERHAPS = "_Stopped while `{slug}` was starting. StackSpot may still run it._"
 
 
 class QuickCommandFailed(PonteError):
-    """A quick command (a prompt that StackSpot runs) ended with an error. `words` are StackSpot's
-    own and are not translated."""
+    """`words` are StackSpot's own and are not translated."""
 
     code = "tool"
     sentence = "The quick command `{slug}` failed: {words}"
@@ -128,8 +126,7 @@ class TypedRuns:
     async def run_code(
         self, turn: Turn, code: str, show: Show, rights: PlaceRights | None
     ) -> Answer:
-        """Run Python and return its output as the answer. Raise NotAllowed, NotFound, OverBudget
-        or ToolError.
+        """Raise NotAllowed, NotFound, OverBudget or ToolError.
 
         A resumed turn has the call of its earlier attempt in `turn.calls`. Interrupted code is not
         run again, because its effects are unknown. If its handle is known, which identifies the run
@@ -141,7 +138,6 @@ class TypedRuns:
         if turn.calls:
             call = turn.calls[0]
         outcome = call.outcome
-        # With an outcome, an earlier attempt ran the code and ended before it answered.
         if outcome is None:
             if turn.calls and not call.handle:
                 await note("unknown")
@@ -179,8 +175,7 @@ class TypedRuns:
     async def run_quick_command(
         self, turn: Turn, command: TypedCommand, show: Show, rights: PlaceRights | None
     ) -> Answer:
-        """Run a quick command and return its result as the answer. Raise NotAllowed,
-        UnknownCommand, BadInput, OverBudget or QuickCommandFailed.
+        """Raise NotAllowed, UnknownCommand, BadInput, OverBudget or QuickCommandFailed.
 
         A command that is marked as changing data also needs the right to propose changes. A handle
         is the id of the run at StackSpot. An interrupted command without one is not run again,
@@ -192,7 +187,6 @@ class TypedRuns:
         rule = await _check_right(self.people.policy, turn, *needed)
         note = partial(_audit_run, self.people.audit, turn, f"command:{quick.slug}", rule)
         call = ToolCall(QUICK_COMMAND_TOOL, quick.slug, grammar.render_command(command), "spend")
-        # An earlier attempt of this turn recorded the call before the run began.
         if turn.calls:
             call = turn.calls[0]
             if not call.handle:
@@ -245,8 +239,7 @@ class TypedRuns:
         return await self.add_result(turn, answer, outcome.text, quick.slug)
 
     async def add_result(self, turn: Turn, answer: Answer, result: str, name: str) -> Answer:
-        """Return `answer` with a command's result under it. A long result becomes a file called
-        `name`, which is stored for this turn."""
+        """A long result becomes a file called `name`, which is stored for this turn."""
         keep = TurnFiles(turn, turn.thread, self.assistant.contexts).save
         body, files = await render_result(result, name, keep)
         text = f"{answer.text}\n\n{body}".strip()
@@ -254,12 +247,11 @@ class TypedRuns:
 
 
 class ScheduleAnswers(Protocol):
-    """Answers the commands `schedules` and `schedule ID …`. The first call loads the code of
-    schedules."""
+    """The first call loads the code of schedules."""
 
     async def answer(self, turn: Turn, command: TypedCommand, *, is_demo: bool) -> Answer:
-        """Carry out the command and return its answer. `is_demo`: the built-in demo model answers.
-        Raise NotFound, NotAllowed, StatusUnknown or BadSchedule."""
+        """`is_demo`: the built-in demo model answers. Raise NotFound, NotAllowed, StatusUnknown or
+        BadSchedule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,8 +269,8 @@ class CommandService:
     async def answer(
         self, turn: Turn, command: TypedCommand, show: Show, rights: PlaceRights | None
     ) -> Answer:
-        """Run the command and return its answer. Raise errors that the conversation manager shows
-        to the person, such as NotAllowed, NotFound or BadInput."""
+        """Raise errors that the conversation manager shows to the person, such as NotAllowed,
+        NotFound or BadInput."""
         match command.name:
             case "quick-command":
                 return await self._runs.run_quick_command(turn, command, show, rights)
@@ -323,11 +315,6 @@ class CommandService:
         return TypedRuns(self.stores.journal, self.people, self.assistant)
 
     async def _describe_help(self, turn: Turn, rights: PlaceRights | None) -> str:
-        """Return the text of `help`: the commands, the person's rights and what works, messages
-        that they can send, a sentence if they can ask about no tables, and a link to the guide.
-        Parts without content are left out. `rights` are the person's rights at the place of the
-        message; with None, the parts about them are left out. `find_board` returns the
-        board with the health of all parts."""
         message, url = turn.message, self.upkeep.config.turn.guide_url
         tools = await self.assistant.toolbox.tools(rights) if rights else ()
         start = await find_starting_points(
@@ -350,8 +337,7 @@ class CommandService:
         return "\n\n".join(filter(None, paragraphs))
 
     async def _describe_status(self, turn: Turn) -> str:
-        """Return the answer to `status`: the state of each connected system, and after how many
-        days conversations are forgotten. Only admins see addresses and causes of failures."""
+        """Only admins see addresses and causes of failures."""
         parts = await self.find_board().health()
         if await self._is_admin(turn):
             lines = [
@@ -375,8 +361,7 @@ class CommandService:
         return "\n".join([say("Connections:"), *lines])
 
     async def _describe_usage(self, turn: Turn) -> str:
-        """Return the answer to `usage`: what the person used today, and what is left of each
-        allowance that applies to them. Admins also see the usage of everybody."""
+        """Admins also see the usage of everybody."""
         message, budget = turn.message, self.people.budget
         spending = await budget.usage_today(message.author.key)
         lines = [say("Usage today:"), "- " + say("you: {what}", what=_describe_spending(spending))]
@@ -395,8 +380,6 @@ class CommandService:
         return "\n".join(lines)
 
     async def _describe_channel_usage(self, turn: Turn) -> str:
-        """Return today's usage in this channel, by person. Raise NotAllowed for anyone but
-        admins."""
         await _check_right(self.people.policy, turn, "administer")
         place = place_names(turn.message.address)[-1]  # the channel: the last and narrowest name
         spent = await self.people.budget.usage_today(place=place)
@@ -414,9 +397,8 @@ class CommandService:
         return "\n".join(lines)
 
     async def _prove_identity(self, turn: Turn, command: TypedCommand) -> str:
-        """Take the word that the set-up page shows to the owner (`command.id`), as a proof that the
-        sender is the owner of this Ponte. It counts only in a direct message from a member of the
-        workspace, who is no program. Raise BadInput."""
+        """It counts only in a direct message from a member of the workspace, who is no program.
+        Raise BadInput."""
         person, address = turn.message.author, turn.message.address
         is_colleague = await self.people.policy.is_colleague(person, address)
         if is_colleague is None:
@@ -433,16 +415,12 @@ class CommandService:
         )
 
     async def _start_new_thread(self, turn: Turn) -> str:
-        """Begin a new thread of this conversation, for the command `new`: the model no longer reads
-        earlier messages, which stay stored."""
         conversation = turn.message.address.conversation
         await self._check_owner(turn, await self.stores.journal.owner(conversation))
         await self.stores.threads.put(await self.stores.journal.new_thread(conversation))
         return say("New conversation started. I no longer see the earlier messages.")
 
     async def _forget_conversation(self, turn: Turn, command: TypedCommand) -> str:
-        """Erase this conversation, for the command `forget`. In shared places, the person must
-        confirm with `forget yes`, because it is deleted for everybody."""
         conversation = turn.message.address.conversation
         await self._check_owner(turn, await self.stores.journal.owner(conversation))
         if turn.message.address.is_shared and not command.confirmed:
@@ -456,14 +434,10 @@ class CommandService:
             "Deleted this conversation ({count} messages).",
             forgot,
         )
-        # A sentence on where deleted data may still exist, such as backups; "" if nowhere.
         remains = self.upkeep.remains_notice
         return f"{deleted} {say(remains)}" if remains else deleted
 
     async def _stop_turn(self, turn: Turn) -> str:
-        """Stop the running turn of this conversation, or else the latest approved run (a quick
-        command) that is waited for. A `stop` that arrives late must not stop a turn whose message
-        was sent after it."""
         conversation = turn.message.address.conversation
         find_message = self.stores.journal.message_of
         seq = await self.stores.inbox.running_turn(conversation)
@@ -496,8 +470,6 @@ class CommandService:
         return say("Stopped.")
 
     async def _list_latest_changes(self, turn: Turn) -> str:
-        """Return a list of the latest changes in any state, for the command `changes`: of this
-        conversation, or of all if the person may see all."""
         message = turn.message
         all = self.changes.approval.sees_all(message.author)
         where = "" if all else message.address.conversation
@@ -520,9 +492,6 @@ class CommandService:
         return "\n".join(lines)
 
     async def _list_approvals(self, turn: Turn) -> Answer:
-        """List the changes that the person can approve, for the command `approvals`. Where nobody
-        else reads, the oldest are cards with buttons. In shared places, list only those of the same
-        channel and count the others."""
         person, here = turn.message.author, turn.message.address
         requests = await self.changes.views.waiting_for(person, here)
         if not requests:
@@ -564,9 +533,7 @@ class CommandService:
         return Answer("\n\n".join(paragraphs), cards=cards, is_private=here.is_shared)
 
     def _describe_request(self, change: Change, reader: Person, here: Address) -> str:
-        """Return the line of a request in a list: id, title, who asked, and the time until it
-        expires (at least a minute, because it is still open). `reader` and `here` (where the list
-        is posted) decide how the asker is named."""
+        """The time left is at least a minute, because the request is still open."""
         views = self.changes.views
         values = {
             "id": change.id,
@@ -579,10 +546,7 @@ class CommandService:
         return say("`{id}` {title}: requested by {name}, expires in {left}.", name=name, **values)
 
     async def _decide(self, turn: Turn, command: TypedCommand, show: Show) -> Answer:
-        """Approve, deny, edit, undo or repeat a change, or approve several, and return the answer,
-        with the result of each approved run: a change can be one, such as a quick command that
-        waited for the approval. An ID can name the revision of the proposal that the person saw
-        (`ID.2`)."""
+        """An ID can name the revision of the proposal that the person saw (`ID.2`)."""
         message = turn.message
         requests = []
         for word in command.id.split():
@@ -616,7 +580,6 @@ class CommandService:
         return answer
 
     async def _add_run_result(self, turn: Turn, answer: Answer, id: str) -> Answer:
-        """Return the answer with the result of the run `id`, if this turn approved one."""
         message = turn.message
         result, change = await self.changes.decisions.result(id, turn.seq)
         if not result:
@@ -637,8 +600,7 @@ class CommandService:
         return (await policy.may(message.author, message.address, "administer")).allowed
 
     async def _check_owner(self, turn: Turn, owner: str) -> None:
-        """In shared places, raise NotAllowed unless the person is the owner (of the conversation or
-        turn; a key) or an admin. With "", nobody owns it, and everybody may."""
+        """With "", nobody owns it, and everybody may."""
         message = turn.message
         if not message.address.is_shared or owner in ("", message.author.key):
             return
@@ -649,8 +611,6 @@ class CommandService:
 
 
 async def _check_right(policy: Policy, turn: Turn, *actions: Action) -> str:
-    """Check that the author of the turn has all of these rights at this place. Return the rule that
-    gives the first one, for the audit log. Raise NotAllowed."""
     message = turn.message
     verdicts = [await policy.may(message.author, message.address, action) for action in actions]
     for verdict in verdicts:
@@ -659,8 +619,6 @@ async def _check_right(policy: Policy, turn: Turn, *actions: Action) -> str:
 
 
 async def _audit_run(audit: Audit, turn: Turn, name: str, rule: str, outcome: str) -> None:
-    """Write a run of code or a quick command and its outcome to the audit log, until it is
-    stored."""
     message, facts = turn.message, {"tool": name, "rule": rule, "outcome": outcome}
     if outcome == "interrupted":  # the turn is being cancelled, so nothing may be awaited
         audit.note("tool-run", message.author, message.address, **facts)
@@ -673,9 +631,8 @@ async def _audit_run(audit: Audit, turn: Turn, name: str, rule: str, outcome: st
 async def _run_and_audit(
     name: str, note: Callable[[str], Awaitable[None]], run: Awaitable[T], how: Callable[[T], str]
 ) -> T:
-    """Await a run and return its result. In any case, call `note` with the outcome for the audit
-    log: what `how` makes of the result, "error" or "interrupted". The run counts as a call of the
-    tool `name` in metrics and traces."""
+    """In any case, call `note` with the outcome for the audit log: what `how` makes of the result,
+    "error" or "interrupted"."""
     # Stays so if the run is cancelled, or fails by an unexpected exception.
     outcome = "interrupted"
     with tracing.tool_call(name) as span, metrics.tool_seconds.labels(name).time():
