@@ -76,8 +76,8 @@ class SenderLimits:
 
 
 class SenderConfig(Protocol):
-    """They are read for each message, because an operator can reload the configuration while Ponte
-    runs."""
+    """The limits are read for each message, because an operator can reload the configuration while
+    Ponte runs."""
 
     @property
     def sender_limits(self) -> SenderLimits: ...
@@ -109,8 +109,8 @@ class SqlInbox(SqlStore):
         return self._config.sender_limits if self._config else SenderLimits()
 
     async def accept(self, message: Message, also: TransactionStep = NO_STEP) -> Receipt:
-        """It is durable on return, so the caller can acknowledge it to the platform. A message that
-        is stored already is not queued again.
+        """The message is durable on return, so the caller can acknowledge it to the platform. A
+        message that is stored already is not queued again.
 
         `also` runs in the same transaction, if the message is new. Raise NotStored if the database
         fails, and TooManyDeliveries if a webhook sent more than it may in a minute. Then nothing is
@@ -473,9 +473,9 @@ def _read_answer(connection: SqlConnection, seq: int) -> Answer | None:
 def _is_too_late(
     connection: SqlConnection, seq: int, before: Message, message: Message | None
 ) -> bool:
-    """That is so for a decision (such as `approve ID`), which may be half carried out, and for an
-    edit if the turn has recorded items or tool calls. The deletion of any other message than a
-    decision is never too late: it removes the text."""
+    """True for a decision (such as `approve ID`), which may be half carried out, and for an edit if
+    the turn has recorded items or tool calls. The deletion of any other message than a decision is
+    never too late: it removes the text."""
     if message is None or grammar.is_decision(before):
         return grammar.is_decision(before)
     sql = (

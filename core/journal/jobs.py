@@ -98,7 +98,6 @@ class Jobs(TurnExecutor):
         works: bool = True,
         process: str = "",
     ) -> None:
-        """`takes`: this process receives the platforms' events. `works`: it runs turns."""
         super().__init__(database, MAX_WORKER_TURNS)
         self.process = process or secrets.token_hex(8)
         self.pace = SharedPace(database)
@@ -330,7 +329,8 @@ class Jobs(TurnExecutor):
             places.end(seq)
 
     async def _put_back(self, seq: int) -> None:
-        """Its message, which came with the fetch, is dropped: it may be edited from now on."""
+        """The turn's message, which came with the fetch, is dropped: it may be edited from now
+        on."""
         self.workers.messages.pop(seq, None)
         if self.workers.begun.pop(seq, None):
             await self._database.write(partial(put_back_unhandled, seq=seq, owner=self.process))
@@ -492,8 +492,7 @@ class SharedPace(SqlStore):
 
 
 class Alone:
-    """It has the methods of `Jobs` that other parts call, which here have little or nothing to
-    do."""
+    """Has the methods of `Jobs` that other parts call, which here have little or nothing to do."""
 
     is_shared = False
     pace: SharedPace | None = None

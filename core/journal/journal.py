@@ -383,7 +383,7 @@ class Journal(SqlThreads):
         )
 
     async def record_removed(self, turn: Turn, number: int) -> None:
-        """It is not made again."""
+        """The post is not made again."""
         await self._execute(
             "UPDATE posts SET state = 'removed', updated_at = ? WHERE seq = ? AND number = ?",
             time.time(),
@@ -528,7 +528,7 @@ class Journal(SqlThreads):
 
     @query
     def list_recent_turns(self, connection: SqlConnection) -> Sequence[TurnSummary]:
-        """Their texts are left out.
+        """The texts of the turns are left out.
 
         Requests to webhooks that filled no field of their template are listed with the failed ones:
         nothing was posted for them.

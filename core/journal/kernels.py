@@ -23,8 +23,8 @@ KERNELS_TABLE = TableDeclaration(
 
 
 class KernelRows:
-    """They outlive the process. After a restart they show that a thread's variables are lost. If
-    the database fails, Python still runs, but a thread does not learn of that loss. Without a
+    """The rows outlive the process. After a restart they show that a thread's variables are lost.
+    If the database fails, Python still runs, but a thread does not learn of that loss. Without a
     `database`, nothing is stored."""
 
     why = "Ponte was restarted"
@@ -74,8 +74,6 @@ class SharedKernelRows(KernelRows):
     def __init__(
         self, database: Database, process: str, tell: Callable[[str, str], Awaitable[None]]
     ) -> None:
-        """`tell` sends the word "kernel" and the thread's id to all processes, so that each ends
-        its kernel of that thread."""
         super().__init__(database, process)
         self._shared = database  # the base class also knows a `database` of None
         self._tell = tell

@@ -73,7 +73,7 @@ THREAD_MAP_TIMEOUT_SECONDS = 10.0
 
 
 class SqlThreadMap(SqlStore):
-    """(`FileThreadMap` adds a file.)"""
+    """Finds the thread record of each conversation in the tables of the database."""
 
     async def get(self, conversation: str) -> Thread | None:
         """Raises NotStored."""
@@ -215,8 +215,8 @@ class FileThreadMap(SqlThreadMap):
 
 
 def store_record(thread: Thread) -> TransactionStep:
-    """It does nothing if the row was deleted. A turn that ends may name a conversation that is to
-    be erased since: then the thread's next turn begins a new one."""
+    """The step does nothing if the row was deleted. A turn that ends may name a conversation that
+    is to be erased since: then the thread's next turn begins a new one."""
     sql = (
         "UPDATE threads SET record = CASE WHEN EXISTS (SELECT 1 FROM remotes WHERE kind ="
         " 'conversation' AND remotes.id = ? AND erasure > 0) THEN ? ELSE ? END WHERE id = ?"
@@ -283,7 +283,7 @@ class SqlThreads(SqlStore):
     def transcript(
         self, connection: SqlConnection, thread: str, before: int = MAX_SEQ
     ) -> Sequence[TranscriptEntry]:
-        """Those of replaced turns, which the person asked once more, are left out.
+        """Items of replaced turns, which the person asked once more, are left out.
 
         `needs` of an item are the rights without which nobody may read it.
 
@@ -373,7 +373,7 @@ class SqlThreads(SqlStore):
     def search(
         self, connection: SqlConnection, platform: str, search_text: str, person: str = ""
     ) -> Mapping[str, SearchHit]:
-        """It reads only the newest MAX_SEARCHED_MESSAGES messages, without decisions such as
+        """Reads only the newest MAX_SEARCHED_MESSAGES messages, without decisions such as
         `approve`, and without those that were asked once more (`replaced_by`).
 
         Each key of a conversation maps to its newest turn that contains the words.
@@ -505,7 +505,7 @@ class SqlThreads(SqlStore):
 
 
 def use_thread(connection: SqlConnection, conversation: str) -> tuple[Thread, bool]:
-    """This sets the conversation's `used_at` to now. The caller has locked the conversation."""
+    """Sets the conversation's `used_at` to now. The caller has locked the conversation."""
     return _upsert_thread(connection, conversation, "")
 
 
@@ -614,7 +614,7 @@ def _owner_condition(key: str, platform: str, person: str) -> tuple[str, tuple[o
 
 
 def mark_outside_text(connection: SqlConnection, thread: str) -> None:
-    """This is never undone."""
+    """The mark is never removed."""
     connection.execute("UPDATE threads SET has_outside_text = 1 WHERE id = ?", (thread,))
 
 

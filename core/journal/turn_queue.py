@@ -63,7 +63,7 @@ class Places:
         self._holders.add(seq)
 
     def leave(self, seq: int) -> None:
-        """It stays under way."""
+        """The turn stays under way."""
         self._holders.discard(seq)
         self._hand_on()
 

@@ -71,7 +71,7 @@ class TurnExecutor(SqlStore):
         """Called before each turn. None: every turn may begin at once."""
         self._handler: TurnHandler | None = None
         self._admitting: dict[int, asyncio.Task[Any] | None] = {}
-        """These turns hold nothing that another turn needs."""
+        """The turns that wait here hold nothing that another turn needs."""
         self._current: dict[int, asyncio.Task[Any] | None] = {}
         """None between two attempts."""
         self._stopped: set[int] = set()
@@ -80,7 +80,7 @@ class TurnExecutor(SqlStore):
         self._draining = asyncio.Event()
 
     def fetched_message(self, seq: int) -> tuple[str, float] | None:
-        """(With a shared database, a message comes with its job.)"""
+        """With a shared database, a message comes with its job."""
         return None
 
     def leave_place(self, seq: int) -> None:
@@ -120,7 +120,7 @@ class TurnExecutor(SqlStore):
             event.set()
 
     async def wait_until_ended(self, seq: int, look: Callable[[], Awaitable[T | None]]) -> T:
-        """It is called now, each time that `wake` is called for the turn, and every `recheck`
+        """`look` is called now, each time that `wake` is called for the turn, and every `recheck`
         seconds, because a notification of another process may be lost."""
         while True:
             # The event exists before `look` runs, so that an end in between is not missed.
@@ -195,10 +195,10 @@ class TurnExecutor(SqlStore):
         return handled
 
     async def run_turn_alone(self, seq: int) -> bool:
-        """It is for turns that were under way at CRASHES_BEFORE_ALONE crashes of their process. A
-        further crash then shows which turn causes it. Other turns wait at most RUN_ALONE_SECONDS
-        until it begins, and as long again while it runs alone. Those that have waited begin before
-        the next turn runs alone."""
+        """For turns that were under way at CRASHES_BEFORE_ALONE crashes of their process. A further
+        crash then shows which turn causes it. Other turns wait at most RUN_ALONE_SECONDS until it
+        begins, and as long again while it runs alone. Those that have waited begin before the next
+        turn runs alone."""
         self._current.setdefault(seq, None)  # a stop can find it while it waits
         async with self._one_alone:  # one such turn after the other
             self.places.shut()  # at once: no other turn may begin

@@ -53,7 +53,7 @@ class MadeCall:
 
     @property
     def is_repairable(self) -> bool:
-        """One that may have happened ("unknown") must not happen twice."""
+        """A call that may have happened ("unknown") must not happen twice."""
         return self.has_failed and self.outcome.status == "error"
 
     @property
@@ -137,8 +137,8 @@ def _name_calls(calls: Sequence[MadeCall]) -> str:
 
 
 def _has_wanted_result(call: MadeCall, calls: Sequence[MadeCall]) -> bool:
-    """That of a round before the card's is only preparation if the cards have all its rows, or if
-    it is a text that the model worked with."""
+    """The result of a round before the card's is only preparation if the cards have all its rows,
+    or if it is a text that the model worked with."""
     outcome = call.outcome
     if outcome.status != "ok" or outcome.proposal:
         return False

@@ -397,8 +397,8 @@ class CommandService:
         return "\n".join(lines)
 
     async def _prove_identity(self, turn: Turn, command: TypedCommand) -> str:
-        """It counts only in a direct message from a member of the workspace, who is no program.
-        Raise BadInput."""
+        """The word counts only in a direct message from a member of the workspace, who is no
+        program. Raise BadInput."""
         person, address = turn.message.author, turn.message.address
         is_colleague = await self.people.policy.is_colleague(person, address)
         if is_colleague is None:

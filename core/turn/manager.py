@@ -441,9 +441,6 @@ class ConversationManager:
         await self._journal.put_back(run.turn)
 
     async def _put_back_unless_stopped(self, run: ManagedRun) -> None:
-        """If a person stopped the turn, undo the cancellation and return, so that the task can
-        still post an answer. Otherwise the process ends: return the turn to the queue and raise
-        CancelledError."""
         if not self._inbox.is_stopped(run.turn.seq):
             await self._put_back(run)
             raise asyncio.CancelledError
@@ -462,8 +459,8 @@ class ConversationManager:
         return result
 
     async def _give_way(self, run: ManagedRun) -> None:
-        """Then correct the posts that this process made too late: it was suspended, and did not
-        know that another one had taken over."""
+        """Afterwards, correct the posts that this process made too late: it was suspended, and did
+        not know that another one had taken over."""
         await run.reply.wait_for_updates()
         while True:
             with suppress(NotStored):

@@ -425,7 +425,8 @@ class ToolCalls:
         self._running_elsewhere: set[str] = set()
         """The ids of calls that run in another system (a quick command), which gave a handle."""
         self._codes: dict[str, str] = {}
-        """They go into traces; after some of them the cost of a call is only an estimate."""
+        """The error codes of failed calls, by call id, go into traces; after some of them the cost
+        of a call is only an estimate."""
         self._started: set[str] = set()
         self._is_stopping = False
 
@@ -725,7 +726,7 @@ class TurnTranscript:
         return titles
 
     def model_source_lines(self) -> list[str]:
-        """Their titles are text from outside, so links and markup in them are disabled."""
+        """Titles of web pages are text from outside, so links and markup in them are disabled."""
         trust, sources = self.provenance[1], list(self._model_sources.items())
         lines = [
             trust.sanitize(f"{n}. {title and markdown.escape_markdown(title) + ' '}{url}")

@@ -82,7 +82,7 @@ TITLE_TIMEOUT_SECONDS = 60.0
 
 @dataclass(frozen=True, slots=True)
 class TitleMaker:
-    """Their cost counts in the allowances of the message's author."""
+    """The cost of titles counts in the allowances of the message's author."""
 
     journal: Journal
     budget: Budget
