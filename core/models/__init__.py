@@ -33,7 +33,6 @@ if TYPE_CHECKING:
     from core.models.served_model import ServedModel
 
 SPARE_CONVERSATION_COUNT = 2
-"""Empty conversations that are created ahead of time at the model's server."""
 
 
 KEY_REFUSED = "the server rejected OPENAI_API_KEY (HTTP {status})"
@@ -106,14 +105,12 @@ class ModelSettings(SettingsPart):
 
     @property
     def demo(self) -> bool:
-        """Return whether the demo model answers: it was chosen, or no key and no server is set."""
         api = self.ponte_model_api
         unset = not plain_value(self.openai_api_key) and not self.openai_base_url
         return api == "demo" or (api == "auto" and unset)
 
     @property
     def transcribe_model(self) -> str:
-        """Return the name of the model that writes down voice messages; "" for none."""
         return "" if self.demo else self.ponte_transcribe_model or ""
 
 
@@ -142,8 +139,6 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         late: RecordLateRemote,
         list_tools: ListTools,
     ) -> tuple[Model, Callable[[], None]]:
-        """Return the model that the settings choose, and the function that starts its background
-        work; the demo model has none."""
         settings = deps.own
         if settings.demo:
             from core.models.demo_model import DemoModel
@@ -159,11 +154,11 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
         return model, model.start
 
     async def check(self, deps: IntegrationDependencies[ModelSettings]) -> Sequence[Health]:
-        """Return the state of the model for `ponte doctor`: ask its server for the list of models,
-        which costs nothing. Raise PonteError if the server refuses or lacks PONTE_MODEL.
+        """Raise PonteError if the server refuses or lacks PONTE_MODEL.
 
         A server without such a list may still be right: then only its Chat Completions are tried,
-        and the line says that the model could not be looked up."""
+        and the line says that the model could not be looked up.
+        """
         from core.models.context_size import (
             CONTEXT_ASK_SECONDS,
             ContextSizes,
@@ -226,27 +221,20 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
     async def list_choices(
         self, deps: IntegrationDependencies[ModelSettings]
     ) -> Mapping[str, Sequence[str]]:
-        """Return the models that the server lists, as choices for PONTE_MODEL on the set-up
-        page."""
-        # Not at the top: commands that only read the settings load this module, too.
         from core.models.context_size import read_models
 
         if deps.own.demo:
             return {}
         url, options = _model_list_request(deps.own)
         listed = await deps.http.get_json(f"{url}/models", **options)
-        # Some servers send the list alone.
         listed = {"data": listed} if isinstance(listed, list) else listed
         models = read_models({**listed}) if isinstance(listed, Mapping) else []
         return {"ponte_model": sorted(str(model["id"]) for model in models)}
 
     def describe_requests(self, deps: IntegrationDependencies[ModelSettings]) -> str:
-        """Return the words with which `ponte doctor --model` asks before `send_requests`: what is
-        sent, and that it costs money; "" if the demo model answers. A context whose size is in the
-        table of OpenAI's models is not tested."""
+        """A context whose size is in the table of OpenAI's models is not tested."""
         if deps.own.demo:
             return ""
-        # Not at the top: commands that only read the settings load this module, too.
         from core.models.context_size import ContextSizes
 
         settings = deps.own
@@ -258,12 +246,11 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
     async def send_requests(
         self, deps: IntegrationDependencies[ModelSettings]
     ) -> AsyncIterator[DoctorFinding]:
-        """Send the model up to four paid requests (`Trial.check`). Yield what works and what does
-        not. What the server stores for them is erased at the end."""
+        """Yield what works and what does not. What the server stores for them is erased at the
+        end."""
         if deps.own.demo:
             yield DoctorFinding("model requests", "off", say(NOTHING_TO_CHECK))
             return
-        # Not at the top: commands that only read the settings load this module, too.
         from core.models.model_server import ModelOptions
         from core.models.served_model import Trial
 
@@ -282,7 +269,6 @@ class ServedOrDemoIntegration(ModelIntegration[ModelSettings]):
 
 
 def _model_list_request(settings: ModelSettings) -> tuple[str, RequestOptions]:
-    """Return the base URL of the model's server, and the options of a request for its models."""
     key = plain_value(settings.openai_api_key)
     url = (settings.openai_base_url or "https://api.openai.com/v1").rstrip("/")
     headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -290,9 +276,8 @@ def _model_list_request(settings: ModelSettings) -> tuple[str, RequestOptions]:
 
 
 async def _find_chat_status(http: HttpClient, url: str, options: RequestOptions) -> int:
-    """Return the HTTP status of Chat Completions; 0 if that is no API. The request is empty, so it
-    costs nothing, and a server that has this API refuses it with a status of its own
-    (`EMPTY_REQUEST_STATUSES`)."""
+    """The request is empty, so it costs nothing, and a server that has this API refuses it with a
+    status of its own (`EMPTY_REQUEST_STATUSES`)."""
     try:
         await http.post_json(f"{url}/chat/completions", {}, **options)
     except HttpAnswer as error:
@@ -308,9 +293,6 @@ def _serve_model(
     late: RecordLateRemote,
     list_tools: ListTools | None = None,
 ) -> ServedModel:
-    """Return a model behind the server that the settings name, with the API that they name; with
-    "auto", the model finds out which one the server has."""
-    # Not at the top: commands that only read the settings load this module, too.
     from core.models.served_model import ServedModel
 
     settings = deps.own

@@ -48,7 +48,6 @@ CutReason = Literal["", "length", "filter"]
 MAX_ANSWER_CHARACTERS = 1_000_000
 """Characters of one answer, with its calls' arguments: about eight times what models can write."""
 MAX_CALLS_PER_ANSWER = 256
-"""Calls in one answer."""
 AnswerEnd = Literal["whole", "length", "filter", "failed", "unknown"]
 END_WORDS: tuple[tuple[AnswerEnd, str], ...] = (
     (
@@ -88,16 +87,13 @@ TOOL_NAME = re.compile(r"\W*(?:[\w-]+[.:/])*?([\w-]+?)(?::\d+)?\W*(?:<\|.*)?", r
 """The forms in which models write the name of a tool: `functions.tables:0`, `tables()`,
 `tables<|channel|>json`."""
 MAX_NAME_CHARACTERS, MAX_WRAPPERS = 200, 4
-"""Characters of a name in such a form, and how often the arguments of a call may be wrapped."""
 NO_ARGUMENTS = ("", "None", "undefined")
-"""Words for no arguments that are no JSON."""
 _ARGUMENTS_DECODER = json.JSONDecoder(strict=False)
 """Takes line breaks in texts, which models write into code."""
 SOURCE_FIELDS = ("citations", "search_results", "annotations", "web_search")  # the last: Zhipu
 MAX_SOURCES, MAX_SOURCE_TITLE_CHARACTERS = 20, 200
-"""Sources of one answer, and characters of the title of each."""
 MAX_CHECKED_CHARACTERS = 20 * MAX_ANSWER_CHARACTERS
-"""Characters of arguments that are parsed to find out where a call ends. It bounds the time."""
+"""Characters of arguments that are parsed to find out where a call ends."""
 WEB_ADDRESS = re.compile(
     r"https?://(?:[^\s<>\[\]()`|\\\"]|\([^\s<>\[\]()`|\\\"]*\)){1,2000}", re.IGNORECASE
 )
@@ -105,19 +101,15 @@ WEB_ADDRESS = re.compile(
 END_OF_STREAM = "done"
 """The reason for the end if the server names none, but ends its stream with a sign."""
 KEPT_ON_FAULTS = ("lost", "broken", "silent")
-"""Kinds of faults after which the text so far is an answer that was broken off."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelAnswer:
-    """A finished answer: its items, its token counts, and why it ends early, if it does.
-
-    `items` can hold opaque ones: a server's encrypted reasoning or compaction, in `raw`. Calls have
-    ids of Ponte's own: servers repeat theirs, or send none. In `raw`, they have the server's `id`,
-    which `ModelInput.name_calls` sends back, `message` and `call`: fields that the server wants
-    back, and `may_be_two`: the call came twice. `fault` is why the text was broken
-    off, None if it was not.
-    """
+    """`items` can hold opaque ones: a server's encrypted reasoning or compaction, in `raw`. Calls
+    have ids of Ponte's own: servers repeat theirs, or send none. In `raw`, they have the server's
+    `id`, which `ModelInput.name_calls` sends back, `message` and `call`: fields that the server
+    wants back, and `may_be_two`: the call came twice. `fault` is why the text was broken off, None
+    if it was not."""
 
     items: tuple[Item, ...]
     usage: Usage = field(default_factory=Usage)
@@ -127,15 +119,13 @@ class ModelAnswer:
 
     @property
     def has_calls(self) -> bool:
-        """Return True if the model wants to call tools, so that the turn goes on with another
-        round."""
         return any(item.kind == "call" for item in self.items)
 
 
 @dataclass(slots=True)
 class TextPart:
-    """The text of a message, or of one of its parts, while its pieces arrive. `key` are the numbers
-    of the message and of the part. `growing` has the same text without thoughts."""
+    """`key` are the numbers of the message and of the part. `growing` has the same text without
+    thoughts."""
 
     key: tuple[object, object]
     pieces: list[str] = field(default_factory=list)
@@ -146,12 +136,9 @@ class TextPart:
 
 @dataclass(slots=True)
 class CallPart:
-    """A tool call whose pieces arrive.
-
-    `is_whole`: the server sent it whole. `is_repeated`: it has the id and the index of the call
+    """`is_whole`: the server sent it whole. `is_repeated`: it has the id and the index of the call
     before it. `may_be_two`: it came twice. `carried`: fields that the server wants back. `latest`:
-    the last piece of the arguments. `is_cumulative`: each piece begins with the one before.
-    """
+    the last piece of the arguments. `is_cumulative`: each piece begins with the one before."""
 
     index: object = None
     id: str = ""
@@ -165,18 +152,16 @@ class CallPart:
     is_cumulative: bool = True
 
     def read_objects(self) -> list[str]:
-        """Return the JSON objects in the arguments of this call, as texts; none if they are
-        incomplete. If each piece repeated the one before, the last piece counts alone."""
+        """If each piece repeated the one before, the last piece counts alone."""
         objects = find_objects(self.arguments)
         return objects or (find_objects(self.latest) if self.is_cumulative else [])
 
 
 Part = TextPart | CallPart | Item
-"""A part of an answer. An item is an opaque one."""
 
 
 class AnswerReader:
-    """Collects the parts of one answer. The readers of the two APIs are derived from it.
+    """Collects the parts of one answer.
 
     `tools` are the tools that were offered, with the schemas of their arguments. `holds_start`: the
     answer may begin with a thought that no tag opens, so no text is shown before its end.
@@ -190,48 +175,33 @@ class AnswerReader:
         holds_start: bool = False,
         is_continued: bool = False,
     ) -> None:
-        """`tools` are the tools that were offered: a call that the model wrote as text counts only
-        if its tool is one of them. `holds_start`: the answer may begin with a thought that no tag
-        opens. `is_continued`: this turn has called tools before."""
-        # The last event came, and a piece of text was shown to the person.
         self.has_ended = self.has_shown = False
-        # The id of the response, the model as the server names it, and the server's word for the
-        # end of the answer.
         self.response = self.model = self.finish = ""
         self.usage: Json = {}
         self.error: Json | None = None
-        """What the server says of a failed answer."""
         self.parts: list[Part] = []
         self.phases: dict[object, str] = {}
-        """The phases of messages (commentary or final answer), by the message's key. Each goes back
-        to the server with its message."""
         self._tools = tools or {}
         self._holds_start, self._is_continued = holds_start, is_continued
-        """`_holds_start`: the beginning is not shown until it is known to be no thought.
-        `_is_continued`: this turn has called tools before."""
         # Joins characters that a server cuts into two pieces.
         self._joiner = PieceJoiner()
         self._carried: dict[str, list[Any]] = {}
-        """The fields of the message that the server wants back with its calls, such as thoughts or
-        signatures: by the field's name, its pieces."""
         self._sources: dict[str, str] = {}
-        """The addresses that the server names as sources, with their titles."""
         self._characters = self._checked_characters = 0
         """How much was read: an answer that never ends is broken off at MAX_ANSWER_CHARACTERS, and
         arguments of calls are checked again for at most MAX_CHECKED_CHARACTERS."""
 
     def read_event(self, event: Json) -> Sequence[ModelEvent]:
-        """Add an event of the server's stream to the answer, and return the events for the turn
-        that it causes (such as new text). Raise ModelServerFault."""
+        """Raise ModelServerFault."""
         raise NotImplementedError
 
     def read_answer(self) -> ModelAnswer:
-        """Return the answer after a clean end. Raise ModelServerFault if it failed or is
-        incomplete.
+        """Raise ModelServerFault if it failed or is incomplete.
 
-        `finish` is the server's word for the end, "" if the stream ended without one. Then text
-        counts as whole; calls count only if their arguments are complete JSON, because half a call
-        must not run. A failed answer whose text came is taken as one that was broken off."""
+        Then text counts as whole; calls count only if their arguments are complete JSON, because
+        half a call must not run. A failed answer whose text came is taken as one that was broken
+        off.
+        """
         if self._has_failed:
             fault = ModelServerFault("broken", body=self.error or {"message": self.finish})
             if rescued_answer := self.rescue(fault):
@@ -251,7 +221,6 @@ class AnswerReader:
             cut = "length"
         for call in () if cut else calls:
             # Pieces of a call may be missing: neither the server nor the end says otherwise.
-            # END_OF_STREAM: a sign without a reason.
             is_unsure = not call.is_whole and self.finish in ("", END_OF_STREAM)
             is_cut = not call.read_objects() or not (self.finish or call.arguments.strip())
             if not call.name or (is_unsure and is_cut):
@@ -263,10 +232,9 @@ class AnswerReader:
         return answer
 
     def _add_written_calls(self) -> None:
-        """Add the calls that the model wrote into its text, because its server has no parser for
-        that model. Raise ModelServerFault if one with a mark (such as `<tool_call>`) cannot be
-        read, or if its tool was not offered: the model is asked once more. Without a mark, a text
-        counts as calls only if it is nothing but calls of offered tools."""
+        """Raise ModelServerFault if one with a mark (such as `<tool_call>`) cannot be read, or if
+        its tool was not offered: the model is asked once more. Without a mark, a text counts as
+        calls only if it is nothing but calls of offered tools."""
         for text in self.texts:
             # `calls` is the text from the first marked call on, which nobody is shown; "" if there
             # is none.
@@ -289,9 +257,7 @@ class AnswerReader:
         return self.error is not None or classify_end(self.finish) == "failed"
 
     def rescue(self, fault: ModelServerFault) -> ModelAnswer | None:
-        """Return what can be used of the answer after a fault: all of it if the server had named
-        the reason for the end before, else its text; None if nothing can. An answer with calls is
-        not used: the last one may be incomplete."""
+        """An answer with calls is not used: the last one may be incomplete."""
         if self.finish and not self._has_failed and self.parts:
             with suppress(ModelServerFault):
                 return self.read_answer()
@@ -301,24 +267,19 @@ class AnswerReader:
         return answer if answer.items else None
 
     def starts_with_known_text(self, text: str) -> bool:
-        """Return whether `text` begins with all text that arrived so far, so that it may be the
-        whole of which pieces came before."""
         if len(text) < sum(part.size for part in self.texts):
             return False
         return text.startswith("".join(piece for part in self.texts for piece in part.pieces))
 
     def add_start(self, response: Json) -> Sequence[ModelEvent]:
-        """Take the id of the response from the server's JSON. Return the event that tells it, once:
-        servers repeat it."""
+        """Return the event that tells it, once: servers repeat it."""
         if self.response or not (id := read_id(response)):
             return ()
         self.response = id
         return (ResponseStarted(id),)
 
     def add_text(self, piece: str, message: object = 0, part: object = 0) -> Sequence[ModelEvent]:
-        """Add a piece of the text of a message, and return the events for whoever shows it: new
-        text, or that text which was shown turned out to be a thought. `message` and `part` are the
-        server's numbers."""
+        """`message` and `part` are the server's numbers."""
         if not piece:
             return ()
         self._count(len(piece))
@@ -371,17 +332,17 @@ class AnswerReader:
     def add_call(
         self, index: object = None, id: str = "", name: str = "", arguments: object = None
     ) -> CallPart:
-        """Add a piece of a call and return the call. `index` and `id` may be missing.
+        """`index` and `id` may be missing.
 
         A piece that comes after its call is complete is either the same call again, which is only
-        marked (`may_be_two`), or the beginning of another call with the same index and id."""
+        marked (`may_be_two`), or the beginning of another call with the same index and id.
+        """
         arguments_json = dump_arguments(arguments)
         self._count(len(name) + len(arguments_json))
         call = self._find_call(index, id, name, arguments_json)
         # The call is complete already: it was sent whole, or its arguments are a whole object. A
         # piece without arguments may still bring the name that it lacks.
         if call and (call.is_whole or self._is_object(call)) and (call.name or arguments_json):
-            # The same call again.
             if (
                 arguments_json.strip()
                 and name in ("", call.name)
@@ -415,13 +376,10 @@ class AnswerReader:
         return call
 
     def add_whole_call(self, index: object, id: str, name: str, arguments: object) -> CallPart:
-        """Add a whole call whose pieces may have come before, and return it.
-
-        Servers name a call by its index, by its id, by both or by none, and some send each call
+        """Servers name a call by its index, by its id, by both or by none, and some send each call
         twice: in pieces and whole, or whole and whole. So the open call that fits best is
         completed. An equal call that is complete already is marked (`may_be_two`), not added: it
-        runs once, and its output says so to the model.
-        """
+        runs once, and its output says so to the model."""
         arguments_json = dump_arguments(arguments)
         # An empty field beside the text: this call is not added to the answer.
         if not (id or name or arguments_json):
@@ -449,21 +407,16 @@ class AnswerReader:
         return call
 
     def add_opaque(self, item: Json) -> None:
-        """Add an item that only the server can read, such as encrypted reasoning, to send it back
-        later."""
         self._count(len(dump_arguments(item)))
         self.parts.append(Item(kind="opaque", raw={"item": item}))
 
     def add_carried(self, message: Json) -> None:
-        """Store the fields of a message that the server wants back with its calls in the next
-        request, such as a model's thoughts or signatures."""
         for name, value in self.carried_fields(message).items():
             self._carried.setdefault(name, []).append(value)
 
     def carried_fields(self, fields: Json) -> Json:
-        """Return those fields of a server's message or call that the server wants back in the next
-        request, such as a model's thoughts or signatures. They count for the limit of an answer,
-        beyond which `_count` raises ModelServerFault."""
+        """The fields count for the limit of an answer, beyond which `_count` raises
+        ModelServerFault."""
         carried = {
             name: value
             for name, value in fields.items()
@@ -473,14 +426,13 @@ class AnswerReader:
         return carried
 
     def add_usage(self, usage: object) -> None:
-        """Add token counts. A later count replaces an earlier one, unless it is empty or 0: some
-        servers tell input and output apart, others end with zeros."""
+        """A later count replaces an earlier one, unless it is empty or 0: some servers tell input
+        and output apart, others end with zeros."""
         counts = read_object(usage).items()
         self.usage |= {name: count for name, count in counts if count or name not in self.usage}
 
     def add_sources(self, fields: Json) -> None:
-        """Add the web addresses that a chunk, a message or a part names as its sources, outside its
-        text. They are listed below the answer, each once, with the first title."""
+        """Sources are listed below the answer, each once, with the first title."""
         # DashScope and Azure put them into an object.
         fields = {**fields, **read_object(fields.get("search_info") or fields.get("context"))}
         for found in filter(None, map(fields.get, SOURCE_FIELDS)):
@@ -494,12 +446,8 @@ class AnswerReader:
                     self._sources[url] = self._sources.get(url) or title
 
     def take_whole(self, read: Callable[[], Sequence[ModelEvent]]) -> Sequence[ModelEvent]:
-        """Take the whole answer that `read` adds, in place of the parts so far: some servers repeat
-        at the end, as a whole, what they sent in pieces.
-
-        Kinds of parts (text, calls, opaque items) that it lacks stay. Its text is shown if none was
-        shown before.
-        """
+        """Kinds of parts (text, calls, opaque items) that it lacks stay. Its text is shown if none
+        was shown before."""
         before, carried, has_shown = self.parts, self._carried, self.has_shown
         # The whole answer is read into empty parts. `_carried` has the fields of the message that
         # the server wants back with the next request; if the whole one has none, those of the
@@ -516,12 +464,10 @@ class AnswerReader:
 
     @property
     def texts(self) -> list[TextPart]:
-        """The parts of the answer so far that are text."""
         return [part for part in self.parts if isinstance(part, TextPart)]
 
     @property
     def calls(self) -> list[CallPart]:
-        """The parts of the answer so far that are calls of tools."""
         return [part for part in self.parts if isinstance(part, CallPart)]
 
     def _find_text(self, message: object, part: object) -> TextPart | None:
@@ -558,9 +504,9 @@ class AnswerReader:
         return call if len(names) < 2 or not names <= set(self._tools) else None
 
     def _continues(self, call: CallPart, name: str, arguments_json: str) -> bool:
-        """Return whether a piece with another id continues a call: some servers send a new id with
-        each piece. It does not if the call is complete, if it names another tool, or if it begins
-        arguments of its own."""
+        # Return whether a piece with another id continues a call: some servers send a new id with
+        # each piece. It does not if the call is complete, if it names another tool, or if it begins
+        # arguments of its own.
         if not arguments_json.strip() or name not in ("", call.name) or self._is_object(call):
             return False
         return not name or not (call.arguments.strip() and arguments_json.lstrip().startswith("{"))
@@ -572,8 +518,8 @@ class AnswerReader:
         return call
 
     def _is_object(self, call: CallPart) -> bool:
-        """Return whether the arguments of the call are a complete JSON object. It is asked for each
-        piece, so the end is looked at first, and what is parsed in all has a limit."""
+        """Asked for each piece, so the end is looked at first, and what is parsed in all has a
+        limit."""
         # A few blanks may follow the brace.
         if not call.arguments[-20:].rstrip().endswith("}"):
             return False
@@ -586,14 +532,12 @@ class AnswerReader:
             return False
 
     def _count(self, characters: int) -> None:
-        """Count characters of the answer. Raise ModelServerFault if it has too many."""
         self._characters += characters
         if self._characters > MAX_ANSWER_CHARACTERS:
             raise ModelServerFault("excess", message=f"{MAX_ANSWER_CHARACTERS:,} characters")
 
     def _build(self, cut: CutReason, fault: ModelServerFault | None = None) -> ModelAnswer:
-        """Return the finished answer with the parts that were read, as items of the transcript. If
-        the answer was `cut`, it has no calls: one that was cut could run with half of its
+        """If the answer was `cut`, it has no calls: one that was cut could run with half of its
         arguments. `raw` holds what is kept beside an item: the server's own id, fields that the
         server wants back (`carried`), and that a call may have come twice (`may_be_two`)."""
         raw: Json
@@ -601,7 +545,6 @@ class AnswerReader:
         items: dict[object, Item] = {}
         for part in self.parts:
             if isinstance(part, TextPart):
-                # All parts of a message become one text.
                 key = ("text", part.key[0])
                 text = remove_thoughts("".join(part.pieces))
                 # Some servers read a call and leave the beginning of its mark in the text.
@@ -612,7 +555,6 @@ class AnswerReader:
                     items[key] = Item("message", "assistant", texts[key], raw=raw)
             elif isinstance(part, Item):
                 items[len(items)] = part
-            # A call with the index or id of the one before, and no arguments, is an echo of it.
             elif not cut and (part.arguments.strip() or not part.is_repeated):
                 name, objects = self._offered_name(part.name), part.read_objects()
                 raw = {"id": part.id, **({"call": part.carried} if part.carried else {})}
@@ -642,8 +584,8 @@ class AnswerReader:
         return ModelAnswer(tuple(output), usage, cut, self.model, fault)
 
     def _offered_name(self, name: str) -> str:
-        """Return the name of the offered tool that is meant: `functions.tables:0` is `tables`. A
-        name of which no offered tool can be meant stays as it is, and the call is refused later."""
+        # A name of which no offered tool can be meant stays as it is, and the call is refused
+        # later.
         is_odd = name not in self._tools and len(name) <= MAX_NAME_CHARACTERS
         match = TOOL_NAME.fullmatch(name) if is_odd else None
         bare = match[1].lower() if match else ""
@@ -651,8 +593,7 @@ class AnswerReader:
 
 
 def is_no_call(part: Part) -> bool:
-    """Return whether a part is a call without a name and arguments. Some servers send one beside
-    their text (Snowflake)."""
+    """Some servers send one beside their text (Snowflake)."""
     if not isinstance(part, CallPart) or part.name.strip() not in ("", "null", "None"):
         return False
     return find_objects(part.arguments) in ([], ["{}"])
@@ -660,22 +601,19 @@ def is_no_call(part: Part) -> bool:
 
 @lru_cache(maxsize=32)
 def classify_end(reason: str) -> AnswerEnd:
-    """Return what a server's word for the end of an answer means: complete, cut at a limit,
-    filtered, or failed. Without a word the answer counts as complete."""
+    """Without a word the answer counts as complete."""
     found = (end for end, pattern in END_WORDS if re.search(pattern, reason))
     return next(found, "unknown" if reason else "whole")
 
 
 def read_call_id(call: Json, *names: str) -> str:
-    """Return the id of a call: the first of its fields `names` that is not empty. Return "" if
-    there is none, or if it is too long: LiteLLM puts a whole signature into it."""
+    """Return "" if there is none, or if it is too long: LiteLLM puts a whole signature into it."""
     id = next((word for name in names if (word := read_word(call.get(name)))), "")
     return id if len(id) <= MAX_ID_CHARACTERS else ""
 
 
 def read_text(content: object) -> str:
-    """Return the text in a message's content: a text, or parts under any of the names that servers
-    have for them. Thoughts and calls among the parts are left out."""
+    """Thoughts and calls among the parts are left out."""
     if isinstance(content, list):
         return "".join(map(read_text, content))
     if not isinstance(content, dict):
@@ -687,8 +625,7 @@ def read_text(content: object) -> str:
 
 
 def dump_arguments(arguments: object) -> str:
-    """Return the arguments of a call, or another value, as JSON text; a text as it is, and None as
-    "". Some servers send arguments as an object."""
+    """Some servers send arguments as an object."""
     if arguments is None or isinstance(arguments, str):
         return arguments or ""
     try:
@@ -698,15 +635,12 @@ def dump_arguments(arguments: object) -> str:
 
 
 def read_arguments(raw: Json) -> object:
-    """Return the arguments in a server's JSON object of a call, under any of the names that servers
-    have for them; None if there are none."""
     names = ("arguments", "parameters", "input", "args")
     return next((raw[name] for name in names if raw.get(name) is not None), None)
 
 
 def find_objects(text: str) -> list[str]:
-    """Return the JSON objects in the arguments of a call, without what servers and models put
-    around them: a code block, a list, another text of JSON, or words. None of them if one is cut.
+    """None of them if one is cut.
 
     There are several if a server sends several calls of one tool as one. Arguments may be wrapped
     several times, as JSON in a text in a list; `MAX_WRAPPERS` bounds that.
@@ -745,15 +679,12 @@ def find_objects(text: str) -> list[str]:
 
 
 def is_same_json(text: str, other: str) -> bool:
-    """Return whether two texts are equal, or are JSON with equal values, however that is
-    written."""
     with suppress(ValueError, RecursionError):
         return text == other or bool(json.loads(text) == json.loads(other))
     return False
 
 
 def _join_pieces(name: str, pieces: Sequence[Any]) -> Any:
-    """Return a field that arrived in pieces: thoughts and lists grow, else the last one counts."""
     if name == "reasoning_content":
         return "".join(map(read_word, pieces))
     if isinstance(pieces[-1], list):
