@@ -376,8 +376,9 @@ SHOW_APPLYING_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ChangeLifecycle:
-    """Each such event is logged and counted, and `on_change` is called, which has the cards
-    redrawn. `purse` has the allowances; None if nothing costs money."""
+    """Takes changes from one state to the next: it denies and expires them, has them applied, and
+    reserves and pays their cost. Each such event is logged and counted, and `on_change` is called,
+    which has the cards redrawn. `purse` has the allowances; None if nothing costs money."""
 
     ledger: SqlLedger
     runner: ChangeRunner

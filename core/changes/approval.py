@@ -81,7 +81,9 @@ def join_rules(first: TableRule, other: TableRule) -> TableRule:
 
 @dataclass(frozen=True)
 class TableRules:
-    """- `named`: tables that a right elsewhere in ponte.toml mentions.
+    """The operator's rules for tables, by a table's id or title; case does not matter.
+
+    - `named`: tables that a right elsewhere in ponte.toml mentions.
     - `tools`: the approvers of proposals that a tool makes, by the tool's name.
     - `remind_after`: seconds until approvers are reminded once; 0 for never.
     """
@@ -158,8 +160,9 @@ NO_TABLE_RULES = NoTableRules()
 
 @dataclass(frozen=True, slots=True)
 class Approval:
-    """`kinds` has each kind of change by its name. `canonical_person` maps a person's key to the
-    key that all their accounts share, so that nobody counts as two people."""
+    """Decides who may approve, deny, see or undo a change. `kinds` has each kind of change by its
+    name. `canonical_person` maps a person's key to the key that all their accounts share, so that
+    nobody counts as two people."""
 
     policy: Policy
     kinds: Kinds

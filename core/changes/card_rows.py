@@ -44,7 +44,8 @@ Cells = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class FieldChange:
-    """`before` is None for a new row, `after` for a deleted one."""
+    """One field of a row on a card, with its values before and after the change in words. `before`
+    is None for a new row, `after` for a deleted one."""
 
     field: str
     before: str | None

@@ -355,8 +355,8 @@ _UNDO_WITH = "To undo this change, type `undo {id}`."
 
 @dataclass(frozen=True, slots=True)
 class ChangeViews:
-    """For a person at a place: with the buttons that the person may use, and without what they may
-    not know."""
+    """Draws changes as cards and sentences for a person at a place: with the buttons that the
+    person may use, and without what they may not know."""
 
     ledger: SqlLedger
     approval: Approval

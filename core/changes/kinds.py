@@ -112,7 +112,8 @@ _OUTCOMES: Mapping[str, str] = {
 
 
 class Kind:
-    """The attributes and methods here hold for most kinds; a feature overrides the others."""
+    """A kind of change, such as rows of a table or a schedule: its words, its rights and its form.
+    The attributes and methods here hold for most kinds; a feature overrides the others."""
 
     title = "{title}"
     outcomes: Mapping[str, str] = _OUTCOMES

@@ -115,8 +115,9 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True)
 class RuleRefusal:
-    """`rule` is the operator's rule that refuses it, "" for a rule of Ponte's own. `values` fill
-    the placeholders of the sentence."""
+    """The judgment that a person may not do something with a change, with the sentence for them.
+    `rule` is the operator's rule that refuses it, "" for a rule of Ponte's own. `values` fill the
+    placeholders of the sentence."""
 
     code: str
     sentence: str

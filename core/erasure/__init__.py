@@ -50,10 +50,8 @@ from core.store.tables import Column, Link, Whose
 FORGOTTEN_PERSON = Person(FORGOTTEN_ID, "", name="–")
 """Replaces a forgotten person in rows that stay: usage, and decisions on other people's changes."""
 EXPORT_PAGE_ROWS = 200
-"""Maximum rows of an export in one response."""
 _SECRETS = frozenset({"token", "reference"})
-"""Fields of stored messages that contain a platform's short-lived token. An export only says
-whether they are set."""
+"""An export only says whether they are set."""
 _FINAL = ", ".join(f"'{state}'" for state in FINAL_STATES)
 
 _TURNS = (
@@ -61,14 +59,12 @@ _TURNS = (
     " WHERE person = :person UNION SELECT seq FROM calls WHERE person = :person"
     " UNION SELECT seq FROM posts WHERE person = :person"
 )
-"""An SQL query for the turns (`seq`) that have any row of the person."""
 _CONDITIONS: Mapping[Whose, str] = {
     "person": "person = :person",
     "turn": f"seq IN ({_TURNS})",
     "change": "change IN (SELECT id FROM changes WHERE person = :person)",
     "money": "person = :one",
 }
-"""The SQL condition for a person's rows, by `TableDeclaration.whose`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,15 +83,12 @@ class KnownPerson:
 
     @property
     def id(self) -> str:
-        """Return the platform's id of the person: the last part of their key, as in `slack:T1:U1`.
-        A person who signs in with a provider (OIDC) has an id that may contain colons itself."""
+        """A person who signs in with a provider (OIDC) has an id that may contain colons itself."""
         platform, _, id = self.key.partition(":")
         return id if platform == OIDC_PLATFORM else id.rpartition(":")[2]
 
     @property
     def values(self) -> Mapping[str, str]:
-        """The values of the placeholders in SQL: `:person` is the person's key, `:one` the key
-        under which their usage is counted."""
         return {"person": self.key, "one": self.money_key}
 
 
@@ -117,11 +110,8 @@ class PersonConversations:
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """The result of an erasure: the number of rows that were deleted or changed.
-
-    `decided` are the ids of other people's changes that the person decided on; their cards must be
-    redrawn without the name.
-    """
+    """`decided` are the ids of other people's changes that the person decided on; their cards must
+    be redrawn without the name."""
 
     rows: int
     decided: Sequence[str] = ()
@@ -150,22 +140,18 @@ class StillApplying(PonteError):
 
 
 class SqlPersonalData(SqlStore):
-    """Finds, exports and erases the personal data in one database."""
+    """The personal data in one database."""
 
     def __init__(self, database: Database, money_key: Callable[[str], str] = str) -> None:
-        """`money_key` maps a person's key to the key under which their usage is counted: a person
-        with several accounts has one allowance."""
+        # A person with several accounts has one allowance.
         super().__init__(database)
         self._money_key = money_key
 
     @query
     def list_people(self, connection: SqlConnection) -> Sequence[Mapping[str, Any]]:
-        """Return the people who did something here, the most recently active first.
-
-        Each entry has `person`, `platform`, `name`, `first` and `last` (seconds since 1970, 0 if
+        """Each entry has `person`, `platform`, `name`, `first` and `last` (seconds since 1970, 0 if
         unknown), and the numbers of `messages`, `files`, `changes` and `decisions`. People who only
-        appear in a platform's list of members are left out; `find` finds them too.
-        """
+        appear in a platform's list of members are left out; `find` finds them too."""
         people: dict[str, dict[str, Any]] = {}
 
         def get_entry(key: str) -> dict[str, Any]:
@@ -201,7 +187,6 @@ class SqlPersonalData(SqlStore):
                 "SELECT message FROM inbox WHERE seq = ?", (row["seq"],)
             )
             summary["name"] = decode_json(Message, message_row.fetchone()["message"]).author.name
-        # The other tables that record what a person did and when (`seen_at` is the column).
         for table in self._database.tables:
             if not table.seen_at or table.name == "inbox":
                 continue
@@ -227,9 +212,7 @@ class SqlPersonalData(SqlStore):
 
     @query
     def find(self, connection: SqlConnection, typed_name: str) -> KnownPerson:
-        """Return the person whom the operator names by a key such as `slack:T1:U1`, also written
-        `slack:T1/U1`, with all names and ids under which they occur in the tables. An erasure and
-        an export search for these.
+        """An erasure and an export search for these.
 
         `slack:U1` suffices if it fits one person only. Raises UnknownPerson, AmbiguousPerson.
         """
@@ -277,23 +260,20 @@ class SqlPersonalData(SqlStore):
         return replace(who, ids=frozenset(ids))
 
     def by_key(self, key: str) -> KnownPerson:
-        """Return an object for the person with this key, without names and ids, which would have to
-        be read from the database. That suffices to read their rows, such as a page of an
-        export."""
+        """Names and ids, which would have to be read from the database, are left out. The key
+        suffices to read the person's rows."""
         return KnownPerson(key, self._money_key(key))
 
     async def find_conversations(self, who: KnownPerson) -> PersonConversations:
-        """Return the conversations in which the person took part: those without anybody else, and
-        those with other people."""
         return await self._database.read(lambda c: _find_conversations(c, who))
 
     @query
     def count_rows(self, connection: SqlConnection, who: KnownPerson) -> Mapping[str, int]:
-        """Return the number of rows in each section of the person's export. Empty sections are
-        left out. A section is a table; "decisions" are other people's changes that they decided.
+        """A section is a table; "decisions" are other people's changes that they decided.
 
         A table tells how to find a person's rows by an SQL condition of its own (`rows`), or by the
-        name of a usual one (`whose`)."""
+        name of a usual one (`whose`).
+        """
         origins = {
             t.section: f"FROM {t.name} WHERE {t.rows or _CONDITIONS[t.whose]}"
             for t in self._database.schema.export_tables
@@ -310,12 +290,8 @@ class SqlPersonalData(SqlStore):
     def read_rows(
         self, connection: SqlConnection, who: KnownPerson, section: str, begin: int = 0
     ) -> Sequence[Mapping[str, Any]]:
-        """Return at most EXPORT_PAGE_ROWS rows of a section of the person's export.
-
-        The first `begin` rows are skipped. Rows are in the order of the table's first two columns.
-        """
+        """Rows are in the order of the table's first two columns."""
         columns: Sequence[Column] = ()
-        # Other people's changes that the person decided on (`_DECIDED`): without their values.
         if section == "decisions":
             sql = (
                 f"SELECT id, kind, title, state, decided_at, denial_reason {_DECIDED}"
@@ -329,7 +305,6 @@ class SqlPersonalData(SqlStore):
             if table is None:
                 raise NotFound(what=section)
             columns = table.columns
-            # The table's own condition, or the usual one for the owner of its rows.
             condition = table.rows or _CONDITIONS[table.whose]
             sql = f"SELECT * FROM {table.name} WHERE {condition} ORDER BY 1, 2"  # noqa: S608
         sql += f" LIMIT {EXPORT_PAGE_ROWS} OFFSET :begin"
@@ -347,24 +322,19 @@ class SqlPersonalData(SqlStore):
 
     @query
     def read_remembered(self, connection: SqlConnection) -> Mapping[str, Any]:
-        """Return what platforms remember of channels and people: the parsed JSON of every row of
-        the table `remembered`, by the row's name. It has entries of all people, which the caller
-        separates."""
+        """The table `remembered` has entries of all people, which the caller separates."""
         rows = connection.execute("SELECT name, data FROM remembered")
         return {row["name"]: json.loads(row["data"]) for row in rows}
 
     async def owns_file(self, who: KnownPerson, file: str) -> bool:
-        """Return whether the file with this id belongs to the person."""
         sql = "SELECT 1 FROM files WHERE id = ? AND person = ?"
         return bool(await self._select(sql, file, who.key))
 
     async def list_files(self, who: KnownPerson) -> Sequence[str]:
-        """Return the ids of the person's files."""
         return await self._select("SELECT id FROM files WHERE person = ?", who.key)
 
     async def list_unfinished_turns(self, who: KnownPerson, platform: str = "") -> Sequence[int]:
-        """Return the `seq` of the person's turns that have not ended, the latest first. `platform`:
-        only those in its conversations."""
+        """`platform`: only those in its conversations."""
         sql = (
             f"SELECT seq FROM inbox WHERE person = ? AND state NOT IN ({_FINAL})"  # noqa: S608
             " AND conversation LIKE ? ORDER BY seq DESC"
@@ -375,14 +345,10 @@ class SqlPersonalData(SqlStore):
     def erase(
         self, connection: SqlConnection, who: KnownPerson, at_work: Collection[str] | None = None
     ) -> Erasure:
-        """Delete the person's rows, remove their name from other people's rows, and mark objects on
-        the model's server with their data for erasure.
-
-        This is one transaction. Delete the person's files and thread records first, because these
-        rows are needed to find them. `at_work` names the platforms on which a change may be under
-        way, None for all. Raises StillApplying if a change that the person asked for or decided is
-        being applied on one of them.
-        """
+        """The erasure is one transaction. Delete the person's files and thread records first,
+        because these rows are needed to find them. `at_work` names the platforms on which a change
+        may be under way, None for all. Raises StillApplying if a change that the person asked for
+        or decided is being applied on one of them."""
         places = _find_conversations(connection, who)
         # All locks are taken in one order, so that two erasures cannot deadlock.
         for conversation in sorted((*places.alone, *places.shared)):
@@ -448,21 +414,17 @@ class SqlPersonalData(SqlStore):
 
 
 _DECIDED = "FROM changes WHERE decider = :person AND person <> :person"
-"""The end of an SQL query for other people's changes that the person decided on."""
 _REVISED = (
     "SELECT id FROM changes JOIN inbox ON inbox.person = :person AND (inbox.seq = changes.seq OR"
     " revision_seqs LIKE '% ' || inbox.seq || ' %')"
     " WHERE changes.revision > 1 AND changes.person <> :person"
 )
-"""Selects other people's changes of which the person wrote a former revision. Who changes the
-values of a proposal counts as its asker from then on."""
+"""Who changes the values of a proposal counts as its asker from then on."""
 
 
 def _find_keys(
     connection: SqlConnection, database: Database, but: Collection[str] = ()
 ) -> set[str]:
-    """Return the keys of all people who occur in any table, except those who occur only in the
-    tables `but`. A key has a colon; the mark of nobody or of a forgotten person has none."""
     tables = [table.name for table in database.tables if table.has_person]
     selects = [f"SELECT person FROM {name}" for name in tables if name not in but]  # noqa: S608 - ours
     rows = connection.execute(" UNION ".join([*selects, "SELECT decider AS person FROM changes"]))
@@ -470,9 +432,8 @@ def _find_keys(
 
 
 def _find_conversations(connection: SqlConnection, who: KnownPerson) -> PersonConversations:
-    """Return the conversations in which the person wrote, has a file or asked for a change, and
-    those whose key names them. A key that ends in `:@` and the person's id is their own
-    conversation on their platform; one with their whole key is that on the page.
+    """A key that ends in `:@` and the person's id is their own conversation on their platform; one
+    with their whole key is that on the page.
 
     What is theirs alone is deleted; in shared ones, what others wrote stays.
     """
@@ -536,9 +497,7 @@ def _find_conversations(connection: SqlConnection, who: KnownPerson) -> PersonCo
 
 
 def _hide_secrets(value: Any) -> Any:
-    """Return parsed JSON of an export in which the value of each secret field is replaced by True
-    or False for whether it is set: the file with the export should hold no secrets. Such fields are
-    platforms' tokens, and fields of table rows with names such as "password"."""
+    """Such fields are platforms' tokens, and fields of table rows with names such as "password"."""
     if isinstance(value, dict):
         return {
             name: bool(element)
@@ -551,12 +510,9 @@ def _hide_secrets(value: Any) -> Any:
 
 @dataclass(slots=True)
 class _ErasureWork:
-    """The state of one erasure.
-
-    `seqs` are the person's turns. `gone` are the ids of changes that the person asked for,
+    """`seqs` are the person's turns. `gone` are the ids of changes that the person asked for,
     `decided` those of other people's changes that they decided on or approved, `revised` those of
-    which they wrote a former version. `rows` counts the rows that were deleted or changed.
-    """
+    which they wrote a former version. `rows` counts the rows that were deleted or changed."""
 
     connection: SqlConnection
     database: Database
@@ -570,27 +526,21 @@ class _ErasureWork:
     rows: int = 0
 
     def select_ids(self, sql: str) -> frozenset[Any]:
-        """Run a query with the person's values (`:person`, `:one`), and return the first column of
-        its rows as a set."""
         # A row is read by the names of its columns only (`SqlRow`).
         rows = self.connection.execute(sql, self.who.values).fetchall()
         return frozenset(row[next(iter(dict(row)))] for row in rows)
 
     def run_for_each(self, sql: str, values: Iterable[Any]) -> None:
-        """Run an SQL statement with one `?` once for each value, and add the affected rows to those
-        of the erasure."""
         for value in values:
             self.rows += max(0, self.connection.execute(sql, (value,)).rowcount)
 
     def run(self, sql: str) -> None:
-        """Run an SQL statement with the person's values (`:person`, `:one`), and add the affected
-        rows to those of the erasure."""
         self.rows += max(0, self.connection.execute(sql, self.who.values).rowcount)
 
 
 def _delete_rows(work: _ErasureWork) -> None:
-    """Delete the person's rows from all tables. Each table declares by which columns its rows
-    belong to a person (`TableDeclaration.deleted_by`), such as their key or one of their turns.
+    """Each table declares by which columns its rows belong to a person
+    (`TableDeclaration.deleted_by`), such as their key or one of their turns.
 
     What platforms remember of channels and people is JSON, from which only their ids are removed.
     """
@@ -630,13 +580,9 @@ def _delete_rows(work: _ErasureWork) -> None:
 
 
 def _remove_from_other_texts(work: _ErasureWork) -> None:
-    """Remove the person from other people's answers and messages, and from transcripts.
-
-    Answers that show the person's own changes are blanked, and the model's notes about these
-    are deleted. Where an answer only lists them, or the person only decided on a change, their name
-    is replaced.
-    """
-    # Ids of changes that they decided on, asked for, or once changed the values of.
+    """Answers that show the person's own changes are blanked, and the model's notes about these are
+    deleted. Where an answer only lists them, or the person only decided on a change, their name is
+    replaced."""
     ids_of_theirs = work.decided | work.gone | work.revised
     answers = work.connection.execute(
         f"SELECT seq, answer FROM inbox WHERE person <> :person AND {SHOWS_CHANGES_SQL}",  # noqa: S608
@@ -674,7 +620,6 @@ def _remove_from_other_texts(work: _ErasureWork) -> None:
             sql = "UPDATE outbox SET text = ? WHERE change = ? AND kind = ? AND person = ?"
             _update(work, sql, _without_person(row["text"], work), id, row["kind"], row["person"])
         work.run_for_each("UPDATE changes SET version = version + 1 WHERE id = ?", [id])
-    # Notes of the model about changes.
     changes = work.gone | work.decided
     threads = set[str]()
     for id in changes:
@@ -687,7 +632,6 @@ def _remove_from_other_texts(work: _ErasureWork) -> None:
         elif named:
             bare = encode_json(replace(item, text=_without_person(item.text, work)))
             _update(work, "UPDATE items SET item = ? WHERE id = ?", bare, number)
-    # Quotes of the person's messages.
     names = work.who.names | {work.who.id}
     erase_readings(work.connection, names=names, limit=MAX_SEQ)
     for conversation in work.places.shared:
@@ -710,10 +654,7 @@ def _remove_from_other_texts(work: _ErasureWork) -> None:
 
 
 def _clear_records(work: _ErasureWork) -> None:
-    """Remove the person from the records of threads that stay: those of shared conversations, and
-    those in which the model read what the person decided about a change (`decided_threads`).
-
-    The conversation on the model's server may hold what they wrote or decided, so it is erased
+    """The conversation on the model's server may hold what they wrote or decided, so it is erased
     there. Its id goes here, and the thread's next turn begins a new one. The code container goes
     only with a shared thread, where it may hold files of theirs. In a thread where they only
     decided, no file is theirs, so it stays."""
@@ -735,7 +676,6 @@ def _clear_records(work: _ErasureWork) -> None:
 def _find_items(
     work: _ErasureWork, threads: Iterable[str], name: str
 ) -> Iterator[tuple[int, Item]]:
-    """Yield the row id and the item of each transcript item with this name in these threads."""
     for thread in sorted(threads):
         # LIKE finds candidates without parsing every item; the name is compared after parsing.
         rows = work.connection.execute(
@@ -753,12 +693,8 @@ def _update(work: _ErasureWork, sql: str, *values: object) -> None:
 
 
 def _without_person(text: str, work: _ErasureWork) -> str:
-    """Return the text with "–" in place of the person's names, their id, and their reasons for
-    denials.
-
-    Only for texts that Ponte wrote, because they contain these names verbatim or, on cards and in
-    notes, as `clip_line` returns them.
-    """
+    """Only for texts that Ponte wrote, because they contain these names verbatim or, on cards and
+    in notes, as `clip_line` returns them."""
     # On cards the reason is in quotation marks (in French with a no-break space, \xa0, inside
     # them), in notes on a line of its own.
     for reason in work.reasons:
@@ -777,8 +713,7 @@ def _anonymise_usage(work: _ErasureWork) -> None:
     """Give the person's usage (turns, tokens, money) to FORGOTTEN_PERSON, so that sums stay right.
 
     Remove the names of places and conversations that nobody else used, because these identify the
-    person: a direct message becomes `platform:WORKSPACE:direct`. `:one` in the SQL is the key under
-    which their usage is counted.
+    person: a direct message becomes `platform:WORKSPACE:direct`.
     """
     who, connection = work.who, work.connection
     values = {**who.values, "nobody": FORGOTTEN_PERSON.key}

@@ -84,7 +84,8 @@ class SenderConfig(Protocol):
 
 
 class SqlInbox(SqlStore):
-    """A message over its sender's limit is stored as refused and answered at once."""
+    """Stores each message that people send to Ponte in the table `inbox`, and queues its turn (the
+    `Inbox` port). A message over its sender's limit is stored as refused and answered at once."""
 
     def __init__(
         self,

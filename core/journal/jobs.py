@@ -461,7 +461,8 @@ class Jobs(TurnExecutor):
 
 
 class SharedPace(SqlStore):
-    """A table has the time at which the next call of each kind may be made."""
+    """Keeps the rate limits of platforms across all processes: a table has the time at which the
+    next call of each kind may be made."""
 
     @transaction
     def run(
@@ -492,7 +493,8 @@ class SharedPace(SqlStore):
 
 
 class Alone:
-    """Has the methods of `Jobs` that other parts call, which here have little or nothing to do."""
+    """The `Peers` of a process that shares its database with no other process. Has the methods of
+    `Jobs` that other parts call, which here have little or nothing to do."""
 
     is_shared = False
     pace: SharedPace | None = None

@@ -23,8 +23,9 @@ KERNELS_TABLE = TableDeclaration(
 
 
 class KernelRows:
-    """The rows outlive the process. After a restart they show that a thread's variables are lost.
-    If the database fails, Python still runs, but a thread does not learn of that loss. Without a
+    """The rows that note which threads have a Python kernel, for a process that works alone. The
+    rows outlive the process. After a restart they show that a thread's variables are lost. If the
+    database fails, Python still runs, but a thread does not learn of that loss. Without a
     `database`, nothing is stored."""
 
     why = "Ponte was restarted"

@@ -39,8 +39,9 @@ class Sender(NamedTuple):
 
 
 class Places:
-    """A turn holds a place while it works, and none while it waits for its platform. It is under
-    way from `begin` to `end`."""
+    """The places of one process, which limit how many turns work at the same time. A turn holds a
+    place while it works, and none while it waits for its platform. It is under way from `begin` to
+    `end`."""
 
     def __init__(self, total: int) -> None:
         self.total = total

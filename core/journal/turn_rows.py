@@ -355,7 +355,8 @@ WaitForRoom = Callable[[Iterable[str] | None], Awaitable[bool]]
 
 
 class FetchedTurns:
-    """The job manager writes this (core/journal/queue_manager.py), and `Jobs` reads it."""
+    """The turns that a process has fetched from the shared queue, with what it knows of each. The
+    job manager writes this (core/journal/queue_manager.py), and `Jobs` reads it."""
 
     def __init__(self, owner: str) -> None:
         self.owner = owner

@@ -105,11 +105,12 @@ KEPT_ON_FAULTS = ("lost", "broken", "silent")
 
 @dataclass(frozen=True, slots=True)
 class ModelAnswer:
-    """`items` can hold opaque ones: a server's encrypted reasoning or compaction, in `raw`. Calls
-    have ids of Ponte's own: servers repeat theirs, or send none. In `raw`, they have the server's
-    `id`, which `ModelInput.name_calls` sends back, `message` and `call`: fields that the server
-    wants back, and `may_be_two`: the call came twice. `fault` is why the text was broken off, None
-    if it was not."""
+    """A finished answer: its items, its token counts, and why it ends early, if it does. `items`
+    can hold opaque ones: a server's encrypted reasoning or compaction, in `raw`. Calls have ids
+    of Ponte's own: servers repeat theirs, or send none. In `raw`, they have the server's `id`,
+    which `ModelInput.name_calls` sends back, `message` and `call`: fields that the server wants
+    back, and `may_be_two`: the call came twice. `fault` is why the text was broken off, None if
+    it was not."""
 
     items: tuple[Item, ...]
     usage: Usage = field(default_factory=Usage)
@@ -124,8 +125,8 @@ class ModelAnswer:
 
 @dataclass(slots=True)
 class TextPart:
-    """`key` are the numbers of the message and of the part. `growing` has the same text without
-    thoughts."""
+    """The text of a message, or of one of its parts, while its pieces arrive. `key` are the numbers
+    of the message and of the part. `growing` has the same text without thoughts."""
 
     key: tuple[object, object]
     pieces: list[str] = field(default_factory=list)
@@ -136,9 +137,10 @@ class TextPart:
 
 @dataclass(slots=True)
 class CallPart:
-    """`is_whole`: the server sent it whole. `is_repeated`: it has the id and the index of the call
-    before it. `may_be_two`: it came twice. `carried`: fields that the server wants back. `latest`:
-    the last piece of the arguments. `is_cumulative`: each piece begins with the one before."""
+    """A tool call whose pieces arrive. `is_whole`: the server sent it whole. `is_repeated`: it has
+    the id and the index of the call before it. `may_be_two`: it came twice. `carried`: fields that
+    the server wants back. `latest`: the last piece of the arguments. `is_cumulative`: each piece
+    begins with the one before."""
 
     index: object = None
     id: str = ""

@@ -85,8 +85,8 @@ UNKNOWN_POSITION = -1
 
 @dataclass(frozen=True, slots=True)
 class Reconciliation:
-    """`missing_items` must still be sent. If `answer_items` is set instead, the conversation
-    already holds the answer."""
+    """The difference between a conversation on the server and the transcript. `missing_items` must
+    still be sent. If `answer_items` is set instead, the conversation already holds the answer."""
 
     missing_items: tuple[Item, ...] = ()
     answer_items: tuple[Item, ...] = ()
@@ -232,7 +232,8 @@ class BackgroundStream:
 
 
 class OpenStreams:
-    """Some have no listener any more."""
+    """The answers that the model's server still streams to this process, by the conversation on the
+    server to which they belong. Some have no listener any more."""
 
     def __init__(self, grace: float) -> None:
         self._grace = grace
@@ -607,7 +608,8 @@ class ConversationRound:
 
 
 class ConversationsApi:
-    """The caller must run one turn at a time in each conversation; the inbox does."""
+    """Asks the model over OpenAI's Conversations and Responses, where the server keeps the history.
+    The caller must run one turn at a time in each conversation; the inbox does."""
 
     def __init__(self, server: ModelServer) -> None:
         self.server = server

@@ -117,8 +117,9 @@ Decision = str | list[PlannedCall]
 
 @dataclass(frozen=True, slots=True)
 class DemoTurn:
-    """`tools` are the names of the offered tools, `today` is the date ("" if it is unknown).
-    `sample_language` is that of the sample tables, "" over other tables."""
+    """The message to answer (`now`), the earlier exchanges of its thread, and Ponte's notes about
+    decided changes. `tools` are the names of the offered tools, `today` is the date ("" if it is
+    unknown). `sample_language` is that of the sample tables, "" over other tables."""
 
     now: DemoExchange
     earlier: Sequence[DemoExchange]

@@ -214,7 +214,8 @@ def fit_files(
 
 
 class ModelInput:
-    """`host` marks items that only this server can read."""
+    """Builds the input for one model server and remembers which types of input that server accepts.
+    `host` marks items that only this server can read."""
 
     def __init__(self, read: ReadFile | None, host: str, official: bool) -> None:
         self._read = read

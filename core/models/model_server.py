@@ -192,7 +192,9 @@ COMPACT_TOKENS = 100_000
 
 @dataclass(frozen=True, slots=True)
 class ModelOptions:
-    """- `effort`: "" means "low" at OpenAI, and the server's own default elsewhere.
+    """The operator's choices about the model, and Ponte's limits for it.
+
+    - `effort`: "" means "low" at OpenAI, and the server's own default elsewhere.
     - `context`: PONTE_MODEL_CONTEXT; 0 if it is not set.
     - `secret`: the key for the pseudonyms of persons and threads.
     - `silence_seconds`: how long a stream may send nothing.

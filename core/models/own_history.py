@@ -337,7 +337,7 @@ def read_response(response: Json) -> ModelAnswer:
 
 
 class OwnHistoryApi:
-    """Two APIs are derived from it.
+    """Asks rounds of an API to which Ponte sends the whole history. Two APIs are derived from it.
 
     `max_tokens_field` is the field that limits the tokens of the answer, `new_reader` makes the
     reader of an answer.

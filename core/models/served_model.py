@@ -79,7 +79,8 @@ STREAM, CALL, RESULT, USAGE = "model stream", "model tool call", "model tool res
 
 
 class OnePayment:
-    """A request that the server rejected unprocessed costs nothing and does not count."""
+    """The payment for one round of the test by `ponte doctor`: it allows one request that costs
+    money. A request that the server rejected unprocessed costs nothing and does not count."""
 
     def __init__(self) -> None:
         self._is_spent = False
@@ -97,7 +98,8 @@ class OnePayment:
 
 @dataclass
 class Trial:
-    """`remotes` are what the server stores for it, to be erased at the end."""
+    """A test of the model for `ponte doctor`, in a thread that exists only for that. `remotes` are
+    what the server stores for it, to be erased at the end."""
 
     model: ServedModel
     thread: Thread = field(default_factory=lambda: Thread("doctor", "doctor"))

@@ -106,10 +106,11 @@ def read_whole(text: str) -> tuple[str, str]:
 
 
 class GrowingAnswer:
-    """`has_thoughts` is True once a thought has ended. `is_unopened` is True if that thought began
-    without an opening tag: its text was shown until its closing tag came, and is withdrawn then.
-    Some models write a tool call as text of their answer. `calls` is that text: all from the first
-    such call to the end. It is not shown."""
+    """The text of an answer as it streams in, without thoughts. `has_thoughts` is True once a
+    thought has ended. `is_unopened` is True if that thought began without an opening tag: its text
+    was shown until its closing tag came, and is withdrawn then. Some models write a tool call as
+    text of their answer. `calls` is that text: all from the first such call to the end. It is not
+    shown."""
 
     def __init__(self) -> None:
         # `has_thoughts`: a thought has ended, so a later closing tag that nothing opened is text.

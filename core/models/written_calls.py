@@ -309,8 +309,8 @@ _ITEM_MARK = re.compile(r"\s*(?:[-*+]|\d{1,9}[.)])\s+")
 
 
 class GrowingCode:
-    """`ticks`: the number of backticks that may have opened a code span in this paragraph, 0
-    without one."""
+    """Tells whether a Markdown text that streams in is inside code at its end. `ticks`: the number
+    of backticks that may have opened a code span in this paragraph, 0 without one."""
 
     def __init__(self) -> None:
         self.ticks = 0

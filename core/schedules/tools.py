@@ -29,12 +29,10 @@ _MANAGED_BY = "The person manages one by typing `schedule ID pause`, `resume`, `
 
 
 class _ProposingTool(FunctionTool):
-    """A tool whose calls only propose a change, which a person decides on. So a call may run again
-    after a crash."""
+    """Each call only proposes a change, which a person decides on, so a call may run again after a
+    crash."""
 
     def only_proposes(self, arguments: str) -> bool:
-        """Return True: each call of this tool only proposes a change of a schedule, which a person
-        decides on."""
         return True
 
 

@@ -108,7 +108,8 @@ _PERHAPS = "_Stopped while `{slug}` was starting. StackSpot may still run it._"
 
 
 class QuickCommandFailed(PonteError):
-    """`words` are StackSpot's own and are not translated."""
+    """A quick command (a prompt that StackSpot runs) ended with an error. `words` are StackSpot's
+    own and are not translated."""
 
     code = "tool"
     sentence = "The quick command `{slug}` failed: {words}"
@@ -247,7 +248,8 @@ class TypedRuns:
 
 
 class ScheduleAnswers(Protocol):
-    """The first call loads the code of schedules."""
+    """Answers the commands `schedules` and `schedule ID …`. The first call loads the code of
+    schedules."""
 
     async def answer(self, turn: Turn, command: TypedCommand, *, is_demo: bool) -> Answer:
         """`is_demo`: the built-in demo model answers. Raise NotFound, NotAllowed, StatusUnknown or

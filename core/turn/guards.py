@@ -29,8 +29,8 @@ COSTLY_CALLS_USED_UP_NOTE = (
 
 @dataclass(frozen=True, slots=True)
 class Guards:
-    """Each check returns None if the call may run, else its outcome, which the model reads in place
-    of a result.
+    """Decides before each tool call of one turn whether it may run. Each check returns None if the
+    call may run, else its outcome, which the model reads in place of a result.
 
     `tools` are those that the turn was offered, by name, and `items` its transcript, which grows.
     `rules` has an entry for each call that may run and can cost money: by the call's id, the rule

@@ -112,8 +112,9 @@ class ManagedRun(TurnRun):
 
 
 class ConversationManager:
-    """`origins` maps the name of an origin (person, schedule, webhook …) to a function that returns
-    it, each time the same one; its modules are loaded with its first turn."""
+    """Answers stored messages, one turn for each call of `handle`, which the queue of messages
+    calls. `origins` maps the name of an origin (person, schedule, webhook …) to a function that
+    returns it, each time the same one; its modules are loaded with its first turn."""
 
     def __init__(
         self,

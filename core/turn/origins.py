@@ -41,8 +41,9 @@ class RunSkipped(Exception):
 
 
 class Origin:
-    """This class stands for messages that a person or their program sent just now; other origins
-    derive from it and override what differs."""
+    """The rules that differ between turns by where their message comes from. This class stands for
+    messages that a person or their program sent just now; other origins derive from it and override
+    what differs."""
 
     preface = ""
     """A sentence for the model about where the message comes from."""

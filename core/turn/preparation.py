@@ -33,8 +33,9 @@ NO_LONGER_READABLE = (
 
 @dataclass(frozen=True, slots=True)
 class Assistant:
-    """`contexts` builds the context of each call. `code` is None if no sandbox is configured.
-    `voice` is None if voice messages are treated as files like others."""
+    """Everything that answers messages: the model, its tools, quick commands and the sandbox.
+    `contexts` builds the context of each call. `code` is None if no sandbox is configured. `voice`
+    is None if voice messages are treated as files like others."""
 
     model: Model
     toolbox: Toolbox
@@ -50,12 +51,13 @@ class Assistant:
 
 @dataclass(frozen=True, slots=True)
 class ModelBriefing:
-    """`request` is that of each round, without the round's number and input. `trust`: the links
-    that are allowed if the thread contains text from outside; `has_outside_text`: it does already.
-    `is_apart`: the turn has a remote conversation of its own, which no later turn continues.
-    `readable`: what the asker may read of the thread; None for all of it. `payment`: None if no
-    allowance limits the cost. `counts`: the state of each allowance, including this turn. `notes`
-    are sentences for the person about files that could not be read."""
+    """The model's input beside the items, and the tools that it may call. `request` is that of each
+    round, without the round's number and input. `trust`: the links that are allowed if the thread
+    contains text from outside; `has_outside_text`: it does already. `is_apart`: the turn has a
+    remote conversation of its own, which no later turn continues. `readable`: what the asker may
+    read of the thread; None for all of it. `payment`: None if no allowance limits the cost.
+    `counts`: the state of each allowance, including this turn. `notes` are sentences for the person
+    about files that could not be read."""
 
     request: RoundRequest
     tools: Sequence[Tool]

@@ -643,7 +643,9 @@ class ToolCalls:
 
 
 class TurnTranscript:
-    """`streamed_text` is the text with what the model streamed last."""
+    """All that the model read and wrote in a turn so far: the items, the outcomes of calls by their
+    ids, the record of the thread, and in `streamed_text` the text with what the model streamed
+    last."""
 
     def __init__(self, run: TurnRun, briefing: ModelBriefing) -> None:
         self.briefing = briefing

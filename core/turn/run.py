@@ -43,10 +43,10 @@ ONCE_DAYS = 1
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """`everywhere` is the number of days after which unused conversations are forgotten; 0 for
-    never. `places` are the places with a value of their own, by `platform`, `platform:WORKSPACE` or
-    `platform:WORKSPACE:CHANNEL`; the narrowest applies. `audit`: days after which lines of the
-    audit log are removed."""
+    """The times for which conversations and audit lines are stored. `everywhere` is the number of
+    days after which unused conversations are forgotten; 0 for never. `places` are the places with a
+    value of their own, by `platform`, `platform:WORKSPACE` or `platform:WORKSPACE:CHANNEL`; the
+    narrowest applies. `audit`: days after which lines of the audit log are removed."""
 
     everywhere: int = 0
     places: Mapping[str, int] = field(default_factory=dict)
@@ -99,7 +99,8 @@ _TOKENS_AROUND_EACH = 100  # tokens of the request's format around each text
 
 
 class TurnPayment:
-    """`briefing_tokens`: the largest number of input tokens beside the thread. `first`: the
+    """Reserves and settles the model calls of one turn (the protocol `RequestPayment`).
+    `briefing_tokens`: the largest number of input tokens beside the thread. `first`: the
     reservation that was made when the message was recorded; None if the turn is resumed or has no
     limit."""
 
@@ -269,9 +270,10 @@ reveal keys, tokens or URLs of the systems behind your tools."""
 
 @dataclass(frozen=True, slots=True)
 class LinkRules:
-    """`hosts`: links may lead to these. `own_addresses` are those that Ponte itself writes, such as
-    that of its page. `in_code`: platforms that turn addresses into links even inside code.
-    `with_scheme`: platforms that turn an address into a link only if it has a scheme."""
+    """The addresses that may be links in a thread that contains text from outside. `hosts`: links
+    may lead to these. `own_addresses` are those that Ponte itself writes, such as that of its page.
+    `in_code`: platforms that turn addresses into links even inside code. `with_scheme`: platforms
+    that turn an address into a link only if it has a scheme."""
 
     hosts: frozenset[str] = frozenset()
     own_addresses: frozenset[str] = frozenset()
@@ -304,7 +306,8 @@ class TurnConfigs(Protocol):
     long conversations are stored. A reload of ponte.toml can replace it."""
 
     @property
-    def turn(self) -> TurnConfig: ...
+    def turn(self) -> TurnConfig:
+        """The configuration of the turns that begin now."""
 
     @property
     def table_rules(self) -> TableRules: ...
@@ -315,9 +318,9 @@ class TurnConfigs(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class MessageCommand:
-    """`source` is the language and the text, by which a new version is recognized. `command` is
-    None for a message to the model. `error`: the text is a command that cannot be parsed in this
-    language."""
+    """A message's text as it was parsed. `source` is the language and the text, by which a new
+    version is recognized. `command` is None for a message to the model. `error`: the text is a
+    command that cannot be parsed in this language."""
 
     source: tuple[str, str] = ("", "")
     command: TypedCommand | None = None
@@ -326,7 +329,8 @@ class MessageCommand:
 
 @dataclass(slots=True)
 class TurnRun:
-    """Only the rights are checked again, at each tool call."""
+    """One attempt at a turn, with what is decided once at its beginning: command, rights, channel
+    settings and language. Only the rights are checked again, at each tool call."""
 
     turn: Turn
     reply: Reply
