@@ -45,13 +45,12 @@ by the set-up page (bot/setup/restart.py)."""
 
 
 def add_token(page: str, token: str) -> str:
-    """Return the page's address with the token in its fragment, which browsers never send to a
-    server."""
+    """Browsers never send the fragment of an address to a server."""
     return f"{page}/#token={quote(token, safe='')}"
 
 
 class WebIntegration(OwnerIntegration[WebSettings]):
-    """The integration of the web page and its HTTP API: settings, checks, and how it is built."""
+    """The web page and its HTTP API: settings, checks, and how it is built."""
 
     name = "web"
     settings = WebSettings
@@ -76,8 +75,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         routes: Mapping[str, HttpHandler],
         find_hook: FindHook,
     ) -> Platform:
-        """Return the page's platform. The imports are here, because a Ponte without the page needs
-        none of them.
+        """The imports are here, because a Ponte without the page needs none of them.
 
         `routes` and `find_hook` are handlers of other parts that the page's server also serves: of
         chat platforms that send HTTP requests, and of webhooks.
@@ -146,9 +144,8 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         return {"ponte_web_token": home.web_token()} if is_generated else {}
 
     async def check(self, deps: IntegrationDependencies[WebSettings]) -> Sequence[Health]:
-        """Return whether the port is free, or used by the running Ponte, and whether each sign-in
-        provider can be used. Raise OSError if the address is not one of this machine, PonteError
-        if another program uses the port."""
+        """Raise OSError if the address is not one of this machine, PonteError if another program
+        uses the port."""
         settings = deps.own
         host, port = settings.ponte_web_host, settings.ponte_web_port
         addresses = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -174,9 +171,7 @@ class WebIntegration(OwnerIntegration[WebSettings]):
         return [Health("web", "on", sentence), *await self._check_sign_in(deps)]
 
     async def _check_sign_in(self, deps: IntegrationDependencies[WebSettings]) -> Sequence[Health]:
-        """Return for each sign-in provider whether its discovery document can be used, and why
-        sign-in with Slack is off although its secret is set. Without the secret, nobody expects
-        that sign-in. The imports are here, because a Ponte without the page needs none of them."""
+        """Without the secret, nobody expects that sign-in."""
         from adapters.web.oidc.client import ProviderClient
         from adapters.web.oidc.provider import SignInRefused, list_providers
 
@@ -217,7 +212,6 @@ class WebIntegration(OwnerIntegration[WebSettings]):
             return
         # Everybody who has the token has the owner's rights.
         try:
-            # The setting, or else the token that Ponte created and keeps in its home folder.
             token = plain_value(settings.ponte_web_token) or home.kept_web_token()
         except PonteError as error:
             yield SafetyFinding("token", error.words(), "unsafe")

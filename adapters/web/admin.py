@@ -43,11 +43,9 @@ from core.money.allowances import describe_usage_notes
 from core.people.rules import OWNER_ID
 
 DEFAULT_AUDIT_DAYS = 7
-"""Days of the audit log that are shown unless somebody asks for others."""
 MAX_USAGE_ROWS = 50
-"""Rows of each usage report. The most expensive come first; `ponte usage` prints all."""
+"""The most expensive come first; `ponte usage` prints all."""
 NEARLY_REACHED = 0.8
-"""The used share of a limit from which on the first tab shows it."""
 USAGE_TITLES = {
     "person": "By person",
     "day": "By day",
@@ -127,7 +125,6 @@ class AdminView:
     def __init__(
         self, visitors: Visitors, operator: Operator, visitor: Visitor, query: Json
     ) -> None:
-        """`query` has the parameters of the address, such as the first day of a report."""
         self._operator = operator
         self._person = visitor.person
         self._query = query
@@ -136,16 +133,15 @@ class AdminView:
         self._forms = Forms(visitors.auth.form_token(visitor))
 
     async def show(self, tab: str, notice: str = "", status: int = 200) -> Response:
-        """Return the page with a tab, below the HTML of a notice, which says what a form did. Raise
-        UnknownPath, BadInput."""
+        """Raise UnknownPath, BadInput."""
         if tab not in TABS:
             raise UnknownPath
         _, draw = TABS[tab]
         return self.frame(tab, notice + await draw(self), status)
 
     def frame(self, tab: str, body: str, status: int = 200, refresh_seconds: int = 0) -> Response:
-        """Return the page around a tab's HTML. With `refresh_seconds`, Ponte restarts, and the
-        browser opens the tab again after that time."""
+        """With `refresh_seconds`, Ponte restarts, and the browser opens the tab again after that
+        time."""
         title, links = SETUP_TITLE, ""
         titles = {name: sentence for name, (sentence, _) in TABS.items()}
         # The set-up page uses this frame, too; only the owner may open it.
@@ -178,8 +174,7 @@ class AdminView:
         return HTMLResponse(page, status, headers=headers)
 
     async def submit(self, request: Request, tab: str) -> Response:
-        """Do what a form asks for, and return its tab with the result. Raise NotAllowed,
-        UnknownPath, and as `read_form`."""
+        """Raise NotAllowed, UnknownPath, and as `read_form`."""
         form = await http_io.read_form(request, self._forms.token)
         try:
             return await self.show(tab, await self._run_action(form))
@@ -188,8 +183,6 @@ class AdminView:
             return await self.show(tab, failure, status_of(error))
 
     async def _run_action(self, form: Mapping[str, str]) -> str:
-        """Run the operation of a form (`do`) with the fields `argument-…` as its arguments, and
-        return HTML about the result. Raise NotAllowed, UnknownPath, BadInput, SettingsError."""
         do, prefix = form.get("do", ""), "argument-"
         if do not in {operation["name"] for operation in self._operator.list_forms()}:
             raise UnknownPath
@@ -215,21 +208,15 @@ class AdminView:
         return await self._operator.run(operation, arguments, self._person)
 
     async def _list(self, name: str, rows: Sequence[Json] | None = None) -> str:
-        """Return the HTML of a table with a list of the operator, such as `people list`, and with
-        the operations that its rows offer. `rows` are its entries, if the caller has them already.
-        """
         rows = await self._run(name) if rows is None else rows
         may_change = self._is_owner or not name.startswith("people ")
         actions = ROW_ACTIONS.get(name, ()) if may_change else ()
         return self._forms.build_table(await self._operator.tabulate(name, rows), rows, actions)
 
     async def _section(self, title: str, name: str, command: str = "") -> str:
-        """Return the HTML of a section with a list of the operator. `name` is that of the list,
-        and of the command of `ponte` that prints it, unless `command` names another one."""
         return section(say(title), await self._list(name), f"ponte {command or name}")
 
     async def _overview(self) -> str:
-        """Return the first tab: what fails or is nearly used up, and what waits for a person."""
         warning = limits = ""
         if await self._run("config check"):  # the faults of the file; none if it is valid
             sentence = say("ponte.toml has errors. Ponte is still using the last valid version.")
@@ -254,8 +241,8 @@ class AdminView:
         return section(say("Checks"), await self._list("doctor", findings), "ponte doctor")
 
     async def _usage(self) -> str:
-        """Return the tab of usage: a report by person, by day, by channel and by model. If the
-        first day in the address cannot be read, a notice says so above the default period."""
+        """If the first day in the address cannot be read, a notice says so above the default
+        period."""
         problem, since = "", self._query.get("since", "")
         try:
             reports = [await self._run("usage", by=by, since=since) for by in USAGE_TITLES]
@@ -280,7 +267,6 @@ class AdminView:
         return "".join(sections)
 
     async def _people(self) -> str:
-        """Return the tab of people and their tokens. Only the owner can invite somebody."""
         people = await self._section("People", "people list")
         tokens = await self._section("API tokens", "people tokens")
         if not self._is_owner:
@@ -288,7 +274,6 @@ class AdminView:
         # 32 characters are the most that a name may have (`WebIntegration.ids`).
         attributes = 'required maxlength="32" autocomplete="off"'
         name = field("argument-name", say("Name"), attributes=attributes)
-        # "approve" is the CSS class of the button, "filter" that of the form.
         form = self._forms.build("people", "people add", name, say("Invite"), "approve", "filter")
         note = escape(say("Lowercase letters, digits, dots, hyphens and underscores."))
         invite = section(say("Invite someone"), f"<p>{note}</p>{form}", "ponte people add NAME")
@@ -298,8 +283,7 @@ class AdminView:
         return f'<div class="wide">{await self._section("Schedules", "schedules list")}</div>'
 
     async def _feedback(self) -> str:
-        """Return the tab of votes on answers, with a filter for the first day and for thumbs down.
-        If the first day cannot be read, a notice says so and no vote is listed."""
+        """If the first day cannot be read, a notice says so and no vote is listed."""
         problem, since = "", self._query.get("since", "")
         only_down = bool(self._query.get("down"))
         try:
@@ -315,9 +299,8 @@ class AdminView:
         return f'{problem}{filter_form("feedback", fields)}<div class="wide">{listed}</div>'
 
     async def _audit(self) -> str:
-        """Return the tab of the audit log, a page of its lines with filters. Without a first or
-        last day, it begins some days ago, because the log can be very long. `after` in the address
-        is where the next page begins."""
+        """Without a first or last day, it begins some days ago, because the log can be very long.
+        `after` in the address is where the next page begins."""
         names = ("since", "until", "person", "event", "after")
         # An address can contain a text of any length.
         query = {name: str(self._query.get(name, "")).strip()[:100] for name in names}
@@ -344,8 +327,7 @@ class AdminView:
         return problem + form + section(say("Audit log"), table + next_link, command)
 
     async def _config(self) -> str:
-        """Return the tab of ponte.toml: its errors, the button that loads it again, and examples to
-        copy. The file itself can be edited only on the machine."""
+        """The file itself can be edited only on the machine."""
         faults = await self._run("config check")
         listed = "".join(f"<li><code>{escape(fault)}</code></li>" for fault in faults)
         sentence = say("The file has no errors.")
@@ -357,14 +339,11 @@ class AdminView:
             "Rules, limits and prices can only be edited in the file. Reload to apply your "
             "changes. If the file has errors, nothing changes."
         )
-        # The CSS class "approve" gives the button the color of the page's main buttons.
         form = self._forms.build("config", "reload", "", say("Reload"), "approve")
         body = f"{state}<p>{escape(sentence)}</p>{form}{_render_examples()}"
         return section("ponte.toml", body, "ponte reload")
 
     async def _operations(self) -> str:
-        """Return a form for each operation that no other tab shows (IN_OTHER_TABS). The operation
-        describes its fields: one with options is a menu, a long one a text area."""
         sections = []
         for operation in self._operator.list_forms():
             if operation["name"] in IN_OTHER_TABS:
@@ -388,7 +367,6 @@ class AdminView:
                     fields += field(
                         name, label, attributes="required" if argument["required"] else ""
                     )
-            # The CSS class "filter" puts the fields and the button side by side.
             form = self._forms.build(
                 "operations", operation["name"], fields, say("Run"), kind="filter"
             )
@@ -410,14 +388,10 @@ TABS = {
     "config": ("ponte.toml", AdminView._config),
     "operations": ("Webhooks", AdminView._operations),
 }
-"""The title of each tab, and the method that draws it."""
 
 
 def _render_examples() -> str:
-    """Return an HTML list of the headings of ponte.toml. Each opens to an example in a text area,
-    so that it can be copied as text, by keyboard too."""
-    # The examples of one heading are joined. `start` is the beginning of a heading, `[[rules`. The
-    # example file has its settings commented out, so the `#` before each of them is removed.
+    # The example file has its settings commented out, so the `#` before each of them is removed.
     examples: dict[str, str] = {}
     for lines, start in _EXAMPLE.findall(CONFIG_EXAMPLE):
         examples[start] = examples.get(start, "") + _COMMENTED_OUT.sub("", lines)
@@ -433,8 +407,7 @@ def _render_examples() -> str:
 
 
 def _draw_days(rows: Sequence[Json], table: str) -> str:
-    """Return a chart of the cost of each day, or of the messages if no cost is known, above
-    `table`. Days without any message are shown too, so that the axis has no gaps."""
+    """Days without any message are shown too, so that the axis has no gaps."""
     has_cost = any(row.get("cost") for row in rows)
     title = say("US dollars") if has_cost else say("messages")
     by_day = {date.fromisoformat(str(row["name"])): row for row in rows}

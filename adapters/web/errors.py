@@ -35,7 +35,6 @@ STATUS_BY_CODE = {
     "status_unknown": 503,
     "still_applying": 503,
 }
-"""The HTTP status of each error code."""
 
 
 class Unauthorized(Refusal):
@@ -226,16 +225,16 @@ class ServerStopping(NotStored):
 
 
 def status_of(error: PonteError) -> int:
-    """Return the HTTP status of an error. An error with a code that is not listed is a 400 if the
-    person can correct what they sent, else a 500."""
+    """An error with a code that is not listed is a 400 if the person can correct what they sent,
+    else a 500."""
     return STATUS_BY_CODE.get(
         error.code, 400 if isinstance(error, BadInput | SettingsError) else 500
     )
 
 
 def error_body(error: PonteError) -> dict[str, dict[str, str]]:
-    """Return the JSON body of an error. After ConfirmAgain, its `provider` names the sign-in
-    provider that has to confirm once more that the page's user still has an account there."""
+    """After ConfirmAgain, its `provider` names the sign-in provider that has to confirm once more
+    that the page's user still has an account there."""
     body = {"code": error.code, "message": error.words()}
     if isinstance(error, ConfirmAgain):
         body["provider"] = str(error.values["provider"])
@@ -246,14 +245,12 @@ PLAIN_PAGE = (Path(__file__).parent / "page" / "plain.html").read_text("utf-8")
 
 
 def error_page(error: PonteError) -> str:
-    """Return the page that shows an error, with commands between backticks as code."""
     body = re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(error.words()))
     return plain_page("error", f"<h1>Ponte</h1><p>{body}</p>")
 
 
 def plain_page(kind: str, body: str) -> str:
-    """Return an HTML page without a script. `kind` is the CSS class of its body, `body` the HTML
-    in it. A link leads to Ponte's page."""
+    """`kind` is the CSS class of its body, `body` the HTML in it. A link leads to Ponte's page."""
     language, link = LANGUAGE.get(), say("Open Ponte")
     return PLAIN_PAGE.format(language=language, kind=kind, words=body, link=link)
 
@@ -266,7 +263,6 @@ is."""
 def openai_error(
     code: str, message: str, status: int, param: str | None = None
 ) -> dict[str, object]:
-    """Return an error object as the clients of OpenAI's API expect it."""
     default = "invalid_request_error" if status < 500 else "server_error"
     kind = OPENAI_ERROR_TYPES.get(status, default)
     return {"message": message, "type": kind, "param": param, "code": code}

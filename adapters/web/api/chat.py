@@ -228,7 +228,6 @@ class ChatRoutes(MessageRoutes):
             "replaces": entry.message.replaced_turn,
         }
         if wants_html(request):
-            # `placed` has the data of tables and charts, which the text has as Markdown.
             body["html"] = await render(text, entry.answer.placed if entry.answer else ())
         return body
 
@@ -258,7 +257,6 @@ class ChatRoutes(MessageRoutes):
         press = Press(entry.turn, person, body.vote, time.time())
         await self.conversations.votes.vote(press)
         if body.reason is not None and body.vote == "down":
-            # `share`: operators may read the question and the answer.
             await self.conversations.votes.explain(press, body.reason, body.share)
         return {"turn": entry.turn, "vote": body.vote}
 
@@ -330,13 +328,9 @@ class ChatRoutes(MessageRoutes):
     async def _accept(
         self, request: Request, body: http_io.ChatRequest, uploads: list[http_io.UploadedFile]
     ) -> tuple[Receipt, Message]:
-        """Store the message of the request. Return the receipt with its turn, and the message. A
-        repeat of its `event_key`, or of its Idempotency-Key, returns those of the first one,
+        """A repeat of its `event_key`, or of its Idempotency-Key, returns those of the first one,
         whatever else it carries. Raise NoSuchModel, Empty, NotStored, and what
-        `_take_over_replaced` raises.
-
-        `body.replaces` is the turn whose message the person sends again, changed or not;
-        `body.keep_files` are the files of that message that the new one keeps."""
+        `_take_over_replaced` raises."""
         own_key = body.event_key or http_io.read_idempotency_key(request)
         key = self.visitors.make_event_key(visitor_of(request).person, own_key)
         # Before anything is checked: what was accepted once is not refused at its repetition. The
@@ -368,9 +362,8 @@ class ChatRoutes(MessageRoutes):
         return await self.accept(message)
 
     async def _take_over_replaced(self, message: Message, keep_files: str | None) -> Message:
-        """Return `message` with files of the message that it replaces: those of `keep_files` (ids
-        with spaces between them), or all if that is None. If its text has not changed, nobody has
-        typed it now, so it is trusted as much as the first one was.
+        """If its text has not changed, nobody has typed it now, so it is trusted as much as the
+        first one was.
 
         Raise NotFound, and BadRequest if it is not the last message or is not answered yet.
         """
@@ -407,8 +400,7 @@ class ChatRoutes(MessageRoutes):
         return replace(message, origin=replace(PROGRAM, may_be_command=may_be_command))
 
     async def _find_own_turn(self, request: Request) -> HistoryEntry:
-        """Return the turn of the path. Raise NotFound, also for a turn of another person or
-        platform, and Forgotten."""
+        """Raise NotFound, also for a turn of another person or platform, and Forgotten."""
         entry = await self.conversations.journal.history_entry(str(request.path_params["turn"]))
         conversation = entry.message.address.conversation
         if not self.visitors.owns(visitor_of(request).person, conversation):

@@ -15,14 +15,12 @@ from core.domain.rows import Chart, Series
 WIDTH, HEIGHT, LEFT_SPACE, TOP_SPACE, RIGHT_SPACE, BOTTOM_SPACE = 640, 300, 84, 24, 12, 32
 """The drawing in pixels, and the space around its plot."""
 MAX_X_LABELS, X_LABEL_CHARACTERS, LETTER_WIDTH = 8, 12, 7.5
-"""How many labels the axis has, how long they are, and pixels of a letter with some space."""
 MAX_VALUES_SHOWN = 12
 """With so few bars, each has its value above it."""
 MIN_SPAN, MAX_SPAN = 1e-15, 1e300
 """Values that differ by less are drawn as zeros. Smaller spans make long labels, or overflow, as
 larger ones do."""
 COLOURS = 8
-"""The number of colours in the style sheet."""
 Scale = Callable[[float], float]
 
 
@@ -44,8 +42,6 @@ def draw_chart(chart: Chart, table: str) -> str:
 
 
 def _draw_plot(chart: Chart) -> str:
-    """Return the SVG of bars or lines: the grid with round numbers, as many labels as there is room
-    for, then each series."""
     values = [value for series in chart.series for value in series.values if value is not None]
     # Zero is always in the picture: bars that begin elsewhere mislead.
     low, high = min([0.0, *values]), max([0.0, *values])
@@ -64,7 +60,6 @@ def _draw_plot(chart: Chart) -> str:
     step = (WIDTH - LEFT_SPACE - RIGHT_SPACE) / len(chart.labels)
 
     def scale(value: float) -> float:
-        """Return the height of a value in the drawing, in pixels from its top."""
         return TOP_SPACE + (high - value) * height
 
     parts = []
@@ -101,9 +96,8 @@ def _draw_plot(chart: Chart) -> str:
 def _draw_bars(
     chart: Chart, series: Series, colour: str, scale: Scale, step: float, n: int
 ) -> Iterator[str]:
-    """Yield the SVG of a bar for each value, with the value above it if they are few. `scale`
-    returns the height of a value in pixels, `step` is the room of a label with the bars of all
-    series beside each other, and `n` the number of this series."""
+    """`scale` returns the height of a value in pixels, `step` is the room of a label with the bars
+    of all series beside each other, and `n` the number of this series."""
     # A tenth of the room stays free on each side.
     width = step * 0.8 / len(chart.series)
     shows_values = len(chart.labels) * len(chart.series) <= MAX_VALUES_SHOWN
@@ -124,9 +118,7 @@ def _draw_bars(
 def _draw_line(
     chart: Chart, series: Series, colour: str, scale: Scale, step: float
 ) -> Iterator[str]:
-    """Yield the SVG of a line through the values, which ends where one is missing, and of a point
-    for each. In a chart of areas, the area under the line comes first. `scale` returns the height
-    of a value in pixels, `step` is the room of a label."""
+    """In a chart of areas, the area under the line comes first."""
     points = {
         at: (LEFT_SPACE + step * (at + 0.5), scale(value))
         for at, value in enumerate(series.values)
@@ -140,7 +132,6 @@ def _draw_line(
         runs[-1].append(point)
     lines = ["M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in run) for run in runs]
     if chart.kind == "area":
-        # Each line is closed along the zero line.
         floor = scale(0)
         shapes = (
             f"{line}V{floor:.1f}H{run[0][0]:.1f}Z" for line, run in zip(lines, runs, strict=True)
@@ -153,15 +144,12 @@ def _draw_line(
 
 
 def _tip(chart: Chart, series: Series, at: int) -> str:
-    """Return what is shown beside the pointer: the label, the series if there are several, and the
-    value."""
     names = [chart.labels[at], *([series.name] if len(chart.series) > 1 else [])]
     return f"<title>{escape(' · '.join(names))}: {escape(series.texts[at])}</title>"
 
 
 def _format_tick(value: float, chart: Chart) -> str:
-    """Return a round number of the axis, with the unit that all series share. Series with several
-    units, or with a format that has none, give a plain number."""
+    """Series with several units, or with a format that has none, give a plain number."""
     number = float(f"{value:.4g}")  # without the rounding errors of a sum
     formats = {series.format for series in chart.series}
     format = formats.pop() if len(formats) == 1 else ""
@@ -175,8 +163,6 @@ def _format_tick(value: float, chart: Chart) -> str:
 
 
 def _draw_pie(chart: Chart) -> str:
-    """Return the SVG of a pie: one path for each value, which begins at twelve o'clock and goes on
-    clockwise."""
     values = [max(0, value or 0) for value in chart.series[0].values]
     total, turned, parts = sum(values) or 1, 0.0, []
     radius, middle_x, middle_y = HEIGHT / 2 - TOP_SPACE, WIDTH / 2, HEIGHT / 2

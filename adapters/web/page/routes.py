@@ -43,7 +43,7 @@ from core.turn.suggestions import find_starting_points
 from core.turn.titles import MAX_CONVERSATION_TITLE_CHARACTERS, first_words, shorten_title
 
 PAGE_FOLDER = Path(__file__).parent
-"""The page's files. Those whose suffix is in PAGE_MEDIA_TYPES are served under their names."""
+"""Files whose suffix is in PAGE_MEDIA_TYPES are served under their names."""
 PAGE_MEDIA_TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
@@ -52,20 +52,17 @@ PAGE_MEDIA_TYPES = {
     ".webmanifest": "application/manifest+json",
 }
 PAGE_SENTENCES: Mapping[str, str] = json.loads((PAGE_FOLDER / "sentences.json").read_text("utf-8"))
-"""The page's sentences by the keys that its script and its HTML use."""
 SERVICE_WORKER_FILE = "worker.js"
 PAGE_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; manifest-src 'self'; worker-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
-"""What the page may load and connect to (Content-Security-Policy)."""
 BYTES_TYPE = "application/octet-stream"
 
 
 MAX_SEARCH_CHARS = 200
 MAX_WELCOME_TABLES = 12
-"""Names of tables on the welcome screen."""
 
 
 class ConversationMarks(RequestBody):
@@ -335,8 +332,7 @@ class ConversationRoutes(MessageRoutes):
     def _follow(
         self, request: Request, id: str, cursor: str, stack: ExitStack
     ) -> AsyncIterator[bytes]:
-        """Return the stream of a conversation's events after `cursor`, the position up to which the
-        client has read. What the stream holds is closed with `stack`."""
+        """What the stream holds is closed with `stack`."""
         address, visitor = self._find_address(request, id), visitor_of(request)
         if request.method == "HEAD":  # only the headers are wanted, so nothing is followed
             return stream.merge_streams([])
@@ -366,8 +362,7 @@ class PageRoutes(RouteGroup):
         return self._serve_file(request, "index.html")
 
     def serve_sign_in(self, request: Request, sentence: str) -> Response:
-        """Return the page with a sentence on its sign-in form. The response is not cached, because
-        its address has the values of one sign-in."""
+        """The response is not cached, because its address has the values of one sign-in."""
         place = b'<p id="trouble" role="alert">'
         page = self._files[1]["index.html"]  # the second item has the files by name
         body = page.replace(place, place + escape(sentence).encode())
@@ -446,8 +441,8 @@ class PageRoutes(RouteGroup):
         }
 
     def _serve_file(self, request: Request, name: str) -> Response:
-        """Return a file of the page. Under an address with the files' version it never changes, so
-        browsers keep it for a year; else they ask each time."""
+        """Under an address with the files' version it never changes, so browsers keep it for a
+        year; else they ask each time."""
         version, files = self._files
         if name not in files:
             raise UnknownPath
@@ -466,8 +461,7 @@ class PageRoutes(RouteGroup):
 
     @cached_property
     def _files(self) -> tuple[str, dict[str, bytes]]:
-        """Read the page's files once, about 250 kB in all. Return their version, which is a hash of
-        all of them, and name → bytes. The page loads files of its own version."""
+        # The page loads files of its own version.
         paths = sorted(PAGE_FOLDER.iterdir())
         files = {path.name: path.read_bytes() for path in paths if path.suffix in PAGE_MEDIA_TYPES}
         version = hashlib.sha256(b"".join(files.values())).hexdigest()[:16]
@@ -614,8 +608,6 @@ class AccountRoutes(RouteGroup):
 
 
 def _token_json(token: ApiToken) -> answers.ApiTokenEntry:
-    """Return what people may see of a token. Times are in seconds since the epoch; `expires` is 0
-    for never."""
     is_expired = token.is_expired(datetime.now(UTC).timestamp())
     return {
         "id": token.id,

@@ -53,11 +53,9 @@ class SetupGate:
 
     @classmethod
     def from_settings(cls, settings: WebSettings, shared: SharedSettings) -> SetupGate:
-        """Return the gate for these settings. `why_off` is a sentence to translate.
-
-        Secrets are typed on the page, so others than this machine reach it only if the operator
-        allows it, and over HTTPS. If `is_local`, the gate also checks where each request is from.
-        """
+        """Secrets are typed on the page, so others than this machine reach it only if the
+        operator allows it, and over HTTPS. If `is_local`, the gate also checks where each
+        request is from."""
         url = settings.ponte_web_url or ""
         is_local = (
             is_loopback(settings.ponte_web_host) and not url
@@ -75,9 +73,8 @@ class SetupGate:
         return cls(why, is_local)
 
     def why_closed(self, visit: Visit, visitor: Visitor) -> str:
-        """Return why this visitor cannot use the page with this request; "" if they can. It is a
-        sentence to translate, like `why_off`, on why nobody may use the page now. `is_local`: only
-        the owner at this machine may use it."""
+        """The reason is a sentence to translate, like `why_off`, on why nobody may use the page
+        now. `is_local`: only the owner at this machine may use it."""
         # A `program` has an API token. A bearer token has no session, so it is not enough.
         if visitor.person.id != OWNER_ID or visitor.program or not visitor.session:
             return NOT_OWNER_SENTENCE

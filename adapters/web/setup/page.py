@@ -34,12 +34,11 @@ OPEN_TO_ALL = {
     "Ponte right away, with up to 50 messages a day each. Each question costs what "
     "your model charges. Limits and rules are in ponte.toml.",
 }
-"""Warnings by card, for services whose people can all talk to Ponte once they are connected."""
 
 
 @dataclass(frozen=True, slots=True)
 class SetupView:
-    """Draws the set-up page. Its fields are what the page shows besides the stored settings.
+    """Draws the set-up page. The fields are what the page shows besides the stored settings.
 
     The card `open_card` is unfolded, with `result` as HTML above its fields. `draft` is what was
     typed there (`draft_id`), and `values` replaces single values. `asks_token`: the owner's token
@@ -55,11 +54,10 @@ class SetupView:
     draft: Json = field(default_factory=dict)
     values: Mapping[str, str] = field(default_factory=dict)
     found: Sequence[Json] = ()
-    """People that a search found on the open card."""
 
     def render(self, setup: Json) -> str:
-        """Return the whole tab. `open_card` comes from the address, so it may name no card; then
-        the result of the last step stands above all cards."""
+        """`open_card` comes from the address, so it may name no card; then the result of the last
+        step stands above all cards."""
         sentence = say(
             "Connect Ponte to your services here. What you enter is stored on this machine, in "
             "settings.env in the data folder. Only Ponte's user can read that file."
@@ -71,11 +69,7 @@ class SetupView:
         return f"<p>{escape(sentence)}</p>{view._state(setup)}{cards}{sign_in}"
 
     def _state(self, setup: Json) -> str:
-        """Return the HTML about the newest settings: whether they wait for the next start, with
-        buttons to start again or to undo, or why a start with them failed. The result of the last
-        step comes first, unless it stands on its card."""
-        # `trial` is about stored settings that the running Ponte does not use; None: there are
-        # none. `can_apply`: this Ponte can start itself again.
+        """The result of the last step comes first, unless it stands on its card."""
         trial, above = setup["trial"], "" if self.open_card else self.result
         if trial is None:
             return above
@@ -92,8 +86,6 @@ class SetupView:
         return f'{above}<div class="notice"><p>{escape(message)} {escape(hint)}</p>{form}</div>'
 
     def _card(self, card: Json, setup: Json) -> str:
-        """Return the HTML of one service (the model, Slack, tables): its state, what it needs, and
-        the form to connect it. Only the card whose form was sent last is unfolded."""
         is_open = card["name"] == self.open_card
         # Saved settings take effect after a restart; until then, the card's own state is the old
         # one.
@@ -111,7 +103,6 @@ class SetupView:
         )
         body = f"<p>{escape(card['purpose'])}</p>" if status else ""
         body += f"<p>{escape(card['needs'])}</p>" + (f"<ul>{links}</ul>" if links else "")
-        # `locked` is a sentence on why the card cannot be changed here; "" if it can.
         if card["locked"]:
             body += notice("note", card["locked"])
         else:
@@ -130,13 +121,10 @@ class SetupView:
         return f'<details class="setup"{attributes}>{head}<div>{body}</div></details>'
 
     def _card_form(self, card: Json, since: float | None, is_open: bool) -> str:
-        """Return the form of a card. Its hidden field `draft` has the id of what was entered
-        before, so that secrets need not be typed, or sent to the browser, again. `since` is when
-        the settings were stored, in seconds since the epoch. `is_open`: this card's form was sent
-        last."""
-        # The draft is of the card whose form was sent last. OPEN_TO_ALL has warnings that everybody
-        # on the platform can then talk to Ponte. `_token_field` is "" unless the owner must give
-        # their sign-in token again.
+        """The form's hidden field `draft` has the id of what was entered before, so that secrets
+        need not be typed, or sent to the browser, again. `since` is when the settings were stored,
+        in seconds since the epoch. `is_open`: this card's form was sent last."""
+        # The draft is of the card whose form was sent last.
         draft = self.draft if is_open else {}
         fields = "".join(
             self._field(form_field, draft, since, is_open) for form_field in card["fields"]
@@ -154,12 +142,8 @@ class SetupView:
         return self._form(name, hidden + fields + note + self._token_field() + buttons)
 
     def _people(self, card: Json, people: Json) -> str:
-        """Return the HTML of a chat platform's card that shows who may change data and who
-        approves, with forms to add and remove people.
-
-        The owner first claims to be somebody on the platform, and proves it by sending a word from
-        there. Then they can give rights to that account, and to others that a search finds.
-        """
+        """The owner first claims to be somebody on the platform, and proves it by sending a word
+        from there. Then they can give rights to that account, and to others that a search finds."""
         platform = card["name"]
         lists = "".join(
             f"<li>{escape(say(PEOPLE_LISTS[setting], people=', '.join(people[setting])))}</li>"
@@ -169,7 +153,6 @@ class SetupView:
         body = f"<h2>{escape(say('Who can do what'))}</h2><ul>{lists}</ul>"
         if people["locked"]:
             return body + notice("note", people["locked"])
-        # Without a claim, only the search is shown.
         if claim := people["claims"].get(platform):
             id = hidden_field("id", claim["id"])
             if claim["is_proven"]:
@@ -218,16 +201,14 @@ class SetupView:
         return body
 
     def _field(self, form_field: Json, draft: Json, since: float | None, is_open: bool) -> str:
-        """Return the HTML of one setting of a card, with the most fitting input.
-
-        - A setting from the environment or .env has priority over the page, so it is shown and
+        """- A setting from the environment or .env has priority over the page, so it is shown and
           cannot be changed here.
-        - A secret is never sent to the browser: its placeholder shows the last characters and
-          when it was stored (`since`, in seconds since the epoch).
+        - A secret is never sent to the browser: its placeholder shows the last characters and when
+          it was stored (`since`, in seconds since the epoch).
         - A setting with few known choices is a list; with many, a text input with suggestions.
 
-        `is_open`: the person has just sent this card's form, so it shows what they entered.
-        `draft` has their entries that were checked and are not saved yet.
+        `is_open`: the person has just sent this card's form, so it shows what they entered. `draft`
+        has their entries that were checked and are not saved yet.
         """
         setting = form_field["name"]
         label = f"{form_field['label'][:1].upper()}{form_field['label'][1:]} ({setting.upper()})"
@@ -295,8 +276,7 @@ class SetupView:
 
 
 def _render_sign_in(page_url: str) -> str:
-    """Return the HTML of the card about sign-in with Slack or another provider. The page does not
-    store these settings; the card shows the lines to add to the files."""
+    """The page does not store these settings; the card shows the lines to add to the files."""
     purpose = say("People sign in to the page with Slack or their company account.")
     origin = page_url or "https://ponte.example.com"
     steps = [
@@ -325,8 +305,6 @@ def _render_sign_in(page_url: str) -> str:
 
 
 def _render_people(people: Mapping[str, Json]) -> str:
-    """Return the HTML of radio buttons by which one of these people is chosen. `people` maps their
-    keys to their `name` and `details`."""
     choices = ""
     for id, person in people.items():
         choices += (
@@ -339,8 +317,7 @@ def _render_people(people: Mapping[str, Json]) -> str:
 
 
 def render_findings(findings: Sequence[Json]) -> str:
-    """Return the HTML of what a check found, a line each, with the addresses in it as links. The
-    notice as a whole is bad if one finding fails, and a note if one is off."""
+    """The notice as a whole is bad if one finding fails, and a note if one is off."""
     lines = []
     for finding in findings:
         sentence = _LINK.sub(
@@ -357,8 +334,6 @@ def render_findings(findings: Sequence[Json]) -> str:
 
 
 def render_servers(servers: Sequence[Json]) -> str:
-    """Return the HTML about the model servers that were found on this machine, or that there are
-    none."""
     if not servers:
         return notice("note", say("No model server responds on the usual ports of this machine."))
     lines = [f"{server['name']}: {server['address']}" for server in servers]

@@ -28,7 +28,6 @@ from core.people.rules import OWNER_ID
 FRESH_SECONDS = 300.0
 """How long after the owner's token was given *Check*, *Save* and the new start need it no more."""
 NEEDS_NO_TOKEN = ("look", "people", "claim")
-"""Buttons that neither send a secret nor store anything."""
 RESTART_REFRESH_SECONDS = 1
 LINK_AGAIN_SENTENCE = (
     "For your security, paste your sign-in link again, then press the button again. What you "
@@ -45,11 +44,9 @@ class SetupRoutes(RouteGroup):
     visitors: Visitors
     operator: Operator
     _confirmed: dict[str, float] = field(default_factory=dict)
-    """When each session gave the owner's token again, in monotonic seconds."""
 
     @property
     def auth(self) -> TokenAuthentication:
-        """The authentication of the page."""
         return cast("TokenAuthentication", self.visitors.auth)
 
     @endpoint("GET", "/admin/setup", media=("text/html",))
@@ -63,7 +60,6 @@ class SetupRoutes(RouteGroup):
             if visitor.person.id != OWNER_ID or not visitor.session:
                 raise NotAllowed(why)
             return page.frame("setup", notice("note", say(why)))
-        # The name of the card that is shown unfolded, such as that of a platform.
         card = str(request.query_params.get("card", ""))
         return await self._draw(request, page, open_card=card)
 
@@ -102,9 +98,8 @@ class SetupRoutes(RouteGroup):
     async def _act(
         self, request: Request, page: AdminView, visitor: Visitor, form: Form, draft: str
     ) -> Response:
-        """Carry out the button of a form (`do`), and return the page as it is then. `draft` is the
-        id of the card's entries, which `act` has stored. The caller has checked the owner's token
-        where that is needed. Raise BadInput, UnknownPath."""
+        """`draft` is the id of the card's entries, which `act` has stored. The caller has checked
+        the owner's token where that is needed."""
         card, id, do = form.get("card", ""), form.get("id", ""), form.get("do", "")
         parts: dict[str, Any] = {}  # what `_draw` shows besides the present settings
         match do:
@@ -155,9 +150,9 @@ class SetupRoutes(RouteGroup):
     async def _draw(
         self, request: Request, page: AdminView, status: int = 200, draft: str = "", **parts: Any
     ) -> Response:
-        """Return the set-up page as it is now. `draft` is the id of what was entered on a card,
-        `parts` are further fields of `SetupView`. Forms ask for the sign-in token unless the owner
-        gave it a short time ago, so that who finds an open browser cannot change settings."""
+        """`draft` is the id of what was entered on a card, `parts` are further fields of
+        `SetupView`. Forms ask for the sign-in token unless the owner gave it a short time ago, so
+        that who finds an open browser cannot change settings."""
         visitor = visitor_of(request)
         view = SetupView(
             self.auth.form_token(visitor),
@@ -172,8 +167,7 @@ class SetupRoutes(RouteGroup):
         return page.frame("setup", view.render(setup), status)
 
     async def _run(self, visitor: Visitor, step: str, **arguments: Any) -> Any:
-        """Run a step of the set-up and return its result. The steps are in `bot/setup/service.py`,
-        which adapters do not import."""
+        """The steps are in `bot/setup/service.py`, which adapters do not import."""
         step_arguments = {"step": step, "arguments": arguments}
         return await self.operator.run("setup step", step_arguments, visitor.person)
 
@@ -182,22 +176,19 @@ class SetupRoutes(RouteGroup):
         return gate.why_closed(visit, visitor) if gate else NOT_OWNER_SENTENCE
 
     async def _is_fresh(self, request: Request, visitor: Visitor) -> bool:
-        """Return whether the owner signed in, or gave their token again, within FRESH_SECONDS. Who
-        finds an open browser later cannot change settings."""
+        """Who finds an open browser later cannot change settings."""
         age = await self.auth.measure_session_age(http_io.read_visit(request.scope))
         confirmed = self._confirmed.get(visitor.session)
         since = time.monotonic() - confirmed if confirmed is not None else age
         return min(age, since) <= FRESH_SECONDS
 
     async def _confirm(self, request: Request, visitor: Visitor, form: Form) -> str:
-        """Return "" if the owner signed in or gave their token within the last FRESH_SECONDS, or
-        gives it with this form; else a sentence to translate. Raise TooManyTries, NotStored."""
+        """Raise TooManyTries, NotStored."""
         if token := form.get("token", ""):
             # The visit has the client's address, for which wrong tokens are counted. The sign-in
             # link, which holds the token, is accepted in its place.
             if not await self.auth.is_owner_token(token, http_io.read_visit(request.scope)):
                 return WRONG_LINK_SENTENCE
-            # Noted for this session; old notes of all sessions are dropped.
             now = time.monotonic()
             for session, at in list(self._confirmed.items()):
                 if at < now - FRESH_SECONDS:
