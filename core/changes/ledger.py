@@ -11,9 +11,15 @@ import json
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 from core.base.errors import NotFound, Superseded, TakenOver
+from core.changes.columns import (
+    FORGOTTEN,
+    LAPSED,
+    decision_columns,
+    select_changes,
+    to_columns,
+)
 from core.domain.changes import (
     MAX_AUTO_UPDATES,
     NO_PROPOSAL_SENTENCE,
@@ -23,20 +29,16 @@ from core.domain.changes import (
     ChangeState,
     ChangeStep,
     Consent,
-    Draft,
     Proposal,
     Row,
-    RowWrite,
     find_possible_changes,
     find_shown_changes,
     new_change_id,
 )
 from core.domain.messages import (
     NOTE_NAME,
-    Address,
     Answer,
     Item,
-    MessageOrigin,
     Person,
     decode_json,
     encode_json,
@@ -58,22 +60,11 @@ from core.store.database import (
 )
 from core.store.database import SqlRow as SqlRow
 
-_FORGOTTEN, _LAPSED = 1, 2
-"""A person forgot the conversation, or the contents became too old."""
 _UNCHANGED_COLUMNS = {"decision_seq": None, "decider": None, "decided_by": None, "decided_at": None,
               "ended_at": None, "undone_by": None, "denial_reason": None}  # fmt: skip
 """None leaves a column unchanged."""
-_PROPOSAL_COLUMNS = (
-    *("seq", "call_id", "thread", "generation", "locale", "created_at", "expires_at"),
-    *("undone_change", "tool", "revision", "revision_seqs"),
-)
-_CHANGE_COLUMNS = (
-    *("state", "decided_at", "decision_seq", "undone_by", "version", "denial_reason"),
-    "repeated_by",
-)
 AUTO_UPDATES_SECONDS = 3600.0
 _RUNNING_TURNS = "SELECT seq FROM inbox WHERE state IN ('new', 'running', 'answered', 'posting')"
-_DRAFT_COLUMNS = ("applier", "kind", "title", "note")
 
 
 def take_notes(connection: SqlConnection, thread: str) -> Sequence[Item]:
@@ -120,7 +111,7 @@ def forget_changes(connection: SqlConnection, conversation: str) -> None:
             _withdraw(connection, row["id"])
         outbox.forget_notices(connection, row["id"])
         connection.execute(
-            "UPDATE changes SET erasure_reason = ? WHERE id = ?", (_FORGOTTEN, row["id"])
+            "UPDATE changes SET erasure_reason = ? WHERE id = ?", (FORGOTTEN, row["id"])
         )
         if row["state"] != "applying":
             _erase_contents(connection, row["id"])
@@ -229,7 +220,7 @@ class SqlLedger(SqlStore):
             # No rule decides about an expiry.
             event, rule = "expired", ""
         else:
-            by = _decision_columns(decider, now)
+            by = decision_columns(decider, now)
             _set_state(connection, id, "applying", decision_seq=seq, **by)
             event = "approved"
         change = _get_change(connection, id)
@@ -315,7 +306,7 @@ class SqlLedger(SqlStore):
         change = _get_locked(connection, id)
         if change.state != "open" or change.proposal.revision != revision:
             raise Superseded
-        by = _decision_columns(decider, now) if decider else {}
+        by = decision_columns(decider, now) if decider else {}
         _set_state(connection, id, state, ended_at=now, **by)
         _add_note(connection, change, note)
         _put_reason(connection, change, decider, reason)
@@ -354,7 +345,7 @@ class SqlLedger(SqlStore):
             return change
         revised = replace(change, proposal=proposal)
         # The last notice that counts as sent: after "asked", approvers get only later ones.
-        values = _columns(revised, "asked" if asks_nobody else "")
+        values = to_columns(revised, "asked" if asks_nobody else "")
         columns = ", ".join(f"{name} = :{name}" for name in values if name != "id")
         connection.execute(f"UPDATE changes SET {columns} WHERE id = :id", values)  # noqa: S608
         for table in ("steps", "consents"):
@@ -394,7 +385,7 @@ class SqlLedger(SqlStore):
     def release(self, connection: SqlConnection, id: str, seq: int) -> None:
         """Raise what `_check_claim` raises."""
         self._get_claimed(connection, id, seq)
-        _set_state(connection, id, "open", decision_seq=0, **_decision_columns(None, 0.0))
+        _set_state(connection, id, "open", decision_seq=0, **decision_columns(None, 0.0))
 
     @transaction
     def undo(
@@ -582,7 +573,7 @@ class SqlLedger(SqlStore):
             " AND state IN ('done', 'partial') THEN 1 ELSE 0 END WHERE id IN (SELECT id"
             " FROM changes WHERE ended_at > 0 AND ended_at < ? AND erasure_reason = 0 LIMIT ?)"
             " RETURNING id",
-            _LAPSED,  # the contents became too old
+            LAPSED,  # the contents became too old
             before,
             ROWS_PER_TRANSACTION,
         )
@@ -611,11 +602,11 @@ class SqlLedger(SqlStore):
     def _select_changes(
         self, connection: SqlConnection, /, statement: str, **values: str | float
     ) -> Sequence[Change]:
-        return _select(connection, statement, values)
+        return select_changes(connection, statement, values)
 
 
 def _get_change(connection: SqlConnection, id: str) -> Change:
-    for change in _select(connection, "SELECT * FROM changes WHERE id = ?", (id,)):
+    for change in select_changes(connection, "SELECT * FROM changes WHERE id = ?", (id,)):
         return change
     raise NotFound(NO_PROPOSAL_SENTENCE, id=id)
 
@@ -661,32 +652,11 @@ def _insert(connection: SqlConnection, change: Change, last_notice: str = "") ->
     """
     while connection.execute("SELECT 1 FROM changes WHERE id = ?", (change.id,)).fetchone():
         change = replace(change, proposal=replace(change.proposal, id=new_change_id()))
-    values = _columns(change, last_notice)
+    values = to_columns(change, last_notice)
     names, marks = ", ".join(values), ", ".join(f":{name}" for name in values)
     connection.execute(f"INSERT INTO changes ({names}) VALUES ({marks})", values)  # noqa: S608
     _put_steps(connection, change, change.draft.steps)
     return _get_change(connection, change.id)
-
-
-def _columns(change: Change, last_notice: str) -> dict[str, Any]:
-    proposal, draft = change.proposal, change.draft
-    return {
-        **{name: getattr(proposal, name) for name in _PROPOSAL_COLUMNS},
-        **{name: getattr(draft, name) for name in _DRAFT_COLUMNS},
-        "id": proposal.id,
-        "person": proposal.asker.key,
-        "asker": encode_json(proposal.asker),
-        "conversation": proposal.address.conversation,
-        "address": encode_json(proposal.address),
-        "target": json.dumps(dict(draft.target)),
-        "state": change.state,
-        "decision_seq": change.decision_seq,
-        "has_named_approvers": proposal.has_named_approvers,
-        "last_notice": last_notice,
-        # Only the turn needs `data`, as a schedule's or webhook's own notes about its run.
-        "origin": encode_json(replace(proposal.origin, data={})),
-        **_decision_columns(change.decider, change.decided_at),
-    }
 
 
 def _put_steps(connection: SqlConnection, change: Change, steps: Iterable[ChangeStep]) -> None:
@@ -762,14 +732,6 @@ def _erase_contents(connection: SqlConnection, id: str) -> None:
         )
 
 
-def _decision_columns(decider: Person | None, at: float) -> dict[str, str | int | float]:
-    return {
-        "decider": decider.key if decider else "",
-        "decided_by": encode_json(decider) if decider else "",
-        "decided_at": at,
-    }
-
-
 def _erase_rows(connection: SqlConnection, id: str) -> None:
     connection.execute("UPDATE changes SET denial_reason = '' WHERE id = ?", (id,))
     connection.execute(
@@ -781,63 +743,7 @@ def _erase_rows(connection: SqlConnection, id: str) -> None:
 
 def _find_of_call(connection: SqlConnection, proposal: Proposal) -> Change | None:
     statement = "SELECT * FROM changes WHERE seq = ? AND call_id = ?"
-    return next(iter(_select(connection, statement, (proposal.seq, proposal.call_id))), None)
-
-
-def _select(connection: SqlConnection, statement: str, values: object) -> list[Change]:
-    changes = []
-    for row in connection.execute(statement, values).fetchall():
-        id, steps = row["id"], list[ChangeStep]()
-        sql = "SELECT * FROM steps WHERE change = ? ORDER BY number"
-        for step_row in connection.execute(sql, (id,)):
-            texts = (step_row["before"], step_row["after"], step_row["current"])
-            before, after, current = (
-                None if value_json is None else json.loads(value_json) for value_json in texts
-            )
-            write = RowWrite(step_row["row"], before, after, step_row["applier_data"])
-            why = step_row["explanation"]
-            steps.append(ChangeStep(step_row["number"], write, step_row["state"], current, why))
-        sql = "SELECT * FROM consents WHERE change = ? ORDER BY approved_at, person"
-        consents = [
-            Consent(
-                decode_json(Person, consent_row["approver"]),
-                decode_json(Address, consent_row["address"]),
-                consent_row["approved_at"],
-            )
-            for consent_row in connection.execute(sql, (id,))
-        ]
-        draft_fields: dict[str, Any] = {name: row[name] for name in _DRAFT_COLUMNS}
-        fields: dict[str, Any] = {name: row[name] for name in _PROPOSAL_COLUMNS}
-        writes = tuple(step.write for step in steps)
-        decider = decode_json(Person, row["decided_by"]) if row["decided_by"] else None
-        # The asker of a revision is whoever changed the values. Who asked first is the author of
-        # the message whose turn proposed the change.
-        if row["revision"] > 1:
-            sql = "SELECT person FROM inbox WHERE seq = ?"
-            fields["first_asker"] = select_value(connection, sql, row["seq"]) or ""
-        proposal = Proposal(
-            id=id,
-            draft=Draft(target=json.loads(row["target"]), rows=writes, **draft_fields),
-            asker=decode_json(Person, row["asker"]),
-            address=decode_json(Address, row["address"]),
-            has_named_approvers=bool(row["has_named_approvers"]),
-            is_decided_by_policy=row["last_notice"] == "never",  # nobody gets a notice of it
-            origin=decode_json(MessageOrigin, row["origin"]),
-            **fields,
-        )
-        change_fields: dict[str, Any] = {name: row[name] for name in _CHANGE_COLUMNS}
-        change = Change(
-            proposal=proposal,
-            steps=tuple(steps),
-            decider=decider,
-            is_forgotten=row["erasure_reason"] == _FORGOTTEN,
-            has_lapsed=row["erasure_reason"] == _LAPSED,
-            consents=tuple(consents),
-            copy_recipients=outbox.find_copy_recipients(connection, id),
-            **change_fields,
-        )
-        changes.append(change)
-    return changes
+    return next(iter(select_changes(connection, statement, (proposal.seq, proposal.call_id))), None)
 
 
 def _row_to_json(row: Row | None) -> str | None:
