@@ -105,7 +105,7 @@ class McpEndpoint:
         auth = hub and hub.visitors.auth
         if self._tools is None or hub is None or not isinstance(auth, TokenAuthentication):
             return _refuse("off")
-        if not hub.is_accepting:  # Ponte stops
+        if not hub.is_accepting:
             return _refuse("not_ready")
         scheme, _, text = headers.get("authorization", "").partition(" ")
         try:
@@ -124,7 +124,6 @@ class McpEndpoint:
             if not isinstance(request, dict):
                 # A list of requests: newer versions of MCP have no batches.
                 return _refuse("batch")
-            # The person's own conversation on the page, for requests over MCP.
             address = hub.visitors.address_of(visitor.person, MCP_ORIGIN)
             caller = Caller(visitor.person, address, self._find_name(visitor, headers, request))
             async with self._take_place(caller.token):

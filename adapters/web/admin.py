@@ -333,7 +333,7 @@ class AdminView:
         sentence = say("The file has no errors.")
         for part in await self._run("status"):
             if (part["name"], part["state"]) == ("config", "off"):
-                sentence = part["words"]  # there is no file
+                sentence = part["words"]
         state = f'<ul class="faults">{listed}</ul>' if faults else f"<p>{escape(sentence)}</p>"
         sentence = say(
             "Rules, limits and prices can only be edited in the file. Reload to apply your "

@@ -223,7 +223,6 @@ class Hub:
 
     def watch(self, conversation: str, seq: int, message: Message) -> None:
         """Show this turn to all followers of the conversation until it has an answer."""
-        # Nobody follows the conversation, or the turn is watched already.
         channel = self._channels.get(conversation)
         if channel is None or seq in self._watches or self._closed:
             return

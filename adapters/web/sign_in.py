@@ -127,7 +127,7 @@ class TokenAuthentication:
         # them with the next version but one.
         former_key = hmac.digest(self._token, b"ponte session", "sha256")
         self._keys = {self.cookie: self._key, f"ponte-{seal(former_key, '')[:8]}": former_key}
-        self._clock = clock  # for the times of wrong tokens
+        self._clock = clock
         self.access = Access(people, owner, now, methods)
         self._tries: deque[tuple[float, str]] = deque()
         self._hosts = {host.lower(), (public.hostname or "").lower()} - {""}

@@ -256,7 +256,7 @@ class LinkVisitor(Visitor):
             raise errors.LinksOff
 
     async def record_visit(self, access: Access) -> None:
-        if self.last_visit < access.today:  # once a day
+        if self.last_visit < access.today:
             with suppress(NotStored):
                 await access.accounts.record_visit(self.person.key, access.today)
 

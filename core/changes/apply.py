@@ -109,7 +109,7 @@ class ChangeRunner:
         if run is None:
             return await self._give_up(change)
         while steps := run.next_batch():
-            if self._held.is_set():  # this process stops
+            if self._held.is_set():
                 raise Draining
             await self._run_to_record(self._apply_batch(run, steps), run)
         # The last batch records the end, too. Without a batch, all steps were done before a crash.
@@ -361,8 +361,8 @@ def _judge_step(step: ChangeStep, row: RowCheck, sure: bool) -> ChangeStep:
     if row.state == "failed":
         return replace(step, state="failed")
     # A created row that exists was written, even if some of its fields differ.
-    if (sure or step.write.before is None) and row.current is not None:  # None: a creation
-        if step.write.after is None:  # a deletion
+    if (sure or step.write.before is None) and row.current is not None:
+        if step.write.after is None:
             return replace(step, state="failed", explanation=_STILL_THERE)
         return replace(step, state="differs", explanation=", ".join(row.differing_fields))
     if row.state == "before" and not sure:

@@ -149,16 +149,14 @@ def _build_row(
     longest = None if is_whole else MAX_CHANGE_CELL_CHARACTERS
     before, after = (_merge_side(steps, side, view.hidden_fields) for side in ("before", "after"))
     written = (after or {}).keys()
-    if before is not None and after is not None:  # an update
+    if before is not None and after is not None:
         changed = {}
         listed |= {name for name in before.keys() & after if _hold_files(before[name], after[name])}
         for name in listed & (before.keys() | after):
             # Links and files can be many, so only the added and the removed ones are shown.
             # Linked rows are compared by id, because their names may change meanwhile.
             key = _id if name in view.link_fields else repr
-            old = {
-                key(element): element for element in before.get(name) or ()
-            }  # None: an empty cell
+            old = {key(element): element for element in before.get(name) or ()}
             new = {
                 key(element): element for element in after.get(name) or ()
             }  # None: an empty cell

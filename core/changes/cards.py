@@ -127,7 +127,7 @@ class CardBuilder:
             # True: a platform that must cut the card shows no button to approve.
             is_whole=change.state == "open",
             revision=change.proposal.revision,
-            seq=change.proposal.seq,  # the turn that proposed it
+            seq=change.proposal.seq,
             decided_at=(undo or change).decided_at or None,
         )
 
@@ -221,7 +221,6 @@ class CardBuilder:
                 return [say(_DENIED_BECAUSE, name=name, reason=reason)]
             return [say(_CLOSED[change.state], name=name)]  # only that of a denial has the name
         who = _UNDO_BY if change.proposal.undone_change else _APPROVED
-        # POLICY_PERSON stands for a rule of ponte.toml that approves without a person.
         is_policy, kind = change.decider == POLICY_PERSON, self.kind(change)
         sentences = [say(_ALLOWED) if is_policy else say(who, name=_list_approvers(change))]
         if change.proposal.revision > 1:

@@ -573,7 +573,7 @@ class SqlLedger(SqlStore):
             " AND state IN ('done', 'partial') THEN 1 ELSE 0 END WHERE id IN (SELECT id"
             " FROM changes WHERE ended_at > 0 AND ended_at < ? AND erasure_reason = 0 LIMIT ?)"
             " RETURNING id",
-            LAPSED,  # the contents became too old
+            LAPSED,
             before,
             ROWS_PER_TRANSACTION,
         )

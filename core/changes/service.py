@@ -405,7 +405,7 @@ class Decisions:
                 revision = change.proposal.revision
                 change = await self.ledger.consent(change.id, consent, revision, rule)
                 self.lifecycle.on_change()
-                if change.proposal.revision != revision:  # somebody changed the values meanwhile
+                if change.proposal.revision != revision:
                     return change, ""
                 if change.state == "open":
                     counted = await self.views.list_consents(change, decision.person)
@@ -472,7 +472,7 @@ class Decisions:
         note = self.views.builder.kind(after).build_note(after, _REVISED_NOTE)
         change = await self.ledger.revise(revised, note, asks_nobody=asks_nobody, rule=rule)
         self.lifecycle.on_change()
-        if not change.proposal.is_revised_by(decision.seq):  # somebody else was faster
+        if not change.proposal.is_revised_by(decision.seq):
             return await self._describe_replaced(change, decision)
         return change, sentence
 

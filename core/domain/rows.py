@@ -125,7 +125,7 @@ class Chart:
 
     def to_markdown(self) -> str:
         """A bar's length is that of the absolute value."""
-        lines = list[tuple[str, str, float]]()  # for each bar: its name, its text, its value
+        lines = list[tuple[str, str, float]]()
         for at, label in enumerate(self.labels):
             for series in self.series:
                 name = f"{label} · {series.name}" if len(self.series) > 1 else label

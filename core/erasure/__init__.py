@@ -476,7 +476,6 @@ def _find_conversations(connection: SqlConnection, who: KnownPerson) -> PersonCo
         values = {"conversation": conversation, "person": who.key}
         is_alone = is_direct or connection.execute(sql, values).fetchone() is None
         (alone if is_alone else shared).append(conversation)
-    # Threads in which the model has read their texts, or what they decided.
     threads = connection.execute(
         "SELECT DISTINCT items.thread, threads.conversation FROM items"
         " JOIN threads ON threads.id = items.thread WHERE items.person = ? ORDER BY items.thread",
@@ -588,7 +587,6 @@ def _remove_from_other_texts(work: _ErasureWork) -> None:
         f"SELECT seq, answer FROM inbox WHERE person <> :person AND {SHOWS_CHANGES_SQL}",  # noqa: S608
         work.who.values,
     )
-    # The quick search in the JSON text avoids decoding answers that show none of these changes.
     for row in [row for row in answers if ids_of_theirs & find_possible_changes(row["answer"])]:
         answer = decode_json(Answer, row["answer"])
         on_cards, read_out = find_shown_changes(answer)

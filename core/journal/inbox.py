@@ -99,7 +99,6 @@ class SqlInbox(SqlStore):
         """A cache that saves a read at the turn's beginning. The database has all messages, so a
         bound is harmless."""
         self._runner = runner = runner or LocalRunner(database)
-        # The other parts of Ponte know the inbox, and not which runner it has.
         self.run, self.drain, self.running_turn = runner.run, runner.drain, runner.running_turn
         # The number of working turns is limited. One that only waits leaves its place to another.
         self.leave_place, self.take_place = runner.leave_place, runner.take_place
@@ -399,7 +398,7 @@ class SqlInbox(SqlStore):
         The caller passes that `seq` as `after` to the next call, and 0 to the first one. A result
         of 0 tells that none is left.
         """
-        there, values = area_condition(area)  # an SQL condition on `conversation`
+        there, values = area_condition(area)
         old = "SELECT seq FROM inbox_finished WHERE updated_at < ?"  # a view of ended turns
         if area != ALL_CONVERSATIONS:
             old += f" AND seq IN (SELECT seq FROM inbox WHERE {there})"  # noqa: S608
@@ -468,7 +467,7 @@ def _read_answer(connection: SqlConnection, seq: int) -> Answer | None:
         return None
     if row["answer"]:
         return decode_json(Answer, row["answer"])
-    return Answer("", status="stopped")  # ended before there was an answer
+    return Answer("", status="stopped")
 
 
 def _is_too_late(

@@ -112,7 +112,6 @@ class Jobs(TurnExecutor):
         """Decisions have places of their own, so that they never wait for turns."""
         self._has_kernels = False
         self._side_tasks = BackgroundTasks("jobs")
-        # Other parts call these four on this object, and do not know the objects that do the work.
         self.is_alive, self.lead = self.own.is_alive, self.own.lead
         self.on, self.notify = self.notifications.on, self.notifications.send
         self._worker_tasks: list[asyncio.Task[None]] = []
@@ -189,7 +188,7 @@ class Jobs(TurnExecutor):
         """Wait at most LEASE_SECONDS for the connection that receives them. Without it, Ponte
         starts all the same, because rows are also read from time to time. Raise NotStored if the
         first sign of life fails."""
-        await self._beat()  # the first sign of life
+        await self._beat()
         self._side_tasks.start(self._keep_beating())
         self._side_tasks.start(self.notifications.run(self._wake_all))
         with suppress(TimeoutError):

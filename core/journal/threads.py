@@ -91,12 +91,10 @@ class SqlThreadMap(SqlStore):
         """Do nothing: the table `conversations` has each current thread already."""
 
     async def delete(self, conversation: str) -> None:
-        """Do nothing when a conversation is forgotten: its rows, which are the map here, are
-        deleted anyway."""
+        """Do nothing: the rows of the conversation, which are the map here, are deleted anyway."""
 
     async def scrub(self) -> None:
-        """Do nothing to remove deleted data from the disk: the owner of the database does that for
-        all tables."""
+        """Do nothing: the owner of the database does that for all tables."""
 
     async def close(self) -> None:
         """Do nothing: the owner of the database closes it."""
@@ -260,8 +258,8 @@ MAX_ERASURE_TRIES = 20
 
 
 class SqlThreads(SqlStore):
-    """Reads and writes conversations, their threads and titles, and the list of objects on the
-    model's server that are to be erased."""
+    """Conversations, their threads and titles, and the list of objects on the model's server that
+    are to be erased."""
 
     @transaction
     def new_thread(self, connection: SqlConnection, conversation: str) -> Thread:
@@ -394,7 +392,6 @@ class SqlThreads(SqlStore):
             answer = decode_json(Answer, row["answer"]).text if row["answer"] else ""
             text = fold_case(f"{message_text}\n{answer}")
             if search_words and all(word in text for word in search_words):
-                # The excerpt comes from the text that has the first word.
                 source = message_text if search_words[0] in fold_case(message_text) else answer
                 hits[row["conversation"]] = find_excerpt(row["turn"], source, search_words[0])
         return hits
@@ -652,13 +649,11 @@ def read_provenance(connection: SqlConnection, thread: str, person: str, before:
 
 
 def encode_needs(needs: Collection[Need]) -> str:
-    """Return the JSON in which the needs of an item are stored (the rights to read it), "" for
-    none."""
+    """Without needs, return ""."""
     return json.dumps(sorted(needs)) if needs else ""
 
 
 def decode_needs(text: str) -> frozenset[Need]:
-    """Return the rights to read an item, from the JSON that `encode_needs` wrote."""
     return frozenset(map(tuple, json.loads(text))) if text else frozenset()
 
 

@@ -307,7 +307,6 @@ def read_turn(connection: SqlConnection, row: SqlRow, *, has_records: bool = Tru
         ),
         posts=tuple(Post(p["number"], p["key"], p["post"], p["state"]) for p in posts),
         answer=decode_json(Answer, row["answer"]) if row["answer"] else None,
-        # Stored as "reason:limit", for example "fast:20"; "" if the message is not refused.
         refusal=row["refusal"].partition(":")[0],
         limit=int(row["refusal"].partition(":")[2] or 0),
         accepted_at=row["created_at"],
@@ -337,7 +336,6 @@ def turn_begun_by_fetch(seq: int, facts: Mapping[str, Any]) -> Turn:
         accepted_at=facts["accepted_at"],
         refusal=refusal,
         limit=int(limit or 0),
-        # Of an earlier answer in this conversation that could not be posted.
         undelivered_reason=facts["undelivered_reason"] or "",
         is_untouched=True,
         is_thread_new=facts["is_thread_new"],

@@ -432,7 +432,7 @@ class LocalRunner(TurnExecutor):
         while self._open and not self._draining.is_set() and self.places.is_free:
             if (seq := self._queue.next()) is None:
                 return
-            _, sender = self._since.pop(seq)  # it waits no longer
+            _, sender = self._since.pop(seq)
             metrics.queued.dec()
             if seq not in self._suspects:
                 self.places.begin(seq)  # takes a place; `run_turn_alone` does it for a suspect

@@ -383,7 +383,6 @@ class AnswerReader:
         completed. An equal call that is complete already is marked (`may_be_two`), not added: it
         runs once, and its output says so to the model."""
         arguments_json = dump_arguments(arguments)
-        # An empty field beside the text: this call is not added to the answer.
         if not (id or name or arguments_json):
             return CallPart(index)
         # The call at this index counts first, then the one with this id, then, without both, the

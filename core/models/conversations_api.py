@@ -386,7 +386,6 @@ class ConversationRound:
                         continue
                     if paying and (most := await paying(estimate_max_tokens(body))) is not None:
                         size = self._server.sizes.of(self._history.model)
-                        # The part of the context that is kept free for the answer.
                         room = size.tokens - size.room
                         self._server.limit_output(body, MAX_OUTPUT_FIELD, min(most, room))
                     async with aclosing(self._stream_response(body, reader)) as events:
@@ -399,7 +398,7 @@ class ConversationRound:
                     paying.on_refused_request()
                 await self._recover_or_raise(fault, body, reader)
                 if self._answer is None and reader.has_shown:
-                    yield TextWithdrawn()  # the next attempt streams the answer from its beginning
+                    yield TextWithdrawn()
         self._history.on_answer()
         answer = self._answer
         # A turn whose tools still run is not complete in the conversation.
@@ -463,7 +462,6 @@ class ConversationRound:
         self._items, self._step = items[turn:], "ready"
 
     async def _transcript(self) -> Sequence[Item]:
-        # Reasoning is left out, because the conversation on the server has it.
         items = [*await self._ask.history(), *self._ask.input]
         return pair_calls([item for item in items if item.kind != "opaque"])
 

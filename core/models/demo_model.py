@@ -181,7 +181,6 @@ def answer_step(step: TourStep, turn: DemoTurn) -> Decision | None:
     """Return None if the step does not exist here, for example without sample tables."""
     match step:
         case "overdue" | "export" if turn.is_sample:
-            # The first round reads the invoices; the next one, which has the reply, answers.
             filters = (
                 [] if step == "export" else [_equals(turn, "Status", turn.translate("Overdue"))]
             )
@@ -248,7 +247,6 @@ def _draw_sales(turn: DemoTurn) -> Decision:
     if summary.error or not summary.rows:
         return format_rows(turn.translate("Invoices"), summary)
     if (chart := turn.find_reply(CHART_TOOL)) is None:
-        # The columns of the first row: the month, the number of rows, and the sum.
         month, *_, amount = summary.rows[0]
         args = {
             "result": summary.result_id,

@@ -248,7 +248,6 @@ class ModelInput:
         long one is replaced, and that of another server: by the next free one in the form (`form`)
         that this server or the model uses."""
         calls = [item for item in items if item.kind == "call"]
-        # By Ponte's id: the id that this server gave to the call; "" for none.
         server_ids = self.server_call_ids(calls)
         # By the server's id: Ponte's id of the call that keeps it, the newest call first. Reversed,
         # so that of two calls with one id the first one keeps it.

@@ -583,7 +583,6 @@ class ModelServer:
         ):
             tries["lost"] += 1
             return tries["lost"] == 1
-        # All other faults: only those that pass by themselves are worth another attempt.
         tries["passing"] += 1
         # Longer than a person waits: they read when to ask again. `told_limit`: a request that the
         # server's rate limit can never pass, however long one waits.

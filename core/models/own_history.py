@@ -367,7 +367,6 @@ class OwnHistoryApi:
             body = server.without_refused_fields(await self.build_body(history.request, items))
             # Limits on spending may allow only a shorter answer.
             if ask.payment and (most := await ask.payment(estimate_max_tokens(body))) is not None:
-                # The part of the context that the request leaves.
                 room = server.sizes.of(history.model).tokens - history.sent_tokens
                 server.limit_output(body, self.max_tokens_field, min(most, room))
             model = body["model"]

@@ -202,7 +202,7 @@ class Trial:
             history,
             tools=tools,
             seq=turn,
-            previous_seq=turn - 1,  # the turns of the test thread are 1, 2, 3; 0 is none
+            previous_seq=turn - 1,
             payment=OnePayment(),
         )
         async with aclosing(self.model.ask(request)) as events:

@@ -356,7 +356,6 @@ class Recording:
 
 def _logging_exporter(url: str | None, headers: str | None, proxy: str | None) -> SpanExporter:
     """`headers` is a text as in OTEL_EXPORTER_OTLP_HEADERS."""
-    # These packages are optional: they are there only if traces are exported.
     import requests
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace import ReadableSpan

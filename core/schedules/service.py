@@ -208,7 +208,7 @@ class ScheduleService:
         )
         first = (page - 1) * SCHEDULES_PER_PAGE
         page_schedules = listed[first : first + SCHEDULES_PER_PAGE] if page > 0 else ()
-        return page_schedules, -(-len(listed) // SCHEDULES_PER_PAGE)  # rounded up
+        return page_schedules, -(-len(listed) // SCHEDULES_PER_PAGE)
 
     async def get(self, id: str, by: Person, address: Address) -> Schedule:
         """Return a schedule that the person may see: their own, one of this channel, or any if they
@@ -374,7 +374,6 @@ class Scheduling:
                 change_state = service.pause if word == "pause" else service.resume
                 schedule = await change_state(id, *who)
                 reply = describe_whole(schedule, self.clock())
-        # Other people may read this place, so schedules of private places stay out.
         is_elsewhere = not schedule.address.is_same_channel(message.address)
         return Answer(reply, is_private=message.address.is_shared and is_elsewhere)
 
@@ -547,7 +546,7 @@ class _ScheduleBatch:
         service, target = self.service, self.draft.target
         # The revision that the schedule must still have; "" for one that does not exist yet.
         former = "" if row.before is None else target["revision"]
-        to = decode_json(ReplyTo, row.applier_data)  # where its runs are answered, and to whom
+        to = decode_json(ReplyTo, row.applier_data)
         try:
             if row.after is None:
                 change = self.draft.change_id

@@ -162,7 +162,6 @@ def _describe_monthly(day: str, month: str, weekday: str, times: str) -> str:
     # Also for a rule with both a day and a weekday, which cron reads as "or".
     if not days:
         return ""
-    # French writes the first of a month as `1er`.
     listed = _join([write_first_day(str(number)) for number in days])
     description = say("on day {day} of each month at {times}", day=listed, times=times)
     if len(days) > 1:

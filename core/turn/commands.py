@@ -296,7 +296,6 @@ class CommandService:
                 return await self.schedules.answer(turn, command, is_demo=is_demo)
             case "why":
                 explanation = await explain_right(self.changes, self.assistant, turn, command.id)
-                # A sentence if ponte.toml on disk is newer than the rules in effect, else "".
                 notice = self.upkeep.config.turn.config_notice
                 if notice and await self._is_admin(turn):
                     explanation = f"{explanation}\n\n{notice}"

@@ -378,7 +378,7 @@ class ConversationManager:
         # Only after an answer of the model; titles are shown on the page alone.
         if run.rounds and is_listed and state == "done":
             request = run.rounds.briefing.request
-            if not request.previous_seq:  # the first exchange of the conversation
+            if not request.previous_seq:
                 title = self._titles.make_title(run.turn, answer, request.model)
                 self.background_tasks.start(title)
         if answer.code:

@@ -115,7 +115,7 @@ class Preparation:
         is_late_decision = decides and not turn.is_untouched
         try:
             message, missing = await look_up(before, may_refer and reads_context)
-        except PostRemoved:  # the author deleted it
+        except PostRemoved:
             if not is_late_decision:
                 raise
             message, missing = before, ()

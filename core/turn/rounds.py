@@ -184,7 +184,6 @@ class Rounds:
         files = transcript.files()
         waiting = [card for card in cards if card.id in transcript.waiting_proposals()]
         if waiting:
-            # The cards follow their sentence at once.
             notes = [
                 *describe_calls(self.calls.list_made()),
                 used_up and f"_{used_up}_",
@@ -299,7 +298,6 @@ class Rounds:
         journal, turn, transcript = self._journal, self._run.turn, self.transcript
         name = question.model or self._assistant.model.name
         asked_at, spoke = time.perf_counter(), False
-        # Writes to the journal under way, in order, while the stream is read.
         beside: list[asyncio.Task[None]] = []
         # Conversations that were recorded before they had a thread. They get it together with the
         # response's id. If a crash comes before that, they are erased like unused ones.
@@ -750,7 +748,6 @@ class TurnTranscript:
     async def show(self, doing: str = "") -> None:
         """`doing` is a phrase about what a tool does now. Links are disabled if the thread contains
         text from outside."""
-        # Whether there is such text, and the links that may work in that case.
         outside, trust = self.provenance
 
         def render(growing_text: str) -> str:

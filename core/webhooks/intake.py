@@ -152,7 +152,6 @@ def _check_secret(hook: Hook, headers: Mapping[str, str], body: bytes, now: floa
             user, _, password = base64.b64decode(credentials).decode().partition(":")
             secrets += [user, password]
     # Digests have one length, so the comparison does not reveal that of the secret.
-    # All are compared, so that the time does not tell which one is right.
     expected = digest(hook.secret.encode())
     genuine = [_is_equal(digest(_encode(secret)), expected) for secret in secrets]
     return any(genuine)
@@ -385,7 +384,6 @@ def _parse_body(body: bytes, content_type: str) -> Any:
             # Only objects and lists count as JSON: `12` in a field is a text.
             value = _parse_value(text) if text.lstrip()[:1] in ("{", "[") else text
             fields.setdefault(name, []).append(value)
-    # A field that comes more than once is a list.
     form = {name: values if values[1:] else values[0] for name, values in fields.items()}
     # GitHub and Slack send their JSON in the field `payload` of a form.
     return form["payload"] if [*fields] == ["payload"] else form or parsed

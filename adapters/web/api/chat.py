@@ -114,7 +114,6 @@ class ChatRoutes(MessageRoutes):
             accepted = {"conversation": conversation, "turn": receipt.turn, "status": "accepted"}
             return JSONResponse(accepted, 202, {"Preference-Applied": "respond-async"})
         answer = await self.conversations.inbox.wait_for_answer(receipt.seq)
-        # `placed` has the data of tables and charts, which the text has as Markdown.
         html = await render(answer.text, answer.placed) if wants_html(request) else None
         body = answer_json(answer, conversation, message.turn, html)
         if answer.status == "failed" and answer.code in REFUSAL_CODES:
@@ -157,9 +156,7 @@ class ChatRoutes(MessageRoutes):
         command_text = f"{body.action} {press_id}"
         match body.action:
             case "approve":
-                command_text = " ".join(
-                    [command_text, *body.others]
-                )  # cards that are approved with it
+                command_text = " ".join([command_text, *body.others])
             case "change":  # raises TooLarge: only these values have no limit of their own
                 command_text = await http_io.clean_message_text(
                     render_change(press_id, body.values)

@@ -119,7 +119,7 @@ class SignInRoutes(RouteGroup):
         else:
             response = self.serve_page(request, "")  # "": the page shows no refusal
             http_io.set_session(response, auth, session, PROVIDER_SESSION_SECONDS)
-        if cookie:  # the sign-in is over
+        if cookie:
             self._set_cookie(response, name, "", 0)
         return response
 

@@ -126,7 +126,6 @@ def _draw_line(
     }
     runs = list[list[tuple[float, float]]]()
     for at, point in points.items():
-        # After a missing value, a new line begins.
         if at - 1 not in points:
             runs.append([])
         runs[-1].append(point)

@@ -101,7 +101,7 @@ class SetupRoutes(RouteGroup):
         """`draft` is the id of the card's entries, which `act` has stored. The caller has checked
         the owner's token where that is needed."""
         card, id, do = form.get("card", ""), form.get("id", ""), form.get("do", "")
-        parts: dict[str, Any] = {}  # what `_draw` shows besides the present settings
+        parts: dict[str, Any] = {}
         match do:
             case "look":
                 servers = await self._run(visitor, "look")
