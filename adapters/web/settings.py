@@ -80,7 +80,8 @@ class WebSettings(SettingsPart):
         return f"{url}/guide" if url and self.ponte_web == "on" else ""
 
     def page_url(self, listening: str = "") -> str:
-        """Without it, return the address at which the settings let it listen.
+        """The address of the page that listens at `listening`, as a browser opens it; without it,
+        the one at which the settings let the page listen.
 
         It is the public origin if one is set. Port 0 stands for a port that the system chooses. An
         address that means all of the machine's addresses cannot be opened, so loopback takes its

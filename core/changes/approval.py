@@ -94,7 +94,7 @@ class TableRules:
     remind_after: float = 0.0
 
     def find_rule(self, *names: str) -> TableRule:
-        """Return the default rule if none has one."""
+        """The first name with a rule counts; without one, return the default rule."""
         rules = (self._by_folded_name.get(fold_case(name)) for name in names if self.tables)
         return next((rule for rule in rules if rule), _DEFAULT)
 

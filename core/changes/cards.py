@@ -322,7 +322,8 @@ def describe_whole(card: Card) -> str:
 
 
 def is_short(texts: Sequence[str]) -> bool:
-    """Only then can a person who saw the message have read them whole."""
+    """True if cards with these texts fit completely into one message on every platform, also beside
+    the longest answer. Only then can a person who saw the message have read them whole."""
     return len(texts) <= MAX_SHORT_CARDS and len(escape("".join(texts)).encode()) <= MAX_SHORT_BYTES
 
 

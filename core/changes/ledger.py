@@ -383,7 +383,8 @@ class SqlLedger(SqlStore):
 
     @transaction
     def release(self, connection: SqlConnection, id: str, seq: int) -> None:
-        """Raise what `_check_claim` raises."""
+        """Nothing of the change was begun, and the person may not approve it any more. Raise what
+        `_check_claim` raises."""
         self._get_claimed(connection, id, seq)
         _set_state(connection, id, "open", decision_seq=0, **decision_columns(None, 0.0))
 
@@ -521,7 +522,7 @@ class SqlLedger(SqlStore):
         )
 
     async def list_of_person(self, person: str, limit: int) -> Sequence[Change]:
-        """Somebody else may have revised them since."""
+        """The newest first. Somebody else may have revised them since."""
         return await self._select_changes(
             "SELECT * FROM changes WHERE undone_change = ''"
             " AND seq IN (SELECT seq FROM inbox WHERE person = :person)"

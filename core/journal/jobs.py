@@ -365,7 +365,9 @@ class Jobs(TurnExecutor):
                 await cancel_all(waits)
         return not self._draining.is_set()
 
-    async def _wait_until_admitted(self, seq: int) -> None: ...
+    async def _wait_until_admitted(self, seq: int) -> None:
+        """`_is_admitted` asks before the turn begins, because one that must wait goes back to the
+        queue."""
 
     async def _is_admitted(self, seq: int, priority: int) -> bool:
         """A turn that may not gets a new job, due a moment later, and gives up its place.

@@ -197,8 +197,7 @@ class TurnJobManager(JobManager):
         await self.connector.execute_query_async(query=ANNOUNCE_SQL, lock=job.lock)
 
     async def finish_job(self, job: Job, status: Status, delete_job: bool) -> None:
-        """Afterwards, notify workers that the next job with its lock, which is its conversation,
-        may run.
+        """Also notify workers that the next job with its lock, which is its conversation, may run.
 
         This fails if the database is unavailable, or if another process took the turn over and
         cancelled the job (issue 511). Then a later `Jobs.sweep` deletes the job. Procrastinate

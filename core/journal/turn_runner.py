@@ -444,7 +444,7 @@ class LocalRunner(TurnExecutor):
             self._start(self._take_turn(seq, sender.conversation))
 
     async def _take_turn(self, seq: int, conversation: str) -> None:
-        """Only then may the next turn of the conversation begin."""
+        """The next turn of the conversation may begin only at its end."""
         try:
             await self._run(seq)
         finally:

@@ -200,9 +200,9 @@ class AnswerReader:
     def read_answer(self) -> ModelAnswer:
         """Raise ModelServerFault if it failed or is incomplete.
 
-        Then text counts as whole; calls count only if their arguments are complete JSON, because
-        half a call must not run. A failed answer whose text came is taken as one that was broken
-        off.
+        If the stream ended without the server's word for its end (`finish`), text counts as whole;
+        calls count only if their arguments are complete JSON, because half a call must not run. A
+        failed answer whose text came is taken as one that was broken off.
         """
         if self._has_failed:
             fault = ModelServerFault("broken", body=self.error or {"message": self.finish})

@@ -300,7 +300,8 @@ def refuses_pictures(fault: ModelServerFault) -> bool:
 
 
 def is_broken_picture(fault: ModelServerFault) -> bool:
-    """It may take others (ResponseError.code)."""
+    """The server refuses one file because it is broken, and may take others
+    (ResponseError.code)."""
     in_words = refuses_pictures(fault) and BROKEN_PICTURE_PATTERN.search(fault.message) is not None
     return in_words or "image" in fault.code or "file" in fault.code
 

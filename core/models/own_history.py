@@ -521,8 +521,8 @@ class ChatCompletionsReader(AnswerReader):
         return events
 
     def _is_whole(self, message: Json) -> bool:
-        """It is whole if it begins with the text so far, and has the calls so far with equal
-        arguments, perhaps more. Taken as a piece, it would double the answer."""
+        """A message is the whole answer if it begins with the text so far, and has the calls so far
+        with equal arguments, perhaps more. Taken as a piece, it would double the answer."""
         calls = read_calls(message.get("tool_calls"))
         functions = [read_object(call.get("function")) for call in calls]
         is_same = all(

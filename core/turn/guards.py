@@ -94,7 +94,8 @@ class Guards:
         )
 
     async def check_provenance(self, call: ToolCall) -> Outcome | None:
-        """A model can call any name."""
+        """A model can call any name, also that of a tool that is not offered in this turn, for
+        example because a webhook sent its message."""
         if call.name in self.tools:
             return None
         return _refuse(

@@ -460,8 +460,8 @@ class ConversationManager:
         return result
 
     async def _give_way(self, run: ManagedRun) -> None:
-        """Afterwards, correct the posts that this process made too late: it was suspended, and did
-        not know that another one had taken over."""
+        """Once that process has finished the turn, correct the posts that this one made too late:
+        it was suspended, and did not know that another one had taken over."""
         await run.reply.wait_for_updates()
         while True:
             with suppress(NotStored):

@@ -54,9 +54,9 @@ class Origin:
     """Only the author reads why something is refused; False if the readers of the place do."""
 
     async def check_start(self, turn: Turn) -> str:
-        """Return the id of an earlier proposal that must be decided before this turn can propose
-        anything; "" for none. The call is cancelled if a person stops the turn or the process
-        ends."""
+        """Raise RunSkipped if the turn must not begin. Return the id of an earlier proposal that
+        must be decided before this turn can propose anything; "" for none. The call is cancelled if
+        a person stops the turn or the process ends."""
         return ""
 
     def answer_directly(self, message: Message, command: TypedCommand | None) -> Answer | None:

@@ -124,11 +124,8 @@ class TurnPayment:
         return self._grant is not None and self._grant.is_lowered
 
     async def begin(self, number: int, *, is_repeated: bool) -> None:
-        """Raise OverBudget.
-
-        Its response may still exist, so a new reservation is made only if the request is sent again
-        (`_later`).
-        """
+        """`is_repeated`: the round was requested before a crash. Its response may still exist, so a
+        new reservation is made only if the request is sent again (`_later`). Raise OverBudget."""
         self._number, self._later = number, is_repeated
         if is_repeated:
             self._grant, self._unused = None, False
