@@ -195,7 +195,7 @@ def _rule(list_objections: Callable[[Standing], _Objections]) -> Callable[[Stand
 
 @_rule
 def may_see(standing: Standing) -> _Objections:
-    """Who may not see the card gets the same answer as for an unknown id, because ids are not
+    """People who may not see the card get the same answer as for an unknown id, because ids are not
     secret."""
     # The first right to approve is that for the change's own table. It does not count for a
     # personal change, which only its asker approves.
