@@ -40,21 +40,18 @@ if TYPE_CHECKING:
 
 SpanValue = str | int | float | bool
 AGENT_NAME = "Ponte"
-"""The name of the agent in spans."""
 OPERATION_ATTRIBUTE = "gen_ai.operation.name"
 PROVIDER_ATTRIBUTE = "gen_ai.provider.name"
 CONVERSATION_ATTRIBUTE = "gen_ai.conversation.id"
 
 
 def trace_id_of(turn: str) -> int:
-    """Return the trace id of a turn, an integer of 128 bits. It is derived from the turn's id, so
-    that all processes that work on the turn have the same one."""
+    """Derived from the turn's id, so that all processes that work on the turn have the same trace
+    id."""
     return int.from_bytes(_digest(turn)[:16], "big")
 
 
 def root_span_id_of(turn: str) -> int:
-    """Return the id of the turn's root span, an integer of 64 bits, derived from the turn's id as
-    `trace_id_of`."""
     return int.from_bytes(_digest(turn)[16:24], "big")
 
 
@@ -63,12 +60,10 @@ def _digest(turn: str) -> bytes:
 
 
 class TraceSpan:
-    """A context manager that records a span (one timed step) of the current turn.
-
-    An error that leaves the block marks the span as failed, with the error's code. If the turn is
-    not traced, it does nothing. `facts` are the span's attributes. `began` is the start in Unix
-    seconds; 0 means now. `leaves`: the span is a call to another system.
-    """
+    """A context manager that records a span (one timed step) of the current turn. An error that
+    leaves the block marks the span as failed, with the error's code. If the turn is not traced, it
+    does nothing. `facts` are the span's attributes. `began` is the start in Unix seconds; 0 means
+    now. `leaves`: the span is a call to another system."""
 
     __slots__ = ("_began", "_facts", "_leaves", "_name", "_recording")
 
@@ -80,18 +75,13 @@ class TraceSpan:
         began: float = 0.0,
         leaves: bool = False,
     ) -> None:
-        """Describe the span; `with` begins it. `facts` are its attributes. `began` is its start in
-        Unix seconds, 0.0 for the moment when it begins. `leaves`: it is a call to another
-        system."""
         self._name = name
         self._facts = facts
         self._began = began
         self._leaves = leaves
         self._recording: Recording | None = None
-        """The open span; None if nothing is traced."""
 
     def __enter__(self) -> TraceSpan:
-        """Begin the span, as a child of the current turn's root span, if that turn is traced."""
         if (trace := _TRACE.get()) is not None:
             began = self._began or time.time()
             self._recording = trace.recorder.child(
@@ -112,19 +102,17 @@ class TraceSpan:
             self._recording.end()
 
     def note(self, name: str, value: SpanValue) -> None:
-        """Set an attribute of the span."""
         if self._recording is not None:
             self._recording.note(name, value)
 
     def fail(self, code: str) -> None:
-        """Mark the span as failed, with the code of the error."""
         if self._recording is not None:
             self._recording.fail(code)
 
     def note_usage(self, usage: Usage) -> None:
         """Record the tokens of a model call, and its cost in US dollars if it is known, under the
         names of OpenTelemetry's conventions."""
-        if self._recording is None:  # the turn is not traced
+        if self._recording is None:
             return
         for name, count in (
             ("gen_ai.usage.input_tokens", usage.input),
@@ -138,7 +126,7 @@ class TraceSpan:
 
 
 def model_call(model: str, provider: str, number: int) -> TraceSpan:
-    """Return the span of one model call. `number` is the round of the turn."""
+    """`number` is the round of the turn."""
     facts: dict[str, SpanValue] = {
         OPERATION_ATTRIBUTE: "chat",
         PROVIDER_ATTRIBUTE: provider,
@@ -151,7 +139,7 @@ def model_call(model: str, provider: str, number: int) -> TraceSpan:
 
 
 def tool_call(name: str) -> TraceSpan:
-    """Return the span of one call of a tool, by a model or a person."""
+    """The span of one call of a tool, by a model or a person."""
     facts: dict[str, SpanValue] = {
         OPERATION_ATTRIBUTE: "execute_tool",
         "gen_ai.tool.name": name,
@@ -161,9 +149,9 @@ def tool_call(name: str) -> TraceSpan:
 
 
 class _Trace:
-    """The trace of the turn that the current task runs. `root` is its open root span, `thread` the
-    random id of the conversation's thread. `ended`: the turn is over, and no other process will go
-    on with it, so this process exports the root span."""
+    """`root` is its open root span, `thread` the random id of the conversation's thread. `ended`:
+    the turn is over, and no other process will go on with it, so this process exports the root
+    span."""
 
     __slots__ = ("ended", "recorder", "root", "thread")
 
@@ -175,22 +163,20 @@ class _Trace:
 
 
 _TRACE: ContextVar[_Trace | None] = ContextVar("trace", default=None)
-"""The trace of the current turn. None: not recorded."""
+"""None: not recorded."""
 _recorder: Traces | None = None
 
 
 def set_recorder(recorder: Traces | None) -> None:
-    """Record turns that begin from now on. None: stop recording new turns."""
+    """None: stop recording new turns."""
     global _recorder
     _recorder = recorder
 
 
 class TurnTrace:
-    """A context manager that records the trace of a turn while this process works on it.
-
-    The process that ends the turn exports its root span. If the turn goes back into the queue or
-    another process takes it over, that is another process.
-    """
+    """A context manager that records the trace of a turn while this process works on it. The
+    process that ends the turn exports its root span. If the turn goes back into the queue or
+    another process takes it over, that is another process."""
 
     __slots__ = ("_turn",)
 
@@ -198,12 +184,9 @@ class TurnTrace:
         self._turn = turn
 
     def __enter__(self) -> None:
-        """Begin the trace of a turn, with its wait in the queue as the first span. The names of the
-        values are those of OpenTelemetry's conventions for generative AI.
-
-        The root span begins when the message was accepted, not now. It stays open, and it is
+        """The root span begins when the message was accepted, not now. It stays open, and it is
         exported only by the process that ends the turn (`__exit__`)."""
-        if _recorder is None:  # tracing is off
+        if _recorder is None:
             _TRACE.set(None)
             return
         turn = self._turn
@@ -231,7 +214,7 @@ class TurnTrace:
 
 def note_turn_end(status: str, code: str = "") -> None:
     """Record in the current trace that the turn is over, so that this process exports the root span
-    (`TurnTrace`). It does nothing if the turn is not traced.
+    (`TurnTrace`).
 
     `status` is done, stopped, failed and so on; `code` is the error code.
     """
@@ -248,13 +231,10 @@ MIN_EXPORT_SECONDS, MAX_EXPORT_SECONDS = 0.5, 5.0
 
 
 class Traces:
-    """Records the spans of one process with OpenTelemetry, and exports them to a collector. Times
-    are in Unix seconds."""
+    """Times are in Unix seconds."""
 
     def __init__(self, provider: TracerProvider, exporter: SpanExporter, version: str) -> None:
-        """`provider` makes the spans of this process and passes them to `exporter`, which is kept
-        for `close` alone: it ends an export that takes too long. `version` is Ponte's.
-        OpenTelemetry is imported here, because its packages are optional."""
+        # OpenTelemetry is imported here, because its packages are optional.
         from opentelemetry import trace
         from opentelemetry.context import Context
 
@@ -270,8 +250,7 @@ class Traces:
 
     @classmethod
     def open(cls, url: str | None, headers: str | None, proxy: str | None, version: str) -> Traces:
-        """Return a recorder that exports to the collector at `url`, with these headers (as in
-        OTEL_EXPORTER_OTLP_HEADERS). Raise ModuleNotFoundError if the packages are missing."""
+        """Raise ModuleNotFoundError if the packages are missing."""
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
         exporter = _logging_exporter(url, headers, proxy)
@@ -281,9 +260,7 @@ class Traces:
     def with_exporter(
         cls, exporter: SpanExporter, processor: SpanProcessor, version: str = ""
     ) -> Traces:
-        """Return a recorder whose `processor` passes ended spans to `exporter`.
-
-        The trace id and the id of the root span are derived from the turn, so that each process
+        """The trace id and the id of the root span are derived from the turn, so that each process
         that works on the turn gives them to its spans, and all of these form one trace. The service
         is named "ponte" unless OTEL_SERVICE_NAME or OTEL_RESOURCE_ATTRIBUTES name it."""
         from opentelemetry.sdk.resources import Resource
@@ -320,8 +297,6 @@ class Traces:
         return cls(provider, exporter, version)
 
     def root(self, turn: str, name: str, began: float) -> Recording:
-        """Start the root span of a turn, with the ids that are derived from the turn's id
-        (`trace_id_of`, `root_span_id_of`). `began` is its start."""
         ids: Any = self.provider.id_generator
         ids.turn = turn  # `start_span` reads it before any other code of this thread can run
         span = self._tracer.start_span(name, self._nowhere, start_time=int(began * 1e9))
@@ -331,7 +306,6 @@ class Traces:
     def child(
         self, parent: Recording, name: str, began: float, *, leaves: bool = False
     ) -> Recording:
-        """Start a span within `parent`. `leaves`: it is a call to another system."""
         context = self._api.set_span_in_context(parent.span, self._nowhere)
         span = self._tracer.start_span(
             name, context, kind=self._kinds[leaves], start_time=int(began * 1e9)
@@ -339,10 +313,10 @@ class Traces:
         return Recording(span, self._api)
 
     async def close(self, patience: float) -> None:
-        """Export ended spans within `patience` seconds, bounded by MIN_EXPORT_SECONDS and
-        MAX_EXPORT_SECONDS. Spans that are not exported by then are lost.
+        """Spans that are not exported by then are lost.
 
-        `provider.shutdown` blocks while the collector does not answer, so it runs in a thread."""
+        `provider.shutdown` blocks while the collector does not answer, so it runs in a thread.
+        """
         loop, closed_event = asyncio.get_running_loop(), asyncio.Event()
 
         def shut() -> None:
@@ -370,24 +344,18 @@ class Recording:
     _api: Any
 
     def note(self, name: str, value: SpanValue) -> None:
-        """Set an attribute of the span."""
         self.span.set_attribute(name, value)
 
     def fail(self, code: str) -> None:
-        """Mark the span as failed, with the code of the error."""
         self.span.set_attribute("error.type", code)
         self.span.set_status(self._api.Status(self._api.StatusCode.ERROR, code))
 
     def end(self) -> None:
-        """End the span now, so that it is exported."""
         self.span.end()
 
 
 def _logging_exporter(url: str | None, headers: str | None, proxy: str | None) -> SpanExporter:
-    """Return an exporter of spans to the collector at `url`, which logs once when it fails, and
-    once when it works again; with None, the SDK reads the address from the environment. `headers`
-    is a text as in OTEL_EXPORTER_OTLP_HEADERS."""
-    # These packages are optional: they are there only if traces are exported.
+    """`headers` is a text as in OTEL_EXPORTER_OTLP_HEADERS."""
     import requests
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
     from opentelemetry.sdk.trace import ReadableSpan
@@ -398,8 +366,8 @@ def _logging_exporter(url: str | None, headers: str | None, proxy: str | None) -
         failing = False
 
         def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-            """Export the spans to the collector. Log a warning when it begins to fail and a line
-            when it works again, and nothing in between."""
+            """Log a warning when it begins to fail and a line when it works again, and nothing in
+            between."""
             result = super().export(spans)
             failed = result is not SpanExportResult.SUCCESS
             metrics.spans.labels("lost" if failed else "exported").inc(len(spans))
