@@ -12,17 +12,10 @@ from adapters.discord.card_embeds import build_view, escape_cell
 from adapters.discord.client import Interaction
 from core.base.i18n import say
 from core.base.text import to_one_line
-from core.chat.approval_notices import REASON_LABEL, REASON_TITLE
 from core.chat.interactions import describe_fields_left_out
-from core.domain.changes import MAX_REASON_CHARACTERS, ChangeForm, FormField
+from core.domain.buttons import ButtonForm
+from core.domain.changes import ChangeForm, FormField
 from core.domain.records import QuickCommand
-from core.feedback.votes import (
-    FEEDBACK_LABEL,
-    FEEDBACK_TITLE,
-    MAX_FEEDBACK_CHARACTERS,
-    SHARE_HINT,
-    SHARE_LABEL,
-)
 
 # components/reference.mdx: #text-input-text-input-structure, #label-label-structure.
 MAX_INPUT_CHARACTERS, MAX_LABEL_CHARACTERS = 4000, 45
@@ -32,15 +25,10 @@ MAX_FORM_TITLE_CHARACTERS, MAX_FORM_FIELDS = 45, 5
 
 # The id of a form says what it is about, so that it can be handled after a restart.
 ASK_ID = "ponte:ask"
-ABOUT_ID = re.compile(r"ponte:about(?::(?P<message>\d{1,20}))?")
 QUICK_ID = re.compile(r"ponte:quick:(?P<slug>[a-z0-9][a-z0-9_-]{0,79})(?P<named>:named)?")
 """The id of the form for a quick command. A longer slug does not fit into an id, so its command
 runs without a form."""
-REASON_ID = re.compile(r"ponte:reason:(?P<press>[a-z2-7]{6}(?:\.\d{1,4})?)")
-WHY_ID = re.compile(r"ponte:why:(?P<turn>[a-z2-7]{16})")
-"""The id of the form that asks why an answer got a thumb down."""
-SHARE_FIELD = "share"
-PROMPT_FIELD, QUOTE_FIELD, INPUT_FIELD, REASON_FIELD = "prompt", "quote", "input", "reason"
+PROMPT_FIELD, QUOTE_FIELD, INPUT_FIELD = "prompt", "quote", "input"
 FIELD_MENU_ID = re.compile(r"ponte:fields:(?P<press>[a-z2-7]{6}(?:\.\d{1,4})?):\d")
 """The id of a menu that offers the fields of a form with more than MAX_FORM_FIELDS. The form itself
 has the id of its button."""
@@ -146,24 +134,17 @@ def build_field_menus(form: ChangeForm, positions: Sequence[int]) -> discord.ui.
     return build_view(menus)
 
 
-def reason_form(press_id: str) -> discord.ui.Modal:
-    """Return the form that asks why a change was denied. `press_id` is the id of its card, with its
-    revision."""
-    most = MAX_REASON_CHARACTERS
-    field = _build_text_field(say(REASON_LABEL), REASON_FIELD, max_characters=most)
-    return _build_modal(say(REASON_TITLE), f"ponte:reason:{press_id}", [field])
-
-
-def feedback_form(turn: str, *, can_share: bool) -> discord.ui.Modal:
-    """Return the form that asks what was wrong with an answer. With `can_share`, the person can let
-    operators read the question and the answer."""
-    label, most = say(FEEDBACK_LABEL), MAX_FEEDBACK_CHARACTERS
-    fields = [_build_text_field(label, REASON_FIELD, required=False, max_characters=most)]
-    if can_share:
-        tick: discord.ui.Checkbox[Any] = discord.ui.Checkbox(custom_id=SHARE_FIELD)
-        text, hint = say(SHARE_LABEL)[:MAX_LABEL_CHARACTERS], say(SHARE_HINT)[:MAX_HINT_CHARACTERS]
-        fields.append(discord.ui.Label(text=text, description=hint, component=tick))
-    return _build_modal(say(FEEDBACK_TITLE), f"ponte:why:{turn}", fields)
+def build_form(id: str, form: ButtonForm) -> discord.ui.Modal:
+    """Return the form of a button. `id` is that of the button."""
+    labels = []
+    for field in form.fields[:MAX_FORM_FIELDS]:
+        input = _build_input(field, field.key)
+        if isinstance(input, discord.ui.TextInput):
+            input.required = field.is_required
+            input.max_length = field.max_characters or MAX_INPUT_CHARACTERS
+        text, hint = field.label[:MAX_LABEL_CHARACTERS], field.hint[:MAX_HINT_CHARACTERS]
+        labels.append(discord.ui.Label(text=text, description=hint or None, component=input))
+    return _build_modal(form.title, id, labels)
 
 
 def read_form_values(interaction: Interaction) -> dict[str, str]:
@@ -196,7 +177,6 @@ def _build_text_field(
     id: str,
     default: str = "",
     required: bool = True,
-    max_characters: int = MAX_INPUT_CHARACTERS,
 ) -> discord.ui.Label[Any]:
     """Return a field of a form for text of several lines. Longer labels and ids are cut, because
     Discord refuses the whole form for them."""
@@ -205,7 +185,7 @@ def _build_text_field(
         custom_id=id[:MAX_FIELD_ID_CHARACTERS],
         default=default or None,
         required=required,
-        max_length=max_characters,
+        max_length=MAX_INPUT_CHARACTERS,
     )
     return discord.ui.Label(text=label[:MAX_LABEL_CHARACTERS], component=field)
 

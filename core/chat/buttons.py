@@ -1,0 +1,126 @@
+"""The table of the buttons of chat platforms: a new button is a row here.
+
+A platform makes an identifier of a button's name and subject, draws what the functions here offer,
+opens forms, and hands each press to `Interactions.press`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from core.base.i18n import say
+from core.commands.grammar import MAX_APPROVED_TOGETHER
+from core.domain.buttons import (
+    CARD_SUBJECT,
+    Button,
+    ButtonForm,
+    ButtonOffer,
+    ButtonPress,
+    PressResult,
+)
+from core.domain.changes import MAX_REASON_CHARACTERS, FormField
+from core.domain.messages import Answer, Card
+from core.feedback.buttons import FEEDBACK_BUTTONS
+
+SHOW_CODE = "Show code"
+CODE_LATE = "The code couldn't be shown in time. Try again."
+_CODE_GONE = "This code is no longer stored. Code is deleted together with its conversation."
+_REASON = FormField(
+    "reason", "Reason", "lines", is_required=True, max_characters=MAX_REASON_CHARACTERS
+)
+
+
+async def _find_code(stores: Any, press: ButtonPress) -> PressResult:
+    code = await stores.find_code(press.turn, press.post)
+    return PressResult(code=code) if code else PressResult(say(_CODE_GONE))
+
+
+_ROWS = (
+    Button(
+        "approve", "Approve", "card", CARD_SUBJECT, style="primary", command="approve {subject}"
+    ),
+    Button("change", "Change…", "card", CARD_SUBJECT, edits_change=True),
+    Button("deny", "Deny", "card", CARD_SUBJECT, style="danger", command="deny {subject}"),
+    Button("undo", "Undo", "card", CARD_SUBJECT, command="undo {subject}"),
+    Button(
+        "reason",
+        "Say why…",
+        "card",
+        CARD_SUBJECT,
+        form=ButtonForm("Say why", (_REASON,)),
+        command="deny {subject} {reason}",
+        typed="deny {id} REASON",
+        without_form="Type `deny ID`, then the reason.",
+    ),
+    Button("again", "Propose again", "card", CARD_SUBJECT, command="again {subject}"),
+    Button(
+        "together",
+        "Approve all {count}",
+        "cards",
+        rf"{CARD_SUBJECT}(?: {CARD_SUBJECT})+",
+        command="approve {subject}",
+    ),
+    Button(
+        "code",
+        SHOW_CODE,
+        "answer",
+        ".*",
+        is_offered=lambda answer: answer.has_run_code,
+        work=_find_code,
+        late=CODE_LATE,
+        gone=_CODE_GONE,
+    ),
+    # On Discord, the subject is the person whose conversation it stops.
+    Button("stop", "Stop", "growing", r"\d{1,20}|stop", is_quiet=True, command="stop"),
+    Button("schedule", "Pause", "home", r"schedule [a-z2-7]{6} \w+", command="{subject}"),
+    *FEEDBACK_BUTTONS,
+)
+BUTTONS = {button.name: button for button in _ROWS}
+
+
+def find_button(name: str, subject: str) -> Button | None:
+    """Return the row with this name, or former name; None also if the subject is none of its."""
+    for button in BUTTONS.values():
+        if name in (button.name, *button.former_names) and re.fullmatch(button.subject, subject):
+            return button
+    return None
+
+
+def list_offers(answer: Answer, turn: str) -> tuple[ButtonOffer, ...]:
+    """Return the buttons under the last post of an answer. A private one has none: a press could
+    not be checked, because Ponte does not know the id of that post."""
+    if answer.is_private:
+        return ()
+    return tuple(
+        offer
+        for button in BUTTONS.values()
+        if button.place == "answer" and button.is_offered(answer)
+        for offer in button.offer(turn)
+    )
+
+
+def list_card_offers(card: Card) -> list[ButtonOffer]:
+    """Return the buttons of a card. The subject of each names the revision that people see."""
+    return [offer for action in card.actions for offer in BUTTONS[action].offer(card.press_id)]
+
+
+def offer_together(cards: Sequence[Card]) -> tuple[ButtonOffer, ...]:
+    """Return the button that approves all open cards of a message. There is none if there are fewer
+    than two cards, they are of several turns, or one of them has no button to approve. `cards` are
+    as they are shown, so a card that was cut has none."""
+    open_cards = [card for card in cards if card.state == "open"]
+    turns = {card.seq for card in open_cards}
+    is_offered = 2 <= len(open_cards) <= MAX_APPROVED_TOGETHER and len(turns) == 1
+    if not is_offered or not all(must_fit(card) for card in open_cards):
+        return ()
+    button = BUTTONS["together"]
+    label = say(button.label, count=len(open_cards))
+    return button.offer(" ".join(card.press_id for card in open_cards), label)
+
+
+def must_fit(card: Card) -> bool:
+    """Return whether the card has a button to approve, which may only be shown with all of the
+    card's text: nobody may approve what they cannot read."""
+    return card.is_whole and "approve" in card.actions
