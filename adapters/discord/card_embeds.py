@@ -20,7 +20,7 @@ from core.chat.approval_notices import (
     marks_values,
     without_approval,
 )
-from core.chat.buttons import BUTTONS, list_card_offers, must_fit, offer_together
+from core.chat.buttons import BUTTONS, list_offers, must_fit, offer_stop, offer_together
 from core.domain.buttons import ButtonOffer
 from core.domain.messages import SHOWN_RESULT_CHARACTERS, Card
 
@@ -185,12 +185,12 @@ def build_buttons(cards: Sequence[Card], offers: Sequence[ButtonOffer] = ()) -> 
     rows = [_build_card_buttons(card, row) for row, card in enumerate(shown)]
     # The button for all cards needs all of them in this message: nobody may approve what they have
     # not seen.
-    together = offer_together(shown) if len(shown) == len(cards) else ()
+    together = offer_together(shown) if len(shown) == len(cards) else None
     # Discord refuses the whole message if an id is too long.
     others = [
         offer
-        for offer in (*together, *offers)
-        if len(name_press(offer.button.name, offer.subject)) <= MAX_CUSTOM_ID_CHARACTERS
+        for offer in (together, *offers)
+        if offer and len(name_press(offer.button.name, offer.subject)) <= MAX_CUSTOM_ID_CHARACTERS
     ]
     # The other buttons get the row below the cards, or share the fifth one, which is the last. If
     # that is full, those that are left get a menu in a row of its own, or without such a row, the
@@ -210,7 +210,7 @@ def build_buttons(cards: Sequence[Card], offers: Sequence[ButtonOffer] = ()) -> 
 def build_stop_view(asker: str) -> discord.ui.View:
     """Return the button that stops the turn of the conversation that the user `asker` (an id) owns
     here."""
-    return build_view([_build_button(offer, 0) for offer in BUTTONS["stop"].offer(asker)])
+    return build_view([_build_button(offer_stop(asker), 0)])
 
 
 def _build_button(offer: ButtonOffer, row: int) -> discord.ui.Button[Any]:
@@ -283,7 +283,7 @@ def without_button(message: discord.Message, id: str) -> discord.ui.View:
 
 
 def _build_card_buttons(card: Card, row: int) -> list[discord.ui.Button[Any]]:
-    return [_build_button(offer, row) for offer in list_card_offers(card)]
+    return [_build_button(offer, row) for offer in list_offers(card, card.press_id)]
 
 
 def build_view(items: Iterable[discord.ui.Item[Any]]) -> discord.ui.View:

@@ -311,11 +311,9 @@ class DiscordHandlers:
         press = ButtonPress(
             button,
             subject,
-            asking.person,
-            asking.address,
             interaction.created_at.timestamp(),
             f"{message.channel.id}:{message.id}" if message else "-",
-            values=values,
+            values,
         )
         if not await self.interactions.press(asking, press) or message is None:
             return

@@ -16,12 +16,10 @@ from adapters.slack.render import (
     cut_unescaped,
     escaped_size,
     make_plain_text,
-    name_action,
 )
 from core.base.i18n import say
-from core.chat.buttons import BUTTONS
 from core.chat.interactions import describe_fields_left_out
-from core.domain.buttons import Button, ButtonForm
+from core.domain.buttons import ButtonForm
 from core.domain.changes import ChangeForm, FormField
 from core.domain.records import QuickCommand
 
@@ -46,6 +44,7 @@ Source, below docs.slack.dev/reference/block-kit: blocks/input-block,
 block-elements/select-menu-element, composition-objects/option-object.
 """
 TYPE_IT = "Type `/quick-command SLUG`, then the text or key=value."
+CHANGE_FORM = "ponte_card_change"
 _CHANGE_FIELD_PREFIX = "change:"
 """The prefix of the block ids of the inputs that change a proposal. The position of the field
 follows it, because the titles of fields may be longer than a block id, or alike."""
@@ -104,16 +103,16 @@ def inputs_form(command: QuickCommand, memory: Json, wrong: str = "") -> Json:
     return _build_modal(INPUTS_FORM, title or command.slug, say("Run"), blocks, data)
 
 
-def build_form(button: Button, form: ButtonForm, memory: Json) -> Json:
-    """Return the form of a button. `memory` holds the place, the post with the button, and what the
-    button is about."""
+def build_form(name: str, form: ButtonForm, memory: Json) -> Json:
+    """Return the form of the button `name`. `memory` holds the place, the post with the button, and
+    what the button is about."""
     blocks = []
     for field in form.fields:
         most = {"max_length": field.max_characters} if field.max_characters else {}
         element = _build_element(field) | most
         optional = not field.is_required
         blocks.append(_build_input(field.key, field.label, element, optional=optional))
-    return _build_modal(name_action(button), form.title, say("Send"), blocks, memory)
+    return _build_modal(f"ponte_{name}", form.title, say("Send"), blocks, memory)
 
 
 def read_form_values(view: Mapping[str, Any]) -> dict[str, str]:
@@ -164,7 +163,7 @@ def build_change_form(form: ChangeForm, memory: Json) -> Json:
             blocks.insert(0, {"type": "section", "text": text})
     # Without any field, there is nothing to send.
     submit = say("Send") if len(left_out) < len(form.fields) else ""
-    return _build_modal(name_action(BUTTONS["change"]), say("Change"), submit, blocks, memory)
+    return _build_modal(CHANGE_FORM, say("Change"), submit, blocks, memory)
 
 
 def read_new_values(view: Mapping[str, Any]) -> dict[str, str]:

@@ -21,6 +21,7 @@ from core.base.markdown import to_plain_text
 from core.base.trust import defang
 from core.chat.approval_notices import MORE_REQUESTS
 from core.chat.buttons import BUTTONS
+from core.domain.buttons import ButtonOffer
 from core.domain.changes import Overview
 from core.domain.messages import Address, Person
 from core.domain.ports import Inbox, StatusBoard
@@ -143,12 +144,13 @@ def build_home_view(overview: Overview, start: StartingPoints, channel: str) -> 
         blocks.append(render.build_header(say("Schedules")))
     for schedule in overview.schedules[:MAX_HOME_LINES]:
         word, label = ("pause", "Pause") if schedule.is_active else ("resume", "Resume")
-        (offer,) = BUTTONS["schedule"].offer(f"schedule {schedule.id} {word}", say(label))
+        command = f"schedule {schedule.id} {word}"
+        (row,) = render.build_buttons([ButtonOffer(BUTTONS["schedule"], command, say(label))])
         # Plain text shows the marks of Markdown as they were written, so they are removed. Slack
         # links addresses in it and reads `<…>` all the same, so these are disabled after that.
         words = render.escape_text(defang(to_plain_text(schedule.text)))
         text = render.make_plain_text(words, render.SECTION_BYTES)
-        blocks.append({"type": "section", "text": text, "accessory": render.build_button(offer)})
+        blocks.append({"type": "section", "text": text, "accessory": row["elements"][0]})
     if len(overview.schedules) > MAX_HOME_LINES:
         blocks.append(_build_note(say(_ALL_SCHEDULES)))
     for title, lines in (

@@ -31,14 +31,13 @@ from core.base.text import clean_text
 from core.chat.buttons import CODE_LATE, SHOW_CODE, find_button
 from core.chat.incoming import EVENT_FAILED
 from core.chat.interactions import (
-    FORM_LATE,
     InteractionLimits,
     InteractionRequest,
     Interactions,
 )
 from core.commands.grammar import TypedCommand, parse_command, render_command
 from core.commands.quick_commands import check_inputs
-from core.domain.buttons import Button, ButtonForm, ButtonPress, PressResult
+from core.domain.buttons import ButtonForm, ButtonPress, PressResult
 from core.domain.changes import ChangeForm
 from core.domain.messages import Address, Attachment, Message, Person, Quote
 from core.domain.records import QuickCommand, Receipt
@@ -58,7 +57,8 @@ SLACK_WORK_SECONDS = 10.0
 """Seconds that what a press does at once may take; the press is acknowledged before it."""
 _MAX_REMEMBERED_FILES = 5
 """The number of a message's files that a form carries, because of its 3,000 characters."""
-_OF_BUTTONS = re.compile("^ponte_")
+_ID = re.compile("^ponte_(?:card_)?|:.*")
+"""What the action id or callback id of a button has beside its name."""
 _ON_IT = "Running `/quick-command {given}`"
 _THINKING = "Ponte is thinking…"
 
@@ -216,7 +216,7 @@ class SlackInteraction:
             if isinstance(form, ChangeForm):
                 view = forms.build_change_form(form, memory)
             else:
-                view = forms.build_form(press.button, form, memory)
+                view = forms.build_form(press.button.name, form, memory)
             return await open_view(self.workspace, self.trigger, view, self.without_form)
 
     async def show(self, result: PressResult) -> None:
@@ -254,8 +254,8 @@ class SlackHandlers:
         app.view(forms.ASK_FORM)(self.on_question_form)
         app.view(forms.QUICK_COMMAND_FORM)(self.on_quick_form)
         app.view(forms.INPUTS_FORM)(self.on_quick_form)
-        app.view(_OF_BUTTONS)(self.on_form)
-        app.action(_OF_BUTTONS)(self.on_press)
+        app.view(re.compile("^ponte_"))(self.on_form)
+        app.action(re.compile("^ponte_"))(self.on_press)
         anything = re.compile(".*")
         app.action(anything)(self.ignore)
         app.view_closed(anything)(self.ignore)
@@ -403,35 +403,37 @@ class SlackHandlers:
         view, memory = body["view"], forms.read_form_memory(body["view"])
         # Forms of version 0.2 carry the turn under a name of its own.
         subject = str(memory.get("press") or memory.get("turn", ""))
-        if (button := _find_pressed_button(view["callback_id"], subject)) is None:
+        if (button := find_button(_ID.sub("", view["callback_id"]), subject)) is None:
             await self.on_unknown(ack, body)
             return
-        place, ts = _read_place(body, self._home_of(body), memory), str(memory["ts"])
-        source = _find_source(button, ts, place.thread)
-        interaction = self._read_form(ack, body, source)
-        # Without a post, its button is on the Home tab, which is drawn again.
-        interaction = replace(interaction, home=None if ts else self.home)
         values = forms.read_new_values(view)
         # 0.0: what the button stored has the time of its press.
-        press = self._make_press(interaction, button, subject, 0.0, ts, values)
-        await self.interactions.press(interaction, press)
+        press = ButtonPress(button, subject, 0.0, str(memory["ts"]), values, is_marked=True)
+        await self._press(self._read_form(ack, body), press)
 
     async def on_press(self, ack: AsyncAck, body: dict[str, Any], action: dict[str, Any]) -> None:
         """Handle a press of a button of the bot's post or of the Home tab. Without an
         acknowledgement, Slack shows a warning beside the button."""
-        (place, ts), id = self._find_place(body), action["action_id"]
-        chosen = (action.get("selected_option") or {}).get("value")  # of a menu of buttons
-        name, _, subject = chosen.partition(" ") if chosen else (id, "", action.get("value", ""))
-        if (button := _find_pressed_button(name, subject)) is None:
+        # A button on the Home tab has no post; the `private_metadata` of its view is the person's
+        # direct message.
+        view, post = body.get("view") or {}, body.get("message") or {}
+        channel = view["private_metadata"] if view else body["channel"]["id"]
+        user, thread, ts = body["user"]["id"], post.get("thread_ts") or "", post.get("ts", "")
+        url = body.get("response_url", "")
+        place = SlackPlace(user, self._home_of(body), channel, str(thread), url)
+        id, subject = action["action_id"], str(action.get("value", ""))
+        if chosen := action.get("selected_option"):  # of a menu of buttons
+            id, _, subject = chosen["value"].partition(" ")
+        if (button := find_button(_ID.sub("", id), subject)) is None:
             await ack()
             return
         # The same click, delivered twice, has the same time.
         pressed = f"{id}:{action['action_ts']}"
-        key = f"slack:{self.workspace.team}:{place.channel}:{ts}:{pressed}:{place.user}"
+        key = f"slack:{self.workspace.team}:{channel}:{ts}:{pressed}:{user}"
 
         async def notify(words: str) -> None:
             await respond(self.workspace, place, words)
-            if not (button.work or button.opens_form):
+            if not (button.work or button.form):
                 log.error("could not store a click")
 
         interaction = SlackInteraction(
@@ -441,55 +443,46 @@ class SlackHandlers:
             key,
             ack,
             notify,
-            _find_source(button, ts, place.thread),
-            without_form=button.without_form or FORM_LATE,
-            home=self.home if body.get("view") else None,  # the tab is drawn again
+            without_form=button.without_form,
             trigger=body["trigger_id"],
             is_acknowledged=button.work is not None,
         )
         if button.work:
             await ack()
-        press = self._make_press(interaction, button, subject, float(action["action_ts"]), ts)
-        await self.interactions.press(interaction, press)
-        if button.opens_form:
+        at = float(action["action_ts"])
+        await self._press(interaction, ButtonPress(button, subject, at, ts, is_marked=True))
+        if button.form:
             await ack()
 
-    def _make_press(
-        self,
-        interaction: SlackInteraction,
-        button: Button,
-        subject: str,
-        at: float,
-        ts: str,
-        values: Mapping[str, str] | None = None,
-    ) -> ButtonPress:
-        # Slack shows which part of a rating a person pressed, and sends no event if they take it
-        # back.
-        return ButtonPress(
-            button,
-            subject,
-            interaction.person,
-            interaction.address,
-            at,
-            f"{interaction.place.channel}:{ts}",
-            is_marked=True,
-            values=values,
+    async def _press(self, interaction: SlackInteraction, press: ButtonPress) -> None:
+        """Do what was pressed, or submitted in its form. `press.post` is the time stamp of the post
+        with the button, "" for one on the Home tab, which is drawn again."""
+        button, place, ts = press.button, interaction.place, press.post
+        # The answer refers to the card, or for a quiet button to its post; else it is a new post.
+        kind: Kind = "card" if button.place in ("card", "cards") else "quiet"
+        source = Source(ts, place.thread, kind) if kind == "card" or button.is_quiet else None
+        interaction = replace(
+            interaction,
+            source=source if ts else None,
+            home=None if ts else self.home,
         )
+        await self.interactions.press(interaction, replace(press, post=f"{place.channel}:{ts}"))
 
     def _read_form(
         self,
         ack: AsyncAck,
         body: Payload,
-        source: Source | None = None,
         notices: CommandNotices | None = None,
     ) -> SlackInteraction:
         """Return the interaction of a submitted form, which names no channel: its place is in the
         data that it was opened with."""
         view = body["view"]
-        place = _read_place(body, self._home_of(body), forms.read_form_memory(view))
+        memory, user = forms.read_form_memory(view), body["user"]["id"]
+        names = ("channel", "thread", "url")
+        place = SlackPlace(user, self._home_of(body), *(memory[name] for name in names))
         key = f"slack:{self.workspace.team}:{place.channel}:view:{view['id']}"
         notify = partial(_show_field_error, ack, _find_first_input(view))
-        return self._make_interaction(place, key, ack, notify, source, notices)
+        return self._make_interaction(place, key, ack, notify, notices)
 
     async def ignore(self, ack: AsyncAck) -> None:
         """Acknowledge a button that does nothing here, such as a link, or a closed form."""
@@ -508,28 +501,18 @@ class SlackHandlers:
             await ack()
             await respond(self.workspace, SlackPlace(user, "", "", "", url), words)
 
-    def _find_place(self, body: Payload) -> tuple[SlackPlace, str]:
-        """Return the place of a pressed button and the timestamp of its post. One on the Home tab
-        has no post; the `private_metadata` of its view is the person's direct message."""
-        view, post = body.get("view") or {}, body.get("message") or {}
-        channel = view.get("private_metadata", "") if view else body["channel"]["id"]
-        user, thread = body["user"]["id"], str(post.get("thread_ts") or "")
-        url = body.get("response_url", "")
-        return SlackPlace(user, self._home_of(body), channel, thread, url), str(post.get("ts", ""))
-
     def _make_interaction(
         self,
         place: SlackPlace,
         key: str,
         ack: Ack,
         notify: Notify,
-        source: Source | None = None,
         notices: CommandNotices | None = None,
     ) -> SlackInteraction:
-        """Return an interaction in this workspace. `key` is "" if it becomes no message, `source`
-        None if its answer is a new post. `notices` tell the person that an answer is slow."""
+        """Return an interaction in this workspace. `key` is "" if it becomes no message. `notices`
+        tell the person that an answer is slow."""
         return SlackInteraction(
-            self.workspace, self.locations, place, key, ack, notify, source, notices
+            self.workspace, self.locations, place, key, ack, notify, notices=notices
         )
 
     async def _find_quick_commands(self, interaction: SlackInteraction) -> dict[str, QuickCommand]:
@@ -604,24 +587,6 @@ async def respond(workspace: Workspace, place: SlackPlace, words: str, **content
         return await workspace.api.respond(place.url, body | thread | content)
     except InDoubt:
         return False
-
-
-def _find_pressed_button(id: str, subject: str) -> Button | None:
-    name = id.removeprefix("ponte_").removeprefix("card_").partition(":")[0]
-    return find_button(name, str(subject))
-
-
-def _find_source(button: Button, ts: str, thread: str) -> Source | None:
-    """Return what the answer refers to: the card, or for a quiet button the post `ts`; None for a
-    new post."""
-    is_on_card = button.place in ("card", "cards")
-    kind: Kind = "card" if is_on_card else "quiet"
-    return Source(ts, thread, kind) if ts and (is_on_card or button.is_quiet) else None
-
-
-def _read_place(body: Payload, home: str, memory: Mapping[str, Any]) -> SlackPlace:
-    names = ("channel", "thread", "url")
-    return SlackPlace(body["user"]["id"], home, *(memory[name] for name in names))
 
 
 async def _show_field_error(ack: AsyncAck, field: str, words: str) -> None:

@@ -30,9 +30,9 @@ from core.base.text import find_character_boundary
 from core.base.trust import defang
 from core.changes.card_rows import MAX_CHANGE_ROWS_SHOWN
 from core.chat.approval_notices import describe_state, without_approval
-from core.chat.buttons import BUTTONS, list_card_offers, must_fit, offer_together
+from core.chat.buttons import list_offers, must_fit, offer_together
 from core.chat.interactions import REST_OF_CODE
-from core.domain.buttons import Button, ButtonOffer
+from core.domain.buttons import ButtonOffer
 from core.domain.messages import Card
 from core.domain.rows import Placed, split_placed
 
@@ -107,8 +107,7 @@ MENU_ACTION = "ponte_menu"
 _MAX_BUTTONS, _MAX_MENU_BUTTONS = 25, 100
 """Elements of a block of buttons, and options of a menu
 (docs.slack.dev/reference/block-kit/blocks/actions-block, block-elements/select-menu-element)."""
-_MAX_LABEL_BYTES = 75
-"""The maximum bytes of a button's text and of its accessibility label."""
+APPROVE_ACTION = "ponte_card_approve"
 _CARDS = 10
 """The maximum number of cards in a message."""
 _TITLE, _TEXT = 300, 1500
@@ -401,7 +400,7 @@ def card_blocks(card: Card, room: int = ALL_BLOCKS_BYTES, tables: bool = True) -
         "block_id": f"{CARD_BLOCK}{card.id}:note",
         "elements": [{"type": "mrkdwn", "text": note}],
     }
-    buttons = build_buttons(list_card_offers(card), f"{CARD_BLOCK}{card.id}:actions")
+    buttons = build_buttons(list_offers(card, card.press_id), f"{CARD_BLOCK}{card.id}:actions")
     if not card.is_whole:  # a block of code that is cut ends here, before the one of the result
         card = replace(card, text=end_code(card.text[:_TEXT]))
     title = escape_text(defang(card.title[:_TITLE]))
@@ -471,15 +470,12 @@ def cards_blocks(
             drawn[number] = card_blocks(cards[number], share, row_blocks.has_table(drawn[number]))
     blocks = [block for each in drawn for block in each]
     buttons = [each for block in blocks if block["type"] == "actions" for each in block["elements"]]
-    approve = name_action(BUTTONS["approve"])
-    pressed = {each["value"] for each in buttons if each["action_id"] == approve}
+    pressed = {each["value"] for each in buttons if each["action_id"] == APPROVE_ACTION}
     # One button approves all, but only if each card's own button is still there after the cut.
-    for together in offer_together(cards):
+    together = offer_together(cards) if len(cards) > 1 else None
+    if together and pressed.issuperset(together.subject.split()):
         added = build_buttons([together])
-        if pressed.issuperset(together.subject.split()) and (
-            blocks_size([*blocks, *added]) <= all_room
-        ):
-            blocks += added
+        blocks += added if blocks_size([*blocks, *added]) <= all_room else []
     if len(cards) > most:
         hidden = say(_HIDDEN, count=len(cards) - most)
         blocks.append({"type": "context", "elements": [{"type": "mrkdwn", "text": hidden}]})
@@ -668,56 +664,38 @@ def _split_words(words: str) -> list[str]:
     return [piece.strip() for piece in pieces]
 
 
-def name_action(button: Button) -> str:
-    """Return the action id of a button, which is the callback id of its form, too."""
-    return f"ponte_{'card_' * (button.place == 'card')}{button.name}"
-
-
 def build_buttons(offers: Sequence[ButtonOffer], block_id: str = "") -> list[Json]:
-    """Return the blocks with these buttons; those beyond the limit of a block are in a menu. A
-    rating has a block of its own."""
-    elements = [build_button(offer) for offer in offers if not offer.button.is_rating]
-    if len(elements) > _MAX_BUTTONS:
-        rest = elements[_MAX_BUTTONS - 1 : _MAX_BUTTONS - 1 + _MAX_MENU_BUTTONS]
-        options = [
-            {"text": each["text"], "value": f"{each['action_id']} {each['value']}"} for each in rest
-        ]
-        menu: Json = {"type": "static_select", "action_id": MENU_ACTION, "options": options}
-        elements[_MAX_BUTTONS - 1 :] = [menu]
-    blocks = _build_rating([offer for offer in offers if offer.button.is_rating])
-    if elements:
-        name = block_id or elements[0]["action_id"]
-        blocks.insert(0, {"type": "actions", "block_id": name, "elements": elements})
+    """Return the blocks with these buttons; those beyond the limit of a block are in a menu. The
+    value of each says what it is about.
+
+    A rating has a block of its own
+    (docs.slack.dev/reference/block-kit/block-elements/feedback-buttons-element).
+    """
+    elements, ratings, options = list[Json](), list[Json](), list[Json]()
+    for offer in offers:
+        button, text = offer.button, {"type": "plain_text", "text": offer.label}
+        id = f"ponte_{'card_' * (button.place == 'card')}{button.name}"
+        if button.is_rating:
+            name = "negative_button" if ratings else "positive_button"
+            ratings = ratings or [{"type": "feedback_buttons", "action_id": id}]
+            half = {"text": text, "accessibility_label": offer.label, "value": offer.subject}
+            ratings[0][name] = half
+            continue
+        # Action ids in a block differ, so the choice is a part of it.
+        id += f":{offer.subject.partition(':')[0]}" if button.choices else ""
+        if len(elements) < _MAX_BUTTONS - 1:
+            element = {"type": "button", "action_id": id, "value": offer.subject, "text": text}
+            elements.append(element | ({"style": button.style} if button.style else {}))
+        elif len(options) < _MAX_MENU_BUTTONS:
+            options.append({"text": text, "value": f"{id} {offer.subject}"})
+    if options:
+        elements.append({"type": "static_select", "action_id": MENU_ACTION, "options": options})
+    blocks = list[Json]()
+    for type, items in (("actions", elements), ("context_actions", ratings)):
+        if items:
+            name = block_id or items[0]["action_id"]
+            blocks.append({"type": type, "block_id": name, "elements": items})
     return blocks
-
-
-def build_button(offer: ButtonOffer) -> Json:
-    """Return one button. Its value says what it is about."""
-    # Action ids in a block differ, so the choice is a part of it.
-    choice = f":{offer.subject.partition(':')[0]}" if offer.button.choices else ""
-    button = {
-        "type": "button",
-        "action_id": name_action(offer.button) + choice,
-        "value": offer.subject,
-        "text": make_plain_text(offer.label, _MAX_LABEL_BYTES),
-    }
-    return button | ({"style": offer.button.style} if offer.button.style else {})
-
-
-def _build_rating(offers: Sequence[ButtonOffer]) -> list[Json]:
-    """Return the block with the buttons for and against an answer
-    (docs.slack.dev/reference/block-kit/block-elements/feedback-buttons-element)."""
-    if not offers:
-        return []
-    element: Json = {"type": "feedback_buttons", "action_id": name_action(offers[0].button)}
-    for name, offer in zip(("positive_button", "negative_button"), offers, strict=True):
-        text = make_plain_text(offer.label, _MAX_LABEL_BYTES)
-        element[name] = {
-            "text": text,
-            "accessibility_label": text["text"],
-            "value": offer.subject,
-        }
-    return [{"type": "context_actions", "block_id": element["action_id"], "elements": [element]}]
 
 
 def build_code_blocks(codes: Sequence[str]) -> list[Json]:

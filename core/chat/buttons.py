@@ -21,7 +21,7 @@ from core.domain.buttons import (
     PressResult,
 )
 from core.domain.changes import MAX_REASON_CHARACTERS, FormField
-from core.domain.messages import Answer, Card
+from core.domain.messages import Address, Answer, Card, Person
 from core.feedback.buttons import FEEDBACK_BUTTONS
 
 SHOW_CODE = "Show code"
@@ -32,8 +32,8 @@ _REASON = FormField(
 )
 
 
-async def _find_code(stores: Any, press: ButtonPress) -> PressResult:
-    code = await stores.find_code(press.turn, press.post)
+async def _find_code(stores: Any, press: ButtonPress, person: Person, at: Address) -> PressResult:
+    code = await stores.find_code(press.subject, press.post)
     return PressResult(code=code) if code else PressResult(say(_CODE_GONE))
 
 
@@ -41,7 +41,7 @@ _ROWS = (
     Button(
         "approve", "Approve", "card", CARD_SUBJECT, style="primary", command="approve {subject}"
     ),
-    Button("change", "Change…", "card", CARD_SUBJECT, edits_change=True),
+    Button("change", "Change…", "card", CARD_SUBJECT, form=ButtonForm("Change")),
     Button("deny", "Deny", "card", CARD_SUBJECT, style="danger", command="deny {subject}"),
     Button("undo", "Undo", "card", CARD_SUBJECT, command="undo {subject}"),
     Button(
@@ -88,25 +88,29 @@ def find_button(name: str, subject: str) -> Button | None:
     return None
 
 
-def list_offers(answer: Answer, turn: str) -> tuple[ButtonOffer, ...]:
-    """Return the buttons under the last post of an answer. A private one has none: a press could
-    not be checked, because Ponte does not know the id of that post."""
-    if answer.is_private:
-        return ()
-    return tuple(
-        offer
-        for button in BUTTONS.values()
-        if button.place == "answer" and button.is_offered(answer)
-        for offer in button.offer(turn)
-    )
+def list_offers(shown: Answer | Card, subject: str) -> tuple[ButtonOffer, ...]:
+    """Return the buttons of a card, or under the last post of an answer. A private one has none: a
+    press could not be checked, because Ponte does not know the id of that post."""
+    offers = list[ButtonOffer]()
+    for button in BUTTONS.values():
+        if isinstance(shown, Card):
+            is_offered = button.name in shown.actions
+        else:
+            is_answers = button.place == "answer" and not shown.is_private
+            is_offered = is_answers and button.is_offered(shown)
+        if is_offered and not button.choices:
+            offers.append(ButtonOffer(button, subject, say(button.label)))
+        for choice, (label, emoji) in button.choices.items() if is_offered else ():
+            offers.append(ButtonOffer(button, f"{choice}:{subject}", say(label), emoji))
+    return tuple(offers)
 
 
-def list_card_offers(card: Card) -> list[ButtonOffer]:
-    """Return the buttons of a card. The subject of each names the revision that people see."""
-    return [offer for action in card.actions for offer in BUTTONS[action].offer(card.press_id)]
+def offer_stop(asker: str) -> ButtonOffer:
+    button = BUTTONS["stop"]
+    return ButtonOffer(button, asker, say(button.label))
 
 
-def offer_together(cards: Sequence[Card]) -> tuple[ButtonOffer, ...]:
+def offer_together(cards: Sequence[Card]) -> ButtonOffer | None:
     """Return the button that approves all open cards of a message. There is none if there are fewer
     than two cards, they are of several turns, or one of them has no button to approve. `cards` are
     as they are shown, so a card that was cut has none."""
@@ -114,10 +118,10 @@ def offer_together(cards: Sequence[Card]) -> tuple[ButtonOffer, ...]:
     turns = {card.seq for card in open_cards}
     is_offered = 2 <= len(open_cards) <= MAX_APPROVED_TOGETHER and len(turns) == 1
     if not is_offered or not all(must_fit(card) for card in open_cards):
-        return ()
+        return None
     button = BUTTONS["together"]
     label = say(button.label, count=len(open_cards))
-    return button.offer(" ".join(card.press_id for card in open_cards), label)
+    return ButtonOffer(button, " ".join(card.press_id for card in open_cards), label)
 
 
 def must_fit(card: Card) -> bool:

@@ -20,15 +20,13 @@ from core.base.tasks import BackgroundTasks
 from core.base.text import clip_line
 from core.chat.people import Conversations, People
 from core.commands.grammar import render_change
-from core.domain.buttons import ButtonForm, ButtonPress, PressResult, PressWork
+from core.domain.buttons import FORM_LATE, ButtonForm, ButtonPress, PressResult, PressWork
 from core.domain.changes import ChangeForm, FormField
 from core.domain.messages import Address, Attachment, Message, Person, Quote
 from core.domain.ports import StatusBoard
 from core.domain.records import QuickCommand, Receipt
 from core.domain.rights import Action
 
-FORM_LATE = "The form couldn't be opened in time. Try again."
-"""The sentence for a person whose form was not found within the platform's time."""
 FORM_UNREADABLE = "I couldn't read this form. Open it again."
 FORM_UNCHANGED = "You didn't change any values."
 MAX_FORM_VALUE_CHARACTERS = 4000
@@ -238,8 +236,8 @@ class Interactions:
         """Do what a button, or the form that it opened, is for. Return whether a message was
         stored. The person is notified if nothing is done."""
         button = press.button
-        if button.opens_form and press.values is None:
-            await self._open_form(interaction, press)
+        if button.form and press.values is None:
+            await self._open_form(interaction, press, button.form)
         elif button.work:
             result = await self._work(interaction, press, button.work)
             if isinstance(result, str):
@@ -249,9 +247,9 @@ class Interactions:
                 await interaction.open_form(then, _localize(then.button.form, interaction.locale))
             else:
                 await interaction.show(result)
-        elif button.edits_change:
+        elif button.form and not button.form.fields:
             return await self._submit_form(interaction, press)
-        elif words := await self._find_objection(interaction, press):
+        elif words := button.place == "answer" and await self._find_objection(interaction, press):
             await interaction.notify(words)
         else:
             values = defaultdict(str, press.values or {}, subject=press.subject)
@@ -259,17 +257,18 @@ class Interactions:
             return await self.submit(interaction, request)
         return False
 
-    async def _open_form(self, interaction: ChatInteraction, press: ButtonPress) -> None:
-        if press.button.form is not None:
-            form = _localize(press.button.form, interaction.locale)
+    async def _open_form(
+        self, interaction: ChatInteraction, press: ButtonPress, form: ButtonForm
+    ) -> None:
+        if form.fields:
 
             async def show() -> str:
                 objection = await self._find_objection(interaction, press)
-                return objection or await interaction.open_form(press, form)
+                localized = _localize(form, interaction.locale)
+                return objection or await interaction.open_form(press, localized)
 
             await self.show_form(interaction, show)
             return
-        # The form has the values of the change.
         found = await self._find_form(interaction, press.subject)
         words = found if isinstance(found, str) else await interaction.open_form(press, found)
         if words:
@@ -288,7 +287,8 @@ class Interactions:
                 if words := refusal or await self._find_objection(interaction, press):
                     return words
                 with use_locale(interaction.locale):
-                    return await work(self.conversations, press)
+                    person, address = interaction.person, interaction.address
+                    return await work(self.conversations, press, person, address)
         except (NotStored, TimeoutError):
             return late
         except PonteError as error:
@@ -301,7 +301,7 @@ class Interactions:
         button = press.button
         if button.place != "answer":
             return ""
-        answer = await self.conversations.journal.find_answer(press.turn, press.post)
+        answer = await self.conversations.journal.find_answer(press.parts[-1], press.post)
         is_offered = answer is not None and button.is_offered(answer)
         return "" if is_offered else say(button.gone, interaction.locale)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import discord
 import pytest
@@ -13,16 +13,26 @@ import pytest
 from adapters.discord.card_embeds import (
     DISCORD_CARD_ROWS,
     build_buttons,
-    read_press,
     build_embed,
     build_embeds,
     describe_cards,
+    read_press,
 )
 from adapters.discord.posts import Renderer
 from core.base.errors import Undeliverable
 from core.changes.cards import describe_whole, is_short
 from core.chat.reply import GrowingReply
-from core.domain.messages import Address, Answer, Card, ChangeAction, Message, Person, Progress, ReplyTo, turn_id
+from core.domain.messages import (
+    Address,
+    Answer,
+    Card,
+    ChangeAction,
+    Message,
+    Person,
+    Progress,
+    ReplyTo,
+    turn_id,
+)
 from core.domain.ports import NO_STEP, Inbox, Reply, TransactionStep
 from core.domain.records import Receipt
 from tests.discord.discord_ponte import DiscordPonte
