@@ -20,8 +20,8 @@ from core.chat.approval_notices import (
     marks_values,
     without_approval,
 )
-from core.chat.buttons import BUTTONS, list_offers, must_fit, offer_stop, offer_together
-from core.domain.buttons import ButtonOffer
+from core.chat.buttons import BUTTONS, list_offers, must_fit, offer, offer_together
+from core.domain.buttons import ButtonOffer, ButtonPress
 from core.domain.messages import SHOWN_RESULT_CHARACTERS, Card
 
 MAX_CARDS = 5
@@ -163,21 +163,21 @@ def describe_cards(cards: Sequence[Card]) -> list[str]:
     ]
 
 
-def name_press(name: str, subject: str) -> str:
+def name_press(press: ButtonOffer | ButtonPress) -> str:
     """Return the id of a button, or of its form."""
-    return f"ponte:{name}:{subject.replace(' ', ',')}"
+    return f"ponte:{press.button.name}:{press.subject.replace(' ', ',')}"
 
 
 def read_press(id: str) -> tuple[str, str]:
-    """Return the name and the subject in an id that `name_press` made; "" for another id."""
-    prefix, _, press = id.partition(":")
-    name, _, subject = press.partition(":")
-    return (name, subject.replace(",", " ")) if prefix == "ponte" else ("", "")
+    """Return the name and the subject in an id that `name_press` made."""
+    _, name, subject = f"{id}::".split(":", 2)
+    return name, subject.rstrip(":").replace(",", " ")
 
 
 def build_buttons(cards: Sequence[Card], offers: Sequence[ButtonOffer] = ()) -> discord.ui.View:
     """Return the buttons of the first MAX_CARDS cards, in a row for each card, and those of the
-    answer below them."""
+    answer below them. Those for which there is no room are in a menu. Below five cards no row is
+    left for one, so the last buttons in the table are left out there."""
     # The embeds of the cards are cut to this room, too. A cut card that must be shown whole has no
     # button to approve.
     room = _divide_characters(min(len(cards), MAX_CARDS))
@@ -186,31 +186,25 @@ def build_buttons(cards: Sequence[Card], offers: Sequence[ButtonOffer] = ()) -> 
     # The button for all cards needs all of them in this message: nobody may approve what they have
     # not seen.
     together = offer_together(shown) if len(shown) == len(cards) else None
+    others = [offer for offer in (together, *offers) if offer]
     # Discord refuses the whole message if an id is too long.
-    others = [
-        offer
-        for offer in (together, *offers)
-        if offer and len(name_press(offer.button.name, offer.subject)) <= MAX_CUSTOM_ID_CHARACTERS
-    ]
-    # The other buttons get the row below the cards, or share the fifth one, which is the last. If
-    # that is full, those that are left get a menu in a row of its own, or without such a row, the
-    # places beside the other cards.
-    last_row = min(len(rows), MAX_CARDS - 1)
-    sizes = [len(row) for row in rows] + [0] * (MAX_CARDS - len(rows))
-    places = [row for row in range(last_row, -1, -1) for _ in range(MAX_ROW_BUTTONS - sizes[row])]
-    has_menu = last_row < MAX_CARDS - 1
-    places = places[:MAX_ROW_BUTTONS] if has_menu else places
-    items: list[discord.ui.Item[Any]] = [button for row in rows for button in row]
-    items += [_build_button(offer, row) for offer, row in zip(others, places, strict=False)]
-    if has_menu and (left := others[len(places) :][:MAX_MENU_BUTTONS]):
-        items.append(_build_menu(left, last_row + 1))
+    others = [offer for offer in others if len(name_press(offer)) <= MAX_CUSTOM_ID_CHARACTERS]
+    # Below the cards or, if there is no other row, beside the buttons of the fifth.
+    free_rows, row = MAX_CARDS - len(rows), min(len(rows), MAX_CARDS - 1)
+    count = MAX_ROW_BUTTONS if free_rows else MAX_ROW_BUTTONS - len(rows[-1])
+    if free_rows == 1 and len(others) > count:  # the menu needs the row
+        count = 0
+    items: list[discord.ui.Item[Any]] = [button for buttons in rows for button in buttons]
+    items += [_build_button(offer, row) for offer in others[:count]]
+    if free_rows and len(others) > count:
+        items.append(_build_menu(others[count:][:MAX_MENU_BUTTONS], row + (count > 0)))
     return build_view(items)
 
 
 def build_stop_view(asker: str) -> discord.ui.View:
     """Return the button that stops the turn of the conversation that the user `asker` (an id) owns
     here."""
-    return build_view([_build_button(offer_stop(asker), 0)])
+    return build_view([_build_button(offer("stop", asker), 0)])
 
 
 def _build_button(offer: ButtonOffer, row: int) -> discord.ui.Button[Any]:
@@ -218,7 +212,7 @@ def _build_button(offer: ButtonOffer, row: int) -> discord.ui.Button[Any]:
         style=_STYLES.get(offer.button.style, discord.ButtonStyle.secondary),
         label=None if offer.emoji else offer.label[:MAX_BUTTON_LABEL_CHARACTERS],
         emoji=offer.emoji or None,
-        custom_id=name_press(offer.button.name, offer.subject),
+        custom_id=name_press(offer),
         row=row,
     )
 
@@ -227,7 +221,7 @@ def _build_menu(offers: Sequence[ButtonOffer], row: int) -> discord.ui.Select[An
     options = [
         discord.SelectOption(
             label=offer.label[:MAX_BUTTON_LABEL_CHARACTERS],
-            value=name_press(offer.button.name, offer.subject),
+            value=name_press(offer),
             emoji=offer.emoji or None,
         )
         for offer in offers
@@ -306,12 +300,12 @@ def _item_rows(message: discord.Message) -> list[list[Item]]:
 
 def _copy_item(item: Item, row: int) -> discord.ui.Item[Any]:
     if isinstance(item, discord.SelectMenu):
-        return discord.ui.Select(
-            custom_id=item.custom_id, options=item.options, placeholder=item.placeholder, row=row
-        )
-    return discord.ui.Button(
-        style=item.style, label=item.label, emoji=item.emoji, custom_id=item.custom_id, row=row
-    )
+        menu = discord.ui.Select[Any].from_component(item)
+        menu.row = row
+        return menu
+    button = discord.ui.Button[Any].from_component(item)
+    button.row = row
+    return button
 
 
 def _make_safe(words: str) -> str:

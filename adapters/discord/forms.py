@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import discord
@@ -13,7 +14,6 @@ from adapters.discord.client import Interaction
 from core.base.i18n import say
 from core.base.text import to_one_line
 from core.chat.interactions import describe_fields_left_out
-from core.domain.buttons import ButtonForm
 from core.domain.changes import ChangeForm, FormField
 from core.domain.records import QuickCommand
 
@@ -38,9 +38,8 @@ MAX_MENU_OPTIONS, MAX_OPTION_CHARACTERS, MAX_MENUS = 25, 100, 5
 
 def ask_form() -> discord.ui.Modal:
     """Return the form of `/ask`: one field for a message of several lines."""
-    return _build_modal(
-        say("Ask Ponte"), ASK_ID, [_build_text_field(say("Your message"), PROMPT_FIELD)]
-    )
+    question = FormField(PROMPT_FIELD, say("Your message"), "lines", is_required=True)
+    return build_form(ASK_ID, say("Ask Ponte"), [question])
 
 
 def about_form(text: str, message: int, files: Sequence[str]) -> discord.ui.Modal:
@@ -50,14 +49,13 @@ def about_form(text: str, message: int, files: Sequence[str]) -> discord.ui.Moda
     `message` is the message's id if it has files, else 0. `files` are the names of these files,
     which the form shows.
     """
-    question = _build_text_field(say("What do you want to know?"), PROMPT_FIELD)
+    label = say("What do you want to know?")
+    question = FormField(PROMPT_FIELD, label, "lines", is_required=True)
+    hint = say("Files included: {names}", names=", ".join(files)) if files else ""
     quote = text[:MAX_INPUT_CHARACTERS]
-    quoted = _build_text_field(say("The message"), QUOTE_FIELD, quote, required=False)
-    if files:
-        along = say("Files included: {names}", names=", ".join(files))
-        quoted.description = along[:MAX_HINT_CHARACTERS]
+    quoted = FormField(QUOTE_FIELD, say("The message"), "lines", quote, hint=hint)
     id = f"ponte:about:{message or ''}".strip(":")  # without files, it names no message
-    return _build_modal(say("Ask about this message"), id, [question, quoted])
+    return build_form(id, say("Ask about this message"), [question, quoted])
 
 
 def quick_form(slug: str, command: QuickCommand | None) -> discord.ui.Modal:
@@ -70,13 +68,13 @@ def quick_form(slug: str, command: QuickCommand | None) -> discord.ui.Modal:
     title = (command.title_and_description()[0] if command else "") or slug
     inputs = dict(command.inputs) if command else {}
     if not inputs or len(inputs) > MAX_FORM_FIELDS:
-        field = _build_text_field(say("Input: text or key=value"), INPUT_FIELD, required=False)
-        return _build_modal(title, f"ponte:quick:{slug}", [field])
+        field = FormField(INPUT_FIELD, say("Input: text or key=value"), "lines")
+        return build_form(f"ponte:quick:{slug}", title, [field])
     fields = [
-        _build_text_field(name, name, required=bool(about.get("required")))
+        FormField(name, name, "lines", is_required=bool(about.get("required")))
         for name, about in inputs.items()
     ]
-    return _build_modal(title, f"ponte:quick:{slug}:named", fields)
+    return build_form(f"ponte:quick:{slug}:named", title, fields)
 
 
 def split_fields(form: ChangeForm) -> tuple[list[int], list[FormField]]:
@@ -92,20 +90,9 @@ def split_fields(form: ChangeForm) -> tuple[list[int], list[FormField]]:
 def change_form(form: ChangeForm, positions: Sequence[int]) -> discord.ui.Modal:
     """Return the form that changes a proposal, with its fields at up to MAX_FORM_FIELDS positions.
     The id of each input is the position of its field, because titles may be too long for an id."""
-    labels = []
-    for at in positions:
-        field = form.fields[at]
-        labels.append(
-            discord.ui.Label(
-                # Discord refuses an empty label.
-                text=to_one_line(field.label, MAX_LABEL_CHARACTERS) or "…",
-                description=to_one_line(field.row, MAX_HINT_CHARACTERS) or None,
-                component=_build_input(field, str(at)),
-            )
-        )
-    title = to_one_line(form.title, MAX_FORM_TITLE_CHARACTERS) or form.id
+    fields = [replace(form.fields[at], key=str(at), hint=form.fields[at].row) for at in positions]
     # `press_id` is the change's id with the revision that people saw.
-    return _build_modal(title, f"ponte:change:{form.press_id}", labels)
+    return build_form(f"ponte:change:{form.press_id}", form.title, fields)
 
 
 def describe_left_out(form: ChangeForm, left_out: Sequence[FormField]) -> str:
@@ -134,17 +121,21 @@ def build_field_menus(form: ChangeForm, positions: Sequence[int]) -> discord.ui.
     return build_view(menus)
 
 
-def build_form(id: str, form: ButtonForm) -> discord.ui.Modal:
-    """Return the form of a button. `id` is that of the button."""
-    labels = []
-    for field in form.fields[:MAX_FORM_FIELDS]:
-        input = _build_input(field, field.key)
-        if isinstance(input, discord.ui.TextInput):
-            input.required = field.is_required
-            input.max_length = field.max_characters or MAX_INPUT_CHARACTERS
-        text, hint = field.label[:MAX_LABEL_CHARACTERS], field.hint[:MAX_HINT_CHARACTERS]
-        labels.append(discord.ui.Label(text=text, description=hint or None, component=input))
-    return _build_modal(form.title, id, labels)
+def build_form(id: str, title: str, fields: Sequence[FormField]) -> discord.ui.Modal:
+    """Return a form that the SDK does not track: submissions are handled by the form's id, so that
+    they work after a restart. What is too long is cut, because Discord refuses the whole form for
+    it, as for an empty label."""
+    title = to_one_line(title, MAX_FORM_TITLE_CHARACTERS) or "…"
+    modal = discord.ui.Modal(title=title, custom_id=id, timeout=None)
+    for field in fields:
+        label = discord.ui.Label(
+            text=to_one_line(field.label, MAX_LABEL_CHARACTERS) or "…",
+            description=to_one_line(field.hint, MAX_HINT_CHARACTERS) or None,
+            component=_build_input(field, field.key[:MAX_FIELD_ID_CHARACTERS]),
+        )
+        modal.add_item(label)
+    modal.stop()
+    return modal
 
 
 def read_form_values(interaction: Interaction) -> dict[str, str]:
@@ -159,35 +150,6 @@ def read_form_values(interaction: Interaction) -> dict[str, str]:
             is_ticked = isinstance(value, bool)
             values[str(item["custom_id"])] = str(value).lower() if is_ticked else str(value)
     return values
-
-
-def _build_modal(title: str, id: str, fields: Sequence[discord.ui.Label[Any]]) -> discord.ui.Modal:
-    """Return a form that the SDK does not track: submissions are handled by the form's id, so that
-    they work after a restart."""
-    title = title[:MAX_FORM_TITLE_CHARACTERS]
-    modal = discord.ui.Modal(title=title, custom_id=id, timeout=None)
-    for field in fields:
-        modal.add_item(field)
-    modal.stop()
-    return modal
-
-
-def _build_text_field(
-    label: str,
-    id: str,
-    default: str = "",
-    required: bool = True,
-) -> discord.ui.Label[Any]:
-    """Return a field of a form for text of several lines. Longer labels and ids are cut, because
-    Discord refuses the whole form for them."""
-    field: discord.ui.TextInput[Any] = discord.ui.TextInput(
-        style=discord.TextStyle.paragraph,
-        custom_id=id[:MAX_FIELD_ID_CHARACTERS],
-        default=default or None,
-        required=required,
-        max_length=MAX_INPUT_CHARACTERS,
-    )
-    return discord.ui.Label(text=label[:MAX_LABEL_CHARACTERS], component=field)
 
 
 def _build_input(field: FormField, id: str) -> discord.ui.Item[Any]:
@@ -205,15 +167,15 @@ def _build_input(field: FormField, id: str) -> discord.ui.Item[Any]:
                 for option in options
             ]
             return discord.ui.Select(custom_id=id, options=offered, min_values=0, required=False)
-    # Not required, because an empty input empties the field. Fields with longer values are in no
-    # form (`split_fields`).
+    # Fields with longer values are in no form that changes a proposal (`split_fields`). There, none
+    # is required, because an empty input empties the field.
     is_long = field.type == "lines" or "\n" in field.value
     return discord.ui.TextInput(
         custom_id=id,
         style=discord.TextStyle.paragraph if is_long else discord.TextStyle.short,
         default=field.value or None,
-        required=False,
-        max_length=MAX_INPUT_CHARACTERS,
+        required=field.is_required,
+        max_length=field.max_characters or MAX_INPUT_CHARACTERS,
     )
 
 

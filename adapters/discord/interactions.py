@@ -227,10 +227,10 @@ class DiscordInteraction:
         fields can be shown; an exception reaches the adapter, which tells the person."""
         response, id = (
             self.interaction.response,
-            card_embeds.name_press(press.button.name, press.subject),
+            card_embeds.name_press(press),
         )
         if isinstance(form, ButtonForm):
-            await response.send_modal(forms.build_form(id, form))
+            await response.send_modal(forms.build_form(id, form.title, form.fields))
             return ""
         positions, left_out = forms.split_fields(form)
         if self.chosen:
@@ -287,7 +287,7 @@ class DiscordHandlers:
                 await self._press(interaction, id, values)
         elif interaction.type is discord.InteractionType.component and interaction.message:
             if match := forms.FIELD_MENU_ID.fullmatch(id):  # the fields of a long form were chosen
-                id = card_embeds.name_press("change", match["press"])
+                id = f"ponte:change:{match['press']}"
                 await self._press(interaction, id, chosen=options)
             else:
                 await self._press(interaction, options[0] if id == card_embeds.MENU_ID else id)

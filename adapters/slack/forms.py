@@ -27,7 +27,7 @@ ASK_FORM, QUICK_COMMAND_FORM, INPUTS_FORM = "ponte_ask", "ponte_quick", "ponte_i
 """The callback ids of the forms of commands. The first two are also those of the message
 shortcuts."""
 QUESTION_BLOCK, SLUG_BLOCK, INPUT_BLOCK = "question", "slug", "input"
-"""The block ids of the input fields, by which `read_form_values` returns their values."""
+"""The block ids of the input fields, by which `read_new_values` returns their values."""
 FIELD_PREFIX = "field:"
 """The prefix of the block ids of a quick command's own inputs."""
 _ELEMENT = "value"
@@ -115,19 +115,6 @@ def build_form(name: str, form: ButtonForm, memory: Json) -> Json:
     return _build_modal(f"ponte_{name}", form.title, say("Send"), blocks, memory)
 
 
-def read_form_values(view: Mapping[str, Any]) -> dict[str, str]:
-    """Return the values of a form by block id, without empty fields. A block has one element: a
-    text input, a menu, or a checkbox, of which the first tick counts."""
-    values: dict[str, str] = {}
-    for block, elements in view.get("state", {}).get("values", {}).items():
-        for element in elements.values():
-            ticked = element.get("selected_options") or [{}]
-            chosen = element.get("selected_option") or ticked[0]
-            if value := element.get("value") or chosen.get("value"):
-                values[block] = str(value)
-    return values
-
-
 def read_form_memory(view: Mapping[str, Any]) -> Json:
     """Return the data that a form was opened with, which Slack returns with the submitted form
     (`private_metadata`)."""
@@ -167,7 +154,8 @@ def build_change_form(form: ChangeForm, memory: Json) -> Json:
 
 
 def read_new_values(view: Mapping[str, Any]) -> dict[str, str]:
-    """Return the value of each input of a submitted form, by the position of its field."""
+    """Return the value of each input of a submitted form by its block id, or by the position of its
+    field in a form that changes a proposal. Empty values are "", an empty checkbox is "false"."""
     return {
         block.removeprefix(_CHANGE_FIELD_PREFIX): _read_element(element)
         for block, elements in view.get("state", {}).get("values", {}).items()

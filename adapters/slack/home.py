@@ -20,8 +20,7 @@ from core.base.i18n import plural, say, use_locale
 from core.base.markdown import to_plain_text
 from core.base.trust import defang
 from core.chat.approval_notices import MORE_REQUESTS
-from core.chat.buttons import BUTTONS
-from core.domain.buttons import ButtonOffer
+from core.chat.buttons import offer
 from core.domain.changes import Overview
 from core.domain.messages import Address, Person
 from core.domain.ports import Inbox, StatusBoard
@@ -145,7 +144,7 @@ def build_home_view(overview: Overview, start: StartingPoints, channel: str) -> 
     for schedule in overview.schedules[:MAX_HOME_LINES]:
         word, label = ("pause", "Pause") if schedule.is_active else ("resume", "Resume")
         command = f"schedule {schedule.id} {word}"
-        (row,) = render.build_buttons([ButtonOffer(BUTTONS["schedule"], command, say(label))])
+        (row,) = render.build_buttons([offer("schedule", command, label)])
         # Plain text shows the marks of Markdown as they were written, so they are removed. Slack
         # links addresses in it and reads `<…>` all the same, so these are disabled after that.
         words = render.escape_text(defang(to_plain_text(schedule.text)))

@@ -372,7 +372,7 @@ class SlackHandlers:
         ts, about = str(memory.get("ts", "")), str(memory.get("about", ""))
         quote = Quote(name, about, is_replied_to=True, reference=ts)
         request = InteractionRequest(
-            forms.read_form_values(view).get(forms.QUESTION_BLOCK, ""),
+            forms.read_new_values(view).get(forms.QUESTION_BLOCK, ""),
             context=(quote,),
             files=tuple(
                 Attachment(name=str(name), type=str(type), size=int(size), reference=str(id))
@@ -385,7 +385,8 @@ class SlackHandlers:
     async def on_quick_form(self, ack: AsyncAck, body: dict[str, Any]) -> None:
         """Handle a form of a quick command. Its values become the command that a person would have
         typed. The form is shown again with an error, or with fields for missing inputs."""
-        view, values = body["view"], forms.read_form_values(body["view"])
+        view, filled_in = body["view"], forms.read_new_values(body["view"])
+        values = {name: value for name, value in filled_in.items() if value}
         interaction = self._read_form(ack, body, notices=self.notices)
         commands = await self._find_quick_commands(interaction)
         with use_locale(interaction.locale):

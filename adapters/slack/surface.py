@@ -30,7 +30,7 @@ from adapters.slack.presence import Presence, SlackSigns, Workspace
 from adapters.slack.render import Json, PostContent
 from core.base import errors
 from core.base.errors import NotStored, PlatformBusy, PostRemoved, Undeliverable
-from core.chat.buttons import list_offers, offer_stop
+from core.chat.buttons import list_offers, offer
 from core.chat.people import Conversations
 from core.chat.reply import FILES_NUMBER
 from core.domain.buttons import ButtonOffer
@@ -443,7 +443,7 @@ class SlackSurface(Surface):
         own. Only the last part has the answer's cards and buttons."""
         answer, offers = part.answer or Answer(""), tuple[ButtonOffer, ...]()
         if part.is_growing and not self._presence.native_stop:
-            offers = (offer_stop("stop"),)
+            offers = (offer("stop", "stop"),)
         elif part.answer and not part.is_private:
             offers = list_offers(answer, self._to.turn)
         content = PostContent(part.text, answer.cards, part.placed, offers)

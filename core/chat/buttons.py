@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from core.base.i18n import say
@@ -37,24 +38,21 @@ async def _find_code(stores: Any, press: ButtonPress, person: Person, at: Addres
     return PressResult(code=code) if code else PressResult(say(_CODE_GONE))
 
 
+_on_card = partial(Button, place="card", subject=CARD_SUBJECT)
 _ROWS = (
-    Button(
-        "approve", "Approve", "card", CARD_SUBJECT, style="primary", command="approve {subject}"
-    ),
-    Button("change", "Change…", "card", CARD_SUBJECT, form=ButtonForm("Change")),
-    Button("deny", "Deny", "card", CARD_SUBJECT, style="danger", command="deny {subject}"),
-    Button("undo", "Undo", "card", CARD_SUBJECT, command="undo {subject}"),
-    Button(
+    _on_card("approve", "Approve", style="primary"),
+    _on_card("change", "Change…", form=ButtonForm("")),
+    _on_card("deny", "Deny", style="danger"),
+    _on_card("undo", "Undo"),
+    _on_card(
         "reason",
         "Say why…",
-        "card",
-        CARD_SUBJECT,
         form=ButtonForm("Say why", (_REASON,)),
         command="deny {subject} {reason}",
         typed="deny {id} REASON",
         without_form="Type `deny ID`, then the reason.",
     ),
-    Button("again", "Propose again", "card", CARD_SUBJECT, command="again {subject}"),
+    _on_card("again", "Propose again"),
     Button(
         "together",
         "Approve all {count}",
@@ -67,13 +65,13 @@ _ROWS = (
         SHOW_CODE,
         "answer",
         ".*",
-        is_offered=lambda answer: answer.has_run_code,
+        lambda answer: answer.has_run_code,
         work=_find_code,
         late=CODE_LATE,
         gone=_CODE_GONE,
     ),
     # On Discord, the subject is the person whose conversation it stops.
-    Button("stop", "Stop", "growing", r"\d{1,20}|stop", is_quiet=True, command="stop"),
+    Button("stop", "Stop", "growing", r"\d{1,20}|stop", is_quiet=True, command="{name}"),
     Button("schedule", "Pause", "home", r"schedule [a-z2-7]{6} \w+", command="{subject}"),
     *FEEDBACK_BUTTONS,
 )
@@ -81,11 +79,15 @@ BUTTONS = {button.name: button for button in _ROWS}
 
 
 def find_button(name: str, subject: str) -> Button | None:
-    """Return the row with this name, or former name; None also if the subject is none of its."""
-    for button in BUTTONS.values():
-        if name in (button.name, *button.former_names) and re.fullmatch(button.subject, subject):
-            return button
-    return None
+    """Return the row with this name; None also if the subject is none of its."""
+    button = BUTTONS.get(name)
+    return button if button and re.fullmatch(button.subject, subject) else None
+
+
+def offer(name: str, subject: str, label: str = "", **values: object) -> ButtonOffer:
+    """Return one button, with values in its label."""
+    button = BUTTONS[name]
+    return ButtonOffer(button, subject, say(label or button.label, **values))
 
 
 def list_offers(shown: Answer | Card, subject: str) -> tuple[ButtonOffer, ...]:
@@ -105,11 +107,6 @@ def list_offers(shown: Answer | Card, subject: str) -> tuple[ButtonOffer, ...]:
     return tuple(offers)
 
 
-def offer_stop(asker: str) -> ButtonOffer:
-    button = BUTTONS["stop"]
-    return ButtonOffer(button, asker, say(button.label))
-
-
 def offer_together(cards: Sequence[Card]) -> ButtonOffer | None:
     """Return the button that approves all open cards of a message. There is none if there are fewer
     than two cards, they are of several turns, or one of them has no button to approve. `cards` are
@@ -119,9 +116,8 @@ def offer_together(cards: Sequence[Card]) -> ButtonOffer | None:
     is_offered = 2 <= len(open_cards) <= MAX_APPROVED_TOGETHER and len(turns) == 1
     if not is_offered or not all(must_fit(card) for card in open_cards):
         return None
-    button = BUTTONS["together"]
-    label = say(button.label, count=len(open_cards))
-    return ButtonOffer(button, " ".join(card.press_id for card in open_cards), label)
+    ids = " ".join(card.press_id for card in open_cards)
+    return offer("together", ids, count=len(open_cards))
 
 
 def must_fit(card: Card) -> bool:

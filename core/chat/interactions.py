@@ -252,7 +252,7 @@ class Interactions:
         elif words := button.place == "answer" and await self._find_objection(interaction, press):
             await interaction.notify(words)
         else:
-            values = defaultdict(str, press.values or {}, subject=press.subject)
+            values = defaultdict(str, press.values or {}, name=button.name, subject=press.subject)
             request = InteractionRequest(button.command.format_map(values), button.right)
             return await self.submit(interaction, request)
         return False

@@ -38,8 +38,8 @@ class Button:
       it admits no text of others.
     - `right`: the least right that a press needs. On a card, the rule of the button's name decides,
       too (`core.changes.standing`).
-    - `command`: the typed command that a press or its form sends, with `{subject}` and the keys of
-      the form's fields. `work` is done at once instead, and no message is stored.
+    - `command`: the typed command that a press or its form sends, with `{name}`, `{subject}` and
+      the keys of the form's fields. `work` is done at once instead, and no message is stored.
     """
 
     name: str
@@ -57,7 +57,7 @@ class Button:
     is_quiet: bool = False
     """What it does concerns only the person who pressed it, and the button goes away then."""
     form: ButtonForm | None = None
-    command: str = ""
+    command: str = "{name} {subject}"
     typed: str = ""
     """What a person types instead, with `{id}`; "" for the name and the id."""
     without_form: str = FORM_LATE
@@ -67,7 +67,6 @@ class Button:
     """The sentence if `work` is not done in time."""
     gone: str = "This answer was deleted or replaced."
     """The sentence for a press under a post that is none of the answer's any more."""
-    former_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

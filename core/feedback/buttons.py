@@ -50,19 +50,20 @@ def _confirm(press: ButtonPress, words: str) -> PressResult:
 
 
 _FORM = ButtonForm("Feedback", (_REASON, _SHARE))
-_WHY = Button("why", form=_FORM, work=_explain, late=_LATE, former_names=("feedback",))
+_WHY = Button("why", form=_FORM, work=_explain, late=_LATE)
 FEEDBACK_BUTTONS = (
     Button(
         "vote",
         "",
         "answer",
         ".*",
-        is_offered=lambda answer: answer.is_rateable,
-        choices={"up": (RATE_LABELS["up"], "👍"), "down": (RATE_LABELS["down"], "👎")},
+        lambda answer: answer.is_rateable,
+        {"up": (RATE_LABELS["up"], "👍"), "down": (RATE_LABELS["down"], "👎")},
         is_rating=True,
         work=_vote,
         late=_LATE,
         gone=NotRateable.sentence,
     ),
     _WHY,
+    replace(_WHY, name="feedback"),  # its name on Slack in version 0.2
 )

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from tests.fakes.old_buttons import EFFECTS, RECORDED, VALUES, Board, record_effects
 from tests.fakes.slack import Json
+from tests.fakes.slack.records import Hook
 from tests.slack.bot import Setting, workplace
 
 FORMS = {
@@ -47,6 +49,10 @@ async def test_old_buttons_do_what_they_did(
         post = await w.ask("hello", w.dm)
         effects.record_messages(w.bot.slack._handlers.interactions)
         views, hooks = w.slack.workspace.views, w.slack.workspace.hooks
+
+        def has_ended(hook: Hook, name: str, count: int) -> bool:
+            return len(effects) + len(views) - count + len(hook.heard) >= len(EFFECTS[name])
+
         for button in list_buttons():
             name, count = name_press(button), len(views)
             post.blocks = [{"type": "actions", "block_id": "b", "elements": [button]}]
@@ -60,8 +66,7 @@ async def test_old_buttons_do_what_they_did(
             }
             await w.slack.interact(w.alice, body).acked.wait()
             hook = list(hooks.values())[-1]
-            parts = len(EFFECTS[name])
-            await w.until(lambda: len(effects) + len(views) - count + len(hook.heard) >= parts)
+            await w.until(partial(has_ended, hook, name, count))
             effects += [describe_form(view) for view in views[count:]]
             effects += ["shown: x = 1" for shown in hook.heard if "x = 1" in str(shown)]
             done[name] = effects.take()
