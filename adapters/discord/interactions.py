@@ -225,11 +225,9 @@ class DiscordInteraction:
         """Open the form of a button, or first menus of its fields if there are too many for one
         form. It must be the first response to an interaction. Return a sentence if none of the
         fields can be shown; an exception reaches the adapter, which tells the person."""
-        response, id = (
-            self.interaction.response,
-            card_embeds.name_press(press),
-        )
+        response = self.interaction.response
         if isinstance(form, ButtonForm):
+            id = card_embeds.name_press(press)
             await response.send_modal(forms.build_form(id, form.title, form.fields))
             return ""
         positions, left_out = forms.split_fields(form)
@@ -276,19 +274,14 @@ class DiscordHandlers:
         if interaction.type is discord.InteractionType.modal_submit:
             values = forms.read_form_values(interaction)
             name, subject = card_embeds.read_press(id)
-            forms_of_commands = {
-                "ask": self._submit_ask_form,
-                "about": self._submit_ask_form,
-                "quick": self._submit_quick_form,
-            }
-            if submit := forms_of_commands.get(name):
+            ask, quick = self._submit_ask_form, self._submit_quick_form
+            if submit := {"ask": ask, "about": ask, "quick": quick}.get(name):
                 await submit(interaction, subject, values)
             else:
                 await self._press(interaction, id, values)
         elif interaction.type is discord.InteractionType.component and interaction.message:
             if match := forms.FIELD_MENU_ID.fullmatch(id):  # the fields of a long form were chosen
-                id = f"ponte:change:{match['press']}"
-                await self._press(interaction, id, chosen=options)
+                await self._press(interaction, f"ponte:change:{match['press']}", chosen=options)
             else:
                 await self._press(interaction, options[0] if id == card_embeds.MENU_ID else id)
 

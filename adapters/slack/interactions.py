@@ -395,7 +395,7 @@ class SlackHandlers:
             await ack(**update)
             return
         # If the command cannot be stored, that stands under this field.
-        notify = partial(_show_field_error, ack, field)
+        notify = lambda words: ack(**_field_error(field, words))
         request = InteractionRequest(render_command(command), "spend")
         await self.interactions.submit(replace(interaction, show_privately=notify), request)
 
@@ -482,8 +482,13 @@ class SlackHandlers:
         names = ("channel", "thread", "url")
         place = SlackPlace(user, self._home_of(body), *(memory[name] for name in names))
         key = f"slack:{self.workspace.team}:{place.channel}:view:{view['id']}"
-        notify = partial(_show_field_error, ack, _find_first_input(view))
-        return self._make_interaction(place, key, ack, notify, notices)
+        return self._make_interaction(
+            place,
+            key,
+            ack,
+            lambda words: ack(**_field_error(_find_first_input(view), words)),
+            notices,
+        )
 
     async def ignore(self, ack: AsyncAck) -> None:
         """Acknowledge a button that does nothing here, such as a link, or a closed form."""
@@ -588,10 +593,6 @@ async def respond(workspace: Workspace, place: SlackPlace, words: str, **content
         return await workspace.api.respond(place.url, body | thread | content)
     except InDoubt:
         return False
-
-
-async def _show_field_error(ack: AsyncAck, field: str, words: str) -> None:
-    await ack(**_field_error(field, words))
 
 
 def _find_first_input(view: Payload) -> str:
