@@ -395,9 +395,11 @@ class SlackHandlers:
             await ack(**update)
             return
         # If the command cannot be stored, that stands under this field.
-        notify = lambda words: ack(**_field_error(field, words))
+        interaction = replace(
+            interaction, show_privately=lambda words: ack(**_field_error(field, words))
+        )
         request = InteractionRequest(render_command(command), "spend")
-        await self.interactions.submit(replace(interaction, show_privately=notify), request)
+        await self.interactions.submit(interaction, request)
 
     async def on_form(self, ack: AsyncAck, body: dict[str, Any]) -> None:
         """Handle the submitted form of a button. An error is shown under its first field."""

@@ -33,7 +33,8 @@ async def propose_three(ponte: RunningBot) -> Sequence[Card]:
 
 
 def press(cards: Sequence[Card]) -> str:
-    (offer,) = offer_together(cards)
+    offer = offer_together(cards)
+    assert offer
     return f"approve {offer.subject}"
 
 

@@ -78,7 +78,7 @@ class Effects(list[str]):
             def __getattr__(self, name: str) -> Any:
                 return getattr(inbox, name)
 
-        stores: Any = replace(interactions.conversations, inbox=RecordedInbox())  # type: ignore[arg-type]
+        stores: Any = replace(interactions.conversations, inbox=RecordedInbox())
         interactions.conversations = stores
 
     def take(self) -> list[str]:
