@@ -420,7 +420,7 @@ class SlackHandlers:
         # A button on the Home tab has no post; the `private_metadata` of its view is the person's
         # direct message.
         view, post = body.get("view") or {}, body.get("message") or {}
-        channel = view["private_metadata"] if view else body["channel"]["id"]
+        channel = view.get("private_metadata", "") if view else body["channel"]["id"]
         user, thread, ts = body["user"]["id"], post.get("thread_ts") or "", post.get("ts", "")
         url = body.get("response_url", "")
         place = SlackPlace(user, self._home_of(body), channel, str(thread), url)

@@ -24,10 +24,14 @@ from tests.fakes.old_buttons import (
 )
 
 FORMS = {
-    "ponte:ask": "ask", "ponte:about": "about", "ponte:quick:summary:named": "inputs",
-    "ponte:quick:summary": "quick", "ponte:change:abc234.2": "change",
-    "ponte:reason:abc234.2": "reason", f"ponte:why:{TURN}": "feedback",
-}  # fmt: skip
+    "ponte:ask": "ask",
+    "ponte:about": "about",
+    "ponte:quick:summary:named": "inputs",
+    "ponte:quick:summary": "quick",
+    "ponte:change:abc234.2": "change",
+    "ponte:reason:abc234.2": "reason",
+    f"ponte:why:{TURN}": "feedback",
+}
 
 
 def fill_in(field: Payload) -> Payload:

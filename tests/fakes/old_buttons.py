@@ -56,10 +56,17 @@ EFFECTS = {
     "form inputs": ['message: quick-command summary text="x"'],
 }
 VALUES = {
-    "reason": "Because.", "share": "true", "change:0": "Braga", "question": "Why?",
-    "slug": "summary", "input": "x", "field:text": "x",
-    "0": "Braga", "prompt": "Why?", "text": "x",
-}  # fmt: skip
+    "reason": "Because.",
+    "share": "true",
+    "change:0": "Braga",
+    "question": "Why?",
+    "slug": "summary",
+    "input": "x",
+    "field:text": "x",
+    "0": "Braga",
+    "prompt": "Why?",
+    "text": "x",
+}
 """What people fill in, by the names of the fields on Slack and on Discord."""
 
 

@@ -15,9 +15,13 @@ from tests.fakes.slack.records import Hook
 from tests.slack.bot import Setting, workplace
 
 FORMS = {
-    "ponte_reason": "reason", "ponte_feedback": "feedback", "ponte_card_change": "change",
-    "ponte_ask": "ask", "ponte_quick": "quick", "ponte_inputs": "inputs",
-}  # fmt: skip
+    "ponte_reason": "reason",
+    "ponte_feedback": "feedback",
+    "ponte_card_change": "change",
+    "ponte_ask": "ask",
+    "ponte_quick": "quick",
+    "ponte_inputs": "inputs",
+}
 
 
 def list_buttons() -> Iterator[Json]:
