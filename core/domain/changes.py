@@ -324,7 +324,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class FormField:
-    """`label` and `row` are untrusted text.
+    """One input of a form. `label` and `row` are untrusted text in one that changes a proposal.
 
     - `key`: the field's title; where the proposal has several rows, the row's number on the card
       comes first: `2.Status`.
@@ -334,6 +334,7 @@ class FormField:
     - `options`: those of a select. A multi select, a link and a person are `text`.
     - `row`: the row's number and name; "" where the proposal has one row.
     - `format`: how a number is written (`core/base/value_formats.py`).
+    - `max_characters`: 0 for the platform's own limit.
     """
 
     key: str
@@ -343,6 +344,9 @@ class FormField:
     options: tuple[str, ...] = ()
     row: str = ""
     format: str = ""
+    hint: str = ""
+    is_required: bool = False
+    max_characters: int = 0
 
 
 @dataclass(frozen=True, slots=True)
