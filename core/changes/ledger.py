@@ -58,10 +58,18 @@ from core.store.database import (
     select_values,
     transaction,
 )
-from core.store.database import SqlRow as SqlRow
 
-_UNCHANGED_COLUMNS = {"decision_seq": None, "decider": None, "decided_by": None, "decided_at": None,
-              "ended_at": None, "undone_by": None, "denial_reason": None}  # fmt: skip
+_UNCHANGED_COLUMNS = dict.fromkeys(
+    (
+        "decision_seq",
+        "decider",
+        "decided_by",
+        "decided_at",
+        "ended_at",
+        "undone_by",
+        "denial_reason",
+    )
+)
 """None leaves a column unchanged."""
 AUTO_UPDATES_SECONDS = 3600.0
 _RUNNING_TURNS = "SELECT seq FROM inbox WHERE state IN ('new', 'running', 'answered', 'posting')"
