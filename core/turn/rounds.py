@@ -635,6 +635,7 @@ class ToolCalls:
         stores, transcript = self._contexts.stores, self._transcript
         await stores.journal.record_object_to_erase(transcript.thread.id, remote)
         if remote.kind == "container":
+            # Later turns of the thread use the container, too.
             transcript.thread = replace(transcript.thread, container=remote.id)
             if not transcript.briefing.is_apart:
                 await stores.threads.put(transcript.thread)
