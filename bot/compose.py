@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from pydantic import SecretStr
 
-from adapters.mcp_server import MCP, MCP_PATH
-from adapters.mcp_server.endpoint import McpEndpoint
-from adapters.mcp_server.requests import ChangeRequests
 from adapters.web import WEB
 from bot import __version__
 from bot.config.ponte_toml import Config, LiveConfig
 from bot.config.quick_registry import QuickCommandRegistry
 from bot.config.reload import Reloader
-from bot.config.webhooks import ConfiguredHooks
 from bot.engine import Engine, load_parsers
+from bot.features.base import find_features
 from bot.health import HealthBoard, PartHealth, ReportHealth
 from bot.home import Home, Start
 from bot.integrations import KINDS, canonical_person, collect_rights
@@ -42,12 +37,12 @@ from bot.stores import Stores, name_engine
 from core.base.errors import SettingsError
 from core.base.http import HttpClient
 from core.changes.approval import Approval
-from core.chat.destinations import Destinations
 from core.chat.people import People
 from core.domain.messages import Address, Person
 from core.domain.records import DoctorFinding, Health
 from core.integrations import (
     ChatIntegration,
+    HttpHandler,
     ModelIntegration,
     OwnerIntegration,
     ToolIntegration,
@@ -61,22 +56,12 @@ from core.people.page_accounts import OWNER_RENAMED_TOPIC, OwnerName
 from core.people.policy import DailyCaps, PlatformPeople, Policy
 from core.people.rules import OIDC_PLATFORM
 from core.schedules.tools import ScheduleSource
-from core.tools.mcp import McpToolSource
 from core.tools.posting import PlacePostSource
 from core.tools.reading import PlaceReadingSource
 from core.tools.tool import Toolbox
 from core.turn.preparation import Assistant
 from core.turn.run import INSTRUCTIONS, LinkRules, Retention, TurnConfig
 from core.voice import Transcriber
-
-if TYPE_CHECKING:
-    from adapters.mcp_server.tools import McpTools
-
-
-NO_MCP_SENTENCE = (
-    "PONTE_MCP=on needs the `mcp` package. Install it with `pip install --require-hashes -r "
-    "requirements/mcp.txt` (docs/guides/mcp.md)."
-)
 
 Secrets = Mapping[str, SecretStr]
 """Secrets that surfaces generated at their first start, by the setting's name."""
@@ -133,7 +118,7 @@ async def compose(
             has_official_prices=client.place.is_official,
         )
         deps = dependencies(settings, live, home, http, client, peers, stores.files.get)
-        accounts = PageAccountService(database, peers, lambda: live.sign_in)
+        accounts = PageAccountService(database, peers, lambda: live.section("sign_in"))
         people = await _build_people(settings, live, stores, accounts, deps.pseudonym)
         policy = people.policy
 
@@ -177,14 +162,13 @@ async def compose(
         }
         if isinstance(model, ServedModel):
             reports |= {"voice": partial(model.check_voice, voice)}
-        mcp_tools = next((t.source for t in tools if isinstance(t.source, McpToolSource)), None)
         optional = [face.name for face in settings.faces if isinstance(face, ToolIntegration)]
         board = HealthBoard(
             PartHealth(
                 list_parts(settings, accepts=accepts, surfaces=surfaces),
                 reports,
                 lambda: own_surfaces.all,
-                mcp_tools.list_states if mcp_tools else None,
+                [bundle.list_states for bundle in tools if bundle.list_states],
             ),
             engine,
             (*optional, "config", "voice"),
@@ -213,16 +197,16 @@ async def compose(
             (start_model, *(bundle.start for bundle in tools)),
             closing.pop_all(),
             traces,
-            mcp_tools,
+            {bundle.source.name: bundle.source for bundle in tools},
         )
         closing.push_async_callback(ponte.closing.aclose)
-        endpoint = McpEndpoint(
-            _build_mcp_tools(settings, live, toolbox, engine, people),
-            lambda: own_surfaces.page and own_surfaces.page.hub,
-        )
-        closing.push_async_callback(endpoint.close)
-        routes = {f"/{chat.name}/events": chat.http for chat in own_surfaces.chats}
-        hooks = ConfiguredHooks(settings, live, messengers, engine.conversations.inbox)
+        routes: dict[str, HttpHandler] = {
+            f"/{chat.name}/events": chat.http for chat in own_surfaces.chats
+        }
+        for feature in find_features():
+            routes |= feature.mount(ponte)
+        finders = (feature.find_hook(ponte) for feature in find_features())
+        find_hook = next(filter(None, finders), lambda name: None)
         for face in used:
             if isinstance(face, OwnerIntegration) and (surfaces or face.always):
                 platform = await face.build(
@@ -232,8 +216,8 @@ async def compose(
                     board,
                     OperationService(ponte, on_admin_page=not face.always),
                     engine.notices,
-                    {**routes, MCP_PATH: endpoint.handle},
-                    hooks.find_handler,
+                    routes,
+                    find_hook,
                 )
                 own_surfaces.owned.append((face, platform))
                 engine.platforms.add(platform)
@@ -314,29 +298,6 @@ def list_parts(settings: Settings, *, accepts: bool, surfaces: bool) -> Sequence
         else part
         for part in summaries(settings)
     ]
-
-
-def _build_mcp_tools(
-    settings: Settings, live: LiveConfig, toolbox: Toolbox, engine: Engine, people: People
-) -> McpTools | None:
-    """Return the tools that programs over MCP can call; None if MCP is off. Raise SettingsError if
-    the package `mcp` is missing."""
-    # An integration gets its own settings and the shared ones; `settings` has both.
-    if not MCP.is_used(settings, settings):
-        return None
-    if importlib.util.find_spec("mcp") is None:
-        raise SettingsError(NO_MCP_SENTENCE)
-    from adapters.mcp_server.tools import McpTools
-
-    inbox, messengers = engine.conversations.inbox, engine.platforms.messengers
-    return McpTools(
-        engine.assistant,
-        engine.people,
-        engine.changes,
-        ChangeRequests(inbox, engine.changes, Destinations(messengers), live),
-        settings.ponte_locale,
-        settings.ponte_timezone,
-    )
 
 
 async def _open_stores(settings: Settings, home: Home, *, accepts: bool, works: bool) -> Stores:

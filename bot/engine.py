@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Protocol
 
-from adapters.mcp_server.requests import MCP_ORIGIN, McpOrigin
+from bot.features.base import find_features
 from bot.stores import Stores
 from core.base import commonmark
 from core.changes.apply import ChangeLifecycle, ChangeRunner
@@ -35,7 +35,6 @@ from core.turn.origins import PEOPLE, Admission, Origin
 from core.turn.preparation import Assistant
 from core.turn.run import TurnConfigs
 from core.turn.upkeep import Upkeep
-from core.webhooks.hook import WebhookOrigin
 
 
 class EngineConfig(TurnConfigs, ScheduleConfig, SenderConfig, Protocol):
@@ -211,8 +210,7 @@ async def load_parsers() -> None:
 ORIGINS: dict[str, Callable[[Engine], Origin]] = {
     "person": lambda engine: PEOPLE,
     "program": lambda engine: PEOPLE,
-    "schedule": lambda engine: engine.schedules.origin,
-    "webhook": lambda engine: WebhookOrigin(engine.people),
-    MCP_ORIGIN: lambda engine: McpOrigin(engine.people, engine.changes, engine.assistant.contexts),
 }
 """The origins of turns, by `MessageOrigin.name`. Each is asked for with a turn of its own."""
+for _feature in find_features():
+    ORIGINS |= _feature.origins

@@ -28,8 +28,6 @@ from core.domain.messages import Person
 from core.domain.records import ListTable
 from core.people.audit import OPERATOR
 from core.people.rules import OWNER_ID
-from core.schedules.schedule import Schedule
-from core.schedules.service import to_json as schedule_json
 
 if TYPE_CHECKING:
     from bot.operation_texts import ResultText, View
@@ -166,7 +164,7 @@ async def describe_offline(
 
 def to_json(result: Any) -> Any:
     """Return the typed result of an operation as JSON, which users, texts and /admin read."""
-    return to_jsonable_python(schedule_json(result) if isinstance(result, Schedule) else result)
+    return to_jsonable_python(result)
 
 
 def describe_result(text: ResultText, result: Any, view: View, *, as_json: bool) -> Json:

@@ -36,7 +36,7 @@ from core.base.errors import BadInput, NotFound, PonteError
 from core.base.i18n import LANGUAGE, say, translate_word
 from core.base.tasks import run_together
 from core.commands.grammar import parse_command, render_command, split_change_id
-from core.domain.changes import SAMPLE_APPLIER, ChangeState
+from core.domain.changes import ChangeState
 from core.domain.messages import Address, ChangeAction, Message, Person, ReplyTo, turn_id
 from core.domain.ports import ChatPlatform, Platform
 from core.domain.records import DoctorFinding, HistoryEntry, ModelRequests
@@ -44,8 +44,6 @@ from core.integrations import ChatIntegration, OwnerIntegration
 from core.observability import tracing
 from core.observability.tracing import Traces
 from core.people.rules import OWNER_ID
-from core.tools.mcp import McpToolSource
-from core.tools.sample import SAMPLE_INTEGRATION, open_sample_base
 
 if TYPE_CHECKING:
     from adapters.web.api.answers import ChatAnswer
@@ -147,7 +145,8 @@ class Ponte:
     background_starts: Sequence[Callable[[], None]]
     closing: AsyncExitStack
     traces: Traces | None = None
-    mcp_tools: McpToolSource | None = None
+    sources: Mapping[str, Any] = field(default_factory=dict)
+    """The tool sources of integrations, by name."""
     _checking: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held during the checks of `ponte doctor`, which start a sandbox and ask each service."""
 
@@ -291,7 +290,7 @@ class Ponte:
     def check_links(self) -> None:
         """Raise PonteError if sign-in links are turned off in ponte.toml, so that nobody could sign
         in with one."""
-        if not self.live.page.links:
+        if not self.live.section("page").links:
             raise PonteError(
                 "Sign-in links are turned off in ponte.toml (`[page] links = false`). Let people "
                 "sign in with Slack or their company's account, or remove that line."
@@ -397,18 +396,3 @@ class Ponte:
         if not any(one.conversation == conversation for one in await journal.list_threads()):
             raise NotFound(what="conversation")
         return await journal.list_entries(conversation)
-
-    async def reset_sample(self, language: str = "") -> int:
-        """Restore the sample tables, in this language or their present one, and withdraw open
-        requests to change them. Return how many requests these were. Raise PonteError if this Ponte
-        has no sample tables."""
-        # `self.settings` has the integration's own settings and those that all integrations share.
-        if not SAMPLE_INTEGRATION.is_used(self.settings, self.settings):
-            raise PonteError(
-                "Ponte has no sample tables, because NocoDB or Postgres is configured, or a chat "
-                "platform without PONTE_SAMPLE=on."
-            )
-        settings = self.settings
-        base = open_sample_base(self.home.path, settings.ponte_timezone, settings.ponte_locale)
-        await asyncio.to_thread(base.reset, language)
-        return await self.engine.changes.proposals.withdraw_drafts_of(SAMPLE_APPLIER)

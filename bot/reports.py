@@ -17,7 +17,7 @@ from bot.config.ponte_toml import Config
 from bot.config.quick_registry import QuickCommandRegistry
 from bot.config.reload import misspelt_names
 from bot.home import Start
-from bot.integrations import ADMINS, list_person_forms
+from bot.integrations import ADMINS
 from bot.integrations import collect_rights as platform_rights
 from bot.operation_results import PolicyCheck, RightVerdict, Rows, UsageReport
 from core.base.errors import NotFound, WrongUsage
@@ -25,6 +25,7 @@ from core.base.i18n import format_moment, say
 from core.changes.approval import Approval, TableRule
 from core.changes.service import ChangeService
 from core.domain.messages import Address, Person
+from core.integrations import list_person_forms
 from core.money.allowances import COUNTED_WORDS, format_amount, period_end
 from core.money.budget import Budget, ReportRow
 from core.people.policy import PlatformPeople, Policy

@@ -36,7 +36,7 @@ from adapters.discord import DiscordSettings
 from adapters.mcp_server import McpSettings
 from adapters.slack import SlackSettings
 from adapters.web.settings import WebSettings
-from bot.integrations import ADMINS, FACES, Faces, list_person_forms
+from bot.integrations import ADMINS, FACES, Faces
 from bot.setup.cards import CARDS, SETUP_NAMES
 from core.base.errors import SettingsError
 from core.base.i18n import LOCALES, Locale, find_zone, nearest_locale, say
@@ -47,6 +47,7 @@ from core.integrations import (
     SettingsPart,
     Url,
     describe_read_error,
+    list_person_forms,
     plain_value,
     setting,
 )

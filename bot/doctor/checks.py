@@ -18,6 +18,7 @@ from pydantic import SecretStr
 from bot import doctor as installation
 from bot.config.reload import describe_config_file
 from bot.doctor.safety import list_findings
+from bot.features.base import find_features
 from bot.home import Start
 from bot.logs import Redaction
 from bot.parts import NO_POSTGRES_SENTENCE, dependencies, model_client
@@ -105,7 +106,7 @@ async def check_everything(start: Start, *model: ModelRequests) -> AsyncIterator
                 face_check = face.check(parts) if part.state == "on" else _as_is(part)
                 for finding in await _run_check(settings, part.name, face_check):
                     yield finding
-        if start.config.mcp:
+        if start.config.section("mcp"):
             for finding in await _run_check(settings, MCP_STATE_NAME, _check_mcp(start, parts)):
                 yield finding
     # The usage is in the database, so without it there is nothing to read.
@@ -203,13 +204,10 @@ async def _check_packages(start: Start) -> Sequence[Health]:
     else has packages with the names of Ponte's own."""
     settings = start.settings
     # The optional dependencies (extras), and what in the settings needs them.
-    needs = {
-        "postgres": settings.database_url,
-        "otel": settings.otel_exporter_otlp_endpoint,
-        # Programs connect to Ponte over MCP, or Ponte uses the tools of MCP servers.
-        "mcp": settings.ponte_mcp == "on" or bool(start.config.mcp),
-    }
+    needs = {"postgres": settings.database_url, "otel": settings.otel_exporter_otlp_endpoint}
     extras = {extra for extra, value in needs.items() if value}
+    for feature in find_features():
+        extras.update(feature.list_extras(start.config, settings))
     report = await asyncio.to_thread(installation.inspect_installation, extras)
     words = installation.describe(report, say)
     return [Health("packages", "on" if report.is_complete else "failing", words)]

@@ -196,9 +196,8 @@ class ScheduleLimits:
 class ScheduleConfig(Protocol):
     """The part of ponte.toml that schedules read. It can be reloaded."""
 
-    @property
-    def schedule_limits(self) -> ScheduleLimits:
-        """Return the limits that apply now."""
+    def section(self, name: str) -> Any:
+        """Return the section of this name; that of "schedules" is a `ScheduleLimits`."""
 
     @property
     def quick_commands(self) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bot.config.ponte_toml import read_config
-from bot.config.webhooks import check_secrets, find_faults
+from bot.config.reload import check_secrets, misspelt_names
 from bot.settings import Settings
 from core.base.errors import SettingsError
 from core.money.usage import PaidRun
@@ -109,7 +109,7 @@ def test_no_server_gets_a_secret_of_another_service(tmp_path: Path) -> None:
 def test_a_token_that_is_not_set_is_named(tmp_path: Path) -> None:
     settings = Settings.model_validate({"ponte_home": tmp_path})
     config = read(tmp_path, GOOD + 'token = "ABSENT_TOKEN"\n')
-    (words,) = find_faults(config, settings)
+    (words,) = misspelt_names(config, settings)
     assert words.startswith("ponte.toml:1: ABSENT_TOKEN isn't set")
 
 

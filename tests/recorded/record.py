@@ -28,6 +28,7 @@ from pydantic import SecretStr
 
 from bot import operations
 from bot.backup.migrate import migrate
+from bot.features.schedules import operations as schedules
 from bot.home import Home
 from bot.settings import Settings
 from core.domain.messages import Person
@@ -264,9 +265,9 @@ async def other_rows(day: Day) -> None:
     here, ponte = day.here, day.here.ponte
     await day.asks(REVIEW)
     await day.decides(await day.slack_card("schedule", STAND_UP), "Approve", "Approved by")
-    (schedule,) = await operations.list_schedules(ponte)
+    (schedule,) = await schedules.list_schedules(ponte)
     day.names["schedule"] = schedule["id"]
-    await operations.run_schedule(ponte, schedule["id"], OPERATOR)
+    await schedules.run_schedule(ponte, schedule["id"], OPERATOR)
     card = await day.slack_card("consented", READING)
     await day.decides(card, "Approve", "1 of 2", who="Bob")
     headers, body = from_nocodb(), encode_body({"id": "b1"})

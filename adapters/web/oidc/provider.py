@@ -145,7 +145,8 @@ def list_providers(
     """Return the providers that are set up now, by name, Slack first. `has_slack`: Ponte answers in
     Slack, which alone can tell later whether a person of Slack is still there."""
     # `variable` reads the environment variable that holds a provider's secret.
-    providers = {name: one.provider(name, shared.variable) for name, one in config.sign_in.items()}
+    sections = config.section("sign_in").items()
+    providers = {name: one.provider(name, shared.variable) for name, one in sections}
     if own.has_slack_sign_in and has_slack:
         # The issuer is the origin of Slack's API, https://slack.com, or that of a test server.
         parts = urlsplit(shared.slack_api_url)

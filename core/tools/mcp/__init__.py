@@ -217,18 +217,18 @@ class McpToolSource(FixedToolSource):
 
     def start(self) -> None:
         """Begin to watch the servers: ask each for its tools, and again when they change."""
-        if self._deps.config.mcp:
+        if self._deps.config.section("mcp"):
             self.servers.watch()
 
     async def tools(self, viewer: Viewer) -> Sequence[Tool]:
         """Return the tools of MCP servers that an operator has accepted, as far as they are known
         now. No server is waited for."""
-        return await self.servers.list_tools() if self._deps.config.mcp else ()
+        return await self.servers.list_tools() if self._deps.config.section("mcp") else ()
 
     async def list_states(self) -> Sequence[Health]:
         """Return the state of each MCP server as it was when it was asked last, for `ponte
         status`."""
-        return await self.servers.list_states() if self._deps.config.mcp else ()
+        return await self.servers.list_states() if self._deps.config.section("mcp") else ()
 
     async def close(self) -> None:
         """Stop watching the MCP servers, which ends the connections to them."""
@@ -250,11 +250,13 @@ class McpToolsIntegration(ToolIntegration[SettingsPart]):
     ) -> ToolBundle:
         """Return the tools and the applier of approved calls. No server is asked before `start`."""
         source = McpToolSource(deps)
-        return ToolBundle(source, [McpCalls(source)], start=source.start)
+        return ToolBundle(
+            source, [McpCalls(source)], list_states=source.list_states, start=source.start
+        )
 
     def rule_names(self, own: SettingsPart, config: OperatorConfig) -> RuleNames:
         """Return the names of all tools of MCP servers in ponte.toml, which its rules may use."""
-        servers = config.mcp.items()
+        servers = config.section("mcp").items()
         return {"tool": [name_mcp_tool(name, tool) for name, one in servers for tool in one.tools]}
 
 

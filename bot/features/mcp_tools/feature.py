@@ -1,19 +1,31 @@
-"""The sections `[mcp.NAME]` of ponte.toml: MCP servers whose tools the model can use."""
+"""MCP servers whose tools the model can use: `[mcp.NAME]` of ponte.toml."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import importlib.util
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import AfterValidator
 
 from bot.config.toml_values import Dollars, KeyPath, StrictSection, VariableName
+from bot.features.base import Feature
+from core.base.i18n import say
 from core.base.proxies import is_local_host
 from core.integrations import must_match, parse_url
-from core.tools.mcp import McpServer, name_mcp_tool
+from core.tools.mcp import MCP_CALL, MCP_CALL_KIND, MCP_TOOLS, McpServer, name_mcp_tool
 
-STDIO_HINT = (
+_NO_EXTRA = (
+    "{where}: MCP servers need the `mcp` package. Install it with `pip install --require-hashes "
+    "-r requirements/mcp.txt` (docs/guides/mcp.md)."
+)
+_UNSET = "{where}: {variable} isn't set, so the MCP server {name} gets no token. Set it."
+_OWN_SETTING = (
+    "{where}: {variable} is one of Ponte's own settings. Put the token in another variable."
+)
+
+_STDIO_HINT = (
     "Ponte reaches MCP servers only at a URL. Start the command behind a bridge (npm's "
     "supergateway or mcp-proxy: docs/guides/mcp-tools.md), and write the bridge's `url` instead"
 )
@@ -59,6 +71,8 @@ class McpConfig(StrictSection):
     """An MCP server, whose tools the model can use once you have accepted them
     (`ponte mcp accept NAME`)."""
 
+    hints: ClassVar = {"command": _STDIO_HINT}
+
     url: McpUrl
     """its address (Streamable HTTP)"""
     token: VariableName | None = None
@@ -82,14 +96,52 @@ class McpConfig(StrictSection):
         )
 
 
-def find_name_collisions(servers: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str]]:
-    """Yield the path and a fault for each tool of a server that models would know by the same name
-    as another one: in these names, characters that models' servers do not take are replaced, and
-    long names are cut."""
-    for server, own in servers.items():
-        names = dict[str, str]()
-        for tool in own.tools:
-            first = names.setdefault(name_mcp_tool(server, tool), tool)
-            if first != tool:
-                words = f"{tool!r}: models would know it by the same name as {first!r}"
-                yield ("mcp", server, "tools", tool), words
+class McpToolsFeature(Feature):
+    integration = MCP_TOOLS
+    kinds: ClassVar = {MCP_CALL_KIND: MCP_CALL}
+    sections: ClassVar = {"mcp": Mapping[McpServerName, McpConfig]}
+
+    def list_extras(self, config: Any, settings: Any) -> Iterable[str]:
+        return ["mcp"] if config.mcp else ()
+
+    def call_prices(self, config: Any) -> Mapping[str, float]:
+        return {
+            name_mcp_tool(name, tool): own.price
+            for name, server in config.mcp.items()
+            for tool, own in server.tools.items()
+            if own.price is not None
+        }
+
+    def check_file(self, config: Any) -> Iterator[tuple[KeyPath, str]]:
+        """Yield a fault for each tool that models would know by the same name as another one of its
+        server: in these names, characters that models' servers do not take are replaced, and long
+        names are cut."""
+        for server, own in config.mcp.items():
+            names = dict[str, str]()
+            for tool in own.tools:
+                first = names.setdefault(name_mcp_tool(server, tool), tool)
+                if first != tool:
+                    words = f"{tool!r}: models would know it by the same name as {first!r}"
+                    yield ("mcp", server, "tools", tool), words
+
+    def list_secrets(self, config: Any) -> Iterator[tuple[str, bool]]:
+        for server in config.mcp.values():
+            yield server.token or "", True
+
+    def check_secrets(self, config: Any, settings: Any) -> Iterator[str]:
+        for name, server in config.mcp.items():
+            where = config.location("mcp", name)
+            if importlib.util.find_spec("mcp") is None:
+                yield say(_NO_EXTRA, where=where)
+            # Else a token of another service would be sent to the server.
+            if server.token and server.token.lower() in type(settings).model_fields:
+                yield say(_OWN_SETTING, where=where, variable=server.token)
+
+    def find_faults(self, config: Any, settings: Any) -> Iterator[str]:
+        for name, server in config.mcp.items():
+            if server.token and not settings.variable(server.token):
+                where = config.location("mcp", name)
+                yield say(_UNSET, where=where, variable=server.token, name=name)
+
+
+FEATURE = McpToolsFeature()

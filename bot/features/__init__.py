@@ -1,0 +1,40 @@
+"""The features of Ponte: each is a folder here and a line in FEATURES.
+
+Its `feature.py` exports one object, FEATURE, with what it adds (`bot/features/base.py`). Other
+modules of the folder are loaded only where they are used: `operations.py` by the command line,
+`commands.py` when a command is typed, `texts.py` when a result is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from types import ModuleType
+
+FEATURES = (
+    "model",
+    "web",
+    "terminal",
+    "slack",
+    "discord",
+    "schedules",
+    "webhooks",
+    "sign_in",
+    "mcp_server",
+    "nocodb",
+    "sample",
+    "stackspot",
+    "python",
+    "mcp_tools",
+    "feedback",
+)
+"""In the order of the start screen, of `ponte.toml` and of the set-up page."""
+
+
+def load_modules(name: str) -> Iterator[ModuleType]:
+    """Import the module with this name of each feature that has one."""
+    for feature in FEATURES:
+        path = f"{__name__}.{feature}.{name}"
+        if find_spec(path) is not None:
+            yield import_module(path)

@@ -1,0 +1,13 @@
+"""Votes on answers: a thumb up or down, and what operators read of them."""
+
+from __future__ import annotations
+
+from bot.features.base import Feature
+from core.feedback.votes import VOTES_TABLE
+
+
+class FeedbackFeature(Feature):
+    tables = (VOTES_TABLE,)
+
+
+FEATURE = FeedbackFeature()

@@ -1,0 +1,13 @@
+"""The page, its HTTP API and /admin."""
+
+from __future__ import annotations
+
+from adapters.web import WEB
+from bot.features.base import Feature
+
+
+class WebFeature(Feature):
+    integration = WEB
+
+
+FEATURE = WebFeature()
