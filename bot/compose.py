@@ -26,7 +26,6 @@ from bot.parts import (
     NO_POSTGRES_SENTENCE,
     dependencies,
     model_client,
-    open_traces,
     summaries,
 )
 from bot.people import PageAccountService, system_user_name
@@ -50,7 +49,7 @@ from core.integrations import (
 )
 from core.models.served_model import ServedModel
 from core.money.budget import Budget
-from core.observability import metrics, tracing
+from core.observability import metrics
 from core.people.directory import SqlDirectory
 from core.people.page_accounts import OWNER_RENAMED_TOPIC, OwnerName
 from core.people.policy import DailyCaps, PlatformPeople, Policy
@@ -61,7 +60,6 @@ from core.tools.reading import PlaceReadingSource
 from core.tools.tool import Toolbox
 from core.turn.preparation import Assistant
 from core.turn.run import INSTRUCTIONS, LinkRules, Retention, TurnConfig
-from core.voice import Transcriber
 
 Secrets = Mapping[str, SecretStr]
 """Secrets that surfaces generated at their first start, by the setting's name."""
@@ -96,8 +94,7 @@ async def compose(
     starts Ponte anew with other settings; None where that cannot be done. `check` runs the checks
     of `ponte doctor`. `now` is the time that the model is told.
     """
-    traces = await asyncio.to_thread(open_traces, settings)
-    tracing.set_recorder(traces)
+    begun = [await asyncio.to_thread(feature.begin, settings) for feature in find_features()]
     metrics.set_build_info(__version__, name_engine(settings.database_url).lower())
     metrics.watch_disk(home.path)
     async with AsyncExitStack() as closing:  # closes the parts if a later one cannot be built
@@ -135,13 +132,14 @@ async def compose(
         )
         closing.push_async_callback(model.close)
         voice = settings.transcribe_model
-        transcriber = Transcriber(client, voice, people.budget) if voice else None
+        listeners = (f.build_transcriber(settings, client, people.budget) for f in find_features())
+        transcribe = next(filter(None, listeners), None)
         runner = next((bundle.runner for bundle in tools if bundle.runner), None)
         engine = Engine(
             stores,
             people,
             Approval(policy, KINDS, live, canonical_person),
-            lambda contexts: Assistant(model, toolbox, contexts, quick, runner, transcriber),
+            lambda contexts: Assistant(model, toolbox, contexts, quick, runner, transcribe),
             [applier for bundle in tools for applier in bundle.appliers],
             lambda: board,
             live,
@@ -196,7 +194,7 @@ async def compose(
             # The model's start loads a large package, so what answers people comes first.
             (start_model, *(bundle.start for bundle in tools)),
             closing.pop_all(),
-            traces,
+            [close for close in begun if close],
             {bundle.source.name: bundle.source for bundle in tools},
         )
         closing.push_async_callback(ponte.closing.aclose)

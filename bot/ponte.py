@@ -9,7 +9,7 @@ import functools
 import re
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -41,8 +41,6 @@ from core.domain.messages import Address, ChangeAction, Message, Person, ReplyTo
 from core.domain.ports import ChatPlatform, Platform
 from core.domain.records import DoctorFinding, HistoryEntry, ModelRequests
 from core.integrations import ChatIntegration, OwnerIntegration
-from core.observability import tracing
-from core.observability.tracing import Traces
 from core.people.rules import OWNER_ID
 
 if TYPE_CHECKING:
@@ -128,7 +126,7 @@ class Ponte:
     whole object. `restart` starts Ponte anew with other settings; None where that cannot be done.
 
     `background_starts` begin checks and imports that run in the background. `closing` closes the
-    parts in the reverse order of their composition; traces are closed last.
+    parts in the reverse order of their composition, `last_closings` what outlives them.
     """
 
     settings: Settings
@@ -144,7 +142,7 @@ class Ponte:
     runs_turns: bool
     background_starts: Sequence[Callable[[], None]]
     closing: AsyncExitStack
-    traces: Traces | None = None
+    last_closings: Sequence[Callable[[float], Awaitable[None]]] = ()
     sources: Mapping[str, Any] = field(default_factory=dict)
     """The tool sources of integrations, by name."""
     _checking: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -211,10 +209,9 @@ class Ponte:
         await draining
         hurrying.cancel()
         await self.closing.aclose()
-        if self.traces:
-            tracing.set_recorder(None)
-            is_hurried = hurry is not None and hurry.is_set()
-            await self.traces.close(0.0 if is_hurried else deadline - time.monotonic())
+        is_hurried = hurry is not None and hurry.is_set()
+        for close in self.last_closings:
+            await close(0.0 if is_hurried else deadline - time.monotonic())
 
     async def announce(self) -> None:
         """Write the start screen: what is on, what is off and why, and the page's address. It goes

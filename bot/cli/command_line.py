@@ -21,6 +21,7 @@ from typer.exceptions import TyperException
 
 from bot import __version__
 from bot.cli import run_process, say
+from bot.features import load_modules
 from bot.operations import (
     COMMAND_GROUPS,
     OPERATIONS,
@@ -298,52 +299,9 @@ def work() -> int:
     return run_process(takes=False)
 
 
-@cli.command(epilog="Example: DATABASE_URL=postgresql://db/ponte ponte migrate")
-def migrate() -> int:
-    """Copy this data folder into the database of DATABASE_URL."""
-    from bot.cli import commands as cli_commands  # slow to load
-
-    return cli_commands.migrate()
-
-
-@cli.command(epilog="Example: ponte backup /backups --keep 7")
-def backup(
-    file: Annotated[
-        str, typer.Argument(help="Where to write the backup: a file, a folder, or - for stdout.")
-    ],
-    keep: Annotated[
-        int, typer.Option("--keep", min=0, help="Keep only the newest backups in that folder.")
-    ] = 0,  # 0: keep all
-    secrets: Annotated[
-        bool, typer.Option("--secrets", help="Include the set-up page's settings.env.")
-    ] = False,
-) -> int:
-    """Back up this data folder to a file, even while Ponte is running."""
-    from bot.cli import commands as cli_commands  # slow to load
-
-    return cli_commands.backup(file, keep, secrets=secrets)
-
-
-@cli.command(epilog="Example: ponte restore ponte-2026-11-01.tar.gz")
-def restore(
-    file: Annotated[
-        str, typer.Argument(help=("The file that `ponte backup` wrote, or - for stdin."))
-    ],
-    replace: Annotated[
-        bool, typer.Option("--replace", help="Move the current data aside and replace it.")
-    ] = False,
-    resume: Annotated[
-        bool,
-        typer.Option(
-            "--resume",
-            help="Continue unfinished work. Use this only if Ponte hasn't run since the backup.",
-        ),
-    ] = False,
-) -> int:
-    """Restore a backup into this data folder. Ponte must not be running."""
-    from bot.cli import commands as cli_commands  # slow to load
-
-    return cli_commands.restore(file, replace=replace, resume=resume)
+# Here, because the documents have all commands in this order.
+for _module in load_modules("commands"):
+    pass
 
 
 @cli.command("slack-manifest", epilog="Example: ponte slack-manifest --link")

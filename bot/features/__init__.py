@@ -28,6 +28,9 @@ FEATURES = (
     "python",
     "mcp_tools",
     "feedback",
+    "voice",
+    "tracing",
+    "backup",
 )
 """In the order of the start screen, of `ponte.toml` and of the set-up page."""
 

@@ -7,7 +7,7 @@ and this module.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, ClassVar
@@ -20,6 +20,7 @@ from core.money.allowances import Allowance
 from core.people.rules import StandIns
 from core.store.tables import TableDeclaration
 from core.turn.origins import Origin
+from core.turn.preparation import Transcribe
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +117,13 @@ class Feature:
     def find_faults(self, config: Any, settings: Any) -> Iterator[str]:
         """Yield sentences on what cannot work as configured, or has a risk."""
         yield from ()
+
+    def build_transcriber(self, settings: Any, client: Any, budget: Any) -> Transcribe | None:
+        """Return the function that writes down voice messages, if it is turned on."""
+
+    def begin(self, settings: Any) -> Callable[[float], Awaitable[None]] | None:
+        """Begin what must exist before any part is built. Return the function that ends it as the
+        last of all, within so many seconds. It runs in a thread. Raise SettingsError."""
 
     def mount(self, ponte: Any) -> Mapping[str, HttpHandler]:
         """Return handlers of POST routes on the page's server, by path."""

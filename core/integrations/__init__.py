@@ -387,6 +387,11 @@ class HomeFolder(Protocol):
         """Return a listening Unix socket that only our user can open."""
 
 
+async def read_nothing(name: str) -> str:
+    """Return "", as if nothing was remembered."""
+    return ""
+
+
 @dataclass(frozen=True, slots=True)
 class IntegrationDependencies(Generic[S]):
     """The objects that an integration gets to be built or checked. `own` are its own settings,
@@ -404,6 +409,8 @@ class IntegrationDependencies(Generic[S]):
     peers: Peers = field(default_factory=lambda: Alone())
     read_file: ReadFile = read_no_file
     """Return a stored file of a conversation."""
+    read_remembered: Callable[[str], Awaitable[str]] = read_nothing
+    """Return a text of the table `remembered`, for checks: those of a running Ponte or of none."""
 
 
 class Integration(ABC, Generic[S]):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from core.base import text
-from core.base.errors import PlatformBusy, PostRemoved, Refusal, StatusUnknown
+from core.base.errors import PlatformBusy, PostRemoved, Refusal, StatusUnknown, VoiceError
 from core.base.i18n import say
 from core.base.json_text import make_storable
+from core.base.markdown import escape_markdown
 from core.base.trust import Trust, find_addresses
 from core.chat.file_downloads import describe_unread
 from core.chat.people import People
@@ -17,7 +18,7 @@ from core.commands import grammar
 from core.domain.messages import Answer, File, Item, Progress
 from core.domain.model_rounds import RoundRequest
 from core.domain.ports import Model, Platforms, QuickCommands, Tool
-from core.domain.records import Provenance
+from core.domain.records import Provenance, Turn
 from core.domain.rights import PlaceRights
 from core.money.allowances import AllowanceCount, Grant
 from core.tools.code.source import CodeRunner
@@ -25,12 +26,26 @@ from core.tools.tool import Toolbox, offered_tools
 from core.turn.context import ReadableThread, ToolContexts
 from core.turn.preface import build_items, build_preface, has_tables
 from core.turn.run import TurnPayment, TurnRun, count_briefing_tokens
-from core.voice import TRANSCRIBING, Transcriber, VoiceError
 
 NO_LONGER_READABLE = (
     "I stopped, because you can no longer read the messages that I read for this answer. Ask again "
     "once you can."
 )
+
+
+Transcribe = Callable[[Turn, File, bytes, float], Awaitable[str]]
+"""Returns the words of a recording with so many seconds. Raises VoiceError, OverBudget."""
+TRANSCRIBING = "Listening to the voice message…"
+UNDERSTOOD = "I understood:"
+MAX_QUOTE_CHARACTERS = 600
+"""Characters of what was understood that an answer quotes."""
+
+
+def quote_spoken(words: str) -> str:
+    """Return the words that were understood from a voice message, as the quote with which the
+    answer begins; "" for no words."""
+    quote = escape_markdown(text.clip_line(words, MAX_QUOTE_CHARACTERS))
+    return f"> {say(UNDERSTOOD)} {quote}\n\n" if words else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +61,7 @@ class Assistant:
     contexts: ToolContexts
     quick: QuickCommands
     code: CodeRunner | None = None
-    voice: Transcriber | None = None
+    voice: Transcribe | None = None
 
     async def forget(self, thread: str) -> None:
         """Delete the sandbox state and the files of the thread with this id."""
@@ -255,7 +270,7 @@ class Preparation:
                 await run.reply.show(Progress(current_step=say(TRANSCRIBING)))
                 _, data = await contexts.stores.files.get(file.id)
                 try:
-                    words[file] = await voice.transcribe(run.turn, file, data, recording.seconds)
+                    words[file] = await voice(run.turn, file, data, recording.seconds)
                 except VoiceError as error:
                     notes.append(error.words())
         return words

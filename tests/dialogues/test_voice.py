@@ -17,17 +17,12 @@ from pydantic import SecretStr
 
 from bot.config.ponte_toml import AllowanceRule, Config, PriceTable
 from bot.ponte import Ponte
+from core.base.errors import VoiceError
 from core.base.model_faults import ModelServerFault
 from core.money.usage import PaidRun
 from core.store.database import SqlConnection
-from core.voice import (
-    Transcriber,
-    VoiceError,
-    find_suffix,
-    quote_spoken,
-    read_length,
-    read_transcript,
-)
+from core.turn.preparation import quote_spoken
+from core.voice import Transcriber, find_suffix, read_length, read_transcript
 from tests.dialogues import office
 from tests.dialogues.whole import whole
 from tests.fakes.discord import FakeDiscord

@@ -27,7 +27,7 @@ import time_machine
 from pydantic import SecretStr
 
 from bot import operations
-from bot.backup.migrate import migrate
+from bot.features.backup.migrate import migrate
 from bot.features.schedules import operations as schedules
 from bot.home import Home
 from bot.settings import Settings

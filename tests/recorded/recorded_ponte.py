@@ -23,8 +23,8 @@ import httpx
 import psycopg
 from pydantic import SecretStr
 
-from bot.backup.migrate import migrate
 from bot.config.ponte_toml import AllowanceRule, TableConfig
+from bot.features.backup.migrate import migrate
 from bot.features.webhooks.feature import HookConfig
 from bot.home import Home
 from bot.ponte import Ponte

@@ -58,8 +58,9 @@ class McpServerFeature(Feature):
 
 def _build_tools(ponte: Ponte) -> McpTools | None:
     """Return the tools that programs over MCP can call; None if MCP is off."""
-    settings, engine = ponte.settings, ponte.engine
+    engine = ponte.engine
     # An integration gets its own settings and the shared ones; `settings` has both.
+    settings: Any = ponte.settings
     if not MCP.is_used(settings, settings):
         return None
     if importlib.util.find_spec("mcp") is None:

@@ -33,7 +33,7 @@ from core.integrations import (
     ToolIntegration,
 )
 from core.money.usage import PaidRun
-from core.tools.stackspot import QuickCommandRun
+from core.tools.external_runs import ExternalRun
 from core.tools.tool import FixedToolSource
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class McpServer:
         return f"McpServer({self.name!r})"
 
 
-class McpCall(QuickCommandRun):
+class McpCall(ExternalRun):
     """The kind of change that calls a tool of an MCP server once. The arguments are its only
     row."""
 
@@ -253,6 +253,13 @@ class McpToolsIntegration(ToolIntegration[SettingsPart]):
         return ToolBundle(
             source, [McpCalls(source)], list_states=source.list_states, start=source.start
         )
+
+    async def check(self, deps: IntegrationDependencies[SettingsPart]) -> Sequence[Health]:
+        """Ask each server of ponte.toml for its tools."""
+        if not deps.config.section("mcp"):
+            return []
+        accepted = json.loads(await deps.read_remembered(MCP_STATE_NAME) or "{}")
+        return await McpToolSource(deps).servers.check_all(accepted)
 
     def rule_names(self, own: SettingsPart, config: OperatorConfig) -> RuleNames:
         """Return the names of all tools of MCP servers in ponte.toml, which its rules may use."""
