@@ -11,13 +11,13 @@ from zoneinfo import ZoneInfo
 
 from pydantic import SecretStr
 
-from adapters.web import WEB
 from bot import __version__
 from bot.config.ponte_toml import Config, LiveConfig
 from bot.config.quick_registry import QuickCommandRegistry
 from bot.config.reload import Reloader
 from bot.engine import Engine, load_parsers
 from bot.features.base import find_features
+from bot.features.sign_in.accounts import PageAccountService
 from bot.health import HealthBoard, PartHealth, ReportHealth
 from bot.home import Home, Start
 from bot.integrations import KINDS, canonical_person, collect_rights
@@ -28,7 +28,7 @@ from bot.parts import (
     model_client,
     summaries,
 )
-from bot.people import PageAccountService, system_user_name
+from bot.people import system_user_name
 from bot.ponte import CheckEverything, Ponte, Surfaces
 from bot.settings import Settings
 from bot.setup.restart import Restart
@@ -52,8 +52,7 @@ from core.money.budget import Budget
 from core.observability import metrics
 from core.people.directory import SqlDirectory
 from core.people.page_accounts import OWNER_RENAMED_TOPIC, OwnerName
-from core.people.policy import DailyCaps, PlatformPeople, Policy
-from core.people.rules import OIDC_PLATFORM
+from core.people.policy import DailyCaps, Policy
 from core.schedules.tools import ScheduleSource
 from core.tools.posting import PlacePostSource
 from core.tools.reading import PlaceReadingSource
@@ -246,13 +245,7 @@ async def _build_people(
         lambda: live.rule_book,
         settings.ponte_allow,
         settings.ponte_admins,
-        # How the policy finds out about people of the page and of OIDC providers, whom no chat
-        # platform knows.
-        PlatformPeople(
-            memberships={OIDC_PLATFORM: accounts.find_groups},
-            departures={WEB.name: accounts.has_left, OIDC_PLATFORM: accounts.has_left},
-            withdrawals={OIDC_PLATFORM: accounts.has_withdrawn},
-        ),
+        accounts.lookups,
     )
 
     async def caps(person: Person, address: Address) -> tuple[int, int]:

@@ -1,11 +1,11 @@
-"""All integrations and all kinds of change, as the features have them."""
+"""All integrations, kinds of change and cards of the set-up page, as the features have them."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from bot.features.base import find_features
+from bot.features.base import SetupCard, find_features
 from core.changes.kinds import Kind
 from core.integrations import Integration
 from core.people.rules import OWNER_ID, PlatformRights
@@ -18,6 +18,19 @@ KINDS: dict[str, Kind] = {"post": PLACE_POST}
 """The kinds of change, by `Draft.kind`."""
 for _feature in find_features():
     KINDS |= _feature.kinds
+
+
+CARDS: Mapping[str, SetupCard] = {
+    feature.card.name: feature.card for feature in find_features() if feature.card
+}
+"""The cards by the name of their integration, in the order of the page."""
+PEOPLE_SETTINGS = ("ponte_allow", "ponte_admins", "ponte_sample")
+"""Who may do what. The page writes them when a person of a chat platform is chosen."""
+SETUP_NAMES = frozenset(
+    [*(field.setting for card in CARDS.values() for field in card.fields), *PEOPLE_SETTINGS]
+)
+"""All settings that the page may store. None of them names a folder, a database, a proxy or the
+page itself."""
 
 
 def collect_rights(faces: Faces) -> Mapping[str, PlatformRights]:

@@ -82,9 +82,9 @@ class OperationService:
             arguments = self._find_operation(name).overview or arguments
         result = await self.run(name, arguments, actor)
         # Loaded only when a result is shown.
-        from bot.operation_texts import PLAIN_TEXT, TEXTS, View
+        from bot.operation_texts import View, find_text
 
-        text, ponte = TEXTS.get(name, PLAIN_TEXT), self.ponte
+        text, ponte = find_text(self._find_operation(name)), self.ponte
         # In a text, people have names in place of their keys. `text.people` are the fields of the
         # result that hold keys of people.
         keys = set(_find_values(result, text.people)) if text.people and not as_json else ()
@@ -155,11 +155,11 @@ async def describe_offline(
 ) -> Json:
     """Run an operation that needs only the settings, without a running Ponte, and return what
     `OperationService.describe` returns."""
-    from bot.operation_texts import PLAIN_TEXT, TEXTS, View
+    from bot.operation_texts import View, find_text
 
     result = to_json(await operation.function(start, **arguments))
     view = View(ZoneInfo(start.settings.ponte_timezone), {}, arguments, is_running=False)
-    return describe_result(TEXTS.get(operation.name, PLAIN_TEXT), result, view, as_json=as_json)
+    return describe_result(find_text(operation), result, view, as_json=as_json)
 
 
 def to_json(result: Any) -> Any:

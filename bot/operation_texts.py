@@ -15,6 +15,8 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bot.features import load_modules
+from bot.features.base import find_features
+from bot.operations import Operation
 from core.base import i18n
 from core.base.errors import OverBudget
 from core.base.i18n import say, translate_word
@@ -225,13 +227,6 @@ AUDIT_SENTENCES: dict[str, str] = {
     "change-undo-started": "{undo_asker} undid: {what}{rows}",
     "tool-run": "{asker} used {tool}: {outcome}",
     "action-refused": "{asker} was refused: {right}{reason} {tool}",
-    "person-added": "{asker} invited {person}",
-    "person-link-renewed": "{asker} renewed {person}'s sign-in link",
-    "person-removed": "{asker} removed {person}",
-    "person-signed-in": "{person} signed in",
-    "person-sessions-ended": "{person} signed out everywhere",
-    "api-token-added": "{asker} created an API token for {person}",
-    "api-token-revoked": "{asker} revoked one of {person}'s API tokens",
     "conversation-forgotten": "{asker} deleted a conversation",
     "person-forgotten": "{asker} deleted all data about {person}",
     "config-reloaded": "{asker} reloaded {file}",
@@ -372,48 +367,6 @@ def describe_deleted_thread(result: Row, view: View) -> Iterator[str]:
     yield f"{deleted} {say(remains) if remains else ''}".strip()
 
 
-def describe_sign_in_link(result: Row, view: View) -> Iterator[str]:
-    """Yield what to know about a new sign-in link, which is printed above it. `conversations` is
-    the number of conversations of an earlier person with the same name and so the same key."""
-    name = result["name"]
-    yield say(
-        "Send this link to {name} privately. Anyone who has it can sign in as {name}. It "
-        "won't be shown again; `ponte people renew {name}` creates a new one.",
-        name=name,
-    )
-    if result.get("conversations"):
-        yield say(
-            "{name} will be able to read the messages of an earlier person with this name. "
-            "To delete them first, run `ponte person forget web:{name}` and add {name} again.",
-            name=name,
-        )
-
-
-def describe_api_token(result: Row, view: View) -> Iterator[str]:
-    """Yield what to know about a new API token: what a program with it can do, by its kind, and
-    that it is shown once."""
-    # The kind "api", which is the default.
-    words = (
-        "A program with this token acts as {name} over `/v1`. It can't sign in, approve changes "
-        "or use Administration. The token won't be shown again. To revoke it, run `ponte people "
-        "revoke {id}`."
-    )
-    if result["kind"] == "metrics":
-        words = (
-            "A program with this token can read `/metrics` and nothing else. The token won't be "
-            "shown again. To revoke it, run `ponte people revoke {id}`."
-        )
-    if result["kind"] == "mcp":
-        words = (
-            "An MCP client with this token reads tables and proposes changes as {name}. It can't "
-            "approve, change or undo anything. The token won't be shown again. To revoke it, run "
-            "`ponte people revoke {id}`."
-        )
-    yield say(words, name=result["name"], id=result["id"])
-    if result["url"]:  # "" if the page has no fixed address
-        yield say("The API's address is {url}.", url=result["url"])
-
-
 def format_person_counts(result: Row, view: View) -> Iterator[str]:
     """Yield the person with their names, and a line for each section of an export."""
     names = ", ".join(map(str, result["names"]))
@@ -456,10 +409,6 @@ def describe_forgotten_person(result: Row, view: View) -> Iterator[str]:
         yield str(result["remains"])
 
 
-def make_sentence(text: str) -> ResultText:
-    return ResultText(lambda result, view: [say(text, **result)])
-
-
 def format_plainly(result: Any, view: View) -> Iterator[str]:
     """Yield the text of a result that has no function of its own for it (ResultText): rows as a
     table, the fields of a mapping as `name: value`, other values as they are, None as nothing.
@@ -479,13 +428,6 @@ def format_plainly(result: Any, view: View) -> Iterator[str]:
 
 def _plain(value: Any) -> str:
     return to_one_line(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
-
-
-_LINK = ResultText(
-    lambda result, view: [result["link"] or result["token"]],
-    notes=describe_sign_in_link,
-    json_values=lambda result: [{key: result[key] for key in ("name", "token", "link")}],
-)
 
 
 def _turn_state(row: Any, view: View) -> str:
@@ -533,33 +475,6 @@ _THREADS = TextList(
 )
 
 
-def _sign_in(row: Any, view: View) -> str:
-    """Return how a person signs in to the page: with a link, or a provider and the name that it
-    gives the person."""
-    provider = "Slack" if row["provider"] == "slack" else row["provider"]
-    words = to_one_line(f"{provider}: {row['person']}") if provider else say("link")
-    return f"{words} ({say('removed')})" if row["state"] == "removed" else words
-
-
-_ACCOUNTS = TextList(
-    "No one has a sign-in link. Run `ponte people add NAME`.",
-    ListColumn("name", "name"),
-    ListColumn("sign-in", "", _sign_in),
-    ListColumn("added", "added", format_time),
-    ListColumn("last visit", "seen", format_day_or_never),
-)
-_API_TOKENS = TextList(
-    "No API tokens yet. Run `ponte people token NAME`.",
-    ListColumn("ID", "id"),
-    ListColumn("person", "person"),
-    ListColumn("kind", "kind"),
-    ListColumn("name", "name", format_text_or_dash),
-    ListColumn("added", "added", format_time),
-    ListColumn(
-        "expires", "expires", lambda at, view: format_time(at, view) if at else say("never")
-    ),
-    ListColumn("last use", "seen", format_day_or_never),
-)
 _PEOPLE = TextList(
     "No one has written to Ponte yet.",
     ListColumn("name", "name", format_text_or_dash),
@@ -576,8 +491,6 @@ TEXT_LISTS: dict[str, TextList] = {
     "doctor": _CHECKS,
     "limits": _LIMITS,
     "pending": _PENDING,
-    "people list": _ACCOUNTS,
-    "people tokens": _API_TOKENS,
     "person list": _PEOPLE,
     "status": _PARTS,
     "threads list": _THREADS,
@@ -625,13 +538,10 @@ def describe_setup_undo(result: Row, view: View) -> Iterator[str]:
     yield say(words, names=", ".join(result["names"]))
 
 
-PLAIN_TEXT = ResultText(format_plainly)
-"""For operations that are not in TEXTS."""
 TEXTS: dict[str, ResultText] = {
     "status": ResultText(
         format_parts, has_failed=lambda parts: any(one["state"] == "failing" for one in parts)
     ),
-    "turns": ResultText(_TURNS, people=("person",)),
     "reload": ResultText(describe_reload),
     "usage": ResultText(format_usage, people=("name", "person")),
     "audit": ResultText(
@@ -646,24 +556,25 @@ TEXTS: dict[str, ResultText] = {
     ),
     "setup show": ResultText(format_setup),
     "setup undo": ResultText(describe_setup_undo),
-    "threads list": ResultText(_THREADS),
     "threads show": ResultText(format_thread),
     "threads forget": ResultText(describe_deleted_thread),
-    "people add": _LINK,
-    "people list": ResultText(_ACCOUNTS),
-    "people renew": _LINK,
-    "people token": ResultText(lambda result, view: [result["token"]], notes=describe_api_token),
-    "people tokens": ResultText(_API_TOKENS),
-    "people revoke": make_sentence("Revoked API token {id} ({person})."),
-    "people remove": make_sentence(
-        "{name} can no longer sign in. Their messages are kept. To delete them, run `ponte "
-        "person forget {person}`."
-    ),
-    "person list": ResultText(_PEOPLE),
     "person counts": ResultText(format_person_counts),
     "person forget": ResultText(describe_forgotten_person),
 }
 """The texts of each operation by name."""
+for _feature in find_features():
+    AUDIT_SENTENCES |= _feature.audit_sentences
 # At the end, because they import this module.
 for _module in load_modules("texts"):
     pass
+
+
+def find_text(operation: Operation) -> ResultText:
+    """Return the text of an operation's result: its own, its list, its sentence, or a plain one."""
+    if text := TEXTS.get(operation.name):
+        return text
+    if rows := TEXT_LISTS.get(operation.name):
+        return ResultText(rows, people=rows.names)
+    if operation.sentence:
+        return ResultText(lambda result, view: [say(operation.sentence, **result)])
+    return ResultText(format_plainly)

@@ -14,7 +14,6 @@ import re
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import KW_ONLY, dataclass, field
-from datetime import UTC, datetime
 from functools import cached_property
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_type_hints
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from bot.home import Start
     from bot.ponte import Ponte
     from core.domain.messages import Person
-    from core.domain.records import ApiToken, DoctorFinding, Health, TurnSummary
+    from core.domain.records import DoctorFinding, Health, TurnSummary
 
 F = TypeVar("F", bound=Callable[..., Awaitable[Any]])
 FILE_PIECE_BYTES = 3_000_000
@@ -84,6 +83,7 @@ class Operation:
     - `confirm`: the question in the shell before it runs, below the result of the operation
       `preview` with the same arguments.
     - `example`: arguments for its help.
+    - `sentence`: the text of its result, which has the sentence's values.
     - `shown_by`: the command that shows whether it was done, "" if it changes nothing.
     - `overview`: the arguments of a text for somebody who gives none.
     - `prepares`: the model's server is checked if this command starts Ponte for itself.
@@ -101,6 +101,7 @@ class Operation:
     preview: str = ""
     example: str = ""
     shown_by: str = ""
+    sentence: str = ""
     overview: Json = field(default_factory=dict)
     prepares: bool = False
     is_chat: bool = False
@@ -133,7 +134,6 @@ OPERATIONS: dict[str, Operation] = {}
 COMMAND_GROUPS = {
     "threads": "List, show and delete conversations.",
     "changes": "List, approve, change, deny and undo changes to your data.",
-    "people": "Manage the people who can use the page besides its owner.",
     "person": "List, export and delete the data about a person.",
     "policy": "Show who can do what, and where.",
     "setup": "Show and undo what was typed on the set-up page.",
@@ -163,14 +163,6 @@ def operation(name: str, **more: Any) -> Callable[[F], F]:
     return register
 
 
-PersonName = Annotated[
-    str,
-    ShellArgument(
-        "Lowercase letters, digits, dots, hyphens and underscores, up to 32 characters; or a key "
-        "of `ponte people list`.",
-        ("people list", "name"),
-    ),
-]
 PersonKey = Annotated[
     str,
     ShellArgument(
@@ -527,130 +519,6 @@ async def forget_thread(ponte: Ponte, conversation: Conversation, actor: Person)
     where = entries[0].message.address if entries else None
     messages = await engine.upkeep.forget(conversation, actor, where)
     return {"messages": messages, "remains": engine.upkeep.remains_notice}
-
-
-@operation("people add", right="own", admin_page=True, example="ana", shown_by="people list")
-async def add_person(ponte: Ponte, name: PersonName, actor: Person) -> results.SignInLink:
-    """Let a person use the page. Prints their sign-in link once."""
-    ponte.check_links()
-    page, person = ponte.page_for_links(), ponte.accounts.person(name)
-    token = await ponte.accounts.invite(person, actor)
-    earlier = await ponte.engine.conversations.journal.list_conversations_of(person.key)
-    return ponte.sign_in_link(person, page, token, len(earlier))
-
-
-@operation("people list", admin_page=True, example="--json")
-async def list_accounts(ponte: Ponte) -> Rows:
-    """List the people who can sign in to the page: how, since when, and when they last did."""
-    # Accounts that the owner made: the name is what a command such as `people remove` takes, and
-    # the only name there is.
-    links = [
-        {"name": one.person.partition(":")[2], "provider": "", "person": "", "state": "link"}
-        | {"added": one.added_at, "seen": one.last_visit}
-        for one in await ponte.accounts.list_all()
-    ]
-    # People of a provider: commands take their key, and the provider tells their name. Whoever was
-    # removed is listed, because they may not sign in until they are admitted again. `last_at` is a
-    # moment; it is cut to the day, which is all that is stored of accounts (`last_visit`).
-    others = [
-        {"name": one.person.key, "provider": one.provider, "person": one.person.name}
-        | {"state": "removed" if one.removed_at else "provider", "added": one.first_at}
-        | {"seen": f"{datetime.fromtimestamp(one.last_at, UTC):%Y-%m-%d}"}
-        for one in await ponte.accounts.list_sign_ins()
-    ]
-    return [*links, *others]
-
-
-@operation(
-    "people renew",
-    right="own",
-    admin_page=True,
-    example="ana",
-    shown_by="audit --event person-link-renewed",
-)
-async def renew_person(ponte: Ponte, name: PersonName, actor: Person) -> results.SignInLink:
-    """Create a new sign-in link for a person; the old link and its sessions stop working."""
-    ponte.check_links()  # raises if ponte.toml turns sign-in links off
-    page, person = ponte.page_for_links(), ponte.accounts.person(name)
-    return ponte.sign_in_link(person, page, await ponte.accounts.renew_link(person, actor))
-
-
-@operation(
-    "people token",
-    right="own",
-    is_secret=True,
-    example="ana --name notebook --days 30",
-    shown_by="people tokens {name}",
-)
-async def create_api_token(
-    ponte: Ponte,
-    name: PersonName = "owner",
-    label: Annotated[
-        str, ShellOption("What the token is for, for example 'my script'.", "--name")
-    ] = "",
-    days: Annotated[int, ShellOption("Days until the token expires; 0 for never.")] = 0,
-    metrics: Annotated[bool, ShellOption("The token reads /metrics and nothing else.")] = False,
-    mcp: Annotated[bool, ShellOption("The token is for an MCP client.")] = False,
-    *,
-    actor: Person,
-) -> Json:
-    """Create an API token for a person, by default for the owner. It works only for programs that
-    use /v1, or with --mcp for an MCP client, and is printed once."""
-    # `page` is "" if the page has no fixed address.
-    page, kind = ponte.page_for_links(), "metrics" if metrics else "mcp" if mcp else "api"
-    # `owner`: the name may also be "owner", or the key of a person of a provider.
-    person = ponte.accounts.person(name, owner=True)
-    token, text = await ponte.accounts.create_api_token(person.key, label, days, actor, kind)
-    url = f"{page}/{'v1' if kind == 'api' else kind}" if page else ""
-    return {"id": token.id, "name": name, "kind": kind, "token": text, "url": url}
-
-
-@operation("people tokens", admin_page=True, example="ana")
-async def list_api_tokens(
-    ponte: Ponte, name: Annotated[str, ShellArgument("Only the tokens of this person.")] = ""
-) -> Rows:
-    """List API tokens with ID, person, purpose, date added, expiry and last use."""
-    person = ponte.accounts.person(name, owner=True).key if name else ""
-    return [_without_hash(one) for one in await ponte.accounts.list_api_tokens(person)]
-
-
-def _without_hash(token: ApiToken) -> Json:
-    """Return an API token as people may see it, so without its hash. `expires` is 0 for never, and
-    `seen` the day of its last use, "" for none."""
-    return {
-        "id": token.id,
-        # An account of the page by its name, which commands take; everybody else by their key.
-        "person": token.person.removeprefix("web:"),
-        "kind": token.kind,
-        "name": token.name,
-        "added": token.added_at,
-        "expires": token.expires_at,
-        "seen": token.last_use,
-    }
-
-
-@operation(
-    "people revoke", right="own", admin_page=True, example="1f0c9a2b", shown_by="people tokens"
-)
-async def revoke_api_token(
-    ponte: Ponte,
-    id: Annotated[
-        str, ShellArgument("The ID that `ponte people tokens` lists.", ("people tokens", "id"))
-    ],
-    actor: Person,
-) -> Json:
-    """Revoke an API token. Programs that use it lose access immediately."""
-    return _without_hash(await ponte.accounts.revoke_api_token(id, by=actor))
-
-
-@operation(
-    "people remove", right="own", admin_page=True, confirm="Remove {name} from the page?",
-    example="ana", shown_by="people list",
-)  # fmt: skip
-async def remove_person(ponte: Ponte, name: PersonName, actor: Person) -> Json:
-    """Remove a person from the page. Their sessions end, and Ponte stops working for them. They
-    can't sign in with Slack or a company account until you let them in again."""
-    return {"name": name, "person": await ponte.personal_data.remove(name, actor)}
 
 
 @operation("person list", timeout_seconds=ERASE_TIMEOUT_SECONDS)

@@ -19,20 +19,20 @@ from zoneinfo import ZoneInfo
 import structlog
 
 from adapters.terminal import TERMINAL
-from adapters.web import WEB, add_token
+from adapters.web import WEB
 from bot import __version__
 from bot.config.ponte_toml import LiveConfig
 from bot.config.reload import Reloader
 from bot.doctor.safety import list_findings
 from bot.engine import Engine
+from bot.features.sign_in.accounts import PageAccountService
 from bot.health import HealthBoard
 from bot.home import Home, Start
 from bot.integrations import canonical_person
-from bot.operation_results import SignInLink
-from bot.people import PageAccountService, PersonalDataService
+from bot.people import PersonalDataService
 from bot.settings import Settings
 from bot.setup.restart import Restart
-from core.base.errors import BadInput, NotFound, PonteError
+from core.base.errors import BadInput, NotFound
 from core.base.i18n import LANGUAGE, say, translate_word
 from core.base.tasks import run_together
 from core.commands.grammar import parse_command, render_command, split_change_id
@@ -275,30 +275,6 @@ class Ponte:
             part = await self.engine.stores.health()
             findings.insert(0, DoctorFinding(part.name, part.state, part.words))
         return findings
-
-    def page_for_links(self) -> str:
-        """Return the page's address for a sign-in link, also if the page is not served now; "" if
-        it has no fixed address. Raise PonteError if the page is turned off."""
-        if self.settings.ponte_web == "off":
-            raise PonteError("The page is turned off. Set PONTE_WEB=on to use it.")
-        page, _ = self.links()
-        return page or (self.settings.page_url() if self.settings.ponte_web_port else "")
-
-    def check_links(self) -> None:
-        """Raise PonteError if sign-in links are turned off in ponte.toml, so that nobody could sign
-        in with one."""
-        if not self.live.section("page").links:
-            raise PonteError(
-                "Sign-in links are turned off in ponte.toml (`[page] links = false`). Let people "
-                "sign in with Slack or their company's account, or remove that line."
-            )
-
-    def sign_in_link(self, person: Person, page: str, token: str, earlier: int = 0) -> SignInLink:
-        """Return what an operator gets after a sign-in token of a person was created: the token,
-        and the page's link with it if there is a page. `earlier` is the number of conversations of
-        an earlier person of that name."""
-        link = add_token(page, token) if page else ""
-        return SignInLink(person.id, person.key, token, link, earlier)
 
     async def decide(
         self,

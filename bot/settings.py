@@ -33,8 +33,7 @@ from pydantic_core.core_schema import ValidationInfo
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from adapters.web.settings import WebSettings
-from bot.integrations import ADMINS, FACES, Faces
-from bot.setup.cards import CARDS, SETUP_NAMES
+from bot.integrations import ADMINS, CARDS, FACES, SETUP_NAMES, Faces
 from core.base.errors import SettingsError
 from core.base.i18n import LOCALES, Locale, find_zone, nearest_locale, say
 from core.base.proxies import Proxies

@@ -8,9 +8,9 @@ and this module.
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
-from typing import Any, ClassVar
+from typing import Any
 
 from bot.config.toml_values import KeyPath
 from bot.features import load_modules
@@ -64,11 +64,11 @@ class SetupCard:
         return frozenset(each.setting.upper() for each in self.fields)
 
 
+@dataclass(frozen=True, kw_only=True)
 class Feature:
-    """The base class of all features. Each overrides what it has.
+    """What a feature adds. One whose parts depend on the settings or on ponte.toml is a subclass.
 
-    Methods get the `Config` of ponte.toml, the `Settings`, the `Engine` or the `Ponte`: they are
-    called when these exist.
+    Methods get the `Config`, the `Settings` or the `Ponte`: they are called when these exist.
     """
 
     integration: Integration[Any] | None = None
@@ -76,14 +76,16 @@ class Feature:
     tables: Sequence[TableDeclaration] = ()
     tables_after: str = ""
     """The table after which a new database creates its tables; "" for the end."""
-    kinds: ClassVar[Mapping[str, Kind]] = {}
+    kinds: Mapping[str, Kind] = field(default_factory=dict)
     """Its kinds of change, by `Draft.kind`."""
-    origins: ClassVar[Mapping[str, Callable[[Any], Origin]]] = {}
+    origins: Mapping[str, Callable[[Any], Origin]] = field(default_factory=dict)
     """Its origins of turns, by `MessageOrigin.name`: functions of the engine."""
-    sections: ClassVar[Mapping[str, Any]] = {}
+    sections: Mapping[str, Any] = field(default_factory=dict)
     """Its sections of ponte.toml: each a dataclass, or a mapping of names to one."""
     card: SetupCard | None = None
     """Its card on the set-up page."""
+    audit_sentences: Mapping[str, str] = field(default_factory=dict)
+    """What its lines of the audit log say, by event."""
 
     def list_extras(self, config: Any, settings: Any) -> Iterable[str]:
         """Return the optional dependencies that it needs with these settings and this file."""

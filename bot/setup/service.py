@@ -19,10 +19,9 @@ from pydantic import ValidationError, validate_call
 from bot.config.ponte_toml import LiveConfig
 from bot.features.base import SetupCard, SetupField, SetupLink
 from bot.home import Home, HomeUnusable, Start
-from bot.integrations import ADMINS
+from bot.integrations import ADMINS, CARDS
 from bot.logs import mask_also
 from bot.settings import Settings, load, service_of
-from bot.setup.cards import CARDS
 from bot.setup.restart import Restart
 from bot.setup.stored import StartTrial, StoredSettings, check_value
 from core.base.errors import BadInput, NotFound, SettingsError

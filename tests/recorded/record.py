@@ -29,6 +29,7 @@ from pydantic import SecretStr
 from bot import operations
 from bot.features.backup.migrate import migrate
 from bot.features.schedules import operations as schedules
+from bot.features.sign_in import operations as people
 from bot.home import Home
 from bot.settings import Settings
 from core.domain.messages import Person
@@ -274,8 +275,8 @@ async def other_rows(day: Day) -> None:
     hook = await here.page.post("/hooks/builds", content=body, headers=dict(headers))
     assert hook.status_code == 202, hook.text
     owner = Person("web", "owner")
-    link = await operations.add_person(ponte, "eva", OPERATOR)
-    await operations.create_api_token(ponte, "eva", "script", actor=owner)
+    link = await people.add_person(ponte, "eva", OPERATOR)
+    await people.create_api_token(ponte, "eva", "script", actor=owner)
     async with httpx.AsyncClient(base_url=here.page.base_url) as browser:
         (await browser.post("/login", json={"token": link.token})).raise_for_status()
         (await browser.post("/logout", json={})).raise_for_status()

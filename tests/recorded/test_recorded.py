@@ -15,6 +15,7 @@ import time_machine
 
 from bot import operations
 from bot.features.schedules import operations as schedules
+from bot.features.sign_in import operations as people
 from bot.stores import SCHEMA
 from core.store.schema import count_rows, read_schema_version
 from tests.fakes.discord.interactions import Exchange
@@ -149,9 +150,9 @@ async def test_turns_cards_and_forms_go_on(here: Found) -> None:
 async def list_everything(here: Found) -> None:
     """The commands of `ponte` show what was stored."""
     ponte = here.ponte
-    accounts = {one["name"] for one in await operations.list_accounts(ponte)}
+    accounts = {one["name"] for one in await people.list_accounts(ponte)}
     assert accounts - {"oidc:corp:fay-4711"} == {"eva"}, "older records have no sign-ins"
-    assert [one["name"] for one in await operations.list_api_tokens(ponte)] == ["script"]
+    assert [one["name"] for one in await people.list_api_tokens(ponte)] == ["script"]
     (schedule,) = await schedules.list_schedules(ponte)
     assert schedule["id"] == here.record["names"]["schedule"]
     assert (await schedules.show_schedule(ponte, schedule["id"]))["runs"]

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from bot.features.base import Feature
 
-
-class BackupFeature(Feature):
-    pass
-
-
-FEATURE = BackupFeature()
+FEATURE = Feature(
+    audit_sentences={"backup-restored": "{asker} restored a backup from {backup_time}"}
+)

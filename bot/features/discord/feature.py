@@ -5,10 +5,9 @@ from __future__ import annotations
 from adapters.discord import DISCORD
 from bot.features.base import Feature, SetupCard, SetupField, SetupLink
 
-
-class DiscordFeature(Feature):
-    integration = DISCORD
-    card = SetupCard(
+FEATURE = Feature(
+    integration=DISCORD,
+    card=SetupCard(
         "discord",
         "Discord",
         "Answers direct messages and mentions on your Discord servers.",
@@ -24,11 +23,8 @@ class DiscordFeature(Feature):
         ),
         (
             SetupLink(
-                "https://discord.com/developers/applications",
-                words="Discord's developer portal",
+                "https://discord.com/developers/applications", words="Discord's developer portal"
             ),
         ),
-    )
-
-
-FEATURE = DiscordFeature()
+    ),
+)

@@ -5,9 +5,4 @@ from __future__ import annotations
 from bot.features.base import Feature
 from core.feedback.votes import VOTES_TABLE
 
-
-class FeedbackFeature(Feature):
-    tables = (VOTES_TABLE,)
-
-
-FEATURE = FeedbackFeature()
+FEATURE = Feature(tables=(VOTES_TABLE,))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from adapters.mcp_server import MCP, MCP_PATH
 from adapters.mcp_server.endpoint import McpEndpoint
@@ -36,14 +36,6 @@ class McpServerConfig(StrictSection):
 
 
 class McpServerFeature(Feature):
-    integration = MCP
-    origins: ClassVar = {
-        MCP_ORIGIN: lambda engine: McpOrigin(
-            engine.people, engine.changes, engine.assistant.contexts
-        )
-    }
-    sections: ClassVar = {"mcp_server": McpServerConfig}
-
     def list_extras(self, config: Any, settings: Any) -> Iterable[str]:
         return ["mcp"] if settings.ponte_mcp == "on" else ()
 
@@ -78,4 +70,13 @@ def _build_tools(ponte: Ponte) -> McpTools | None:
     )
 
 
-FEATURE = McpServerFeature()
+FEATURE = McpServerFeature(
+    integration=MCP,
+    origins={
+        MCP_ORIGIN: lambda engine: McpOrigin(
+            engine.people, engine.changes, engine.assistant.contexts
+        )
+    },
+    sections={"mcp_server": McpServerConfig},
+    audit_sentences={"mcp-request": "An MCP client of {asker} sent a request"},
+)

@@ -97,10 +97,6 @@ class McpConfig(StrictSection):
 
 
 class McpToolsFeature(Feature):
-    integration = MCP_TOOLS
-    kinds: ClassVar = {MCP_CALL_KIND: MCP_CALL}
-    sections: ClassVar = {"mcp": Mapping[McpServerName, McpConfig]}
-
     def list_extras(self, config: Any, settings: Any) -> Iterable[str]:
         return ["mcp"] if config.mcp else ()
 
@@ -144,4 +140,9 @@ class McpToolsFeature(Feature):
                 yield say(_UNSET, where=where, variable=server.token, name=name)
 
 
-FEATURE = McpToolsFeature()
+FEATURE = McpToolsFeature(
+    integration=MCP_TOOLS,
+    kinds={MCP_CALL_KIND: MCP_CALL},
+    sections={"mcp": Mapping[McpServerName, McpConfig]},
+    audit_sentences={"mcp-tools-accepted": "{asker} accepted the tools of the MCP server {server}"},
+)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from bot.operation_texts import AUDIT_SENTENCES, TEXTS, ResultText, Row, View
+from bot.operation_texts import TEXTS, ResultText, Row, View
 from core.base.i18n import say, translate_word
 from core.base.text import clean_text, to_one_line
-
-AUDIT_SENTENCES["mcp-tools-accepted"] = "{asker} accepted the tools of the MCP server {server}"
 
 
 def format_mcp_tools(rows: Sequence[Row], view: View) -> Iterator[str]:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from bot.features.base import Feature, SetupCard, SetupField, SetupLink
 from core.models import MODEL_INTEGRATION
 
-
-class ModelFeature(Feature):
-    integration = MODEL_INTEGRATION
-    card = SetupCard(
+FEATURE = Feature(
+    integration=MODEL_INTEGRATION,
+    card=SetupCard(
         "model",
         "Model",
         "Answers questions and uses your tables, quick commands and Python.",
@@ -21,7 +20,5 @@ class ModelFeature(Feature):
             SetupField("ponte_transcribe_model", words="Model for voice messages (optional)"),
         ),
         (SetupLink("https://platform.openai.com/api-keys", words="Create an API key at OpenAI"),),
-    )
-
-
-FEATURE = ModelFeature()
+    ),
+)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from bot.features.base import Feature, SetupCard, SetupField
 from core.tools.nocodb import NOCODB_INTEGRATION, ROW_KINDS
 
-
-class NocodbFeature(Feature):
-    integration = NOCODB_INTEGRATION
-    kinds: ClassVar = {**ROW_KINDS}
-    card = SetupCard(
+FEATURE = Feature(
+    integration=NOCODB_INTEGRATION,
+    kinds={**ROW_KINDS},
+    card=SetupCard(
         "nocodb",
         "NocoDB",
         "Reads your team's tables, and changes rows after approval.",
@@ -22,7 +19,5 @@ class NocodbFeature(Feature):
             SetupField("nocodb_token", words="Token", is_secret=True),
             SetupField("nocodb_base_id", words="Base"),
         ),
-    )
-
-
-FEATURE = NocodbFeature()
+    ),
+)

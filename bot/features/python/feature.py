@@ -5,10 +5,9 @@ from __future__ import annotations
 from bot.features.base import Feature, SetupCard, SetupField
 from core.tools.code import CODE_INTEGRATION
 
-
-class PythonFeature(Feature):
-    integration = CODE_INTEGRATION
-    card = SetupCard(
+FEATURE = Feature(
+    integration=CODE_INTEGRATION,
+    card=SetupCard(
         "code",
         "Python",
         "Calculates, reads files and draws plots with Python.",
@@ -16,12 +15,8 @@ class PythonFeature(Feature):
         "a sandbox on this machine.",
         (
             SetupField(
-                "ponte_code",
-                words="Where Python runs",
-                choices=("auto", "hosted", "local", "off"),
-            ),
+                "ponte_code", words="Where Python runs", choices=("auto", "hosted", "local", "off")
+            )
         ),
-    )
-
-
-FEATURE = PythonFeature()
+    ),
+)

@@ -19,6 +19,8 @@ add_command_group("sample", "Restore the sample tables.", after="hooks")
     example="--yes",
     shown_by="audit --event sample-reset",
     confirm="Restore the sample tables? All changes to them will be lost.",
+    sentence="Restored the sample tables. Earlier changes to them can no longer be approved or "
+    "undone.",
 )
 async def reset_sample(
     ponte: Ponte,

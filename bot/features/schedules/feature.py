@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 from bot.config.toml_values import Count, Positive, StrictSection
 from bot.features.base import Feature
@@ -21,12 +20,19 @@ class SchedulesConfig(StrictSection):
     """active and paused schedules of one person"""
 
 
-class SchedulesFeature(Feature):
-    tables = (SCHEDULES_TABLE, SCHEDULE_RUNS_TABLE)
-    tables_after = "outbox"
-    kinds: ClassVar = {SCHEDULE_KIND: SCHEDULE_CHANGE}
-    origins: ClassVar = {"schedule": lambda engine: engine.schedules.origin}
-    sections: ClassVar = {"schedules": SchedulesConfig}
-
-
-FEATURE = SchedulesFeature()
+FEATURE = Feature(
+    tables=(SCHEDULES_TABLE, SCHEDULE_RUNS_TABLE),
+    tables_after="outbox",
+    kinds={SCHEDULE_KIND: SCHEDULE_CHANGE},
+    origins={"schedule": lambda engine: engine.schedules.origin},
+    sections={"schedules": SchedulesConfig},
+    audit_sentences={
+        "schedule-written": "{asker} saved the schedule {schedule}",
+        "schedule-paused": "{asker} paused the schedule {schedule}",
+        "schedule-resumed": "{asker} resumed the schedule {schedule}",
+        "schedule-run-requested": "{asker} started a run of the schedule {schedule}",
+        "schedule-deleted": "{asker} deleted the schedule {schedule}",
+        "schedule-refused": "A program's request for the schedule {schedule} was refused",
+        "schedule-run-skipped": "A run of the schedule {schedule} was skipped: {reason}",
+    },
+)

@@ -38,7 +38,7 @@ async def show_schedule(ponte: Ponte, id: ScheduleId) -> Json:
 _ON_SCHEDULE: Json = {"admin_page": True, "example": "abc234", "shown_by": "schedules show {id}"}
 
 
-@operation("schedules pause", **_ON_SCHEDULE)
+@operation("schedules pause", sentence="Paused {id}.", **_ON_SCHEDULE)
 async def pause_schedule(ponte: Ponte, id: ScheduleId, actor: Person) -> Json:
     """Pause a schedule until someone resumes it."""
     return _to_json(await ponte.engine.schedules.store.pause(id.lower(), "person", actor))
@@ -50,7 +50,11 @@ async def resume_schedule(ponte: Ponte, id: ScheduleId, actor: Person) -> Json:
     return _to_json(await ponte.engine.schedules.store.resume(id.lower(), actor))
 
 
-@operation("schedules run", **_ON_SCHEDULE)
+@operation(
+    "schedules run",
+    sentence="Started a run of {id}. The answer will be posted in the schedule's channel.",
+    **_ON_SCHEDULE,
+)
 async def run_schedule(ponte: Ponte, id: ScheduleId, actor: Person, once: str = "") -> Json:
     """Run a schedule now, with its owner's permissions. Its times don't change."""
     store = ponte.engine.schedules.store
@@ -59,7 +63,12 @@ async def run_schedule(ponte: Ponte, id: ScheduleId, actor: Person, once: str = 
     return _to_json(await store.get(id.lower()))
 
 
-@operation("schedules delete", confirm="Delete the schedule {id}?", **_ON_SCHEDULE)
+@operation(
+    "schedules delete",
+    confirm="Delete the schedule {id}?",
+    sentence="Deleted {id}.",
+    **_ON_SCHEDULE,
+)
 async def delete_schedule(ponte: Ponte, id: ScheduleId, actor: Person) -> Json:
     """Delete a schedule."""
     return _to_json(await ponte.engine.schedules.store.delete(id.lower(), by=actor))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from bot.operation_texts import (
-    AUDIT_SENTENCES,
     TEXT_LISTS,
     TEXTS,
     ListColumn,
@@ -15,7 +14,6 @@ from bot.operation_texts import (
     View,
     format_name,
     format_time,
-    make_sentence,
 )
 from core.base.i18n import say
 from core.base.text import clean_text, to_one_line
@@ -24,15 +22,6 @@ from core.schedules.words import REASON_SENTENCES, STATE_SENTENCES, describe_res
 
 MAX_LISTED_TEXT_CHARACTERS = 40
 """Characters of a schedule's text in the list."""
-AUDIT_SENTENCES |= {
-    "schedule-written": "{asker} saved the schedule {schedule}",
-    "schedule-paused": "{asker} paused the schedule {schedule}",
-    "schedule-resumed": "{asker} resumed the schedule {schedule}",
-    "schedule-run-requested": "{asker} started a run of the schedule {schedule}",
-    "schedule-deleted": "{asker} deleted the schedule {schedule}",
-    "schedule-refused": "A program's request for the schedule {schedule} was refused",
-    "schedule-run-skipped": "A run of the schedule {schedule} was skipped: {reason}",
-}
 
 
 def format_schedule(result: Row, view: View) -> Iterator[str]:
@@ -112,12 +101,6 @@ _SCHEDULES = TextList(
 )
 TEXT_LISTS["schedules list"] = _SCHEDULES
 TEXTS |= {
-    "schedules list": ResultText(_SCHEDULES, people=("owner",)),
     "schedules show": ResultText(format_schedule, people=("owner",)),
-    "schedules pause": make_sentence("Paused {id}."),
     "schedules resume": ResultText(describe_resumed),
-    "schedules run": make_sentence(
-        "Started a run of {id}. The answer will be posted in the schedule's channel."
-    ),
-    "schedules delete": make_sentence("Deleted {id}."),
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, StrictBool
@@ -155,11 +155,6 @@ class SignInIntegration(Integration[SettingsPart]):
 
 
 class SignInFeature(Feature):
-    integration = SignInIntegration()
-    tables = (SIGN_INS_TABLE,)
-    tables_after = "api_tokens"
-    sections: ClassVar = {"page": PageConfig, "sign_in": Mapping[ProviderName, SignInConfig]}
-
     def list_secrets(self, config: Any) -> Iterator[tuple[str, bool]]:
         for provider in config.sign_in.values():
             yield provider.secret, True
@@ -171,4 +166,19 @@ class SignInFeature(Feature):
                 yield say(_UNSET, where=where, variable=variable, name=name)
 
 
-FEATURE = SignInFeature()
+FEATURE = SignInFeature(
+    integration=SignInIntegration(),
+    tables=(SIGN_INS_TABLE,),
+    tables_after="api_tokens",
+    sections={"page": PageConfig, "sign_in": Mapping[ProviderName, SignInConfig]},
+    audit_sentences={
+        "person-added": "{asker} invited {person}",
+        "person-link-renewed": "{asker} renewed {person}'s sign-in link",
+        "person-removed": "{asker} removed {person}",
+        "person-signed-in": "{person} signed in",
+        "person-sessions-ended": "{person} signed out everywhere",
+        "api-token-added": "{asker} created an API token for {person}",
+        "api-token-revoked": "{asker} revoked one of {person}'s API tokens",
+        "provider-moved": "{asker} moved the sign-in {provider} to {issuer}",
+    },
+)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from adapters.slack import SLACK
 from bot.features.base import Feature, SetupCard, SetupField, SetupLink
 
-
-class SlackFeature(Feature):
-    integration = SLACK
-    card = SetupCard(
+FEATURE = Feature(
+    integration=SLACK,
+    card=SetupCard(
         "slack",
         "Slack",
         "Answers where your team writes: mentions, direct messages and followed threads.",
@@ -20,7 +19,5 @@ class SlackFeature(Feature):
             SetupField("slack_app_token", words="App token", is_secret=True, example="xapp-…"),
         ),
         (SetupLink("https://api.slack.com/apps", words="Your Slack apps"),),
-    )
-
-
-FEATURE = SlackFeature()
+    ),
+)

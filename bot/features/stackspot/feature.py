@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 from bot.features.base import Feature, SetupCard, SetupField, SetupLink
 from core.tools.stackspot import QUICK_COMMAND_RUN, STACKSPOT
 
-
-class StackSpotFeature(Feature):
-    integration = STACKSPOT
-    kinds: ClassVar = {"run": QUICK_COMMAND_RUN}
-    card = SetupCard(
+FEATURE = Feature(
+    integration=STACKSPOT,
+    kinds={"run": QUICK_COMMAND_RUN},
+    card=SetupCard(
         "stackspot",
         "StackSpot",
         "Runs StackSpot's quick commands and agents.",
@@ -22,7 +19,5 @@ class StackSpotFeature(Feature):
             SetupField("stackspot_realm", words="Realm"),
         ),
         (SetupLink("https://ai.stackspot.com", words="StackSpot AI"),),
-    )
-
-
-FEATURE = StackSpotFeature()
+    ),
+)

@@ -5,9 +5,4 @@ from __future__ import annotations
 from adapters.web import WEB
 from bot.features.base import Feature
 
-
-class WebFeature(Feature):
-    integration = WEB
-
-
-FEATURE = WebFeature()
+FEATURE = Feature(integration=WEB)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
@@ -185,9 +185,6 @@ class WebhookFeature(Feature):
     are among HOOK_RIGHTS: it can neither decide nor run code or quick commands. No person pays for
     its turns, so each has an allowance of its own."""
 
-    sections: ClassVar = {"hooks": Mapping[HookName, HookConfig]}
-    origins: ClassVar = {"webhook": lambda engine: WebhookOrigin(engine.people)}
-
     def stand_ins(self, config: Any) -> Mapping[str, StandIns]:
         groups = {name: hook.as_ for name, hook in config.hooks.items()}
         return {HOOK_PLATFORM: StandIns(HOOK_RIGHTS, groups)}
@@ -240,4 +237,8 @@ class WebhookFeature(Feature):
         return hooks.find_handler
 
 
-FEATURE = WebhookFeature()
+FEATURE = WebhookFeature(
+    sections={"hooks": Mapping[HookName, HookConfig]},
+    origins={"webhook": lambda engine: WebhookOrigin(engine.people)},
+    audit_sentences={"webhook-received": "An event came from {asker}"},
+)

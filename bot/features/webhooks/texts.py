@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bot.operation_texts import AUDIT_SENTENCES, TEXTS, ResultText, Row, View
+from bot.operation_texts import TEXTS, ResultText, Row, View
 from core.base.i18n import say
 from core.base.text import clean_text
-
-AUDIT_SENTENCES["webhook-received"] = "An event came from {asker}"
 
 
 def format_delivery(result: Row, view: View) -> Iterator[str]:

@@ -18,7 +18,7 @@ from core.base.errors import ToolError
 from core.base.i18n import say
 from core.base.splitting import make_code_block
 from core.base.text import to_one_line
-from core.changes.kinds import Kind
+from core.changes.kinds import ExternalRun, Kind
 from core.domain.changes import Change, Draft, FormField, RowCheck, RowWrite
 from core.domain.ports import QuickCommands, Tool
 from core.domain.records import Health
@@ -33,7 +33,6 @@ from core.integrations import (
     ToolIntegration,
 )
 from core.money.usage import PaidRun
-from core.tools.external_runs import ExternalRun
 from core.tools.tool import FixedToolSource
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from core.base.http import HttpClient
 from core.base.i18n import say
 from core.base.proxies import Proxies
 from core.base.value_formats import format_value
+from core.changes.kinds import ExternalRun
 from core.domain.changes import Change, Draft, FormField
 from core.domain.ports import QuickCommands
 from core.domain.records import Health
@@ -31,7 +32,6 @@ from core.integrations import (
     setting,
 )
 from core.money.usage import PaidRun
-from core.tools.external_runs import ExternalRun
 from core.tools.stackspot.api import Clock, StackSpotError, StackSpotUrls, StillRunning
 from core.tools.stackspot.client import NO_WAY_BACK, Result, StackSpot
 

@@ -16,8 +16,8 @@ import pytest
 from bot.features.backup.backup import ArchiveMember, Manifest
 from bot.stores import SCHEMA
 from core.store import schema as snapshot
-from tests.bot.conftest import Shell
 from tests.bot.backup.test_backup import names, rewritten
+from tests.bot.conftest import Shell
 
 FOREIGN = {
     "trigger": (
