@@ -33,8 +33,8 @@ from core.people.sign_ins import (
 from core.store.remembered import select_ids
 
 if TYPE_CHECKING:
-    from bot.features.sign_in.accounts import PageAccountService
     from bot.engine import Engine
+    from bot.features.sign_in.accounts import PageAccountService
     from core.erasure import KnownPerson, SqlPersonalData
 
 
