@@ -57,7 +57,7 @@ from core.schedules.tools import ScheduleSource
 from core.tools.posting import PlacePostSource
 from core.tools.reading import PlaceReadingSource
 from core.tools.tool import Toolbox
-from core.turn.preparation import Assistant
+from core.turn.preparation import Assistant, hear_nothing
 from core.turn.run import INSTRUCTIONS, LinkRules, Retention, TurnConfig
 
 Secrets = Mapping[str, SecretStr]
@@ -131,14 +131,14 @@ async def compose(
         )
         closing.push_async_callback(model.close)
         voice = settings.transcribe_model
-        listeners = (f.build_transcriber(settings, client, people.budget) for f in find_features())
-        transcribe = next(filter(None, listeners), None)
+        listeners = (f.build_listener(settings, client, people.budget) for f in find_features())
+        listen = next(filter(None, listeners), hear_nothing)
         runner = next((bundle.runner for bundle in tools if bundle.runner), None)
         engine = Engine(
             stores,
             people,
             Approval(policy, KINDS, live, canonical_person),
-            lambda contexts: Assistant(model, toolbox, contexts, quick, runner, transcribe),
+            lambda contexts: Assistant(model, toolbox, contexts, quick, runner, listen),
             [applier for bundle in tools for applier in bundle.appliers],
             lambda: board,
             live,

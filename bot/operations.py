@@ -142,9 +142,11 @@ COMMAND_GROUPS = {
 
 
 def add_command_group(name: str, help: str, after: str) -> None:
-    """Add a command that has commands below it, in the documents after another one."""
+    """Add a command that has commands below it, in the documents after another one, if that
+    exists."""
     groups = list(COMMAND_GROUPS.items())
-    groups.insert(list(COMMAND_GROUPS).index(after) + 1, (name, help))
+    at = list(COMMAND_GROUPS).index(after) + 1 if after in COMMAND_GROUPS else len(groups)
+    groups.insert(at, (name, help))
     COMMAND_GROUPS.clear()
     COMMAND_GROUPS.update(groups)
 

@@ -73,9 +73,8 @@ def collect_tables() -> list[TableDeclaration]:
     """Return all tables in the order in which a new database creates them."""
     tables = [*OWN_TABLES]
     for feature in find_features():
-        names = [table.name for table in tables]
-        after = feature.tables_after
-        at = names.index(after) + 1 if after else len(tables)
+        places = (n for n, table in enumerate(tables, 1) if table.name == feature.tables_after)
+        at = next(places, len(tables))
         tables[at:at] = feature.tables
     return tables
 

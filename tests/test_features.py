@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from shutil import ignore_patterns
 
 import pytest
 
 from tests.sources import PRODUCT, ROOT, list_sources, parse, walk_nodes
+from tests.test_imports import importers
 from tests.test_size import list_text_lines
 
 
@@ -126,3 +132,62 @@ def _read_code_lines() -> Iterator[tuple[str, int, str]]:
 
 def _list_texts(path: Path) -> set[int]:
     return set(list_text_lines(walk_nodes(parse(path))))
+
+
+REMOVABLE = {
+    "mcp_tools": ("core/tools/mcp",),
+    "mcp_server": ("adapters/mcp_server",),
+    "webhooks": ("core/webhooks",),
+    "voice": ("core/voice",),
+    "stackspot": ("core/tools/stackspot",),
+    "tracing": (),
+    "backup": (),
+}
+"""Features that can be removed, by their folder in bot/features → their other folders.
+
+Feedback is not: the page and the table of buttons know it."""
+START = """
+import importlib, pathlib, sys
+from bot.cli.main import main
+for path in sorted(pathlib.Path().rglob("*.py")):
+    if not str(path).startswith("core/tools/code/"):  # its programs start when they are imported
+        name = ".".join(path.with_suffix("").parts).removesuffix(".__init__")
+        name.endswith("__main__") or importlib.import_module(name)
+assert main(["--help"]) == 0
+assert main(["ask", "hello"]) == 0
+"""
+
+
+def list_folders(name: str) -> Sequence[str]:
+    return [f"bot/features/{name}", *REMOVABLE[name]]
+
+
+@pytest.mark.parametrize("name", REMOVABLE)
+def test_nothing_outside_its_folders_imports_a_removable_feature(name: str) -> None:
+    folders = list_folders(name)
+    found = importers(*(folder.replace("/", ".") for folder in folders))
+    assert [path for path in found if not path.startswith(tuple(folders))] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", REMOVABLE)
+def test_without_a_removable_feature_the_rest_starts_and_answers(tmp_path: Path, name: str) -> None:
+    """Its folders and its line are gone."""
+    for folder in PRODUCT:
+        shutil.copytree(ROOT / folder, tmp_path / folder, ignore=ignore_patterns("__pycache__"))
+    for folder in list_folders(name):
+        shutil.rmtree(tmp_path / folder)
+    features = tmp_path / "bot/features/__init__.py"
+    text = features.read_text("utf-8")
+    assert text.count(f'    "{name}",\n') == 1
+    features.write_text(text.replace(f'    "{name}",\n', ""), "utf-8")
+    result = subprocess.run(
+        [sys.executable, "-c", START],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], "PONTE_HOME": str(tmp_path / "home"), "PONTE_CODE": "off"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "ponte" in result.stdout.lower()

@@ -20,7 +20,7 @@ from core.money.allowances import Allowance
 from core.people.rules import StandIns
 from core.store.tables import TableDeclaration
 from core.turn.origins import Origin
-from core.turn.preparation import Transcribe
+from core.turn.preparation import Listen
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,8 +120,8 @@ class Feature:
         """Yield sentences on what cannot work as configured, or has a risk."""
         yield from ()
 
-    def build_transcriber(self, settings: Any, client: Any, budget: Any) -> Transcribe | None:
-        """Return the function that writes down voice messages, if it is turned on."""
+    def build_listener(self, settings: Any, client: Any, budget: Any) -> Listen | None:
+        """Return what hears recordings, if it is turned on."""
 
     def begin(self, settings: Any) -> Callable[[float], Awaitable[None]] | None:
         """Begin what must exist before any part is built. Return the function that ends it as the

@@ -352,13 +352,6 @@ class PostRemoved(Undeliverable):
     sentence = "Someone deleted the answer."
 
 
-class VoiceError(PonteError):
-    """Raised when the words of a voice message could not be found out. The turn goes on without
-    them, and the answer says so."""
-
-    code = "voice"
-
-
 class Restored(Undeliverable):
     """A turn's answer may be missing because a backup was restored. The next answer in the
     conversation mentions it, because a post of its own might appear next to an answer that was

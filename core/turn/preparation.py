@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from core.base import text
-from core.base.errors import PlatformBusy, PostRemoved, Refusal, StatusUnknown, VoiceError
+from core.base.errors import PlatformBusy, PostRemoved, Refusal, StatusUnknown
 from core.base.i18n import say
 from core.base.json_text import make_storable
 from core.base.markdown import escape_markdown
@@ -15,10 +15,10 @@ from core.base.trust import Trust, find_addresses
 from core.chat.file_downloads import describe_unread
 from core.chat.people import People
 from core.commands import grammar
-from core.domain.messages import Answer, File, Item, Progress
+from core.domain.messages import Answer, File, Item
 from core.domain.model_rounds import RoundRequest
 from core.domain.ports import Model, Platforms, QuickCommands, Tool
-from core.domain.records import Provenance, Turn
+from core.domain.records import Provenance
 from core.domain.rights import PlaceRights
 from core.money.allowances import AllowanceCount, Grant
 from core.tools.code.source import CodeRunner
@@ -33,12 +33,19 @@ NO_LONGER_READABLE = (
 )
 
 
-Transcribe = Callable[[Turn, File, bytes, float], Awaitable[str]]
-"""Returns the words of a recording with so many seconds. Raises VoiceError, OverBudget."""
-TRANSCRIBING = "Listening to the voice message…"
+Listen = Callable[[TurnRun, ToolContexts, list[str]], Awaitable[Mapping[File, str]]]
+"""Returns what a message's author says, by the recording. Adds sentences for the person to the
+list. Raises OverBudget."""
 UNDERSTOOD = "I understood:"
 MAX_QUOTE_CHARACTERS = 600
 """Characters of what was understood that an answer quotes."""
+
+
+async def hear_nothing(
+    run: TurnRun, contexts: ToolContexts, notes: list[str]
+) -> Mapping[File, str]:
+    """Return {}: recordings are files like others."""
+    return {}
 
 
 def quote_spoken(words: str) -> str:
@@ -52,8 +59,7 @@ def quote_spoken(words: str) -> str:
 class Assistant:
     """Everything that answers messages: the model, its tools, quick commands and the sandbox.
 
-    `contexts` builds the context of each call. `code` is None if no sandbox is configured. `voice`
-    is None if voice messages are treated as files like others.
+    `contexts` builds the context of each call. `code` is None if no sandbox is configured.
     """
 
     model: Model
@@ -61,7 +67,7 @@ class Assistant:
     contexts: ToolContexts
     quick: QuickCommands
     code: CodeRunner | None = None
-    voice: Transcribe | None = None
+    listen: Listen = hear_nothing
 
     async def forget(self, thread: str) -> None:
         """Delete the sandbox state and the files of the thread with this id."""
@@ -239,41 +245,12 @@ class Preparation:
         files, missing = await contexts.fetch_attachments(message)
         if message.attachments:
             notes = await describe_unread(message, files, missing, contexts.stores.files)
-        # The words of each voice message by its file. `_transcribe` also adds a sentence to `notes`
-        # for each one that could not be understood.
-        words = await self._transcribe(run, notes)
+        words = await self.assistant.listen(run, contexts, notes)
         unheard_files = [file for file in files if file not in words]
         items = build_items(
             replace(message, text=cleaned_text), unheard_files, missing, "\n".join(words.values())
         )
         return items, notes
-
-    async def _transcribe(self, run: TurnRun, notes: list[str]) -> Mapping[File, str]:
-        """Return the words of the author's voice messages by their files. Add a sentence to `notes`
-        for each one that could not be understood. In a channel, only threads in which Ponte has
-        answered before (they have a `thread_record`) can have voice messages. Raise OverBudget."""
-        message, contexts = run.turn.message, self.assistant.contexts
-        is_followed = not message.address.is_shared or run.turn.thread_record is not None
-        words = dict[File, str]()
-        # The sound in a message of a program or bot is a file like any other.
-        if not (voice := self.assistant.voice) or not is_followed or not message.may_be_command:
-            return words
-        for recording in message.attachments:
-            # None: a file, and no voice message.
-            if recording.seconds is None:
-                continue
-            # The file of this recording alone: stored already, or none if it cannot be had.
-            own_files, _ = await contexts.fetch_attachments(
-                replace(message, attachments=(recording,))
-            )
-            for file in own_files:
-                await run.reply.show(Progress(current_step=say(TRANSCRIBING)))
-                _, data = await contexts.stores.files.get(file.id)
-                try:
-                    words[file] = await voice(run.turn, file, data, recording.seconds)
-                except VoiceError as error:
-                    notes.append(error.words())
-        return words
 
     async def disarm_and_split(
         self, run: TurnRun, answer: Answer, provenance: tuple[bool, Trust] | None

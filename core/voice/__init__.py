@@ -14,7 +14,7 @@ from functools import partial
 
 import structlog
 
-from core.base.errors import VoiceError
+from core.base.errors import PonteError
 from core.base.model_faults import ModelServerFault
 from core.base.openai import ModelServerClient, read_objects
 from core.base.text import clean_text
@@ -65,6 +65,13 @@ _LENGTHS = (
 )
 """How formats name their length: the bytes of a number a second, if it is not the third value, and
 of the whole number."""
+
+
+class VoiceError(PonteError):
+    """Raised when the words of a voice message could not be found out. The turn goes on without
+    them, and the answer says so."""
+
+    code = "voice"
 
 
 TOO_LONG = (

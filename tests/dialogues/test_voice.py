@@ -17,12 +17,11 @@ from pydantic import SecretStr
 
 from bot.config.ponte_toml import AllowanceRule, Config, PriceTable
 from bot.ponte import Ponte
-from core.base.errors import VoiceError
 from core.base.model_faults import ModelServerFault
 from core.money.usage import PaidRun
 from core.store.database import SqlConnection
 from core.turn.preparation import quote_spoken
-from core.voice import Transcriber, find_suffix, read_length, read_transcript
+from core.voice import Transcriber, VoiceError, find_suffix, read_length, read_transcript
 from tests.dialogues import office
 from tests.dialogues.whole import whole
 from tests.fakes.discord import FakeDiscord
@@ -195,9 +194,8 @@ async def test_failures_are_told_and_the_file_goes_as_before(
 
     async with page(tmp_path) as here:
         here.openai.speech = speech
-        voice = here.app.engine.assistant.voice
-        transcriber: Transcriber = getattr(voice, "__self__")  # noqa: B009
-        transcriber.client.sleep = no_pause
+        listen: Any = here.app.engine.assistant.listen
+        listen.__self__.transcriber.client.sleep = no_pause
         answer = (await here.speak("hello"))["response"]
         assert sentence in answer
         assert "write your message" in answer
