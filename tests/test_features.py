@@ -34,73 +34,80 @@ FEATURES = {
     "feedback": Feature(
         r"[Ff]eedback|FEEDBACK|VOTES|Votes\b|\bvotes\b",
         ("bot/features/feedback", "core/feedback", "adapters/web/page/feedback.js"),
-        84,
+        75,
     ),
     "MCP tools": Feature(
         r"core\.tools\.mcp|mcp_tool|McpTool(?!s\b)|MCP_(TOOLS|CALL|STATE)|McpServer(s|Name|\b)"
         r"|\.mcp\b(?!_server)|McpConfig|mcp (show|accept)|mcp-tools|\(\"mcp\",|STDIO_HINT"
         r"|_check_mcp|NO_MCP_EXTRA|MCP servers?",
-        ("bot/features/mcp_", "core/tools/mcp", "bot/config/mcp.py", "adapters/mcp_server"),
-        55,
+        ("bot/features/mcp_", "core/tools/mcp", "adapters/mcp_server"),
+        5,
     ),
     "MCP server": Feature(
         r"adapters\.mcp_server|[Mm]cp_server\b|McpServerConfig|McpSettings|McpEndpoint|McpOrigin"
         r"|McpTools\b|MCP_(PATH|ORIGIN|TOKEN_KIND)|\bMCP\b|ponte_mcp|mcp-request|ChangeRequests"
         r"|kind.*\bmcp\b|\bmcp\b.*token|mcp_calls|mcpServers|mcp\.md|create_mcp|/mcp\b",
-        ("bot/features/mcp_", "adapters/mcp_server", "core/tools/mcp", "bot/config/mcp.py"),
-        50,
+        ("bot/features/mcp_", "adapters/mcp_server", "core/tools/mcp"),
+        25,
     ),
     "webhooks": Feature(
         r"[Ww]ebhook|WEBHOOK|\bhooks?\b|HOOKS?_|Hook[A-Z]|Hooks\b|_hook\b",
         # Discord and NocoDB have webhooks of their own.
-        ("bot/features/webhooks", "core/webhooks", "bot/config/webhooks.py", "adapters/discord",
-         "core/tools/nocodb"),
-        66,
+        ("bot/features/webhooks", "core/webhooks", "adapters/discord", "core/tools/nocodb"),
+        40,
     ),
     "voice": Feature(
         r"(?<![Ii]n)[Vv]oice|[Tt]ranscrib|[Tt]ranscription\b",
         # Discord's library has channels for voices.
         ("bot/features/voice", "core/voice", "adapters/web/page/record.js", "adapters/discord"),
-        54,
+        45,
     ),
     "schedules": Feature(
         r"[Ss]chedul|SCHEDUL",
         # Jobs are scheduled, and so is the page's next connection.
-        ("bot/features/schedules", "core/schedules", "core/journal",
-         "adapters/web/page/connection.js"),
-        175,
+        (
+            "bot/features/schedules",
+            "core/schedules",
+            "core/journal",
+            "adapters/web/page/connection.js",
+        ),
+        120,
     ),
     "sign-in": Feature(
         r"OIDC|oidc|sign_in\b|SignIn|SIGN_IN",
-        ("bot/features/sign_in", "bot/config/sign_in.py", "core/people/sign_ins.py",
-         "adapters/web/oidc", "adapters/web/sign_in.py"),
-        111,
+        (
+            "bot/features/sign_in",
+            "core/people/sign_ins.py",
+            "adapters/web/oidc",
+            "adapters/web/sign_in.py",
+        ),
+        80,
     ),
     "Python": Feature(
         r"[Ss]andbox|[Kk]ernel|[Cc]ode_?[Rr]un|CODE_INTEGRATION|CodeSettings|core\.tools\.code"
         r"|ponte_code|[Ii]nterpreter|[Pp]ython\b",
         ("bot/features/python", "core/tools/code"),
-        98,
+        95,
     ),
     "StackSpot": Feature(
-        r"[Ss]tack[Ss]pot|STACKSPOT", ("bot/features/stackspot", "core/tools/stackspot"), 28
+        r"[Ss]tack[Ss]pot|STACKSPOT", ("bot/features/stackspot", "core/tools/stackspot"), 20
     ),
     "sample tables": Feature(
         r"core\.tools\.sample|SAMPLE|_sample|sample_|Sample[A-Z]|\bsample (reset|tables)",
         ("bot/features/sample", "core/tools/sample"),
-        71,
+        55,
     ),
     "tracing": Feature(
         r"[Tt]racing|TRACING|[Tt]races\b|otel_|OTEL_|TraceSpan",
         ("bot/features/tracing", "core/observability/tracing.py"),
-        43,
+        25,
     ),
     "backup": Feature(
         r"[Bb]ackup|[Rr]estore[ds]?\b(?! the sample)",
-        ("bot/features/backup", "bot/backup"),
-        57,
+        ("bot/features/backup",),
+        40,
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", FEATURES)

@@ -134,11 +134,14 @@ def test_packages_point_one_way() -> None:
 
 
 def test_the_bot_names_its_integrations_in_one_list() -> None:
-    """Beside it the settings declare their fields, and a command is Slack's own."""
+    """Beside their features, code reads some settings by name, and a command is Slack's own."""
     new_names = ("adapters.slack", "adapters.discord", "core.tools.nocodb", "core.tools.stackspot")
     assert importers(*new_names, below="bot/") == [
         "bot/cli/commands.py",
-        "bot/integrations.py",
+        "bot/features/discord/feature.py",
+        "bot/features/nocodb/feature.py",
+        "bot/features/slack/feature.py",
+        "bot/features/stackspot/feature.py",
         "bot/settings.py",
     ]
     faces = (

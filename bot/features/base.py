@@ -66,7 +66,7 @@ class SetupCard:
 
 @dataclass(frozen=True, kw_only=True)
 class Feature:
-    """What a feature adds. One whose parts depend on the settings or on ponte.toml is a subclass.
+    """A feature, by what it adds. One whose parts depend on settings or ponte.toml is a subclass.
 
     Methods get the `Config`, the `Settings` or the `Ponte`: they are called when these exist.
     """

@@ -19,11 +19,11 @@ def migrate() -> int:
 
     from bot.app import start  # slow to load
     from bot.features.backup.migrate import migrate as move
-    from core.base.errors import SettingsError
+    from core.base import errors
 
     inputs = start()
     if inputs.settings.database_url is None:
-        raise SettingsError("Set DATABASE_URL to the database to copy this data folder to.")
+        raise errors.SettingsError("Set DATABASE_URL to the database to copy this data folder to.")
     return asyncio.run(move(inputs.settings, inputs.home))
 
 

@@ -56,19 +56,25 @@ def format_feedback(votes: Sequence[Row], view: View) -> Iterator[str]:
                 yield f"    {say(label) if n == 0 else '':<10} {line}".rstrip()
 
 
-TEXT_LISTS["feedback"] = TextList(
-    NO_FEEDBACK,
-    ListColumn("time", "at", format_time),
-    ListColumn("vote", "vote", _vote),
-    ListColumn("person", "person", format_name),
-    ListColumn("channel", "place", format_name),
-    ListColumn("reason", "reason"),
-    ListColumn(
-        "question", "question", lambda text, view: to_one_line(text or "–", MAX_FEEDBACK_TEXT)
-    ),
-    ListColumn(
-        "response", "answer", lambda text, view: to_one_line(text or "–", MAX_FEEDBACK_TEXT)
-    ),
-    ListColumn("details", "", _describe_facts),
+TEXT_LISTS.update(
+    {
+        "feedback": TextList(
+            NO_FEEDBACK,
+            ListColumn("time", "at", format_time),
+            ListColumn("vote", "vote", _vote),
+            ListColumn("person", "person", format_name),
+            ListColumn("channel", "place", format_name),
+            ListColumn("reason", "reason"),
+            ListColumn(
+                "question",
+                "question",
+                lambda text, view: to_one_line(text or "–", MAX_FEEDBACK_TEXT),
+            ),
+            ListColumn(
+                "response", "answer", lambda text, view: to_one_line(text or "–", MAX_FEEDBACK_TEXT)
+            ),
+            ListColumn("details", "", _describe_facts),
+        )
+    }
 )
-TEXTS["feedback"] = ResultText(format_feedback, people=("person",), json_values=list)
+TEXTS.update({"feedback": ResultText(format_feedback, people=("person",), json_values=list)})

@@ -36,6 +36,8 @@ class McpServerConfig(StrictSection):
 
 
 class McpServerFeature(Feature):
+    """Serves `/mcp` on the page's server."""
+
     def list_extras(self, config: Any, settings: Any) -> Iterable[str]:
         return ["mcp"] if settings.ponte_mcp == "on" else ()
 

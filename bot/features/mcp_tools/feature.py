@@ -97,6 +97,8 @@ class McpConfig(StrictSection):
 
 
 class McpToolsFeature(Feature):
+    """Reads and checks the servers in ponte.toml."""
+
     def list_extras(self, config: Any, settings: Any) -> Iterable[str]:
         return ["mcp"] if config.mcp else ()
 

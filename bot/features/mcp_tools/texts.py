@@ -24,11 +24,15 @@ def format_mcp_tools(rows: Sequence[Row], view: View) -> Iterator[str]:
                 yield from (f"  {sign} {line}" for line in clean_text(words).splitlines())
 
 
-TEXTS["mcp show"] = ResultText(format_mcp_tools, json_values=lambda rows: rows)
-TEXTS["mcp accept"] = ResultText(
-    lambda result, view: [
-        say("Accepted: {names}", names=", ".join(result["tools"]))
-        if result["tools"]
-        else say("All tools match what was accepted.")
-    ]
+TEXTS.update({"mcp show": ResultText(format_mcp_tools, json_values=lambda rows: rows)})
+TEXTS.update(
+    {
+        "mcp accept": ResultText(
+            lambda result, view: [
+                say("Accepted: {names}", names=", ".join(result["tools"]))
+                if result["tools"]
+                else say("All tools match what was accepted.")
+            ]
+        )
+    }
 )

@@ -99,8 +99,10 @@ _SCHEDULES = TextList(
     ListColumn("channel", "place", format_name),
     ListColumn("text", "text", _schedule_text),
 )
-TEXT_LISTS["schedules list"] = _SCHEDULES
-TEXTS |= {
-    "schedules show": ResultText(format_schedule, people=("owner",)),
-    "schedules resume": ResultText(describe_resumed),
-}
+TEXT_LISTS.update({"schedules list": _SCHEDULES})
+TEXTS.update(
+    {
+        "schedules show": ResultText(format_schedule, people=("owner",)),
+        "schedules resume": ResultText(describe_resumed),
+    }
+)

@@ -97,8 +97,8 @@ class PageAccountService(SqlPageAccounts, SqlSignIns):
 
     @property
     def lookups(self) -> PlatformPeople:
-        """How the policy finds out about people of the page and of OIDC providers, whom no chat
-        platform knows."""
+        """Functions by which the policy finds out about people of the page and of OIDC providers,
+        whom no chat platform knows."""
         return PlatformPeople(
             memberships={OIDC_PLATFORM: self.find_groups},
             departures={WEB.name: self.has_left, OIDC_PLATFORM: self.has_left},

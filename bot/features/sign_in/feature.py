@@ -155,6 +155,8 @@ class SignInIntegration(Integration[SettingsPart]):
 
 
 class SignInFeature(Feature):
+    """Reads the providers in ponte.toml, and checks their secrets."""
+
     def list_secrets(self, config: Any) -> Iterator[tuple[str, bool]]:
         for provider in config.sign_in.values():
             yield provider.secret, True

@@ -97,9 +97,13 @@ _API_TOKENS = TextList(
     ),
     ListColumn("last use", "seen", format_day_or_never),
 )
-TEXT_LISTS |= {"people list": _ACCOUNTS, "people tokens": _API_TOKENS}
-TEXTS |= {
-    "people add": _LINK,
-    "people renew": _LINK,
-    "people token": ResultText(lambda result, view: [result["token"]], notes=describe_api_token),
-}
+TEXT_LISTS.update({"people list": _ACCOUNTS, "people tokens": _API_TOKENS})
+TEXTS.update(
+    {
+        "people add": _LINK,
+        "people renew": _LINK,
+        "people token": ResultText(
+            lambda result, view: [result["token"]], notes=describe_api_token
+        ),
+    }
+)

@@ -13,10 +13,9 @@ from core.observability import tracing
 
 if TYPE_CHECKING:
     from bot.features.tracing.export import Traces
-    from bot.settings import Settings
 
 
-def open_traces(settings: Settings) -> Traces | None:
+def open_traces(settings: Any) -> Traces | None:
     """Return a recorder of spans that exports to OTEL_EXPORTER_OTLP_ENDPOINT, None if that is not
     set. OpenTelemetry's packages are optional: raise SettingsError if they are missing."""
     if (endpoint := settings.otel_exporter_otlp_endpoint) is None:
@@ -39,10 +38,12 @@ def open_traces(settings: Settings) -> Traces | None:
 
 
 class TracingFeature(Feature):
-    def list_extras(self, config: Any, settings: Settings) -> Iterable[str]:
+    """Exports the spans of turns if a collector is set."""
+
+    def list_extras(self, config: Any, settings: Any) -> Iterable[str]:
         return ["otel"] if settings.otel_exporter_otlp_endpoint else ()
 
-    def begin(self, settings: Settings) -> Callable[[float], Awaitable[None]] | None:
+    def begin(self, settings: Any) -> Callable[[float], Awaitable[None]] | None:
         traces = open_traces(settings)
         tracing.set_recorder(traces)
         if traces is None:

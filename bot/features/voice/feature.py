@@ -56,6 +56,8 @@ class VoiceMessages:
 
 
 class VoiceFeature(Feature):
+    """Listens if a model for it is set."""
+
     def build_listener(
         self, settings: Any, client: ModelServerClient, budget: Budget
     ) -> Listen | None:

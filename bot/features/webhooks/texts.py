@@ -30,4 +30,4 @@ def format_delivery(result: Row, view: View) -> Iterator[str]:
         yield from (f"    {line}" for line in clean_text(text).splitlines())
 
 
-TEXTS["hooks test"] = ResultText(format_delivery)
+TEXTS.update({"hooks test": ResultText(format_delivery)})
