@@ -69,19 +69,9 @@ LAZY = {
     "core/tools/nocodb/filter_words.py": {"_AND", "_DATE_SENTENCES", "_OR", "_SENTENCES"},
 }  # fmt: skip
 """File ("" is any) → constants that are said elsewhere."""
-GIVEN = frozenset(
-    [
-        "audit_sentences",
-        "confirm",
-        "doing",
-        "help",
-        "note",
-        "sentence",
-        "short_help",
-        "why_reset",
-        "words",
-    ]
-)
+GIVEN = frozenset({"audit_sentences", "confirm", "doing", "help", "note"}) | {
+    *("sentence", "short_help", "why_reset", "words")
+}
 MODEL = frozenset(
     {
         "BROUGHT", "DATA", "DESCRIPTION", "HOSTED_DESCRIPTION", "INSTRUCTIONS",
