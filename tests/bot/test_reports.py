@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from bot.operation_texts import View, format_table, format_usage
+from bot.operation_texts import TEXT_LISTS, View, format_table, format_usage
 from core.base.i18n import use_locale
 from tests.bot.conftest import Shell
 from tests.fakes.holder import FakeHolder

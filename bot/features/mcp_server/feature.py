@@ -46,7 +46,6 @@ class McpServerFeature(Feature):
         the package `mcp` is missing."""
         surfaces = ponte.surfaces
         endpoint = McpEndpoint(_build_tools(ponte), lambda: surfaces.page and surfaces.page.hub)
-        ponte.closing.push_async_callback(endpoint.close)
         return {MCP_PATH: endpoint.handle}
 
 
