@@ -565,8 +565,7 @@ TEXTS: dict[str, ResultText] = {
 for _feature in find_features():
     AUDIT_SENTENCES |= _feature.audit_sentences
 # At the end, because they import this module.
-for _module in load_modules("texts"):
-    pass
+load_modules("texts")
 
 
 def find_text(operation: Operation) -> ResultText:

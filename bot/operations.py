@@ -569,5 +569,4 @@ async def forget_person(ponte: Ponte, key: PersonKey, actor: Person) -> results.
 
 
 # At the end, because they import this module.
-for _module in load_modules("operations"):
-    pass
+load_modules("operations")

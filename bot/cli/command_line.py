@@ -300,8 +300,7 @@ def work() -> int:
 
 
 # Here, because the documents have all commands in this order.
-for _module in load_modules("commands"):
-    pass
+load_modules("commands")
 
 
 @cli.command("slack-manifest", epilog="Example: ponte slack-manifest --link")

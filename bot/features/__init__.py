@@ -7,7 +7,7 @@ modules of the folder are loaded only where they are used: `operations.py` by th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from types import ModuleType
@@ -35,9 +35,7 @@ FEATURES = (
 """In the order of the start screen, of `ponte.toml` and of the set-up page."""
 
 
-def load_modules(name: str) -> Iterator[ModuleType]:
+def load_modules(name: str) -> Sequence[ModuleType]:
     """Import the module with this name of each feature that has one."""
-    for feature in FEATURES:
-        path = f"{__name__}.{feature}.{name}"
-        if find_spec(path) is not None:
-            yield import_module(path)
+    paths = (f"{__name__}.{feature}.{name}" for feature in FEATURES)
+    return [import_module(path) for path in paths if find_spec(path)]
