@@ -130,7 +130,6 @@ async def compose(
             deps, stores.journal.record_object_to_erase, toolbox.list_specs
         )
         closing.push_async_callback(model.close)
-        voice = settings.transcribe_model
         listeners = (f.build_listener(settings, client, people.budget) for f in find_features())
         listen = next(filter(None, listeners), hear_nothing)
         runner = next((bundle.runner for bundle in tools if bundle.runner), None)
@@ -158,7 +157,7 @@ async def compose(
             "config": reloader.health,
         }
         if isinstance(model, ServedModel):
-            reports |= {"voice": partial(model.check_voice, voice)}
+            reports |= {"voice": partial(model.check_voice, settings.transcribe_model)}
         optional = [face.name for face in settings.faces if isinstance(face, ToolIntegration)]
         board = HealthBoard(
             PartHealth(

@@ -509,7 +509,7 @@ class Config(_FeatureSections):
 class LiveConfig:
     """The configuration that applies now: ponte.toml as it was last read (`current`), over what the
     settings say. A reload replaces `current`; nothing else of the configuration changes while Ponte
-    runs. Sections of integrations (`section`) are read only when Ponte starts.
+    runs. Sections of integrations are read only when Ponte starts, those of features at each use.
 
     `has_official_prices`: the model's server is OpenAI's, so that its price list applies.
     """
