@@ -44,7 +44,8 @@ class EngineConfig(TurnConfigs, ScheduleConfig, SenderConfig, Protocol):
 class Engine:
     """Everything that runs the turns of one process: the queue of messages, the conversation
     manager, changes with their cards, schedules and periodic duties, over stores that are open
-    already. `clock` is the one by which proposals expire."""
+    already. Platforms are added to `platforms` later, and `find_board` returns the board that is
+    built later. `clock` is the one by which proposals expire."""
 
     def __init__(
         self,
@@ -57,10 +58,6 @@ class Engine:
         config: EngineConfig,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Build the services of all turns, each from those before it, and start none. Platforms are
-        added to `platforms` later. `appliers` write approved changes. `find_board` returns the
-        board with the health of all parts, which is built after the engine. `config` is the part of
-        ponte.toml that can be reloaded."""
         self.stores = stores
         self.people = people
         database, peers = stores.database, stores.peers

@@ -30,7 +30,8 @@ ReportHealth = Callable[[], Awaitable[Health]]
 
 class PartHealth:
     """Collects the health of all parts, such as the model and Slack. A part that runs in this
-    process reports its own health (`live`); for others the settings say it."""
+    process reports its own health (`live`); for others the settings say it (`lineup`). `further`
+    are parts of which there may be other ones at any time."""
 
     def __init__(
         self,
@@ -39,9 +40,6 @@ class PartHealth:
         list_platforms: Callable[[], Sequence[Platform]] = tuple,
         further: Sequence[ListStates] = (),
     ) -> None:
-        """`lineup` are all parts as the settings alone tell them. `list_platforms` returns those
-        that this process serves, and
-        `further` parts of which there may be other ones at any time."""
         self._lineup, self._live = lineup, live
         self._list_platforms, self._further = list_platforms, further
 

@@ -183,9 +183,8 @@ def describe_result(text: ResultText, result: Any, view: View, *, as_json: bool)
 
 def _describe_key(key: str, name: str) -> str:
     """Return what the page /admin calls the person or channel with this key and name ("" if it is
-    not known). People of chat platforms have their key after their name, because names are not
-    unique there. POLICY_PERSON decides on the changes that ponte.toml approves by itself. Places
-    are `PLATFORM:direct`, `PLATFORM:WORKSPACE:CHANNEL` and longer."""
+    not known). Names are not unique on chat platforms, so people there have their key after it.
+    Places are `PLATFORM:direct`, `PLATFORM:WORKSPACE:CHANNEL` and longer."""
     platform, _, id = key.partition(":")
     if ":" not in id and id != "direct":  # the key of a person
         own = {OPERATOR.key: say("Someone at the server"), POLICY_PERSON.key: "ponte.toml"}
@@ -209,7 +208,7 @@ def build_arguments_model(operation: Operation) -> type[BaseModel]:
 
 def _find_values(result: Any, fields: Any) -> Iterator[str]:
     """Yield the values of the fields with these names in a result, at any depth, without empty
-    ones. They are keys of people or ids of changes, for which a text for people has names."""
+    ones."""
     if isinstance(result, Mapping):
         for name, value in result.items():
             if name in fields and value:

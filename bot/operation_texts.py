@@ -410,9 +410,8 @@ def describe_forgotten_person(result: Row, view: View) -> Iterator[str]:
 
 
 def format_plainly(result: Any, view: View) -> Iterator[str]:
-    """Yield the text of a result that has no function of its own for it (ResultText): rows as a
-    table, the fields of a mapping as `name: value`, other values as they are, None as nothing.
-    `view` is not used; all functions of a ResultText get it."""
+    """Yield the text of a result that has none of its own: rows as a table, the fields of a mapping
+    as `name: value`, other values as they are, None as nothing."""
     if isinstance(result, Mapping):
         for name, value in result.items():
             yield f"{name}: {_plain(value)}"

@@ -303,8 +303,8 @@ async def find_rights(
     start: Start, who: Person, where: Address, kinds: Collection[str]
 ) -> Mapping[str, str]:
     """Return the rights of these kinds (such as "read") that a person or webhook has at a place,
-    each with the rule that gives it. Rights to single things that ponte.toml names, such as
-    "read:Orders", are included if their first word is one of `kinds`."""
+    each with the rule that gives it, also to single things that ponte.toml names, such as
+    "read:Orders"."""
     config, settings = start.config, start.settings
     policy = Policy(
         platform_rights(settings.faces),
@@ -320,12 +320,9 @@ async def find_rights(
 async def _judge_right(
     policy: Policy, config: Config, who: Person, where: Address, asked: str
 ) -> RightVerdict:
-    """Return whether a person has a right in a place, for `ponte policy check`, and the rule in
-    ponte.toml that decides it. `asked` is the right, as in "read:Customers".
-
-    The settings of a table come first, then the approvers of a table, then the rules and the
-    entries of quick commands, as when Ponte itself decides.
-    """
+    """Return whether a person has a right in a place, as in "read:Customers", and the rule that
+    decides it: the settings of a table come first, then its approvers, then the rules and the
+    entries of quick commands, as when Ponte itself decides."""
     right, _, name = asked.partition(":")
     # Without kinds of change (`{}`): only drafts need them, and here is none.
     approval = Approval(policy, {}, config)

@@ -511,7 +511,8 @@ class LiveConfig:
     settings say. A reload replaces `current`; nothing else of the configuration changes while Ponte
     runs. Sections of integrations are read only when Ponte starts, those of features at each use.
 
-    `has_official_prices`: the model's server is OpenAI's, so that its price list applies.
+    `turn` and `retention` are what applies where ponte.toml says nothing. `has_official_prices`:
+    the model's server is OpenAI's, so that its price list applies.
     """
 
     def __init__(
@@ -522,9 +523,6 @@ class LiveConfig:
         *,
         has_official_prices: bool = True,
     ) -> None:
-        """`config` is ponte.toml as it was read at the start; a reload replaces it in `current`.
-        `turn` and `retention` are what applies where ponte.toml says nothing.
-        `has_official_prices`: the model's server is OpenAI's, whose prices Ponte knows."""
         self._turn = turn or TurnConfig()
         self._retention = retention or Retention()
         self._has_official_prices = has_official_prices
@@ -538,10 +536,6 @@ class LiveConfig:
 
     @current.setter
     def current(self, config: Config) -> None:
-        """Use this file from now on. Its parts are copied into attributes, because each turn reads
-        them often. It runs at the start and after each reload. Retention and prices are combined
-        with what the settings say, which no reload changes: the retention where this file says
-        nothing, and whether the model's server is OpenAI's, whose prices Ponte knows."""
         self._current = config
         self.channel, self.channels, self.section = config.channel, config.channels, config.section
         self.rule_book, self.table_rules = config.rule_book, config.table_rules

@@ -248,10 +248,6 @@ class TomlLines:
     """
 
     def __init__(self, text: str = "") -> None:
-        """Find the line of each key. `tomllib` does not tell lines, so the text is parsed statement
-        by statement: a statement ends with the first line with which it is valid TOML. `table` is
-        the path of the header above the statement, and `counted` the number of tables in each
-        array (`[[rules]]`) so far."""
         self._lines: dict[KeyPath, int] = {}
         table: KeyPath = ()
         counted: Counter[KeyPath] = Counter()

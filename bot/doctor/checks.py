@@ -171,9 +171,8 @@ async def _run_check(
 
 
 def _describe_failure(error: HttpError | PonteError, address: tuple[str, str] | None) -> str:
-    """Return a sentence on why a check failed. If the server did not respond, it names the server's
-    `address` and the setting that holds it, if a setting does, for the operator. The error's own
-    sentence is for people in a chat, who must not read addresses."""
+    """Return why a check failed. If the server did not respond, it names its `address`, for the
+    operator: the error's own sentence is for people in a chat, who must not read addresses."""
     cause = error if isinstance(error, HttpError) else error.__cause__ or error.__context__
     if isinstance(cause, HttpError) and not isinstance(cause, HttpAnswer) and address is not None:
         server, setting = address
@@ -184,9 +183,8 @@ def _describe_failure(error: HttpError | PonteError, address: tuple[str, str] | 
 
 
 def _addresses(settings: Settings) -> dict[str, tuple[str, str]]:
-    """Return the server of each integration whose address is set, and the name of the setting that
-    holds it, by integration. Only host and port: the rest of an address may be secret. Of two
-    addresses, the first counts."""
+    """Return the host and port of each integration's server, and the setting that holds it. The
+    rest of an address may be secret. Of two addresses, the first counts."""
     addresses = {}
     for face in settings.faces:  # the objects that stand for integrations
         # The names of its settings that hold an address.
@@ -277,9 +275,8 @@ async def _check_usage(start: Start) -> Sequence[Health]:
 
 
 async def _check_home(start: Start) -> Sequence[Health]:
-    """Report whether the data folder can be used: it must be writable, have room, and contain no
-    database of another version. If it does not exist, the nearest folder above it, in which it
-    would be created, is tested instead. Raise PonteError, OSError."""
+    """Report whether the data folder can be used. If it does not exist, the nearest folder above
+    it, in which it would be created, is tested instead. Raise PonteError, OSError."""
     path = start.home.path
     # A link whose target is missing does not "exist", but no folder can be created in its place.
     nearest = next(each for each in (path, *path.parents) if each.exists() or each.is_symlink())

@@ -91,10 +91,6 @@ class SetupService:
         restart: Restart | None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`settings` are those that are in force, and `live` is the present ponte.toml. `restart`
-        is None where Ponte cannot start itself again. `board` has the state of each service that
-        runs now. `people` has the audit log, the known people of chat platforms, and the owner's
-        claims to be one of them. `clock` tells when drafts expire."""
         self._settings = settings
         self._live = live
         self._home = home

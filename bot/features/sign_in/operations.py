@@ -41,8 +41,7 @@ class SignInLink:
 
 
 def _page_for_links(ponte: Ponte) -> str:
-    """Return the page's address for a sign-in link, also if the page is not served now; "" if it
-    has no fixed address. Raise PonteError if the page is turned off."""
+    """Return the page's address, also if it is not served now; "" if it has no fixed one."""
     from core.base.errors import PonteError
 
     if ponte.settings.ponte_web == "off":
@@ -52,8 +51,7 @@ def _page_for_links(ponte: Ponte) -> str:
 
 
 def _check_links(ponte: Ponte) -> None:
-    """Raise PonteError if sign-in links are turned off in ponte.toml, so that nobody could sign in
-    with one."""
+    """Raise PonteError if nobody could sign in with a link."""
     from core.base.errors import PonteError
 
     if not ponte.live.section("page").links:

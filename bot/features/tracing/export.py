@@ -49,12 +49,10 @@ MIN_EXPORT_SECONDS, MAX_EXPORT_SECONDS = 0.5, 5.0
 
 class Traces:
     """Records the spans of one process with OpenTelemetry, and exports them to a collector. Times
-    are in Unix seconds."""
+    are in Unix seconds. `exporter` is kept for `close` alone, which ends an export that takes too
+    long."""
 
     def __init__(self, provider: TracerProvider, exporter: SpanExporter, version: str) -> None:
-        """`provider` makes the spans of this process and passes them to `exporter`, which is kept
-        for `close` alone: it ends an export that takes too long. `version` is Ponte's.
-        OpenTelemetry is imported here, because its packages are optional."""
         from opentelemetry import trace
         from opentelemetry.context import Context
 
