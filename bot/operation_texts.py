@@ -340,8 +340,8 @@ def describe_reload(result: Row, view: View) -> Iterator[str]:
 
 
 def format_policy(result: Row, view: View) -> Iterator[str]:
-    """Yield what `ponte policy check` shows: whose rules were used, and for each right whether the
-    person has it and why."""
+    """Yield whose rules `ponte policy check` used, and for each right whether the person has it
+    and why."""
     channel = result["channel"]
     place = say("in {channel}", channel=channel) if channel else say("in a direct message")
     running, alone = say("the running Ponte"), say("this folder (Ponte isn't running)")

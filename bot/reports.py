@@ -374,7 +374,7 @@ def _describe_rule(rule: Rule) -> str:
 
 def _named_rights(config: Config, policy: Policy) -> Iterator[str]:
     """Return the rights to single things that ponte.toml names, as in `read:Orders`, each once.
-    A pattern such as `read:C*` counts as one: it is judged like a thing with this name."""
+    A pattern such as `read:C*` is judged like a name."""
     kinds = ("read", "propose", "approve")
     names = [f"{kind}:{name}" for name in config.tables for kind in kinds]
     names += [f"command:{slug}" for slug in config.quick_commands]
